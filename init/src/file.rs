@@ -1,0 +1,84 @@
+//! Small whole files of `/proc` and `/sys`, and directories.
+//!
+//! Interfaces: open(2), read(2), write(2), mkdir(2).
+
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, Result};
+
+/// Bytes asked of one read(2); more than any file read here.
+const CHUNK: usize = 4096;
+
+/// The contents of the file at `path`.
+pub fn read(path: &CStr) -> Result<Vec<u8>> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut contents = Vec::new();
+    let mut chunk = [0; CHUNK];
+    loop {
+        match rustix::io::read(&fd, &mut chunk) {
+            Ok(0) => return Ok(contents),
+            Ok(count) => contents.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Writes `bytes` to the existing file at `path`.
+pub fn write(path: &CStr, bytes: &[u8]) -> Result<()> {
+    let fd = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    write_all(&fd, bytes)
+}
+
+/// Writes all of `bytes` to `fd`.
+pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&fd, bytes) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directory `path`, mode 0755; one that exists is fine.
+pub fn mkdir(path: &CStr) -> Result<()> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        result => result,
+    }
+}
+
+/// `prefix` and `name` as one C string.
+///
+/// # Errors
+/// EINVAL where `name` contains NUL.
+pub fn join(prefix: &[u8], name: &[u8]) -> Result<CString> {
+    CString::new([prefix, name].concat()).map_err(|_| Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_paths_hold_any_byte_but_nul() {
+        assert_eq!(join(b"/run/mnt/", b"\xff").unwrap().as_bytes(), b"/run/mnt/\xff");
+        assert_eq!(join(b"/", b"a\0b"), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn files_of_any_size_are_read_whole() {
+        let source = CString::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cmdline.rs")).unwrap();
+        let text = include_bytes!("cmdline.rs");
+        assert!(text.len() > CHUNK);
+        assert_eq!(read(&source).unwrap(), text);
+        assert_eq!(read(c"/nonexistent/file"), Err(Errno::NOENT));
+    }
+}

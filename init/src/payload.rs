@@ -1,0 +1,64 @@
+//! The program that becomes PID 1 after us.
+//!
+//! Interface: execve(2).
+
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::ffi::CStr;
+
+use rustix::io::Errno;
+
+use crate::cmdline::Config;
+use crate::error::{Context, Hints, Result};
+use crate::rt;
+
+/// `PATH` where the kernel gave none, which is always unless the command line
+/// has `PATH=`.
+const DEFAULT_PATH: &CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why execve(2) refuses a file that is there and executable.
+#[rustfmt::skip]
+const HINTS: Hints = &[
+    (Some(Errno::NOENT),  "the interpreter that its first line or its ELF header names is missing in the root"),
+    (Some(Errno::NOEXEC), "it is no program for this machine: wrong architecture, or a script without #!"),
+    (Some(Errno::ACCESS), "it, or its interpreter, may not be executed (mode, or a noexec mount)"),
+];
+
+/// Replaces this process by the payload: `argv[0]` is the program's base name,
+/// the words after `--` follow.
+pub fn exec(config: &Config<'_>, mut environment: rt::Environment) -> Result<Infallible> {
+    let what = || format!("execute init={}", config.init.escape_ascii());
+    let arguments = [base_name(config.init)]
+        .into_iter()
+        .chain(config.args.iter().map(Vec::as_slice))
+        .map(CString::new)
+        .collect::<core::result::Result<Vec<_>, _>>();
+    let (path, arguments) = CString::new(config.init)
+        .and_then(|path| Ok((path, arguments?)))
+        .map_err(|_| Errno::INVAL)
+        .context(what, &[])?;
+    if !environment.iter().any(|variable| variable.to_bytes().starts_with(b"PATH=")) {
+        environment.push(DEFAULT_PATH);
+    }
+    Err(rt::exec(&path, &arguments, &environment)).context(what, HINTS)
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').find(|part| !part.is_empty()).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_names() {
+        for (path, name) in
+            [("/bin/sh", "sh"), ("sh", "sh"), ("/a/b/", "b"), ("/", "/"), ("//", "//")]
+        {
+            assert_eq!(base_name(path.as_bytes()), name.as_bytes(), "{path}");
+        }
+    }
+}

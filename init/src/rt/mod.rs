@@ -1,0 +1,62 @@
+//! The only unsafe code of the guest: what C gave us and what C must be given.
+//!
+//! Interfaces: environ(7), execve(2). `start.rs` beside this file holds the
+//! entry point, the allocator and the panic handler of the binary.
+//!
+//! # Safety
+//! Callers need nothing but safe Rust: pointers are made and consumed here.
+
+#![allow(unsafe_code)]
+
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char};
+use core::ptr;
+
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// The environment that the kernel gave PID 1: `KEY=VALUE` strings.
+pub type Environment = Vec<&'static CStr>;
+
+/// Collects a C `envp`.
+///
+/// # Safety
+/// `envp` is null, or an array of pointers to NUL-terminated strings that ends
+/// with a null pointer; array and strings live, unchanged, as long as the
+/// process.
+#[must_use]
+pub unsafe fn environment(envp: *const *const c_char) -> Environment {
+    let mut strings = Vec::new();
+    let mut next = envp;
+    // SAFETY: `next` starts at the array and stops at its null pointer; the
+    // caller vouches for both, and for the strings.
+    unsafe {
+        while !next.is_null() && !(*next).is_null() {
+            strings.push(CStr::from_ptr(*next));
+            next = next.add(1);
+        }
+    }
+    strings
+}
+
+/// execve(2): on success it does not return.
+#[must_use]
+pub fn exec(path: &CStr, argv: &[CString], envp: &[&CStr]) -> Errno {
+    let argv: Vec<_> = argv.iter().map(|arg| arg.as_ptr()).chain([ptr::null()]).collect();
+    let envp: Vec<_> = envp.iter().map(|var| var.as_ptr()).chain([ptr::null()]).collect();
+    // SAFETY: both arrays end with a null pointer, their strings are
+    // NUL-terminated by type, and all of them outlive the call.
+    unsafe {
+        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+        Errno::from_raw_os_error(*libc::__errno_location())
+    }
+}
+
+/// Standard error. Writing to it gives EBADF where nobody opened it.
+#[must_use]
+pub fn stderr() -> BorrowedFd<'static> {
+    // SAFETY: nothing in this program owns or closes descriptor 2; at worst it
+    // is not open, which the kernel reports.
+    unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
+}
