@@ -1,0 +1,1 @@
+//! Boots real kernels and asserts what the guest does.

@@ -1,0 +1,163 @@
+//! Reading newc archives: what `/init` of somebody else's initrd is made of.
+//!
+//! An initrd is any number of segments, each an archive or a compressed one,
+//! with NUL padding between them (kernel doc:
+//! driver-api/early-userspace/buffer-format.rst). The input is not trusted.
+//!
+//! Header, 110 bytes: magic `070701` (or `070702` with checksums), then
+//! thirteen fields of eight hexadecimal digits: ino, mode, uid, gid, nlink,
+//! mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check.
+//! Name (with its NUL) and contents are padded to four bytes, counted from the
+//! start of the segment.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::compress::decompress;
+
+/// Bytes in a header.
+const HEADER: usize = 110;
+/// Where in the header the fields begin.
+const FIELDS: usize = 6;
+/// The name of the entry that ends a segment.
+const TRAILER: &[u8] = b"TRAILER!!!";
+/// How often a segment may be compressed inside another.
+const NESTING: u32 = 4;
+
+/// One member of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Path, bytes that are not UTF-8 replaced.
+    pub name: String,
+    /// `st_mode`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Link count.
+    pub nlink: u32,
+    /// Bytes of contents.
+    pub size: u32,
+}
+
+/// The members of all segments, trailers left out.
+///
+/// # Errors
+/// Anything but whole segments, with the offset at which sense ends.
+pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    read_segments(bytes, NESTING, &mut entries)?;
+    Ok(entries)
+}
+
+fn read_segments(bytes: &[u8], nesting: u32, entries: &mut Vec<Entry>) -> Result<()> {
+    let mut at = 0;
+    while let Some(padding) = bytes[at..].iter().position(|&byte| byte != 0) {
+        at += padding;
+        if bytes[at..].starts_with(b"07070") {
+            at += read_segment(&bytes[at..], entries)
+                .with_context(|| format!("segment at offset {at}"))?;
+        } else {
+            // Where a compressed segment ends only its decoder knows, and it
+            // takes all that follows.
+            ensure!(nesting > 0, "offset {at}: compressed more than {NESTING} times");
+            let inner = decompress(&bytes[at..])
+                .with_context(|| format!("offset {at}: neither newc nor compressed"))?;
+            return read_segments(&inner, nesting - 1, entries);
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to the trailer; returns the segment's length.
+fn read_segment(segment: &[u8], entries: &mut Vec<Entry>) -> Result<usize> {
+    let mut at = 0;
+    loop {
+        let header = segment.get(at..at + HEADER).context("truncated header, or no trailer")?;
+        if !matches!(&header[..FIELDS], b"070701" | b"070702") {
+            bail!("offset {at}: no newc header");
+        }
+        let field = |index: usize| hex(&header[FIELDS + 8 * index..][..8]);
+        let (size, name_size) = (field(6)?, field(11)?);
+        let name_end = (at + HEADER).checked_add(name_size as usize).context("name too long")?;
+        let name = segment.get(at + HEADER..name_end).context("truncated name")?;
+        let name = name.strip_suffix(b"\0").context("name without NUL")?;
+        let start = name_end.next_multiple_of(4);
+        let end = start.checked_add(size as usize).context("file too long")?;
+        ensure!(end <= segment.len(), "{}: truncated", String::from_utf8_lossy(name));
+        at = end.next_multiple_of(4).min(segment.len());
+        if name == TRAILER {
+            return Ok(at);
+        }
+        entries.push(Entry {
+            name: String::from_utf8_lossy(name).into_owned(),
+            mode: field(1)?,
+            uid: field(2)?,
+            gid: field(3)?,
+            nlink: field(4)?,
+            size,
+        });
+    }
+}
+
+fn hex(digits: &[u8]) -> Result<u32> {
+    let text = std::str::from_utf8(digits).ok();
+    text.filter(|text| text.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        .and_then(|text| u32::from_str_radix(text, 16).ok())
+        .context("header field is no hexadecimal number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::Archive;
+    use crate::archive::compress::{Compression, compress};
+    use proptest::prelude::*;
+
+    fn archive(path: &str) -> Vec<u8> {
+        let mut archive = Archive::default();
+        archive.add_file(path, 0o644, b"abc".to_vec());
+        let mut bytes = Vec::new();
+        archive.write(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    fn names(bytes: &[u8]) -> Vec<String> {
+        entries(bytes).unwrap().into_iter().map(|entry| entry.name).collect()
+    }
+
+    #[test]
+    fn segments_follow_each_other_with_padding_and_compression() {
+        let mut bytes = archive("one");
+        bytes.extend([0; 512]);
+        bytes.extend(archive("two"));
+        bytes.extend([0; 4]);
+        bytes.extend(compress(archive("three"), Compression::Zstd).unwrap());
+        assert_eq!(names(&bytes), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn every_truncation_is_noticed() {
+        let bytes = archive("file");
+        for length in 1..bytes.len() {
+            // Cutting the trailer's own padding loses nothing.
+            let cut = entries(&bytes[..length]);
+            assert!(cut.is_err() || bytes[length..].iter().all(|&byte| byte == 0), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            at in 0_usize..300,
+            byte: u8,
+        ) {
+            let _ = entries(&bytes);
+            let mut damaged = archive("some/file");
+            let at = at % damaged.len();
+            damaged[at] = byte;
+            let _ = entries(&damaged);
+        }
+    }
+}

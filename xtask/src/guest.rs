@@ -1,0 +1,183 @@
+//! `cargo xtask build`: the static `/init`.
+//!
+//! Rust ships `core` and `alloc` for the host's glibc target everywhere, for the
+//! musl target only where somebody installed it. The guest needs no `std`, so
+//! either will do, as long as musl is what it is linked against.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use object::Endianness;
+use object::read::elf::{FileHeader, ProgramHeader};
+
+use crate::{output, workspace};
+
+/// Build the static /init
+#[derive(Debug, clap::Args)]
+pub struct Build {}
+
+/// How to link against musl.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    target: String,
+    /// `None`: the target's own.
+    linker: Option<&'static str>,
+}
+
+impl Build {
+    /// Builds, checks, and prints path and size.
+    pub fn run(self) -> Result<()> {
+        let init = build()?;
+        let size = init.metadata().with_context(|| format!("find {}", init.display()))?.len();
+        println!("{}: {size} bytes, statically linked", init.display());
+        Ok(())
+    }
+}
+
+/// Builds `/init` and returns its path.
+///
+/// # Errors
+/// A result that needs an interpreter or a shared library.
+pub fn build() -> Result<PathBuf> {
+    let root = workspace::root()?;
+    let target_dir = root.join("target/guest");
+    let host = host_triple()?;
+    let musl_target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let route = route(&host, has_target(&musl_target)?.then_some(musl_target));
+    if let Some(linker) = route.linker {
+        ensure!(
+            crate::host::find_program(OsStr::new(linker)).is_some(),
+            "{linker} not found: install it with `make setup` (Debian: musl-tools)"
+        );
+    }
+    let status = Command::new(crate::workspace::cargo())
+        .current_dir(&root)
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--profile",
+            "guest",
+            "--package",
+            "virtinitrd-init",
+        ])
+        .args(["--bin", "init", "--features", "guest", "--target", &route.target])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .args(workspace::vendor_arguments(&root))
+        // Flags of a plain `cargo build` are not for the guest.
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&route, &root).join("\x1f"))
+        .status()
+        .context("run cargo")?;
+    ensure!(status.success(), "cargo build of /init failed");
+    let built = target_dir.join(&route.target).join("guest/init");
+    let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    check_static(&bytes).with_context(|| format!("check {}", built.display()))?;
+    install(&bytes, &workspace::init_path(&root))
+}
+
+/// Puts the binary where the scripts look for it.
+fn install(bytes: &[u8], path: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::read(path).ok().as_deref() != Some(bytes) {
+        output::write(path, bytes)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(path.to_path_buf())
+}
+
+fn route(host: &str, musl_target: Option<String>) -> Route {
+    match musl_target {
+        Some(target) => Route { target, linker: None },
+        // Alpine: the host's own target is musl's.
+        None if host.ends_with("musl") => Route { target: host.to_owned(), linker: None },
+        None => Route { target: host.to_owned(), linker: Some("musl-gcc") },
+    }
+}
+
+fn rustflags(route: &Route, root: &Path) -> Vec<String> {
+    let mut flags: Vec<String> = [
+        // One fixed address, no relocations to process at start.
+        "-Crelocation-model=static",
+        "-Ctarget-feature=+crt-static",
+        // Nothing unwinds; the tables would be a tenth of the file.
+        "-Cforce-unwind-tables=no",
+        "-Clink-arg=-Wl,--no-eh-frame-hdr",
+        // No page of padding between segments, no machine-dependent note.
+        "-Clink-arg=-Wl,-z,noseparate-code",
+        "-Clink-arg=-Wl,--build-id=none",
+    ]
+    .map(String::from)
+    .to_vec();
+    flags.extend(route.linker.map(|linker| format!("-Clinker={linker}")));
+    // Panic locations must not depend on where the tree lies.
+    flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));
+    if let Some(home) = workspace::cargo_home() {
+        flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
+    }
+    flags
+}
+
+fn host_triple() -> Result<String> {
+    let version = output_of(Command::new(workspace::rustc()).arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
+}
+
+/// Whether the target's `core` is installed.
+fn has_target(target: &str) -> Result<bool> {
+    let mut command = Command::new(workspace::rustc());
+    let libdir = output_of(command.args(["--print", "target-libdir", "--target", target]))?;
+    let mut entries = std::fs::read_dir(libdir.trim()).into_iter().flatten().flatten();
+    Ok(entries.any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"libcore-")))
+}
+
+fn output_of(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether an ELF executable needs nothing but the kernel.
+fn check_static(bytes: &[u8]) -> Result<()> {
+    let header = object::elf::FileHeader64::<Endianness>::parse(bytes).context("no ELF file")?;
+    let endian = header.endian()?;
+    for segment in header.program_headers(endian, bytes)? {
+        match segment.p_type(endian) {
+            object::elf::PT_INTERP => bail!("not static: it names an interpreter"),
+            object::elf::PT_DYNAMIC => bail!("not static: it has a dynamic section"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_musl_target_is_used_where_it_is_installed() {
+        let musl = Some("x86_64-unknown-linux-musl".to_owned());
+        for (host, installed, target, linker) in [
+            ("x86_64-unknown-linux-gnu", None, "x86_64-unknown-linux-gnu", Some("musl-gcc")),
+            ("x86_64-unknown-linux-gnu", musl, "x86_64-unknown-linux-musl", None),
+            ("x86_64-alpine-linux-musl", None, "x86_64-alpine-linux-musl", None),
+        ] {
+            let expected = Route { target: target.to_owned(), linker };
+            assert_eq!(route(host, installed), expected);
+        }
+    }
+
+    #[test]
+    fn a_dynamic_program_is_refused() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let error = check_static(&own).unwrap_err().to_string();
+        assert!(error.contains("not static"), "{error}");
+    }
+}

@@ -1,0 +1,62 @@
+//! What this host has: programs, KVM.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Searches `PATH` for an executable file.
+#[must_use]
+pub fn find_program(name: &OsStr) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+/// Whether `path` is a file that somebody may execute.
+#[must_use]
+pub fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+/// Why KVM cannot be used; `None` where it can.
+#[must_use]
+pub fn kvm_problem() -> Option<String> {
+    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        return Some(format!("/dev/kvm cannot be opened: {error}"));
+    }
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    (!can_virtualize(std::env::consts::ARCH, &cpuinfo)).then(|| {
+        "/dev/kvm opens, but /proc/cpuinfo has neither vmx nor svm: \
+         guests hang in such a nested machine"
+            .into()
+    })
+}
+
+/// On x86 a usable KVM shows in the processor's flags; elsewhere the device is
+/// all there is to see.
+fn can_virtualize(arch: &str, cpuinfo: &str) -> bool {
+    arch != "x86_64" || cpuinfo.split_whitespace().any(|word| word == "vmx" || word == "svm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virtualization_shows_in_the_flags() {
+        for (arch, cpuinfo, expected) in [
+            ("x86_64", "flags : fpu vmx sse", true),
+            ("x86_64", "flags : fpu svm\n", true),
+            ("x86_64", "flags : fpu svm_lock novmx", false),
+            ("aarch64", "", true),
+        ] {
+            assert_eq!(can_virtualize(arch, cpuinfo), expected, "{cpuinfo}");
+        }
+    }
+
+    #[test]
+    fn programs_are_found_in_path() {
+        assert!(find_program(OsStr::new("sh")).is_some());
+        assert!(find_program(OsStr::new("no-such-program-here")).is_none());
+    }
+}

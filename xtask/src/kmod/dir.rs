@@ -1,0 +1,238 @@
+//! A modules directory such as `/usr/lib/modules/6.1.0-56-cloud-amd64`.
+//!
+//! What depmod(8) wrote there is believed; where it has not run (a kernel
+//! package unpacked but not installed) the module files are looked at instead.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::file::{MODULE_MAX, modinfo, parse_softdep, unpack};
+use super::resolve::{Lookup, Module, Source};
+use super::{canonical, name_of};
+use crate::rootdir::RootDir;
+
+/// Largest index file in bytes that is read. Debian's modules.dep has 700 kB.
+const INDEX_MAX: u64 = 64 << 20;
+
+/// An open modules directory.
+#[derive(Debug)]
+pub struct ModulesDir<'a> {
+    root: &'a RootDir,
+    path: PathBuf,
+    builtin: HashSet<String>,
+    /// Canonical name → path below `path`.
+    files: BTreeMap<String, PathBuf>,
+    index: Index,
+}
+
+/// Where dependencies are written down.
+#[derive(Debug)]
+enum Index {
+    /// modules.dep and modules.softdep, by canonical name.
+    Depmod(BTreeMap<String, Module>),
+    /// The modules themselves; unpacked ones are kept for [`ModulesDir::read`].
+    Modinfo(RefCell<BTreeMap<String, Vec<u8>>>),
+}
+
+impl<'a> ModulesDir<'a> {
+    /// Opens directory `path` of `root`.
+    ///
+    /// # Errors
+    /// A directory with neither index files nor modules, or with an index that
+    /// points out of it.
+    pub fn open(root: &'a RootDir, path: &Path) -> Result<Self> {
+        let mut dir = Self {
+            root,
+            path: path.to_path_buf(),
+            builtin: HashSet::new(),
+            files: BTreeMap::new(),
+            index: Index::Modinfo(RefCell::default()),
+        };
+        dir.load().with_context(|| format!("modules directory {}", dir.show().display()))?;
+        Ok(dir)
+    }
+
+    fn load(&mut self) -> Result<()> {
+        ensure!(self.root.is_dir(&self.path), "no such directory");
+        let builtin = self.index_file("modules.builtin")?;
+        self.builtin = builtin.iter().flat_map(|text| text.lines()).filter_map(name_of).collect();
+        if let Some(text) = self.index_file("modules.dep")? {
+            let (files, mut modules) = parse_dep(&text)?;
+            for line in self.index_file("modules.softdep")?.unwrap_or_default().lines() {
+                read_softdep_line(line, &mut modules);
+            }
+            self.files = files;
+            self.index = Index::Depmod(modules);
+        } else {
+            self.files = self.find_modules()?;
+        }
+        ensure!(
+            !self.files.is_empty() || builtin.is_some(),
+            "no modules directory: it has no modules.dep, no modules.builtin and no .ko files"
+        );
+        Ok(())
+    }
+
+    /// Reads a module, unpacked.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        if let Index::Modinfo(unpacked) = &self.index
+            && let Some(module) = unpacked.borrow_mut().remove(name)
+        {
+            return Ok(module);
+        }
+        let path = self.files.get(name).with_context(|| format!("no file of module {name}"))?;
+        let bytes = self.root.read(&self.path.join(path), MODULE_MAX);
+        bytes
+            .map_err(anyhow::Error::from)
+            .and_then(unpack)
+            .with_context(|| format!("module {}", self.show().join(path).display()))
+    }
+
+    /// The directory as a person would name it.
+    fn show(&self) -> PathBuf {
+        let below = self.path.strip_prefix("/").unwrap_or(&self.path);
+        self.root.path().join(below)
+    }
+
+    fn index_file(&self, name: &str) -> Result<Option<String>> {
+        match self.root.read(&self.path.join(name), INDEX_MAX) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {name}")),
+        }
+    }
+
+    /// Every module below the directory. Links to directories (`build`,
+    /// `source`) are not followed, so that the walk ends.
+    fn find_modules(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let mut files = BTreeMap::new();
+        let mut pending = vec![PathBuf::new()];
+        while let Some(dir) = pending.pop() {
+            let names = self.root.list(&self.path.join(&dir));
+            let names = names.with_context(|| format!("list {}", dir.display()))?;
+            for path in names.iter().map(|name| dir.join(name)) {
+                if let Some(module) = path.to_str().and_then(name_of) {
+                    files.entry(module).or_insert(path);
+                } else if self.root.is_real_dir(&self.path.join(&path)) {
+                    pending.push(path);
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+impl Source for ModulesDir<'_> {
+    fn lookup(&self, name: &str) -> Result<Lookup> {
+        if !self.files.contains_key(name) {
+            return Ok(match self.builtin.contains(name) {
+                true => Lookup::BuiltIn,
+                false => Lookup::Unknown,
+            });
+        }
+        Ok(Lookup::Module(match &self.index {
+            Index::Depmod(modules) => modules.get(name).cloned().unwrap_or_default(),
+            Index::Modinfo(unpacked) => {
+                let bytes = self.read(name)?;
+                let module = modinfo(&bytes).with_context(|| format!("module {name}"))?;
+                unpacked.borrow_mut().insert(name.to_owned(), bytes);
+                module
+            }
+        }))
+    }
+}
+
+/// `kernel/a.ko: kernel/b.ko kernel/c.ko`, one line a module. Its dependencies
+/// stand in reverse load order.
+fn parse_dep(text: &str) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, Module>)> {
+    let (mut files, mut modules) = (BTreeMap::new(), BTreeMap::new());
+    for (number, line) in text.lines().enumerate() {
+        let malformed = || format!("modules.dep, line {}", number + 1);
+        let (path, needed) = line.split_once(':').context("no colon").with_context(malformed)?;
+        let name = name_of(path).context("no module").with_context(malformed)?;
+        let inside = |part| matches!(part, Component::Normal(_));
+        if !Path::new(path).components().all(inside) {
+            bail!("{}: \"{path}\" leads out of the directory", malformed());
+        }
+        let depends = needed.split_whitespace().rev().filter_map(name_of).collect();
+        files.insert(name.clone(), PathBuf::from(path));
+        modules.insert(name, Module { depends, ..Module::default() });
+    }
+    Ok((files, modules))
+}
+
+/// `softdep NAME pre: A B post: C`
+fn read_softdep_line(line: &str, modules: &mut BTreeMap<String, Module>) {
+    let Some(rest) = line.strip_prefix("softdep ") else { return };
+    let (name, text) = rest.trim_start().split_once(' ').unwrap_or((rest, ""));
+    if let Some(module) = modules.get_mut(&canonical(name)) {
+        parse_softdep(text, module);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&RootDir) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        check(&RootDir::open(dir.path()).unwrap())
+    }
+
+    #[test]
+    fn depmods_files_are_believed() {
+        let files = [
+            (
+                "m/modules.dep",
+                "kernel/a-b.ko.xz: kernel/d.ko kernel/c.ko\nkernel/c.ko:\nkernel/d.ko: kernel/c.ko\n",
+            ),
+            ("m/modules.softdep", "# comment\nsoftdep a_b pre: x post: y\nsoftdep gone pre: z\n"),
+            ("m/modules.builtin", "kernel/fs/ext4/ext-4.ko\n"),
+        ];
+        with_files(&files, |root| {
+            let dir = ModulesDir::open(root, Path::new("m")).unwrap();
+            let Lookup::Module(module) = dir.lookup("a_b").unwrap() else { panic!() };
+            assert_eq!(module.depends, ["c", "d"]);
+            assert_eq!((module.soft_pre, module.soft_post), (vec!["x".into()], vec!["y".into()]));
+            assert_eq!(dir.lookup("ext_4").unwrap(), Lookup::BuiltIn);
+            assert_eq!(dir.lookup("gone").unwrap(), Lookup::Unknown);
+        });
+    }
+
+    #[test]
+    fn what_is_no_modules_directory_is_refused() {
+        for (name, files, expected) in [
+            ("empty", &[("m/readme", "")][..], "no modules directory"),
+            ("missing", &[("x", "")], "no such directory"),
+            ("escaping", &[("m/modules.dep", "../../etc/a.ko:\n")], "leads out"),
+            ("absolute", &[("m/modules.dep", "/etc/a.ko:\n")], "leads out"),
+            ("garbage", &[("m/modules.dep", "what is this\n")], "line 1"),
+        ] {
+            let error =
+                with_files(files, |root| ModulesDir::open(root, Path::new("m")).unwrap_err());
+            assert!(format!("{error:#}").contains(expected), "{name}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn without_depmod_the_files_are_found() {
+        let files = [("m/kernel/fs/fuse.ko", ""), ("m/updates/extra.ko.zst", ""), ("b/not.ko", "")];
+        with_files(&files, |root| {
+            std::os::unix::fs::symlink("../b", root.path().join("m/build")).unwrap();
+            std::os::unix::fs::symlink(".", root.path().join("m/kernel/loop")).unwrap();
+            let dir = ModulesDir::open(root, Path::new("m")).unwrap();
+            assert_eq!(dir.files.keys().collect::<Vec<_>>(), ["extra", "fuse"]);
+            let error = dir.lookup("fuse").unwrap_err();
+            assert!(format!("{error:#}").contains("kernel/fs/fuse.ko"), "{error:#}");
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! One module file: decompression and its `.modinfo` section.
+//!
+//! Formats: gzip (RFC 1952), xz, zstd (RFC 8878), told by their magic numbers;
+//! ELF relocatable objects; `.modinfo`, which is `key=value` strings separated
+//! by NUL (kernel: `include/linux/moduleparam.h`).
+
+use std::io::Read;
+
+use anyhow::{Context, Result, ensure};
+use object::{Object, ObjectKind, ObjectSection};
+
+use super::canonical;
+use super::resolve::Module;
+
+/// Largest module in bytes that is accepted, compressed or unpacked. The largest
+/// of Debian 12 has 13 MB; a compressed bomb must not fill the host's memory.
+pub const MODULE_MAX: u64 = 256 << 20;
+
+/// The module in `bytes`, unpacked and checked to be a whole ELF object.
+pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let module = match bytes.as_slice() {
+        [0x1f, 0x8b, ..] => read(flate2::read::MultiGzDecoder::new(&bytes[..])).context("gzip"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            read(liblzma::read::XzDecoder::new_multi_decoder(&bytes[..])).context("xz")
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            zstd::Decoder::new(&bytes[..]).map_err(Into::into).and_then(read).context("zstd")
+        }
+        _ => Ok(bytes),
+    }?;
+    let elf = object::File::parse(&module[..]).context("no kernel module")?;
+    ensure!(elf.kind() == ObjectKind::Relocatable, "no kernel module: not a relocatable object");
+    for section in elf.sections() {
+        section.data().context("truncated kernel module")?;
+    }
+    Ok(module)
+}
+
+fn read(decoder: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    decoder.take(MODULE_MAX + 1).read_to_end(&mut bytes).context("damaged or truncated")?;
+    ensure!(bytes.len() as u64 <= MODULE_MAX, "unpacks to more than {} MiB", MODULE_MAX >> 20);
+    Ok(bytes)
+}
+
+/// What the `.modinfo` of an unpacked module says about others.
+pub fn modinfo(module: &[u8]) -> Result<Module> {
+    let elf = object::File::parse(module)?;
+    let section = elf.section_by_name(".modinfo").context("no .modinfo section")?;
+    Ok(parse_modinfo(section.data()?))
+}
+
+fn parse_modinfo(data: &[u8]) -> Module {
+    let mut module = Module::default();
+    for string in data.split(|&byte| byte == 0) {
+        let string = String::from_utf8_lossy(string);
+        match string.split_once('=') {
+            Some(("depends", names)) => {
+                module
+                    .depends
+                    .extend(names.split(',').filter(|name| !name.is_empty()).map(canonical));
+            }
+            Some(("softdep", text)) => parse_softdep(text, &mut module),
+            _ => {}
+        }
+    }
+    module
+}
+
+/// Reads the `pre: A B post: C` of a soft dependency into `module`.
+pub fn parse_softdep(text: &str, module: &mut Module) {
+    let mut names = None;
+    for word in text.split_whitespace() {
+        match (word, &mut names) {
+            ("pre:", _) => names = Some(&mut module.soft_pre),
+            ("post:", _) => names = Some(&mut module.soft_post),
+            (name, Some(names)) => names.push(canonical(name)),
+            // Words before the first "pre:" or "post:" mean nothing.
+            (_, None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn modinfo_names_what_it_needs() {
+        let module = parse_modinfo(
+            b"license=GPL\0depends=virtio-ring,fuse\0softdep=pre: a b-c post: d\0depends=\0",
+        );
+        assert_eq!(module.depends, ["virtio_ring", "fuse"]);
+        assert_eq!(module.soft_pre, ["a", "b_c"]);
+        assert_eq!(module.soft_post, ["d"]);
+    }
+
+    /// The smallest relocatable object that `object` accepts.
+    fn elf() -> Vec<u8> {
+        let mut elf = vec![0; 64];
+        elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+        elf[16] = 1; // ET_REL
+        elf[18] = 62; // EM_X86_64
+        elf[20] = 1; // EV_CURRENT
+        elf[52] = 64; // e_ehsize
+        elf
+    }
+
+    #[test]
+    fn each_compression_is_undone_and_its_truncation_noticed() {
+        let plain = elf();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&plain).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&plain).unwrap();
+        for (name, packed) in [
+            ("gzip", gzip.finish().unwrap()),
+            ("xz", xz.finish().unwrap()),
+            ("zstd", zstd::encode_all(&plain[..], 1).unwrap()),
+        ] {
+            assert_eq!(unpack(packed.clone()).unwrap(), plain, "{name}");
+            for length in 6..packed.len() {
+                let error = unpack(packed[..length].to_vec()).expect_err(name);
+                assert!(format!("{error:#}").contains(name), "{name} cut at {length}: {error:#}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_module_is_refused() {
+        for (name, bytes) in [
+            ("empty", Vec::new()),
+            ("text", b"not a module".to_vec()),
+            ("cut header", elf()[..40].to_vec()),
+        ] {
+            assert!(unpack(bytes).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! From the modules asked for to the list that loads.
+//!
+//! Order: what a module needs comes before it (`depends`, and soft `pre:`), what
+//! it merely wants afterwards (`post:`) comes after, each module once.
+
+use anyhow::{Result, bail};
+
+use super::canonical;
+
+/// What is known of one module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Module {
+    /// Must be loaded before; canonical names.
+    pub depends: Vec<String>,
+    /// Should be loaded before, where they exist (modprobe.d(5), softdep).
+    pub soft_pre: Vec<String>,
+    /// Should be loaded after, where they exist.
+    pub soft_post: Vec<String>,
+}
+
+/// Where a name may be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// A file of the directory.
+    Module(Module),
+    /// Part of the kernel.
+    BuiltIn,
+    /// Neither.
+    Unknown,
+}
+
+/// Knows modules by canonical name.
+pub trait Source {
+    /// Looks `name` up.
+    fn lookup(&self, name: &str) -> Result<Lookup>;
+}
+
+/// A module to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Its absence is an error.
+    Needed(&'a str),
+    /// Taken where the directory has it.
+    Wanted(&'a str),
+}
+
+/// The canonical names of the modules to load, in order. Built-in ones are left
+/// out.
+///
+/// # Errors
+/// A needed module, or a dependency, that is neither there nor built in.
+pub fn load_order(source: &impl Source, requests: &[Request<'_>]) -> Result<Vec<String>> {
+    let mut walk = Walk { source, seen: Vec::new(), order: Vec::new() };
+    for request in requests {
+        match *request {
+            Request::Needed(name) => {
+                if !walk.visit(&canonical(name))? {
+                    bail!("unknown module \"{name}\": it is neither a file there nor built in");
+                }
+            }
+            Request::Wanted(name) => {
+                walk.visit(&canonical(name))?;
+            }
+        }
+    }
+    Ok(walk.order)
+}
+
+struct Walk<'a, S> {
+    source: &'a S,
+    /// Names already taken up, whether listed yet or not: a cycle ends here.
+    seen: Vec<String>,
+    order: Vec<String>,
+}
+
+impl<S: Source> Walk<'_, S> {
+    /// Lists `name` and all it needs; false where it is unknown.
+    fn visit(&mut self, name: &str) -> Result<bool> {
+        if self.seen.iter().any(|seen| seen == name) {
+            return Ok(true);
+        }
+        let module = match self.source.lookup(name)? {
+            Lookup::Unknown => return Ok(false),
+            Lookup::BuiltIn => return Ok(true),
+            Lookup::Module(module) => module,
+        };
+        self.seen.push(name.to_owned());
+        for soft in &module.soft_pre {
+            self.visit(soft)?;
+        }
+        for needed in &module.depends {
+            if !self.visit(needed)? {
+                bail!(
+                    "module \"{name}\" needs \"{needed}\", which is neither a file there nor built in"
+                );
+            }
+        }
+        self.order.push(name.to_owned());
+        for soft in &module.soft_post {
+            self.visit(soft)?;
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    struct Fake(HashMap<&'static str, Lookup>);
+
+    impl Source for Fake {
+        fn lookup(&self, name: &str) -> Result<Lookup> {
+            Ok(self.0.get(name).cloned().unwrap_or(Lookup::Unknown))
+        }
+    }
+
+    fn module(depends: &[&str], pre: &[&str], post: &[&str]) -> Lookup {
+        let names = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        let (depends, soft_pre, soft_post) = (names(depends), names(pre), names(post));
+        Lookup::Module(Module { depends, soft_pre, soft_post })
+    }
+
+    fn order(rows: Vec<(&'static str, Lookup)>, requests: &[Request<'_>]) -> Result<String> {
+        Ok(load_order(&Fake(rows.into_iter().collect()), requests)?.join(" "))
+    }
+
+    #[test]
+    fn dependencies_come_first_and_once() {
+        let rows = vec![
+            ("virtiofs", module(&["fuse", "virtio"], &[], &[])),
+            ("virtio_pci", module(&["virtio_ring", "virtio"], &[], &[])),
+            ("virtio", module(&["virtio_ring"], &[], &[])),
+            ("virtio_ring", module(&[], &[], &[])),
+            ("fuse", Lookup::BuiltIn),
+        ];
+        let requests = [
+            Request::Wanted("virtio-pci"),
+            Request::Wanted("virtio_mmio"),
+            Request::Needed("virtiofs"),
+        ];
+        assert_eq!(order(rows, &requests).unwrap(), "virtio_ring virtio virtio_pci virtiofs");
+    }
+
+    #[test]
+    fn soft_dependencies_are_optional_and_ordered() {
+        let rows = vec![
+            ("a", module(&["b"], &["pre", "gone"], &["post", "gone"])),
+            ("b", module(&[], &[], &[])),
+            ("pre", module(&[], &[], &[])),
+            ("post", module(&[], &[], &[])),
+        ];
+        assert_eq!(order(rows, &[Request::Needed("a")]).unwrap(), "pre b a post");
+    }
+
+    #[test]
+    fn cycles_end() {
+        let rows = vec![("a", module(&["b"], &[], &[])), ("b", module(&["a"], &["a"], &["b"]))];
+        assert_eq!(order(rows, &[Request::Needed("a")]).unwrap(), "b a");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = order(vec![], &[Request::Needed("nope")]).unwrap_err().to_string();
+        assert!(error.contains("unknown module \"nope\""), "{error}");
+        let rows = vec![("a", module(&["gone"], &[], &[]))];
+        let error = order(rows, &[Request::Needed("a")]).unwrap_err().to_string();
+        assert!(error.contains("\"a\" needs \"gone\""), "{error}");
+    }
+}

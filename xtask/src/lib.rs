@@ -1,0 +1,14 @@
+//! The host's half of virtinitrd, as a library: `main` only parses and calls.
+//!
+//! Arguments become a value that says what will be done ([`vm::plan::Plan`],
+//! [`archive::Archive`]); only then is anything written or started.
+
+pub mod archive;
+pub mod guest;
+pub mod host;
+pub mod kmod;
+pub mod ls;
+pub mod output;
+pub mod pack;
+pub mod rootdir;
+pub mod workspace;

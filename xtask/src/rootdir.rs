@@ -1,0 +1,135 @@
+//! File look-ups that stay inside a directory.
+//!
+//! Interface: openat2(2) with `RESOLVE_IN_ROOT` (Linux 5.6). A root file system
+//! is data, perhaps hostile: an absolute link in it means its own `/`, not the
+//! host's, and `..` ends at its top.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+/// A directory that look-ups cannot leave.
+#[derive(Debug)]
+pub struct RootDir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl RootDir {
+    /// Opens the directory `path`, itself resolved as usual.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path =
+            path.canonicalize().with_context(|| format!("open directory {}", path.display()))?;
+        let file =
+            File::open(&path).with_context(|| format!("open directory {}", path.display()))?;
+        let is_dir = file.metadata().is_ok_and(|metadata| metadata.is_dir());
+        ensure!(is_dir, "{} is not a directory", path.display());
+        Ok(Self { fd: file.into(), path })
+    }
+
+    /// The directory's canonical path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the regular file `path` for reading.
+    pub fn file(&self, path: &Path) -> io::Result<File> {
+        // Without O_NONBLOCK a FIFO in the tree would hang us.
+        let file = File::from(self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+
+    /// The contents of the regular file `path`, at most `limit` bytes of it.
+    ///
+    /// # Errors
+    /// `FileTooLarge` beyond `limit`.
+    pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut contents = Vec::new();
+        self.file(path)?.take(limit + 1).read_to_end(&mut contents)?;
+        match contents.len() as u64 > limit {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(contents),
+        }
+    }
+
+    /// The names in directory `path`, sorted.
+    pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let dir = self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let mut names = std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether `path` is a directory.
+    #[must_use]
+    pub fn is_dir(&self, path: &Path) -> bool {
+        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok()
+    }
+
+    /// Whether `path` is a directory and its last part no link to one.
+    #[must_use]
+    pub fn is_real_dir(&self, path: &Path) -> bool {
+        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).is_ok()
+    }
+
+    /// Whether `path` is a regular file, readable or not.
+    #[must_use]
+    pub fn is_file(&self, path: &Path) -> bool {
+        let found = self.open_at(path, OFlag::O_PATH).map(File::from);
+        found.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
+    }
+
+    fn open_at(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+        let how =
+            OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        Ok(openat2(&self.fd, path, how)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_cannot_leave_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("etc")).unwrap();
+        std::fs::write(path("etc/hostname"), "inside").unwrap();
+        symlink("/etc/hostname", path("absolute")).unwrap();
+        symlink("../../../../etc/hostname", path("climbing")).unwrap();
+        symlink("/etc/passwd", path("hosts-only")).unwrap();
+
+        let root = RootDir::open(dir.path()).unwrap();
+        for name in ["absolute", "climbing", "/etc/hostname", "../etc/hostname"] {
+            assert_eq!(root.read(Path::new(name), 100).unwrap(), b"inside", "{name}");
+        }
+        assert!(root.file(Path::new("hosts-only")).is_err());
+        assert!(!root.is_file(Path::new("hosts-only")));
+    }
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("five"), "12345").unwrap();
+        nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let root = RootDir::open(dir.path()).unwrap();
+        assert_eq!(root.read(Path::new("five"), 5).unwrap(), b"12345");
+        assert!(root.read(Path::new("five"), 4).is_err());
+        assert!(root.file(Path::new("fifo")).is_err());
+        assert!(root.file(Path::new(".")).is_err());
+        assert_eq!(root.list(Path::new(".")).unwrap(), ["fifo", "five"]);
+    }
+}
