@@ -11,4 +11,5 @@ pub mod ls;
 pub mod output;
 pub mod pack;
 pub mod rootdir;
+pub mod vm;
 pub mod workspace;

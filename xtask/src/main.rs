@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{guest, ls, pack};
+use xtask::{guest, ls, pack, vm};
+
+/// Exit status of a subcommand that failed.
+const EXIT_FAILURE: u8 = 1;
 
 /// Exit status for trouble of ours, as podman and env(1) have it.
 const EXIT_TROUBLE: u8 = 125;
@@ -23,20 +26,32 @@ enum Task {
     #[command(bin_name = "mkvirtinitrd", hide = true)]
     Mkvirtinitrd(pack::MkVirtInitrd),
     Ls(ls::Ls),
+    Vm(vm::Vm),
+    #[command(bin_name = "chrootvm", hide = true)]
+    Chrootvm(vm::Vm),
+    #[command(name = vm::child::SUBCOMMAND, hide = true)]
+    Exec(vm::child::Exec),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
-        Task::Build(task) => task.run(),
-        Task::Pack(task) => task.run(),
-        Task::Mkvirtinitrd(task) => task.run(),
-        Task::Ls(task) => task.run(),
+        Task::Build(task) => done(task.run()),
+        Task::Pack(task) => done(task.run()),
+        Task::Mkvirtinitrd(task) => done(task.run()),
+        Task::Ls(task) => done(task.run()),
+        Task::Vm(task) | Task::Chrootvm(task) => (task.run(), EXIT_TROUBLE),
+        Task::Exec(task) => (task.run().map(|()| ExitCode::SUCCESS), EXIT_TROUBLE),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        (Ok(code), _) => code,
+        (Err(error), code) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(EXIT_TROUBLE)
+            ExitCode::from(code)
         }
     }
+}
+
+/// The usual exit statuses of a subcommand.
+fn done(result: anyhow::Result<()>) -> (anyhow::Result<ExitCode>, u8) {
+    (result.map(|()| ExitCode::SUCCESS), EXIT_FAILURE)
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask pack` and `mkvirtinitrd`: `/init` and its modules as an initrd.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -30,10 +31,11 @@ pub struct Pack {
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
     /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
+    /// [default: none; the kernel has virtiofs built in]
     #[arg(long, value_name = "DIR")]
-    modules_dir: PathBuf,
+    modules_dir: Option<PathBuf>,
     /// One more module, with all that it needs; repeatable
-    #[arg(long = "module", value_name = "NAME")]
+    #[arg(long = "module", value_name = "NAME", requires = "modules_dir")]
     modules: Vec<String>,
     /// Compress the archive
     #[arg(long, value_enum, default_value_t)]
@@ -64,11 +66,10 @@ pub struct MkVirtInitrd {
 impl Pack {
     /// Writes the initrd.
     pub fn run(self) -> Result<()> {
-        let bytes = initrd(
-            read_init(&self.init)?,
-            Some((&RootDir::open(Path::new("/"))?, &absolute(&self.modules_dir)?)),
-            &self.modules,
-        )?;
+        let root = RootDir::open(Path::new("/"))?;
+        let modules_dir = self.modules_dir.as_deref().map(absolute).transpose()?;
+        let modules_dir = modules_dir.as_ref().map(|dir| (&root, dir.as_path()));
+        let bytes = initrd(read_init(&self.init)?, modules_dir, &self.modules)?;
         output::write(&self.output, &compress(bytes, self.compress)?)
     }
 }
@@ -77,8 +78,25 @@ impl MkVirtInitrd {
     /// Writes the initrd.
     pub fn run(self) -> Result<()> {
         let Self { modules, init, modules_dir, output } = self;
+        let modules_dir = Some(modules_dir);
         Pack { init, modules_dir, modules, compress: Compression::default(), output }.run()
     }
+}
+
+/// The command line that packs what [`initrd`] packs, into `output`.
+#[must_use]
+pub fn command(
+    xtask: &Path,
+    init: &Path,
+    modules_dir: Option<&(RootDir, PathBuf)>,
+    output: &str,
+) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![xtask.into(), "pack".into(), "--init".into(), init.into()];
+    if let Some((root, path)) = modules_dir {
+        words.extend(["--modules-dir".into(), root.host_path(path).into()]);
+    }
+    words.extend(["-o".into(), output.into()]);
+    words
 }
 
 /// The contents of the /init binary.

@@ -38,6 +38,13 @@ impl RootDir {
         &self.path
     }
 
+    /// What `path`, seen from this root, is called outside of it; for messages
+    /// and for commands to be shown, links not resolved.
+    #[must_use]
+    pub fn host_path(&self, path: &Path) -> PathBuf {
+        self.path.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     /// Opens the regular file `path` for reading.
     pub fn file(&self, path: &Path) -> io::Result<File> {
         // Without O_NONBLOCK a FIFO in the tree would hang us.

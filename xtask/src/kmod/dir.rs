@@ -52,7 +52,8 @@ impl<'a> ModulesDir<'a> {
             files: BTreeMap::new(),
             index: Index::Modinfo(RefCell::default()),
         };
-        dir.load().with_context(|| format!("modules directory {}", dir.show().display()))?;
+        dir.load()
+            .with_context(|| format!("modules directory {}", dir.root.host_path(path).display()))?;
         Ok(dir)
     }
 
@@ -86,16 +87,9 @@ impl<'a> ModulesDir<'a> {
         }
         let path = self.files.get(name).with_context(|| format!("no file of module {name}"))?;
         let bytes = self.root.read(&self.path.join(path), MODULE_MAX);
-        bytes
-            .map_err(anyhow::Error::from)
-            .and_then(unpack)
-            .with_context(|| format!("module {}", self.show().join(path).display()))
-    }
-
-    /// The directory as a person would name it.
-    fn show(&self) -> PathBuf {
-        let below = self.path.strip_prefix("/").unwrap_or(&self.path);
-        self.root.path().join(below)
+        bytes.map_err(anyhow::Error::from).and_then(unpack).with_context(|| {
+            format!("module {}", self.root.host_path(&self.path.join(path)).display())
+        })
     }
 
     fn index_file(&self, name: &str) -> Result<Option<String>> {

@@ -1,0 +1,155 @@
+//! Programs that end with us.
+//!
+//! Interface: prctl(2), PR_SET_PDEATHSIG. A daemon must not outlive chrootvm,
+//! not even when that is killed by SIGKILL; only the kernel can see to it, and
+//! only a process itself can ask it to. So a child is started as this very
+//! binary, which asks and then executes the program.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+
+/// Name of the subcommand that [`Exec`] is.
+pub const SUBCOMMAND: &str = "exec-bound";
+
+/// Ask for a signal at the parent's death, then execute a program (internal)
+#[derive(Debug, clap::Args)]
+pub struct Exec {
+    /// Process id of the parent, which may be gone already
+    #[arg(long)]
+    parent: i32,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+impl Exec {
+    /// Becomes the program.
+    pub fn run(self) -> Result<()> {
+        // SIGTERM lets QEMU put the terminal back in order.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;
+        if Pid::parent() != Pid::from_raw(self.parent) {
+            bail!("the parent is gone");
+        }
+        // The parent reads its signals from a descriptor; this program must not
+        // inherit that they are blocked.
+        SigSet::empty().thread_set_mask().context("unblock signals")?;
+        let (program, arguments) = self.command.split_first().context("no program given")?;
+        let error = Command::new(program).args(arguments).exec();
+        Err(error).with_context(|| format!("execute {}", program.display()))
+    }
+}
+
+/// How a child takes part in the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Owns standard input and output; terminal signals reach it.
+    Foreground,
+    /// A daemon: no standard input or output, a process group of its own.
+    Background,
+}
+
+/// A running program, killed when this value is dropped.
+#[derive(Debug)]
+pub struct Child {
+    /// What to call it in messages.
+    pub name: String,
+    process: std::process::Child,
+    status: Option<ExitStatus>,
+    /// What a daemon wrote to standard error.
+    messages: Option<File>,
+}
+
+impl Child {
+    /// Starts `program`. Each descriptor of `fds` is open in it under the given
+    /// number.
+    pub fn spawn(
+        name: String,
+        program: &Path,
+        arguments: &[OsString],
+        fds: Vec<(OwnedFd, i32)>,
+        role: Role,
+    ) -> Result<Self> {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg(SUBCOMMAND)
+            .args(["--parent", &std::process::id().to_string(), "--"])
+            .arg(program)
+            .args(arguments);
+        let mut messages = None;
+        if role == Role::Background {
+            let file = File::from(memfd_create(c"messages", MFdFlags::MFD_CLOEXEC)?);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+            command.stderr(file.try_clone()?);
+            messages = Some(file);
+        }
+        let mappings =
+            fds.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+        command.fd_mappings(mappings.collect()).context("descriptors of a child collide")?;
+        let process = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        Ok(Self { name, process, status: None, messages })
+    }
+
+    /// How the child ended; `None` while it runs.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status =
+                self.process.try_wait().with_context(|| format!("wait for {}", self.name))?;
+        }
+        Ok(self.status)
+    }
+
+    /// Sends `signal`; a child that has ended gets none.
+    pub fn signal(&self, signal: Signal) {
+        if self.status.is_none()
+            && let Ok(pid) = i32::try_from(self.process.id())
+        {
+            // Not yet waited for, so the number is still its own; it may have
+            // ended, and then the signal is void.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// The end of what a daemon wrote to standard error.
+    pub fn messages(&mut self) -> String {
+        /// Bytes enough for a screen.
+        const TAIL: u64 = 2000;
+        let mut text = Vec::new();
+        if let Some(file) = &mut self.messages {
+            let length = file.metadata().map_or(0, |metadata| metadata.len());
+            let start = SeekFrom::Start(length.saturating_sub(TAIL));
+            // Without the daemon's words the message is poorer, not wrong.
+            let _ = file.seek(start).and_then(|_| file.read_to_end(&mut text));
+        }
+        String::from_utf8_lossy(&text).trim_end().to_owned()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            self.signal(Signal::SIGKILL);
+            let _ = self.process.wait(); // it was killed; only its number is still to be freed
+        }
+    }
+}
+
+/// `exit status 1` or `signal 9`, for messages.
+#[must_use]
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown status".into(),
+    }
+}

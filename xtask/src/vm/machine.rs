@@ -1,0 +1,30 @@
+//! The machines that can be booted, one row an architecture.
+
+use anyhow::{Context, Result};
+
+/// What QEMU and the kernel call things on one architecture.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// `uname -m`
+    pub arch: &'static str,
+    /// QEMU's binary; distributions with one architecture call it `qemu-kvm`.
+    pub qemu: &'static str,
+    /// `-machine`
+    pub machine: &'static str,
+    /// The serial console's device.
+    pub console: &'static str,
+    /// Longest command line in bytes, its NUL included (`COMMAND_LINE_SIZE`).
+    pub command_line_max: usize,
+}
+
+#[rustfmt::skip]
+const MACHINES: &[Machine] = &[
+    Machine { arch: "x86_64", qemu: "qemu-system-x86_64", machine: "q35", console: "ttyS0", command_line_max: 2048 },
+];
+
+/// The row of this host's architecture.
+pub fn of_host() -> Result<&'static Machine> {
+    let arch = std::env::consts::ARCH;
+    let row = MACHINES.iter().find(|row| row.arch == arch);
+    row.with_context(|| format!("no virtual machine is described for {arch} hosts"))
+}

@@ -1,0 +1,339 @@
+//! Running a plan: starting its programs, watching them, ending them all.
+//!
+//! Interfaces: signalfd(2), poll(2), memfd_create(2), unix(7).
+//!
+//! Nothing is ever put into the file system: the initrd is a memfd, sockets are
+//! abstract and already connected when a program gets its end. So there is
+//! nothing to clean up, however we end; the programs end by [`super::child`].
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+
+use super::child::{Child, Role, describe};
+use super::plan::{Plan, Wiring};
+use super::qmp::{Qmp, Shutdown};
+use super::virtiofsd::Socket;
+
+/// How long QEMU may take to end after SIGTERM.
+const QEMU_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a daemon may take to end once QEMU is gone.
+const DAEMON_GRACE: Duration = Duration::from_millis(500);
+
+/// The lowest descriptor that a child is handed.
+const FIRST_FD: i32 = 3;
+
+/// How a machine came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// QEMU ended by itself.
+    Ended {
+        /// Its exit status, described where it is not success.
+        failure: Option<String>,
+        /// What QMP said.
+        shutdown: Option<Shutdown>,
+    },
+    /// A daemon ended while the machine ran: its name, its end, its last words.
+    DaemonDied(String, String, String),
+    /// We were asked to stop.
+    Stopped(Signal),
+}
+
+/// Runs `plan` to its end.
+pub fn run(plan: &Plan, kernel: File, initrd: &[u8]) -> Result<Outcome> {
+    let signals = block_signals()?;
+    let _terminal = super::terminal::Saved::new();
+
+    let mut daemons = Vec::new();
+    let mut fds = Numbered::default();
+    let mut wiring = Wiring {
+        kernel: fds.path(kernel.into()),
+        initrd: fds.path(sealed_memory(initrd)?),
+        qmp: None,
+        shares: Vec::new(),
+    };
+    for share in &plan.shares {
+        let (listener, connected) = connected_listener().context("make a socket for virtiofsd")?;
+        wiring.shares.push(Socket::Fd(fds.add(connected)));
+        let arguments = plan.virtiofsd.arguments(share, &Socket::Fd(FIRST_FD));
+        daemons.push(Child::spawn(
+            format!("virtiofsd for tag \"{}\"", share.tag),
+            &plan.virtiofsd.program,
+            &arguments,
+            vec![(listener, FIRST_FD)],
+            Role::Background,
+        )?);
+    }
+    let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
+    wiring.qmp = Some(fds.add(qemus_end));
+    let arguments = plan.qemu_arguments(&wiring);
+    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.0, Role::Foreground)?;
+    Watch { signals, qmp, qemu, daemons, deadline: None }.until_the_end()
+}
+
+/// Descriptors for a child, numbered upwards.
+#[derive(Default)]
+struct Numbered(Vec<(OwnedFd, i32)>);
+
+impl Numbered {
+    fn add(&mut self, fd: OwnedFd) -> i32 {
+        let number = self.0.last().map_or(FIRST_FD, |(_, last)| last + 1);
+        self.0.push((fd, number));
+        number
+    }
+
+    fn path(&mut self, fd: OwnedFd) -> OsString {
+        format!("/dev/fd/{}", self.add(fd)).into()
+    }
+}
+
+/// The signals that end a program, and SIGCHLD, as a descriptor. SIGTTOU is
+/// held back too: a background process may then still restore the terminal.
+fn block_signals() -> Result<SignalFd> {
+    let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+    let watched: SigSet = ends.into_iter().chain([Signal::SIGCHLD]).collect();
+    let mut blocked = watched;
+    blocked.add(Signal::SIGTTOU);
+    blocked.thread_block()?;
+    Ok(SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// A file of `bytes` without a name.
+fn sealed_memory(bytes: &[u8]) -> Result<OwnedFd> {
+    let fd = memfd_create(c"initrd", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
+    let mut file = File::from(fd);
+    file.write_all(bytes).context("write the initrd to memory")?;
+    Ok(file.into())
+}
+
+/// A listening socket, and a connection that waits to be accepted from it.
+///
+/// The name is abstract, so any process could connect; but it is 128 random
+/// bits, and the queue holds one connection: if ours fits in, it is the one
+/// that the daemon accepts.
+fn connected_listener() -> Result<(OwnedFd, OwnedFd)> {
+    let mut random = [0; 16];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
+    let name = format!("virtinitrd-{:032x}", u128::from_ne_bytes(random));
+    let address = UnixAddr::new_abstract(name.as_bytes())?;
+    let make = |flags| {
+        let flags = SockFlag::SOCK_CLOEXEC | flags;
+        socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
+    };
+    let listener = make(SockFlag::empty())?;
+    socket::bind(listener.as_raw_fd(), &address)?;
+    socket::listen(&listener, Backlog::new(0)?)?;
+    // Where the queue is full a blocking connect would wait for ever.
+    let connected = make(SockFlag::SOCK_NONBLOCK)?;
+    socket::connect(connected.as_raw_fd(), &address)?;
+    fcntl(&connected, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok((listener, connected))
+}
+
+/// The running programs.
+struct Watch {
+    signals: SignalFd,
+    qmp: Qmp,
+    qemu: Child,
+    daemons: Vec<Child>,
+    /// When patience ends with whom we are waiting for.
+    deadline: Option<Instant>,
+}
+
+impl Watch {
+    fn until_the_end(mut self) -> Result<Outcome> {
+        let mut outcome = None;
+        let status = loop {
+            self.wait()?;
+            self.qmp.read();
+            if let Some(signal) = self.pending_stop()? {
+                outcome.get_or_insert(Outcome::Stopped(signal));
+                self.stop_qemu();
+            }
+            if let Some(status) = self.qemu.try_wait()? {
+                break status;
+            }
+            // At a machine's end its daemons may be quicker than QEMU.
+            if self.qmp.shutdown().is_none()
+                && let Some(dead) = self.dead_daemon()?
+            {
+                outcome.get_or_insert(dead);
+                self.stop_qemu();
+            }
+            if self.is_overdue() {
+                self.qemu.signal(Signal::SIGKILL);
+            }
+        };
+        self.qmp.read();
+        self.let_daemons_end()?;
+        let shutdown = self.qmp.shutdown().cloned();
+        Ok(outcome.unwrap_or_else(|| ended(status, shutdown)))
+    }
+
+    fn stop_qemu(&mut self) {
+        if self.deadline.is_none() {
+            self.qemu.signal(Signal::SIGTERM);
+            self.deadline = Some(Instant::now() + QEMU_GRACE);
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Daemons end with their connection, and wait for children of their own;
+    /// one that does not is killed when it is dropped.
+    fn let_daemons_end(&mut self) -> Result<()> {
+        self.deadline = Some(Instant::now() + DAEMON_GRACE);
+        loop {
+            self.pending_stop()?;
+            let mut running = false;
+            for daemon in &mut self.daemons {
+                running |= daemon.try_wait()?.is_none();
+            }
+            if !running || self.is_overdue() {
+                return Ok(());
+            }
+            self.wait()?;
+        }
+    }
+
+    /// Sleeps until something happens.
+    fn wait(&self) -> Result<()> {
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.qmp.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let timeout = match self.deadline {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                // Rounded up, so that the deadline has passed afterwards.
+                PollTimeout::try_from(left + Duration::from_millis(1))?
+            }
+        };
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno).context("poll"),
+        }
+    }
+
+    /// The first of the signals that ask us to stop.
+    fn pending_stop(&mut self) -> Result<Option<Signal>> {
+        let mut stop = None;
+        while let Some(info) = self.signals.read_signal().context("read signals")? {
+            let signal = Signal::try_from(i32::try_from(info.ssi_signo)?)?;
+            if signal != Signal::SIGCHLD {
+                stop.get_or_insert(signal);
+            }
+        }
+        Ok(stop)
+    }
+
+    fn dead_daemon(&mut self) -> Result<Option<Outcome>> {
+        for daemon in &mut self.daemons {
+            if let Some(status) = daemon.try_wait()? {
+                let (name, words) = (daemon.name.clone(), daemon.messages());
+                return Ok(Some(Outcome::DaemonDied(name, describe(status), words)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn ended(status: ExitStatus, shutdown: Option<Shutdown>) -> Outcome {
+    Outcome::Ended { failure: (!status.success()).then(|| describe(status)), shutdown }
+}
+
+impl Outcome {
+    /// The signal, or what went wrong.
+    ///
+    /// # Errors
+    /// Every end but a power-off by the guest or a quit at the console.
+    pub fn check(self) -> Result<Option<Signal>> {
+        match self {
+            Outcome::Stopped(signal) => return Ok(Some(signal)),
+            Outcome::DaemonDied(name, end, words) => {
+                let words = if words.is_empty() { words } else { format!(": {words}") };
+                bail!("{name} ended while the machine ran ({end}){words}");
+            }
+            Outcome::Ended { failure, shutdown } => {
+                if let Some(failure) = failure {
+                    bail!("QEMU failed: {failure}");
+                }
+                match shutdown {
+                    Some(Shutdown::GuestPowerOff | Shutdown::Host) => {}
+                    Some(Shutdown::GuestReset) => bail!(
+                        "the guest reset instead of powering off: its kernel panicked (as it does \
+                         when PID 1 exits), /init gave up, or it was rebooted; the console tells \
+                         which"
+                    ),
+                    Some(Shutdown::Other(reason)) => {
+                        bail!("QEMU ended the machine: {reason}")
+                    }
+                    None => bail!("QEMU ended without saying why"),
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn the_queue_of_a_daemons_socket_is_full_with_our_connection() {
+        let (listener, connected) = connected_listener().unwrap();
+        let listener = UnixListener::from(listener);
+        let intruder = socket::socket(
+            AddressFamily::Unix,
+            SockType::Stream,
+            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let address: UnixAddr = socket::getsockname(listener.as_raw_fd()).unwrap();
+        assert_eq!(socket::connect(intruder.as_raw_fd(), &address), Err(Errno::EAGAIN));
+
+        let (mut accepted, _) = listener.accept().unwrap();
+        UnixStream::from(connected).write_all(b"ours").unwrap();
+        let mut text = String::new();
+        accepted.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "ours");
+    }
+
+    #[test]
+    fn only_a_wanted_end_is_success() {
+        let ended = |failure: Option<&str>, shutdown| {
+            Outcome::Ended { failure: failure.map(String::from), shutdown }.check()
+        };
+        assert!(ended(None, Some(Shutdown::GuestPowerOff)).is_ok());
+        assert!(ended(None, Some(Shutdown::Host)).is_ok());
+        for (failure, shutdown, expected) in [
+            (None, Some(Shutdown::GuestReset), "guest reset"),
+            (None, Some(Shutdown::Other("host-signal".into())), "host-signal"),
+            (None, None, "without saying why"),
+            (Some("signal 9"), Some(Shutdown::GuestPowerOff), "QEMU failed: signal 9"),
+        ] {
+            let error = ended(failure, shutdown).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert_eq!(Outcome::Stopped(Signal::SIGINT).check().unwrap(), Some(Signal::SIGINT));
+        let died = Outcome::DaemonDied("virtiofsd".into(), "signal 9".into(), String::new());
+        assert!(died.check().unwrap_err().to_string().ends_with("ran (signal 9)"));
+    }
+}

@@ -1,0 +1,189 @@
+//! The daemon that exports a directory, in its two implementations.
+//!
+//! The Rust one (gitlab.com/virtio-fs/virtiofsd) and the C one that came with
+//! QEMU up to 7.2 take different options; neither reads the other's.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::plan::{Access, Share};
+use crate::host;
+
+/// Where distributions put it; `PATH` comes after these.
+const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
+
+/// Which implementation, and what it can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// QEMU's: root only, cannot export read-only.
+    C,
+    /// The Rust one; `readonly` tells whether it has `--readonly` (1.11).
+    Rust {
+        /// Can export read-only.
+        readonly: bool,
+    },
+}
+
+/// How the daemon locks itself into the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Mount, PID and network namespaces; pivot_root(2).
+    Namespace,
+    /// chroot(2), where a container forbids namespaces.
+    Chroot,
+}
+
+/// An installed virtiofsd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Virtiofsd {
+    /// The program.
+    pub program: PathBuf,
+    /// Its kind.
+    pub flavour: Flavour,
+    /// What it may do here.
+    pub sandbox: Sandbox,
+}
+
+/// How the daemon gets its listening socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// An inherited descriptor.
+    Fd(i32),
+    /// A path at which it listens itself.
+    Path(PathBuf),
+}
+
+/// Finds a virtiofsd and asks it what it is.
+pub fn find() -> Result<Virtiofsd> {
+    let program = DIRS
+        .iter()
+        .map(|dir| Path::new(dir).join("virtiofsd"))
+        .find(|path| host::is_executable(path))
+        .or_else(|| host::find_program(OsStr::new("virtiofsd")))
+        .context(
+            "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
+             package virtiofsd (Debian 12: qemu-system-common)",
+        )?;
+    let help = Command::new(&program).arg("--help").output();
+    let help = help.with_context(|| format!("run {} --help", program.display()))?;
+    let flavour = flavour(&String::from_utf8_lossy(&help.stdout))
+        .with_context(|| format!("{}: its --help is of no known virtiofsd", program.display()))?;
+    let is_root = nix::unistd::geteuid().is_root();
+    ensure!(
+        is_root || flavour != Flavour::C,
+        "{} is the C virtiofsd of QEMU, which only root can run; run chrootvm as root or install \
+         the Rust virtiofsd",
+        program.display()
+    );
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    Ok(Virtiofsd { program, flavour, sandbox: sandbox(is_root, &status) })
+}
+
+fn flavour(help: &str) -> Result<Flavour> {
+    match (help.contains("--shared-dir"), help.contains("-o source=")) {
+        (true, _) => Ok(Flavour::Rust { readonly: help.contains("--readonly") }),
+        (false, true) => Ok(Flavour::C),
+        (false, false) => bail!("neither --shared-dir nor -o source="),
+    }
+}
+
+/// Root in a container without CAP_SYS_ADMIN may not make namespaces; everybody
+/// else may, users in a user namespace of their own.
+fn sandbox(is_root: bool, status: &str) -> Sandbox {
+    /// capabilities(7), `include/uapi/linux/capability.h`
+    const CAP_SYS_ADMIN: u32 = 21;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let may = effective.is_none_or(|bits| bits >> CAP_SYS_ADMIN & 1 == 1);
+    if is_root && !may { Sandbox::Chroot } else { Sandbox::Namespace }
+}
+
+impl Virtiofsd {
+    /// Whether `share` is read-only on the host's side too.
+    #[must_use]
+    pub fn enforces(&self, share: &Share) -> bool {
+        share.access == Access::ReadWrite || self.flavour == Flavour::Rust { readonly: true }
+    }
+
+    /// The daemon's arguments.
+    #[must_use]
+    pub fn arguments(&self, share: &Share, socket: &Socket) -> Vec<OsString> {
+        let sandbox = match self.sandbox {
+            Sandbox::Namespace => "namespace",
+            Sandbox::Chroot => "chroot",
+        };
+        let joined =
+            |key: &str, path: &Path| [OsStr::new(key), path.as_os_str()].into_iter().collect();
+        let mut arguments: Vec<OsString> = vec![match socket {
+            Socket::Fd(fd) => format!("--fd={fd}").into(),
+            Socket::Path(path) => joined("--socket-path=", path),
+        }];
+        match self.flavour {
+            Flavour::C => {
+                let source = joined("source=", &share.source);
+                let sandbox = format!("sandbox={sandbox}").into();
+                for option in [source, sandbox, "xattr".into(), "log_level=err".into()] {
+                    arguments.extend(["-o".into(), option]);
+                }
+            }
+            Flavour::Rust { readonly } => {
+                arguments.extend(["--shared-dir".into(), share.source.clone().into()]);
+                arguments
+                    .extend(["--sandbox", sandbox, "--xattr", "--log-level=error"].map(Into::into));
+                if readonly && share.access == Access::ReadOnly {
+                    arguments.push("--readonly".into());
+                }
+            }
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(flavour: Flavour, access: Access) -> String {
+        let daemon = Virtiofsd { program: "v".into(), flavour, sandbox: Sandbox::Chroot };
+        let share = Share { tag: "t".into(), source: "/a b".into(), access };
+        daemon.arguments(&share, &Socket::Fd(3)).join(OsStr::new("|")).into_string().unwrap()
+    }
+
+    #[test]
+    fn each_flavour_gets_its_own_options() {
+        assert_eq!(
+            arguments(Flavour::C, Access::ReadOnly),
+            "--fd=3|-o|source=/a b|-o|sandbox=chroot|-o|xattr|-o|log_level=err"
+        );
+        let rust = "--fd=3|--shared-dir|/a b|--sandbox|chroot|--xattr|--log-level=error";
+        let new = Flavour::Rust { readonly: true };
+        assert_eq!(arguments(new, Access::ReadWrite), rust);
+        assert_eq!(arguments(new, Access::ReadOnly), format!("{rust}|--readonly"));
+        assert_eq!(arguments(Flavour::Rust { readonly: false }, Access::ReadOnly), rust);
+    }
+
+    #[test]
+    fn flavours_are_told_by_their_help() {
+        assert_eq!(flavour("    -o source=PATH   shared directory tree").unwrap(), Flavour::C);
+        assert_eq!(
+            flavour("--shared-dir <SHARED_DIR>\n--readonly").unwrap(),
+            Flavour::Rust { readonly: true }
+        );
+        assert!(flavour("usage: ls").is_err());
+    }
+
+    #[test]
+    fn namespaces_need_a_capability_only_of_root() {
+        for (is_root, status, expected) in [
+            (true, "Name:\tx\nCapEff:\t000001ffffffffff\n", Sandbox::Namespace),
+            (true, "CapEff:\t00000000a80425fb\n", Sandbox::Chroot),
+            (false, "CapEff:\t0000000000000000\n", Sandbox::Namespace),
+            (true, "", Sandbox::Namespace),
+        ] {
+            assert_eq!(sandbox(is_root, status), expected, "{status}");
+        }
+    }
+}
