@@ -1,6 +1,6 @@
 //! The boot, step by step, and its end when a step fails.
 //!
-//! Interface: reboot(2). [`run`] is the order and nothing else.
+//! Interface: reboot(2). `run` is the order and nothing else.
 
 use alloc::format;
 use core::convert::Infallible;
@@ -43,8 +43,8 @@ fn run(log: &mut Log, on_failure: &mut Fail, environment: rt::Environment) -> Re
     // The command line is in /proc, and tells how to report all that follows.
     mount::api_mount(&tables::PROC)?;
     let line = file::read(c"/proc/cmdline").context(|| "read /proc/cmdline".into(), NO_HINT)?;
+    *on_failure = Fail::parse(&line);
     let config = Config::parse(&line)?;
-    *on_failure = config.fail;
     log.set_debug(config.debug);
 
     mount::api_mounts(log)?;

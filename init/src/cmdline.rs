@@ -1,10 +1,8 @@
-//! The kernel command line, as text and as [`Config`].
+//! What the kernel command line asks of us, as [`Config`].
 //!
-//! Words are cut as `next_arg()` of the kernel's `lib/cmdline.c` cuts them
-//! (kernel doc: admin-guide/kernel-parameters.rst): white space separates,
-//! double quotes group, single quotes and backslashes mean nothing, and `--`
-//! ends the parameters. Of a parameter given twice the last one counts, as with
-//! the kernel's own `init=` and `root=`.
+//! `--` ends the parameters (kernel doc: admin-guide/kernel-parameters.rst). Of
+//! one given twice the last counts, as with the kernel's own `init=` and
+//! `root=`.
 //!
 //! Invariant: nothing here does I/O, and no byte sequence makes it fail other
 //! than by an [`Error`]. Bytes need not be UTF-8.
@@ -13,6 +11,7 @@ use alloc::{format, string::String, vec::Vec};
 
 use crate::error::{Error, Result};
 use crate::tag::Tag;
+use crate::words::{Word, Words};
 
 /// What to execute when the command line has no `init=`.
 pub const DEFAULT_INIT: &[u8] = b"/bin/sh";
@@ -52,6 +51,29 @@ pub enum Fail {
     Panic,
 }
 
+impl Fail {
+    /// Reads the policy of a command line by itself: it must hold even where
+    /// [`Config::parse`] fails.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Self {
+        Words::new(line)
+            .take_while(|word| *word != Word { param: b"--", value: None })
+            .filter(|word| word.param == b"virtinit.fail")
+            .filter_map(|word| Self::from_value(word.value?))
+            .last()
+            .unwrap_or_default()
+    }
+
+    fn from_value(value: &[u8]) -> Option<Self> {
+        match value {
+            b"poweroff" => Some(Self::PowerOff),
+            b"reboot" => Some(Self::Reboot),
+            b"panic" => Some(Self::Panic),
+            _ => None,
+        }
+    }
+}
+
 /// Everything the command line asks of us.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config<'a> {
@@ -67,97 +89,25 @@ pub struct Config<'a> {
     pub args: Vec<Vec<u8>>,
     /// `debug` or `virtinit.debug` was given.
     pub debug: bool,
-    /// `virtinit.fail=`
-    pub fail: Fail,
     /// What was odd but harmless; to be logged by the caller.
     pub warnings: Vec<String>,
 }
 
-/// One word: `param` or `param=value`, quotes removed as the kernel does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word<'a> {
-    /// Up to the first `=`.
-    pub param: &'a [u8],
-    /// After the first `=`; `None` where there is none.
-    pub value: Option<&'a [u8]>,
-}
-
-/// The words of a command line, in order.
-#[derive(Clone, Debug)]
-pub struct Words<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Words<'a> {
-    /// Cuts `line`; a final newline counts as white space.
-    #[must_use]
-    pub fn new(line: &'a [u8]) -> Self {
-        Self { rest: line }
-    }
-}
-
-impl<'a> Iterator for Words<'a> {
-    type Item = Word<'a>;
-
-    fn next(&mut self) -> Option<Word<'a>> {
-        let line = self.rest.trim_ascii_start();
-        if line.is_empty() {
-            self.rest = line;
-            return None;
-        }
-        // An opening quote is dropped but holds the word together.
-        let (line, quoted) = match line.strip_prefix(b"\"") {
-            Some(inner) => (inner, true),
-            None => (line, false),
-        };
-        let mut in_quotes = quoted;
-        let end = line
-            .iter()
-            .position(|&byte| {
-                in_quotes ^= byte == b'"';
-                byte.is_ascii_whitespace() && !in_quotes
-            })
-            .unwrap_or(line.len());
-        let (word, rest) = line.split_at(end);
-        self.rest = rest;
-
-        let (param, value) = match word.iter().position(|&byte| byte == b'=') {
-            // A leading '=' belongs to the name: the kernel looks from index 1.
-            None | Some(0) => (word, None),
-            Some(at) => {
-                let (param, value) = word.split_at(at);
-                (param, value.strip_prefix(b"="))
-            }
-        };
-        Some(match value {
-            None => Word { param: close_quote(param, quoted), value: None },
-            Some(value) => {
-                let (value, opened) = match value.strip_prefix(b"\"") {
-                    Some(inner) => (inner, true),
-                    None => (value, quoted),
-                };
-                Word { param, value: Some(close_quote(value, opened)) }
-            }
-        })
-    }
-}
-
-/// Drops the closing quote of text whose opening quote was dropped.
-fn close_quote(text: &[u8], opened: bool) -> &[u8] {
-    if opened { text.strip_suffix(b"\"").unwrap_or(text) } else { text }
-}
-
-impl Word<'_> {
-    /// The word as an argument: quotes gone, `=` back in its place.
-    fn to_argument(self) -> Vec<u8> {
-        let mut argument = self.param.to_vec();
-        if let Some(value) = self.value {
-            argument.push(b'=');
-            argument.extend_from_slice(value);
-        }
-        argument
-    }
-}
+/// Every parameter that is read here.
+pub const PARAMETERS: &[&str] = &[
+    "rootfs",
+    "root",
+    "rootfstype",
+    "ro",
+    "rw",
+    "mount",
+    "mount-ro",
+    "init",
+    "debug",
+    "virtinit.debug",
+    "virtinit.fail",
+    "--",
+];
 
 /// The words of the form `virtinit.KEY` that mean something.
 const OUR_WORDS: &str = "virtinit.debug, virtinit.fail=poweroff|reboot|panic";
@@ -175,7 +125,6 @@ impl<'a> Config<'a> {
             init: DEFAULT_INIT,
             args: Vec::new(),
             debug: false,
-            fail: Fail::default(),
             warnings: Vec::new(),
         };
         let mut standard_root: Option<&[u8]> = None;
@@ -199,7 +148,7 @@ impl<'a> Config<'a> {
                 (b"mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
                 (b"init", Some(value)) => config.init = value,
                 (b"debug" | b"virtinit.debug", _) => config.debug = true,
-                (b"virtinit.fail", value) => config.set_fail(value.unwrap_or_default()),
+                (b"virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
                 (param, _) if param.starts_with(b"virtinit.") => config.warnings.push(format!(
                     "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
                     param.escape_ascii()
@@ -231,15 +180,12 @@ impl<'a> Config<'a> {
         Ok(())
     }
 
-    fn set_fail(&mut self, value: &[u8]) {
-        match value {
-            b"poweroff" => self.fail = Fail::PowerOff,
-            b"reboot" => self.fail = Fail::Reboot,
-            b"panic" => self.fail = Fail::Panic,
-            _ => self.warnings.push(format!(
+    fn check_fail(&mut self, value: &[u8]) {
+        if Fail::from_value(value).is_none() {
+            self.warnings.push(format!(
                 "virtinit.fail={} ignored: it is one of poweroff, reboot, panic",
                 value.escape_ascii()
-            )),
+            ));
         }
     }
 }
@@ -248,42 +194,6 @@ impl<'a> Config<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn words(line: &str) -> Vec<(String, Option<String>)> {
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Words::new(line.as_bytes()).map(|word| (text(word.param), word.value.map(text))).collect()
-    }
-
-    /// Expectations worked out by hand from `next_arg()` of Linux 6.1.
-    #[test]
-    fn words_are_cut_as_the_kernel_cuts_them() {
-        type Case = (&'static str, &'static [(&'static str, Option<&'static str>)]);
-        #[rustfmt::skip]
-        let cases: &[Case] = &[
-            ("",                    &[]),
-            (" \t\n",               &[]),
-            ("a b\n",               &[("a", None), ("b", None)]),
-            ("k=v",                 &[("k", Some("v"))]),
-            ("k=a=b",               &[("k", Some("a=b"))]),
-            ("k=",                  &[("k", Some(""))]),
-            ("=x",                  &[("=x", None)]),
-            ("k=\"a b\" c",         &[("k", Some("a b")), ("c", None)]),
-            ("\"k=a b\" c",         &[("k", Some("a b")), ("c", None)]),
-            ("\"a b\"",             &[("a b", None)]),
-            ("'a b'",               &[("'a", None), ("b'", None)]),
-            ("a\"b c\"d e",         &[("a\"b c\"d", None), ("e", None)]),
-            ("k=a\"b c\"",          &[("k", Some("a\"b c\""))]),
-            ("\"unclosed a b",      &[("unclosed a b", None)]),
-            ("k=\"",                &[("k", Some(""))]),
-        ];
-        for (line, expected) in cases {
-            let expected: Vec<_> = expected
-                .iter()
-                .map(|(param, value)| (String::from(*param), value.map(String::from)))
-                .collect();
-            assert_eq!(words(line), expected, "{line:?}");
-        }
-    }
 
     fn parse(line: &str) -> Config<'_> {
         Config::parse(line.as_bytes()).unwrap()
@@ -295,7 +205,6 @@ mod tests {
         assert_eq!(config.root, Tag::parse(b"rootfs").unwrap());
         assert_eq!(config.root_access, Access::ReadOnly);
         assert_eq!(config.init, b"/bin/sh");
-        assert_eq!(config.fail, Fail::PowerOff);
         assert!(config.shares.is_empty() && config.args.is_empty() && config.warnings.is_empty());
         assert!(!config.debug);
     }
@@ -357,9 +266,17 @@ mod tests {
 
     #[test]
     fn failure_policy_and_unknown_words() {
-        assert_eq!(parse("virtinit.fail=panic virtinit.fail=reboot").fail, Fail::Reboot);
+        for (line, policy) in [
+            ("", Fail::PowerOff),
+            ("virtinit.fail=panic virtinit.fail=reboot", Fail::Reboot),
+            ("virtinit.fail=panic virtinit.fail=explode", Fail::Panic),
+            ("virtinit.fail", Fail::PowerOff),
+            ("mount=a/b virtinit.fail=reboot", Fail::Reboot),
+            ("-- virtinit.fail=reboot", Fail::PowerOff),
+        ] {
+            assert_eq!(Fail::parse(line.as_bytes()), policy, "{line}");
+        }
         let config = parse("virtinit.fail=explode virtinit.what=1 some.module=2 nonsense");
-        assert_eq!(config.fail, Fail::PowerOff);
         assert_eq!(config.warnings.len(), 2);
         assert!(config.warnings.iter().all(|text| text.contains("ignored")));
     }
@@ -377,6 +294,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(line in prop::collection::vec(any::<u8>(), 0..2048)) {
             let _ = Config::parse(&line);
+            let _ = Fail::parse(&line);
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! PID 1 of an initramfs that boots a directory over virtiofs.
 //!
-//! The order of the boot is [`boot::run`]; what it is told comes from
+//! The order of the boot is [`boot`]; what it is told comes from
 //! [`cmdline::Config`], what it makes is listed in [`tables`]. Everything but
 //! [`rt`] is safe Rust, and everything that decides is free of I/O, so that it
 //! is tested on a host.
@@ -28,3 +28,4 @@ pub mod root;
 pub mod rt;
 pub mod tables;
 pub mod tag;
+pub mod words;

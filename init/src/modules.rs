@@ -37,6 +37,7 @@ const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
 #[rustfmt::skip]
 const HINTS: Hints = &[
     (Some(Errno::NOEXEC),      "it is no module of this kernel (version magic or format); see the kernel's own message"),
+    (Some(Errno::INVAL),       "it is empty, or a parameter of it is wrong"),
     (Some(Errno::NOENT),       "a symbol is missing: a module that it needs is not packed, or sorts after it"),
     (Some(Errno::KEYREJECTED), "this kernel enforces signatures and does not know this one's key"),
     (Some(Errno::BADMSG),      "its signature is damaged"),

@@ -144,7 +144,7 @@ fn output_of(command: &mut Command) -> Result<String> {
 }
 
 /// Whether an ELF executable needs nothing but the kernel.
-fn check_static(bytes: &[u8]) -> Result<()> {
+pub fn check_static(bytes: &[u8]) -> Result<()> {
     let header = object::elf::FileHeader64::<Endianness>::parse(bytes).context("no ELF file")?;
     let endian = header.endian()?;
     for segment in header.program_headers(endian, bytes)? {

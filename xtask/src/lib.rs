@@ -4,6 +4,9 @@
 //! [`archive::Archive`]); only then is anything written or started.
 
 pub mod archive;
+pub mod check;
+pub mod demo;
+pub mod dist;
 pub mod guest;
 pub mod host;
 pub mod kmod;
@@ -11,5 +14,7 @@ pub mod ls;
 pub mod output;
 pub mod pack;
 pub mod rootdir;
+pub mod test;
+pub mod testbed;
 pub mod vm;
 pub mod workspace;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{guest, ls, pack, vm};
+use xtask::{check, demo, dist, guest, ls, pack, test, vm};
 
 /// Exit status of a subcommand that failed.
 const EXIT_FAILURE: u8 = 1;
@@ -22,10 +22,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Build(guest::Build),
+    Check(check::Check),
+    Demo(demo::Demo),
+    Dist(dist::Dist),
+    #[command(name = "distcheck")]
+    DistCheck(dist::DistCheck),
     Pack(pack::Pack),
     #[command(bin_name = "mkvirtinitrd", hide = true)]
     Mkvirtinitrd(pack::MkVirtInitrd),
     Ls(ls::Ls),
+    Test(test::Test),
+    Vendor(dist::Vendor),
     Vm(vm::Vm),
     #[command(bin_name = "chrootvm", hide = true)]
     Chrootvm(vm::Vm),
@@ -36,9 +43,15 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Build(task) => done(task.run()),
+        Task::Check(task) => done(task.run()),
+        Task::Demo(task) => done(task.run()),
+        Task::Dist(task) => done(task.run()),
+        Task::DistCheck(task) => done(task.run()),
         Task::Pack(task) => done(task.run()),
         Task::Mkvirtinitrd(task) => done(task.run()),
         Task::Ls(task) => done(task.run()),
+        Task::Test(task) => done(task.run()),
+        Task::Vendor(task) => done(task.run()),
         Task::Vm(task) | Task::Chrootvm(task) => (task.run(), EXIT_TROUBLE),
         Task::Exec(task) => (task.run().map(|()| ExitCode::SUCCESS), EXIT_TROUBLE),
     };

@@ -1,1 +1,1 @@
-//! Boots real kernels and asserts what the guest does.
+//! A package of tests only; see `cases/main.rs`.

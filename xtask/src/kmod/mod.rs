@@ -4,7 +4,7 @@
 //! and the `.modinfo` section where depmod has not run.
 //!
 //! - [`dir`] reads a modules directory,
-//! - [`file`] reads one module, compressed or not,
+//! - [`mod@file`] reads one module, compressed or not,
 //! - [`resolve`] decides what loads, without I/O of its own.
 
 pub mod dir;

@@ -1,0 +1,66 @@
+# Thin by intent: what takes thought is in `cargo xtask`.
+
+PREFIX     ?= /usr
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+LIBEXECDIR ?= $(PREFIX)/libexec
+DESTDIR    ?=
+
+VENDORED := $(if $(wildcard vendor/config.toml),--config vendor/config.toml)
+XTASK    := cargo $(VENDORED) run --quiet --locked --release --package xtask --
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.DEFAULT_GOAL := all
+
+.PHONY: all
+all: vendor build ## Vendor the crates and build everything
+
+.PHONY: vendor
+vendor: ## Put all crates into vendor/, for building without a network
+	@test -e vendor/config.toml || $(XTASK) vendor
+
+.PHONY: build
+build: ## Build /init and the host tools
+	@scripts/setup build
+	@$(XTASK) build
+
+.PHONY: install
+install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, LIBEXECDIR)
+	install -D -m 0755 target/guest/init $(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd
+	install -D -m 0755 target/release/xtask $(DESTDIR)$(LIBEXECDIR)/virtinitrd/xtask
+	mkdir -p $(DESTDIR)$(BINDIR)
+	for tool in chrootvm mkvirtinitrd; do \
+		sed -e 's|^xtask=.*|xtask=$(LIBEXECDIR)/virtinitrd/xtask|' \
+		    -e 's|^init=.*|init=$(LIBDIR)/osbuild/initrd/initrd|' scripts/$$tool \
+		    > $(DESTDIR)$(BINDIR)/$$tool && chmod 0755 $(DESTDIR)$(BINDIR)/$$tool || exit 1; \
+	done
+
+.PHONY: dist
+dist: vendor ## Make a release tarball that builds without a network
+	@$(XTASK) dist
+
+.PHONY: distcheck
+distcheck: dist ## Build and install from the tarball, without a network
+	@$(XTASK) distcheck
+
+.PHONY: demo
+demo: ## Boot a stock kernel on a small root and show what the guest says
+	@scripts/setup demo
+	@$(XTASK) demo
+
+.PHONY: test
+test: ## Run every test
+	@scripts/setup test
+	@$(XTASK) test
+
+.PHONY: check
+check: ## Check format, lints, documentation and scripts
+	@scripts/setup test
+	@$(XTASK) check
+
+.PHONY: clean
+clean: ## Delete all that was built or fetched
+	rm -rf target vendor virtinitrd-*.tar.gz

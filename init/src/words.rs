@@ -1,0 +1,136 @@
+//! The words of a kernel command line.
+//!
+//! They are cut as `next_arg()` of the kernel's `lib/cmdline.c` cuts them: white
+//! space separates, double quotes group, single quotes and backslashes mean
+//! nothing.
+
+use alloc::vec::Vec;
+
+/// One word: `param` or `param=value`, quotes removed as the kernel does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word<'a> {
+    /// Up to the first `=`.
+    pub param: &'a [u8],
+    /// After the first `=`; `None` where there is none.
+    pub value: Option<&'a [u8]>,
+}
+
+/// The words of a command line, in order.
+#[derive(Clone, Debug)]
+pub struct Words<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Words<'a> {
+    /// Cuts `line`; a final newline counts as white space.
+    #[must_use]
+    pub fn new(line: &'a [u8]) -> Self {
+        Self { rest: line }
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = Word<'a>;
+
+    fn next(&mut self) -> Option<Word<'a>> {
+        let line = self.rest.trim_ascii_start();
+        if line.is_empty() {
+            self.rest = line;
+            return None;
+        }
+        // An opening quote is dropped but holds the word together.
+        let (line, quoted) = match line.strip_prefix(b"\"") {
+            Some(inner) => (inner, true),
+            None => (line, false),
+        };
+        let mut in_quotes = quoted;
+        let end = line
+            .iter()
+            .position(|&byte| {
+                in_quotes ^= byte == b'"';
+                byte.is_ascii_whitespace() && !in_quotes
+            })
+            .unwrap_or(line.len());
+        let (word, rest) = line.split_at(end);
+        self.rest = rest;
+
+        let (param, value) = match word.iter().position(|&byte| byte == b'=') {
+            // A leading '=' belongs to the name: the kernel looks from index 1.
+            None | Some(0) => (word, None),
+            Some(at) => {
+                let (param, value) = word.split_at(at);
+                (param, value.strip_prefix(b"="))
+            }
+        };
+        Some(match value {
+            None => Word { param: close_quote(param, quoted), value: None },
+            Some(value) => {
+                let (value, opened) = match value.strip_prefix(b"\"") {
+                    Some(inner) => (inner, true),
+                    None => (value, quoted),
+                };
+                Word { param, value: Some(close_quote(value, opened)) }
+            }
+        })
+    }
+}
+
+/// Drops the closing quote of text whose opening quote was dropped.
+fn close_quote(text: &[u8], opened: bool) -> &[u8] {
+    if opened { text.strip_suffix(b"\"").unwrap_or(text) } else { text }
+}
+
+impl Word<'_> {
+    /// The word as an argument: quotes gone, `=` back in its place.
+    #[must_use]
+    pub fn to_argument(self) -> Vec<u8> {
+        let mut argument = self.param.to_vec();
+        if let Some(value) = self.value {
+            argument.push(b'=');
+            argument.extend_from_slice(value);
+        }
+        argument
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+
+    fn words(line: &str) -> Vec<(String, Option<String>)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Words::new(line.as_bytes()).map(|word| (text(word.param), word.value.map(text))).collect()
+    }
+
+    /// Expectations worked out by hand from `next_arg()` of Linux 6.1.
+    #[test]
+    fn words_are_cut_as_the_kernel_cuts_them() {
+        type Case = (&'static str, &'static [(&'static str, Option<&'static str>)]);
+        #[rustfmt::skip]
+        let cases: &[Case] = &[
+            ("",                    &[]),
+            (" \t\n",               &[]),
+            ("a b\n",               &[("a", None), ("b", None)]),
+            ("k=v",                 &[("k", Some("v"))]),
+            ("k=a=b",               &[("k", Some("a=b"))]),
+            ("k=",                  &[("k", Some(""))]),
+            ("=x",                  &[("=x", None)]),
+            ("k=\"a b\" c",         &[("k", Some("a b")), ("c", None)]),
+            ("\"k=a b\" c",         &[("k", Some("a b")), ("c", None)]),
+            ("\"a b\"",             &[("a b", None)]),
+            ("'a b'",               &[("'a", None), ("b'", None)]),
+            ("a\"b c\"d e",         &[("a\"b c\"d", None), ("e", None)]),
+            ("k=a\"b c\"",          &[("k", Some("a\"b c\""))]),
+            ("\"unclosed a b",      &[("unclosed a b", None)]),
+            ("k=\"",                &[("k", Some(""))]),
+        ];
+        for (line, expected) in cases {
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(param, value)| (String::from(*param), value.map(String::from)))
+                .collect();
+            assert_eq!(words(line), expected, "{line:?}");
+        }
+    }
+}

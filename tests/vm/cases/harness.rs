@@ -1,0 +1,323 @@
+//! One boot of a test: a root, a script that becomes PID 1, what it printed.
+//!
+//! A boot goes through `scripts/chrootvm` as a user's does. It has a deadline,
+//! and whatever fails shows the console, standard error and the command that
+//! repeats it; the root is kept then.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use xtask::testbed::{self, HostKernel};
+
+/// A boot takes 2 s here; a machine under load gets thirty times that.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Lines of the console that a failure shows.
+const TAIL: usize = 40;
+
+/// What all tests share.
+#[derive(Debug)]
+pub(crate) struct Bed {
+    pub(crate) workspace: PathBuf,
+    pub(crate) kernel: HostKernel,
+    pub(crate) busybox: PathBuf,
+}
+
+impl Bed {
+    /// # Errors
+    /// What is missing here to boot machines.
+    pub(crate) fn new() -> Result<Self> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+        let workspace = workspace.context("the package has moved")?.to_path_buf();
+        for built in ["target/release/xtask", "target/guest/init"] {
+            ensure!(workspace.join(built).exists(), "{built} is missing: run `make` first");
+        }
+        xtask::vm::virtiofsd::find()?;
+        let kernel = testbed::kernel(&workspace)?;
+        let busybox = testbed::busybox()?;
+        Ok(Self { workspace, kernel, busybox })
+    }
+
+    /// The built `/init`.
+    pub(crate) fn init(&self) -> PathBuf {
+        self.workspace.join("target/guest/init")
+    }
+
+    /// A machine with a busybox root and the testbed's kernel, whose PID 1 is a
+    /// script that runs `body` and powers off.
+    pub(crate) fn guest(&self, body: &str) -> Result<Guest> {
+        let mut guest = self.bare_guest()?;
+        let script = format!("#!/bin/sh\n{body}\npoweroff -f\n");
+        testbed::make_root(&guest.root(), &self.busybox, &[("bin/test-init", &script)])?;
+        guest.payload = Some("test-init".into());
+        Ok(guest)
+    }
+
+    /// As [`Bed::guest`], with an empty root and the default payload.
+    pub(crate) fn bare_guest(&self) -> Result<Guest> {
+        let dir = tempfile::Builder::new().prefix("virtinitrd-test-").tempdir()?;
+        std::fs::create_dir(dir.path().join("root"))?;
+        let mut guest = Guest::new(self.workspace.join("scripts/chrootvm"), dir);
+        guest.option("--kernel", &self.kernel.image);
+        guest.option("--modules", &self.kernel.modules);
+        Ok(guest)
+    }
+
+    /// A machine on a root that is not made here, with the kernel in it.
+    pub(crate) fn guest_on(&self, root: &Path, payload: &str) -> Result<Guest> {
+        let dir = tempfile::Builder::new().prefix("virtinitrd-test-").tempdir()?;
+        let mut guest = Guest::new(self.workspace.join("scripts/chrootvm"), dir);
+        guest.foreign_root = Some(root.to_path_buf());
+        guest.payload = Some(payload.into());
+        Ok(guest)
+    }
+}
+
+/// A machine that has not been booted yet.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    program: PathBuf,
+    dir: TempDir,
+    options: Vec<OsString>,
+    foreign_root: Option<PathBuf>,
+    payload: Option<OsString>,
+    input: Vec<u8>,
+}
+
+impl Guest {
+    fn new(program: PathBuf, dir: TempDir) -> Self {
+        let (options, input) = (Vec::new(), Vec::new());
+        Self { program, dir, options, foreign_root: None, payload: None, input }
+    }
+
+    /// The root file system.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.foreign_root.clone().unwrap_or_else(|| self.dir.path().join("root"))
+    }
+
+    /// A new directory beside the root.
+    pub(crate) fn directory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir(&path)?;
+        Ok(path)
+    }
+
+    pub(crate) fn option(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.options.extend([name.into(), value.as_ref().into()]);
+    }
+
+    pub(crate) fn append(&mut self, words: &str) {
+        self.option("--append", words);
+    }
+
+    /// `--mount` or `--mount-ro` with a new directory, which is returned.
+    pub(crate) fn mount(&mut self, option: &str, tag: &str) -> Result<PathBuf> {
+        let path = self.directory(tag)?;
+        self.options.extend([option.into(), tag.into(), path.clone().into()]);
+        Ok(path)
+    }
+
+    pub(crate) fn payload(&mut self, path: &str) {
+        self.payload = Some(path.into());
+    }
+
+    /// Boots with another chrootvm than the tree's.
+    pub(crate) fn program(&mut self, path: PathBuf) {
+        self.program = path;
+    }
+
+    /// What the console reads. Opening a serial line empties its receiver, so
+    /// the first bytes get lost: they are blank lines here.
+    pub(crate) fn input(&mut self, text: &str) {
+        self.input = format!("{}{text}", "\n".repeat(32)).into();
+    }
+
+    /// Replaces the packed initrd.
+    pub(crate) fn initrd(&mut self, bytes: &[u8]) -> Result<()> {
+        let path = self.dir.path().join("initrd");
+        std::fs::write(&path, bytes)?;
+        // The packed one's modules would contradict it.
+        let at = self.options.iter().position(|option| option == "--modules");
+        if let Some(at) = at {
+            self.options.drain(at..at + 2);
+        }
+        self.option("--initrd", &path);
+        Ok(())
+    }
+
+    /// The command line of chrootvm.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.options).arg(self.root()).args(&self.payload);
+        command
+    }
+
+    /// Starts the machine with its console on pipes.
+    pub(crate) fn start(&self) -> Result<Running> {
+        let mut command = self.command();
+        // A file, for a pipe that nobody reads would stop a talkative QEMU.
+        let messages = self.dir.path().join("stderr");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(std::fs::File::create(&messages)?);
+        let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
+        let (mut stdin, mut stdout) =
+            (child.stdin.take().context("stdin")?, child.stdout.take().context("stdout")?);
+        let input = self.input.clone();
+        // The end of its input does not end a machine, so nobody waits here.
+        std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &input));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = stdout.read(&mut chunk) {
+                if sender.send(chunk[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Running { child, output: lines, console: Vec::new(), messages })
+    }
+
+    /// Boots, and waits for the end.
+    pub(crate) fn boot(self) -> Result<Boot> {
+        let mut running = self.start()?;
+        let finished = running.finish();
+        let console = text(&running.console);
+        let messages = text(&std::fs::read(&running.messages).unwrap_or_default());
+        let command = format!("{:?}", self.command());
+        let boot = Boot { status: -1, console, messages, command, dir: Some(self.dir) };
+        match finished {
+            Ok(status) => Ok(Boot { status, ..boot }),
+            Err(error) => Err(boot.failure(&format!("{error:#}"))),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\r', "")
+}
+
+/// A machine that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    output: mpsc::Receiver<Vec<u8>>,
+    pub(crate) console: Vec<u8>,
+    messages: PathBuf,
+}
+
+impl Running {
+    /// Process id of chrootvm.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
+    }
+
+    /// Waits until the console has shown `marker`.
+    pub(crate) fn wait_for(&mut self, marker: &str) -> Result<()> {
+        while !text(&self.console).contains(marker) {
+            match self.output.recv_timeout(DEADLINE) {
+                Ok(bytes) => self.console.extend(bytes),
+                Err(error) => {
+                    // It may have ended by itself; then there is nothing to stop.
+                    let _ = self.stop();
+                    bail!("no \"{marker}\" ({error}) in:\n{}", text(&self.console));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the machine; chrootvm ends what it started.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        kill(self.pid(), Signal::SIGTERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits for the end; the exit status as a shell sees it.
+    pub(crate) fn finish(&mut self) -> Result<i32> {
+        use std::os::unix::process::ExitStatusExt;
+        loop {
+            match self.output.recv_timeout(DEADLINE) {
+                Ok(bytes) => self.console.extend(bytes),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.stop()?;
+                    bail!("nothing new on the console in {} s", DEADLINE.as_secs());
+                }
+            }
+        }
+        let status = self.child.wait()?;
+        Ok(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1))
+    }
+}
+
+/// What a boot left.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    pub(crate) status: i32,
+    pub(crate) console: String,
+    pub(crate) messages: String,
+    command: String,
+    dir: Option<TempDir>,
+}
+
+impl Boot {
+    /// The guest powered off, its kernel did not panic, and the console shows
+    /// each of `lines` as a whole line.
+    pub(crate) fn shows(self, lines: &[&str]) -> Result<()> {
+        self.ends_with(0, lines)?.lacks("Kernel panic")
+    }
+
+    /// chrootvm exited with `status`, and the console or standard error shows
+    /// each of `lines` as a whole line, time stamps aside.
+    pub(crate) fn ends_with(self, status: i32, lines: &[&str]) -> Result<Self> {
+        let all = format!("{}\n{}", self.console, self.messages);
+        let shown: Vec<&str> = all.lines().map(without_timestamp).collect();
+        if let Some(missing) = lines.iter().find(|line| !shown.contains(line)) {
+            return Err(self.failure(&format!("the line \"{missing}\" is missing")));
+        }
+        if self.status != status {
+            return Err(self.failure(&format!("the exit status is not {status}")));
+        }
+        Ok(self)
+    }
+
+    /// The console never showed `text`.
+    pub(crate) fn lacks(self, text: &str) -> Result<()> {
+        match self.console.contains(text) {
+            true => Err(self.failure(&format!("the console shows \"{text}\""))),
+            false => Ok(()),
+        }
+    }
+
+    /// Everything that helps to find out why.
+    pub(crate) fn failure(mut self, why: &str) -> anyhow::Error {
+        let kept = self.dir.take().map(TempDir::keep).unwrap_or_default();
+        let lines: Vec<_> = self.console.lines().collect();
+        let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        anyhow::anyhow!(
+            "{why}\n--- console (end)\n{tail}\n--- stderr\n{}\n--- exit status {}; repeat with\n{}\n--- kept: {}",
+            self.messages,
+            self.status,
+            self.command,
+            kept.display()
+        )
+    }
+}
+
+/// A line without the kernel's `[    1.234567] `.
+fn without_timestamp(line: &str) -> &str {
+    let after = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    match after {
+        Some((time, text)) if time.trim().parse::<f64>().is_ok() => text,
+        _ => line,
+    }
+}

@@ -1,0 +1,54 @@
+//! Tests that boot real kernels, each proving one behaviour.
+//!
+//! `cargo test -p virtinitrd-vm-tests NAME` runs those whose name contains
+//! NAME. Where a machine cannot be booted they are skipped, and counted so;
+//! with `REQUIRE_VM=1` that is a failure.
+
+mod archive;
+mod contract;
+mod distribution;
+mod fault;
+mod harness;
+mod host;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use harness::Bed;
+
+/// A test's name and body.
+type Case = (&'static str, fn(&Bed) -> Result<()>);
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Two machines at a time keep two processors busy.
+    arguments.test_threads.get_or_insert(2);
+    let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
+    let bed = Bed::new().map_err(|error| format!("{error:#}"));
+    if let Err(problem) = &bed {
+        eprintln!("no machine can be booted here: {problem}");
+    }
+    let skip = bed.is_err() && !required;
+    let bed = Arc::new(bed);
+    let groups: [(&str, &[Case]); 5] = [
+        ("contract", contract::CASES),
+        ("fault", fault::CASES),
+        ("archive", archive::CASES),
+        ("host", host::CASES),
+        ("distribution", distribution::CASES),
+    ];
+    let cases =
+        groups.into_iter().flat_map(|(group, cases)| cases.iter().map(move |case| (group, case)));
+    let trials = cases.map(|(group, &(name, body))| {
+        let bed = Arc::clone(&bed);
+        let run = move || match &*bed {
+            Ok(bed) => body(bed).map_err(|error| Failed::from(format!("{error:#}"))),
+            Err(problem) => Err(Failed::from(problem.clone())),
+        };
+        Trial::test(format!("{group}::{name}"), run).with_ignored_flag(skip)
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}

@@ -1,0 +1,38 @@
+//! `cargo xtask check`: what a reviewer should not have to say.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::testbed::run;
+use crate::workspace;
+
+/// Check format, lints, documentation and scripts
+#[derive(Debug, clap::Args)]
+pub struct Check {}
+
+/// Arguments of cargo, one run a row.
+#[rustfmt::skip]
+const CARGO: &[&[&str]] = &[
+    &["fmt", "--all", "--check"],
+    &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-Dwarnings"],
+    // The binary of the guest is no part of a plain build.
+    &["clippy", "--quiet", "--locked", "--package", "virtinitrd-init", "--features", "guest",
+      "--profile", "guest", "--target-dir", "target/guest", "--", "-Dwarnings"],
+    &["doc", "--quiet", "--locked", "--workspace", "--no-deps"],
+];
+
+impl Check {
+    /// Stops at the first that fails.
+    pub fn run(self) -> Result<()> {
+        let root = workspace::root()?;
+        for arguments in CARGO {
+            println!("cargo {}", arguments.join(" "));
+            let mut cargo = Command::new(workspace::cargo());
+            run(cargo.current_dir(&root).args(*arguments).env("RUSTDOCFLAGS", "-Dwarnings"))?;
+        }
+        println!("shellcheck scripts/* .ci/run");
+        let scripts = "exec shellcheck scripts/* .ci/run";
+        run(Command::new("sh").current_dir(&root).args(["-c", scripts]))
+    }
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask demo`: a stock kernel on a small root, and what the guest says.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{guest, testbed, workspace};
+
+/// Boot a stock kernel on a busybox root and show what the guest prints
+#[derive(Debug, clap::Args)]
+pub struct Demo {}
+
+/// The line by which the guest says that all went well.
+const MARKER: &str = "demo: the guest is done";
+
+/// What becomes PID 1.
+const SCRIPT: &str = "#!/bin/sh
+echo \"Hello from $(uname -sr), PID $$ of a machine whose disk is a directory.\"
+mount
+echo \"$(echo demo): the guest is done\"
+poweroff -f
+";
+
+impl Demo {
+    /// Succeeds only if the guest said so.
+    pub fn run(self) -> Result<()> {
+        let tree = workspace::root()?;
+        let init = guest::build()?;
+        let kernel = testbed::kernel(&tree)?;
+        let root = testbed::dir(&tree)?.join("demo-root");
+        if root.exists() {
+            fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))?;
+        }
+        testbed::make_root(&root, &testbed::busybox()?, &[("bin/demo", SCRIPT)])?;
+
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["chrootvm", "--init"]).arg(&init);
+        command.arg("--kernel").arg(&kernel.image).arg("--modules").arg(&kernel.modules);
+        command.arg(&root).arg("demo").stdin(Stdio::null()).stdout(Stdio::piped());
+        println!(
+            "scripts/chrootvm --kernel {} --modules {} {} demo",
+            kernel.image.display(),
+            kernel.modules.display(),
+            root.display()
+        );
+        let mut vm = command.spawn().context("start chrootvm")?;
+        let console = vm.stdout.take().context("no console")?;
+        let mut said_so = false;
+        for line in BufReader::new(console).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(line.trim_ascii_end());
+            writeln!(std::io::stdout(), "  {line}")?;
+            said_so |= line == MARKER;
+        }
+        let status = vm.wait()?;
+        if !status.success() || !said_so {
+            bail!("the guest did not say \"{MARKER}\" and power off ({status})");
+        }
+        println!("The machine booted, ran its program and powered off.");
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! `cargo xtask vendor`, `dist` and `distcheck`: releases that build offline.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::testbed::run;
+use crate::workspace;
+
+/// Put all crates into vendor/
+#[derive(Debug, clap::Args)]
+pub struct Vendor {}
+
+/// Make a release tarball of the last commit and its crates
+#[derive(Debug, clap::Args)]
+pub struct Dist {}
+
+/// Build and install from the release tarball, without a network
+#[derive(Debug, clap::Args)]
+pub struct DistCheck {}
+
+/// Name of the release, and of the directory in its tarball.
+const RELEASE: &str = concat!("virtinitrd-", env!("CARGO_PKG_VERSION"));
+
+impl Vendor {
+    /// Whole or not at all: `vendor/config.toml` is written last.
+    pub fn run(self) -> Result<()> {
+        let root = workspace::root()?;
+        let mut cargo = Command::new(workspace::cargo());
+        cargo.current_dir(&root).args(["vendor", "--quiet", "--locked", "vendor"]);
+        let output = cargo.output().context("run cargo vendor")?;
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "cargo vendor: {message}");
+        crate::output::write(&root.join("vendor/config.toml"), &output.stdout)
+    }
+}
+
+impl Dist {
+    /// Writes `virtinitrd-VERSION.tar.gz`.
+    pub fn run(self) -> Result<()> {
+        let root = workspace::root()?;
+        let stage = tempfile::tempdir().context("make a temporary directory")?;
+        let tree = stage.path().join(RELEASE);
+        let archive = stage.path().join("head.tar");
+        fs::create_dir(&tree)?;
+        run(git(&root).args(["archive", "--output"]).arg(&archive).arg("HEAD"))?;
+        run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&tree))?;
+        run(Command::new("cp").arg("-r").arg(root.join("vendor")).arg(&tree))?;
+        // With the commit's time and sorted names, equal commits give equal tarballs.
+        let output = git(&root).args(["log", "-1", "--format=@%ct"]).output()?;
+        let time = String::from_utf8(output.stdout)?;
+        let mut tar = Command::new("tar");
+        tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
+        tar.arg(format!("--mtime={}", time.trim())).arg("-C").arg(stage.path());
+        let output = tar.args(["-c", RELEASE]).output().context("run tar")?;
+        ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
+        let compression = crate::archive::compress::Compression::Gzip;
+        let bytes = crate::archive::compress::compress(output.stdout, compression)?;
+        crate::output::write(&tarball(&root), &bytes)?;
+        println!("{}: {} bytes", tarball(&root).display(), bytes.len());
+        Ok(())
+    }
+}
+
+impl DistCheck {
+    /// The tarball's own Makefile has to do it, with cargo kept off the network
+    /// and with an empty cargo home.
+    pub fn run(self) -> Result<()> {
+        let root = workspace::root()?;
+        let stage = tempfile::tempdir().context("make a temporary directory")?;
+        run(Command::new("tar").arg("-xf").arg(tarball(&root)).arg("-C").arg(stage.path()))?;
+        let tree = stage.path().join(RELEASE);
+        let install = stage.path().join("install");
+        let make = || {
+            let mut make = Command::new("make");
+            make.current_dir(&tree).arg("--no-print-directory");
+            make.env("CARGO_NET_OFFLINE", "true");
+            // What cargo told us of this tree is not about that one.
+            make.env_remove("CARGO_MANIFEST_DIR").env_remove("MAKEFLAGS");
+            make
+        };
+        run(make().arg("all").env("CARGO_HOME", stage.path().join("cargo-home")))?;
+        run(make().arg("install").arg(format!("DESTDIR={}", install.display())))?;
+        for file in [
+            "usr/lib/osbuild/initrd/initrd",
+            "usr/libexec/virtinitrd/xtask",
+            "usr/bin/chrootvm",
+            "usr/bin/mkvirtinitrd",
+        ] {
+            let installed = install.join(file);
+            ensure!(crate::host::is_executable(&installed), "{file} was not installed");
+        }
+        println!("distcheck passed");
+        Ok(())
+    }
+}
+
+fn tarball(root: &Path) -> PathBuf {
+    root.join(format!("{RELEASE}.tar.gz"))
+}
+
+fn git(root: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(root);
+    git
+}

@@ -1,0 +1,118 @@
+//! What the demo and the tests boot: a stock kernel, a busybox root, a Debian.
+//!
+//! All of it is made once, below `target/testbed`, each thing whole or not at
+//! all. Nothing in it is ours: kernel, busybox and Debian come from the
+//! distribution.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::guest::check_static;
+use crate::kmod::dir::ModulesDir;
+use crate::kmod::resolve::{Lookup, Source};
+use crate::rootdir::RootDir;
+use crate::vm::kernel;
+
+/// A kernel on this host, by paths of this host.
+#[derive(Clone, Debug)]
+pub struct HostKernel {
+    /// The image.
+    pub image: PathBuf,
+    /// Its modules.
+    pub modules: PathBuf,
+}
+
+/// The host's own newest kernel, where it can be read and has virtiofs, or else
+/// the distribution's, fetched but not installed.
+pub fn kernel(workspace: &Path) -> Result<HostKernel> {
+    if let Ok(kernel) = usable_kernel(Path::new("/")) {
+        return Ok(kernel);
+    }
+    let dir = dir(workspace)?.join("kernel");
+    if !dir.exists() {
+        eprintln!("fetching a kernel into {}", dir.display());
+        run(Command::new(workspace.join("scripts/fetch-kernel")).arg(&dir))?;
+    }
+    usable_kernel(&dir)
+}
+
+fn usable_kernel(root: &Path) -> Result<HostKernel> {
+    let root = RootDir::open(root)?;
+    let found = kernel::find(&root)?;
+    root.file(&found.image).with_context(|| format!("read {}", found.image.display()))?;
+    let modules = ModulesDir::open(&root, &found.modules)?;
+    ensure!(modules.lookup("virtiofs")? != Lookup::Unknown, "the kernel has no virtiofs");
+    Ok(HostKernel { image: root.host_path(&found.image), modules: root.host_path(&found.modules) })
+}
+
+/// A statically linked busybox of this host.
+pub fn busybox() -> Result<PathBuf> {
+    let places = ["/bin/busybox", "/usr/bin/busybox", "/sbin/busybox", "/bin/busybox.static"];
+    let is_static = |path: &&&str| fs::read(path).is_ok_and(|bytes| check_static(&bytes).is_ok());
+    let found = places.iter().find(is_static);
+    Ok(found.context("no static busybox found: run scripts/setup demo")?.into())
+}
+
+/// Makes `root` a root file system: the directories every boot wants, busybox,
+/// and the executable files given by path and text.
+pub fn make_root(root: &Path, busybox: &Path, files: &[(&str, &str)]) -> Result<()> {
+    for name in ["bin", "dev", "proc", "run", "sys", "tmp"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    fs::copy(busybox, root.join("bin/busybox")).context("copy busybox")?;
+    symlink("busybox", root.join("bin/sh"))?;
+    for (name, text) in files {
+        let file = root.join(name);
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// A minimal Debian 12 with systemd and the kernel of its own.
+///
+/// # Errors
+/// Where it has to be made and this is not root: debootstrap needs to be.
+pub fn debian(workspace: &Path) -> Result<PathBuf> {
+    let debian = dir(workspace)?.join("debian");
+    if debian.exists() {
+        return Ok(debian);
+    }
+    ensure!(nix::unistd::geteuid().is_root(), "debootstrap needs root");
+    let unfinished = debian.with_extension("tmp");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).context("remove an unfinished Debian")?;
+    }
+    eprintln!("making a Debian in {} (about a minute)", debian.display());
+    let log = fs::File::create(unfinished.with_extension("log"))?;
+    let mut command = Command::new("debootstrap");
+    command
+        .args(["--variant=minbase", "--include=systemd-sysv,linux-image-cloud-amd64", "bookworm"])
+        .arg(&unfinished)
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    run(&mut command)
+        .with_context(|| format!("see {}", unfinished.with_extension("log").display()))?;
+    fs::rename(&unfinished, &debian)?;
+    Ok(debian)
+}
+
+/// Where all of it lies.
+pub fn dir(workspace: &Path) -> Result<PathBuf> {
+    let dir = workspace.join("target/testbed");
+    fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(())
+}

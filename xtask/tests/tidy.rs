@@ -1,0 +1,75 @@
+//! Rules of the house that no other tool knows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+/// Lines past which a file is looked at for a second concern.
+const LINES_MAX: usize = 400;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut pending: Vec<_> = ["init", "xtask", "tests"].map(|dir| root().join(dir)).into();
+    let mut sources = Vec::new();
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            sources.push((path, text));
+        }
+    }
+    assert!(sources.len() > 30, "sources were not found");
+    sources
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    for (path, text) in sources() {
+        assert!(text.lines().count() <= LINES_MAX, "{}", path.display());
+    }
+}
+
+/// The word is only spelt out where the lint that denies it is lifted.
+#[test]
+fn unsafe_code_lives_in_one_room() {
+    let lifted = concat!("allow(unsafe", "_code)");
+    for (path, text) in sources() {
+        let is_room = path.starts_with(root().join("init/src/rt"));
+        assert_eq!(text.contains(lifted), is_room, "{}", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    let marks = [["TO", "DO"], ["FIX", "ME"], ["todo", "!("], ["unimplemented", "!("]];
+    for (path, text) in sources() {
+        for mark in marks.map(|mark| mark.concat()) {
+            assert!(!text.contains(&mark), "{}: {mark}", path.display());
+        }
+    }
+}
+
+/// The README's tables against the code.
+#[test]
+fn the_readme_knows_every_option_and_parameter() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let command = xtask::vm::Vm::augment_args(clap::Command::new("chrootvm"));
+    let options = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let options = options.filter_map(|argument| Some(format!("`--{}", argument.get_long()?)));
+    let words = virtinitrd_init::cmdline::PARAMETERS.iter().map(|word| format!("`{word}"));
+    for name in options.chain(words) {
+        assert!(readme.contains(&name), "README.md does not mention {name}");
+    }
+}
