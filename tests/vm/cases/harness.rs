@@ -225,8 +225,6 @@ impl Running {
             match self.output.recv_timeout(DEADLINE) {
                 Ok(bytes) => self.console.extend(bytes),
                 Err(error) => {
-                    // It may have ended by itself; then there is nothing to stop.
-                    let _ = self.stop();
                     bail!("no \"{marker}\" ({error}) in:\n{}", text(&self.console));
                 }
             }
@@ -256,6 +254,14 @@ impl Running {
         }
         let status = self.child.wait()?;
         Ok(status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.stop(); // a test that failed has more to say than this
+        }
     }
 }
 
