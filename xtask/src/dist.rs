@@ -25,14 +25,16 @@ pub struct DistCheck {}
 const RELEASE: &str = concat!("virtinitrd-", env!("CARGO_PKG_VERSION"));
 
 impl Vendor {
-    /// Whole or not at all: `vendor/config.toml` is written last.
+    /// Whole or not at all: `vendor/config.toml`, which cargo prints unless it
+    /// is told to be quiet, is written last.
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         let mut cargo = Command::new(workspace::cargo());
-        cargo.current_dir(&root).args(["vendor", "--quiet", "--locked", "vendor"]);
+        cargo.current_dir(&root).args(["vendor", "--locked", "vendor"]);
         let output = cargo.output().context("run cargo vendor")?;
         let message = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "cargo vendor: {message}");
+        ensure!(!output.stdout.is_empty(), "cargo vendor printed no configuration");
         crate::output::write(&root.join("vendor/config.toml"), &output.stdout)
     }
 }
