@@ -6,8 +6,9 @@ LIBDIR     ?= $(PREFIX)/lib
 LIBEXECDIR ?= $(PREFIX)/libexec
 DESTDIR    ?=
 
+RUN      := run --quiet --locked --release --package xtask --
 VENDORED := $(if $(wildcard vendor/config.toml),--config vendor/config.toml)
-XTASK    := cargo $(VENDORED) run --quiet --locked --release --package xtask --
+XTASK    := cargo $(VENDORED) $(RUN)
 
 .PHONY: help
 help: ## Show this help
@@ -19,8 +20,12 @@ help: ## Show this help
 all: vendor build ## Vendor the crates and build everything
 
 .PHONY: vendor
-vendor: ## Put all crates into vendor/, for building without a network
-	@test -e vendor/config.toml || $(XTASK) vendor
+vendor: vendor/config.toml ## Put all crates into vendor/, for building without a network
+
+# Crates that Cargo.lock no longer names cannot build what would replace them.
+vendor/config.toml: Cargo.lock
+	@rm -rf vendor
+	@cargo $(RUN) vendor
 
 .PHONY: build
 build: ## Build /init and the host tools

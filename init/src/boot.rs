@@ -1,30 +1,47 @@
 //! The boot, step by step, and its end when a step fails.
 //!
-//! Interface: reboot(2). `run` is the order and nothing else.
+//! Interface: reboot(2). `Boot::run` is the order and nothing else.
 
 use alloc::format;
 use core::convert::Infallible;
 use core::ffi::c_int;
+use core::fmt;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration;
 
 use rustix::system::RebootCommand;
 
-use crate::cmdline::{Config, Fail};
-use crate::error::{Context, NO_HINT, Result};
+use crate::cmdline::Config;
+use crate::error::{Context, Error, NO_HINT, Result};
+use crate::fail::Fail;
 use crate::log::Log;
-use crate::{file, modules, mount, payload, root, rt, tables};
+use crate::report::Report;
+use crate::root::NewRoot;
+use crate::root_words::Root;
+use crate::watch::Step;
+use crate::{file, modules, mount, payload, root, rt, tables, wait, watch};
 
 /// Exit status of a process that is not PID 1 (and, after `virtinit.fail=panic`,
 /// of PID 1).
 const EXIT_FAILURE: c_int = 1;
+
+/// A boot under way, and what is needed to end it well.
+struct Boot {
+    log: Log,
+    report: Option<Report>,
+}
+
+/// `virtinit.fail=`, for whoever ends the machine: PID 1, the watch on it, or a
+/// panic. Until the command line is read it is the contract's default.
+static ON_FAILURE: AtomicU8 = AtomicU8::new(Fail::PowerOff as u8);
 
 /// The C `main`: boots, or says why not and ends the machine.
 ///
 /// Returns only where ending the machine is not ours to do.
 #[must_use]
 pub fn main(environment: rt::Environment) -> c_int {
-    let mut log = Log::console();
+    let log = Log::console();
     // As PID 2 or above this is a host, whose /proc and /dev must not be touched.
     if !rustix::process::getpid().is_init() {
         log.error(format_args!(
@@ -32,71 +49,125 @@ pub fn main(environment: rt::Environment) -> c_int {
         ));
         return EXIT_FAILURE;
     }
-    let mut on_failure = Fail::default();
-    let Err(error) = run(&mut log, &mut on_failure, environment);
-    log.error(format_args!("{error}"));
-    end(&log, on_failure)
+    let mut boot = Boot { log, report: None };
+    let Err(error) = boot.run(environment);
+    fatal(&boot.log, boot.report.as_ref(), format_args!("{error}"))
 }
 
-/// The ordered steps. On success the payload has taken this process over.
-fn run(log: &mut Log, on_failure: &mut Fail, environment: rt::Environment) -> Result<Infallible> {
-    // The command line is in /proc, and tells how to report all that follows.
-    mount::api_mount(&tables::PROC)?;
-    let line = file::read(c"/proc/cmdline").context(|| "read /proc/cmdline".into(), NO_HINT)?;
-    *on_failure = Fail::parse(&line);
-    let config = Config::parse(&line)?;
-    log.set_debug(config.debug);
+impl Boot {
+    /// The ordered steps. On success the payload has taken this process over.
+    fn run(&mut self, environment: rt::Environment) -> Result<Infallible> {
+        // The command line is in /proc, and tells how to report all that follows.
+        mount::api_mount(&tables::PROC)?;
+        let line = file::read(c"/proc/cmdline").context(|| "read /proc/cmdline".into(), NO_HINT)?;
+        ON_FAILURE.store(Fail::parse(&line) as u8, Ordering::Relaxed);
+        let config = Config::parse(&line);
+        self.log.set_debug(config.as_ref().is_ok_and(|config| config.debug));
 
-    mount::api_mounts(log)?;
-    // First after /dev: until then descriptors 0 to 2 may be unused, and other
-    // files must not land there.
-    mount::console()?;
-    log.attach_kmsg();
-    for warning in &config.warnings {
-        log.warning(format_args!("{warning}"));
+        mount::api_mounts(&self.log)?;
+        // First after /dev: until then descriptors 0 to 2 may be unused, and other
+        // files must not land there.
+        mount::console()?;
+        self.log.attach_kmsg();
+        self.report = Report::prepare().ok();
+        let config = config?;
+        for warning in &config.warnings {
+            self.log.warning(format_args!("{warning}"));
+        }
+        mount::nodes_and_links()?;
+
+        modules::load_all(&config, &self.log)?;
+        let new_root = self.mount_root(&config)?;
+        watch::enter(Step::MountShares);
+        root::mount_shares(&config, &self.log)?;
+        watch::enter(Step::EnterRoot);
+        // From here on nothing can be undone: the old root loses what it had.
+        new_root.move_mounts(&config, &self.log)?;
+        // After the move: the payload may be below /run/mnt.
+        new_root.check_payload(config.init)?;
+
+        root::free_initramfs(&self.log)?;
+        new_root.switch()?;
+        self.log.debug(format_args!("executing {}", config.init.escape_ascii()));
+        watch::enter(Step::Execute);
+        payload::exec(&config, environment)
     }
-    mount::nodes_and_links()?;
 
-    modules::load_all(log)?;
-    let new_root = root::mount_root(&config)?;
-    log.debug(format_args!("mounted the root, virtiofs tag {}", config.root));
-    root::mount_shares(&config.shares, log)?;
-    new_root.move_mounts(&config, log)?;
-    // After the move: the payload may be below /run/mnt.
-    new_root.check_payload(config.init)?;
-
-    // From here on nothing can be undone: the initramfs goes.
-    root::free_initramfs(log)?;
-    new_root.switch()?;
-    log.debug(format_args!("executing {}", config.init.escape_ascii()));
-    payload::exec(&config, environment)
+    /// Only virtiofs is watched, but from its first mount on: a disk may take
+    /// its time to replay a journal.
+    fn mount_root(&self, config: &Config<'_>) -> Result<NewRoot> {
+        let watch = || watch::start(config.wait);
+        match config.root {
+            Root::Virtiofs(tag) => {
+                watch();
+                root::mount_virtiofs_root(tag, config, &self.log)
+            }
+            Root::Block { device, kind, options } => {
+                let new_root = root::mount_block_root(device, kind, options, config)?;
+                if !config.shares.is_empty() {
+                    watch();
+                }
+                Ok(new_root)
+            }
+        }
+    }
 }
 
-/// Ends the machine after a fatal error.
-fn end(log: &Log, how: Fail) -> c_int {
-    rustix::fs::sync();
+/// Reports a fatal error and ends the machine as `virtinit.fail=` says.
+pub fn fatal(log: &Log, report: Option<&Report>, message: fmt::Arguments<'_>) -> ! {
+    tell(log, report, message);
+    end(log, policy())
+}
+
+/// As [`fatal`], from another thread while PID 1 is blocked, which can then
+/// neither exit nor execute a shell.
+pub fn give_up_on_pid_1(log: &Log, report: Option<&Report>, message: fmt::Arguments<'_>) -> ! {
+    let how = match policy() {
+        Fail::Shell | Fail::PowerOff => Fail::PowerOff,
+        Fail::Panic | Fail::Reboot => Fail::Reboot,
+    };
+    tell(log, report, message);
+    end(log, how)
+}
+
+fn tell(log: &Log, report: Option<&Report>, message: fmt::Arguments<'_>) {
+    log.error(message);
+    if let Some(Err(errno)) = report.map(|report| report.send(&format!("{message}"))) {
+        log.debug(format_args!("ipc.0 took no message: errno {}", errno.raw_os_error()));
+    }
+}
+
+fn policy() -> Fail {
+    let stored = ON_FAILURE.load(Ordering::Relaxed);
+    let all = [Fail::PowerOff, Fail::Reboot, Fail::Panic, Fail::Shell];
+    all.into_iter().find(|policy| *policy as u8 == stored).unwrap_or_default()
+}
+
+/// Ends the machine. There is no sync(2): nothing was written yet, and on a dead
+/// virtiofs it would block for ever.
+fn end(log: &Log, how: Fail) -> ! {
     let command = match how {
-        Fail::PowerOff => RebootCommand::PowerOff,
         Fail::Reboot => RebootCommand::Restart,
-        Fail::Panic => return EXIT_FAILURE,
+        Fail::Panic => rt::exit(EXIT_FAILURE),
+        Fail::PowerOff => RebootCommand::PowerOff,
+        Fail::Shell => {
+            payload::shell(log);
+            RebootCommand::PowerOff
+        }
     };
     if let Err(errno) = rustix::system::reboot(command) {
-        let failed: Result<(), _> = Err(errno);
-        if let Err(error) = failed.context(|| format!("reboot(2), {how:?}"), NO_HINT) {
-            log.error(format_args!("{error}; halted"));
-        }
+        let error = Error::sys(format!("reboot(2), {how:?}"), errno, "halted");
+        log.error(format_args!("{error}"));
     }
     halt()
 }
 
-/// A defect of ours: reported like a fatal error. Nothing of the boot is
-/// trusted any more, hence the default of `virtinit.fail`.
+/// A defect of ours: reported like a fatal error.
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
     let mut log = Log::console();
     log.attach_kmsg();
     log.error(format_args!("{info}; this is a defect of virtinitrd, please report it"));
-    end(&log, Fail::default());
-    halt()
+    end(&log, policy())
 }
 
 /// Does nothing, for ever: the end of a machine that cannot be switched off.
@@ -104,9 +175,6 @@ pub fn halt() -> ! {
     /// Long enough to cost nothing.
     const PAUSE: Duration = Duration::from_secs(3600);
     loop {
-        let _ = rustix::thread::nanosleep(&rustix::thread::Timespec {
-            tv_sec: PAUSE.as_secs().cast_signed(),
-            tv_nsec: 0,
-        }); // an interrupted sleep starts anew
+        wait::sleep(PAUSE);
     }
 }

@@ -8,8 +8,11 @@
 //! than by an [`Error`]. Bytes need not be UTF-8.
 
 use alloc::{format, string::String, vec::Vec};
+use core::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::fail::Fail;
+use crate::root_words::{Root, RootWords};
 use crate::tag::Tag;
 use crate::words::{Word, Words};
 
@@ -37,48 +40,11 @@ pub struct Share<'a> {
     pub access: Access,
 }
 
-/// What a fatal error does to the machine once it was reported
-/// (`virtinit.fail=`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fail {
-    /// Power off.
-    #[default]
-    PowerOff,
-    /// Reset. Under `qemu -no-reboot` this ends the VM and lets the host tell
-    /// a failed boot from a payload that powered off.
-    Reboot,
-    /// Let PID 1 exit, which is a kernel panic.
-    Panic,
-}
-
-impl Fail {
-    /// Reads the policy of a command line by itself: it must hold even where
-    /// [`Config::parse`] fails.
-    #[must_use]
-    pub fn parse(line: &[u8]) -> Self {
-        Words::new(line)
-            .take_while(|word| *word != Word { param: b"--", value: None })
-            .filter(|word| word.param == b"virtinit.fail")
-            .filter_map(|word| Self::from_value(word.value?))
-            .last()
-            .unwrap_or_default()
-    }
-
-    fn from_value(value: &[u8]) -> Option<Self> {
-        match value {
-            b"poweroff" => Some(Self::PowerOff),
-            b"reboot" => Some(Self::Reboot),
-            b"panic" => Some(Self::Panic),
-            _ => None,
-        }
-    }
-}
-
 /// Everything the command line asks of us.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config<'a> {
-    /// virtiofs tag of the new root.
-    pub root: Tag<'a>,
+    /// The new root.
+    pub root: Root<'a>,
     /// Read-only unless `rw` was given.
     pub root_access: Access,
     /// Extra mounts, in the order given, each tag once.
@@ -89,6 +55,11 @@ pub struct Config<'a> {
     pub args: Vec<Vec<u8>>,
     /// `debug` or `virtinit.debug` was given.
     pub debug: bool,
+    /// How long a tag or device that is not there is waited for
+    /// (`virtinit.wait=`).
+    pub wait: Duration,
+    /// Words of the form `MODULE.PARAM[=VALUE]`, in order.
+    module_words: Vec<Word<'a>>,
     /// What was odd but harmless; to be logged by the caller.
     pub warnings: Vec<String>,
 }
@@ -106,11 +77,17 @@ pub const PARAMETERS: &[&str] = &[
     "debug",
     "virtinit.debug",
     "virtinit.fail",
+    "virtinit.wait",
+    "rootflags",
     "--",
 ];
 
 /// The words of the form `virtinit.KEY` that mean something.
-const OUR_WORDS: &str = "virtinit.debug, virtinit.fail=poweroff|reboot|panic";
+const OUR_WORDS: &str =
+    "virtinit.debug, virtinit.fail=poweroff|reboot|panic|shell, virtinit.wait=SECONDS";
+
+/// How long a tag or device is waited for without `virtinit.wait=`.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
 impl<'a> Config<'a> {
     /// Reads the contents of `/proc/cmdline`.
@@ -119,17 +96,17 @@ impl<'a> Config<'a> {
     /// A tag that no host can have exported.
     pub fn parse(line: &'a [u8]) -> Result<Self> {
         let mut config = Config {
-            root: Tag::parse(DEFAULT_ROOT_TAG)?,
+            root: Root::Virtiofs(Tag::parse(DEFAULT_ROOT_TAG)?),
             root_access: Access::ReadOnly,
             shares: Vec::new(),
             init: DEFAULT_INIT,
             args: Vec::new(),
             debug: false,
+            wait: DEFAULT_WAIT,
+            module_words: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut standard_root: Option<&[u8]> = None;
-        let mut root_type: Option<&[u8]> = None;
-        let mut tag: Option<&[u8]> = None;
+        let mut root = RootWords::default();
 
         let mut words = Words::new(line);
         while let Some(word) = words.next() {
@@ -139,9 +116,10 @@ impl<'a> Config<'a> {
                 (b"--", _) if word.value.is_none() => {
                     config.args = words.by_ref().map(Word::to_argument).collect();
                 }
-                (b"rootfs", Some(value)) => tag = Some(value),
-                (b"root", Some(value)) => standard_root = Some(value),
-                (b"rootfstype", Some(value)) => root_type = Some(value),
+                (b"rootfs", Some(value)) => root.tag = Some(value),
+                (b"root", Some(value)) => root.root = Some(value),
+                (b"rootfstype", Some(value)) => root.kind = Some(value),
+                (b"rootflags", Some(value)) => root.options = value,
                 (b"ro", None) => config.root_access = Access::ReadOnly,
                 (b"rw", None) => config.root_access = Access::ReadWrite,
                 (b"mount", Some(value)) => config.share(value, Access::ReadWrite)?,
@@ -149,51 +127,130 @@ impl<'a> Config<'a> {
                 (b"init", Some(value)) => config.init = value,
                 (b"debug" | b"virtinit.debug", _) => config.debug = true,
                 (b"virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
+                (b"virtinit.wait", value) => config.set_wait(value.unwrap_or_default()),
                 (param, _) if param.starts_with(b"virtinit.") => config.warnings.push(format!(
                     "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
                     param.escape_ascii()
                 )),
+                (param, _) if param.contains(&b'.') => config.module_words.push(word),
                 _ => {}
             }
         }
-
-        let standard_tag = standard_root.filter(|_| root_type == Some(b"virtiofs"));
-        if let (None, None, Some(root)) = (tag, standard_tag, standard_root) {
-            config.warnings.push(format!(
-                "root={} ignored: only rootfstype=virtiofs can be mounted",
-                root.escape_ascii()
-            ));
-        }
-        if let Some(tag) = tag.or(standard_tag) {
-            config.root = Tag::parse(tag)?;
+        if let Some(root) = root.choose(&mut config.warnings)? {
+            config.root = root;
         }
         Ok(config)
     }
 
+    /// The parameters for a module, as finit_module(2) takes them: the words
+    /// `MODULE.PARAM=VALUE`, in which `-` and `_` are the same, less `MODULE.`.
+    #[must_use]
+    pub fn module_parameters(&self, module: &[u8]) -> Vec<u8> {
+        let mut parameters = Vec::new();
+        for word in &self.module_words {
+            let mut parts = word.param.splitn(2, |&byte| byte == b'.');
+            let (Some(name), Some(parameter)) = (parts.next(), parts.next()) else { continue };
+            if !same_module(name, module) {
+                continue;
+            }
+            let quote: &[u8] = match word.value {
+                Some(value) if value.iter().any(u8::is_ascii_whitespace) => b"\"",
+                _ => b"",
+            };
+            let separator: &[u8] = if parameters.is_empty() { b"" } else { b" " };
+            parameters.extend_from_slice(separator);
+            parameters.extend_from_slice(parameter);
+            if let Some(value) = word.value {
+                for part in [b"=", quote, value, quote] {
+                    parameters.extend_from_slice(part);
+                }
+            }
+        }
+        parameters
+    }
+
     fn share(&mut self, tag: &'a [u8], access: Access) -> Result<(), Error> {
         let tag = Tag::parse(tag)?;
-        if self.shares.iter().any(|share| share.tag == tag) {
-            self.warnings.push(format!("virtiofs tag {tag} given twice; the first one counts"));
-        } else {
-            self.shares.push(Share { tag, access });
+        match self.shares.iter_mut().find(|share| share.tag == tag) {
+            Some(share) => {
+                share.access = access;
+                self.warnings.push(format!("virtiofs tag {tag} given twice; the last one counts"));
+            }
+            None => self.shares.push(Share { tag, access }),
         }
         Ok(())
+    }
+
+    fn set_wait(&mut self, value: &[u8]) {
+        let seconds = core::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
+        match seconds {
+            Some(seconds) => self.wait = Duration::from_secs(seconds.into()),
+            None => self.warnings.push(format!(
+                "virtinit.wait={} ignored: it is a number of seconds",
+                value.escape_ascii()
+            )),
+        }
     }
 
     fn check_fail(&mut self, value: &[u8]) {
         if Fail::from_value(value).is_none() {
             self.warnings.push(format!(
-                "virtinit.fail={} ignored: it is one of poweroff, reboot, panic",
+                "virtinit.fail={} ignored: it is one of poweroff, reboot, panic, shell",
                 value.escape_ascii()
             ));
         }
     }
 }
 
+/// Names of one module: `-` and `_` are the same (modprobe(8)).
+fn same_module(a: &[u8], b: &[u8]) -> bool {
+    let canonical = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
+    a.iter().map(canonical).eq(b.iter().map(canonical))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn virtiofs(tag: &str) -> Root<'_> {
+        Root::Virtiofs(Tag::parse(tag.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_device_with_its_type_is_a_root() {
+        let config = parse("root=/dev/vda1 rootfstype=ext4 rootflags=noatime,data=journal rw");
+        assert_eq!(
+            config.root,
+            Root::Block { device: b"/dev/vda1", kind: b"ext4", options: b"noatime,data=journal" }
+        );
+        assert_eq!(config.root_access, Access::ReadWrite);
+    }
+
+    #[test]
+    fn waiting_is_bounded_by_seconds() {
+        for (line, seconds, warnings) in [
+            ("", 5, 0),
+            ("virtinit.wait=0", 0, 0),
+            ("virtinit.wait=90 virtinit.wait=soon", 90, 1),
+            ("virtinit.wait", 5, 1),
+        ] {
+            let config = parse(line);
+            assert_eq!(config.wait, Duration::from_secs(seconds), "{line}");
+            assert_eq!(config.warnings.len(), warnings, "{line}");
+        }
+    }
+
+    #[test]
+    fn modules_get_their_parameters() {
+        let config =
+            parse("loop.max_loop=3 usb-storage.quirks=\"a b\" loop.flag x.y=1 loop=2 l.oop.a=1");
+        let parameters = |name: &str| String::from_utf8(config.module_parameters(name.as_bytes()));
+        assert_eq!(parameters("loop").unwrap(), "max_loop=3 flag");
+        assert_eq!(parameters("usb_storage").unwrap(), "quirks=\"a b\"");
+        assert_eq!(parameters("l").unwrap(), "oop.a=1");
+        assert_eq!(parameters("virtio").unwrap(), "");
+    }
 
     fn parse(line: &str) -> Config<'_> {
         Config::parse(line.as_bytes()).unwrap()
@@ -202,7 +259,7 @@ mod tests {
     #[test]
     fn an_empty_line_gives_the_documented_defaults() {
         let config = parse("\n");
-        assert_eq!(config.root, Tag::parse(b"rootfs").unwrap());
+        assert_eq!(config.root, virtiofs("rootfs"));
         assert_eq!(config.root_access, Access::ReadOnly);
         assert_eq!(config.init, b"/bin/sh");
         assert!(config.shares.is_empty() && config.args.is_empty() && config.warnings.is_empty());
@@ -215,7 +272,7 @@ mod tests {
             "console=ttyS0 quiet selinux=1 enforcing=0 rootfstype=virtiofs root=rootfs ro \
              mount=mnt0 init=/run/mnt/mnt0/osbuild/vm.py",
         );
-        assert_eq!(config.root, Tag::parse(b"rootfs").unwrap());
+        assert_eq!(config.root, virtiofs("rootfs"));
         assert_eq!(
             config.shares,
             [Share { tag: Tag::parse(b"mnt0").unwrap(), access: Access::ReadWrite }]
@@ -231,10 +288,12 @@ mod tests {
             ("last one counts", "rootfs=x rootfs=y", "y"),
             ("rootfs= beats root=", "rootfs=x root=y rootfstype=virtiofs", "x"),
             ("root= with virtiofs", "rootfstype=virtiofs root=y", "y"),
-            ("root= of another type", "root=/dev/vda rootfstype=ext4", "rootfs"),
+            ("root= without type", "root=/dev/vda", "rootfs"),
+            ("root= of another kind", "root=LABEL=x rootfstype=ext4", "rootfs"),
+            ("rootfs= beats a device", "root=/dev/vda rootfstype=ext4 rootfs=x", "x"),
             ("after --", "rootfs=x -- rootfs=y", "x"),
         ] {
-            assert_eq!(parse(line).root, Tag::parse(tag.as_bytes()).unwrap(), "{name}");
+            assert_eq!(parse(line).root, virtiofs(tag), "{name}");
         }
     }
 
@@ -243,8 +302,8 @@ mod tests {
         let config = parse("mount=a mount-ro=b mount= mount mount-ro=a");
         let shares: Vec<_> =
             config.shares.iter().map(|share| (share.tag.as_bytes(), share.access)).collect();
-        assert_eq!(shares, [(&b"a"[..], Access::ReadWrite), (b"b", Access::ReadOnly)]);
-        assert_eq!(config.warnings, ["virtiofs tag \"a\" given twice; the first one counts"]);
+        assert_eq!(shares, [(&b"a"[..], Access::ReadOnly), (b"b", Access::ReadOnly)]);
+        assert_eq!(config.warnings, ["virtiofs tag \"a\" given twice; the last one counts"]);
     }
 
     #[test]
@@ -265,17 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_policy_and_unknown_words() {
-        for (line, policy) in [
-            ("", Fail::PowerOff),
-            ("virtinit.fail=panic virtinit.fail=reboot", Fail::Reboot),
-            ("virtinit.fail=panic virtinit.fail=explode", Fail::Panic),
-            ("virtinit.fail", Fail::PowerOff),
-            ("mount=a/b virtinit.fail=reboot", Fail::Reboot),
-            ("-- virtinit.fail=reboot", Fail::PowerOff),
-        ] {
-            assert_eq!(Fail::parse(line.as_bytes()), policy, "{line}");
-        }
+    fn unknown_words_are_warnings() {
         let config = parse("virtinit.fail=explode virtinit.what=1 some.module=2 nonsense");
         assert_eq!(config.warnings.len(), 2);
         assert!(config.warnings.iter().all(|text| text.contains("ignored")));
@@ -294,7 +343,6 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(line in prop::collection::vec(any::<u8>(), 0..2048)) {
             let _ = Config::parse(&line);
-            let _ = Fail::parse(&line);
         }
 
         #[test]

@@ -5,6 +5,7 @@
 
 use core::fmt;
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 
 use rustix::io::Errno;
@@ -20,20 +21,20 @@ pub struct Error {
     /// What the kernel said, where it was asked.
     errno: Option<Errno>,
     /// What to do about it; empty where nothing sensible can be said.
-    hint: &'static str,
+    hint: Cow<'static, str>,
 }
 
 impl Error {
     /// An error that no system call reported.
     #[must_use]
-    pub fn new(what: String, hint: &'static str) -> Self {
-        Self { what, errno: None, hint }
+    pub fn new(what: String, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self { what, errno: None, hint: hint.into() }
     }
 
     /// An error that a system call reported.
     #[must_use]
-    pub fn sys(what: String, errno: Errno, hint: &'static str) -> Self {
-        Self { what, errno: Some(errno), hint }
+    pub fn sys(what: String, errno: Errno, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self { what, errno: Some(errno), hint: hint.into() }
     }
 }
 
@@ -70,7 +71,9 @@ impl<T> Context<T> for Result<T, Errno> {
     }
 }
 
-fn hint_for(hints: Hints, errno: Errno) -> &'static str {
+/// The hint for `errno`; empty where no row has one.
+#[must_use]
+pub fn hint_for(hints: Hints, errno: Errno) -> &'static str {
     hints.iter().find(|(row, _)| row.is_none_or(|row| row == errno)).map_or("", |(_, hint)| hint)
 }
 

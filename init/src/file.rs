@@ -5,9 +5,10 @@
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 
-use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::{Errno, Result};
 
 /// Bytes asked of one read(2); more than any file read here.
@@ -15,7 +16,12 @@ const CHUNK: usize = 4096;
 
 /// The contents of the file at `path`.
 pub fn read(path: &CStr) -> Result<Vec<u8>> {
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    read_at(rustix::fs::CWD, path)
+}
+
+/// The contents of the file at `path` below `dir`.
+pub fn read_at(dir: impl AsFd, path: &CStr) -> Result<Vec<u8>> {
+    let fd = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut contents = Vec::new();
     let mut chunk = [0; CHUNK];
     loop {
@@ -55,6 +61,28 @@ pub fn mkdir(path: &CStr) -> Result<()> {
     }
 }
 
+/// The names in directory `path` for which `wanted` holds, in byte order.
+pub fn names(path: &CStr, wanted: impl Fn(&CStr) -> bool) -> Result<Vec<CString>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    names_in(&rustix::fs::open(path, flags, Mode::empty())?, wanted)
+}
+
+/// As [`names`], of an open directory.
+pub fn names_in(dir: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Result<Vec<CString>> {
+    let mut buffer = [MaybeUninit::uninit(); CHUNK];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        if wanted(entry.file_name()) {
+            // Sorted as it grows: short lists, and a tenth of a sort's code.
+            let at = names.partition_point(|name: &CString| **name < *entry.file_name());
+            names.insert(at, CString::from(entry.file_name()));
+        }
+    }
+    Ok(names)
+}
+
 /// `prefix` and `name` as one C string.
 ///
 /// # Errors
@@ -71,6 +99,13 @@ mod tests {
     fn joined_paths_hold_any_byte_but_nul() {
         assert_eq!(join(b"/run/mnt/", b"\xff").unwrap().as_bytes(), b"/run/mnt/\xff");
         assert_eq!(join(b"/", b"a\0b"), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn names_come_in_byte_order() {
+        let source = CString::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
+        let names = names(&source, |name| name.to_bytes().ends_with(b".rs")).unwrap();
+        assert!(names.len() > 10 && names.is_sorted(), "{names:?}");
     }
 
     #[test]

@@ -5,15 +5,18 @@
 
 use alloc::ffi::CString;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::mem::MaybeUninit;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{Context, Hints, Result};
+use crate::cmdline::Config;
+use crate::error::{Context, Error, Hints, NO_HINT, Result, hint_for};
+use crate::file;
+use crate::kernel_log::KernelLog;
 use crate::log::Log;
 
 /// Where the packager puts them.
@@ -36,7 +39,7 @@ const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
 /// Why the kernel refuses a module.
 #[rustfmt::skip]
 const HINTS: Hints = &[
-    (Some(Errno::NOEXEC),      "it is no module of this kernel (version magic or format); see the kernel's own message"),
+    (Some(Errno::NOEXEC),      "it is no module of this kernel (version magic or format)"),
     (Some(Errno::INVAL),       "it is empty, or a parameter of it is wrong"),
     (Some(Errno::NOENT),       "a symbol is missing: a module that it needs is not packed, or sorts after it"),
     (Some(Errno::KEYREJECTED), "this kernel enforces signatures and does not know this one's key"),
@@ -45,54 +48,96 @@ const HINTS: Hints = &[
     (Some(Errno::NODEV),       "no device for it"),
 ];
 
+/// Which module defines the symbols that start so, for those whose names do not
+/// begin with the module's.
+#[rustfmt::skip]
+const SYMBOL_OWNERS: &[(&str, &str)] = &[
+    ("virtqueue_",            "virtio_ring"),
+    ("vring_",                "virtio_ring"),
+    ("vp_modern_",            "virtio_pci_modern_dev"),
+    ("vp_legacy_",            "virtio_pci_legacy_dev"),
+    ("register_virtio_",      "virtio"),
+    ("unregister_virtio_",    "virtio"),
+];
+
 /// Loads all modules in byte order of their names. One that fails is reported
 /// and the boot goes on: only the root mount can tell whether it was needed.
-pub fn load_all(log: &Log) -> Result<()> {
+pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = match rustix::fs::open(MODULES_DIR, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
-        result => result.context(|| format!("open {}", show(MODULES_DIR)), &[])?,
+        result => result.context(|| format!("open {}", show(MODULES_DIR)), NO_HINT)?,
     };
-    let mut names = list(&dir).context(|| format!("list {}", show(MODULES_DIR)), &[])?;
-    names.sort_unstable();
+    let is_module = |name: &CStr| init_flags(name.to_bytes()).is_some();
+    let names = file::names_in(&dir, is_module)
+        .context(|| format!("list {}", show(MODULES_DIR)), NO_HINT)?;
     for name in &names {
-        match load(&dir, name) {
+        let mut kernel_log = KernelLog::from_now();
+        let parameters = config.module_parameters(module_name(name.to_bytes()));
+        match load(&dir, name, parameters) {
             Ok(()) => log.debug(format_args!("loaded {}", show(name))),
             Err(Errno::EXIST) => log.debug(format_args!("{} is loaded already", show(name))),
             Err(errno) => {
-                let failed: Result<(), _> = Err(errno);
-                if let Err(error) = failed.context(|| format!("load {}", show(name)), HINTS) {
-                    log.warning(format_args!("{error}"));
-                }
+                let hint = explain(errno, kernel_log.first().as_deref());
+                let error = Error::sys(format!("load {}", show(name)), errno, hint);
+                log.warning(format_args!("{error}"));
             }
         }
     }
     Ok(())
 }
 
+/// The hint for a refused module: ours, and the kernel's own words, which name
+/// the symbol, the version or the key.
+fn explain(errno: Errno, words: Option<&[u8]>) -> String {
+    let hint = hint_for(HINTS, errno);
+    let Some(words) = words else { return hint.into() };
+    let shown = words.escape_ascii();
+    match unknown_symbol(words).and_then(owner) {
+        Some(owner) => {
+            let owner = owner.escape_ascii();
+            format!("{hint} (likely of {owner}); the kernel says: {shown}")
+        }
+        None => format!("{hint}; the kernel says: {shown}"),
+    }
+}
+
+/// `SYMBOL` of `MODULE: Unknown symbol SYMBOL (err -2)`.
+fn unknown_symbol(words: &[u8]) -> Option<&[u8]> {
+    const BEFORE: &[u8] = b": Unknown symbol ";
+    let at = words.windows(BEFORE.len()).position(|part| part == BEFORE)?;
+    words.get(at + BEFORE.len()..)?.split(|&byte| byte == b' ').next()
+}
+
+/// The module that likely defines `symbol`: most name theirs after themselves.
+fn owner(symbol: &[u8]) -> Option<&[u8]> {
+    let symbol = symbol.get(symbol.iter().take_while(|&&byte| byte == b'_').count()..)?;
+    let known = SYMBOL_OWNERS.iter().find(|(prefix, _)| symbol.starts_with(prefix.as_bytes()));
+    let by_name = || symbol.split(|&byte| byte == b'_').next();
+    known.map(|(_, module)| module.as_bytes()).or_else(by_name)
+}
+
 fn show(text: &CStr) -> core::slice::EscapeAscii<'_> {
     text.to_bytes().escape_ascii()
 }
 
-fn list(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
-    /// Bytes of directory entries per getdents64(2).
-    const BUFFER: usize = 4096;
-    let mut buffer = [MaybeUninit::uninit(); BUFFER];
-    let mut entries = RawDir::new(dir, &mut buffer);
-    let mut names = Vec::new();
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        if init_flags(entry.file_name().to_bytes()).is_some() {
-            names.push(CString::from(entry.file_name()));
-        }
-    }
-    Ok(names)
+fn load(dir: &OwnedFd, name: &CStr, parameters: Vec<u8>) -> Result<(), Errno> {
+    let flags = init_flags(name.to_bytes()).unwrap_or_default();
+    let parameters = CString::new(parameters).map_err(|_| Errno::INVAL)?;
+    // Not blocking: a FIFO in the archive must not stop the boot.
+    let read = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let module = rustix::fs::openat(dir, name, read, Mode::empty())?;
+    rustix::system::finit_module(&module, &parameters, flags)
 }
 
-fn load(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
-    let flags = init_flags(name.to_bytes()).unwrap_or_default();
-    let module = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::system::finit_module(&module, c"", flags)
+/// `usb_storage` of `012-usb_storage.ko`.
+fn module_name(file: &[u8]) -> &[u8] {
+    let stem = ENDINGS.iter().find_map(|(ending, _)| file.strip_suffix(*ending)).unwrap_or(file);
+    let digits = stem.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match stem.get(digits..).and_then(|rest| rest.strip_prefix(b"-")) {
+        Some(name) if digits > 0 => name,
+        _ => stem,
+    }
 }
 
 /// The `finit_module` flags for a file of this name; `None` if it is no module.
@@ -123,9 +168,32 @@ mod tests {
     }
 
     #[test]
-    fn byte_order_is_load_order() {
-        let mut names = [c"010-b.ko", c"Z.ko", c"002-c.ko", c"a.ko"].map(CString::from);
-        names.sort_unstable();
-        assert_eq!(names, [c"002-c.ko", c"010-b.ko", c"Z.ko", c"a.ko"].map(CString::from));
+    fn names_are_found_in_file_names() {
+        for (file, name) in [
+            ("001-virtio_ring.ko", "virtio_ring"),
+            ("1000-a-b.ko.xz", "a-b"),
+            ("usb-storage.ko", "usb-storage"),
+            ("8021q.ko", "8021q"),
+            ("-x.ko", "-x"),
+        ] {
+            assert_eq!(module_name(file.as_bytes()), name.as_bytes(), "{file}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_words_name_the_owner() {
+        for (words, owner) in [
+            ("virtiofs: Unknown symbol fuse_dev_install (err -2)", "(likely of fuse)"),
+            (
+                "virtio_pci: Unknown symbol vp_modern_probe (err -2)",
+                "(likely of virtio_pci_modern_dev)",
+            ),
+            ("virtiofs: Unknown symbol virtqueue_kick (err -2)", "(likely of virtio_ring)"),
+            ("a: Unknown symbol __register_virtio_driver (err -2)", "(likely of virtio)"),
+        ] {
+            let text = explain(Errno::NOENT, Some(words.as_bytes()));
+            assert!(text.contains(owner) && text.ends_with(words), "{text}");
+        }
+        assert!(!explain(Errno::NOENT, None).contains("likely"));
     }
 }

@@ -8,7 +8,7 @@ use alloc::format;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{Context, Hints, Result};
+use crate::error::{Context, Hints, NO_HINT, Result};
 use crate::file;
 use crate::log::Log;
 use crate::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};
@@ -53,14 +53,14 @@ pub fn api_mount(row: &ApiMount) -> Result<()> {
 pub fn nodes_and_links() -> Result<()> {
     for node in NODES {
         make_node(node.path, node.major, node.minor, Mode::from_raw_mode(node.mode))
-            .context(|| format!("make {}", node.path.to_bytes().escape_ascii()), &[])?;
+            .context(|| format!("make {}", node.path.to_bytes().escape_ascii()), NO_HINT)?;
     }
     for link in LINKS {
         match rustix::fs::symlink(link.target, link.path) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => {
                 return Err(errno)
-                    .context(|| format!("make {}", link.path.to_bytes().escape_ascii()), &[]);
+                    .context(|| format!("make {}", link.path.to_bytes().escape_ascii()), NO_HINT);
             }
         }
     }
@@ -95,5 +95,5 @@ pub fn console() -> Result<()> {
         rustix::stdio::dup2_stdout(&high)?;
         rustix::stdio::dup2_stderr(&high)
     };
-    redirect().context(|| "open /dev/console and /dev/null".into(), &[])
+    redirect().context(|| "open /dev/console and /dev/null".into(), NO_HINT)
 }

@@ -11,7 +11,8 @@ use core::ffi::CStr;
 use rustix::io::Errno;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Hints, Result};
+use crate::error::{Context, Hints, NO_HINT, Result};
+use crate::log::Log;
 use crate::rt;
 
 /// `PATH` where the kernel gave none, which is always unless the command line
@@ -38,11 +39,23 @@ pub fn exec(config: &Config<'_>, mut environment: rt::Environment) -> Result<Inf
     let (path, arguments) = CString::new(config.init)
         .and_then(|path| Ok((path, arguments?)))
         .map_err(|_| Errno::INVAL)
-        .context(what, &[])?;
+        .context(what, NO_HINT)?;
     if !environment.iter().any(|variable| variable.to_bytes().starts_with(b"PATH=")) {
         environment.push(DEFAULT_PATH);
     }
     Err(rt::exec(&path, &arguments, &environment)).context(what, HINTS)
+}
+
+/// `virtinit.fail=shell`: becomes `/bin/sh` of the initramfs or, where that has
+/// none, of the mounted root. Returns where neither does.
+pub fn shell(log: &Log) {
+    log.warning(format_args!("a shell follows; its exit is a kernel panic"));
+    let run = || rt::exec(c"/bin/sh", &[CString::from(c"sh")], &[DEFAULT_PATH, c"TERM=linux"]);
+    let _ = run(); // on return there is no such shell
+    if rustix::process::chroot(c"/sysroot").is_ok() && rustix::process::chdir(c"/").is_ok() {
+        let _ = run(); // likewise
+    }
+    log.warning(format_args!("neither the initramfs nor the root has a /bin/sh"));
 }
 
 fn base_name(path: &[u8]) -> &[u8] {

@@ -8,21 +8,26 @@
 //! `RESOLVE_IN_ROOT`, so that an absolute link in it never leads into the
 //! initramfs.
 
+use alloc::ffi::CString;
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use core::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 
-use crate::cmdline::{Access, Config, Share};
-use crate::error::{Context, Error, Hints, Result};
-use crate::file;
+use crate::cmdline::{Access, Config};
+use crate::error::{Context, Error, Hints, NO_HINT, Result};
 use crate::log::Log;
 use crate::tables::SURVIVORS;
 use crate::tag::Tag;
+use crate::wait::{self, Attempt};
+use crate::{file, program};
 
 /// Where the new root is mounted until it becomes `/`.
 const SYSROOT: &CStr = c"/sysroot";
@@ -38,44 +43,123 @@ const VIRTIOFS_HINTS: Hints = &[
     (Some(Errno::NOTCONN), "the host's virtiofsd has gone"),
 ];
 
+/// As [`VIRTIOFS_HINTS`], where the machine has no such device at all.
+#[rustfmt::skip]
+const NO_VIRTIOFS_DEVICE: Hints = &[
+    (Some(Errno::INVAL), "the machine has no virtiofs device, or its transport's module (virtio_pci, virtio_mmio) is not packed"),
+];
+
+/// Why a block device does not become the root.
+#[rustfmt::skip]
+const BLOCK_HINTS: Hints = &[
+    (Some(Errno::NOENT),  "no such device; its driver's module (virtio_blk) must be packed, and the host must have attached a disk"),
+    (Some(Errno::NXIO),   "no such device; the host must have attached a disk"),
+    (Some(Errno::NODEV),  "this kernel does not know that file system type; pack its module"),
+    (Some(Errno::INVAL),  "no file system of that type is on it, or a word of rootflags= is wrong"),
+    (Some(Errno::NOTBLK), "it is no block device"),
+];
+
 /// The mounted new root, not yet `/`.
 #[derive(Debug)]
 pub struct NewRoot(OwnedFd);
 
-/// Mounts the root that `config` names at `/sysroot`.
-pub fn mount_root(config: &Config<'_>) -> Result<NewRoot> {
-    let wrap = || format!("make {}", SYSROOT.to_bytes().escape_ascii());
-    file::mkdir(SYSROOT).context(wrap, &[])?;
-    mount_virtiofs(config.root, SYSROOT, config.root_access)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(SYSROOT, flags, Mode::empty())
-        .map(NewRoot)
-        .context(|| "open the root directory".into(), &[])
+impl NewRoot {
+    fn open() -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(SYSROOT, flags, Mode::empty())
+            .map(NewRoot)
+            .context(|| "open the root directory".into(), NO_HINT)
+    }
+}
+
+/// Mounts the virtiofs root at `/sysroot`.
+pub fn mount_virtiofs_root(tag: Tag<'_>, config: &Config<'_>, log: &Log) -> Result<NewRoot> {
+    make_directory(SYSROOT)?;
+    mount_virtiofs(tag, SYSROOT, config.root_access, config.wait, log)?;
+    log.debug(format_args!("mounted the root, virtiofs tag {tag}"));
+    NewRoot::open()
+}
+
+/// Mounts the root on a block device at `/sysroot`.
+pub fn mount_block_root(
+    device: &[u8],
+    kind: &[u8],
+    options: &[u8],
+    config: &Config<'_>,
+) -> Result<NewRoot> {
+    make_directory(SYSROOT)?;
+    let flags = mount_flags(config.root_access);
+    let what = || format!("mount root={} at /sysroot", device.escape_ascii());
+    let options = CString::new(options).map_err(|_| Errno::INVAL).context(what, NO_HINT)?;
+    wait::until(config.wait, &[Errno::NOENT, Errno::NXIO], |_| {
+        rustix::mount::mount(device, SYSROOT, kind, flags, &*options)
+    })
+    .context(what, BLOCK_HINTS)?;
+    NewRoot::open()
 }
 
 /// Mounts each `mount=` and `mount-ro=` below `/run/mnt`.
-pub fn mount_shares(shares: &[Share<'_>], log: &Log) -> Result<()> {
-    for share in shares {
+pub fn mount_shares(config: &Config<'_>, log: &Log) -> Result<()> {
+    for share in &config.shares {
         let prefix = [SHARES_DIR.to_bytes(), b"/"].concat();
         let at = file::join(&prefix, share.tag.as_bytes());
-        let at = at.context(|| format!("name the mount of {}", share.tag), &[])?;
-        let made = file::mkdir(SHARES_DIR).and_then(|()| file::mkdir(&at));
-        made.context(|| format!("make {}", at.to_bytes().escape_ascii()), &[])?;
-        mount_virtiofs(share.tag, &at, share.access)?;
+        let at = at.context(|| format!("name the mount of {}", share.tag), NO_HINT)?;
+        make_directory(SHARES_DIR)?;
+        make_directory(&at)?;
+        mount_virtiofs(share.tag, &at, share.access, config.wait, log)?;
         log.debug(format_args!("mounted {} at {}", share.tag, at.to_bytes().escape_ascii()));
     }
     Ok(())
 }
 
-fn mount_virtiofs(tag: Tag<'_>, at: &CStr, access: Access) -> Result<()> {
-    let flags = match access {
+fn make_directory(path: &CStr) -> Result<()> {
+    file::mkdir(path).context(|| format!("make {}", path.to_bytes().escape_ascii()), NO_HINT)
+}
+
+fn mount_flags(access: Access) -> MountFlags {
+    match access {
         Access::ReadOnly => MountFlags::RDONLY,
         Access::ReadWrite => MountFlags::empty(),
-    };
-    rustix::mount::mount(tag.as_bytes(), at, c"virtiofs", flags, None::<&CStr>).context(
-        || format!("mount virtiofs tag {tag} at {}", at.to_bytes().escape_ascii()),
-        VIRTIOFS_HINTS,
-    )
+    }
+}
+
+/// Mounts a tag; one that is not there is waited for. The kernel logs every
+/// refusal, so it is asked again only when a device has come, and at the end.
+fn mount_virtiofs(
+    tag: Tag<'_>,
+    at: &CStr,
+    access: Access,
+    wait: Duration,
+    log: &Log,
+) -> Result<()> {
+    /// A device is listed just before its tag is known.
+    const TRIES_PER_DEVICE: u32 = 3;
+    let flags = mount_flags(access);
+    let (mut devices, mut tries) = (virtiofs_devices(), 0);
+    let mounted = wait::until(wait, &[Errno::INVAL], |attempt| {
+        let now = virtiofs_devices();
+        if attempt == Attempt::Second {
+            log.debug(format_args!("waiting up to {} s for virtiofs tag {tag}", wait.as_secs()));
+        }
+        if now != devices {
+            (devices, tries) = (now, TRIES_PER_DEVICE);
+        }
+        if !matches!(attempt, Attempt::First | Attempt::Last) && tries == 0 {
+            return Err(Errno::INVAL);
+        }
+        tries = tries.saturating_sub(1);
+        rustix::mount::mount(tag.as_bytes(), at, c"virtiofs", flags, None::<&CStr>)
+    });
+    let hints = if devices == 0 { NO_VIRTIOFS_DEVICE } else { VIRTIOFS_HINTS };
+    let hints = if mounted == Err(Errno::INVAL) { hints } else { VIRTIOFS_HINTS };
+    mounted
+        .context(|| format!("mount virtiofs tag {tag} at {}", at.to_bytes().escape_ascii()), hints)
+}
+
+/// How many devices the virtiofs driver has.
+fn virtiofs_devices() -> usize {
+    let is_device = |name: &CStr| name.to_bytes().starts_with(b"virtio");
+    file::names(c"/sys/bus/virtio/drivers/virtiofs", is_device).map_or(0, |names| names.len())
 }
 
 impl NewRoot {
@@ -87,54 +171,87 @@ impl NewRoot {
     }
 
     /// Moves the pseudo file systems into the new root. One for which it has no
-    /// directory is detached; it lives on only where a descriptor holds it.
+    /// directory of its own is detached; it lives on only where a descriptor
+    /// holds it.
     pub fn move_mounts(&self, config: &Config<'_>, log: &Log) -> Result<()> {
+        let taken: Vec<_> = SURVIVORS.iter().filter_map(|&at| rustix::fs::stat(at).ok()).collect();
         for &from in SURVIVORS {
             let show = from.to_bytes().escape_ascii();
-            match self.locate(from.to_bytes(), OFlags::DIRECTORY) {
-                Ok(to) => {
-                    let flags = MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-                    rustix::mount::move_mount(CWD, from, &to, c"", flags)
-                        .context(|| format!("move {show} into the new root"), &[])?;
-                }
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                    if from.to_bytes() == b"/run" && !config.shares.is_empty() {
-                        log.warning(format_args!(
-                            "the root has no /run: the mounts below {} are lost",
-                            SHARES_DIR.to_bytes().escape_ascii()
-                        ));
-                    }
-                    log.debug(format_args!("the root has no {show}; detached"));
-                    rustix::mount::unmount(from, UnmountFlags::DETACH)
-                        .context(|| format!("detach {show}"), &[])?;
-                }
-                Err(errno) => {
-                    return Err(errno).context(|| format!("find {show} in the new root"), OPENAT2);
-                }
+            if let Some(to) = self.mount_point(from, &taken)? {
+                let flags = MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+                rustix::mount::move_mount(CWD, from, &to, c"", flags)
+                    .context(|| format!("move {show} into the new root"), NO_HINT)?;
+                continue;
             }
+            if from.to_bytes() == b"/run" && !config.shares.is_empty() {
+                let shares = SHARES_DIR.to_bytes().escape_ascii();
+                log.warning(format_args!(
+                    "the root has no /run: the mounts below {shares} are lost"
+                ));
+            }
+            log.debug(format_args!("the root has no {show}; detached"));
+            rustix::mount::unmount(from, UnmountFlags::DETACH)
+                .context(|| format!("detach {show}"), NO_HINT)?;
         }
         Ok(())
     }
 
-    /// Checks that execve(2) has something to execute.
+    /// Where `path` can be mounted on. A link that leads to the root itself or
+    /// into one of the mounts that move (`taken`) would hide what is there.
+    fn mount_point(&self, path: &CStr, taken: &[Stat]) -> Result<Option<OwnedFd>> {
+        let what = || format!("find {} in the new root", path.to_bytes().escape_ascii());
+        let fd = match self.locate(path.to_bytes(), OFlags::DIRECTORY) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            fd => fd.context(what, OPENAT2)?,
+        };
+        let found = rustix::fs::fstat(&fd).context(what, NO_HINT)?;
+        let root = rustix::fs::fstat(&self.0).context(what, NO_HINT)?;
+        let is_root = (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino);
+        let hides = is_root || taken.iter().any(|mount| mount.st_dev == found.st_dev);
+        Ok((!hides).then_some(fd))
+    }
+
+    /// Checks that execve(2) has something to execute, and with what.
     pub fn check_payload(&self, path: &[u8]) -> Result<()> {
         let what = || format!("find init={} in the new root", path.escape_ascii());
+        let refuse = |errno, hint| Err(Error::sys(what(), errno, hint));
         let fd = self.locate(path, OFlags::empty()).context(what, PAYLOAD_HINTS)?;
-        let stat = rustix::fs::fstat(&fd).context(what, &[])?;
-        let hint = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if stat.st_mode & 0o111 != 0 => return Ok(()),
-            FileType::RegularFile => "it is not executable; chmod +x it",
-            _ => "it is no regular file; init= must name a program",
-        };
-        Err(Error::sys(what(), Errno::ACCESS, hint))
+        let stat = rustix::fs::fstat(&fd).context(what, NO_HINT)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return refuse(Errno::ACCESS, "it is no regular file; init= must name a program");
+        }
+        if stat.st_mode & 0o111 == 0 {
+            return refuse(Errno::ACCESS, "it is not executable; chmod +x it");
+        }
+        let mut head = [0; program::HEAD];
+        // What may be executed need not be readable; execve(2) will tell.
+        let Ok(length) = self.read_head(path, &mut head) else { return Ok(()) };
+        match program::interpreter(head.get(..length).unwrap_or_default()) {
+            Err(hint) => refuse(Errno::NOEXEC, hint),
+            Ok(None) => Ok(()),
+            Ok(Some(interpreter)) => self.locate(interpreter, OFlags::empty()).map(drop).context(
+                || {
+                    let (interpreter, path) = (interpreter.escape_ascii(), path.escape_ascii());
+                    format!("find {interpreter}, the interpreter of init={path}, in the new root")
+                },
+                INTERPRETER_HINTS,
+            ),
+        }
+    }
+
+    fn read_head(&self, path: &[u8], head: &mut [u8]) -> Result<usize, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+        rustix::io::read(&fd, head)
     }
 
     /// Makes the new root `/`.
     pub fn switch(self) -> Result<()> {
-        rustix::process::fchdir(&self.0).context(|| "enter the new root".into(), &[])?;
-        rustix::mount::mount_move(c".", c"/").context(|| "move the new root to /".into(), &[])?;
-        rustix::process::chroot(c".").context(|| "chroot to the new root".into(), &[])?;
-        rustix::process::chdir(c"/").context(|| "enter /".into(), &[])
+        rustix::process::fchdir(&self.0).context(|| "enter the new root".into(), NO_HINT)?;
+        rustix::mount::mount_move(c".", c"/")
+            .context(|| "move the new root to /".into(), NO_HINT)?;
+        rustix::process::chroot(c".").context(|| "chroot to the new root".into(), NO_HINT)?;
+        rustix::process::chdir(c"/").context(|| "enter /".into(), NO_HINT)
     }
 }
 
@@ -146,6 +263,9 @@ const PAYLOAD_HINTS: Hints = &[
     (Some(Errno::LOOP), "too many symbolic links"),
 ];
 
+const INTERPRETER_HINTS: Hints =
+    &[(Some(Errno::NOENT), "no such file; install it there, or name a program that needs none")];
+
 /// `f_type` of an initramfs (statfs(2), `include/uapi/linux/magic.h`).
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
 /// As [`RAMFS_MAGIC`], where the kernel uses tmpfs for it.
@@ -156,22 +276,20 @@ const TMPFS_MAGIC: u32 = 0x0102_1994;
 ///
 /// Does nothing where `/` is no initramfs: a wrong guess would delete a disk.
 pub fn free_initramfs(log: &Log) -> Result<()> {
-    let what = || "free the initramfs".into();
+    let what = || String::from("free the initramfs");
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(c"/", flags, Mode::empty()).context(what, &[])?;
+    let root = rustix::fs::open(c"/", flags, Mode::empty()).context(what, NO_HINT)?;
     // The type of `f_type` differs by architecture; the magic has 32 bits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let magic = rustix::fs::fstatfs(&root).context(what, &[])?.f_type as u32;
+    let magic = rustix::fs::fstatfs(&root).context(what, NO_HINT)?.f_type as u32;
     if ![RAMFS_MAGIC, TMPFS_MAGIC].contains(&magic) {
         log.warning(format_args!("/ is no initramfs (f_type {magic:#x}); its memory stays used"));
         return Ok(());
     }
-    let device = rustix::fs::fstat(&root).context(what, &[])?.st_dev;
+    let device = rustix::fs::fstat(&root).context(what, NO_HINT)?.st_dev;
     if let Err(errno) = remove_below(&root, device) {
-        let failed: Result<(), _> = Err(errno);
-        if let Err(error) = failed.context(what, &[]) {
-            log.warning(format_args!("{error}; some of its memory stays used"));
-        }
+        let error = Error::sys(what(), errno, "some of its memory stays used");
+        log.warning(format_args!("{error}"));
     }
     Ok(())
 }

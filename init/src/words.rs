@@ -2,7 +2,8 @@
 //!
 //! They are cut as `next_arg()` of the kernel's `lib/cmdline.c` cuts them: white
 //! space separates, double quotes group, single quotes and backslashes mean
-//! nothing.
+//! nothing. One difference: the kernel also takes the bytes 0x0b and 0xa0 for
+//! white space, which would cut `à` in two.
 
 use alloc::vec::Vec;
 

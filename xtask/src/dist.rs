@@ -50,11 +50,18 @@ impl Dist {
         run(git(&root).args(["archive", "--output"]).arg(&archive).arg("HEAD"))?;
         run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&tree))?;
         run(Command::new("cp").arg("-r").arg(root.join("vendor")).arg(&tree))?;
-        // With the commit's time and sorted names, equal commits give equal tarballs.
+        // In a release plain cargo takes the crates from there too.
+        let config = tree.join(".cargo/config.toml");
+        let crates = fs::read_to_string(root.join("vendor/config.toml"))?;
+        fs::write(&config, fs::read_to_string(&config)? + "\n" + &crates)?;
+        // With the commit's time, plain modes and sorted names, equal commits give
+        // equal tarballs.
         let output = git(&root).args(["log", "-1", "--format=@%ct"]).output()?;
+        ensure!(output.status.success(), "git log: {}", String::from_utf8_lossy(&output.stderr));
         let time = String::from_utf8(output.stdout)?;
         let mut tar = Command::new("tar");
         tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
+        tar.arg("--mode=u=rwX,go=rX");
         tar.arg(format!("--mtime={}", time.trim())).arg("-C").arg(stage.path());
         let output = tar.args(["-c", RELEASE]).output().context("run tar")?;
         ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));

@@ -49,7 +49,7 @@ pub fn build() -> Result<PathBuf> {
     if let Some(linker) = route.linker {
         ensure!(
             crate::host::find_program(OsStr::new(linker)).is_some(),
-            "{linker} not found: install it with `make setup` (Debian: musl-tools)"
+            "{linker} not found: install it with `scripts/setup build` (Debian: musl-tools)"
         );
     }
     let status = Command::new(crate::workspace::cargo())
@@ -103,7 +103,7 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
         // One fixed address, no relocations to process at start.
         "-Crelocation-model=static",
         "-Ctarget-feature=+crt-static",
-        // Nothing unwinds; the tables would be a tenth of the file.
+        // Nothing unwinds.
         "-Cforce-unwind-tables=no",
         "-Clink-arg=-Wl,--no-eh-frame-hdr",
         // No page of padding between segments, no machine-dependent note.
@@ -112,6 +112,9 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     ]
     .map(String::from)
     .to_vec();
+    // What is left of the tables comes with core and alloc.
+    let script = root.join("init/discard.ld");
+    flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
     flags.extend(route.linker.map(|linker| format!("-Clinker={linker}")));
     // Panic locations must not depend on where the tree lies.
     flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));

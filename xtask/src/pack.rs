@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::archive::compress::{Compression, compress};
 use crate::archive::{Archive, source_date_epoch};
@@ -14,6 +14,11 @@ use crate::rootdir::RootDir;
 
 /// Where `/init` looks for modules.
 const MODULES_DIR: &str = "usr/lib/modules";
+
+/// Bytes of modules, unpacked, that are packed at the most. All modules of
+/// Debian 12 have 300 MB; a directory of compressed bombs must not fill the
+/// host's memory.
+const MODULES_MAX: usize = 1 << 30;
 
 /// What every VM needs. virtiofs does not depend on its transport, and which
 /// one a machine has only the machine knows: all that the kernel has are taken.
@@ -84,19 +89,19 @@ impl MkVirtInitrd {
 }
 
 /// The command line that packs what [`initrd`] packs, into `output`.
-#[must_use]
 pub fn command(
     xtask: &Path,
     init: &Path,
     modules_dir: Option<&(RootDir, PathBuf)>,
     output: &str,
-) -> Vec<OsString> {
+) -> Result<Vec<OsString>> {
     let mut words: Vec<OsString> = vec![xtask.into(), "pack".into(), "--init".into(), init.into()];
     if let Some((root, path)) = modules_dir {
-        words.extend(["--modules-dir".into(), root.host_path(path).into()]);
+        let dir = root.resolve(path).with_context(|| format!("find {}", path.display()))?;
+        words.extend(["--modules-dir".into(), dir.into()]);
     }
     words.extend(["-o".into(), output.into()]);
-    words
+    Ok(words)
 }
 
 /// The contents of the /init binary.
@@ -135,7 +140,15 @@ fn packed_modules(root: &RootDir, path: &Path, extra: &[String]) -> Result<Vec<(
     let order = load_order(&dir, &requests)
         .with_context(|| format!("modules directory {}", path.display()))?;
     let names = file_names(&order);
-    names.into_iter().zip(&order).map(|(file, name)| Ok((file, dir.read(name)?))).collect()
+    let mut total = 0;
+    let mut packed = Vec::new();
+    for (file, name) in names.into_iter().zip(&order) {
+        let module = dir.read(name)?;
+        total += module.len();
+        ensure!(total <= MODULES_MAX, "the modules have more than {} MiB", MODULES_MAX >> 20);
+        packed.push((file, module));
+    }
+    Ok(packed)
 }
 
 /// `001-virtio_ring.ko`: byte order of the names is load order.

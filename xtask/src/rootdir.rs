@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 /// A directory that look-ups cannot leave.
@@ -47,12 +48,19 @@ impl RootDir {
 
     /// Opens the regular file `path` for reading.
     pub fn file(&self, path: &Path) -> io::Result<File> {
-        // Without O_NONBLOCK a FIFO in the tree would hang us.
-        let file = File::from(self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
-        match file.metadata()?.is_file() {
-            true => Ok(file),
+        // Looked at before it is opened: opening a device has effects, and
+        // opening a FIFO blocks.
+        let location = File::from(self.open_at(path, OFlag::O_PATH)?);
+        match location.metadata()?.is_file() {
+            true => File::open(descriptor_path(&location)),
             false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
+    }
+
+    /// The canonical path outside of this root of what `path` means inside.
+    pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let location = self.open_at(path, OFlag::O_PATH)?;
+        std::fs::read_link(descriptor_path(&location))
     }
 
     /// The contents of the regular file `path`, at most `limit` bytes of it.
@@ -71,7 +79,7 @@ impl RootDir {
     /// The names in directory `path`, sorted.
     pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let dir = self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        let mut names = std::fs::read_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))?
+        let mut names = std::fs::read_dir(descriptor_path(&dir))?
             .map(|entry| entry.map(|entry| entry.file_name()))
             .collect::<io::Result<Vec<_>>>()?;
         names.sort_unstable();
@@ -100,8 +108,19 @@ impl RootDir {
     fn open_at(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let how =
             OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        Ok(openat2(&self.fd, path, how)?)
+        loop {
+            match openat2(&self.fd, path, how) {
+                // Somewhere something was renamed while a `..` was resolved.
+                Err(Errno::EAGAIN) => {}
+                result => return Ok(result?),
+            }
+        }
     }
+}
+
+/// A path to what an open descriptor is on (proc_pid_fd(5)).
+fn descriptor_path(fd: &impl AsRawFd) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }
 
 #[cfg(test)]
@@ -124,6 +143,8 @@ mod tests {
             assert_eq!(root.read(Path::new(name), 100).unwrap(), b"inside", "{name}");
         }
         assert!(root.file(Path::new("hosts-only")).is_err());
+        let inside = dir.path().canonicalize().unwrap().join("etc/hostname");
+        assert_eq!(root.resolve(Path::new("absolute")).unwrap(), inside);
         assert!(!root.is_file(Path::new("hosts-only")));
     }
 

@@ -8,9 +8,12 @@
 
 #![allow(unsafe_code)]
 
+pub mod heap;
+pub mod thread;
+
 use alloc::ffi::CString;
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
 
 use rustix::fd::BorrowedFd;
@@ -51,6 +54,12 @@ pub fn exec(path: &CStr, argv: &[CString], envp: &[&CStr]) -> Errno {
         libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
         Errno::from_raw_os_error(*libc::__errno_location())
     }
+}
+
+/// Ends the whole process, every thread of it (exit_group(2)).
+pub fn exit(status: c_int) -> ! {
+    // SAFETY: _exit has no preconditions; it runs no handlers.
+    unsafe { libc::_exit(status) }
 }
 
 /// Standard error. Writing to it gives EBADF where nobody opened it.

@@ -7,10 +7,10 @@
 
 #![allow(unsafe_code)]
 
-use core::alloc::{GlobalAlloc, Layout};
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int};
 use core::panic::PanicInfo;
 
+use virtinitrd_init::rt::heap::Heap;
 use virtinitrd_init::{boot, rt};
 
 /// Called by crt1.
@@ -23,37 +23,8 @@ extern "C" fn main(_argc: c_int, _argv: *const *const c_char, envp: *const *cons
     boot::main(environment)
 }
 
-/// musl's malloc.
-struct Malloc;
-
 #[global_allocator]
-static ALLOCATOR: Malloc = Malloc;
-
-/// Largest alignment that malloc(3) promises on 64-bit machines.
-const MALLOC_ALIGN: usize = 16;
-
-// SAFETY: malloc(3) and its family fulfil the contract of `GlobalAlloc` for
-// alignments up to MALLOC_ALIGN; larger ones, which nothing here needs, are
-// refused.
-unsafe impl GlobalAlloc for Malloc {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() > MALLOC_ALIGN {
-            return core::ptr::null_mut();
-        }
-        // SAFETY: malloc takes any size.
-        unsafe { libc::malloc(layout.size()).cast() }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, _layout: Layout) {
-        // SAFETY: the caller passes what `alloc` or `realloc` returned.
-        unsafe { libc::free(pointer.cast::<c_void>()) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, _layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as for `dealloc`; the alignment was checked by `alloc`.
-        unsafe { libc::realloc(pointer.cast::<c_void>(), size).cast() }
-    }
-}
+static HEAP: Heap = Heap::new();
 
 /// A defect of ours: say where, and end the machine like any fatal error.
 #[panic_handler]

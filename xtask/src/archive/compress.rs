@@ -2,12 +2,12 @@
 //!
 //! Each has a trap that its usual tool falls into: xz must check with CRC32,
 //! for the kernel has no CRC64 (kernel doc: staging/xz.rst), lz4 must be the
-//! legacy container (`lib/decompress_unlz4.c`), and a zstd window must not
-//! exceed 8 MiB (`lib/decompress_unzstd.c`).
+//! legacy container (`lib/decompress_unlz4.c`), and a zstd window takes memory
+//! of the guest as long as it unpacks (`lib/decompress_unzstd.c`).
 
 use std::io::{Read, Write};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use liblzma::stream::{Check, Stream};
 
 /// A container around an archive.
@@ -30,7 +30,7 @@ pub enum Compression {
 const GZIP_LEVEL: u32 = 6;
 /// As [`GZIP_LEVEL`].
 const XZ_LEVEL: u32 = 6;
-/// Up to this level the window stays at 8 MiB or below.
+/// Up to this level the window has 4 MiB or less.
 const ZSTD_LEVEL: i32 = 9;
 /// First bytes of a legacy lz4 file, little endian.
 const LZ4_LEGACY_MAGIC: u32 = 0x184C_2102;
@@ -70,53 +70,76 @@ fn lz4_legacy(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Largest archive in bytes that is unpacked for a look into it.
-const ARCHIVE_MAX: u64 = 4 << 30;
+/// How a compressed segment starts.
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+/// As [`GZIP_MAGIC`].
+const XZ_MAGIC: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
+/// As [`GZIP_MAGIC`].
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// Undoes whichever compression `bytes` start with, for all of `bytes`.
+/// Undoes the compression that `bytes` start with: the contents, and what
+/// follows the compressed part. `None` where `bytes` are not compressed.
 ///
 /// # Errors
-/// Damaged or truncated data, or more than 4 GiB of it.
-pub fn decompress(bytes: &[u8]) -> Result<Vec<u8>> {
-    match bytes {
-        [0x1f, 0x8b, ..] => read(flate2::read::MultiGzDecoder::new(bytes)).context("gzip"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            read(liblzma::read::XzDecoder::new_multi_decoder(bytes)).context("xz")
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            zstd::Decoder::new(bytes).map_err(Into::into).and_then(read).context("zstd")
-        }
-        [a, b, c, d, rest @ ..] if u32::from_le_bytes([*a, *b, *c, *d]) == LZ4_LEGACY_MAGIC => {
-            unpack_lz4_legacy(rest).context("lz4")
-        }
-        _ => bail!("no compression that is known here"),
-    }
-}
-
-fn read(decoder: impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    decoder.take(ARCHIVE_MAX + 1).read_to_end(&mut bytes).context("damaged or truncated")?;
-    ensure!(bytes.len() as u64 <= ARCHIVE_MAX, "unpacks to more than 4 GiB");
-    Ok(bytes)
-}
-
-fn unpack_lz4_legacy(mut rest: &[u8]) -> Result<Vec<u8>> {
+/// Damaged or truncated data, or contents of more than `limit` bytes.
+pub fn decompress(bytes: &[u8], limit: u64) -> Result<Option<(Vec<u8>, &[u8])>> {
+    let mut rest = bytes;
     let mut out = Vec::new();
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<4>().context("truncated")?;
+    let name = if bytes.starts_with(GZIP_MAGIC) {
+        // Parts made side by side (pigz) follow each other without a gap.
+        while rest.starts_with(GZIP_MAGIC) {
+            read(flate2::bufread::GzDecoder::new(&mut rest), &mut out, limit).context("gzip")?;
+        }
+        "gzip"
+    } else if bytes.starts_with(XZ_MAGIC) {
+        read(liblzma::bufread::XzDecoder::new(&mut rest), &mut out, limit).context("xz")?;
+        "xz"
+    } else if bytes.starts_with(ZSTD_MAGIC) {
+        while rest.starts_with(ZSTD_MAGIC) {
+            let decoder = zstd::Decoder::with_buffer(&mut rest)?.single_frame();
+            read(decoder, &mut out, limit).context("zstd")?;
+        }
+        "zstd"
+    } else if bytes.starts_with(&LZ4_LEGACY_MAGIC.to_le_bytes()) {
+        rest = unpack_lz4_legacy(&bytes[4..], &mut out, limit).context("lz4")?;
+        "lz4"
+    } else {
+        return Ok(None);
+    };
+    ensure!(out.len() as u64 <= limit, "{name}: unpacks to more than {} MiB", limit >> 20);
+    Ok(Some((out, rest)))
+}
+
+/// Appends to `out` what `decoder` gives, up to one byte past `limit`.
+fn read(decoder: impl Read, out: &mut Vec<u8>, limit: u64) -> Result<()> {
+    let room = (limit + 1).saturating_sub(out.len() as u64);
+    decoder.take(room).read_to_end(out).context("damaged or truncated")?;
+    Ok(())
+}
+
+/// Reads blocks up to a length of 0, which is padding, or the end.
+fn unpack_lz4_legacy<'a>(mut rest: &'a [u8], out: &mut Vec<u8>, limit: u64) -> Result<&'a [u8]> {
+    let mut block = vec![0; LZ4_LEGACY_BLOCK];
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
+        if length == 0 || out.len() as u64 > limit {
+            return Ok(rest);
+        }
         let (packed, after) = after.split_at_checked(length).context("truncated")?;
-        out.extend(lz4_flex::block::decompress(packed, LZ4_LEGACY_BLOCK).context("damaged")?);
-        ensure!(out.len() as u64 <= ARCHIVE_MAX, "unpacks to more than 4 GiB");
+        let size = lz4_flex::block::decompress_into(packed, &mut block).context("damaged")?;
+        out.extend_from_slice(&block[..size]);
         rest = after;
     }
-    Ok(out)
+    ensure!(rest.is_empty(), "truncated");
+    Ok(rest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const LIMIT: u64 = 1 << 30;
 
     const ALL: [Compression; 4] =
         [Compression::Gzip, Compression::Zstd, Compression::Xz, Compression::Lz4];
@@ -127,8 +150,16 @@ mod tests {
         fn round_trip(bytes in prop::collection::vec(any::<u8>(), 1..5000)) {
             for compression in ALL {
                 let packed = compress(bytes.clone(), compression).unwrap();
-                prop_assert_eq!(&decompress(&packed).unwrap(), &bytes, "{:?}", compression);
-                prop_assert!(decompress(&packed[..packed.len() - 1]).is_err(), "{:?}", compression);
+                let mut padded = packed.clone();
+                padded.extend([0; 8]);
+                padded.push(1);
+                let (contents, rest) = decompress(&padded, LIMIT).unwrap().unwrap();
+                prop_assert_eq!(&contents, &bytes, "{:?}", compression);
+                prop_assert_eq!(rest, &padded[packed.len()..], "{:?}", compression);
+                let cut = &packed[..packed.len() - 1];
+                prop_assert!(decompress(cut, LIMIT).is_err(), "{:?}", compression);
+                let short = bytes.len() as u64 - 1;
+                prop_assert!(decompress(&packed, short).is_err(), "{:?}", compression);
             }
         }
     }
@@ -137,6 +168,6 @@ mod tests {
     fn a_long_archive_takes_several_lz4_blocks() {
         let bytes: Vec<u8> = (0..LZ4_LEGACY_BLOCK + 5).map(|byte| byte.to_le_bytes()[0]).collect();
         let packed = compress(bytes.clone(), Compression::Lz4).unwrap();
-        assert!(decompress(&packed).unwrap() == bytes);
+        assert!(decompress(&packed, LIMIT).unwrap().unwrap().0 == bytes);
     }
 }

@@ -40,31 +40,41 @@ pub struct Entry {
     pub size: u32,
 }
 
+/// Bytes that all segments together may unpack to.
+const UNPACKED_MAX: u64 = 1 << 30;
+
 /// The members of all segments, trailers left out.
 ///
 /// # Errors
 /// Anything but whole segments, with the offset at which sense ends.
 pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    read_segments(bytes, NESTING, &mut entries)?;
+    let (mut entries, mut budget) = (Vec::new(), UNPACKED_MAX);
+    read_segments(bytes, NESTING, &mut budget, &mut entries)?;
     Ok(entries)
 }
 
-fn read_segments(bytes: &[u8], nesting: u32, entries: &mut Vec<Entry>) -> Result<()> {
+fn read_segments(
+    bytes: &[u8],
+    nesting: u32,
+    budget: &mut u64,
+    entries: &mut Vec<Entry>,
+) -> Result<()> {
     let mut at = 0;
     while let Some(padding) = bytes[at..].iter().position(|&byte| byte != 0) {
         at += padding;
-        if bytes[at..].starts_with(b"07070") {
-            at += read_segment(&bytes[at..], entries)
+        let segment = &bytes[at..];
+        if segment.starts_with(b"07070") {
+            at += read_segment(segment, entries)
                 .with_context(|| format!("segment at offset {at}"))?;
-        } else {
-            // Where a compressed segment ends only its decoder knows, and it
-            // takes all that follows.
-            ensure!(nesting > 0, "offset {at}: compressed more than {NESTING} times");
-            let inner = decompress(&bytes[at..])
-                .with_context(|| format!("offset {at}: neither newc nor compressed"))?;
-            return read_segments(&inner, nesting - 1, entries);
+            continue;
         }
+        ensure!(nesting > 0, "offset {at}: compressed more than {NESTING} times");
+        let unpacked = decompress(segment, *budget).with_context(|| format!("offset {at}"))?;
+        let (inner, rest) =
+            unpacked.with_context(|| format!("offset {at}: neither newc nor compressed"))?;
+        *budget -= inner.len() as u64;
+        at = bytes.len() - rest.len();
+        read_segments(&inner, nesting - 1, budget, entries)?;
     }
     Ok(())
 }
@@ -132,8 +142,17 @@ mod tests {
         bytes.extend([0; 512]);
         bytes.extend(archive("two"));
         bytes.extend([0; 4]);
-        bytes.extend(compress(archive("three"), Compression::Zstd).unwrap());
-        assert_eq!(names(&bytes), ["one", "two", "three"]);
+        for (name, compression) in [
+            ("3", Compression::Zstd),
+            ("4", Compression::Gzip),
+            ("5", Compression::Xz),
+            ("6", Compression::Lz4),
+        ] {
+            bytes.extend(compress(archive(name), compression).unwrap());
+            bytes.extend([0; 8]);
+        }
+        bytes.extend(archive("last"));
+        assert_eq!(names(&bytes), ["one", "two", "3", "4", "5", "6", "last"]);
     }
 
     #[test]

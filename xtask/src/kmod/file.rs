@@ -1,46 +1,31 @@
 //! One module file: decompression and its `.modinfo` section.
 //!
-//! Formats: gzip (RFC 1952), xz, zstd (RFC 8878), told by their magic numbers;
-//! ELF relocatable objects; `.modinfo`, which is `key=value` strings separated
+//! Formats: those of [`crate::archive::compress`]; ELF relocatable objects; `.modinfo`, which is `key=value` strings separated
 //! by NUL (kernel: `include/linux/moduleparam.h`).
-
-use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
 use object::{Object, ObjectKind, ObjectSection};
 
 use super::canonical;
 use super::resolve::Module;
+use crate::archive::compress::decompress;
 
 /// Largest module in bytes that is accepted, compressed or unpacked. The largest
 /// of Debian 12 has 13 MB; a compressed bomb must not fill the host's memory.
-pub const MODULE_MAX: u64 = 256 << 20;
+pub const MODULE_MAX: u64 = 64 << 20;
 
 /// The module in `bytes`, unpacked and checked to be a whole ELF object.
 pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
-    let module = match bytes.as_slice() {
-        [0x1f, 0x8b, ..] => read(flate2::read::MultiGzDecoder::new(&bytes[..])).context("gzip"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            read(liblzma::read::XzDecoder::new_multi_decoder(&bytes[..])).context("xz")
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            zstd::Decoder::new(&bytes[..]).map_err(Into::into).and_then(read).context("zstd")
-        }
-        _ => Ok(bytes),
-    }?;
+    let module = match decompress(&bytes, MODULE_MAX)? {
+        Some((module, _)) => module,
+        None => bytes,
+    };
     let elf = object::File::parse(&module[..]).context("no kernel module")?;
     ensure!(elf.kind() == ObjectKind::Relocatable, "no kernel module: not a relocatable object");
     for section in elf.sections() {
         section.data().context("truncated kernel module")?;
     }
     Ok(module)
-}
-
-fn read(decoder: impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    decoder.take(MODULE_MAX + 1).read_to_end(&mut bytes).context("damaged or truncated")?;
-    ensure!(bytes.len() as u64 <= MODULE_MAX, "unpacks to more than {} MiB", MODULE_MAX >> 20);
-    Ok(bytes)
 }
 
 /// What the `.modinfo` of an unpacked module says about others.

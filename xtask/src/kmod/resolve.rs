@@ -3,7 +3,9 @@
 //! Order: what a module needs comes before it (`depends`, and soft `pre:`), what
 //! it merely wants afterwards (`post:`) comes after, each module once.
 
-use anyhow::{Result, bail};
+use std::collections::HashSet;
+
+use anyhow::{Result, bail, ensure};
 
 use super::canonical;
 
@@ -29,6 +31,10 @@ pub enum Lookup {
     Unknown,
 }
 
+/// Levels of dependencies that are followed. Debian 12 has 8; an index is not
+/// trusted to end.
+const DEPTH_MAX: usize = 100;
+
 /// Knows modules by canonical name.
 pub trait Source {
     /// Looks `name` up.
@@ -50,16 +56,16 @@ pub enum Request<'a> {
 /// # Errors
 /// A needed module, or a dependency, that is neither there nor built in.
 pub fn load_order(source: &impl Source, requests: &[Request<'_>]) -> Result<Vec<String>> {
-    let mut walk = Walk { source, seen: Vec::new(), order: Vec::new() };
+    let mut walk = Walk { source, seen: HashSet::new(), order: Vec::new() };
     for request in requests {
         match *request {
             Request::Needed(name) => {
-                if !walk.visit(&canonical(name))? {
+                if !walk.visit(&canonical(name), 0)? {
                     bail!("unknown module \"{name}\": it is neither a file there nor built in");
                 }
             }
             Request::Wanted(name) => {
-                walk.visit(&canonical(name))?;
+                walk.visit(&canonical(name), 0)?;
             }
         }
     }
@@ -69,14 +75,18 @@ pub fn load_order(source: &impl Source, requests: &[Request<'_>]) -> Result<Vec<
 struct Walk<'a, S> {
     source: &'a S,
     /// Names already taken up, whether listed yet or not: a cycle ends here.
-    seen: Vec<String>,
+    seen: HashSet<String>,
     order: Vec<String>,
 }
 
 impl<S: Source> Walk<'_, S> {
     /// Lists `name` and all it needs; false where it is unknown.
-    fn visit(&mut self, name: &str) -> Result<bool> {
-        if self.seen.iter().any(|seen| seen == name) {
+    fn visit(&mut self, name: &str, depth: usize) -> Result<bool> {
+        ensure!(
+            depth < DEPTH_MAX,
+            "module \"{name}\": more than {DEPTH_MAX} levels of dependencies"
+        );
+        if self.seen.contains(name) {
             return Ok(true);
         }
         let module = match self.source.lookup(name)? {
@@ -84,12 +94,12 @@ impl<S: Source> Walk<'_, S> {
             Lookup::BuiltIn => return Ok(true),
             Lookup::Module(module) => module,
         };
-        self.seen.push(name.to_owned());
+        self.seen.insert(name.to_owned());
         for soft in &module.soft_pre {
-            self.visit(soft)?;
+            self.visit(soft, depth + 1)?;
         }
         for needed in &module.depends {
-            if !self.visit(needed)? {
+            if !self.visit(needed, depth + 1)? {
                 bail!(
                     "module \"{name}\" needs \"{needed}\", which is neither a file there nor built in"
                 );
@@ -97,7 +107,7 @@ impl<S: Source> Walk<'_, S> {
         }
         self.order.push(name.to_owned());
         for soft in &module.soft_post {
-            self.visit(soft)?;
+            self.visit(soft, depth + 1)?;
         }
         Ok(true)
     }
@@ -158,6 +168,18 @@ mod tests {
     fn cycles_end() {
         let rows = vec![("a", module(&["b"], &[], &[])), ("b", module(&["a"], &["a"], &["b"]))];
         assert_eq!(order(rows, &[Request::Needed("a")]).unwrap(), "b a");
+    }
+
+    #[test]
+    fn a_chain_without_end_is_an_error() {
+        struct Endless;
+        impl Source for Endless {
+            fn lookup(&self, name: &str) -> Result<Lookup> {
+                Ok(module(&[&format!("{name}x")], &[], &[]))
+            }
+        }
+        let error = load_order(&Endless, &[Request::Needed("a")]).unwrap_err().to_string();
+        assert!(error.contains("more than 100 levels"), "{error}");
     }
 
     #[test]

@@ -10,11 +10,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
@@ -28,6 +30,9 @@ pub struct Exec {
     /// Process id of the parent, which may be gone already
     #[arg(long)]
     parent: i32,
+    /// Make this directory read-only for the program, whatever it does
+    #[arg(long, value_name = "DIR")]
+    read_only: Option<PathBuf>,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -44,19 +49,40 @@ impl Exec {
         // The parent reads its signals from a descriptor; this program must not
         // inherit that they are blocked.
         SigSet::empty().thread_set_mask().context("unblock signals")?;
+        if let Some(dir) = &self.read_only {
+            mount_read_only(dir).with_context(|| format!("mount {} read-only", dir.display()))?;
+        }
         let (program, arguments) = self.command.split_first().context("no program given")?;
         let error = Command::new(program).args(arguments).exec();
         Err(error).with_context(|| format!("execute {}", program.display()))
     }
 }
 
+/// Puts a read-only mount over `dir`, in a mount namespace of this process's own
+/// (mount_namespaces(7)). File systems mounted below it are left out.
+fn mount_read_only(dir: &Path) -> Result<()> {
+    const NOTHING: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)?;
+    mount(Some(dir), dir, NOTHING, MsFlags::MS_BIND, NOTHING)?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(NOTHING, dir, NOTHING, flags, NOTHING)?;
+    Ok(())
+}
+
 /// How a child takes part in the terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Owns standard input and output; terminal signals reach it.
-    Foreground,
-    /// A daemon: no standard input or output, a process group of its own.
-    Background,
+    /// Has our terminal: its signals reach the child too.
+    Terminal,
+    /// Has our standard input and output, which are no terminal; we alone get
+    /// the signals.
+    Piped,
+    /// Has no standard input or output. The directory is read-only for it.
+    Daemon {
+        /// See `exec-bound --read-only`.
+        read_only: Option<PathBuf>,
+    },
 }
 
 /// A running program, killed when this value is dropped.
@@ -81,18 +107,20 @@ impl Child {
         role: Role,
     ) -> Result<Self> {
         let mut command = Command::new("/proc/self/exe");
-        command
-            .arg(SUBCOMMAND)
-            .args(["--parent", &std::process::id().to_string(), "--"])
-            .arg(program)
-            .args(arguments);
+        command.arg(SUBCOMMAND).args(["--parent", &std::process::id().to_string()]);
         let mut messages = None;
-        if role == Role::Background {
+        if role != Role::Terminal {
+            command.process_group(0);
+        }
+        if let Role::Daemon { read_only } = role {
+            command
+                .args(read_only.iter().flat_map(|dir| ["--read-only".as_ref(), dir.as_os_str()]));
             let file = File::from(memfd_create(c"messages", MFdFlags::MFD_CLOEXEC)?);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+            command.stdin(Stdio::null()).stdout(Stdio::null());
             command.stderr(file.try_clone()?);
             messages = Some(file);
         }
+        command.arg("--").arg(program).args(arguments);
         let mappings =
             fds.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect()).context("descriptors of a child collide")?;

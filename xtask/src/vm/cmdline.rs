@@ -10,8 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use anyhow::{Result, ensure};
 
 use super::machine::Machine;
-use super::plan::{ROOT_TAG, Share};
-use crate::vm::plan::Access;
+use super::plan::{Access, ROOT_TAG, Share};
 
 /// What a command line is made of.
 #[derive(Debug)]
@@ -83,7 +82,8 @@ fn word(key: &str, value: &OsStr) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::vm::machine;
-    use virtinitrd_init::cmdline::{Access as GuestAccess, Config};
+    use virtinitrd_init::cmdline::Config;
+    use virtinitrd_init::root_words::Root;
 
     fn build(init: &str, tags: &[(&str, Access)], append: &[&str]) -> Result<OsString> {
         let shares: Vec<_> = tags
@@ -104,13 +104,10 @@ mod tests {
         let line = build("/opt/my init", &shares, &["x=1", "-- -c \"echo hi\""]).unwrap();
         let config = Config::parse(line.as_bytes()).unwrap();
         assert_eq!(config.init, b"/opt/my init");
-        assert_eq!(config.root.as_bytes(), b"rootfs");
+        assert!(matches!(config.root, Root::Virtiofs(tag) if tag.as_bytes() == b"rootfs"));
         let shares: Vec<_> =
             config.shares.iter().map(|share| (share.tag.as_bytes(), share.access)).collect();
-        assert_eq!(
-            shares,
-            [(&b"src"[..], GuestAccess::ReadWrite), (b"a b", GuestAccess::ReadOnly)]
-        );
+        assert_eq!(shares, [(&b"src"[..], Access::ReadWrite), (b"a b", Access::ReadOnly)]);
         assert_eq!(config.args, [&b"-c"[..], b"echo hi"]);
         assert!(config.debug && config.warnings.is_empty());
     }

@@ -90,15 +90,22 @@ fn candidates(modules: &str, version: &str) -> impl Iterator<Item = PathBuf> {
 fn compare_versions(a: &str, b: &str) -> Ordering {
     let (a_run, a_rest) = first_run(a);
     let (b_run, b_rest) = first_run(b);
-    let number = |run: &str| run.parse::<u64>();
-    let order = match (number(a_run), number(b_run)) {
-        (Ok(a), Ok(b)) => a.cmp(&b),
-        _ => a_run.cmp(b_run),
-    };
-    match order {
+    match run_key(a_run).cmp(&run_key(b_run)) {
         Ordering::Equal if a.is_empty() || b.is_empty() => a.cmp(b),
         Ordering::Equal => compare_versions(a_rest, b_rest),
         order => order,
+    }
+}
+
+/// Orders runs: of two numbers the one with more digits is larger, however many
+/// there are.
+fn run_key(run: &str) -> (usize, &str) {
+    match run.starts_with(|c: char| c.is_ascii_digit()) {
+        true => {
+            let digits = run.trim_start_matches('0');
+            (1 + digits.len(), digits)
+        }
+        false => (0, run),
     }
 }
 
@@ -141,6 +148,9 @@ mod tests {
         let mut versions = ["6.1.0-9-amd64", "6.1.0-10-amd64", "6.12.1", "6.1.0-10", "5.19", ""];
         versions.sort_by(|a, b| compare_versions(a, b));
         assert_eq!(versions, ["", "5.19", "6.1.0-9-amd64", "6.1.0-10", "6.1.0-10-amd64", "6.12.1"]);
+        let mut hostile: Vec<_> = (0..300).map(|n| "9".repeat(n % 40) + &n.to_string()).collect();
+        hostile.sort_by(|a, b| compare_versions(a, b));
+        assert!(hostile.windows(2).all(|pair| pair[0].len() <= pair[1].len()), "{hostile:?}");
     }
 
     fn find_in(files: &[&str]) -> Result<Kernel> {

@@ -108,15 +108,9 @@ impl Vm {
         };
         let plan = self.plan(&root)?;
         if self.dry_run {
-            let script = script::script(&plan, &image.host_path(), &initrd)?;
+            let script = script::script(&plan, &image.root.resolve(&image.path)?, &initrd)?;
             std::io::stdout().lock().write_all(script.as_bytes()).context("write the commands")?;
             return Ok(ExitCode::SUCCESS);
-        }
-        for share in plan.shares.iter().filter(|share| !plan.virtiofsd.enforces(share)) {
-            if self.debug {
-                let (tag, program) = (&share.tag, plan.virtiofsd.program.display());
-                eprintln!("{tag}: {program} cannot export read-only; only the guest sees to it");
-            }
         }
         let outcome = run::run(&plan, kernel, &initrd.bytes()?)?;
         Ok(match outcome.check()? {

@@ -14,13 +14,7 @@ use super::virtiofsd::{Socket, Virtiofsd};
 pub const ROOT_TAG: &str = "rootfs";
 
 /// Whether the guest may write to a share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Only read.
-    ReadOnly,
-    /// Read and write.
-    ReadWrite,
-}
+pub use virtinitrd_init::cmdline::Access;
 
 /// A directory of the host in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +173,7 @@ mod tests {
                 program: "v".into(),
                 flavour: Flavour::C,
                 sandbox: Sandbox::Namespace,
+                is_root: true,
             },
             shares: vec![share(ROOT_TAG), share("a,b")],
         }

@@ -23,9 +23,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
 use super::child::{Child, Role, describe};
-use super::plan::{Plan, Wiring};
+use super::plan::{Console, Plan, Wiring};
 use super::qmp::{Qmp, Shutdown};
-use super::virtiofsd::Socket;
+use super::virtiofsd::{Guard, Socket};
 
 /// How long QEMU may take to end after SIGTERM.
 const QEMU_GRACE: Duration = Duration::from_secs(2);
@@ -69,18 +69,31 @@ pub fn run(plan: &Plan, kernel: File, initrd: &[u8]) -> Result<Outcome> {
         let (listener, connected) = connected_listener().context("make a socket for virtiofsd")?;
         wiring.shares.push(Socket::Fd(fds.add(connected)));
         let arguments = plan.virtiofsd.arguments(share, &Socket::Fd(FIRST_FD));
+        let guard = plan.virtiofsd.guard(share);
+        if guard == Guard::GuestOnly {
+            eprintln!(
+                "warning: nothing on this host keeps the guest from writing to {}: {} cannot \
+                 export read-only, and mounting is not allowed here",
+                share.source.display(),
+                plan.virtiofsd.program.display()
+            );
+        }
         daemons.push(Child::spawn(
             format!("virtiofsd for tag \"{}\"", share.tag),
             &plan.virtiofsd.program,
             &arguments,
             vec![(listener, FIRST_FD)],
-            Role::Background,
+            Role::Daemon { read_only: (guard == Guard::Mount).then(|| share.source.clone()) },
         )?);
     }
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
     wiring.qmp = Some(fds.add(qemus_end));
     let arguments = plan.qemu_arguments(&wiring);
-    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.0, Role::Foreground)?;
+    let role = match plan.console {
+        Console::Terminal => Role::Terminal,
+        Console::Stream => Role::Piped,
+    };
+    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.0, role)?;
     Watch { signals, qmp, qemu, daemons, deadline: None }.until_the_end()
 }
 
@@ -100,15 +113,25 @@ impl Numbered {
     }
 }
 
-/// The signals that end a program, and SIGCHLD, as a descriptor. SIGTTOU is
+/// The signals that end a program, and SIGCHLD, as a descriptor. One that our
+/// caller ignores (nohup(1), a shell's background job) stays ignored. SIGTTOU is
 /// held back too: a background process may then still restore the terminal.
 fn block_signals() -> Result<SignalFd> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ends = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
-    let watched: SigSet = ends.into_iter().chain([Signal::SIGCHLD]).collect();
+    let ends = ends.into_iter().filter(|signal| !is_ignored(*signal, &status));
+    let watched: SigSet = ends.chain([Signal::SIGCHLD]).collect();
     let mut blocked = watched;
     blocked.add(Signal::SIGTTOU);
     blocked.thread_block()?;
     Ok(SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Whether `SigIgn` of a `/proc/PID/status` has the signal (proc_pid_status(5)).
+fn is_ignored(signal: Signal, status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal as i32 - 1) & 1 == 1
 }
 
 /// A file of `bytes` without a name.
@@ -168,6 +191,7 @@ impl Watch {
             }
             // At a machine's end its daemons may be quicker than QEMU.
             if self.qmp.shutdown().is_none()
+                && self.qmp.fd().is_some()
                 && let Some(dead) = self.dead_daemon()?
             {
                 outcome.get_or_insert(dead);
@@ -180,6 +204,10 @@ impl Watch {
         self.qmp.read();
         self.let_daemons_end()?;
         let shutdown = self.qmp.shutdown().cloned();
+        if outcome.is_none() && shutdown.is_none() && !status.success() {
+            // QEMU may have failed because a daemon did, which then knows why.
+            outcome = self.failed_daemon()?;
+        }
         Ok(outcome.unwrap_or_else(|| ended(status, shutdown)))
     }
 
@@ -242,8 +270,16 @@ impl Watch {
     }
 
     fn dead_daemon(&mut self) -> Result<Option<Outcome>> {
+        self.first_daemon(|_| true)
+    }
+
+    fn failed_daemon(&mut self) -> Result<Option<Outcome>> {
+        self.first_daemon(|status| status.code().is_some_and(|code| code != 0))
+    }
+
+    fn first_daemon(&mut self, is_it: fn(ExitStatus) -> bool) -> Result<Option<Outcome>> {
         for daemon in &mut self.daemons {
-            if let Some(status) = daemon.try_wait()? {
+            if let Some(status) = daemon.try_wait()?.filter(|status| is_it(*status)) {
                 let (name, words) = (daemon.name.clone(), daemon.messages());
                 return Ok(Some(Outcome::DaemonDied(name, describe(status), words)));
             }
@@ -314,6 +350,14 @@ mod tests {
         let mut text = String::new();
         accepted.read_to_string(&mut text).unwrap();
         assert_eq!(text, "ours");
+    }
+
+    #[test]
+    fn ignored_signals_are_in_the_mask() {
+        let status = "SigBlk:\t0000000000004002\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(Signal::SIGHUP, status));
+        assert!(!is_ignored(Signal::SIGINT, status) && !is_ignored(Signal::SIGTERM, status));
+        assert!(!is_ignored(Signal::SIGHUP, ""));
     }
 
     #[test]

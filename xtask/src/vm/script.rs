@@ -1,7 +1,8 @@
 //! A plan as commands for a POSIX shell, for `--dry-run`.
 //!
 //! Wired by paths: sockets and the initrd lie in a directory that the commands
-//! make and remove.
+//! make and remove. They run the same programs with the same arguments, but
+//! without the guards that chrootvm itself puts around them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -14,26 +15,37 @@ use super::plan::{Plan, Wiring};
 use super::virtiofsd::Socket;
 use crate::pack;
 
+/// Stands for the directory until the words are quoted.
+const DIR: &str = "@virtinitrd-directory@";
+
+/// Makes the directory, and sees to it that the commands leave nothing behind.
+const HEAD: &str = "(
+set -e
+dir=$(mktemp -d)
+daemons=
+trap 'kill $daemons 2>/dev/null || true; rm -rf \"$dir\"' EXIT
+trap 'exit 1' INT TERM HUP";
+
 /// The commands that run `plan`, ready to paste.
 pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsString> {
-    let sockets: Vec<_> = (0..plan.shares.len()).map(|n| format!("fs{n}.sock")).collect();
-    let mut lines: Vec<OsString> = vec!["(".into(), "cd \"$(mktemp -d)\"".into()];
-    lines.push("trap 'rm -rf \"$PWD\"' EXIT".into());
-    let initrd_path = match initrd {
-        Initrd::File(file) => file.clone().into_os_string(),
+    let sockets: Vec<_> = (0..plan.shares.len()).map(|n| format!("{DIR}/fs{n}.sock")).collect();
+    let mut lines: Vec<OsString> = vec![HEAD.into()];
+    let initrd_path: OsString = match initrd {
+        Initrd::File(file) => file.into(),
         Initrd::Packed { init, modules } => {
             let xtask = std::env::current_exe().context("find this program")?;
-            lines.push(shell_line(&pack::command(&xtask, init, modules.as_ref(), "initrd")));
-            "initrd".into()
+            let output = format!("{DIR}/initrd");
+            lines.push(shell_line(&pack::command(&xtask, init, modules.as_ref(), &output)?));
+            output.into()
         }
     };
     for (share, socket) in plan.shares.iter().zip(&sockets) {
         let mut words = vec![plan.virtiofsd.program.clone().into_os_string()];
         words.extend(plan.virtiofsd.arguments(share, &Socket::Path(socket.into())));
         lines.push([&shell_line(&words), OsStr::new(" &")].into_iter().collect());
-    }
-    for socket in &sockets {
-        lines.push(format!("until [ -S {socket} ]; do sleep 0.1; done").into());
+        lines.push("daemons=\"$daemons $!\"".into());
+        // `set -e` ends the wait for a daemon that has ended.
+        lines.push(format!("until [ -S {socket} ]; do kill -0 $!; sleep 0.1; done").into());
     }
     let wiring = Wiring {
         kernel: kernel.into(),
@@ -45,7 +57,19 @@ pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsSt
     words.extend(plan.qemu_arguments(&wiring));
     lines.push(shell_line(&words));
     lines.push(")\n".into());
-    Ok(lines.join(OsStr::new("\n")))
+    let text = lines.join(OsStr::new("\n")).into_vec();
+    Ok(OsString::from_vec(replace(&text, DIR.as_bytes(), b"\"$dir\"")))
+}
+
+fn replace(mut text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut result = Vec::new();
+    while let Some(at) = text.windows(from.len()).position(|part| part == from) {
+        result.extend_from_slice(&text[..at]);
+        result.extend_from_slice(to);
+        text = &text[at + from.len()..];
+    }
+    result.extend_from_slice(text);
+    result
 }
 
 /// `words` as a line for a POSIX shell.

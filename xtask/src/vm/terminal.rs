@@ -1,20 +1,28 @@
-//! The terminal's settings, put back however QEMU ended.
+//! Standard input's settings, put back however QEMU ended.
 //!
-//! Interface: tcsetattr(3). QEMU restores them itself, but not when it is
-//! killed.
+//! Interfaces: tcsetattr(3), fcntl(2). QEMU makes a terminal raw and its input
+//! non-blocking; it restores both itself, but not when it is killed, and both
+//! belong to everybody who shares the open file.
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
-/// Settings of standard input at some time; restored on drop. `None` where it
-/// is no terminal.
+/// Settings of standard input at some time; restored on drop.
 #[derive(Debug)]
-pub struct Saved(Option<Termios>);
+pub struct Saved {
+    /// `None` where it is no terminal.
+    terminal: Option<Termios>,
+    /// `None` where it is closed.
+    flags: Option<OFlag>,
+}
 
 impl Saved {
     /// Remembers the settings of now.
     #[must_use]
     pub fn new() -> Self {
-        Self(tcgetattr(std::io::stdin()).ok())
+        let stdin = std::io::stdin();
+        let flags = fcntl(&stdin, FcntlArg::F_GETFL).ok();
+        Self { terminal: tcgetattr(&stdin).ok(), flags: flags.map(OFlag::from_bits_retain) }
     }
 }
 
@@ -26,9 +34,13 @@ impl Default for Saved {
 
 impl Drop for Saved {
     fn drop(&mut self) {
-        if let Some(settings) = &self.0 {
-            // A terminal that has gone needs no settings.
-            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, settings);
+        let stdin = std::io::stdin();
+        // What has gone meanwhile needs no settings.
+        if let Some(settings) = &self.terminal {
+            let _ = tcsetattr(&stdin, SetArg::TCSANOW, settings); // see above
+        }
+        if let Some(flags) = self.flags {
+            let _ = fcntl(&stdin, FcntlArg::F_SETFL(flags)); // see above
         }
     }
 }

@@ -4,6 +4,7 @@
 //! QEMU up to 7.2 take different options; neither reads the other's.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,6 +37,19 @@ pub enum Sandbox {
     Chroot,
 }
 
+/// What keeps a guest from writing to a read-only share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It may write.
+    NotNeeded,
+    /// The daemon refuses (`--readonly`).
+    Daemon,
+    /// The daemon runs on a read-only mount of the directory.
+    Mount,
+    /// Nothing does but the guest's own mount flag.
+    GuestOnly,
+}
+
 /// An installed virtiofsd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Virtiofsd {
@@ -45,6 +59,8 @@ pub struct Virtiofsd {
     pub flavour: Flavour,
     /// What it may do here.
     pub sandbox: Sandbox,
+    /// Whether it is started by root, who may mount.
+    pub is_root: bool,
 }
 
 /// How the daemon gets its listening socket.
@@ -79,7 +95,7 @@ pub fn find() -> Result<Virtiofsd> {
         program.display()
     );
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    Ok(Virtiofsd { program, flavour, sandbox: sandbox(is_root, &status) })
+    Ok(Virtiofsd { program, flavour, sandbox: sandbox(is_root, &status), is_root })
 }
 
 fn flavour(help: &str) -> Result<Flavour> {
@@ -102,10 +118,15 @@ fn sandbox(is_root: bool, status: &str) -> Sandbox {
 }
 
 impl Virtiofsd {
-    /// Whether `share` is read-only on the host's side too.
+    /// Who sees to it that a share is read-only, guest or no guest.
     #[must_use]
-    pub fn enforces(&self, share: &Share) -> bool {
-        share.access == Access::ReadWrite || self.flavour == Flavour::Rust { readonly: true }
+    pub fn guard(&self, share: &Share) -> Guard {
+        match (share.access, self.flavour, self.sandbox) {
+            (Access::ReadWrite, ..) => Guard::NotNeeded,
+            (_, Flavour::Rust { readonly: true }, _) => Guard::Daemon,
+            (_, _, Sandbox::Namespace) if self.is_root => Guard::Mount,
+            _ => Guard::GuestOnly,
+        }
     }
 
     /// The daemon's arguments.
@@ -123,7 +144,7 @@ impl Virtiofsd {
         }];
         match self.flavour {
             Flavour::C => {
-                let source = joined("source=", &share.source);
+                let source = joined("source=", Path::new(&escape(share.source.as_os_str())));
                 let sandbox = format!("sandbox={sandbox}").into();
                 for option in [source, sandbox, "xattr".into(), "log_level=err".into()] {
                     arguments.extend(["-o".into(), option]);
@@ -142,13 +163,43 @@ impl Virtiofsd {
     }
 }
 
+/// A value inside the C daemon's comma-separated `-o`.
+fn escape(value: &OsStr) -> OsString {
+    let special = |byte: &u8| matches!(byte, b',' | b'\\');
+    let bytes = value.as_bytes().iter().flat_map(|byte| {
+        let escape = special(byte).then_some(b'\\');
+        escape.into_iter().chain([*byte])
+    });
+    OsString::from_vec(bytes.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn daemon(flavour: Flavour) -> Virtiofsd {
+        Virtiofsd { program: "v".into(), flavour, sandbox: Sandbox::Chroot, is_root: true }
+    }
+
+    #[test]
+    fn somebody_guards_a_read_only_share() {
+        let share = |access| Share { tag: "t".into(), source: "/".into(), access };
+        let new = Flavour::Rust { readonly: true };
+        for (flavour, sandbox, access, expected) in [
+            (Flavour::C, Sandbox::Namespace, Access::ReadWrite, Guard::NotNeeded),
+            (Flavour::C, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
+            (Flavour::C, Sandbox::Chroot, Access::ReadOnly, Guard::GuestOnly),
+            (new, Sandbox::Chroot, Access::ReadOnly, Guard::Daemon),
+            (Flavour::Rust { readonly: false }, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
+        ] {
+            let daemon = Virtiofsd { sandbox, ..daemon(flavour) };
+            assert_eq!(daemon.guard(&share(access)), expected);
+        }
+    }
+
     fn arguments(flavour: Flavour, access: Access) -> String {
-        let daemon = Virtiofsd { program: "v".into(), flavour, sandbox: Sandbox::Chroot };
-        let share = Share { tag: "t".into(), source: "/a b".into(), access };
+        let daemon = daemon(flavour);
+        let share = Share { tag: "t".into(), source: "/a b,\\".into(), access };
         daemon.arguments(&share, &Socket::Fd(3)).join(OsStr::new("|")).into_string().unwrap()
     }
 
@@ -156,9 +207,9 @@ mod tests {
     fn each_flavour_gets_its_own_options() {
         assert_eq!(
             arguments(Flavour::C, Access::ReadOnly),
-            "--fd=3|-o|source=/a b|-o|sandbox=chroot|-o|xattr|-o|log_level=err"
+            "--fd=3|-o|source=/a b\\,\\\\|-o|sandbox=chroot|-o|xattr|-o|log_level=err"
         );
-        let rust = "--fd=3|--shared-dir|/a b|--sandbox|chroot|--xattr|--log-level=error";
+        let rust = "--fd=3|--shared-dir|/a b,\\|--sandbox|chroot|--xattr|--log-level=error";
         let new = Flavour::Rust { readonly: true };
         assert_eq!(arguments(new, Access::ReadWrite), rust);
         assert_eq!(arguments(new, Access::ReadOnly), format!("{rust}|--readonly"));

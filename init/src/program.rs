@@ -1,0 +1,138 @@
+//! What execve(2) would need to run a program, from the program's first bytes.
+//!
+//! Formats: `#!` lines (kernel: `fs/binfmt_script.c`) and ELF (elf(5)). It is
+//! looked at before the point of no return, because execve's ENOENT and ENOEXEC
+//! do not tell what is missing.
+
+/// Bytes of a program that are looked at. The kernel reads 256 for a `#!` line;
+/// linkers put an ELF interpreter's name behind the program headers.
+pub const HEAD: usize = 4096;
+
+/// ELF machines (`e_machine`) that a kernel of this architecture executes, its
+/// 32-bit mode included.
+#[cfg(target_arch = "x86_64")]
+const MACHINES: &[u16] = &[62, 3];
+/// As for x86_64.
+#[cfg(target_arch = "aarch64")]
+const MACHINES: &[u16] = &[183, 40];
+/// Not listed: every machine passes, and execve(2) decides.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const MACHINES: &[u16] = &[];
+
+/// The path of the interpreter that the program starting with `head` needs, if
+/// it needs one.
+///
+/// # Errors
+/// Why no kernel of this machine runs it.
+pub fn interpreter(head: &[u8]) -> Result<Option<&[u8]>, &'static str> {
+    match head {
+        [] => Err("it is empty"),
+        [b'#', b'!', line @ ..] => script_interpreter(line).map(Some),
+        [0x7f, b'E', b'L', b'F', ..] => elf_interpreter(head),
+        _ => Err("it is no program: neither ELF nor a script that starts with #!"),
+    }
+}
+
+fn script_interpreter(line: &[u8]) -> Result<&[u8], &'static str> {
+    let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    line.split(is_blank).find(|word| !word.is_empty()).ok_or("its #! line names no interpreter")
+}
+
+fn elf_interpreter(head: &[u8]) -> Result<Option<&[u8]>, &'static str> {
+    const TRUNCATED: &str = "its ELF header is truncated";
+    const PT_INTERP: usize = 3;
+    let is_64 = match head.get(4) {
+        Some(1) => false,
+        Some(2) => true,
+        _ => return Err("its ELF class is unknown"),
+    };
+    if head.get(5) != Some(&1) {
+        return Err("it is a big-endian program: wrong architecture");
+    }
+    let machine = number(head, 18, 2).ok_or(TRUNCATED)?;
+    if !MACHINES.is_empty() && !MACHINES.iter().any(|&known| usize::from(known) == machine) {
+        return Err("it is a program for another architecture");
+    }
+    // Offsets of e_phoff, e_phentsize, e_phnum; of p_offset and p_filesz; and
+    // the width of an address (elf(5)).
+    let (phoff, phentsize, phnum, p_offset, p_filesz, word) =
+        if is_64 { (32, 54, 56, 8, 32, 8) } else { (28, 42, 44, 4, 16, 4) };
+    let table = number(head, phoff, word).ok_or(TRUNCATED)?;
+    let size = number(head, phentsize, 2).ok_or(TRUNCATED)?;
+    let count = number(head, phnum, 2).ok_or(TRUNCATED)?;
+    for index in 0..count {
+        let entry = index.checked_mul(size).and_then(|offset| offset.checked_add(table));
+        // What lies past the head is left to execve(2).
+        let Some(segment) = entry.and_then(|entry| head.get(entry..)) else { return Ok(None) };
+        if number(segment, 0, 4) == Some(PT_INTERP) {
+            let range = number(segment, p_offset, word).zip(number(segment, p_filesz, word));
+            let text = range.and_then(|(offset, length)| head.get(offset..)?.get(..length));
+            return Ok(text.map(|text| text.strip_suffix(b"\0").unwrap_or(text)));
+        }
+    }
+    Ok(None)
+}
+
+/// The little-endian number of `width` bytes at `offset`.
+fn number(bytes: &[u8], offset: usize, width: usize) -> Option<usize> {
+    let digits = bytes.get(offset..)?.get(..width)?;
+    let value = digits
+        .iter()
+        .rev()
+        .try_fold(0_u64, |value, &byte| Some(value.checked_mul(256)? | u64::from(byte)));
+    usize::try_from(value?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn scripts() {
+        for (head, expected) in [
+            ("#!/bin/sh\necho", Ok("/bin/sh")),
+            ("#! \t/usr/bin/env  python3\n", Ok("/usr/bin/env")),
+            ("#!/bin/sh", Ok("/bin/sh")),
+            ("#!\n/bin/sh", Err("its #! line names no interpreter")),
+            ("echo", Err("it is no program: neither ELF nor a script that starts with #!")),
+            ("", Err("it is empty")),
+        ] {
+            let expected = expected.map(|path| Some(path.as_bytes()));
+            assert_eq!(interpreter(head.as_bytes()), expected, "{head}");
+        }
+    }
+
+    /// This test program is a dynamic one, whose interpreter the host has.
+    #[test]
+    fn elf_programs() {
+        let mut head = std::fs::read("/proc/self/exe").unwrap();
+        head.truncate(HEAD);
+        let path = interpreter(&head).unwrap().unwrap();
+        assert!(std::path::Path::new(std::str::from_utf8(path).unwrap()).exists());
+
+        head[18] = 8; // EM_MIPS
+        assert_eq!(interpreter(&head), Err("it is a program for another architecture"));
+        head[5] = 2;
+        assert_eq!(interpreter(&head), Err("it is a big-endian program: wrong architecture"));
+        assert_eq!(interpreter(&head[..5]), Err("it is a big-endian program: wrong architecture"));
+        head[4] = 9;
+        assert_eq!(interpreter(&head), Err("its ELF class is unknown"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+            as_elf: bool,
+        ) {
+            if as_elf {
+                let magic: Vec<u8> = [&b"\x7fELF\x02\x01"[..], &bytes].concat();
+                bytes = magic;
+            }
+            let _ = interpreter(&bytes);
+        }
+    }
+}
