@@ -61,6 +61,10 @@ test: ## Run every test
 	@scripts/setup test
 	@$(XTASK) test
 
+.PHONY: fuzz
+fuzz: ## Feed random command lines to the parser of /init, for 30 seconds
+	@$(XTASK) fuzz
+
 .PHONY: check
 check: ## Check format, lints, documentation and scripts
 	@scripts/setup test

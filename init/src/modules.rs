@@ -41,8 +41,8 @@ const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
 const HINTS: Hints = &[
     (Some(Errno::NOEXEC),      "it is no module of this kernel (version magic or format)"),
     (Some(Errno::INVAL),       "it is empty, or a parameter of it is wrong"),
-    (Some(Errno::NOENT),       "a symbol is missing: a module that it needs is not packed, or sorts after it"),
-    (Some(Errno::KEYREJECTED), "this kernel enforces signatures and does not know this one's key"),
+    (Some(Errno::NOENT),       "it needs a symbol of a module that is not packed, or that sorts after it"),
+    (Some(Errno::KEYREJECTED), "its signature is damaged, or of a key that this kernel does not know"),
     (Some(Errno::BADMSG),      "its signature is damaged"),
     (Some(Errno::OPNOTSUPP),   "this kernel does not load compressed modules: pack them uncompressed"),
     (Some(Errno::NODEV),       "no device for it"),
@@ -92,11 +92,12 @@ pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
 fn explain(errno: Errno, words: Option<&[u8]>) -> String {
     let hint = hint_for(HINTS, errno);
     let Some(words) = words else { return hint.into() };
-    let shown = words.escape_ascii();
+    // What is not printable the kernel has escaped already.
+    let shown = core::str::from_utf8(words).unwrap_or_default();
     match unknown_symbol(words).and_then(owner) {
         Some(owner) => {
             let owner = owner.escape_ascii();
-            format!("{hint} (likely of {owner}); the kernel says: {shown}")
+            format!("{hint}, likely {owner}; the kernel says: {shown}")
         }
         None => format!("{hint}; the kernel says: {shown}"),
     }
@@ -183,13 +184,13 @@ mod tests {
     #[test]
     fn the_kernels_words_name_the_owner() {
         for (words, owner) in [
-            ("virtiofs: Unknown symbol fuse_dev_install (err -2)", "(likely of fuse)"),
+            ("virtiofs: Unknown symbol fuse_dev_install (err -2)", ", likely fuse;"),
             (
                 "virtio_pci: Unknown symbol vp_modern_probe (err -2)",
-                "(likely of virtio_pci_modern_dev)",
+                ", likely virtio_pci_modern_dev;",
             ),
-            ("virtiofs: Unknown symbol virtqueue_kick (err -2)", "(likely of virtio_ring)"),
-            ("a: Unknown symbol __register_virtio_driver (err -2)", "(likely of virtio)"),
+            ("virtiofs: Unknown symbol virtqueue_kick (err -2)", ", likely virtio_ring;"),
+            ("a: Unknown symbol __register_virtio_driver (err -2)", ", likely virtio;"),
         ] {
             let text = explain(Errno::NOENT, Some(words.as_bytes()));
             assert!(text.contains(owner) && text.ends_with(words), "{text}");

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{check, demo, dist, guest, ls, pack, test, vm};
+use xtask::{check, demo, dist, fuzz, guest, ls, pack, test, vm};
 
 /// Exit status of a subcommand that failed.
 const EXIT_FAILURE: u8 = 1;
@@ -27,6 +27,7 @@ enum Task {
     Dist(dist::Dist),
     #[command(name = "distcheck")]
     DistCheck(dist::DistCheck),
+    Fuzz(fuzz::Fuzz),
     Pack(pack::Pack),
     #[command(bin_name = "mkvirtinitrd", hide = true)]
     Mkvirtinitrd(pack::MkVirtInitrd),
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Task::Demo(task) => done(task.run()),
         Task::Dist(task) => done(task.run()),
         Task::DistCheck(task) => done(task.run()),
+        Task::Fuzz(task) => done(task.run()),
         Task::Pack(task) => done(task.run()),
         Task::Mkvirtinitrd(task) => done(task.run()),
         Task::Ls(task) => done(task.run()),

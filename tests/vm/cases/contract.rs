@@ -22,6 +22,9 @@ pub(crate) const CASES: &[Case] = &[
     ("words_after_dashes",      words_after_dashes),
     ("debug_is_shown_once",     debug_is_shown_once),
     ("modules_load_in_order",   modules_load_in_order),
+    ("module_parameters",       module_parameters),
+    ("mounts_are_clean",        mounts_are_clean),
+    ("process_is_clean",        process_is_clean),
     ("nodes_and_links",         nodes_and_links),
     ("cgroup2",                 cgroup2),
     ("initramfs_is_freed",      initramfs_is_freed),
@@ -206,6 +209,44 @@ fn modinfo_depends(modules: &Path, name: &str) -> Result<Vec<String>> {
     ensure!(output.status.success(), "modinfo {file}");
     let text = String::from_utf8(output.stdout)?;
     Ok(text.trim().split(',').filter(|name| !name.is_empty()).map(String::from).collect())
+}
+
+fn module_parameters(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest("cat /sys/module/fuse/parameters/max_user_bgreq")?;
+    guest.append("fuse.max_user_bgreq=4321");
+    guest.boot()?.shows(&["4321"])
+}
+
+/// No mount is there twice, and the initramfs is gone.
+fn mounts_are_clean(bed: &Bed) -> Result<()> {
+    bed.guest(
+        "awk '{ print $2 }' /proc/mounts | sort | uniq -d | sed 's/^/twice: /'
+        awk '{ n++ } END { print n, \"mounts\" }' /proc/mounts
+        ls -d /sysroot /init || echo no initramfs",
+    )?
+    .boot()?
+    .ends_with(0, &["9 mounts", "no initramfs"])?
+    .lacks("twice: ")
+}
+
+/// Signals and umask are as the kernel made them, and no thread is left. The
+/// payload is no shell, for shells set signals; it exits, and so the kernel
+/// panics.
+fn process_is_clean(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest("")?;
+    guest.payload("/bin/busybox");
+    guest.append("-- grep -E \"Sig[BIC]|Threads|Umask\" /proc/1/status");
+    let boot = guest.boot()?.ends_with(
+        125,
+        &[
+            "SigBlk:\t0000000000000000",
+            "SigIgn:\t0000000000000000",
+            "SigCgt:\t0000000000000000",
+            "Threads:\t1",
+            "Umask:\t0022",
+        ],
+    )?;
+    boot.lacks("virtinit:")
 }
 
 fn nodes_and_links(bed: &Bed) -> Result<()> {

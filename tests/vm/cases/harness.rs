@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -55,7 +56,8 @@ impl Bed {
     /// script that runs `body` and powers off.
     pub(crate) fn guest(&self, body: &str) -> Result<Guest> {
         let mut guest = self.bare_guest()?;
-        let script = format!("#!/bin/sh\n{body}\npoweroff -f\n");
+        // By its path: without /proc a busybox shell finds no applets.
+        let script = format!("#!/bin/sh\n{body}\n/bin/busybox poweroff -f\n");
         testbed::make_root(&guest.root(), &self.busybox, &[("bin/test-init", &script)])?;
         guest.payload = Some("test-init".into());
         Ok(guest)
@@ -134,6 +136,11 @@ impl Guest {
         self.program = path;
     }
 
+    /// A path beside the root that does not exist yet.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// What the console reads. Opening a serial line empties its receiver, so
     /// the first bytes get lost: they are blank lines here.
     pub(crate) fn input(&mut self, text: &str) {
@@ -162,10 +169,25 @@ impl Guest {
 
     /// Starts the machine with its console on pipes.
     pub(crate) fn start(&self) -> Result<Running> {
-        let mut command = self.command();
+        self.start_command(self.command())
+    }
+
+    /// Starts the commands that `--dry-run` prints, QEMU's with more `options`:
+    /// the machine alone, with nobody to watch over it.
+    pub(crate) fn start_unwatched(&self, options: &str) -> Result<Running> {
+        let printed = self.command().arg("--dry-run").stdin(Stdio::null()).output()?;
+        let script = String::from_utf8(printed.stdout)?;
+        let (commands, end) = script.trim_end().rsplit_once('\n').context("no commands")?;
+        ensure!(end == ")", "the commands have changed: {script}");
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{commands} {options}\n)"));
+        self.start_command(shell)
+    }
+
+    fn start_command(&self, mut command: Command) -> Result<Running> {
         // A file, for a pipe that nobody reads would stop a talkative QEMU.
         let messages = self.dir.path().join("stderr");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         command.stderr(std::fs::File::create(&messages)?);
         let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
         let (mut stdin, mut stdout) =
@@ -213,6 +235,14 @@ pub(crate) struct Running {
     messages: PathBuf,
 }
 
+/// The console and standard error of a machine, as text.
+impl std::fmt::Display for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let messages = std::fs::read(&self.messages).unwrap_or_default();
+        write!(f, "{}\n--- stderr\n{}", text(&self.console), text(&messages))
+    }
+}
+
 impl Running {
     /// Process id of chrootvm.
     pub(crate) fn pid(&self) -> Pid {
@@ -225,16 +255,16 @@ impl Running {
             match self.output.recv_timeout(DEADLINE) {
                 Ok(bytes) => self.console.extend(bytes),
                 Err(error) => {
-                    bail!("no \"{marker}\" ({error}) in:\n{}", text(&self.console));
+                    bail!("no \"{marker}\" ({error}) in:\n{self}");
                 }
             }
         }
         Ok(())
     }
 
-    /// Ends the machine; chrootvm ends what it started.
+    /// Ends the machine; chrootvm, or the shell, ends what it started.
     pub(crate) fn stop(&mut self) -> Result<()> {
-        kill(self.pid(), Signal::SIGTERM)?;
+        kill(Pid::from_raw(-self.pid().as_raw()), Signal::SIGTERM)?;
         self.child.wait()?;
         Ok(())
     }
@@ -283,11 +313,16 @@ impl Boot {
     }
 
     /// chrootvm exited with `status`, and the console or standard error shows
-    /// each of `lines` as a whole line, time stamps aside.
+    /// each of `lines` as a whole line, time stamps aside. Of a line that ends in
+    /// `…` only the start is known: the kernel's own words follow.
     pub(crate) fn ends_with(self, status: i32, lines: &[&str]) -> Result<Self> {
         let all = format!("{}\n{}", self.console, self.messages);
         let shown: Vec<&str> = all.lines().map(without_timestamp).collect();
-        if let Some(missing) = lines.iter().find(|line| !shown.contains(line)) {
+        let is_shown = |line: &&&str| match line.strip_suffix('…') {
+            Some(start) => shown.iter().any(|shown| shown.starts_with(start)),
+            None => shown.contains(*line),
+        };
+        if let Some(missing) = lines.iter().find(|line| !is_shown(line)) {
             return Err(self.failure(&format!("the line \"{missing}\" is missing")));
         }
         if self.status != status {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::Case;
 use crate::harness::{Bed, Guest};
+use crate::processes::{all_gone, family, named, no_process_mentions};
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -30,9 +31,6 @@ pub(crate) const CASES: &[Case] = &[
     ("init_refuses_a_host",     init_refuses_a_host),
     ("installed_tools_need_no_tree", installed_tools_need_no_tree),
 ];
-
-/// How long an orphan may take to notice that its parent is gone.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -54,8 +52,8 @@ fn killed(bed: &Bed, victim: Victim, signal: Signal, status: i32) -> Result<()> 
     ensure!(family.len() >= 3, "chrootvm, QEMU and virtiofsd expected: {family:?}");
     let target = match victim {
         Victim::Chrootvm => running.pid(),
-        Victim::Qemu => named(&family, "qemu-system")?,
-        Victim::Virtiofsd => named(&family, "virtiofsd")?,
+        Victim::Qemu => named(&family, "qemu-system").next().context("no QEMU")?,
+        Victim::Virtiofsd => named(&family, "virtiofsd").next().context("no virtiofsd")?,
     };
     kill(target, signal)?;
     let ended = running.finish()?;
@@ -76,76 +74,6 @@ fn killed_while_starting(bed: &Bed) -> Result<()> {
         all_gone(&family).with_context(|| format!("killed after {} ms", round * 5))?;
     }
     no_process_mentions(&guest.root())
-}
-
-/// The ids of `pid` and all that descend from it, with their command lines.
-fn family(pid: Pid) -> Result<Vec<(Pid, String)>> {
-    let mut family = vec![(pid, command_line(pid))];
-    let mut next = 0;
-    while let Some((parent, _)) = family.get(next).cloned() {
-        for entry in fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            // Fields behind the name in parentheses: state, parent.
-            let fields = stat.rsplit_once(") ").map(|(_, fields)| fields).unwrap_or_default();
-            if fields.split(' ').nth(1) == Some(&parent.to_string()) {
-                let pid = Pid::from_raw(pid);
-                family.push((pid, command_line(pid)));
-            }
-        }
-        next += 1;
-    }
-    Ok(family)
-}
-
-fn command_line(pid: Pid) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).replace('\0', " ")
-}
-
-fn named(family: &[(Pid, String)], program: &str) -> Result<Pid> {
-    let found = family
-        .iter()
-        .find(|(_, line)| line.split(' ').next().is_some_and(|path| path.contains(program)));
-    Ok(found.with_context(|| format!("no {program} in {family:?}"))?.0)
-}
-
-/// Whether a process runs; one that ended but was not waited for does not.
-fn runs(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
-}
-
-fn all_gone(family: &[(Pid, String)]) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left: Vec<_> = family.iter().filter(|(pid, _)| runs(*pid)).collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "still running: {left:?}");
-        // They are no children of ours that could be waited for.
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The root's path is on the command line of every virtiofsd that serves it.
-fn no_process_mentions(root: &Path) -> Result<()> {
-    let root = root.to_string_lossy().into_owned();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let all = fs::read_dir("/proc")?.flatten().filter_map(|entry| {
-            entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw)
-        });
-        let left: Vec<_> = all.map(command_line).filter(|line| line.contains(&root)).collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "still running: {left:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// chrootvm makes no file at all, however it ends.

@@ -10,6 +10,9 @@ mod distribution;
 mod fault;
 mod harness;
 mod host;
+mod initrd;
+mod processes;
+mod unwatched;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +24,9 @@ use harness::Bed;
 
 /// A test's name and body.
 type Case = (&'static str, fn(&Bed) -> Result<()>);
+
+/// What a trial runs.
+type Body = Box<dyn Fn(&Bed) -> Result<()> + Send>;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -35,20 +41,24 @@ fn main() -> ExitCode {
     let bed = Arc::new(bed);
     let groups: [(&str, &[Case]); 5] = [
         ("contract", contract::CASES),
-        ("fault", fault::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
+        ("unwatched", unwatched::CASES),
         ("distribution", distribution::CASES),
     ];
-    let cases =
-        groups.into_iter().flat_map(|(group, cases)| cases.iter().map(move |case| (group, case)));
-    let trials = cases.map(|(group, &(name, body))| {
+    let cases = groups.into_iter().flat_map(|(group, cases)| {
+        cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
+    });
+    let faults = fault::MATRIX.iter().map(|fault| {
+        (format!("fault::{}", fault.name), Box::new(|bed: &Bed| fault.check(bed)) as Body)
+    });
+    let trials = cases.chain(faults).map(|(name, body)| {
         let bed = Arc::clone(&bed);
         let run = move || match &*bed {
             Ok(bed) => body(bed).map_err(|error| Failed::from(format!("{error:#}"))),
             Err(problem) => Err(Failed::from(problem.clone())),
         };
-        Trial::test(format!("{group}::{name}"), run).with_ignored_flag(skip)
+        Trial::test(name, run).with_ignored_flag(skip)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

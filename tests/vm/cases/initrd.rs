@@ -1,0 +1,130 @@
+//! Initrds that are wrong on purpose.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use xtask::archive::Archive;
+use xtask::kmod::dir::ModulesDir;
+use xtask::kmod::resolve::{Request, load_order};
+use xtask::rootdir::RootDir;
+
+use crate::harness::Bed;
+
+/// File name and contents of each module, in load order.
+type Modules = Vec<(String, Vec<u8>)>;
+
+/// What chrootvm packs.
+fn default_modules(bed: &Bed) -> Result<Modules> {
+    modules(bed, &["virtio_pci", "virtio_mmio", "virtiofs"])
+}
+
+fn modules(bed: &Bed, names: &[&str]) -> Result<Modules> {
+    let root = RootDir::open(Path::new("/"))?;
+    let dir = ModulesDir::open(&root, &bed.kernel.modules)?;
+    let requests: Vec<_> = names.iter().map(|name| Request::Needed(name)).collect();
+    let order = load_order(&dir, &requests)?;
+    let packed = |(number, name): (usize, &String)| {
+        Ok((format!("{:03}-{name}.ko", number + 1), dir.read(name)?))
+    };
+    order.iter().enumerate().map(packed).collect()
+}
+
+fn pack(bed: &Bed, modules: Modules) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    archive.add_file("init", 0o755, std::fs::read(bed.init())?);
+    for (name, contents) in modules {
+        archive.add_file(&format!("usr/lib/modules/{name}"), 0o644, contents);
+    }
+    let mut bytes = Vec::new();
+    archive.write(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+pub(crate) fn with_module(bed: &Bed, name: &str) -> Result<Vec<u8>> {
+    pack(bed, modules(bed, &["virtio_pci", "virtio_mmio", "virtiofs", name])?)
+}
+
+pub(crate) fn without_modules(bed: &Bed) -> Result<Vec<u8>> {
+    pack(bed, Vec::new())
+}
+
+pub(crate) fn without(bed: &Bed, name: &str) -> Result<Vec<u8>> {
+    let mut modules = default_modules(bed)?;
+    modules.retain(|(file, _)| !file.ends_with(&format!("-{name}.ko")));
+    pack(bed, modules)
+}
+
+/// So many files behind the modules that refusing them takes a while.
+pub(crate) fn with_much_to_refuse(bed: &Bed) -> Result<Vec<u8>> {
+    let mut modules = default_modules(bed)?;
+    modules.extend((0..100).map(|number| (format!("9{number:02}-junk.ko"), vec![0x55; 1 << 20])));
+    pack(bed, modules)
+}
+
+/// A copy of a module loads first, too early.
+pub(crate) fn moved_to_front(bed: &Bed, name: &str) -> Result<Vec<u8>> {
+    let mut modules = default_modules(bed)?;
+    let module = find(&mut modules, name)?.clone();
+    modules.push((format!("000-{name}.ko"), module));
+    pack(bed, modules)
+}
+
+pub(crate) fn twice(bed: &Bed) -> Result<Vec<u8>> {
+    let mut modules = default_modules(bed)?;
+    let again: Modules =
+        modules.iter().map(|(file, module)| (format!("9{file}"), module.clone())).collect();
+    modules.extend(again);
+    pack(bed, modules)
+}
+
+/// One more file, first in order.
+pub(crate) fn with(bed: &Bed, name: &str, contents: Vec<u8>) -> Result<Vec<u8>> {
+    let mut modules = default_modules(bed)?;
+    modules.push((format!("000-{name}"), contents));
+    pack(bed, modules)
+}
+
+pub(crate) fn changed(bed: &Bed, name: &str, change: fn(&mut Vec<u8>)) -> Result<Vec<u8>> {
+    let mut modules = default_modules(bed)?;
+    change(find(&mut modules, name)?);
+    pack(bed, modules)
+}
+
+/// Real modules of the kernel, as many as that and what they need.
+pub(crate) fn more(bed: &Bed, count: usize) -> Result<Vec<u8>> {
+    let order = std::fs::read_to_string(bed.kernel.modules.join("modules.order"))?;
+    // File systems and network protocols: they load without any device.
+    let names: Vec<_> = order
+        .lines()
+        .filter(|line| line.starts_with("kernel/fs/") || line.starts_with("kernel/net/"))
+        .filter_map(xtask::kmod::name_of)
+        .take(count)
+        .collect();
+    let mut wanted = vec!["virtio_pci", "virtiofs"];
+    wanted.extend(names.iter().map(String::as_str));
+    pack(bed, modules(bed, &wanted)?)
+}
+
+fn find<'a>(modules: &'a mut Modules, name: &str) -> Result<&'a mut Vec<u8>> {
+    let file = format!("-{name}.ko");
+    let found = modules.iter_mut().find(|(candidate, _)| candidate.ends_with(&file));
+    Ok(&mut found.with_context(|| format!("no {name}"))?.1)
+}
+
+/// Makes a module one of another kernel, and unsigned, for a damaged signature
+/// would be refused first.
+pub(crate) fn other_version(module: &mut Vec<u8>) {
+    // `struct module_signature` and its magic (kernel: include/linux/module_signature.h).
+    const MAGIC: &[u8] = b"~Module signature appended~\n";
+    const KEY: &[u8] = b"vermagic=";
+    if let Some(rest) = module.strip_suffix(MAGIC) {
+        let length = rest.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize);
+        module.truncate(rest.len() - 12 - length.unwrap_or_default());
+    }
+    // With CONFIG_MODVERSIONS the version itself may differ, what follows it not.
+    let at = module.windows(KEY.len()).position(|part| part == KEY);
+    let space = at.and_then(|at| Some(at + module[at..].iter().position(|byte| *byte == b' ')?));
+    if let Some(space) = space {
+        module[space + 1] = b'X';
+    }
+}

@@ -1,0 +1,149 @@
+//! Machines that QEMU runs alone, as osbuild and others start them: what /init
+//! has to see to without chrootvm's help.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use xtask::vm::plan::{Access, Share};
+use xtask::vm::virtiofsd::{self, Socket};
+
+use crate::Case;
+use crate::harness::{Bed, Guest, Running};
+use crate::initrd;
+use crate::processes::{family, named};
+
+#[rustfmt::skip]
+pub(crate) const CASES: &[Case] = &[
+    ("dead_virtiofsd_ends_the_boot", dead_virtiofsd_ends_the_boot),
+    ("late_tag_is_waited_for",       late_tag_is_waited_for),
+    ("osbuild_hears_of_it",          osbuild_hears_of_it),
+    ("block_root",                   block_root),
+    ("block_root_damaged",           block_root_damaged),
+];
+
+fn shows(running: &Running, line: &str) -> Result<()> {
+    let text = running.to_string();
+    ensure!(text.contains(line), "no \"{line}\" in {text}");
+    ensure!(!text.contains("Kernel panic"), "{text}");
+    Ok(())
+}
+
+/// Every request to a virtiofs whose daemon was killed blocks for ever; /init
+/// notices, and powers off.
+fn dead_virtiofsd_ends_the_boot(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest("echo not reached")?;
+    guest.initrd(&initrd::with_much_to_refuse(bed)?)?;
+    guest.append("virtinit.debug virtinit.wait=0 virtinit.fail=poweroff");
+    let mut running = guest.start_unwatched("")?;
+    // Its driver has taken the device; what follows keeps /init from mounting.
+    running.wait_for("-virtiofs.ko")?;
+    let family = family(running.pid())?;
+    let daemons: Vec<_> = named(&family, "virtiofsd").collect();
+    ensure!(!daemons.is_empty(), "no virtiofsd to kill in {family:?}");
+    for daemon in daemons {
+        kill(daemon, Signal::SIGKILL)?;
+    }
+    running.finish()?;
+    shows(
+        &running,
+        "no answer in 15 s: the host's virtiofsd has died or hangs; \
+         see its log",
+    )?;
+    shows(&running, "reboot: Power down")
+}
+
+/// A device is plugged in while /init waits for its tag.
+fn late_tag_is_waited_for(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest("cat /run/mnt/late/text")?;
+    let source = guest.directory("late")?;
+    fs::write(source.join("text"), "better late than never\n")?;
+    guest.append("mount=late virtinit.debug virtinit.wait=30");
+    let (monitor, socket) = (guest.path("monitor"), guest.path("late.sock"));
+    let options = format!(
+        "-device pcie-root-port,id=hotplug0,chassis=1 -monitor unix:{},server=on,wait=off",
+        monitor.display()
+    );
+    let mut running = guest.start_unwatched(&options)?;
+    running.wait_for("waiting up to 30 s for virtiofs tag \"late\"")?;
+
+    let share = Share { tag: "late".into(), source, access: Access::ReadOnly };
+    let daemon = virtiofsd::find()?;
+    let mut daemon = Command::new(&daemon.program)
+        .args(daemon.arguments(&share, &Socket::Path(socket.clone())))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    while !socket.exists() {
+        ensure!(daemon.try_wait()?.is_none(), "virtiofsd did not start");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let mut monitor = UnixStream::connect(&monitor).context("connect to the monitor")?;
+    writeln!(monitor, "chardev-add socket,id=late,path={}", socket.display())?;
+    writeln!(monitor, "device_add vhost-user-fs-pci,chardev=late,tag=late,bus=hotplug0")?;
+    let finished = running.finish();
+    daemon.wait()?;
+    ensure!(finished? == 0, "{running}");
+    shows(&running, "better late than never")
+}
+
+/// The port that osbuild reads gets the error as a line of JSON.
+fn osbuild_hears_of_it(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest("echo not reached")?;
+    guest.initrd(&initrd::with_module(bed, "virtio_console")?)?;
+    guest.append("rootfs=g\\one virtinit.wait=0 virtinit.fail=poweroff");
+    let heard = guest.path("heard");
+    let options = format!(
+        "-device virtio-serial-pci -chardev file,id=other,path=/dev/null \
+         -device virtserialport,chardev=other,name=ipc.1 -chardev file,id=ipc,path={} \
+         -device virtserialport,chardev=ipc,name=ipc.0",
+        heard.display()
+    );
+    let mut running = guest.start_unwatched(&options)?;
+    ensure!(running.finish()? == 0, "{running}");
+    let line = fs::read_to_string(heard)?;
+    let expected = "{\"ok\":false,\"error\":\"init\",\"msg\":\"mount virtiofs tag \\\"g\\\\\\\\one\\\" at /sysroot: EINVAL: no such tag;";
+    ensure!(line.starts_with(expected) && line.ends_with("\"}\n"), "{line}{running}");
+    shows(&running, "reboot: Power down")
+}
+
+/// A disk as the root, made by mke2fs(8).
+fn on_disk(bed: &Bed, guest: &mut Guest, image: &[u8]) -> Result<Running> {
+    let disk = guest.path("disk");
+    fs::write(&disk, image)?;
+    guest.initrd(&initrd::with_module(bed, "virtio_blk")?)?;
+    guest.append("root=/dev/vda rootfstype=ext4 rootflags=noload virtinit.fail=poweroff");
+    let options = format!("-drive file={},format=raw,if=virtio,readonly=on", disk.display());
+    let mut running = guest.start_unwatched(&options)?;
+    ensure!(running.finish()? == 0, "{running}");
+    Ok(running)
+}
+
+fn block_root(bed: &Bed) -> Result<()> {
+    let mut guest =
+        bed.guest("awk '$2 == \"/\" { print $1, $3, substr($4, 1, 2) }' /proc/mounts")?;
+    let image = guest.path("image");
+    let made = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-d"])
+        .args([&guest.root(), &image])
+        .arg("16M")
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .context("run mke2fs")?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let running = on_disk(bed, &mut guest, &fs::read(&image)?)?;
+    shows(&running, "/dev/vda ext4 ro")
+}
+
+fn block_root_damaged(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest("echo not reached")?;
+    let running = on_disk(bed, &mut guest, &vec![0; 1 << 20])?;
+    shows(
+        &running,
+        "virtinit: mount root=/dev/vda at /sysroot: EINVAL: no file system of that type is on it, \
+         or a word of rootflags= is wrong",
+    )
+}
