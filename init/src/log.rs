@@ -8,6 +8,7 @@
 //! Invariant: logging never fails and never blocks the boot on an error of its
 //! own; there is nobody left to tell.
 
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt::{self, Write};
 
@@ -36,6 +37,9 @@ enum Level {
 #[derive(Debug)]
 pub struct Log {
     kmsg: Option<OwnedFd>,
+    /// Every console of the kernel. `/dev/console` is only the last of them, and
+    /// perhaps not the one that somebody watches.
+    consoles: Vec<OwnedFd>,
     /// The kernel prints levels below this one on the console.
     console_level: Cell<u8>,
     debug: Cell<bool>,
@@ -46,7 +50,8 @@ impl Log {
     /// used until `/dev` and `/proc` are there.
     #[must_use]
     pub fn console() -> Self {
-        Self { kmsg: None, console_level: Cell::new(0), debug: Cell::new(false) }
+        let (console_level, debug) = (Cell::new(0), Cell::new(false));
+        Self { kmsg: None, consoles: Vec::new(), console_level, debug }
     }
 
     /// Switches debug messages on or off.
@@ -56,11 +61,12 @@ impl Log {
 
     /// Goes over to `/dev/kmsg`, where the kernel takes all we write to it.
     ///
-    /// Needs `/proc` and `/dev`. Without `printk.devkmsg=on` the kernel drops
+    /// Needs `/proc`, `/sys` and `/dev`. Without `printk.devkmsg=on` the kernel drops
     /// all but ten lines in five seconds, or everything with `off`; the command
     /// line may have locked either, and then the console has to do.
     pub fn attach_kmsg(&mut self) {
         const RATE_LIMIT: &core::ffi::CStr = c"/proc/sys/kernel/printk_devkmsg";
+        self.consoles = open_consoles();
         let _ = file::write(RATE_LIMIT, b"on\n"); // refused when locked: read back below
         if !file::read(RATE_LIMIT).is_ok_and(|mode| mode.starts_with(b"on")) {
             return;
@@ -99,9 +105,30 @@ impl Log {
         let on_console = in_kmsg && (level as u8) < self.console_level.get();
         if !on_console {
             let text = record.get(LEVEL_PREFIX..).unwrap_or_default();
-            let _ = file::write_all(rt::stderr(), text); // there is nowhere else to go
+            for console in &self.consoles {
+                let _ = file::write_all(console, text); // another may work
+            }
+            if self.consoles.is_empty() {
+                let _ = file::write_all(rt::stderr(), text); // there is nowhere else to go
+            }
         }
     }
+}
+
+/// Those that `/sys/class/tty/console/active` names (kernel doc:
+/// ABI/testing/sysfs-tty), such as `tty0 ttyS0`.
+fn open_consoles() -> Vec<OwnedFd> {
+    let names = file::read(c"/sys/class/tty/console/active").unwrap_or_default();
+    let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = |name| {
+        let path = file::join(b"/dev/", name)?;
+        rustix::fs::open(&*path, flags, Mode::empty())
+    };
+    names
+        .split(u8::is_ascii_whitespace)
+        .filter(|name| !name.is_empty())
+        .filter_map(|name| open(name).ok())
+        .collect()
 }
 
 /// The first field of `/proc/sys/kernel/printk`: `console_loglevel`.

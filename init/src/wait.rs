@@ -13,7 +13,7 @@ const FIRST: Duration = Duration::from_millis(5);
 /// No pause is longer: the time that a device's arrival goes unnoticed.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// Pauses that double up to [`LONGEST`]; their sum is the limit.
+/// Pauses that double up to a tenth of a second; their sum is the limit.
 #[derive(Clone, Debug)]
 pub struct Pauses {
     left: Duration,

@@ -126,6 +126,10 @@ pub(crate) const MATRIX: &[Fault] = &[
         "virtinit: neither the initramfs nor the root has a /bin/sh"),
     Fault { name: "policy_shell", make: |_, guest| { guest.input("echo the shell answers; poweroff -f\n"); guest.payload("/bin/gone"); guest.append("virtinit.fail=shell"); Ok(()) }, end: End::PowersOff,
         line: "the shell answers" },
+    words!("kernel_log_locked", "rootfs=.. printk.devkmsg=off console=tty0", GivesUp,
+        "virtinit: virtiofs tag \"..\": it names a directory: a tag is 1-36 bytes without '/'"),
+    words!("kernel_log_limited", "rootfs=.. printk.devkmsg=ratelimit loglevel=0 console=tty0", GivesUp,
+        "virtinit: virtiofs tag \"..\": it names a directory: a tag is 1-36 bytes without '/'"),
     // Block devices.
     words!("device_missing", "root=/dev/vdz rootfstype=ext4 virtinit.wait=0", GivesUp,
         "virtinit: mount root=/dev/vdz at /sysroot: ENOENT: no such device; its driver's module (virtio_blk) must be packed, and the host must have attached a disk"),
