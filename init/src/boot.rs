@@ -74,6 +74,7 @@ impl Boot {
         for warning in &config.warnings {
             self.log.warning(format_args!("{warning}"));
         }
+        watch::start(config.wait);
         mount::nodes_and_links()?;
 
         modules::load_all(&config, &self.log)?;
@@ -93,21 +94,15 @@ impl Boot {
         payload::exec(&config, environment)
     }
 
-    /// Only virtiofs is watched, but from its first mount on: a disk may take
-    /// its time to replay a journal.
     fn mount_root(&self, config: &Config<'_>) -> Result<NewRoot> {
-        let watch = || watch::start(config.wait);
         match config.root {
             Root::Virtiofs(tag) => {
-                watch();
+                watch::enter(Step::MountRoot);
                 root::mount_virtiofs_root(tag, config, &self.log)
             }
             Root::Block { device, kind, options } => {
-                let new_root = root::mount_block_root(device, kind, options, config)?;
-                if !config.shares.is_empty() {
-                    watch();
-                }
-                Ok(new_root)
+                watch::enter(Step::MountDisk);
+                root::mount_block_root(device, kind, options, config)
             }
         }
     }

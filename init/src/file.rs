@@ -8,7 +8,7 @@ use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::{Errno, Result};
 
 /// Bytes asked of one read(2); more than any file read here.
@@ -69,6 +69,8 @@ pub fn names(path: &CStr, wanted: impl Fn(&CStr) -> bool) -> Result<Vec<CString>
 
 /// As [`names`], of an open directory.
 pub fn names_in(dir: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Result<Vec<CString>> {
+    // A directory that was listed before is listed anew.
+    rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut buffer = [MaybeUninit::uninit(); CHUNK];
     let mut entries = RawDir::new(dir, &mut buffer);
     let mut names = Vec::new();
@@ -106,6 +108,11 @@ mod tests {
         let source = CString::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
         let names = names(&source, |name| name.to_bytes().ends_with(b".rs")).unwrap();
         assert!(names.len() > 10 && names.is_sorted(), "{names:?}");
+
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let dir = rustix::fs::open(&*source, flags, Mode::empty()).unwrap();
+        let twice = [names_in(&dir, |_| true).unwrap(), names_in(&dir, |_| true).unwrap()];
+        assert_eq!(twice[0], twice[1]);
     }
 
     #[test]

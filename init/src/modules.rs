@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Hints, NO_HINT, Result, hint_for};
 use crate::file;
 use crate::kernel_log::KernelLog;
 use crate::log::Log;
+use crate::watch::{self, Step};
 
 /// Where the packager puts them.
 const MODULES_DIR: &CStr = c"/usr/lib/modules";
@@ -72,6 +73,7 @@ pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
     let names = file::names_in(&dir, is_module)
         .context(|| format!("list {}", show(MODULES_DIR)), NO_HINT)?;
     for name in &names {
+        watch::enter(Step::LoadModule);
         let mut kernel_log = KernelLog::from_now();
         let parameters = config.module_parameters(module_name(name.to_bytes()));
         match load(&dir, name, parameters) {

@@ -11,15 +11,19 @@
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
 
-use crate::file;
+use crate::{file, wait};
 
 /// osbuild's port.
 const PORT: &[u8] = b"ipc.0";
+
+/// How long the port is waited for where the driver is loaded.
+const PORT_DELAY: Duration = Duration::from_secs(1);
 
 /// The way to the port: `/sys` and `/dev`, held open, for they move while the
 /// machine boots, and a path through a dead virtiofs would block for ever.
@@ -37,34 +41,38 @@ impl Report {
         Ok(Self { sys: open(c"/sys")?, dev: open(c"/dev")? })
     }
 
-    /// Sends `message` to the port, if there is one and the host listens. It is
-    /// not waited for.
+    /// Sends `message` to the port, if there is one and the host listens.
     pub fn send(&self, message: &str) -> Result<()> {
-        let Some(device) = self.find_port()? else { return Ok(()) };
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let port = rustix::fs::openat(&self.dev, &*device, flags, Mode::empty())?;
-        file::write_all(&port, &json_line(message))
-    }
-
-    /// The device's name below `/dev`.
-    fn find_port(&self) -> Result<Option<CString>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let class = match rustix::fs::openat(&self.sys, c"class/virtio-ports", flags, Mode::empty())
-        {
-            Err(Errno::NOENT) => return Ok(None),
+        let ports = c"class/virtio-ports";
+        let class = match rustix::fs::openat(&self.sys, ports, flags, Mode::empty()) {
+            // No driver, so no port.
+            Err(Errno::NOENT) => return Ok(()),
             class => class?,
         };
-        for device in file::names_in(&class, |_| true)? {
-            let name = file::join(device.to_bytes(), b"/name")?;
-            // Not everything there is a port.
-            let is_ours =
-                file::read_at(&class, &name).is_ok_and(|name| name.trim_ascii_end() == PORT);
-            if is_ours {
-                return Ok(Some(device));
-            }
-        }
-        Ok(None)
+        let line = json_line(message);
+        // A port comes, gets its name and is connected some time after its
+        // driver was loaded.
+        wait::until(PORT_DELAY, &[Errno::NOENT, Errno::AGAIN], |_| {
+            let device = find_port(&class)?;
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let port = rustix::fs::openat(&self.dev, &*device, flags, Mode::empty())?;
+            file::write_all(&port, &line)
+        })
     }
+}
+
+/// The name below `/dev` of the port called [`PORT`].
+fn find_port(class: &OwnedFd) -> Result<CString> {
+    for device in file::names_in(class, |_| true)? {
+        let name = file::join(device.to_bytes(), b"/name")?;
+        // Not everything there is a port.
+        let is_ours = file::read_at(class, &name).is_ok_and(|name| name.trim_ascii_end() == PORT);
+        if is_ours {
+            return Ok(device);
+        }
+    }
+    Err(Errno::NOENT)
 }
 
 /// The line that osbuild's host side reads: a response that is not `ok`

@@ -1,8 +1,9 @@
-//! A second pair of eyes on what a dead virtiofsd can block for ever.
+//! A second pair of eyes on a boot that stands still.
 //!
-//! A request to a virtiofs whose daemon has gone is never answered, and nothing
-//! can interrupt it; only another thread can notice, and end the machine. The
-//! thread ends with execve(2), when the payload takes over.
+//! A request to a virtiofs whose daemon has gone is never answered, a module's
+//! init function may never return, and nothing can interrupt either; only
+//! another thread can notice, and end the machine. The thread ends with
+//! execve(2), when the payload takes over.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -12,16 +13,26 @@ use crate::log::Log;
 use crate::report::Report;
 use crate::{rt, wait};
 
-/// How long virtiofs may be silent beyond what a late device is waited for. A
-/// boot takes milliseconds here; a host under load gets a thousand times that.
+/// How long a step may take beyond what a late device is waited for. It takes
+/// milliseconds here; a host under load gets a thousand times that.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// What can block.
+/// How often is looked.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What can stand still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Step {
-    /// mount(2) of the root.
+    /// All that is between the others.
+    Prepare,
+    /// One module.
+    LoadModule,
+    /// mount(2) of a virtiofs root.
     MountRoot,
+    /// mount(2) of a root on a disk, which may take its time to replay a
+    /// journal.
+    MountDisk,
     /// mount(2) of `mount=` and `mount-ro=`.
     MountShares,
     /// Path look-ups in the root.
@@ -30,16 +41,28 @@ pub enum Step {
     Execute,
 }
 
-/// In the order of [`Step`], as the message has it.
-const STEPS: [&str; 4] =
-    ["mounting the root", "mounting a share", "entering the root", "executing the payload"];
+/// In the order of [`Step`]: what the message says of it.
+#[rustfmt::skip]
+const STEPS: [&str; 7] = [
+    "preparing the boot",
+    "loading a module",
+    "mounting the root",
+    "mounting the root",
+    "mounting a share",
+    "entering the root",
+    "executing the payload",
+];
 
 /// What PID 1 is at; only it writes.
-static STEP: AtomicUsize = AtomicUsize::new(0);
+static STEP: AtomicUsize = AtomicUsize::new(Step::Prepare as usize);
+
+/// How many steps it has begun.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
 /// Says what PID 1 does next.
 pub fn enter(step: Step) {
     STEP.store(step as usize, Ordering::Relaxed);
+    BEGUN.fetch_add(1, Ordering::Relaxed);
 }
 
 /// What the watching thread owns.
@@ -49,8 +72,8 @@ struct Watch {
     report: Option<Report>,
 }
 
-/// Starts watching: if this process has not become the payload after `wait` and
-/// some patience, the machine ends.
+/// Starts watching: where a step takes longer than `wait` and some patience, the
+/// machine ends.
 ///
 /// Where no thread can be had the boot goes on unwatched.
 pub fn start(wait: Duration) {
@@ -59,19 +82,27 @@ pub fn start(wait: Duration) {
     let watch = Watch { limit: wait + SILENCE, log, report: Report::prepare().ok() };
     if let Err(errno) = rt::thread::spawn(run, watch) {
         Log::console()
-            .warning(format_args!("no watch on virtiofs: errno {}", errno.raw_os_error()));
+            .warning(format_args!("the boot is not watched: errno {}", errno.raw_os_error()));
     }
 }
 
 fn run(Watch { limit, log, report }: Watch) {
-    wait::sleep(limit);
+    let (mut seen, mut idle) = (BEGUN.load(Ordering::Relaxed), Duration::ZERO);
+    while idle < limit {
+        wait::sleep(TICK);
+        let begun = BEGUN.load(Ordering::Relaxed);
+        let may_take_long = STEP.load(Ordering::Relaxed) == Step::MountDisk as usize;
+        idle = if begun == seen && !may_take_long { idle + TICK } else { Duration::ZERO };
+        seen = begun;
+    }
     let step = STEPS.get(STEP.load(Ordering::Relaxed)).copied().unwrap_or_default();
     let seconds = limit.as_secs();
     boot::give_up_on_pid_1(
         &log,
         report.as_ref(),
         format_args!(
-            "{step}: no answer in {seconds} s: the host's virtiofsd has died or hangs; see its log"
+            "{step}: nothing happens for {seconds} s: the host's virtiofsd has died or hangs, or a \
+             module does not return"
         ),
     );
 }
@@ -82,7 +113,8 @@ mod tests {
 
     #[test]
     fn every_step_has_its_words() {
-        assert_eq!(STEPS[Step::MountRoot as usize], "mounting the root");
+        assert_eq!(STEPS[Step::LoadModule as usize], "loading a module");
+        assert_eq!(STEPS[Step::EnterRoot as usize], "entering the root");
         assert_eq!(STEPS[Step::Execute as usize], "executing the payload");
     }
 }

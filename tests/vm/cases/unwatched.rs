@@ -50,8 +50,8 @@ fn dead_virtiofsd_ends_the_boot(bed: &Bed) -> Result<()> {
     running.finish()?;
     shows(
         &running,
-        "no answer in 15 s: the host's virtiofsd has died or hangs; \
-         see its log",
+        "nothing happens for 15 s: the host's virtiofsd has died or \
+         hangs, or a module does not return",
     )?;
     shows(&running, "reboot: Power down")
 }
