@@ -16,6 +16,9 @@ help: ## Show this help
 
 .DEFAULT_GOAL := all
 
+# One step builds what the next runs.
+.NOTPARALLEL:
+
 .PHONY: all
 all: vendor build ## Vendor the crates and build everything
 

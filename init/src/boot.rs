@@ -7,7 +7,7 @@ use core::convert::Infallible;
 use core::ffi::c_int;
 use core::fmt;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
 
 use rustix::system::RebootCommand;
@@ -35,6 +35,9 @@ struct Boot {
 /// `virtinit.fail=`, for whoever ends the machine: PID 1, the watch on it, or a
 /// panic. Until the command line is read it is the contract's default.
 static ON_FAILURE: AtomicU8 = AtomicU8::new(Fail::PowerOff as u8);
+
+/// Whether a panic is being reported.
+static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// The C `main`: boots, or says why not and ends the machine.
 ///
@@ -70,16 +73,19 @@ impl Boot {
         mount::console()?;
         self.log.attach_kmsg();
         self.report = Report::prepare().ok();
-        let config = config?;
-        for warning in &config.warnings {
+        // Even of a line that makes no sense the host must hear, perhaps through
+        // a port whose driver is a module.
+        let fallback = Config::parse(b"")?;
+        let known = config.as_ref().unwrap_or(&fallback);
+        for warning in &known.warnings {
             self.log.warning(format_args!("{warning}"));
         }
-        watch::start(config.wait);
+        watch::start(known.wait);
         mount::nodes_and_links()?;
 
-        modules::load_all(&config, &self.log)?;
+        modules::load_all(known, &self.log)?;
+        let config = config?;
         let new_root = self.mount_root(&config)?;
-        watch::enter(Step::MountShares);
         root::mount_shares(&config, &self.log)?;
         watch::enter(Step::EnterRoot);
         // From here on nothing can be undone: the old root loses what it had.
@@ -159,6 +165,10 @@ fn end(log: &Log, how: Fail) -> ! {
 
 /// A defect of ours: reported like a fatal error.
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    // Reporting may fail as well, where memory has run out.
+    if PANICKED.swap(true, Ordering::Relaxed) {
+        end(&Log::console(), Fail::PowerOff);
+    }
     let mut log = Log::console();
     log.attach_kmsg();
     log.error(format_args!("{info}; this is a defect of virtinitrd, please report it"));

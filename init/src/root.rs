@@ -11,13 +11,12 @@
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 
@@ -27,6 +26,7 @@ use crate::log::Log;
 use crate::tables::SURVIVORS;
 use crate::tag::Tag;
 use crate::wait::{self, Attempt};
+use crate::watch::{self, Step};
 use crate::{file, program};
 
 /// Where the new root is mounted until it becomes `/`.
@@ -101,6 +101,7 @@ pub fn mount_block_root(
 /// Mounts each `mount=` and `mount-ro=` below `/run/mnt`.
 pub fn mount_shares(config: &Config<'_>, log: &Log) -> Result<()> {
     for share in &config.shares {
+        watch::enter(Step::MountShare);
         let prefix = [SHARES_DIR.to_bytes(), b"/"].concat();
         let at = file::join(&prefix, share.tag.as_bytes());
         let at = at.context(|| format!("name the mount of {}", share.tag), NO_HINT)?;
@@ -174,10 +175,9 @@ impl NewRoot {
     /// directory of its own is detached; it lives on only where a descriptor
     /// holds it.
     pub fn move_mounts(&self, config: &Config<'_>, log: &Log) -> Result<()> {
-        let taken: Vec<_> = SURVIVORS.iter().filter_map(|&at| rustix::fs::stat(at).ok()).collect();
         for &from in SURVIVORS {
             let show = from.to_bytes().escape_ascii();
-            if let Some(to) = self.mount_point(from, &taken)? {
+            if let Some(to) = self.mount_point(from)? {
                 let flags = MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
                 rustix::mount::move_mount(CWD, from, &to, c"", flags)
                     .context(|| format!("move {show} into the new root"), NO_HINT)?;
@@ -196,19 +196,21 @@ impl NewRoot {
         Ok(())
     }
 
-    /// Where `path` can be mounted on. A link that leads to the root itself or
-    /// into one of the mounts that move (`taken`) would hide what is there.
-    fn mount_point(&self, path: &CStr, taken: &[Stat]) -> Result<Option<OwnedFd>> {
+    /// Where `path` can be mounted on: a directory, or what a link to one in the
+    /// root's own file system leads to. Mounted elsewhere, or on the root itself,
+    /// it would hide what is there.
+    fn mount_point(&self, path: &CStr) -> Result<Option<OwnedFd>> {
         let what = || format!("find {} in the new root", path.to_bytes().escape_ascii());
-        let fd = match self.locate(path.to_bytes(), OFlags::DIRECTORY) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-            fd => fd.context(what, OPENAT2)?,
-        };
-        let found = rustix::fs::fstat(&fd).context(what, NO_HINT)?;
+        match self.locate(path.to_bytes(), OFlags::DIRECTORY | OFlags::NOFOLLOW) {
+            Ok(directory) => return Ok(Some(directory)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Err(errno) => return Err(errno).context(what, OPENAT2),
+        }
+        let Ok(target) = self.locate(path.to_bytes(), OFlags::DIRECTORY) else { return Ok(None) };
+        let found = rustix::fs::fstat(&target).context(what, NO_HINT)?;
         let root = rustix::fs::fstat(&self.0).context(what, NO_HINT)?;
-        let is_root = (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino);
-        let hides = is_root || taken.iter().any(|mount| mount.st_dev == found.st_dev);
-        Ok((!hides).then_some(fd))
+        let is_inside = found.st_dev == root.st_dev && found.st_ino != root.st_ino;
+        Ok(is_inside.then_some(target))
     }
 
     /// Checks that execve(2) has something to execute, and with what.

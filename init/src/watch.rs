@@ -33,8 +33,8 @@ pub enum Step {
     /// mount(2) of a root on a disk, which may take its time to replay a
     /// journal.
     MountDisk,
-    /// mount(2) of `mount=` and `mount-ro=`.
-    MountShares,
+    /// mount(2) of one `mount=` or `mount-ro=`.
+    MountShare,
     /// Path look-ups in the root.
     EnterRoot,
     /// execve(2).

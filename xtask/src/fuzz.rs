@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use virtinitrd_init::cmdline::{Config, PARAMETERS};
 use virtinitrd_init::fail::Fail;
 use virtinitrd_init::tag::Tag;
@@ -65,8 +65,9 @@ impl Fuzz {
             // The clock is looked at now and then only.
             for _ in 0..1000 {
                 let line = random.line();
-                check(&line)
-                    .map_err(|error| error.context(format!("\"{}\"", line.escape_ascii())))?;
+                let checked = std::panic::catch_unwind(|| check(&line));
+                let checked = checked.unwrap_or_else(|_| Err(anyhow!("the parser panics")));
+                checked.with_context(|| format!("\"{}\"", line.escape_ascii()))?;
                 count += 1;
             }
         }

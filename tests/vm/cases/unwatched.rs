@@ -39,11 +39,12 @@ fn dead_virtiofsd_ends_the_boot(bed: &Bed) -> Result<()> {
     guest.initrd(&initrd::with_much_to_refuse(bed)?)?;
     guest.append("virtinit.debug virtinit.wait=0 virtinit.fail=poweroff");
     let mut running = guest.start_unwatched("")?;
-    // Its driver has taken the device; what follows keeps /init from mounting.
-    running.wait_for("-virtiofs.ko")?;
+    running.wait_for("-virtio_ring.ko")?;
     let family = family(running.pid())?;
     let daemons: Vec<_> = named(&family, "virtiofsd").collect();
     ensure!(!daemons.is_empty(), "no virtiofsd to kill in {family:?}");
+    // Its driver has taken the device; what follows keeps /init from mounting.
+    running.wait_for("-virtiofs.ko")?;
     for daemon in daemons {
         kill(daemon, Signal::SIGKILL)?;
     }

@@ -125,12 +125,17 @@ fn unpack_lz4_legacy<'a>(mut rest: &'a [u8], out: &mut Vec<u8>, limit: u64) -> R
         if length == 0 || out.len() as u64 > limit {
             return Ok(rest);
         }
+        if length == LZ4_LEGACY_MAGIC as usize {
+            // One file behind another.
+            rest = after;
+            continue;
+        }
         let (packed, after) = after.split_at_checked(length).context("truncated")?;
         let size = lz4_flex::block::decompress_into(packed, &mut block).context("damaged")?;
         out.extend_from_slice(&block[..size]);
         rest = after;
     }
-    ensure!(rest.is_empty(), "truncated");
+    ensure!(rest.iter().all(|&byte| byte == 0), "truncated");
     Ok(rest)
 }
 

@@ -9,17 +9,23 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
+
+/// Bytes of a daemon's messages that are kept.
+const MESSAGES_MAX: u64 = 64 << 10;
 
 /// Name of the subcommand that [`Exec`] is.
 pub const SUBCOMMAND: &str = "exec-bound";
@@ -58,16 +64,52 @@ impl Exec {
     }
 }
 
-/// Puts a read-only mount over `dir`, in a mount namespace of this process's own
-/// (mount_namespaces(7)). File systems mounted below it are left out.
+/// Makes `dir`, and all that is mounted below it, read-only for this process and
+/// its children, in a mount namespace of their own (mount_namespaces(7)).
 fn mount_read_only(dir: &Path) -> Result<()> {
     const NOTHING: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)?;
-    mount(Some(dir), dir, NOTHING, MsFlags::MS_BIND, NOTHING)?;
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-    mount(NOTHING, dir, NOTHING, flags, NOTHING)?;
+    mount(Some(dir), dir, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)?;
+    let table = std::fs::read("/proc/self/mounts").context("read /proc/self/mounts")?;
+    for at in mount_points(&table).filter(|at| at.starts_with(dir)) {
+        // A flag that the mount has may be locked, and then must stay.
+        let kept = statvfs(&at)?.flags();
+        let keep = |has, flag| if kept.contains(has) { flag } else { MsFlags::empty() };
+        let flags = MsFlags::MS_BIND
+            | MsFlags::MS_REMOUNT
+            | MsFlags::MS_RDONLY
+            | keep(FsFlags::ST_NOSUID, MsFlags::MS_NOSUID)
+            | keep(FsFlags::ST_NODEV, MsFlags::MS_NODEV)
+            | keep(FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC);
+        mount(NOTHING, &at, NOTHING, flags, NOTHING).with_context(|| at.display().to_string())?;
+    }
     Ok(())
+}
+
+/// The second field of each line, in which blanks and backslashes are written as
+/// `\040` (proc_pid_mounts(5)).
+fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
+    table.split(|&byte| byte == b'\n').filter_map(|line| {
+        let field = line.split(|&byte| byte == b' ').nth(1)?;
+        let mut path = Vec::new();
+        let mut rest = field;
+        while let Some((&byte, after)) = rest.split_first() {
+            let octal = after.get(..3).filter(|_| byte == b'\\');
+            let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+            match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+                Some(escaped) => {
+                    path.push(escaped);
+                    rest = &after[3..];
+                }
+                None => {
+                    path.push(byte);
+                    rest = after;
+                }
+            }
+        }
+        Some(PathBuf::from(OsString::from_vec(path)))
+    })
 }
 
 /// How a child takes part in the terminal.
@@ -115,7 +157,11 @@ impl Child {
         if let Role::Daemon { read_only } = role {
             command
                 .args(read_only.iter().flat_map(|dir| ["--read-only".as_ref(), dir.as_os_str()]));
-            let file = File::from(memfd_create(c"messages", MFdFlags::MFD_CLOEXEC)?);
+            // It cannot grow: a guest may make its daemon talk without end.
+            let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+            let file = File::from(memfd_create(c"messages", flags)?);
+            file.set_len(MESSAGES_MAX)?;
+            fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW))?;
             command.stdin(Stdio::null()).stdout(Stdio::null());
             command.stderr(file.try_clone()?);
             messages = Some(file);
@@ -154,10 +200,12 @@ impl Child {
         const TAIL: u64 = 2000;
         let mut text = Vec::new();
         if let Some(file) = &mut self.messages {
-            let length = file.metadata().map_or(0, |metadata| metadata.len());
-            let start = SeekFrom::Start(length.saturating_sub(TAIL));
-            // Without the daemon's words the message is poorer, not wrong.
-            let _ = file.seek(start).and_then(|_| file.read_to_end(&mut text));
+            // The daemon writes through a copy of this descriptor: its position
+            // is ours. Without its words the message is poorer, not wrong.
+            let written = file.stream_position().unwrap_or_default();
+            let start = written.saturating_sub(TAIL);
+            let tail = file.seek(SeekFrom::Start(start));
+            let _ = tail.and_then(|_| file.take(written - start).read_to_end(&mut text));
         }
         String::from_utf8_lossy(&text).trim_end().to_owned()
     }
@@ -179,5 +227,17 @@ pub fn describe(status: ExitStatus) -> String {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "an unknown status".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        let table = b"proc /proc proc rw 0 0\n/dev/x /a\\040b\\134c ext4 rw 0 0\n\nshort\n";
+        let points: Vec<_> = mount_points(table).collect();
+        assert_eq!(points, [PathBuf::from("/proc"), PathBuf::from("/a b\\c")]);
     }
 }

@@ -26,6 +26,7 @@ use virtinitrd_init::tag::Tag;
 use self::cmdline::CommandLine;
 use self::machine::Machine;
 use self::plan::{Accelerator, Access, Console, Plan, ROOT_TAG, Share};
+use self::virtiofsd::Guard;
 use crate::rootdir::RootDir;
 use crate::{host, pack, workspace};
 
@@ -37,7 +38,8 @@ const BIN_DIRS: &[&str] =
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The console is on the terminal: Ctrl-A X ends the machine, Ctrl-A C opens QEMU's monitor.
-Exit status: 0 the guest powered off, 125 anything else, 128+N signal N ended chrootvm.")]
+Exit status: 0 the guest powered off or was ended at its console, 2 bad options,
+125 anything else, 128+N signal N ended chrootvm.")]
 pub struct Vm {
     /// Mount the directory PATH at /run/mnt/TAG, read-write; repeatable
     #[arg(long, num_args = 2, value_names = ["TAG", "PATH"])]
@@ -123,6 +125,15 @@ impl Vm {
         let machine = machine::of_host()?;
         let shares = self.shares(root)?;
         let init = find_payload(root, &self.payload)?;
+        let virtiofsd = virtiofsd::find()?;
+        for share in shares.iter().filter(|share| share.source == Path::new("/")) {
+            ensure!(
+                virtiofsd.guard(share) != Guard::Mount,
+                "/ itself cannot be shared read-only by {}: use the Rust virtiofsd, or a directory \
+                 below /",
+                virtiofsd.program.display()
+            );
+        }
         let (debug, append) = (self.debug, &self.append[..]);
         let line = CommandLine { machine, init: &init, shares: &shares, debug, append };
         Ok(Plan {
@@ -135,7 +146,7 @@ impl Vm {
                 true => Console::Terminal,
                 false => Console::Stream,
             },
-            virtiofsd: virtiofsd::find()?,
+            virtiofsd,
             shares,
         })
     }

@@ -193,6 +193,7 @@ impl Watch {
             if self.qmp.shutdown().is_none()
                 && self.qmp.fd().is_some()
                 && let Some(dead) = self.dead_daemon()?
+                && self.still_runs()
             {
                 outcome.get_or_insert(dead);
                 self.stop_qemu();
@@ -209,6 +210,12 @@ impl Watch {
             outcome = self.failed_daemon()?;
         }
         Ok(outcome.unwrap_or_else(|| ended(status, shutdown)))
+    }
+
+    /// Whether QEMU has not said meanwhile that the machine ended.
+    fn still_runs(&mut self) -> bool {
+        self.qmp.read();
+        self.qmp.shutdown().is_none() && self.qmp.fd().is_some()
     }
 
     fn stop_qemu(&mut self) {

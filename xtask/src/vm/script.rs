@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use super::Initrd;
 use super::plan::{Plan, Wiring};
-use super::virtiofsd::Socket;
+use super::virtiofsd::{Guard, Socket};
 use crate::pack;
 
 /// Stands for the directory until the words are quoted.
@@ -30,6 +30,9 @@ trap 'exit 1' INT TERM HUP";
 pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsString> {
     let sockets: Vec<_> = (0..plan.shares.len()).map(|n| format!("{DIR}/fs{n}.sock")).collect();
     let mut lines: Vec<OsString> = vec![HEAD.into()];
+    if plan.shares.iter().any(|share| plan.virtiofsd.guard(share) == Guard::Mount) {
+        lines.push("# chrootvm would also mount read-only shares read-only for virtiofsd.".into());
+    }
     let initrd_path: OsString = match initrd {
         Initrd::File(file) => file.into(),
         Initrd::Packed { init, modules } => {
