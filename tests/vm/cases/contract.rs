@@ -72,11 +72,11 @@ fn default_payload_is_sh(bed: &Bed) -> Result<()> {
 
 fn mount_is_writable(bed: &Bed) -> Result<()> {
     let mut guest = bed.guest(
-        "cat /run/mnt/work/question
-        echo 42 > /run/mnt/work/answer
-        grep -c '/run/mnt/work virtiofs rw' /proc/mounts",
+        "cat /run/mnt/src/question
+        echo 42 > /run/mnt/src/answer
+        grep -c '/run/mnt/src virtiofs rw' /proc/mounts",
     )?;
-    let work = guest.mount("--mount", "work")?;
+    let work = guest.mount("--mount", "src")?;
     fs::write(work.join("question"), "what is it\n")?;
     let mut running = guest.start()?;
     ensure!(running.finish()? == 0);

@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod cmdline;
+pub mod handover;
 pub mod kernel;
 pub mod machine;
 pub mod plan;

@@ -1,28 +1,24 @@
 //! Running a plan: starting its programs, watching them, ending them all.
 //!
-//! Interfaces: signalfd(2), poll(2), memfd_create(2), unix(7).
+//! Interfaces: signalfd(2), poll(2).
 //!
 //! Nothing is ever put into the file system: the initrd is a memfd, sockets are
 //! abstract and already connected when a program gets its end. So there is
 //! nothing to clean up, however we end; the programs end by [`super::child`].
 
-use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
 use super::child::{Child, Role, describe};
+use super::handover::{FIRST_FD, Numbered, connected_listener, memory_file};
 use super::plan::{Console, Plan, Wiring};
 use super::qmp::{Qmp, Shutdown};
 use super::virtiofsd::{Guard, Socket};
@@ -32,9 +28,6 @@ const QEMU_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a daemon may take to end once QEMU is gone.
 const DAEMON_GRACE: Duration = Duration::from_millis(500);
-
-/// The lowest descriptor that a child is handed.
-const FIRST_FD: i32 = 3;
 
 /// How a machine came to its end.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,7 +54,7 @@ pub fn run(plan: &Plan, kernel: File, initrd: &[u8]) -> Result<Outcome> {
     let mut fds = Numbered::default();
     let mut wiring = Wiring {
         kernel: fds.path(kernel.into()),
-        initrd: fds.path(sealed_memory(initrd)?),
+        initrd: fds.path(memory_file(initrd)?),
         qmp: None,
         shares: Vec::new(),
     };
@@ -93,24 +86,8 @@ pub fn run(plan: &Plan, kernel: File, initrd: &[u8]) -> Result<Outcome> {
         Console::Terminal => Role::Terminal,
         Console::Stream => Role::Piped,
     };
-    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.0, role)?;
+    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.into_mappings(), role)?;
     Watch { signals, qmp, qemu, daemons, deadline: None }.until_the_end()
-}
-
-/// Descriptors for a child, numbered upwards.
-#[derive(Default)]
-struct Numbered(Vec<(OwnedFd, i32)>);
-
-impl Numbered {
-    fn add(&mut self, fd: OwnedFd) -> i32 {
-        let number = self.0.last().map_or(FIRST_FD, |(_, last)| last + 1);
-        self.0.push((fd, number));
-        number
-    }
-
-    fn path(&mut self, fd: OwnedFd) -> OsString {
-        format!("/dev/fd/{}", self.add(fd)).into()
-    }
 }
 
 /// The signals that end a program, and SIGCHLD, as a descriptor. One that our
@@ -132,38 +109,6 @@ fn is_ignored(signal: Signal, status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
     mask >> (signal as i32 - 1) & 1 == 1
-}
-
-/// A file of `bytes` without a name.
-fn sealed_memory(bytes: &[u8]) -> Result<OwnedFd> {
-    let fd = memfd_create(c"initrd", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
-    let mut file = File::from(fd);
-    file.write_all(bytes).context("write the initrd to memory")?;
-    Ok(file.into())
-}
-
-/// A listening socket, and a connection that waits to be accepted from it.
-///
-/// The name is abstract, so any process could connect; but it is 128 random
-/// bits, and the queue holds one connection: if ours fits in, it is the one
-/// that the daemon accepts.
-fn connected_listener() -> Result<(OwnedFd, OwnedFd)> {
-    let mut random = [0; 16];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
-    let name = format!("virtinitrd-{:032x}", u128::from_ne_bytes(random));
-    let address = UnixAddr::new_abstract(name.as_bytes())?;
-    let make = |flags| {
-        let flags = SockFlag::SOCK_CLOEXEC | flags;
-        socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
-    };
-    let listener = make(SockFlag::empty())?;
-    socket::bind(listener.as_raw_fd(), &address)?;
-    socket::listen(&listener, Backlog::new(0)?)?;
-    // Where the queue is full a blocking connect would wait for ever.
-    let connected = make(SockFlag::SOCK_NONBLOCK)?;
-    socket::connect(connected.as_raw_fd(), &address)?;
-    fcntl(&connected, FcntlArg::F_SETFL(OFlag::empty()))?;
-    Ok((listener, connected))
 }
 
 /// The running programs.
@@ -336,28 +281,6 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::{UnixListener, UnixStream};
-
-    #[test]
-    fn the_queue_of_a_daemons_socket_is_full_with_our_connection() {
-        let (listener, connected) = connected_listener().unwrap();
-        let listener = UnixListener::from(listener);
-        let intruder = socket::socket(
-            AddressFamily::Unix,
-            SockType::Stream,
-            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-            None,
-        )
-        .unwrap();
-        let address: UnixAddr = socket::getsockname(listener.as_raw_fd()).unwrap();
-        assert_eq!(socket::connect(intruder.as_raw_fd(), &address), Err(Errno::EAGAIN));
-
-        let (mut accepted, _) = listener.accept().unwrap();
-        UnixStream::from(connected).write_all(b"ours").unwrap();
-        let mut text = String::new();
-        accepted.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "ours");
-    }
 
     #[test]
     fn ignored_signals_are_in_the_mask() {
