@@ -29,33 +29,39 @@ enum Task {
     DistCheck(dist::DistCheck),
     Fuzz(fuzz::Fuzz),
     Pack(pack::Pack),
-    #[command(bin_name = "mkvirtinitrd", hide = true)]
-    Mkvirtinitrd(pack::MkVirtInitrd),
     Ls(ls::Ls),
     Test(test::Test),
     Vendor(dist::Vendor),
     Vm(vm::Vm),
-    #[command(bin_name = "chrootvm", hide = true)]
-    Chrootvm(vm::Vm),
     #[command(name = vm::child::SUBCOMMAND, hide = true)]
     Exec(vm::child::Exec),
 }
 
+// What scripts/chrootvm calls: the task `vm` under the name its users know.
+/// Boot a directory as a virtual machine
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm", version)]
+struct ChrootVm {
+    #[command(flatten)]
+    vm: vm::Vm,
+}
+
+// What scripts/mkvirtinitrd calls, with the command line of osbuild/initrd's.
+/// Make an initrd that boots a directory over virtiofs
+#[derive(Debug, Parser)]
+#[command(name = "mkvirtinitrd", version)]
+struct MkVirtInitrd {
+    #[command(flatten)]
+    pack: pack::MkVirtInitrd,
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().task {
-        Task::Build(task) => done(task.run()),
-        Task::Check(task) => done(task.run()),
-        Task::Demo(task) => done(task.run()),
-        Task::Dist(task) => done(task.run()),
-        Task::DistCheck(task) => done(task.run()),
-        Task::Fuzz(task) => done(task.run()),
-        Task::Pack(task) => done(task.run()),
-        Task::Mkvirtinitrd(task) => done(task.run()),
-        Task::Ls(task) => done(task.run()),
-        Task::Test(task) => done(task.run()),
-        Task::Vendor(task) => done(task.run()),
-        Task::Vm(task) | Task::Chrootvm(task) => (task.run(), EXIT_TROUBLE),
-        Task::Exec(task) => (task.run().map(|()| ExitCode::SUCCESS), EXIT_TROUBLE),
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let name = arguments.peek().and_then(|name| name.to_str()).map(str::to_owned);
+    let result = match name.as_deref() {
+        Some("chrootvm") => (ChrootVm::parse_from(arguments).vm.run(), EXIT_TROUBLE),
+        Some("mkvirtinitrd") => done(MkVirtInitrd::parse_from(arguments).pack.run()),
+        _ => run(Cli::parse().task),
     };
     match result {
         (Ok(code), _) => code,
@@ -63,6 +69,24 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(code)
         }
+    }
+}
+
+/// The task's result, and the exit status of an error.
+fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
+    match task {
+        Task::Build(task) => done(task.run()),
+        Task::Check(task) => done(task.run()),
+        Task::Demo(task) => done(task.run()),
+        Task::Dist(task) => done(task.run()),
+        Task::DistCheck(task) => done(task.run()),
+        Task::Fuzz(task) => done(task.run()),
+        Task::Pack(task) => done(task.run()),
+        Task::Ls(task) => done(task.run()),
+        Task::Test(task) => done(task.run()),
+        Task::Vendor(task) => done(task.run()),
+        Task::Vm(task) => (task.run(), EXIT_TROUBLE),
+        Task::Exec(task) => (task.run().map(|()| ExitCode::SUCCESS), EXIT_TROUBLE),
     }
 }
 
