@@ -151,8 +151,10 @@ fn mount_virtiofs(
         tries = tries.saturating_sub(1);
         rustix::mount::mount(tag.as_bytes(), at, c"virtiofs", flags, None::<&CStr>)
     });
-    let hints = if devices == 0 { NO_VIRTIOFS_DEVICE } else { VIRTIOFS_HINTS };
-    let hints = if mounted == Err(Errno::INVAL) { hints } else { VIRTIOFS_HINTS };
+    let hints = match (mounted, devices) {
+        (Err(Errno::INVAL), 0) => NO_VIRTIOFS_DEVICE,
+        _ => VIRTIOFS_HINTS,
+    };
     mounted
         .context(|| format!("mount virtiofs tag {tag} at {}", at.to_bytes().escape_ascii()), hints)
 }
@@ -183,10 +185,11 @@ impl NewRoot {
                     .context(|| format!("move {show} into the new root"), NO_HINT)?;
                 continue;
             }
-            if from.to_bytes() == b"/run" && !config.shares.is_empty() {
+            let holds_shares = SHARES_DIR.to_bytes().starts_with(from.to_bytes());
+            if holds_shares && !config.shares.is_empty() {
                 let shares = SHARES_DIR.to_bytes().escape_ascii();
                 log.warning(format_args!(
-                    "the root has no /run: the mounts below {shares} are lost"
+                    "the root has no {show}: the mounts below {shares} are lost"
                 ));
             }
             log.debug(format_args!("the root has no {show}; detached"));

@@ -89,19 +89,19 @@ impl MkVirtInitrd {
 }
 
 /// The command line that packs what [`initrd`] packs, into `output`.
+#[must_use]
 pub fn command(
     xtask: &Path,
     init: &Path,
-    modules_dir: Option<&(RootDir, PathBuf)>,
+    modules_dir: Option<PathBuf>,
     output: &str,
-) -> Result<Vec<OsString>> {
+) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![xtask.into(), "pack".into(), "--init".into(), init.into()];
-    if let Some((root, path)) = modules_dir {
-        let dir = root.resolve(path).with_context(|| format!("find {}", path.display()))?;
+    if let Some(dir) = modules_dir {
         words.extend(["--modules-dir".into(), dir.into()]);
     }
     words.extend(["-o".into(), output.into()]);
-    Ok(words)
+    words
 }
 
 /// The contents of the /init binary.

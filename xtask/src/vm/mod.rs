@@ -20,6 +20,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use virtinitrd_init::tag::Tag;
@@ -96,13 +97,13 @@ enum Initrd {
     /// As it is.
     File(PathBuf),
     /// Packed for the kernel; its modules are a path in a root, if it has any.
-    Packed { init: PathBuf, modules: Option<(RootDir, PathBuf)> },
+    Packed { init: PathBuf, modules: Option<Located> },
 }
 
 impl Vm {
     /// Boots, and returns chrootvm's exit status.
     pub fn run(self) -> Result<ExitCode> {
-        let root = RootDir::open(&self.rootfs)?;
+        let root = Rc::new(RootDir::open(&self.rootfs)?);
         let (image, modules) = self.find_kernel(&root)?;
         let kernel = image.open()?;
         let initrd = match &self.initrd {
@@ -111,7 +112,7 @@ impl Vm {
         };
         let plan = self.plan(&root)?;
         if self.dry_run {
-            let script = script::script(&plan, &image.root.resolve(&image.path)?, &initrd)?;
+            let script = script::script(&plan, &image.resolve()?, &initrd)?;
             std::io::stdout().lock().write_all(script.as_bytes()).context("write the commands")?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -155,10 +156,11 @@ impl Vm {
     /// The kernel's image and modules. A kernel given without modules takes
     /// those that the root has of its version; where there are none, it has to
     /// have virtiofs built in.
-    fn find_kernel(&self, root: &RootDir) -> Result<(Image, Option<(RootDir, PathBuf)>)> {
+    fn find_kernel(&self, root: &Rc<RootDir>) -> Result<(Located, Option<Located>)> {
+        let host = Rc::new(RootDir::open(Path::new("/"))?);
         let (image, modules) = match &self.kernel {
             Some(file) => {
-                let image = Image { root: RootDir::open(Path::new("/"))?, path: canonical(file)? };
+                let image = Located { root: host.clone(), path: canonical(file)? };
                 let mut head = Vec::new();
                 image.open()?.take(IMAGE_HEAD).read_to_end(&mut head)?;
                 let modules = kernel::image_version(&head)
@@ -167,13 +169,12 @@ impl Vm {
             }
             None => {
                 let found = kernel::find(root)?;
-                let image = Image { root: RootDir::open(root.path())?, path: found.image };
-                (image, Some(found.modules))
+                (Located { root: root.clone(), path: found.image }, Some(found.modules))
             }
         };
         let modules = match (&self.modules, modules) {
-            (Some(dir), _) => Some((RootDir::open(Path::new("/"))?, canonical(dir)?)),
-            (None, Some(dir)) => Some((RootDir::open(root.path())?, dir)),
+            (Some(dir), _) => Some(Located { root: host, path: canonical(dir)? }),
+            (None, Some(dir)) => Some(Located { root: root.clone(), path: dir }),
             (None, None) => None,
         };
         Ok((image, modules))
@@ -215,20 +216,22 @@ const EXIT_SIGNAL: u8 = 128;
 /// Bytes of an image in which its version is found.
 const IMAGE_HEAD: u64 = 64 << 10;
 
-/// A kernel image, named as seen from a root.
-struct Image {
-    root: RootDir,
+/// A kernel image or its modules, named as seen from a root.
+struct Located {
+    root: Rc<RootDir>,
     path: PathBuf,
 }
 
-impl Image {
+impl Located {
     fn open(&self) -> Result<File> {
         let file = self.root.file(&self.path);
-        file.with_context(|| format!("open kernel {}", self.host_path().display()))
+        file.with_context(|| format!("open kernel {}", self.root.host_path(&self.path).display()))
     }
 
-    fn host_path(&self) -> PathBuf {
-        self.root.host_path(&self.path)
+    /// Its path outside of the root, links resolved.
+    fn resolve(&self) -> Result<PathBuf> {
+        let path = self.root.resolve(&self.path);
+        path.with_context(|| format!("find {}", self.root.host_path(&self.path).display()))
     }
 }
 
@@ -239,7 +242,7 @@ impl Initrd {
                 std::fs::read(file).with_context(|| format!("read initrd {}", file.display()))
             }
             Initrd::Packed { init, modules } => {
-                let modules = modules.as_ref().map(|(root, path)| (root, path.as_path()));
+                let modules = modules.as_ref().map(|found| (&*found.root, found.path.as_path()));
                 pack::initrd(pack::read_init(init)?, modules, &[])
             }
         }

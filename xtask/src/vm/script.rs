@@ -10,9 +10,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Initrd;
 use super::plan::{Plan, Wiring};
 use super::virtiofsd::{Guard, Socket};
+use super::{Initrd, Located};
 use crate::pack;
 
 /// Stands for the directory until the words are quoted.
@@ -38,7 +38,8 @@ pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsSt
         Initrd::Packed { init, modules } => {
             let xtask = std::env::current_exe().context("find this program")?;
             let output = format!("{DIR}/initrd");
-            lines.push(shell_line(&pack::command(&xtask, init, modules.as_ref(), &output)?));
+            let modules = modules.as_ref().map(Located::resolve).transpose()?;
+            lines.push(shell_line(&pack::command(&xtask, init, modules, &output)));
             output.into()
         }
     };
