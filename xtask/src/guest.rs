@@ -18,6 +18,9 @@ use crate::{output, workspace};
 #[derive(Debug, clap::Args)]
 pub struct Build {}
 
+/// Links against musl on a host whose libc is another.
+const MUSL_LINKER: &str = "musl-gcc";
+
 /// How to link against musl.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Route {
@@ -44,7 +47,7 @@ pub fn build() -> Result<PathBuf> {
     let root = workspace::root()?;
     let target_dir = root.join("target/guest");
     let host = host_triple()?;
-    let musl_target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let musl_target = musl_target();
     let route = route(&host, has_target(&musl_target)?.then_some(musl_target));
     if let Some(linker) = route.linker {
         ensure!(
@@ -94,7 +97,7 @@ fn route(host: &str, musl_target: Option<String>) -> Route {
         Some(target) => Route { target, linker: None },
         // Alpine: the host's own target is musl's.
         None if host.ends_with("musl") => Route { target: host.to_owned(), linker: None },
-        None => Route { target: host.to_owned(), linker: Some("musl-gcc") },
+        None => Route { target: host.to_owned(), linker: Some(MUSL_LINKER) },
     }
 }
 
@@ -128,6 +131,24 @@ fn host_triple() -> Result<String> {
     let version = output_of(Command::new(workspace::rustc()).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc -vV names no host")?.to_owned())
+}
+
+/// What `/init` would be linked with; `None` where there is nothing.
+#[must_use]
+pub fn musl() -> Option<String> {
+    let target = musl_target();
+    if has_target(&target).unwrap_or(false) {
+        return Some(format!("Rust target {target}"));
+    }
+    if host_triple().is_ok_and(|host| host.ends_with("musl")) {
+        return Some("the host's own musl".to_owned());
+    }
+    let linker = crate::host::find_program(OsStr::new(MUSL_LINKER))?;
+    Some(linker.display().to_string())
+}
+
+fn musl_target() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
 
 /// Whether the target's `core` is installed.

@@ -1,6 +1,7 @@
 //! Which kernel to boot, and its modules.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,21 +26,45 @@ const MODULES_ROOTS: &[&str] = &["usr/lib/modules", "lib/modules"];
 const IMAGES: &[&str] =
     &["{modules}/{version}/vmlinuz", "boot/vmlinuz-{version}", "boot/vmlinuz-{flavour}"];
 
+/// A version of which a root has modules. The paths are as seen from that root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// Such as `6.1.0-56-cloud-amd64`.
+    pub version: String,
+    /// Its modules.
+    pub modules: PathBuf,
+    /// Its image, where the root has one.
+    pub image: Option<PathBuf>,
+}
+
+/// Every kernel of `root` that has modules, newest first. A directory that has
+/// two names (with a merged /usr) counts once.
+pub fn installed(root: &RootDir) -> Result<Vec<Installed>> {
+    let mut installed = Vec::new();
+    let mut seen = HashSet::new();
+    for modules_root in MODULES_ROOTS {
+        for version in versions(root, Path::new(modules_root))? {
+            let modules = Path::new(modules_root).join(&version);
+            let real = root.resolve(&modules);
+            if seen.insert(real.with_context(|| format!("find {}", modules.display()))?) {
+                let image = candidates(modules_root, &version).find(|image| root.is_file(image));
+                installed.push(Installed { version, modules, image });
+            }
+        }
+    }
+    Ok(installed)
+}
+
 /// The newest kernel of `root` that has both an image and modules.
 ///
 /// # Errors
 /// Where there is none: what was found, and what was missing.
 pub fn find(root: &RootDir) -> Result<Kernel> {
     let mut without_image = Vec::new();
-    for modules_root in MODULES_ROOTS {
-        for version in versions(root, Path::new(modules_root))? {
-            let image = candidates(modules_root, &version).find(|image| root.is_file(image));
-            match image {
-                Some(image) => {
-                    return Ok(Kernel { image, modules: Path::new(modules_root).join(version) });
-                }
-                None => without_image.push(version),
-            }
+    for Installed { version, modules, image } in installed(root)? {
+        match image {
+            Some(image) => return Ok(Kernel { image, modules }),
+            None => without_image.push(version),
         }
     }
     let path = root.path().display();
@@ -190,6 +215,16 @@ mod tests {
         ] {
             assert_eq!(find_in(files).unwrap().image, Path::new(image), "{name}");
         }
+    }
+
+    #[test]
+    fn a_merged_usr_shows_each_kernel_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("usr/lib/modules/6.9.1")).unwrap();
+        std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
+        let found = installed(&RootDir::open(dir.path()).unwrap()).unwrap();
+        let modules = PathBuf::from("usr/lib/modules/6.9.1");
+        assert_eq!(found, [Installed { version: "6.9.1".into(), modules, image: None }]);
     }
 
     #[test]

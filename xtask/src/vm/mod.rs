@@ -271,12 +271,18 @@ fn find_payload(root: &RootDir, payload: &OsStr) -> Result<OsString> {
 }
 
 fn find_qemu(machine: &Machine) -> Result<PathBuf> {
+    qemu_program(machine).with_context(|| {
+        format!("{} not found in PATH: install QEMU (Debian: qemu-system-x86)", machine.qemu)
+    })
+}
+
+/// The QEMU of this host for a machine.
+#[must_use]
+pub fn qemu_program(machine: &Machine) -> Option<PathBuf> {
     let names = [machine.qemu, "qemu-kvm"];
     let in_path = names.iter().find_map(|name| host::find_program(OsStr::new(name)));
     let libexec = || Path::new("/usr/libexec/qemu-kvm").to_path_buf();
-    in_path.or_else(|| Some(libexec()).filter(|path| host::is_executable(path))).with_context(
-        || format!("{} not found in PATH: install QEMU (Debian: qemu-system-x86)", machine.qemu),
-    )
+    in_path.or_else(|| Some(libexec()).filter(|path| host::is_executable(path)))
 }
 
 fn accelerator(wanted: Accel, kvm_problem: Option<String>) -> Result<Accelerator> {

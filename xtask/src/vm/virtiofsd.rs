@@ -72,28 +72,38 @@ pub enum Socket {
     Path(PathBuf),
 }
 
-/// Finds a virtiofsd and asks it what it is.
+/// Finds a virtiofsd that can be used here.
 pub fn find() -> Result<Virtiofsd> {
-    let program = DIRS
-        .iter()
+    let program = program().context(
+        "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
+         package virtiofsd (Debian 12: qemu-system-common)",
+    )?;
+    let found = probe(program)?;
+    ensure!(
+        found.can_be_started(),
+        "{} is the C virtiofsd of QEMU, which only root can run; run chrootvm as root or install \
+         the Rust virtiofsd",
+        found.program.display()
+    );
+    Ok(found)
+}
+
+/// The virtiofsd of this host, whatever it is.
+#[must_use]
+pub fn program() -> Option<PathBuf> {
+    DIRS.iter()
         .map(|dir| Path::new(dir).join("virtiofsd"))
         .find(|path| host::is_executable(path))
         .or_else(|| host::find_program(OsStr::new("virtiofsd")))
-        .context(
-            "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
-             package virtiofsd (Debian 12: qemu-system-common)",
-        )?;
+}
+
+/// Asks a virtiofsd what it is.
+pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
     let help = Command::new(&program).arg("--help").output();
     let help = help.with_context(|| format!("run {} --help", program.display()))?;
     let flavour = flavour(&String::from_utf8_lossy(&help.stdout))
         .with_context(|| format!("{}: its --help is of no known virtiofsd", program.display()))?;
     let is_root = nix::unistd::geteuid().is_root();
-    ensure!(
-        is_root || flavour != Flavour::C,
-        "{} is the C virtiofsd of QEMU, which only root can run; run chrootvm as root or install \
-         the Rust virtiofsd",
-        program.display()
-    );
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     Ok(Virtiofsd { program, flavour, sandbox: sandbox(is_root, &status), is_root })
 }
@@ -118,6 +128,12 @@ fn sandbox(is_root: bool, status: &str) -> Sandbox {
 }
 
 impl Virtiofsd {
+    /// Whether this user can run it.
+    #[must_use]
+    pub fn can_be_started(&self) -> bool {
+        self.is_root || self.flavour != Flavour::C
+    }
+
     /// Who sees to it that a share is read-only, guest or no guest.
     #[must_use]
     pub fn guard(&self, share: &Share) -> Guard {
