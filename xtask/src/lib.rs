@@ -7,6 +7,7 @@ pub mod archive;
 pub mod check;
 pub mod demo;
 pub mod dist;
+pub mod doctor;
 pub mod fuzz;
 pub mod guest;
 pub mod host;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{check, demo, dist, fuzz, guest, ls, pack, test, vm};
+use xtask::{check, demo, dist, doctor, fuzz, guest, ls, pack, test, vm};
 
 /// Exit status of a subcommand that failed.
 const EXIT_FAILURE: u8 = 1;
@@ -27,6 +27,7 @@ enum Task {
     Dist(dist::Dist),
     #[command(name = "distcheck")]
     DistCheck(dist::DistCheck),
+    Doctor(doctor::Doctor),
     Fuzz(fuzz::Fuzz),
     Pack(pack::Pack),
     Ls(ls::Ls),
@@ -80,6 +81,7 @@ fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
         Task::Demo(task) => done(task.run()),
         Task::Dist(task) => done(task.run()),
         Task::DistCheck(task) => done(task.run()),
+        Task::Doctor(task) => (task.run(), EXIT_FAILURE),
         Task::Fuzz(task) => done(task.run()),
         Task::Pack(task) => done(task.run()),
         Task::Ls(task) => done(task.run()),

@@ -1,0 +1,276 @@
+//! All of doctor's I/O: programs are asked, files are read, nothing is judged.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::facts::{Daemon, Facts, Ids, Kvm, Processor, Program, Qemu, User};
+use super::kernels::{Installed, MODULES, Place, Support};
+use super::packages::Distribution;
+use crate::kmod::canonical;
+use crate::kmod::dir::ModulesDir;
+use crate::kmod::resolve::{Request, load_order};
+use crate::rootdir::RootDir;
+use crate::vm::plan::{Access, Share};
+use crate::vm::{kernel, machine, qemu_program, virtiofsd};
+use crate::{guest, host};
+
+/// Where subordinate ids are handed out (subuid(5)).
+const ID_FILES: &[&str] = &["/etc/subuid", "/etc/subgid"];
+
+/// Where ranges begin (login.defs(5), `SUB_UID_MIN`).
+const FIRST_ID: u32 = 100_000;
+
+/// What enters them into a namespace.
+const ID_PROGRAMS: &[&str] = &["newuidmap", "newgidmap"];
+
+/// Settings that forbid user namespaces when 0, and what allows them. Debian's
+/// kernels have the first, all have the second.
+const NAMESPACE_SETTINGS: &[(&str, &str)] = &[
+    ("/proc/sys/kernel/unprivileged_userns_clone", "sysctl kernel.unprivileged_userns_clone=1"),
+    ("/proc/sys/user/max_user_namespaces", "sysctl user.max_user_namespaces=10000"),
+];
+
+/// os-release(5): the second where the first is missing.
+const OS_RELEASE: &[&str] = &["/etc/os-release", "/usr/lib/os-release"];
+
+/// Looks around; `rootfs` is one more place for kernels.
+///
+/// # Errors
+/// A `rootfs` that cannot be opened.
+pub fn gather(rootfs: Option<&Path>) -> Result<Facts> {
+    let user = user();
+    let mut kernels = vec![place(Path::new("/"), false)?];
+    if let Some(rootfs) = rootfs {
+        let rootfs = place(rootfs, true)?;
+        kernels.retain(|host| host.path != rootfs.path);
+        kernels.push(rootfs);
+    }
+    let os_release = OS_RELEASE.iter().find_map(|path| fs::read_to_string(path).ok());
+    Ok(Facts {
+        distribution: Distribution::parse(&os_release.unwrap_or_default()),
+        qemu: qemu(),
+        virtiofsd: daemon(),
+        kvm: kvm(),
+        kernels,
+        ids: ids(&user.name),
+        musl: guest::musl(),
+        user,
+    })
+}
+
+fn user() -> User {
+    let uid = nix::unistd::geteuid();
+    let entry = nix::unistd::User::from_uid(uid).ok().flatten();
+    let name = entry.map_or_else(|| uid.to_string(), |entry| entry.name);
+    User { is_root: uid.is_root(), name }
+}
+
+fn qemu() -> Program<Qemu> {
+    let machine = match machine::of_host() {
+        Ok(machine) => machine,
+        Err(error) => return Program::Broken(format!("{error:#}")),
+    };
+    let Some(program) = qemu_program(machine) else { return Program::Missing };
+    let answer = match answer(&program, &["--version"]) {
+        Ok(answer) if answer.status.success() => answer,
+        Ok(answer) => return Program::Broken(complaint(&program, &answer)),
+        Err(error) => return Program::Broken(format!("{error:#}")),
+    };
+    // The help text has -sandbox in every build; only its use shows libseccomp.
+    let sandbox = self::answer(&program, &["-sandbox", "on", "-version"]);
+    let networks = self::answer(&program, &["-netdev", "help"]);
+    Program::Works(Qemu {
+        version: version(&text(&answer)),
+        sandbox: sandbox.is_ok_and(|answer| answer.status.success()),
+        user_network: networks.is_ok_and(|answer| text(&answer).lines().any(|line| line == "user")),
+        program,
+    })
+}
+
+fn daemon() -> Program<Daemon> {
+    let Some(program) = virtiofsd::program() else { return Program::Missing };
+    let found = match virtiofsd::probe(program.clone()) {
+        Ok(found) => found,
+        Err(error) => return Program::Broken(format!("{error:#}")),
+    };
+    let share = Share { tag: "tag".into(), source: "/srv".into(), access: Access::ReadOnly };
+    let answer = answer(&program, &["--version"]);
+    Program::Works(Daemon {
+        version: answer.ok().and_then(|answer| version(&text(&answer))),
+        flavour: found.flavour,
+        can_be_started: found.can_be_started(),
+        guard: found.guard(&share),
+        program,
+    })
+}
+
+/// Runs a program for what it prints.
+fn answer(program: &Path, arguments: &[&str]) -> Result<Output> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    output.with_context(|| format!("run {} {}", program.display(), arguments.join(" ")))
+}
+
+fn text(answer: &Output) -> String {
+    [&answer.stdout[..], &answer.stderr[..]].map(String::from_utf8_lossy).concat()
+}
+
+fn complaint(program: &Path, answer: &Output) -> String {
+    let text = text(answer);
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+    format!("{}: {}: {line}", program.display(), answer.status)
+}
+
+/// The first word that begins with a digit.
+fn version(text: &str) -> Option<String> {
+    let mut words = text.split_whitespace();
+    words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+}
+
+fn kvm() -> Kvm {
+    let device = OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    Kvm {
+        problem: host::kvm_problem(),
+        device: device.err().map(|error| error.kind()),
+        processor: processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+    }
+}
+
+/// Reads /proc/cpuinfo (`arch/x86/include/asm/cpufeatures.h`).
+fn processor(cpuinfo: &str) -> Processor {
+    let has = |flag: &str| cpuinfo.split_whitespace().any(|word| word == flag);
+    let modules = [("vmx", "kvm_intel"), ("svm", "kvm_amd")];
+    let module = modules.iter().find(|(flag, _)| has(flag)).map(|(_, module)| *module);
+    Processor { module, is_guest: has("hypervisor") }
+}
+
+fn ids(user: &str) -> Ids {
+    let uid = nix::unistd::geteuid().to_string();
+    let text = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let lacks_range = |file: &&&str| !has_range(&text(file), &[user, uid.as_str()]);
+    let is_missing = |name: &&&str| host::find_program(name.as_ref()).is_none();
+    let is_off = |path| fs::read_to_string(path).is_ok_and(|value| value.trim() == "0");
+    let off = NAMESPACE_SETTINGS.iter().find(|(path, _)| is_off(path));
+    Ids {
+        without_range: ID_FILES.iter().filter(lacks_range).copied().collect(),
+        free: ID_FILES.iter().map(|file| first_free(&text(file))).max().unwrap_or(FIRST_ID),
+        without_program: ID_PROGRAMS.iter().filter(is_missing).copied().collect(),
+        forbidden: off.map(|(_, mend)| *mend),
+    }
+}
+
+/// Whether a `USER:FIRST:COUNT` line is of one of the names.
+fn has_range(text: &str, names: &[&str]) -> bool {
+    text.lines().filter_map(|line| line.split_once(':')).any(|(name, _)| names.contains(&name))
+}
+
+/// The first id above all ranges: two users must not share any.
+fn first_free(text: &str) -> u32 {
+    let end = |line: &str| {
+        let mut numbers = line.split(':').skip(1).map(|number| number.parse::<u32>().ok());
+        Some(numbers.next()??.saturating_add(numbers.next()??))
+    };
+    text.lines().filter_map(end).fold(FIRST_ID, u32::max)
+}
+
+fn place(path: &Path, is_rootfs: bool) -> Result<Place> {
+    let root = RootDir::open(path)?;
+    let (installed, problem) = match kernel::installed(&root) {
+        Ok(installed) => (installed, None),
+        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    };
+    let kernels = installed.into_iter().map(|found| look_into(&root, found)).collect();
+    Ok(Place { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
+}
+
+fn look_into(root: &RootDir, found: kernel::Installed) -> Installed {
+    let unreadable = found.image.as_ref().and_then(|image| root.file(image).err());
+    Installed {
+        unreadable: unreadable.map(|error| error.to_string()),
+        image: found.image.map(|image| root.host_path(&image)),
+        modules: supports(root, &found.modules).map_err(|error| format!("{error:#}")),
+        modules_dir: root.host_path(&found.modules),
+        version: found.version,
+    }
+}
+
+/// How the kernel has each of [`MODULES`].
+fn supports(root: &RootDir, path: &Path) -> Result<Vec<Support>> {
+    let dir = ModulesDir::open(root, path)?;
+    let support = |name| match load_order(&dir, &[Request::Needed(name)]) {
+        Ok(order) if order.contains(&canonical(name)) => Support::Module,
+        Ok(_) => Support::BuiltIn,
+        Err(error) => Support::Missing(format!("{error:#}")),
+    };
+    Ok(MODULES.iter().map(|module| support(module.name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_programs_say() {
+        for (text, expected) in [
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg)\nCopyright 2003", Some("7.2.22")),
+            ("virtiofsd version 7.2.22 (Debian)\nusing FUSE 7.36", Some("7.2.22")),
+            ("virtiofsd 1.11.1\n", Some("1.11.1")),
+            ("", None),
+        ] {
+            assert_eq!(version(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn processors_are_told_by_their_flags() {
+        for (cpuinfo, module, is_guest) in [
+            ("flags : fpu vmx\n", Some("kvm_intel"), false),
+            ("flags : fpu svm hypervisor\n", Some("kvm_amd"), true),
+            ("flags : fpu novmx\n", None, false),
+        ] {
+            assert_eq!(processor(cpuinfo), Processor { module, is_guest }, "{cpuinfo}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_found_by_name_or_number() {
+        let text = "# ranges\nme:100000:65536\n1001:165536:65536\n";
+        assert!(has_range(text, &["me", "1000"]));
+        assert!(has_range(text, &["you", "1001"]));
+        assert!(!has_range(text, &["m", "1000"]));
+        assert_eq!(first_free(text), 231_072);
+        assert_eq!(first_free("me:1000:1\nyou:many\n"), FIRST_ID);
+    }
+
+    #[test]
+    fn kernels_are_looked_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("lib/modules/6.9.1/vmlinuz", "");
+        write("lib/modules/6.9.1/modules.builtin", "kernel/drivers/virtio/virtio_pci.ko\n");
+        let dep = "kernel/fs/virtiofs.ko: kernel/fs/fuse.ko\nkernel/fs/fuse.ko:\n\
+                   kernel/fs/overlay.ko: kernel/fs/gone.ko\n";
+        write("lib/modules/6.9.1/modules.dep", dep);
+        write("lib/modules/6.8.1/nothing", "");
+
+        let place = place(dir.path(), true).unwrap();
+        let [newer, older] = &place.kernels[..] else { panic!("{place:?}") };
+        let of = |name: &str| {
+            let index = MODULES.iter().position(|module| module.name == name).unwrap();
+            newer.modules.as_ref().unwrap()[index].clone()
+        };
+        assert_eq!(of("virtiofs"), Support::Module);
+        assert_eq!(of("virtio_pci"), Support::BuiltIn);
+        for (name, why) in [("overlay", "needs \"gone\""), ("virtio_net", "unknown module")] {
+            let Support::Missing(reason) = of(name) else { panic!("{name}") };
+            assert!(reason.contains(why), "{reason}");
+        }
+        assert!(older.image.is_none() && older.modules.is_err());
+    }
+}
