@@ -41,7 +41,7 @@ impl Bed {
         for built in ["target/release/xtask", "target/guest/init"] {
             ensure!(workspace.join(built).exists(), "{built} is missing: run `make` first");
         }
-        xtask::vm::virtiofsd::find()?;
+        xtask::vm::virtiofsd::find(None)?;
         let kernel = testbed::kernel(&workspace)?;
         let busybox = testbed::busybox()?;
         Ok(Self { workspace, kernel, busybox })

@@ -72,7 +72,7 @@ fn late_tag_is_waited_for(bed: &Bed) -> Result<()> {
     running.wait_for("waiting up to 30 s for virtiofs tag \"late\"")?;
 
     let share = Share { tag: "late".into(), source, access: Access::ReadOnly };
-    let daemon = virtiofsd::find()?;
+    let daemon = virtiofsd::find(None)?;
     let mut daemon = Command::new(&daemon.program)
         .args(daemon.arguments(&share, &Socket::Path(socket.clone())))
         .stdin(Stdio::null())

@@ -28,7 +28,7 @@ use virtinitrd_init::tag::Tag;
 use self::cmdline::CommandLine;
 use self::machine::Machine;
 use self::plan::{Accelerator, Access, Console, Plan, ROOT_TAG, Share};
-use self::virtiofsd::Guard;
+use self::virtiofsd::{CacheMode, Guard};
 use crate::rootdir::RootDir;
 use crate::{host, pack, workspace};
 
@@ -70,6 +70,12 @@ pub struct Vm {
     /// How to run guest code; auto is kvm where that works
     #[arg(long, value_enum, default_value_t)]
     accel: Accel,
+    /// The virtiofsd to run [default: the installed one]
+    #[arg(long, value_name = "FILE")]
+    virtiofsd: Option<PathBuf>,
+    /// What the guest may cache of all shares [default: virtiofsd's, auto]
+    #[arg(long, value_enum, value_name = "MODE")]
+    cache: Option<CacheMode>,
     /// Print the commands instead of running them
     #[arg(long)]
     dry_run: bool,
@@ -127,7 +133,7 @@ impl Vm {
         let machine = machine::of_host()?;
         let shares = self.shares(root)?;
         let init = find_payload(root, &self.payload)?;
-        let virtiofsd = virtiofsd::find()?;
+        let virtiofsd = virtiofsd::find(self.virtiofsd.as_deref())?.with_cache(self.cache)?;
         for share in shares.iter().filter(|share| share.source == Path::new("/")) {
             ensure!(
                 virtiofsd.guard(share) != Guard::Mount,

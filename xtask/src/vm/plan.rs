@@ -174,6 +174,7 @@ mod tests {
                 flavour: Flavour::C,
                 sandbox: Sandbox::Namespace,
                 is_root: true,
+                cache: None,
             },
             shares: vec![share(ROOT_TAG), share("a,b")],
         }

@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::plan::{Access, Share};
-use crate::host;
+use crate::{host, pack};
 
 /// Where distributions put it; `PATH` comes after these.
 const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
@@ -61,6 +61,26 @@ pub struct Virtiofsd {
     pub sandbox: Sandbox,
     /// Whether it is started by root, who may mount.
     pub is_root: bool,
+    /// What the guest's kernel may keep, where it is not the daemon's own choice.
+    pub cache: Option<CacheMode>,
+}
+
+/// What the guest's kernel may keep of what the host has. In `--help` the values
+/// are but listed: their own help would spread every option over lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CacheMode {
+    /// Data and metadata for a second.
+    #[value(help = None::<&str>)]
+    Auto,
+    /// Everything for ever; the host must not change it.
+    #[value(help = None::<&str>)]
+    Always,
+    /// Nothing.
+    #[value(help = None::<&str>)]
+    Never,
+    /// Metadata only, for a day (Rust virtiofsd only).
+    #[value(help = None::<&str>)]
+    Metadata,
 }
 
 /// How the daemon gets its listening socket.
@@ -72,40 +92,41 @@ pub enum Socket {
     Path(PathBuf),
 }
 
-/// Finds a virtiofsd that can be used here.
-pub fn find() -> Result<Virtiofsd> {
-    let program = program().context(
-        "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
-         package virtiofsd (Debian 12: qemu-system-common)",
-    )?;
-    let found = probe(program)?;
-    ensure!(
-        found.can_be_started(),
-        "{} is the C virtiofsd of QEMU, which only root can run; run chrootvm as root or install \
-         the Rust virtiofsd",
-        found.program.display()
-    );
-    Ok(found)
-}
-
-/// The virtiofsd of this host, whatever it is.
-#[must_use]
-pub fn program() -> Option<PathBuf> {
-    DIRS.iter()
-        .map(|dir| Path::new(dir).join("virtiofsd"))
-        .find(|path| host::is_executable(path))
-        .or_else(|| host::find_program(OsStr::new("virtiofsd")))
-}
-
-/// Asks a virtiofsd what it is.
-pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
+/// Finds a virtiofsd, or takes the given one, and asks it what it is.
+pub fn find(explicit: Option<&Path>) -> Result<Virtiofsd> {
+    let program = match explicit {
+        Some(file) => {
+            ensure!(host::is_executable(file), "{} is no executable file", file.display());
+            // A bare name would be searched in PATH.
+            pack::absolute(file)?
+        }
+        None => installed()?,
+    };
     let help = Command::new(&program).arg("--help").output();
     let help = help.with_context(|| format!("run {} --help", program.display()))?;
     let flavour = flavour(&String::from_utf8_lossy(&help.stdout))
         .with_context(|| format!("{}: its --help is of no known virtiofsd", program.display()))?;
     let is_root = nix::unistd::geteuid().is_root();
+    ensure!(
+        is_root || flavour != Flavour::C,
+        "{} is the C virtiofsd of QEMU, which only root can run; run chrootvm as root or install \
+         the Rust virtiofsd",
+        program.display()
+    );
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    Ok(Virtiofsd { program, flavour, sandbox: sandbox(is_root, &status), is_root })
+    let sandbox = sandbox(is_root, &status);
+    Ok(Virtiofsd { program, flavour, sandbox, is_root, cache: None })
+}
+
+fn installed() -> Result<PathBuf> {
+    DIRS.iter()
+        .map(|dir| Path::new(dir).join("virtiofsd"))
+        .find(|path| host::is_executable(path))
+        .or_else(|| host::find_program(OsStr::new("virtiofsd")))
+        .context(
+            "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
+             package virtiofsd (Debian 12: qemu-system-common)",
+        )
 }
 
 fn flavour(help: &str) -> Result<Flavour> {
@@ -128,10 +149,15 @@ fn sandbox(is_root: bool, status: &str) -> Sandbox {
 }
 
 impl Virtiofsd {
-    /// Whether this user can run it.
-    #[must_use]
-    pub fn can_be_started(&self) -> bool {
-        self.is_root || self.flavour != Flavour::C
+    /// With another cache mode than its own.
+    pub fn with_cache(self, cache: Option<CacheMode>) -> Result<Self> {
+        ensure!(
+            cache != Some(CacheMode::Metadata) || self.flavour != Flavour::C,
+            "--cache metadata: {} is the C virtiofsd of QEMU, which knows only auto, always and \
+             never; use the Rust one",
+            self.program.display()
+        );
+        Ok(Self { cache, ..self })
     }
 
     /// Who sees to it that a share is read-only, guest or no guest.
@@ -162,7 +188,9 @@ impl Virtiofsd {
             Flavour::C => {
                 let source = joined("source=", Path::new(&escape(share.source.as_os_str())));
                 let sandbox = format!("sandbox={sandbox}").into();
-                for option in [source, sandbox, "xattr".into(), "log_level=err".into()] {
+                let cache = self.cache.map(|mode| format!("cache={}", mode.word_of_c()).into());
+                let options = [source, sandbox, "xattr".into(), "log_level=err".into()];
+                for option in options.into_iter().chain(cache) {
                     arguments.extend(["-o".into(), option]);
                 }
             }
@@ -170,12 +198,33 @@ impl Virtiofsd {
                 arguments.extend(["--shared-dir".into(), share.source.clone().into()]);
                 arguments
                     .extend(["--sandbox", sandbox, "--xattr", "--log-level=error"].map(Into::into));
+                let cache = self.cache.map(|mode| format!("--cache={}", mode.word()).into());
+                arguments.extend(cache);
                 if readonly && share.access == Access::ReadOnly {
                     arguments.push("--readonly".into());
                 }
             }
         }
         arguments
+    }
+}
+
+impl CacheMode {
+    /// As our option and the Rust daemon have it.
+    fn word(self) -> &'static str {
+        match self {
+            CacheMode::Auto => "auto",
+            CacheMode::Always => "always",
+            CacheMode::Never => "never",
+            CacheMode::Metadata => "metadata",
+        }
+    }
+
+    fn word_of_c(self) -> &'static str {
+        match self {
+            CacheMode::Never => "none",
+            other => other.word(),
+        }
     }
 }
 
@@ -194,7 +243,8 @@ mod tests {
     use super::*;
 
     fn daemon(flavour: Flavour) -> Virtiofsd {
-        Virtiofsd { program: "v".into(), flavour, sandbox: Sandbox::Chroot, is_root: true }
+        let (sandbox, is_root) = (Sandbox::Chroot, true);
+        Virtiofsd { program: "v".into(), flavour, sandbox, is_root, cache: None }
     }
 
     #[test]
@@ -240,6 +290,24 @@ mod tests {
             Flavour::Rust { readonly: true }
         );
         assert!(flavour("usage: ls").is_err());
+    }
+
+    #[test]
+    fn each_flavour_has_its_own_words_for_caching() {
+        let share = Share { tag: "t".into(), source: "/".into(), access: Access::ReadWrite };
+        let new = Flavour::Rust { readonly: true };
+        for (flavour, mode, expected) in [
+            (Flavour::C, CacheMode::Always, Some("cache=always")),
+            (Flavour::C, CacheMode::Never, Some("cache=none")),
+            (Flavour::C, CacheMode::Metadata, None),
+            (new, CacheMode::Never, Some("--cache=never")),
+            (new, CacheMode::Metadata, Some("--cache=metadata")),
+        ] {
+            let daemon = daemon(flavour).with_cache(Some(mode)).ok();
+            let arguments = daemon.map(|daemon| daemon.arguments(&share, &Socket::Fd(3)));
+            let last = arguments.as_ref().and_then(|arguments| arguments.last());
+            assert_eq!(last.and_then(|last| last.to_str()), expected, "{flavour:?} {mode:?}");
+        }
     }
 
     #[test]
