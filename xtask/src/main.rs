@@ -36,6 +36,8 @@ enum Task {
     Vm(vm::Vm),
     #[command(name = vm::child::SUBCOMMAND, hide = true)]
     Exec(vm::child::Exec),
+    #[command(name = vm::userns::SUBCOMMAND, hide = true)]
+    Hold(vm::userns::Hold),
 }
 
 // What scripts/chrootvm calls: the task `vm` under the name its users know.
@@ -88,6 +90,7 @@ fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
         Task::Test(task) => done(task.run()),
         Task::Vendor(task) => done(task.run()),
         Task::Vm(task) => (task.run(), EXIT_TROUBLE),
+        Task::Hold(task) => done(task.run()),
         Task::Exec(task) => (task.run().map(|()| ExitCode::SUCCESS), EXIT_TROUBLE),
     }
 }

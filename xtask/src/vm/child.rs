@@ -18,8 +18,9 @@ use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
@@ -36,6 +37,9 @@ pub struct Exec {
     /// Process id of the parent, which may be gone already
     #[arg(long)]
     parent: i32,
+    /// Enter the user namespace that this file is, and open as many files there as may be
+    #[arg(long, value_name = "FILE")]
+    user_namespace: Option<PathBuf>,
     /// Make this directory read-only for the program, whatever it does
     #[arg(long, value_name = "DIR")]
     read_only: Option<PathBuf>,
@@ -47,6 +51,10 @@ pub struct Exec {
 impl Exec {
     /// Becomes the program.
     pub fn run(self) -> Result<()> {
+        // Before the death signal, which a change of credentials may clear.
+        if let Some(file) = &self.user_namespace {
+            enter(file).with_context(|| format!("enter user namespace {}", file.display()))?;
+        }
         // SIGTERM lets QEMU put the terminal back in order.
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;
         if Pid::parent() != Pid::from_raw(self.parent) {
@@ -62,6 +70,15 @@ impl Exec {
         let error = Command::new(program).args(arguments).exec();
         Err(error).with_context(|| format!("execute {}", program.display()))
     }
+}
+
+/// Becomes root of a user namespace, and raises the limit on open files: a daemon
+/// holds one for each that the guest knows, and QEMU's cannot raise a limit by
+/// itself without CAP_SYS_RESOURCE, which root of a namespace lacks.
+fn enter(file: &Path) -> Result<()> {
+    setns(File::open(file)?, CloneFlags::CLONE_NEWUSER)?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("setrlimit(RLIMIT_NOFILE)")
 }
 
 /// Makes `dir`, and all that is mounted below it, read-only for this process and
@@ -89,7 +106,7 @@ fn mount_read_only(dir: &Path) -> Result<()> {
 
 /// The second field of each line, in which blanks and backslashes are written as
 /// `\040` (proc_pid_mounts(5)).
-fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
+pub(super) fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
     table.split(|&byte| byte == b'\n').filter_map(|line| {
         let field = line.split(|&byte| byte == b' ').nth(1)?;
         let mut path = Vec::new();
@@ -124,6 +141,8 @@ pub enum Role {
     Daemon {
         /// See `exec-bound --read-only`.
         read_only: Option<PathBuf>,
+        /// See `exec-bound --user-namespace`.
+        user_namespace: Option<PathBuf>,
     },
 }
 
@@ -154,9 +173,11 @@ impl Child {
         if role != Role::Terminal {
             command.process_group(0);
         }
-        if let Role::Daemon { read_only } = role {
-            command
-                .args(read_only.iter().flat_map(|dir| ["--read-only".as_ref(), dir.as_os_str()]));
+        if let Role::Daemon { read_only, user_namespace } = role {
+            let options = [("--user-namespace", user_namespace), ("--read-only", read_only)];
+            for (option, value) in options {
+                command.args(value.iter().flat_map(|path| [option.as_ref(), path.as_os_str()]));
+            }
             // It cannot grow: a guest may make its daemon talk without end.
             let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
             let file = File::from(memfd_create(c"messages", flags)?);

@@ -10,8 +10,10 @@ pub mod machine;
 pub mod plan;
 pub mod qmp;
 pub mod run;
+pub mod sandbox;
 mod script;
 pub mod terminal;
+pub mod userns;
 pub mod virtiofsd;
 
 use std::ffi::{OsStr, OsString};

@@ -21,6 +21,7 @@ use super::child::{Child, Role, describe};
 use super::handover::{FIRST_FD, Numbered, connected_listener, memory_file};
 use super::plan::{Console, Plan, Wiring};
 use super::qmp::{Qmp, Shutdown};
+use super::userns::UserNamespace;
 use super::virtiofsd::{Guard, Socket};
 
 /// How long QEMU may take to end after SIGTERM.
@@ -58,25 +59,29 @@ pub fn run(plan: &Plan, kernel: File, initrd: &[u8]) -> Result<Outcome> {
         qmp: None,
         shares: Vec::new(),
     };
+    let (virtiofsd, namespace) = plan.virtiofsd.housed()?;
     for share in &plan.shares {
         let (listener, connected) = connected_listener().context("make a socket for virtiofsd")?;
         wiring.shares.push(Socket::Fd(fds.add(connected)));
-        let arguments = plan.virtiofsd.arguments(share, &Socket::Fd(FIRST_FD));
-        let guard = plan.virtiofsd.guard(share);
+        let arguments = virtiofsd.arguments(share, &Socket::Fd(FIRST_FD));
+        let guard = virtiofsd.guard(share);
         if guard == Guard::GuestOnly {
             eprintln!(
                 "warning: nothing on this host keeps the guest from writing to {}: {} cannot \
                  export read-only, and mounting is not allowed here",
                 share.source.display(),
-                plan.virtiofsd.program.display()
+                virtiofsd.program.display()
             );
         }
         daemons.push(Child::spawn(
             format!("virtiofsd for tag \"{}\"", share.tag),
-            &plan.virtiofsd.program,
+            &virtiofsd.program,
             &arguments,
             vec![(listener, FIRST_FD)],
-            Role::Daemon { read_only: (guard == Guard::Mount).then(|| share.source.clone()) },
+            Role::Daemon {
+                read_only: (guard == Guard::Mount).then(|| share.source.clone()),
+                user_namespace: namespace.as_ref().map(UserNamespace::path),
+            },
         )?);
     }
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;

@@ -33,6 +33,10 @@ pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsSt
     if plan.shares.iter().any(|share| plan.virtiofsd.guard(share) == Guard::Mount) {
         lines.push("# chrootvm would also mount read-only shares read-only for virtiofsd.".into());
     }
+    if !plan.virtiofsd.is_root {
+        let words = "# chrootvm would also run virtiofsd in a user namespace with subordinate ids.";
+        lines.push(words.into());
+    }
     let initrd_path: OsString = match initrd {
         Initrd::File(file) => file.into(),
         Initrd::Packed { init, modules } => {

@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::{geteuid, getgroups};
 
 use super::plan::{Access, Share};
+use super::sandbox;
+pub use super::sandbox::Sandbox;
+use super::userns::UserNamespace;
 use crate::{host, pack};
 
 /// Where distributions put it; `PATH` comes after these.
@@ -19,22 +23,13 @@ const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
 /// Which implementation, and what it can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
-    /// QEMU's: root only, cannot export read-only.
+    /// QEMU's: insists on being root, cannot export read-only.
     C,
     /// The Rust one; `readonly` tells whether it has `--readonly` (1.11).
     Rust {
         /// Can export read-only.
         readonly: bool,
     },
-}
-
-/// How the daemon locks itself into the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sandbox {
-    /// Mount, PID and network namespaces; pivot_root(2).
-    Namespace,
-    /// chroot(2), where a container forbids namespaces.
-    Chroot,
 }
 
 /// What keeps a guest from writing to a read-only share.
@@ -59,7 +54,7 @@ pub struct Virtiofsd {
     pub flavour: Flavour,
     /// What it may do here.
     pub sandbox: Sandbox,
-    /// Whether it is started by root, who may mount.
+    /// Whether it is started by root; other users are root of a user namespace.
     pub is_root: bool,
     /// What the guest's kernel may keep, where it is not the daemon's own choice.
     pub cache: Option<CacheMode>,
@@ -104,18 +99,11 @@ pub fn find(explicit: Option<&Path>) -> Result<Virtiofsd> {
     };
     let help = Command::new(&program).arg("--help").output();
     let help = help.with_context(|| format!("run {} --help", program.display()))?;
-    let flavour = flavour(&String::from_utf8_lossy(&help.stdout))
+    let help = [&help.stdout[..], &help.stderr].concat();
+    let flavour = flavour(&String::from_utf8_lossy(&help))
         .with_context(|| format!("{}: its --help is of no known virtiofsd", program.display()))?;
-    let is_root = nix::unistd::geteuid().is_root();
-    ensure!(
-        is_root || flavour != Flavour::C,
-        "{} is the C virtiofsd of QEMU, which only root can run; run chrootvm as root or install \
-         the Rust virtiofsd",
-        program.display()
-    );
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let sandbox = sandbox(is_root, &status);
-    Ok(Virtiofsd { program, flavour, sandbox, is_root, cache: None })
+    let is_root = geteuid().is_root();
+    Ok(Virtiofsd { program, flavour, sandbox: sandbox::of_host(is_root), is_root, cache: None })
 }
 
 fn installed() -> Result<PathBuf> {
@@ -130,22 +118,13 @@ fn installed() -> Result<PathBuf> {
 }
 
 fn flavour(help: &str) -> Result<Flavour> {
-    match (help.contains("--shared-dir"), help.contains("-o source=")) {
+    // QEMU's drops its groups before it reads its options, which users may not.
+    let is_c = help.contains("-o source=") || help.starts_with("setgroups() failed");
+    match (help.contains("--shared-dir"), is_c) {
         (true, _) => Ok(Flavour::Rust { readonly: help.contains("--readonly") }),
         (false, true) => Ok(Flavour::C),
         (false, false) => bail!("neither --shared-dir nor -o source="),
     }
-}
-
-/// Root in a container without CAP_SYS_ADMIN may not make namespaces; everybody
-/// else may, users in a user namespace of their own.
-fn sandbox(is_root: bool, status: &str) -> Sandbox {
-    /// capabilities(7), `include/uapi/linux/capability.h`
-    const CAP_SYS_ADMIN: u32 = 21;
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    let may = effective.is_none_or(|bits| bits >> CAP_SYS_ADMIN & 1 == 1);
-    if is_root && !may { Sandbox::Chroot } else { Sandbox::Namespace }
 }
 
 impl Virtiofsd {
@@ -160,13 +139,58 @@ impl Virtiofsd {
         Ok(Self { cache, ..self })
     }
 
+    /// The daemon as it can run here, and the user namespace that a user's needs.
+    /// What a user has to put up with is a warning.
+    pub fn housed(&self) -> Result<(Self, Option<UserNamespace>)> {
+        let program = self.program.display();
+        if self.is_root {
+            return Ok((self.clone(), None));
+        }
+        let namespace = match (UserNamespace::new(), self.flavour) {
+            (Ok(namespace), _) => namespace,
+            (Err(error), Flavour::C) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "{program} is the C virtiofsd of QEMU, which must be root, if only of a \
+                         user namespace; run chrootvm as root or install the Rust virtiofsd"
+                    )
+                });
+            }
+            (Err(error), Flavour::Rust { .. }) => {
+                eprintln!(
+                    "warning: {program} runs without a sandbox, with all your rights, and owners are \
+                     those of the host: {error:#}"
+                );
+                return Ok((Self { sandbox: Sandbox::None, ..self.clone() }, None));
+            }
+        };
+        if let Some(lack) = namespace.lack() {
+            ensure!(
+                self.flavour != Flavour::C || namespace.has_groups || getgroups()?.is_empty(),
+                "{program} is the C virtiofsd of QEMU, which drops your supplementary groups and \
+                 needs subordinate ids for that: {lack}; or install the Rust virtiofsd"
+            );
+            eprintln!(
+                "warning: the guest sees only your own files as root's, all others as nobody's, \
+                 and can make none for another user than root: {lack}"
+            );
+        }
+        Ok((self.clone(), Some(namespace)))
+    }
+
     /// Who sees to it that a share is read-only, guest or no guest.
     #[must_use]
     pub fn guard(&self, share: &Share) -> Guard {
-        match (share.access, self.flavour, self.sandbox) {
-            (Access::ReadWrite, ..) => Guard::NotNeeded,
-            (_, Flavour::Rust { readonly: true }, _) => Guard::Daemon,
-            (_, _, Sandbox::Namespace) if self.is_root => Guard::Mount,
+        // A user mounts as root of a user namespace, whatever the daemon does there.
+        let may_mount = match self.sandbox {
+            Sandbox::Namespace => true,
+            Sandbox::Chroot => !self.is_root,
+            Sandbox::None => false,
+        };
+        match (share.access, self.flavour) {
+            (Access::ReadWrite, _) => Guard::NotNeeded,
+            (_, Flavour::Rust { readonly: true }) => Guard::Daemon,
+            _ if may_mount => Guard::Mount,
             _ => Guard::GuestOnly,
         }
     }
@@ -177,6 +201,7 @@ impl Virtiofsd {
         let sandbox = match self.sandbox {
             Sandbox::Namespace => "namespace",
             Sandbox::Chroot => "chroot",
+            Sandbox::None => "none",
         };
         let joined =
             |key: &str, path: &Path| [OsStr::new(key), path.as_os_str()].into_iter().collect();
@@ -251,15 +276,21 @@ mod tests {
     fn somebody_guards_a_read_only_share() {
         let share = |access| Share { tag: "t".into(), source: "/".into(), access };
         let new = Flavour::Rust { readonly: true };
-        for (flavour, sandbox, access, expected) in [
-            (Flavour::C, Sandbox::Namespace, Access::ReadWrite, Guard::NotNeeded),
-            (Flavour::C, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
-            (Flavour::C, Sandbox::Chroot, Access::ReadOnly, Guard::GuestOnly),
-            (new, Sandbox::Chroot, Access::ReadOnly, Guard::Daemon),
-            (Flavour::Rust { readonly: false }, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
+        let old = Flavour::Rust { readonly: false };
+        for (is_root, flavour, sandbox, access, expected) in [
+            (true, Flavour::C, Sandbox::Namespace, Access::ReadWrite, Guard::NotNeeded),
+            (true, Flavour::C, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
+            (true, Flavour::C, Sandbox::Chroot, Access::ReadOnly, Guard::GuestOnly),
+            (false, Flavour::C, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
+            (false, Flavour::C, Sandbox::Chroot, Access::ReadOnly, Guard::Mount),
+            (true, new, Sandbox::Chroot, Access::ReadOnly, Guard::Daemon),
+            (false, new, Sandbox::None, Access::ReadOnly, Guard::Daemon),
+            (true, old, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
+            (false, old, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
+            (false, old, Sandbox::None, Access::ReadOnly, Guard::GuestOnly),
         ] {
-            let daemon = Virtiofsd { sandbox, ..daemon(flavour) };
-            assert_eq!(daemon.guard(&share(access)), expected);
+            let daemon = Virtiofsd { sandbox, is_root, ..daemon(flavour) };
+            assert_eq!(daemon.guard(&share(access)), expected, "{daemon:?}");
         }
     }
 
@@ -289,6 +320,8 @@ mod tests {
             flavour("--shared-dir <SHARED_DIR>\n--readonly").unwrap(),
             Flavour::Rust { readonly: true }
         );
+        let of_user = "setgroups() failed with error=1:Operation not permitted";
+        assert_eq!(flavour(of_user).unwrap(), Flavour::C);
         assert!(flavour("usage: ls").is_err());
     }
 
@@ -307,18 +340,6 @@ mod tests {
             let arguments = daemon.map(|daemon| daemon.arguments(&share, &Socket::Fd(3)));
             let last = arguments.as_ref().and_then(|arguments| arguments.last());
             assert_eq!(last.and_then(|last| last.to_str()), expected, "{flavour:?} {mode:?}");
-        }
-    }
-
-    #[test]
-    fn namespaces_need_a_capability_only_of_root() {
-        for (is_root, status, expected) in [
-            (true, "Name:\tx\nCapEff:\t000001ffffffffff\n", Sandbox::Namespace),
-            (true, "CapEff:\t00000000a80425fb\n", Sandbox::Chroot),
-            (false, "CapEff:\t0000000000000000\n", Sandbox::Namespace),
-            (true, "", Sandbox::Namespace),
-        ] {
-            assert_eq!(sandbox(is_root, status), expected, "{status}");
         }
     }
 }

@@ -1,0 +1,353 @@
+//! The user namespace in which the daemons of an unprivileged user run.
+//!
+//! Interfaces: user_namespaces(7), subuid(5), newuidmap(1).
+//!
+//! The user is root in it, and the ids from 1 on are those that are subordinate
+//! to the user. All daemons share one. A holder makes it, for newuidmap maps the
+//! ids of another process only; once a descriptor keeps it, the holder ends. Who
+//! is killed meanwhile takes the holder along: it reads from us.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{User, getegid, geteuid};
+
+use crate::host;
+
+/// Name of the subcommand that [`Hold`] is.
+pub const SUBCOMMAND: &str = "hold-user-namespace";
+
+/// What stops users from making namespaces, and the value that does.
+const SWITCHES: &[(&str, &str)] = &[
+    ("user/max_user_namespaces", "0"),
+    ("kernel/unprivileged_userns_clone", "0"),
+    ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+];
+
+/// Make a user namespace and keep it until standard input ends (internal)
+#[derive(Debug, clap::Args)]
+pub struct Hold {}
+
+impl Hold {
+    /// Says by a line that the namespace is there.
+    pub fn run(self) -> Result<()> {
+        unshare(CloneFlags::CLONE_NEWUSER).context("unshare(CLONE_NEWUSER)")?;
+        // AppArmor lets one be made, and then forbids everything in it.
+        unshare(CloneFlags::CLONE_NEWNS).context("unshare(CLONE_NEWNS) in a user namespace")?;
+        let mut stdout = std::io::stdout();
+        stdout.write_all(b"\n").and_then(|()| stdout.flush()).context("tell that it is made")?;
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).context("wait")?;
+        Ok(())
+    }
+}
+
+/// Ids of one sort, and how they are mapped.
+struct Sort {
+    delegations: &'static str,
+    helper: &'static str,
+    map: &'static str,
+}
+
+const USERS: Sort = Sort { delegations: "/etc/subuid", helper: "newuidmap", map: "uid_map" };
+const GROUPS: Sort = Sort { delegations: "/etc/subgid", helper: "newgidmap", map: "gid_map" };
+
+/// Why the ids of one sort were not mapped, but the user's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lack {
+    /// newuidmap serves nobody whom passwd does not know.
+    Name,
+    /// The file has none.
+    Ids(&'static str),
+    /// The program is not there.
+    Helper(&'static str),
+    /// The program's own words.
+    Refused(String),
+}
+
+/// A user namespace that lives as long as this value.
+#[derive(Debug)]
+pub struct UserNamespace {
+    namespace: File,
+    owner: String,
+    lacks: Vec<Lack>,
+    /// Whether a process in it may change its supplementary groups.
+    pub has_groups: bool,
+}
+
+impl UserNamespace {
+    /// # Errors
+    /// Where users may not make one.
+    pub fn new() -> Result<Self> {
+        let mut holder = Command::new("/proc/self/exe")
+            .arg(SUBCOMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start the holder of a user namespace")?;
+        let mut line = [0];
+        let told = holder.stdout.as_mut().is_some_and(|out| out.read_exact(&mut line).is_ok());
+        let made = told.then(|| Self::of(holder.id()));
+        // It closes the holder's standard input, and thereby ends it.
+        let output = holder.wait_with_output().context("wait for a user namespace's holder")?;
+        made.unwrap_or_else(|| {
+            let words = String::from_utf8_lossy(&output.stderr);
+            bail!(forbidden(words.trim().trim_start_matches("error: "), &switches_that_forbid()))
+        })
+    }
+
+    /// That of process `pid`, with its ids mapped.
+    fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/ns/user");
+        let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
+        let uid = geteuid().as_raw();
+        let name = User::from_uid(geteuid()).ok().flatten().map(|user| user.name);
+        let owner = Owner { uid, name };
+        let users = USERS.map(pid, uid, &owner)?;
+        let groups = GROUPS.map(pid, getegid().as_raw(), &owner)?;
+        let has_groups = groups.is_none();
+        let mut lacks: Vec<_> = [users, groups].into_iter().flatten().collect();
+        lacks.dedup();
+        Ok(Self { namespace, owner: owner.shown(), lacks, has_groups })
+    }
+
+    /// Where our children open it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd()).into()
+    }
+
+    /// What is missing for a guest to see owners and make files of others, and
+    /// how to get it; `None` where nothing is.
+    #[must_use]
+    pub fn lack(&self) -> Option<String> {
+        let first = |path| first_free(&fs::read_to_string(path).unwrap_or_default());
+        let free = first(USERS.delegations).max(first(GROUPS.delegations));
+        (!self.lacks.is_empty()).then(|| explain(&self.owner, &self.lacks, free))
+    }
+}
+
+/// To whom ids are delegated.
+struct Owner {
+    uid: u32,
+    name: Option<String>,
+}
+
+impl Owner {
+    fn shown(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.uid.to_string())
+    }
+}
+
+/// Ids that lie side by side: a row of uid_map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    inside: u32,
+    outside: u32,
+    count: u32,
+}
+
+impl Sort {
+    /// Maps all that may be, or `own` alone: then says why.
+    fn map(&self, pid: u32, own: u32, owner: &Owner) -> Result<Option<Lack>> {
+        let Err(lack) = self.map_all(pid, own, owner) else { return Ok(None) };
+        let write = |name: &str, text: &str| {
+            let path = Path::new("/proc").join(pid.to_string()).join(name);
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        };
+        if self.map == GROUPS.map {
+            // Else a process could drop a group by which it is denied a file.
+            write("setgroups", "deny")?;
+        }
+        write(self.map, &format!("0 {own} 1"))?;
+        Ok(Some(lack))
+    }
+
+    fn map_all(&self, pid: u32, own: u32, owner: &Owner) -> Result<(), Lack> {
+        let Some(name) = &owner.name else { return Err(Lack::Name) };
+        let text = fs::read_to_string(self.delegations).unwrap_or_default();
+        let delegated = delegated(&text, name, owner.uid);
+        if delegated.is_empty() {
+            return Err(Lack::Ids(self.delegations));
+        }
+        let helper = host::find_program(self.helper.as_ref()).ok_or(Lack::Helper(self.helper))?;
+        let rows = rows(own, &delegated);
+        let output = Command::new(helper).arg(pid.to_string()).args(arguments(&rows)).output();
+        let output = output.map_err(|error| Lack::Refused(format!("{}: {error}", self.helper)))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(Lack::Refused(
+                String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+            )),
+        }
+    }
+}
+
+/// First id and count of each range that subuid(5) has for a user, who is in it
+/// by name or number.
+fn delegated(text: &str, name: &str, uid: u32) -> Vec<(u32, u32)> {
+    let uid = uid.to_string();
+    let lines = text.lines().filter_map(fields);
+    let theirs = lines.filter(|(owner, ..)| *owner == name || *owner == uid);
+    theirs.map(|(_, first, count)| (first, count)).collect()
+}
+
+/// The fields of a line that means something.
+fn fields(line: &str) -> Option<(&str, u32, u32)> {
+    let mut fields = line.trim().split(':');
+    let (owner, first, count) = (fields.next()?, fields.next()?, fields.next()?);
+    let (first, count) = (first.parse::<u32>().ok()?, count.parse().ok()?);
+    first.checked_add(count).filter(|_| count > 0 && fields.next().is_none())?;
+    Some((owner, first, count))
+}
+
+/// The user as root, then the delegated ids in their order.
+fn rows(own: u32, delegated: &[(u32, u32)]) -> Vec<Row> {
+    let mut rows = vec![Row { inside: 0, outside: own, count: 1 }];
+    let mut inside = 1_u32;
+    for &(outside, count) in delegated {
+        let Some(next) = inside.checked_add(count) else { break };
+        rows.push(Row { inside, outside, count });
+        inside = next;
+    }
+    rows
+}
+
+/// What newuidmap reads behind a process id.
+fn arguments(rows: &[Row]) -> Vec<String> {
+    let numbers = rows.iter().flat_map(|row| [row.inside, row.outside, row.count]);
+    numbers.map(|number| number.to_string()).collect()
+}
+
+/// The first id that is nobody's, from where useradd(8) begins.
+fn first_free(text: &str) -> u32 {
+    /// SUB_UID_MIN of login.defs(5)
+    const FIRST: u32 = 100_000;
+    let ends = text.lines().filter_map(fields).map(|(_, first, count)| first + count);
+    ends.fold(FIRST, u32::max)
+}
+
+/// What is missing, and how to mend it.
+fn explain(owner: &str, lacks: &[Lack], free: u32) -> String {
+    let join = |words: Vec<&str>| words.join(" and ");
+    let of = |pick: fn(&Lack) -> Option<&str>| lacks.iter().filter_map(pick).collect::<Vec<_>>();
+    let files = of(|lack| if let Lack::Ids(file) = lack { Some(file) } else { None });
+    let helpers = of(|lack| if let Lack::Helper(helper) = lack { Some(helper) } else { None });
+    let mut reasons = Vec::new();
+    if lacks.contains(&Lack::Name) {
+        reasons.push(format!("uid {owner} has no name in passwd, which newuidmap asks for"));
+    }
+    if !files.is_empty() {
+        let last = free.saturating_add(65_535);
+        let option =
+            |file| if file == USERS.delegations { "--add-subuids" } else { "--add-subgids" };
+        let options: Vec<_> =
+            files.iter().map(|file| format!("{} {free}-{last}", option(*file))).collect();
+        let (files, options) = (join(files), options.join(" "));
+        reasons.push(format!(
+            "no ids for {owner} in {files}; as root, run `usermod {options} {owner}`"
+        ));
+    }
+    if !helpers.is_empty() {
+        reasons.push(format!(
+            "{} not found in PATH; install the package uidmap (Fedora: shadow-utils, Arch: shadow, \
+             Alpine: shadow-subids)",
+            join(helpers)
+        ));
+    }
+    reasons.extend(lacks.iter().filter_map(|lack| match lack {
+        Lack::Refused(words) => Some(words.clone()),
+        _ => None,
+    }));
+    reasons.join("; ")
+}
+
+/// The `SWITCHES` that are set so.
+fn switches_that_forbid() -> Vec<String> {
+    let is_set = |(name, value): &&(&str, &str)| {
+        let found = fs::read_to_string(Path::new("/proc/sys").join(name));
+        found.is_ok_and(|text| text.trim() == *value)
+    };
+    let shown = |(name, value): &(&str, &str)| format!("{}={value}", name.replace('/', "."));
+    SWITCHES.iter().filter(is_set).map(shown).collect()
+}
+
+fn forbidden(words: &str, switches: &[String]) -> String {
+    let why = match switches {
+        [] => "a container's seccomp filter, or a security module, forbids it".into(),
+        set => format!("sysctl has {}", set.join(" and ")),
+    };
+    format!("this user may not make user namespaces ({words}): {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delegations_are_by_name_or_number() {
+        let text = "# comment\nann:100000:65536\nbob:165536:65536\n1000:300000:10\nann : 1:1\n\
+                    ann:x:5\nann:5\nann:500000:0\nann:4294967295:5\nann:1:2:3\n\nann:400000:20\n";
+        for (name, uid, expected) in [
+            ("ann", 1000, &[(100_000, 65_536), (300_000, 10), (400_000, 20)][..]),
+            ("bob", 1001, &[(165_536, 65_536)]),
+            ("bo", 100, &[]),
+        ] {
+            assert_eq!(delegated(text, name, uid), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn delegated_ids_follow_the_users_own() {
+        for (name, delegated, expected) in [
+            ("none", &[][..], "0 1000 1"),
+            ("one", &[(100_000, 65_536)], "0 1000 1 1 100000 65536"),
+            ("two", &[(500, 10), (100_000, 7)], "0 1000 1 1 500 10 11 100000 7"),
+            ("too many", &[(500, u32::MAX - 500), (1, 600)], "0 1000 1 1 500 4294966795"),
+        ] {
+            assert_eq!(arguments(&rows(1000, delegated)).join(" "), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn proposed_ids_are_free() {
+        for (text, expected) in
+            [("", 100_000), ("low:5:10\n", 100_000), ("a:100000:65536\nb:165536:65536\n", 231_072)]
+        {
+            assert_eq!(first_free(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_once_with_its_remedy() {
+        use Lack::{Helper, Ids, Name, Refused};
+        let mend = "--add-subuids 100000-165535 --add-subgids 100000-165535 ann`";
+        for (lacks, expected) in [
+            (vec![Name], "uid ann has no name in passwd"),
+            (vec![Ids("/etc/subuid"), Ids("/etc/subgid")], "in /etc/subuid and /etc/subgid; "),
+            (vec![Ids("/etc/subuid"), Ids("/etc/subgid")], mend),
+            (vec![Ids("/etc/subgid")], "`usermod --add-subgids 100000-165535 ann`"),
+            (vec![Helper("newuidmap"), Helper("newgidmap")], "newuidmap and newgidmap not found"),
+            (vec![Ids("/etc/subuid"), Helper("newgidmap")], "; newgidmap not found"),
+            (vec![Refused("newuidmap: no".into())], "newuidmap: no"),
+        ] {
+            let text = explain("ann", &lacks, 100_000);
+            assert_eq!(text.matches(expected).count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_forbids_is_named() {
+        let by_sysctl = forbidden("EPERM", &["user.max_user_namespaces=0".into()]);
+        assert!(
+            by_sysctl.ends_with("(EPERM): sysctl has user.max_user_namespaces=0"),
+            "{by_sysctl}"
+        );
+        assert!(forbidden("EPERM", &[]).contains("seccomp"));
+    }
+}
