@@ -12,6 +12,7 @@ mod harness;
 mod host;
 mod initrd;
 mod processes;
+mod unprivileged;
 mod unwatched;
 
 use std::process::ExitCode;
@@ -39,12 +40,13 @@ fn main() -> ExitCode {
     }
     let skip = bed.is_err() && !required;
     let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 5] = [
+    let groups: [(&str, &[Case]); 6] = [
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
         ("unwatched", unwatched::CASES),
         ("distribution", distribution::CASES),
+        ("unprivileged", unprivileged::CASES),
     ];
     let cases = groups.into_iter().flat_map(|(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
             Ok(bed) => body(bed).map_err(|error| Failed::from(format!("{error:#}"))),
             Err(problem) => Err(Failed::from(problem.clone())),
         };
+        let skip =
+            skip || !required && !unprivileged::can_run() && name.starts_with("unprivileged");
         Trial::test(name, run).with_ignored_flag(skip)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
