@@ -3,33 +3,42 @@
 //! Interface: reboot(2). `Boot::run` is the order and nothing else.
 
 use alloc::format;
+use alloc::vec::Vec;
 use core::convert::Infallible;
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
 use core::fmt;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
 
+use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
 use crate::cmdline::Config;
 use crate::error::{Context, Error, NO_HINT, Result};
 use crate::fail::Fail;
 use crate::log::Log;
-use crate::report::Report;
+use crate::ports::Ports;
 use crate::root::NewRoot;
 use crate::root_words::Root;
+use crate::settings::Settings;
 use crate::watch::Step;
-use crate::{file, modules, mount, payload, root, rt, tables, wait, watch};
+use crate::{
+    command, file, modules, mount, network, payload, report, root, rt, session, tables, volume,
+    wait, watch,
+};
 
 /// Exit status of a process that is not PID 1 (and, after `virtinit.fail=panic`,
 /// of PID 1).
 const EXIT_FAILURE: c_int = 1;
 
+/// What one run asks for, beyond the command line; see [`crate::settings`].
+const SETTINGS: &CStr = c"/virtinit.run";
+
 /// A boot under way, and what is needed to end it well.
 struct Boot {
     log: Log,
-    report: Option<Report>,
+    ports: Option<Ports>,
 }
 
 /// `virtinit.fail=`, for whoever ends the machine: PID 1, the watch on it, or a
@@ -52,14 +61,15 @@ pub fn main(environment: rt::Environment) -> c_int {
         ));
         return EXIT_FAILURE;
     }
-    let mut boot = Boot { log, report: None };
+    let mut boot = Boot { log, ports: None };
     let Err(error) = boot.run(environment);
-    fatal(&boot.log, boot.report.as_ref(), format_args!("{error}"))
+    fatal(&boot.log, boot.ports.as_ref(), format_args!("{error}"))
 }
 
 impl Boot {
     /// The ordered steps. On success the payload has taken this process over.
     fn run(&mut self, environment: rt::Environment) -> Result<Infallible> {
+        let began = session::uptime();
         // The command line is in /proc, and tells how to report all that follows.
         mount::api_mount(&tables::PROC)?;
         let line = file::read(c"/proc/cmdline").context(|| "read /proc/cmdline".into(), NO_HINT)?;
@@ -72,7 +82,7 @@ impl Boot {
         // files must not land there.
         mount::console()?;
         self.log.attach_kmsg();
-        self.report = Report::prepare().ok();
+        self.ports = Ports::prepare().ok();
         // Even of a line that makes no sense the host must hear, perhaps through
         // a port whose driver is a module.
         let fallback = Config::parse(b"")?;
@@ -85,19 +95,60 @@ impl Boot {
 
         modules::load_all(known, &self.log)?;
         let config = config?;
+        let text = match file::read(SETTINGS) {
+            Err(Errno::NOENT) => Vec::new(),
+            text => text.context(|| "read /virtinit.run".into(), NO_HINT)?,
+        };
+        let settings = Settings::parse(&text)?;
         let new_root = self.mount_root(&config)?;
         root::mount_shares(&config, &self.log)?;
         watch::enter(Step::EnterRoot);
         // From here on nothing can be undone: the old root loses what it had.
         new_root.move_mounts(&config, &self.log)?;
-        // After the move: the payload may be below /run/mnt.
-        new_root.check_payload(config.init)?;
+        // After the move: a volume may be below /run.
+        volume::mount_all(&settings.volumes, &new_root, &config, &self.log)?;
+        self.set_up_host(&settings, &new_root, config.wait)?;
+        let has_command = !settings.request.args.is_empty();
+        if !has_command {
+            // Likewise, the payload.
+            new_root.check_payload(config.init)?;
+        }
 
         root::free_initramfs(&self.log)?;
         new_root.switch()?;
+        if has_command {
+            return self.run_command(&settings, began, config.wait);
+        }
         self.log.debug(format_args!("executing {}", config.init.escape_ascii()));
         watch::enter(Step::Execute);
         payload::exec(&config, environment)
+    }
+
+    /// Name and network of the machine.
+    fn set_up_host(&self, settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Result<()> {
+        if let Some(name) = settings.hostname {
+            rustix::system::sethostname(name)
+                .context(|| format!("set the hostname {}", name.escape_ascii()), NO_HINT)?;
+        }
+        network::bring_up_loopback(&self.log);
+        match &self.ports {
+            Some(ports) if settings.network => network::set_up(ports, root, limit, &self.log),
+            _ => Ok(()),
+        }
+    }
+
+    /// Command mode, to its end.
+    fn run_command(
+        &self,
+        settings: &Settings<'_>,
+        began: Duration,
+        limit: Duration,
+    ) -> Result<Infallible> {
+        watch::enter(Step::Execute);
+        watch::stop();
+        let ports = self.ports.as_ref().ok_or_else(|| Error::new("no /sys or /dev".into(), ""))?;
+        command::run(&command::Start { ports, settings, began, limit }, &self.log)?;
+        command::power_off()
     }
 
     fn mount_root(&self, config: &Config<'_>) -> Result<NewRoot> {
@@ -115,25 +166,25 @@ impl Boot {
 }
 
 /// Reports a fatal error and ends the machine as `virtinit.fail=` says.
-pub fn fatal(log: &Log, report: Option<&Report>, message: fmt::Arguments<'_>) -> ! {
-    tell(log, report, message);
+pub fn fatal(log: &Log, ports: Option<&Ports>, message: fmt::Arguments<'_>) -> ! {
+    tell(log, ports, message);
     end(log, policy())
 }
 
 /// As [`fatal`], from another thread while PID 1 is blocked, which can then
 /// neither exit nor execute a shell.
-pub fn give_up_on_pid_1(log: &Log, report: Option<&Report>, message: fmt::Arguments<'_>) -> ! {
+pub fn give_up_on_pid_1(log: &Log, ports: Option<&Ports>, message: fmt::Arguments<'_>) -> ! {
     let how = match policy() {
         Fail::Shell | Fail::PowerOff => Fail::PowerOff,
         Fail::Panic | Fail::Reboot => Fail::Reboot,
     };
-    tell(log, report, message);
+    tell(log, ports, message);
     end(log, how)
 }
 
-fn tell(log: &Log, report: Option<&Report>, message: fmt::Arguments<'_>) {
+fn tell(log: &Log, ports: Option<&Ports>, message: fmt::Arguments<'_>) {
     log.error(message);
-    if let Some(Err(errno)) = report.map(|report| report.send(&format!("{message}"))) {
+    if let Some(Err(errno)) = ports.map(|ports| report::send(ports, &format!("{message}"))) {
         log.debug(format_args!("ipc.0 took no message: errno {}", errno.raw_os_error()));
     }
 }

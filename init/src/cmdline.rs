@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::fail::Fail;
+use crate::overlay;
 use crate::root_words::{Root, RootWords};
 use crate::tag::Tag;
 use crate::words::{Word, Words};
@@ -55,6 +56,9 @@ pub struct Config<'a> {
     pub args: Vec<Vec<u8>>,
     /// `debug` or `virtinit.debug` was given.
     pub debug: bool,
+    /// The size of a writable layer over the root, in tmpfs's words; empty where
+    /// none is given (`virtinit.overlay[=SIZE]`).
+    pub overlay: Option<&'a [u8]>,
     /// How long a tag or device that is not there is waited for
     /// (`virtinit.wait=`).
     pub wait: Duration,
@@ -77,14 +81,15 @@ pub const PARAMETERS: &[&str] = &[
     "debug",
     "virtinit.debug",
     "virtinit.fail",
+    "virtinit.overlay",
     "virtinit.wait",
     "rootflags",
     "--",
 ];
 
 /// The words of the form `virtinit.KEY` that mean something.
-const OUR_WORDS: &str =
-    "virtinit.debug, virtinit.fail=poweroff|reboot|panic|shell, virtinit.wait=SECONDS";
+const OUR_WORDS: &str = "virtinit.debug, virtinit.fail=poweroff|reboot|panic|shell, virtinit.overlay[=SIZE], \
+     virtinit.wait=SECONDS";
 
 /// How long a tag or device is waited for without `virtinit.wait=`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -102,6 +107,7 @@ impl<'a> Config<'a> {
             init: DEFAULT_INIT,
             args: Vec::new(),
             debug: false,
+            overlay: None,
             wait: DEFAULT_WAIT,
             module_words: Vec::new(),
             warnings: Vec::new(),
@@ -127,6 +133,11 @@ impl<'a> Config<'a> {
                 (b"init", Some(value)) => config.init = value,
                 (b"debug" | b"virtinit.debug", _) => config.debug = true,
                 (b"virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
+                (b"virtinit.overlay", value) => {
+                    let size = value.unwrap_or_default();
+                    overlay::check_size(size)?;
+                    config.overlay = Some(size);
+                }
                 (b"virtinit.wait", value) => config.set_wait(value.unwrap_or_default()),
                 (param, _) if param.starts_with(b"virtinit.") => config.warnings.push(format!(
                     "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",

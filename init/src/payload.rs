@@ -17,11 +17,12 @@ use crate::rt;
 
 /// `PATH` where the kernel gave none, which is always unless the command line
 /// has `PATH=`.
-const DEFAULT_PATH: &CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &CStr =
+    c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why execve(2) refuses a file that is there and executable.
 #[rustfmt::skip]
-const HINTS: Hints = &[
+pub const EXEC_HINTS: Hints = &[
     (Some(Errno::NOENT),  "the interpreter that its first line or its ELF header names is missing in the root"),
     (Some(Errno::NOEXEC), "it is no program for this machine: wrong architecture, or a script without #!"),
     (Some(Errno::ACCESS), "it, or its interpreter, may not be executed (mode, or a noexec mount)"),
@@ -43,14 +44,15 @@ pub fn exec(config: &Config<'_>, mut environment: rt::Environment) -> Result<Inf
     if !environment.iter().any(|variable| variable.to_bytes().starts_with(b"PATH=")) {
         environment.push(DEFAULT_PATH);
     }
-    Err(rt::exec(&path, &arguments, &environment)).context(what, HINTS)
+    let arguments: Vec<&CStr> = arguments.iter().map(AsRef::as_ref).collect();
+    Err(rt::exec(&path, &arguments, &environment)).context(what, EXEC_HINTS)
 }
 
 /// `virtinit.fail=shell`: becomes `/bin/sh` of the initramfs or, where that has
 /// none, of the mounted root. Returns where neither does.
 pub fn shell(log: &Log) {
     log.warning(format_args!("a shell follows; its exit is a kernel panic"));
-    let run = || rt::exec(c"/bin/sh", &[CString::from(c"sh")], &[DEFAULT_PATH, c"TERM=linux"]);
+    let run = || rt::exec(c"/bin/sh", &[c"sh"], &[DEFAULT_PATH, c"TERM=linux"]);
     let _ = run(); // on return there is no such shell
     if rustix::process::chroot(c"/sysroot").is_ok() && rustix::process::chdir(c"/").is_ok() {
         let _ = run(); // likewise

@@ -27,7 +27,7 @@ use crate::tables::SURVIVORS;
 use crate::tag::Tag;
 use crate::wait::{self, Attempt};
 use crate::watch::{self, Step};
-use crate::{file, program};
+use crate::{file, overlay, program};
 
 /// Where the new root is mounted until it becomes `/`.
 const SYSROOT: &CStr = c"/sysroot";
@@ -61,15 +61,31 @@ const BLOCK_HINTS: Hints = &[
 
 /// The mounted new root, not yet `/`.
 #[derive(Debug)]
-pub struct NewRoot(OwnedFd);
+pub struct NewRoot {
+    dir: OwnedFd,
+    /// Whether what is written to it is forgotten.
+    is_overlay: bool,
+}
 
 impl NewRoot {
-    fn open() -> Result<Self> {
+    fn open(is_overlay: bool) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(SYSROOT, flags, Mode::empty())
-            .map(NewRoot)
+            .map(|dir| Self { dir, is_overlay })
             .context(|| "open the root directory".into(), NO_HINT)
     }
+}
+
+/// Covers the root by an overlay where the command line asks for one.
+fn finish_root(config: &Config<'_>) -> Result<NewRoot> {
+    let Some(size) = config.overlay else { return NewRoot::open(false) };
+    overlay::cover(SYSROOT, Some(size).filter(|size| !size.is_empty()))?;
+    let root = NewRoot::open(true)?;
+    for survivor in SURVIVORS {
+        root.make_directory(survivor.to_bytes())
+            .context(|| format!("make {}", survivor.to_bytes().escape_ascii()), NO_HINT)?;
+    }
+    Ok(root)
 }
 
 /// Mounts the virtiofs root at `/sysroot`.
@@ -77,7 +93,7 @@ pub fn mount_virtiofs_root(tag: Tag<'_>, config: &Config<'_>, log: &Log) -> Resu
     make_directory(SYSROOT)?;
     mount_virtiofs(tag, SYSROOT, config.root_access, config.wait, log)?;
     log.debug(format_args!("mounted the root, virtiofs tag {tag}"));
-    NewRoot::open()
+    finish_root(config)
 }
 
 /// Mounts the root on a block device at `/sysroot`.
@@ -95,7 +111,7 @@ pub fn mount_block_root(
         rustix::mount::mount(device, SYSROOT, kind, flags, &*options)
     })
     .context(what, BLOCK_HINTS)?;
-    NewRoot::open()
+    finish_root(config)
 }
 
 /// Mounts each `mount=` and `mount-ro=` below `/run/mnt`.
@@ -126,7 +142,7 @@ fn mount_flags(access: Access) -> MountFlags {
 
 /// Mounts a tag; one that is not there is waited for. The kernel logs every
 /// refusal, so it is asked again only when a device has come, and at the end.
-fn mount_virtiofs(
+pub fn mount_virtiofs(
     tag: Tag<'_>,
     at: &CStr,
     access: Access,
@@ -168,9 +184,15 @@ fn virtiofs_devices() -> usize {
 impl NewRoot {
     /// Opens `path` of the new root as a location (`O_PATH`), following links
     /// inside it only.
-    fn locate(&self, path: &[u8], extra: OFlags) -> Result<OwnedFd, Errno> {
+    pub fn locate(&self, path: &[u8], extra: OFlags) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | extra;
-        rustix::fs::openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    }
+
+    /// Whether what is written to `dir` stays in the guest.
+    pub fn owns(&self, dir: &OwnedFd) -> Result<bool, Errno> {
+        let (root, dir) = (rustix::fs::fstat(&self.dir)?, rustix::fs::fstat(dir)?);
+        Ok(self.is_overlay || dir.st_dev != root.st_dev)
     }
 
     /// Moves the pseudo file systems into the new root. One for which it has no
@@ -211,7 +233,7 @@ impl NewRoot {
         }
         let Ok(target) = self.locate(path.to_bytes(), OFlags::DIRECTORY) else { return Ok(None) };
         let found = rustix::fs::fstat(&target).context(what, NO_HINT)?;
-        let root = rustix::fs::fstat(&self.0).context(what, NO_HINT)?;
+        let root = rustix::fs::fstat(&self.dir).context(what, NO_HINT)?;
         let is_inside = found.st_dev == root.st_dev && found.st_ino != root.st_ino;
         Ok(is_inside.then_some(target))
     }
@@ -246,13 +268,13 @@ impl NewRoot {
 
     fn read_head(&self, path: &[u8], head: &mut [u8]) -> Result<usize, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+        let fd = rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
         rustix::io::read(&fd, head)
     }
 
     /// Makes the new root `/`.
     pub fn switch(self) -> Result<()> {
-        rustix::process::fchdir(&self.0).context(|| "enter the new root".into(), NO_HINT)?;
+        rustix::process::fchdir(&self.dir).context(|| "enter the new root".into(), NO_HINT)?;
         rustix::mount::mount_move(c".", c"/")
             .context(|| "move the new root to /".into(), NO_HINT)?;
         rustix::process::chroot(c".").context(|| "chroot to the new root".into(), NO_HINT)?;

@@ -3,14 +3,14 @@
 //! A request to a virtiofs whose daemon has gone is never answered, a module's
 //! init function may never return, and nothing can interrupt either; only
 //! another thread can notice, and end the machine. The thread ends with
-//! execve(2), when the payload takes over.
+//! execve(2), when the payload takes over, or is told to.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use crate::boot;
 use crate::log::Log;
-use crate::report::Report;
+use crate::ports::Ports;
 use crate::{rt, wait};
 
 /// How long a step may take beyond what a late device is waited for. It takes
@@ -59,6 +59,14 @@ static STEP: AtomicUsize = AtomicUsize::new(Step::Prepare as usize);
 /// How many steps it has begun.
 static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
+/// Whether the boot is over, and with it the watch.
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// Ends the watch, where PID 1 stays.
+pub fn stop() {
+    OVER.store(true, Ordering::Relaxed);
+}
+
 /// Says what PID 1 does next.
 pub fn enter(step: Step) {
     STEP.store(step as usize, Ordering::Relaxed);
@@ -69,7 +77,7 @@ pub fn enter(step: Step) {
 struct Watch {
     limit: Duration,
     log: Log,
-    report: Option<Report>,
+    ports: Option<Ports>,
 }
 
 /// Starts watching: where a step takes longer than `wait` and some patience, the
@@ -79,17 +87,20 @@ struct Watch {
 pub fn start(wait: Duration) {
     let mut log = Log::console();
     log.attach_kmsg();
-    let watch = Watch { limit: wait + SILENCE, log, report: Report::prepare().ok() };
+    let watch = Watch { limit: wait + SILENCE, log, ports: Ports::prepare().ok() };
     if let Err(errno) = rt::thread::spawn(run, watch) {
         Log::console()
             .warning(format_args!("the boot is not watched: errno {}", errno.raw_os_error()));
     }
 }
 
-fn run(Watch { limit, log, report }: Watch) {
+fn run(Watch { limit, log, ports }: Watch) {
     let (mut seen, mut idle) = (BEGUN.load(Ordering::Relaxed), Duration::ZERO);
     while idle < limit {
         wait::sleep(TICK);
+        if OVER.load(Ordering::Relaxed) {
+            return;
+        }
         let begun = BEGUN.load(Ordering::Relaxed);
         let may_take_long = STEP.load(Ordering::Relaxed) == Step::MountDisk as usize;
         idle = if begun == seen && !may_take_long { idle + TICK } else { Duration::ZERO };
@@ -99,7 +110,7 @@ fn run(Watch { limit, log, report }: Watch) {
     let seconds = limit.as_secs();
     boot::give_up_on_pid_1(
         &log,
-        report.as_ref(),
+        ports.as_ref(),
         format_args!(
             "{step}: nothing happens for {seconds} s: the host's virtiofsd has died or hangs, or a \
              module does not return"

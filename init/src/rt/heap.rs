@@ -1,8 +1,10 @@
 //! The allocator: an arena that only ever grows, for a program that soon ends.
 //!
-//! /init allocates a few kilobytes and then becomes another program; giving
-//! memory back is worth no code. Freeing or growing the newest block does take
-//! effect, so that a vector that grows leaves nothing behind.
+//! /init allocates a few kilobytes and then becomes another program, or stays
+//! and allocates nothing that it does not free at once; giving more back is
+//! worth no code. Freeing or growing the newest block does take effect, so that
+//! a vector that grows leaves nothing behind. What a second command needs, a
+//! child of /init allocates and takes away with it.
 //!
 //! # Safety
 //! `next` alone says who owns what: bytes below it belong to blocks, bytes from
@@ -17,9 +19,9 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes in the arena: the names of 30,000 modules. Pages that are not touched
-/// cost nothing.
-const SIZE: usize = 4 << 20;
+/// Bytes in the arena: the names of 30,000 modules, or the longest command and
+/// its list of pointers. Pages that are not touched cost nothing.
+const SIZE: usize = 32 << 20;
 
 /// Alignment of the arena, and so the largest of a block.
 const ALIGN: usize = 16;

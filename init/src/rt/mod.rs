@@ -9,9 +9,10 @@
 #![allow(unsafe_code)]
 
 pub mod heap;
+pub mod ifreq;
+pub mod process;
 pub mod thread;
 
-use alloc::ffi::CString;
 use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
@@ -45,7 +46,7 @@ pub unsafe fn environment(envp: *const *const c_char) -> Environment {
 
 /// execve(2): on success it does not return.
 #[must_use]
-pub fn exec(path: &CStr, argv: &[CString], envp: &[&CStr]) -> Errno {
+pub fn exec(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> Errno {
     let argv: Vec<_> = argv.iter().map(|arg| arg.as_ptr()).chain([ptr::null()]).collect();
     let envp: Vec<_> = envp.iter().map(|var| var.as_ptr()).chain([ptr::null()]).collect();
     // SAFETY: both arrays end with a null pointer, their strings are

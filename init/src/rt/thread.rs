@@ -46,6 +46,9 @@ extern "C" fn entry<T>(start: *mut c_void) -> *mut c_void {
     // it to this thread alone.
     let start = unsafe { Box::from_raw(start.cast::<Start<T>>()) };
     let Start { body, argument } = *start;
+    // A signal that PID 1 holds back, to read it, would else be delivered here
+    // and be lost.
+    super::process::hold_signals();
     body(argument);
     ptr::null_mut()
 }

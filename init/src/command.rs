@@ -1,0 +1,177 @@
+//! Command mode: PID 1 runs a command, and everything ends with it.
+//!
+//! Interfaces: kill(2), wait(2), sync(2). More commands in the same machine are
+//! served by children of PID 1, whose memory goes with them.
+
+use core::convert::Infallible;
+use core::time::Duration;
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitStatus};
+
+use crate::error::{Context, Error, NO_HINT, Result};
+use crate::log::Log;
+use crate::ports::Ports;
+use crate::rt;
+use crate::session::spawn::Failure;
+use crate::session::{Session, shell_status, uptime};
+use crate::settings::Settings;
+
+/// How long processes that the command left may take to end after SIGTERM, and
+/// again after SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long the ports of a second command are waited for.
+const PORT_LIMIT: Duration = Duration::from_secs(5);
+
+/// What command mode needs of the boot.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Where the ports are.
+    pub ports: &'a Ports,
+    /// What to run.
+    pub settings: &'a Settings<'a>,
+    /// When `/init` began.
+    pub began: Duration,
+    /// How long a port is waited for.
+    pub limit: Duration,
+}
+
+/// Runs the command; when the host has been told its status there is nothing
+/// left to do but to end the machine.
+///
+/// # Errors
+/// Where there is no way to reach the host.
+pub fn run(start: &Start<'_>, log: &Log) -> Result<()> {
+    let Start { ports, settings, began, limit } = *start;
+    rt::process::hold_signals();
+    let signals = rt::process::child_signals().context(|| "make a signalfd".into(), NO_HINT)?;
+    let mut session = Session::open(ports, 0, limit)?;
+    match session.start(ports, &settings.request, limit) {
+        Err(failure) => session.report_failure(failure),
+        Ok(()) => {
+            let told = session.report_start(began);
+            let served = told.and_then(|()| serve(&mut session, &signals, ports, log));
+            let status = served.context(|| "serve the command".into(), NO_HINT)?;
+            let ended = end_the_rest(&mut session, &signals);
+            ended.context(|| "end all processes".into(), NO_HINT)?;
+            rustix::fs::sync();
+            session.report_end(shell_status(status))
+        }
+    }
+    .context(|| "tell the host".into(), NO_HINT)?;
+    if !settings.alone {
+        session.wait_for_release();
+    }
+    Ok(())
+}
+
+/// Until the command has ended.
+fn serve(
+    session: &mut Session,
+    signals: &OwnedFd,
+    ports: &Ports,
+    log: &Log,
+) -> Result<WaitStatus, Errno> {
+    loop {
+        if !session.step(signals, None)? {
+            return Err(Errno::PIPE);
+        }
+        while let Some(number) = session.obey() {
+            if let Err(errno) = serve_another(ports, signals, number) {
+                let error = Error::sys("serve another command".into(), errno, "");
+                log.warning(format_args!("{error}"));
+            }
+        }
+        if let (Some(status), _) = session.reap() {
+            return Ok(status);
+        }
+    }
+}
+
+/// Asks all processes but PID 1 to end, then makes them; their last words still
+/// go to the host.
+fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
+    for signal in [Signal::TERM, Signal::KILL] {
+        // As a process group, 1 stands for all processes (kill(2)). ESRCH: there
+        // is none.
+        let _ = rustix::process::kill_process_group(Pid::INIT, signal);
+        // One that is stopped must first go on.
+        let _ = rustix::process::kill_process_group(Pid::INIT, Signal::CONT);
+        let deadline = uptime() + GRACE;
+        loop {
+            let (_, any_left) = session.reap();
+            if !any_left && session.is_finished() {
+                return Ok(());
+            }
+            let left = deadline.saturating_sub(uptime());
+            // A host that reads slowly is waited for, a process that does not
+            // end is not.
+            if left.is_zero() && session.is_drained() {
+                break;
+            }
+            session.obey();
+            let limit = (!left.is_zero()).then_some(left);
+            if !session.step(signals, limit)? {
+                return Err(Errno::PIPE);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Forks a process that serves session `number`.
+fn serve_another(ports: &Ports, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
+    if rt::process::fork()?.is_none() {
+        // Whoever asked hears of it by the end of the control channel.
+        let served = another(ports, signals, number);
+        rt::exit(i32::from(served.is_err()));
+    }
+    Ok(())
+}
+
+/// The whole life of a second command.
+fn another(ports: &Ports, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
+    let began = uptime();
+    let mut session = Session::open(ports, number, PORT_LIMIT).map_err(|_| Errno::NOENT)?;
+    let text = session.receive_request()?;
+    let started = Settings::parse(&text)
+        .map_err(|error| Failure::trouble(&error))
+        .and_then(|settings| session.start(ports, &settings.request, PORT_LIMIT));
+    match started {
+        Err(failure) => session.report_failure(failure)?,
+        Ok(()) => {
+            session.report_start(began)?;
+            let status = serve_alone(&mut session, signals)?;
+            // What the command left in the background goes on, as after a shell.
+            while !session.is_drained() {
+                session.step(signals, None)?;
+            }
+            session.report_end(shell_status(status))?;
+        }
+    }
+    session.wait_for_release();
+    Ok(())
+}
+
+/// As [`serve`], where nothing else is to be served. A command whose host has
+/// gone is hung up.
+fn serve_alone(session: &mut Session, signals: &OwnedFd) -> Result<WaitStatus, Errno> {
+    loop {
+        if !session.step(signals, None)? {
+            session.signal(Signal::HUP.as_raw().try_into().unwrap_or_default());
+            return Err(Errno::PIPE);
+        }
+        session.obey();
+        if let (Some(status), _) = session.reap() {
+            return Ok(status);
+        }
+    }
+}
+
+/// The end of a run: nobody waits for this machine any more.
+pub fn power_off() -> Result<Infallible> {
+    Err(rustix::system::reboot(rustix::system::RebootCommand::PowerOff).err().unwrap_or(Errno::IO))
+        .context(|| "power off".into(), NO_HINT)
+}

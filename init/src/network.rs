@@ -1,0 +1,73 @@
+//! The network of a run: loopback always, QEMU's user network when asked for.
+//!
+//! Interfaces: netdevice(7), resolv.conf(5). The addresses are those of QEMU's
+//! user network (QEMU doc: system/devices/net), which are the same in every
+//! machine, so that no DHCP is needed.
+
+use alloc::ffi::CString;
+use alloc::format;
+use core::time::Duration;
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+use crate::error::{Context, Hints, NO_HINT, Result};
+use crate::log::Log;
+use crate::ports::Ports;
+use crate::root::NewRoot;
+use crate::rt::ifreq::{self, Address};
+use crate::wait;
+
+const LOOPBACK: &[u8] = b"lo";
+const GUEST: Address = [10, 0, 2, 15];
+const MASK: Address = [255, 255, 255, 0];
+const GATEWAY: Address = [10, 0, 2, 2];
+const RESOLV_CONF: &[u8] = b"nameserver 10.0.2.3\n";
+
+#[rustfmt::skip]
+const HINTS: Hints = &[
+    (Some(Errno::NOENT), "no network interface; the module virtio_net must be packed"),
+];
+
+/// Brings loopback up. A kernel without a network does without.
+pub fn bring_up_loopback(log: &Log) {
+    let result = open_socket().and_then(|socket| ifreq::bring_up(&socket, LOOPBACK));
+    if let Err(errno) = result {
+        log.debug(format_args!("no loopback: errno {}", errno.raw_os_error()));
+    }
+}
+
+/// Gives the first interface its address and the root its name server.
+pub fn set_up(ports: &Ports, new_root: &NewRoot, limit: Duration, log: &Log) -> Result<()> {
+    let name = wait::until(limit, &[Errno::NOENT], |_| find_interface(ports))
+        .context(|| "find a network interface".into(), HINTS)?;
+    configure(&name).context(
+        || format!("set up network interface {}", name.to_bytes().escape_ascii()),
+        NO_HINT,
+    )?;
+    if let Err(errno) = new_root.provide_file(b"/etc/resolv.conf", c"resolv.conf", RESOLV_CONF) {
+        log.warning(format_args!(
+            "no name resolution: the root has no /etc/resolv.conf to be replaced (errno {}); make \
+             one, or use --overlay",
+            errno.raw_os_error()
+        ));
+    }
+    Ok(())
+}
+
+fn find_interface(ports: &Ports) -> Result<CString, Errno> {
+    let names = ports.network_interfaces()?;
+    names.into_iter().find(|name| name.to_bytes() != LOOPBACK).ok_or(Errno::NOENT)
+}
+
+fn configure(name: &CString) -> Result<(), Errno> {
+    let socket = open_socket()?;
+    ifreq::set_address(&socket, name.to_bytes(), GUEST, MASK)?;
+    ifreq::bring_up(&socket, name.to_bytes())?;
+    ifreq::add_default_route(&socket, GATEWAY)
+}
+
+fn open_socket() -> Result<OwnedFd, Errno> {
+    socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+}

@@ -1,0 +1,90 @@
+//! A root that can be written to and forgets it: `virtinit.overlay[=SIZE]`.
+//!
+//! Interface: kernel doc filesystems/overlayfs.rst. Upper and work directory
+//! must be on one file system, here a tmpfs (tmpfs(5)).
+
+use alloc::ffi::CString;
+use core::ffi::CStr;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::error::{Context, Error, Hints, Result};
+use crate::file;
+
+/// Where the upper layer is mounted while the overlay is made; the overlay
+/// itself keeps it afterwards.
+const LAYERS: &CStr = c"/overlay";
+
+const UPPER: &CStr = c"/overlay/upper";
+
+const WORK: &CStr = c"/overlay/work";
+
+#[rustfmt::skip]
+const HINTS: Hints = &[
+    (Some(Errno::NODEV), "this kernel has no overlayfs; pack its module (overlay.ko)"),
+    (Some(Errno::INVAL), "the size must be bytes, with a suffix k, m or g, or a percentage of memory"),
+];
+
+/// Covers what is mounted at `root` by an overlay whose upper layer is a tmpfs
+/// of `size`, in tmpfs's words; without one half of the memory.
+pub fn cover(root: &CStr, size: Option<&[u8]>) -> Result<()> {
+    make(root, size).context(|| "make the overlay over the root".into(), HINTS)
+}
+
+fn make(root: &CStr, size: Option<&[u8]>) -> Result<(), Errno> {
+    let size = size.map(|size| file::join(b"size=", size)).transpose()?;
+    file::mkdir(LAYERS)?;
+    rustix::mount::mount(c"overlay", LAYERS, c"tmpfs", MountFlags::empty(), size.as_deref())?;
+    file::mkdir(UPPER)?;
+    file::mkdir(WORK)?;
+    copy_owner(root)?;
+    let layers = [
+        b"lowerdir=",
+        root.to_bytes(),
+        b",upperdir=",
+        UPPER.to_bytes(),
+        b",workdir=",
+        WORK.to_bytes(),
+    ];
+    let options = CString::new(layers.concat()).map_err(|_| Errno::INVAL)?;
+    rustix::mount::mount(c"overlay", root, c"overlay", MountFlags::empty(), &*options)?;
+    rustix::mount::unmount(LAYERS, UnmountFlags::DETACH)
+}
+
+/// The upper layer's top is that of the overlay: it looks as the root did.
+fn copy_owner(root: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path| rustix::fs::open(path, flags, Mode::empty());
+    let (root, upper) = (rustix::fs::fstat(&open(root)?)?, open(UPPER)?);
+    let owner = rustix::fs::Uid::from_raw(root.st_uid);
+    let group = rustix::fs::Gid::from_raw(root.st_gid);
+    rustix::fs::fchown(&upper, Some(owner), Some(group))?;
+    rustix::fs::fchmod(&upper, Mode::from_raw_mode(root.st_mode))
+}
+
+/// Checks a size before anything is mounted.
+///
+/// # Errors
+/// A comma, which would start another option of tmpfs.
+pub fn check_size(size: &[u8]) -> Result<()> {
+    match size.contains(&b',') {
+        true => Err(Error::new(
+            alloc::format!("virtinit.overlay={}", size.escape_ascii()),
+            "a size of tmpfs has no comma",
+        )),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_brings_no_other_option() {
+        assert!(check_size(b"512m").is_ok() && check_size(b"50%").is_ok());
+        assert!(check_size(b"1m,huge=always").is_err());
+    }
+}

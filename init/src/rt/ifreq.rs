@@ -1,0 +1,111 @@
+//! Addresses and flags of network interfaces, and the default route.
+//!
+//! Interface: netdevice(7), `SIOCADDRT` of `include/uapi/linux/route.h`.
+//!
+//! # Safety
+//! Structures are zeroed, for which all-zero is a value, filled in by safe
+//! code, and passed to the request that is documented to take them.
+
+#![allow(unsafe_code)]
+
+use core::{mem, ptr};
+
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::io::Errno;
+
+/// An IPv4 address.
+pub type Address = [u8; 4];
+
+/// Gives the interface `name` an address and a network mask.
+pub fn set_address(
+    socket: &OwnedFd,
+    name: &[u8],
+    address: Address,
+    mask: Address,
+) -> Result<(), Errno> {
+    for (request, address) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
+        let mut interface = interface(name)?;
+        interface.ifr_ifru.ifru_addr = internet(address);
+        ioctl(socket, request, &raw mut interface)?;
+    }
+    Ok(())
+}
+
+/// Brings the interface `name` up.
+pub fn bring_up(socket: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+    let mut interface = interface(name)?;
+    ioctl(socket, libc::SIOCGIFFLAGS, &raw mut interface)?;
+    // SAFETY: the request has just filled in this member; any bits are a value.
+    let flags = unsafe { interface.ifr_ifru.ifru_flags };
+    // The flag is bit 0 of 16.
+    #[allow(clippy::cast_possible_truncation)]
+    let up = libc::IFF_UP as i16;
+    interface.ifr_ifru.ifru_flags = flags | up;
+    ioctl(socket, libc::SIOCSIFFLAGS, &raw mut interface)
+}
+
+/// Sends what has no other route to `gateway`.
+pub fn add_default_route(socket: &OwnedFd, gateway: Address) -> Result<(), Errno> {
+    // SAFETY: numbers and pointers, for all of which zero is a value.
+    let mut route: libc::rtentry = unsafe { mem::zeroed() };
+    route.rt_dst = internet([0; 4]);
+    route.rt_genmask = internet([0; 4]);
+    route.rt_gateway = internet(gateway);
+    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    ioctl(socket, libc::SIOCADDRT, &raw mut route)
+}
+
+fn interface(name: &[u8]) -> Result<libc::ifreq, Errno> {
+    // SAFETY: numbers and bytes, for all of which zero is a value.
+    let mut interface: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays NUL.
+    if name.len() >= interface.ifr_name.len() {
+        return Err(Errno::NAMETOOLONG);
+    }
+    for (slot, byte) in interface.ifr_name.iter_mut().zip(name) {
+        *slot = byte.cast_signed();
+    }
+    Ok(interface)
+}
+
+/// A `sockaddr` that is a `sockaddr_in` (ip(7)).
+fn internet(address: Address) -> libc::sockaddr {
+    const PORT_BYTES: usize = 2;
+    let mut data = [0; 14];
+    for (slot, byte) in data.iter_mut().skip(PORT_BYTES).zip(address) {
+        *slot = byte.cast_signed();
+    }
+    // The family is 2.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let family = libc::AF_INET as libc::sa_family_t;
+    libc::sockaddr { sa_family: family, sa_data: data }
+}
+
+fn ioctl<T>(socket: &OwnedFd, request: libc::c_ulong, argument: *mut T) -> Result<(), Errno> {
+    // SAFETY: callers pair each request with the structure that it takes, whole
+    // and theirs alone during the call. The type of a request number differs
+    // between C libraries; its bits do not.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request as _, argument) };
+    match result {
+        // SAFETY: as in `super::exec`.
+        -1 => Err(Errno::from_raw_os_error(unsafe { ptr::read(libc::__errno_location()) })),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lie_behind_the_port() {
+        let address = internet([10, 0, 2, 15]);
+        assert_eq!(address.sa_data[..7], [0, 0, 10, 0, 2, 15, 0]);
+    }
+
+    #[test]
+    fn names_fit_with_their_nul() {
+        assert!(interface(b"eth0").is_ok_and(|interface| interface.ifr_name[4] == 0));
+        assert_eq!(interface(&[b'x'; 16]).err(), Some(Errno::NAMETOOLONG));
+    }
+}

@@ -1,0 +1,241 @@
+//! What host and guest say about a session, beside its streams.
+//!
+//! Lines of text over a virtio-serial port of its own, each a word and its
+//! numbers. Both sides use this file.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::{FromStr, SplitAsciiWhitespace};
+use core::time::Duration;
+
+use crate::settings::Size;
+
+/// A line longer than this is no line of ours.
+const LINE_MAX: usize = 4096;
+
+/// From the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToGuest {
+    /// That many bytes of [`crate::settings`] records follow.
+    Request(usize),
+    /// The terminal has a new size.
+    Resize(Size),
+    /// Send this signal to the command.
+    Signal(u8),
+    /// Nobody reads this stream (1 or 2) any more.
+    Close(u8),
+    /// Serve one more session: its ports have this number.
+    Session(u32),
+}
+
+/// From the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToHost {
+    /// The command runs.
+    Started {
+        /// Time since the kernel's start at which `/init` began.
+        init: Duration,
+        /// The same for now.
+        now: Duration,
+    },
+    /// The command has ended, all of its output is on the way, all is synced.
+    Exited {
+        /// As a shell has it: 128 and more is a signal.
+        status: u8,
+        /// Bytes of standard output.
+        output: u64,
+        /// Bytes of standard error.
+        error: u64,
+    },
+    /// The command could not be started.
+    Failed {
+        /// 125, 126 or 127.
+        status: u8,
+        /// One line for a person.
+        message: Vec<u8>,
+    },
+}
+
+impl fmt::Display for ToGuest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(length) => writeln!(f, "request {length}"),
+            Self::Resize(Size { rows, columns }) => writeln!(f, "resize {rows} {columns}"),
+            Self::Signal(number) => writeln!(f, "signal {number}"),
+            Self::Close(stream) => writeln!(f, "close {stream}"),
+            Self::Session(number) => writeln!(f, "session {number}"),
+        }
+    }
+}
+
+impl ToGuest {
+    /// Reads a line; `None` where it is none of ours.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = core::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let message = match words.next()? {
+            "request" => Self::Request(number(&mut words)?),
+            "resize" => {
+                Self::Resize(Size { rows: number(&mut words)?, columns: number(&mut words)? })
+            }
+            "signal" => Self::Signal(number(&mut words)?),
+            "close" => Self::Close(number(&mut words)?),
+            "session" => Self::Session(number(&mut words)?),
+            _ => return None,
+        };
+        words.next().is_none().then_some(message)
+    }
+}
+
+impl ToHost {
+    /// The line, its newline included.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        match self {
+            Self::Started { init, now } => {
+                alloc::format!("started {} {}\n", micros(*init), micros(*now)).into_bytes()
+            }
+            Self::Exited { status, output, error } => {
+                alloc::format!("exited {status} {output} {error}\n").into_bytes()
+            }
+            Self::Failed { status, message } => {
+                let head = alloc::format!("failed {status} ");
+                let printable = |&byte: &u8| if byte < b' ' { b' ' } else { byte };
+                let text = message.iter().map(printable).take(LINE_MAX - head.len() - 1);
+                head.bytes().chain(text).chain([b'\n']).collect()
+            }
+        }
+    }
+
+    /// Reads a line; `None` where it is none of ours.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        if let Some(rest) = line.strip_prefix(b"failed ") {
+            let at = rest.iter().position(|&byte| byte == b' ')?;
+            let status = core::str::from_utf8(rest.get(..at)?).ok()?.parse().ok()?;
+            return Some(Self::Failed { status, message: rest.get(at + 1..)?.to_vec() });
+        }
+        let mut words = core::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let message = match words.next()? {
+            "started" => {
+                let mut time = || Some(Duration::from_micros(number(&mut words)?));
+                Self::Started { init: time()?, now: time()? }
+            }
+            "exited" => Self::Exited {
+                status: number(&mut words)?,
+                output: number(&mut words)?,
+                error: number(&mut words)?,
+            },
+            _ => return None,
+        };
+        words.next().is_none().then_some(message)
+    }
+}
+
+fn number<T: FromStr>(words: &mut SplitAsciiWhitespace<'_>) -> Option<T> {
+    words.next()?.parse().ok()
+}
+
+/// In 64 bits: half a million years.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Bytes as they arrive, and the lines in them.
+#[derive(Debug, Default)]
+pub struct Lines {
+    bytes: Vec<u8>,
+}
+
+impl Lines {
+    /// Adds what has arrived.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        // The other side is not trusted to ever end a line.
+        if self.bytes.len() > LINE_MAX && !self.bytes.contains(&b'\n') {
+            self.bytes.clear();
+        }
+    }
+
+    /// The next whole line without its newline.
+    pub fn next_line(&mut self) -> Option<Vec<u8>> {
+        let end = self.bytes.iter().position(|&byte| byte == b'\n')?;
+        let mut line: Vec<u8> = self.bytes.drain(..=end).collect();
+        line.pop();
+        Some(line)
+    }
+
+    /// Takes out what has arrived after the last line that was taken.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::ToString;
+
+    #[test]
+    fn the_guest_reads_what_the_host_says() {
+        for message in [
+            ToGuest::Request(100_000),
+            ToGuest::Resize(Size { rows: 24, columns: 80 }),
+            ToGuest::Signal(15),
+            ToGuest::Close(1),
+            ToGuest::Session(7),
+        ] {
+            let line = message.to_string();
+            assert_eq!(ToGuest::parse(line.trim_end().as_bytes()), Some(message), "{line}");
+        }
+        for bad in ["", "signal", "signal x", "signal 1 2", "signal 256", "other 1"] {
+            assert_eq!(ToGuest::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_host_reads_what_the_guest_says() {
+        let micros = Duration::from_micros;
+        for message in [
+            ToHost::Started { init: micros(1_234_567), now: micros(2_000_001) },
+            ToHost::Exited { status: 255, output: u64::MAX, error: 0 },
+            ToHost::Failed { status: 127, message: b"execute \xff: ENOENT".to_vec() },
+        ] {
+            let line = message.to_line();
+            assert_eq!(ToHost::parse(line.strip_suffix(b"\n").unwrap()), Some(message));
+        }
+        for bad in ["", "exited 1 2", "exited 256 0 0", "failed 1", "started 1", "exited 1 1 1 1"] {
+            assert_eq!(ToHost::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_stays_one_short_line() {
+        let message = [&b"a\nb"[..], &[b'x'; 9000]].concat();
+        let line = ToHost::Failed { status: 125, message }.to_line();
+        assert!(line.starts_with(b"failed 125 a b") && line.len() == LINE_MAX);
+        assert_eq!(line.iter().position(|&byte| byte == b'\n'), Some(LINE_MAX - 1));
+    }
+
+    proptest! {
+        #[test]
+        fn lines_survive_any_cut(text in "[a-c\n]{0,60}", cut in 1_usize..9) {
+            let mut lines = Lines::default();
+            let mut read = Vec::new();
+            for piece in text.as_bytes().chunks(cut) {
+                lines.push(piece);
+                while let Some(line) = lines.next_line() {
+                    read.push(line);
+                }
+            }
+            read.push(lines.take_rest());
+            prop_assert_eq!(read.join(&b'\n'), text.as_bytes());
+        }
+
+        #[test]
+        fn no_line_makes_it_panic(line in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = (ToGuest::parse(&line), ToHost::parse(&line));
+        }
+    }
+}
