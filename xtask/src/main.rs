@@ -33,11 +33,13 @@ enum Task {
     Ls(ls::Ls),
     Test(test::Test),
     Vendor(dist::Vendor),
-    Vm(vm::Vm),
+    Vm(Box<vm::Vm>),
     #[command(name = vm::child::SUBCOMMAND, hide = true)]
     Exec(vm::child::Exec),
     #[command(name = vm::userns::SUBCOMMAND, hide = true)]
     Hold(vm::userns::Hold),
+    #[command(name = vm::terminal::SUBCOMMAND, hide = true)]
+    Guard(vm::terminal::Guard),
 }
 
 // What scripts/chrootvm calls: the task `vm` under the name its users know.
@@ -91,6 +93,7 @@ fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
         Task::Vendor(task) => done(task.run()),
         Task::Vm(task) => (task.run(), EXIT_TROUBLE),
         Task::Hold(task) => done(task.run()),
+        Task::Guard(task) => done(task.run()),
         Task::Exec(task) => (task.run().map(|()| ExitCode::SUCCESS), EXIT_TROUBLE),
     }
 }

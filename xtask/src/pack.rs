@@ -1,9 +1,11 @@
 //! `cargo xtask pack` and `mkvirtinitrd`: `/init` and its modules as an initrd.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use virtinitrd_init::settings;
 
 use crate::archive::compress::{Compression, compress};
 use crate::archive::{Archive, source_date_epoch};
@@ -33,8 +35,11 @@ const DEFAULT_MODULES: &[Request<'static>] = &[
 #[derive(Debug, clap::Args)]
 pub struct Pack {
     /// The /init binary, as `cargo xtask build` makes it
-    #[arg(long, value_name = "FILE")]
-    init: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "initrd")]
+    init: Option<PathBuf>,
+    /// Add records to this initrd instead of packing one
+    #[arg(long, value_name = "FILE", hide = true)]
+    initrd: Option<PathBuf>,
     /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
     /// [default: none; the kernel has virtiofs built in]
     #[arg(long, value_name = "DIR")]
@@ -45,6 +50,9 @@ pub struct Pack {
     /// Compress the archive
     #[arg(long, value_enum, default_value_t)]
     compress: Compression,
+    /// A record for /init, as `chrootvm --dry-run` prints it; repeatable
+    #[arg(long = "record", value_name = "RECORD", hide = true)]
+    records: Vec<OsString>,
     /// Where to write the initrd; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -71,12 +79,25 @@ pub struct MkVirtInitrd {
 impl Pack {
     /// Writes the initrd.
     pub fn run(self) -> Result<()> {
+        let bytes = match (&self.initrd, &self.init) {
+            (Some(file), _) => std::fs::read(file).with_context(|| read_error(file))?,
+            (None, init) => self.pack(init.as_deref().context("--init is missing")?)?,
+        };
+        let records: Vec<_> = self.records.into_iter().map(OsString::into_vec).collect();
+        let bytes = with_settings(bytes, &records)?;
+        output::write(&self.output, &compress(bytes, self.compress)?)
+    }
+
+    fn pack(&self, init: &Path) -> Result<Vec<u8>> {
         let root = RootDir::open(Path::new("/"))?;
         let modules_dir = self.modules_dir.as_deref().map(absolute).transpose()?;
         let modules_dir = modules_dir.as_ref().map(|dir| (&root, dir.as_path()));
-        let bytes = initrd(read_init(&self.init)?, modules_dir, &self.modules)?;
-        output::write(&self.output, &compress(bytes, self.compress)?)
+        initrd(read_init(init)?, modules_dir, &self.modules)
     }
+}
+
+fn read_error(file: &Path) -> String {
+    format!("read initrd {}", file.display())
 }
 
 impl MkVirtInitrd {
@@ -84,24 +105,10 @@ impl MkVirtInitrd {
     pub fn run(self) -> Result<()> {
         let Self { modules, init, modules_dir, output } = self;
         let modules_dir = Some(modules_dir);
-        Pack { init, modules_dir, modules, compress: Compression::default(), output }.run()
+        let (compress, records) = (Compression::default(), Vec::new());
+        let (init, initrd) = (Some(init), None);
+        Pack { init, initrd, modules_dir, modules, compress, records, output }.run()
     }
-}
-
-/// The command line that packs what [`initrd`] packs, into `output`.
-#[must_use]
-pub fn command(
-    xtask: &Path,
-    init: &Path,
-    modules_dir: Option<PathBuf>,
-    output: &str,
-) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec![xtask.into(), "pack".into(), "--init".into(), init.into()];
-    if let Some(dir) = modules_dir {
-        words.extend(["--modules-dir".into(), dir.into()]);
-    }
-    words.extend(["-o".into(), output.into()]);
-    words
 }
 
 /// The contents of the /init binary.
@@ -127,6 +134,23 @@ pub fn initrd(
     let mut bytes = Vec::new();
     archive.write(&mut bytes, mtime)?;
     Ok(bytes)
+}
+
+/// `initrd` with what the guest is told beside its command line, in a segment of
+/// its own: records of [`virtinitrd_init::settings`].
+pub fn with_settings(mut initrd: Vec<u8>, records: &[Vec<u8>]) -> Result<Vec<u8>> {
+    /// The kernel looks for the next archive where a multiple of this begins.
+    const ALIGNMENT: usize = 4;
+    if records.is_empty() {
+        return Ok(initrd);
+    }
+    let text = records.iter().flat_map(|record| [record, &[0][..]].concat()).collect();
+    let mut segment = Archive::default();
+    // Arguments and variables are nobody else's business in the guest.
+    segment.add_file(settings::FILE, 0o600, text);
+    initrd.resize(initrd.len().next_multiple_of(ALIGNMENT), 0);
+    segment.write(&mut initrd, 0)?;
+    Ok(initrd)
 }
 
 /// File names and contents, in load order.

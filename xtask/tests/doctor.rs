@@ -27,7 +27,7 @@ fn it_agrees_with_what_is_installed() {
     let missing = report.lines().any(|line| line.starts_with("missing"));
     assert_eq!(output.status.code(), Some(i32::from(missing)), "{report}");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let virtiofsd = xtask::vm::virtiofsd::find().is_ok();
+    let virtiofsd = xtask::vm::virtiofsd::find(None).is_ok();
     assert_eq!(!line(&report, "virtiofsd").starts_with("missing"), virtiofsd, "{report}");
 
     let qemu = line(&report, "QEMU");

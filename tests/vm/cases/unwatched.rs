@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
-use xtask::vm::plan::{Access, Share};
+use xtask::vm::plan::{Access, Place, Share};
 use xtask::vm::virtiofsd::{self, Socket};
 
 use crate::Case;
@@ -71,7 +71,8 @@ fn late_tag_is_waited_for(bed: &Bed) -> Result<()> {
     let mut running = guest.start_unwatched(&options)?;
     running.wait_for("waiting up to 30 s for virtiofs tag \"late\"")?;
 
-    let share = Share { tag: "late".into(), source, access: Access::ReadOnly };
+    let (tag, access, place) = ("late".into(), Access::ReadOnly, Place::Tag);
+    let share = Share { tag, source, access, place };
     let daemon = virtiofsd::find(None)?;
     let mut daemon = Command::new(&daemon.program)
         .args(daemon.arguments(&share, &Socket::Path(socket.clone())))

@@ -72,8 +72,6 @@ pub struct Daemon {
     pub version: Option<String>,
     /// Which implementation.
     pub flavour: Flavour,
-    /// Whether this user can run it.
-    pub can_be_started: bool,
     /// What keeps a guest from writing to a read-only share.
     pub guard: Guard,
 }

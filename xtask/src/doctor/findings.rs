@@ -81,17 +81,24 @@ fn daemon(facts: &Facts, install: &str) -> (Status, String) {
         Program::Works(daemon) => daemon,
     };
     let kind = match daemon.flavour {
-        Flavour::C => "QEMU's C one, for root only",
+        Flavour::C => "QEMU's C one",
         Flavour::Rust { .. } => "the Rust one",
     };
     let name = format!("{}, {kind}", named(&daemon.program, daemon.version.as_deref()));
-    if !daemon.can_be_started {
-        return (Status::Missing, format!("{name}: {}", instead_of_c(facts, install)));
+    if daemon.flavour == Flavour::C && !facts.user.is_root {
+        let instead = instead_of_c(facts, install);
+        if facts.ids.forbidden.is_some() {
+            return (Status::Missing, format!("{name}, needs a user namespace: {instead}"));
+        }
+        if !(facts.ids.without_range.is_empty() && facts.ids.without_program.is_empty()) {
+            let text = format!("{name}, needs subordinate ids to drop your groups: {instead}");
+            return (Status::Note, text);
+        }
     }
     read_only(daemon, &name)
 }
 
-/// What a user does who finds the C virtiofsd.
+/// What a user does with whom the C virtiofsd does not work.
 fn instead_of_c(facts: &Facts, install: &str) -> String {
     match facts.distribution.has_c_virtiofsd() {
         // There `install` would bring the C one once more, and the Rust one in
@@ -146,11 +153,13 @@ fn ids(ids: &Ids, user: &User, install: &str) -> (Status, String) {
     }
     if !ids.without_program.is_empty() {
         let names = ids.without_program.join(" and ");
-        return (Status::Missing, format!("{names} not found, virtiofsd runs them: {install}"));
+        let text = format!("{names} not found, guests see one user: {install}");
+        return (Status::Note, text);
     }
     if let Some(setting) = ids.forbidden {
         let mend = as_root(user, setting);
-        return (Status::Missing, format!("users may not make user namespaces: {mend}"));
+        let text = format!("users may not make user namespaces, to lock virtiofsd in: {mend}");
+        return (Status::Note, text);
     }
     if ids.without_range.is_empty() {
         return (Status::Ok, format!("{} has subordinate ids, newuidmap and newgidmap", user.name));
@@ -189,7 +198,7 @@ pub(super) mod tests {
             user: User { is_root: true, name: "root".into() },
             distribution: Distribution::parse("ID=fedora\n"),
             qemu: Program::Works(working_qemu()),
-            virtiofsd: daemon(Flavour::Rust { readonly: true }, true, Guard::Daemon),
+            virtiofsd: daemon(Flavour::Rust { readonly: true }, Guard::Daemon),
             kvm: Kvm { problem: None, device: None, processor: processor(Some("kvm_intel")) },
             kernels: Vec::new(),
             ids: working_ids(),
@@ -202,10 +211,10 @@ pub(super) mod tests {
         Qemu { program: "/usr/bin/q".into(), version, sandbox: true, user_network: true }
     }
 
-    fn daemon(flavour: Flavour, can_be_started: bool, guard: Guard) -> Program<Daemon> {
+    fn daemon(flavour: Flavour, guard: Guard) -> Program<Daemon> {
         let version = Some("1.11.1".to_owned());
         let program = "/usr/libexec/virtiofsd".into();
-        Program::Works(Daemon { program, version, flavour, can_be_started, guard })
+        Program::Works(Daemon { program, version, flavour, guard })
     }
 
     fn processor(module: Option<&'static str>) -> Processor {
@@ -265,15 +274,26 @@ pub(super) mod tests {
             ("missing", Program::Missing, debian(13), Status::Missing, "PATH: sudo apt-get install virtiofsd"),
             ("missing, 12", Program::Missing, debian(12), Status::Missing, "sudo apt-get install qemu-system-common"),
             ("unknown", Program::Broken("no known virtiofsd".into()), debian(13), Status::Missing, "no known"),
-            ("C", daemon(Flavour::C, false, Guard::Mount), debian(13), Status::Missing, "run as root, or sudo apt-get install virtiofsd"),
-            ("C, 12", daemon(Flavour::C, false, Guard::Mount), debian(12), Status::Missing, "cargo install virtiofsd"),
-            ("old", daemon(rust, true, Guard::GuestOnly), debian(13), Status::Note, "1.11 or newer"),
+            ("C", daemon(Flavour::C, Guard::Mount), debian(12), Status::Ok, "exports read-only by a mount"),
+            ("old", daemon(rust, Guard::GuestOnly), debian(13), Status::Note, "1.11 or newer"),
         ];
         for (name, virtiofsd, distribution, status, text) in cases {
             let facts = Facts { virtiofsd, distribution, user: me(), ..healthy() };
             check(name, &facts, "virtiofsd", status, text);
         }
-        let virtiofsd = daemon(Flavour::C, true, Guard::Mount);
+        let without_ranges = Ids { without_range: vec!["/etc/subgid"], ..working_ids() };
+        let forbidden = Ids { forbidden: Some("sysctl x=1"), ..working_ids() };
+        #[rustfmt::skip]
+        let cases = [
+            ("ranges", &without_ranges, debian(13), Status::Note, "run as root, or sudo apt-get install virtiofsd"),
+            ("forbidden", &forbidden, debian(12), Status::Missing, "cargo install virtiofsd"),
+        ];
+        for (name, ids, distribution, status, text) in cases {
+            let (virtiofsd, ids) = (daemon(Flavour::C, Guard::Mount), ids.clone());
+            let facts = Facts { virtiofsd, ids, distribution, user: me(), ..healthy() };
+            check(name, &facts, "virtiofsd", status, text);
+        }
+        let virtiofsd = daemon(Flavour::C, Guard::Mount);
         check("root", &Facts { virtiofsd, ..healthy() }, "virtiofsd", Status::Ok, "by a mount");
     }
 
@@ -313,9 +333,9 @@ pub(super) mod tests {
         #[rustfmt::skip]
         let cases = [
             ("fine", working_ids(), Status::Ok, "me has subordinate ids"),
-            ("programs", without_programs, Status::Missing, "newuidmap not found, virtiofsd runs them: sudo dnf install shadow-utils"),
+            ("programs", without_programs, Status::Note, "newuidmap not found, guests see one user: sudo dnf install shadow-utils"),
             ("ranges", without_ranges, Status::Note, "--add-subuids 165536-231071 --add-subgids 165536-231071 me"),
-            ("forbidden", forbidden, Status::Missing, "sudo sysctl x=1"),
+            ("forbidden", forbidden, Status::Note, "sudo sysctl x=1"),
         ];
         for (name, ids, status, text) in cases {
             check(name, &Facts { ids, user: me(), ..healthy() }, "ids", status, text);

@@ -13,8 +13,8 @@ use crate::kmod::canonical;
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Request, load_order};
 use crate::rootdir::RootDir;
-use crate::vm::plan::{Access, Share};
-use crate::vm::{kernel, machine, qemu_program, virtiofsd};
+use crate::vm::plan::{self, Access, Share};
+use crate::vm::{kernel, machine, qemu, virtiofsd};
 use crate::{guest, host};
 
 /// Where subordinate ids are handed out (subuid(5)).
@@ -73,7 +73,7 @@ fn qemu() -> Program<Qemu> {
         Ok(machine) => machine,
         Err(error) => return Program::Broken(format!("{error:#}")),
     };
-    let Some(program) = qemu_program(machine) else { return Program::Missing };
+    let Some(program) = qemu::installed(machine) else { return Program::Missing };
     let answer = match answer(&program, &["--version"]) {
         Ok(answer) if answer.status.success() => answer,
         Ok(answer) => return Program::Broken(complaint(&program, &answer)),
@@ -91,17 +91,17 @@ fn qemu() -> Program<Qemu> {
 }
 
 fn daemon() -> Program<Daemon> {
-    let Some(program) = virtiofsd::program() else { return Program::Missing };
+    let Some(program) = virtiofsd::installed() else { return Program::Missing };
     let found = match virtiofsd::probe(program.clone()) {
         Ok(found) => found,
         Err(error) => return Program::Broken(format!("{error:#}")),
     };
-    let share = Share { tag: "tag".into(), source: "/srv".into(), access: Access::ReadOnly };
+    let (tag, source) = ("tag".into(), "/srv".into());
+    let share = Share { tag, source, access: Access::ReadOnly, place: plan::Place::Tag };
     let answer = answer(&program, &["--version"]);
     Program::Works(Daemon {
         version: answer.ok().and_then(|answer| version(&text(&answer))),
         flavour: found.flavour,
-        can_be_started: found.can_be_started(),
         guard: found.guard(&share),
         program,
     })

@@ -10,17 +10,19 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use anyhow::{Result, ensure};
 
 use super::machine::Machine;
-use super::plan::{Access, ROOT_TAG, Share};
+use super::plan::{Access, Place, ROOT_TAG, Share};
 
 /// What a command line is made of.
 #[derive(Debug)]
 pub struct CommandLine<'a> {
     /// Console and limits.
     pub machine: &'a Machine,
-    /// `init=`
-    pub init: &'a OsStr,
+    /// `init=`, where there is no command.
+    pub init: Option<&'a OsStr>,
     /// All shares; the root's tag is what `/init` takes by default.
     pub shares: &'a [Share],
+    /// `virtinit.overlay=`; empty for its default size.
+    pub overlay: Option<&'a str>,
     /// `virtinit.debug`
     pub debug: bool,
     /// The user's words.
@@ -39,9 +41,18 @@ impl CommandLine<'_> {
             // A panic or a failed boot resets the machine, which ends QEMU.
             b"panic=-1".to_vec(),
             b"virtinit.fail=reboot".to_vec(),
-            word("init", self.init)?,
         ];
-        for share in self.shares.iter().filter(|share| share.tag != ROOT_TAG) {
+        words.extend(self.init.map(|init| word("init", init)).transpose()?);
+        let root = self.shares.iter().find(|share| share.tag == ROOT_TAG);
+        if root.is_some_and(|root| root.access == Access::ReadWrite) {
+            words.push(b"rw".to_vec());
+        }
+        match self.overlay {
+            None => {}
+            Some("") => words.push(b"virtinit.overlay".to_vec()),
+            Some(size) => words.push(word("virtinit.overlay", OsStr::new(size))?),
+        }
+        for share in self.shares.iter().filter(|share| share.place == Place::Tag) {
             let key = match share.access {
                 Access::ReadWrite => "mount",
                 Access::ReadOnly => "mount-ro",
@@ -53,10 +64,10 @@ impl CommandLine<'_> {
         }
         words.extend(self.append.iter().map(|text| text.as_bytes().to_vec()));
         let line = words.join(&b' ');
-        let room = self.machine.command_line_max - 1;
+        let most = self.machine.command_line_max - 1;
         ensure!(
-            line.len() <= room,
-            "the kernel command line has {} bytes; {} kernels read {room}: shorten --append or \
+            line.len() <= most,
+            "the kernel command line has {} bytes; {} kernels read {most}: shorten --append or \
              the tags",
             line.len(),
             self.machine.arch
@@ -88,12 +99,19 @@ mod tests {
     fn build(init: &str, tags: &[(&str, Access)], append: &[&str]) -> Result<OsString> {
         let shares: Vec<_> = tags
             .iter()
-            .map(|(tag, access)| Share { tag: (*tag).into(), source: "/x".into(), access: *access })
+            .map(|(tag, access)| Share {
+                tag: (*tag).into(),
+                source: "/x".into(),
+                access: *access,
+                place: if *tag == ROOT_TAG { Place::Root } else { Place::Tag },
+            })
             .collect();
         let append: Vec<_> = append.iter().map(OsString::from).collect();
         let machine = machine::of_host()?;
-        let init = OsStr::new(init);
-        CommandLine { machine, init, shares: &shares, debug: true, append: &append }.build()
+        let init = Some(OsStr::new(init));
+        let overlay = Some("1g");
+        CommandLine { machine, init, shares: &shares, overlay, debug: true, append: &append }
+            .build()
     }
 
     /// What is written here is what the guest's own parser reads.
@@ -110,6 +128,14 @@ mod tests {
         assert_eq!(shares, [(&b"src"[..], Access::ReadWrite), (b"a b", Access::ReadOnly)]);
         assert_eq!(config.args, [&b"-c"[..], b"echo hi"]);
         assert!(config.debug && config.warnings.is_empty());
+        assert_eq!(config.overlay, Some(&b"1g"[..]));
+        assert_eq!(config.root_access, Access::ReadOnly);
+    }
+
+    #[test]
+    fn a_writable_root_is_asked_for() {
+        let line = build("/bin/sh", &[(ROOT_TAG, Access::ReadWrite)], &[]).unwrap();
+        assert_eq!(Config::parse(line.as_bytes()).unwrap().root_access, Access::ReadWrite);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct Machine {
     pub qemu: &'static str,
     /// `-machine`
     pub machine: &'static str,
+    /// Most processors that it has.
+    pub cpus_max: usize,
     /// The serial console's device.
     pub console: &'static str,
     /// Longest command line in bytes, its NUL included (`COMMAND_LINE_SIZE`).
@@ -19,7 +21,7 @@ pub struct Machine {
 
 #[rustfmt::skip]
 const MACHINES: &[Machine] = &[
-    Machine { arch: "x86_64", qemu: "qemu-system-x86_64", machine: "q35", console: "ttyS0", command_line_max: 2048 },
+    Machine { arch: "x86_64", qemu: "qemu-system-x86_64", machine: "q35", cpus_max: 255, console: "ttyS0", command_line_max: 2048 },
 ];
 
 /// The row of this host's architecture.

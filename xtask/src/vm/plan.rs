@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::machine::Machine;
+use super::options::Publish;
 use super::virtiofsd::{Socket, Virtiofsd};
 
 /// The tag of the root file system; what `/init` takes by default.
@@ -25,6 +26,19 @@ pub struct Share {
     pub source: PathBuf,
     /// What the guest may do with it.
     pub access: Access,
+    /// Where the guest mounts it.
+    pub place: Place,
+}
+
+/// A place in the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `/`
+    Root,
+    /// `/run/mnt/TAG`
+    Tag,
+    /// A path that a record tells.
+    Volume,
 }
 
 /// How guest code is executed.
@@ -36,13 +50,28 @@ pub enum Accelerator {
     Tcg,
 }
 
-/// What the guest's console is connected to.
+/// Which guest code goes to, and comes from, our own standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Console {
-    /// A terminal, in raw mode; Ctrl-A X leaves, Ctrl-A C opens QEMU's monitor.
-    Terminal,
-    /// A pipe or file; every byte goes through.
-    Stream,
+pub enum Mode {
+    /// The console; `monitor` is behind Ctrl-A C of a terminal.
+    Console {
+        /// Whether there is a terminal: raw mode, Ctrl-A X leaves.
+        monitor: bool,
+    },
+    /// A command's streams.
+    Command {
+        /// Whether it has a terminal.
+        terminal: bool,
+    },
+}
+
+/// The network of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// None but loopback.
+    None,
+    /// QEMU's user network, with these ports of the host.
+    User(Vec<Publish>),
 }
 
 /// A machine to run.
@@ -52,18 +81,41 @@ pub struct Plan {
     pub qemu: PathBuf,
     /// The machine's kind.
     pub machine: &'static Machine,
+    /// `-machine`, where it is not the usual one.
+    pub machine_type: Option<String>,
+    /// `-cpu`, where it is not the usual one.
+    pub cpu: Option<String>,
     /// How it executes.
     pub accelerator: Accelerator,
     /// Memory in MiB.
     pub memory: u64,
+    /// Processors.
+    pub cpus: usize,
     /// The text of `-append`.
     pub command_line: OsString,
-    /// Where the console goes.
-    pub console: Console,
+    /// What our standard streams are connected to.
+    pub mode: Mode,
+    /// What [`virtinitrd_init::settings`] tells the guest, one record each.
+    pub records: Vec<Vec<u8>>,
+    /// The machine's network.
+    pub network: Network,
     /// The daemon to export shares with.
     pub virtiofsd: Virtiofsd,
     /// All shares, the root first.
     pub shares: Vec<Share>,
+    /// Arguments of the user's for QEMU, after all others.
+    pub qemu_arguments: Vec<OsString>,
+}
+
+/// What a character device of QEMU's is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// An open socket.
+    Fd(i32),
+    /// QEMU's own standard input and output.
+    Stdio,
+    /// A file that is written to.
+    File(OsString),
 }
 
 /// What stands for files and sockets on the command lines.
@@ -77,7 +129,19 @@ pub struct Wiring {
     pub qmp: Option<i32>,
     /// QEMU's end of each share's socket, in the plan's order.
     pub shares: Vec<Socket>,
+    /// The console.
+    pub console: End,
+    /// The virtio-serial ports by name.
+    pub ports: Vec<(String, End)>,
+    /// Whether QEMU is to lock itself in (`-sandbox`).
+    pub sandbox: bool,
 }
+
+/// What QEMU needs no more once it runs (qemu(1), `-sandbox`).
+pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// The bus of the virtio-serial ports.
+pub const SERIAL_BUS: &str = "serial.0";
 
 impl Plan {
     /// QEMU's arguments.
@@ -89,29 +153,48 @@ impl Plan {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Tcg => ("tcg", "max"),
         };
-        let machine = self.machine.machine;
+        let machine = self.machine_type.as_deref().unwrap_or(self.machine.machine);
+        let cpu = self.cpu.as_deref().unwrap_or(cpu);
         let mut list = Arguments::default();
         list.flags(["-no-user-config", "-nodefaults", "-no-reboot"]);
+        if wiring.sandbox {
+            list.option("-sandbox", SANDBOX);
+        }
         list.option("-display", "none");
         list.option("-machine", format!("{machine},accel={accelerator},memory-backend=mem"));
         list.option("-cpu", cpu);
+        list.option("-smp", self.cpus.to_string());
         list.option("-m", format!("{memory}M"));
         // virtiofsd maps the guest's memory, hence share=on.
         list.option("-object", format!("memory-backend-memfd,id=mem,size={memory}M,share=on"));
         list.option("-kernel", wiring.kernel.clone());
         list.option("-initrd", wiring.initrd.clone());
         list.option("-append", self.command_line.clone());
-        match self.console {
-            Console::Terminal => {
-                list.option("-chardev", "stdio,id=console,mux=on,signal=off");
-                list.option("-mon", "chardev=console");
-            }
-            Console::Stream => list.option("-chardev", "stdio,id=console"),
+        if self.mode == (Mode::Console { monitor: true }) {
+            list.option("-chardev", "stdio,id=console,mux=on,signal=off");
+            list.option("-mon", "chardev=console");
+        } else {
+            list.option("-chardev", chardev("console", &wiring.console));
         }
         list.option("-serial", "chardev:console");
         if let Some(fd) = wiring.qmp {
-            list.option("-chardev", format!("socket,id=qmp,fd={fd}"));
+            list.option("-chardev", chardev("qmp", &End::Fd(fd)));
             list.option("-mon", "chardev=qmp,mode=control");
+        }
+        if !wiring.ports.is_empty() {
+            list.option("-device", "virtio-serial-pci,id=serial");
+        }
+        for (name, end) in &wiring.ports {
+            list.option("-chardev", chardev(name, end));
+            list.option(
+                "-device",
+                format!("virtserialport,bus={SERIAL_BUS},chardev={name},name={name}"),
+            );
+        }
+        if let Network::User(published) = &self.network {
+            list.option("-netdev", netdev(published));
+            // Its option ROM would only boot from the network.
+            list.option("-device", "virtio-net-pci,netdev=net,romfile=");
         }
         for (number, (share, socket)) in self.shares.iter().zip(&wiring.shares).enumerate() {
             let end = match socket {
@@ -129,8 +212,28 @@ impl Plan {
             );
             list.option("-device", device);
         }
+        list.0.extend(self.qemu_arguments.iter().cloned());
         list.0
     }
+}
+
+fn chardev(id: &str, end: &End) -> OsString {
+    match end {
+        End::Fd(fd) => format!("socket,id={id},fd={fd}").into(),
+        End::Stdio => format!("stdio,id={id},signal=off").into(),
+        End::File(path) => {
+            let head = format!("file,id={id},append=on,path=");
+            [OsStr::new(&head), &escape(path)].into_iter().collect()
+        }
+    }
+}
+
+fn netdev(published: &[Publish]) -> String {
+    let forward = |Publish { address, host, guest, protocol }: &Publish| {
+        format!("hostfwd={protocol}:{address}:{host}-:{guest}")
+    };
+    let options = ["user".into(), "id=net".into()].into_iter().chain(published.iter().map(forward));
+    options.collect::<Vec<_>>().join(",")
 }
 
 /// A list of arguments that grows by option and value.
@@ -159,16 +262,28 @@ mod tests {
     use crate::vm::machine;
     use crate::vm::virtiofsd::{Flavour, Sandbox};
 
-    fn plan(console: Console) -> Plan {
-        let share =
-            |tag: &str| Share { tag: tag.into(), source: "/r".into(), access: Access::ReadOnly };
+    const CONSOLE: Mode = Mode::Console { monitor: false };
+
+    fn plan(mode: Mode) -> Plan {
+        let share = |tag: &str| Share {
+            tag: tag.into(),
+            source: "/r".into(),
+            access: Access::ReadOnly,
+            place: Place::Tag,
+        };
         Plan {
             qemu: "qemu".into(),
             machine: machine::of_host().unwrap(),
             accelerator: Accelerator::Tcg,
+            machine_type: None,
+            cpu: None,
             memory: 512,
+            cpus: 2,
             command_line: "quiet -- \"a b\"".into(),
-            console,
+            mode,
+            records: Vec::new(),
+            network: Network::None,
+            qemu_arguments: Vec::new(),
             virtiofsd: Virtiofsd {
                 program: "v".into(),
                 flavour: Flavour::C,
@@ -180,20 +295,27 @@ mod tests {
         }
     }
 
-    fn line(console: Console, qmp: Option<i32>) -> String {
+    fn line(mode: Mode, qmp: Option<i32>) -> String {
+        line_of(&plan(mode), qmp)
+    }
+
+    fn line_of(plan: &Plan, qmp: Option<i32>) -> String {
         let wiring = Wiring {
             kernel: "/k".into(),
             initrd: "i".into(),
             qmp,
             shares: vec![Socket::Fd(7), Socket::Path("x,y".into())],
+            console: End::Stdio,
+            ports: vec![("virtinit.0.stdin".into(), End::Fd(8))],
+            sandbox: true,
         };
-        let arguments = plan(console).qemu_arguments(&wiring);
+        let arguments = plan.qemu_arguments(&wiring);
         arguments.join(OsStr::new(" ")).into_string().unwrap()
     }
 
     #[test]
     fn shares_are_wired_and_their_names_escaped() {
-        let line = line(Console::Stream, None);
+        let line = line(CONSOLE, None);
         assert!(line.contains("-chardev socket,id=fs0,fd=7 -device vhost-user-fs-pci,queue-size=1024,chardev=fs0,tag=rootfs"), "{line}");
         assert!(line.contains("-chardev socket,id=fs1,path=x,,y "), "{line}");
         assert!(line.ends_with(",tag=a,,b"), "{line}");
@@ -202,11 +324,30 @@ mod tests {
 
     #[test]
     fn only_a_terminal_has_a_monitor_behind_its_escape() {
-        assert!(line(Console::Terminal, None).contains("mux=on"));
-        assert!(!line(Console::Stream, Some(9)).contains("mux=on"));
+        assert!(line(Mode::Console { monitor: true }, None).contains("mux=on"));
+        assert!(!line(CONSOLE, Some(9)).contains("mux=on"));
         assert!(
-            line(Console::Stream, Some(9))
-                .contains("socket,id=qmp,fd=9 -mon chardev=qmp,mode=control")
+            line(CONSOLE, Some(9)).contains("socket,id=qmp,fd=9 -mon chardev=qmp,mode=control")
         );
+    }
+
+    #[test]
+    fn ports_and_networks_are_devices() {
+        let mut plan = plan(Mode::Command { terminal: false });
+        let publish =
+            Publish { address: [127, 0, 0, 1].into(), host: 80, guest: 8, protocol: "tcp" };
+        plan.network = Network::User(vec![publish]);
+        plan.qemu_arguments = vec!["-name".into(), "x".into()];
+        let line = line_of(&plan, None);
+        for part in [
+            "-sandbox on,",
+            "-smp 2 ",
+            "-device virtio-serial-pci,id=serial -chardev socket,id=virtinit.0.stdin,fd=8 -device \
+             virtserialport,bus=serial.0,chardev=virtinit.0.stdin,name=virtinit.0.stdin ",
+            "-netdev user,id=net,hostfwd=tcp:127.0.0.1:80-:8 ",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(line.ends_with(" -name x"), "{line}");
     }
 }

@@ -10,10 +10,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::plan::{Plan, Wiring};
+use virtinitrd_init::session::port_name;
+use virtinitrd_init::settings::Record;
+
+use super::boot_files::Initrd;
+use super::plan::{End, Mode, Plan, Wiring};
+use super::session::STREAMS;
 use super::virtiofsd::{Guard, Socket};
-use super::{Initrd, Located};
-use crate::pack;
 
 /// Stands for the directory until the words are quoted.
 const DIR: &str = "@virtinitrd-directory@";
@@ -26,8 +29,14 @@ daemons=
 trap 'kill $daemons 2>/dev/null || true; rm -rf \"$dir\"' EXIT
 trap 'exit 1' INT TERM HUP";
 
+/// Exits as the command did.
+const STATUS: &str = "sed -n 's/^failed [0-9]* /error: /p' \"$dir\"/control >&2
+status=$(sed -nE 's/^(exited|failed) ([0-9]+) .*/\\2/p' \"$dir\"/control)
+[ -n \"$status\" ] || tail -n 25 \"$dir\"/console >&2
+exit \"${status:-125}\"";
+
 /// The commands that run `plan`, ready to paste.
-pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsString> {
+pub fn script(plan: &Plan, kernel: &Path, initrd: &Initrd, sandbox: bool) -> Result<OsString> {
     let sockets: Vec<_> = (0..plan.shares.len()).map(|n| format!("{DIR}/fs{n}.sock")).collect();
     let mut lines: Vec<OsString> = vec![HEAD.into()];
     if plan.shares.iter().any(|share| plan.virtiofsd.guard(share) == Guard::Mount) {
@@ -37,16 +46,15 @@ pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsSt
         let words = "# chrootvm would also run virtiofsd in a user namespace with subordinate ids.";
         lines.push(words.into());
     }
-    let initrd_path: OsString = match initrd {
-        Initrd::File(file) => file.into(),
-        Initrd::Packed { init, modules } => {
-            let xtask = std::env::current_exe().context("find this program")?;
-            let output = format!("{DIR}/initrd");
-            let modules = modules.as_ref().map(Located::resolve).transpose()?;
-            lines.push(shell_line(&pack::command(&xtask, init, modules, &output)));
-            output.into()
-        }
-    };
+    let xtask = std::env::current_exe().context("find this program")?;
+    let output = format!("{DIR}/initrd");
+    let is_command = matches!(plan.mode, Mode::Command { .. });
+    let mut records = plan.records.clone();
+    if is_command {
+        // Nobody is there to end the machine.
+        records.push(Record::Alone.to_bytes());
+    }
+    lines.push(shell_line(&initrd.command(&xtask, &records, &output)?));
     for (share, socket) in plan.shares.iter().zip(&sockets) {
         let mut words = vec![plan.virtiofsd.program.clone().into_os_string()];
         words.extend(plan.virtiofsd.arguments(share, &Socket::Path(socket.into())));
@@ -57,16 +65,37 @@ pub(super) fn script(plan: &Plan, kernel: &Path, initrd: &Initrd) -> Result<OsSt
     }
     let wiring = Wiring {
         kernel: kernel.into(),
-        initrd: initrd_path,
+        initrd: output.into(),
         qmp: None,
         shares: sockets.iter().map(|socket| Socket::Path(socket.into())).collect(),
+        console: if is_command { file("console") } else { End::Stdio },
+        ports: if is_command { ports() } else { Vec::new() },
+        sandbox,
     };
     let mut words = vec![plan.qemu.clone().into_os_string()];
     words.extend(plan.qemu_arguments(&wiring));
     lines.push(shell_line(&words));
+    if is_command {
+        lines.push(STATUS.into());
+    }
     lines.push(")\n".into());
     let text = lines.join(OsStr::new("\n")).into_vec();
     Ok(OsString::from_vec(replace(&text, DIR.as_bytes(), b"\"$dir\"")))
+}
+
+/// A file in the commands' directory.
+fn file(name: &str) -> End {
+    End::File(format!("{DIR}/{name}").into())
+}
+
+/// The command's streams are those of QEMU.
+fn ports() -> Vec<(String, End)> {
+    let end = |stream| match stream {
+        "stdin" => End::Stdio,
+        "control" => file("control"),
+        stream => End::File(format!("/dev/{stream}").into()),
+    };
+    STREAMS.iter().map(|stream| (port_name(0, stream), end(stream))).collect()
 }
 
 fn replace(mut text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

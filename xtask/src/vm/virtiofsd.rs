@@ -60,6 +60,17 @@ pub struct Virtiofsd {
     pub cache: Option<CacheMode>,
 }
 
+/// A daemon as it can run here.
+#[derive(Debug)]
+pub struct Housed {
+    /// The daemon.
+    pub daemon: Virtiofsd,
+    /// The user namespace that a user's daemon needs; it lives as long as this.
+    pub namespace: Option<UserNamespace>,
+    /// What a user has to put up with.
+    pub warning: Option<String>,
+}
+
 /// What the guest's kernel may keep of what the host has. In `--help` the values
 /// are but listed: their own help would spread every option over lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,8 +106,16 @@ pub fn find(explicit: Option<&Path>) -> Result<Virtiofsd> {
             // A bare name would be searched in PATH.
             pack::absolute(file)?
         }
-        None => installed()?,
+        None => installed().context(
+            "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
+             package virtiofsd (Debian 12: qemu-system-common)",
+        )?,
     };
+    probe(program)
+}
+
+/// Asks a virtiofsd what it is.
+pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
     let help = Command::new(&program).arg("--help").output();
     let help = help.with_context(|| format!("run {} --help", program.display()))?;
     let help = [&help.stdout[..], &help.stderr].concat();
@@ -106,15 +125,13 @@ pub fn find(explicit: Option<&Path>) -> Result<Virtiofsd> {
     Ok(Virtiofsd { program, flavour, sandbox: sandbox::of_host(is_root), is_root, cache: None })
 }
 
-fn installed() -> Result<PathBuf> {
+/// The virtiofsd of this host, whatever it is.
+#[must_use]
+pub fn installed() -> Option<PathBuf> {
     DIRS.iter()
         .map(|dir| Path::new(dir).join("virtiofsd"))
         .find(|path| host::is_executable(path))
         .or_else(|| host::find_program(OsStr::new("virtiofsd")))
-        .context(
-            "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
-             package virtiofsd (Debian 12: qemu-system-common)",
-        )
 }
 
 fn flavour(help: &str) -> Result<Flavour> {
@@ -139,12 +156,12 @@ impl Virtiofsd {
         Ok(Self { cache, ..self })
     }
 
-    /// The daemon as it can run here, and the user namespace that a user's needs.
-    /// What a user has to put up with is a warning.
-    pub fn housed(&self) -> Result<(Self, Option<UserNamespace>)> {
+    /// The daemon as it can run here.
+    pub fn housed(&self) -> Result<Housed> {
         let program = self.program.display();
+        let daemon = self.clone();
         if self.is_root {
-            return Ok((self.clone(), None));
+            return Ok(Housed { daemon, namespace: None, warning: None });
         }
         let namespace = match (UserNamespace::new(), self.flavour) {
             (Ok(namespace), _) => namespace,
@@ -157,25 +174,27 @@ impl Virtiofsd {
                 });
             }
             (Err(error), Flavour::Rust { .. }) => {
-                eprintln!(
-                    "warning: {program} runs without a sandbox, with all your rights, and owners are \
+                let warning = format!(
+                    "{program} runs without a sandbox, with all your rights, and owners are \
                      those of the host: {error:#}"
                 );
-                return Ok((Self { sandbox: Sandbox::None, ..self.clone() }, None));
+                let daemon = Self { sandbox: Sandbox::None, ..daemon };
+                return Ok(Housed { daemon, namespace: None, warning: Some(warning) });
             }
         };
+        let mut warning = None;
         if let Some(lack) = namespace.lack() {
             ensure!(
                 self.flavour != Flavour::C || namespace.has_groups || getgroups()?.is_empty(),
                 "{program} is the C virtiofsd of QEMU, which drops your supplementary groups and \
                  needs subordinate ids for that: {lack}; or install the Rust virtiofsd"
             );
-            eprintln!(
-                "warning: the guest sees only your own files as root's, all others as nobody's, \
+            warning = Some(format!(
+                "the guest sees only your own files as root's, all others as nobody's, \
                  and can make none for another user than root: {lack}"
-            );
+            ));
         }
-        Ok((self.clone(), Some(namespace)))
+        Ok(Housed { daemon, namespace: Some(namespace), warning })
     }
 
     /// Who sees to it that a share is read-only, guest or no guest.
@@ -266,6 +285,7 @@ fn escape(value: &OsStr) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::plan::Place;
 
     fn daemon(flavour: Flavour) -> Virtiofsd {
         let (sandbox, is_root) = (Sandbox::Chroot, true);
@@ -274,7 +294,8 @@ mod tests {
 
     #[test]
     fn somebody_guards_a_read_only_share() {
-        let share = |access| Share { tag: "t".into(), source: "/".into(), access };
+        let place = Place::Tag;
+        let share = |access| Share { tag: "t".into(), source: "/".into(), access, place };
         let new = Flavour::Rust { readonly: true };
         let old = Flavour::Rust { readonly: false };
         for (is_root, flavour, sandbox, access, expected) in [
@@ -296,7 +317,8 @@ mod tests {
 
     fn arguments(flavour: Flavour, access: Access) -> String {
         let daemon = daemon(flavour);
-        let share = Share { tag: "t".into(), source: "/a b,\\".into(), access };
+        let (tag, source) = ("t".into(), "/a b,\\".into());
+        let share = Share { tag, source, access, place: Place::Tag };
         daemon.arguments(&share, &Socket::Fd(3)).join(OsStr::new("|")).into_string().unwrap()
     }
 
@@ -327,7 +349,8 @@ mod tests {
 
     #[test]
     fn each_flavour_has_its_own_words_for_caching() {
-        let share = Share { tag: "t".into(), source: "/".into(), access: Access::ReadWrite };
+        let (tag, source, access) = ("t".into(), "/".into(), Access::ReadWrite);
+        let share = Share { tag, source, access, place: Place::Tag };
         let new = Flavour::Rust { readonly: true };
         for (flavour, mode, expected) in [
             (Flavour::C, CacheMode::Always, Some("cache=always")),

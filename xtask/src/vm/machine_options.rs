@@ -1,0 +1,95 @@
+//! The machine that is run: memory, processors, network, kernel, QEMU.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::options::{self, Publish, parse_memory, parse_name, parse_publish};
+use super::plan::Network;
+use super::qemu::Accel;
+
+/// The machine
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineOptions {
+    /// Memory, in MiB or with a suffix M or G [default: 1G, or what this host can spare]
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<u64>,
+    /// Number of processors [default: as many as here]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    cpus: Option<u16>,
+    /// Network: none but loopback, or QEMU's user network
+    #[arg(long, value_enum, default_value_t)]
+    net: Net,
+    /// Forward a port of this host, of 127.0.0.1 unless given; repeatable
+    #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", value_parser = parse_publish)]
+    publish: Vec<Publish>,
+    /// Name of the guest [default: --name, or localhost]
+    #[arg(long, value_parser = parse_name)]
+    pub hostname: Option<String>,
+    /// Kernel image [default: the newest in ROOTFS]
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The kernel's modules [default: those of that kernel in ROOTFS]
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// Load one more module before the root is mounted; repeatable
+    #[arg(long = "module", value_name = "NAME")]
+    pub extra_modules: Vec<String>,
+    /// Boot this initrd instead of packing one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules"])]
+    pub initrd: Option<PathBuf>,
+    /// More words for the kernel command line; they win over ours; repeatable
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub append: Vec<OsString>,
+    /// How to run guest code; auto is kvm where that works
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: Accel,
+    /// QEMU's machine type
+    #[arg(long, value_name = "TYPE")]
+    pub machine: Option<String>,
+    /// QEMU's processor model
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
+    /// QEMU's program
+    #[arg(long, value_name = "FILE")]
+    pub qemu: Option<PathBuf>,
+    /// One more argument for QEMU, as it is; repeatable
+    #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arguments: Vec<OsString>,
+    /// The /init binary
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub init: Option<PathBuf>,
+}
+
+/// `--net`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Net {
+    #[default]
+    None,
+    User,
+}
+
+impl MachineOptions {
+    /// The network; a published port needs one.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        match self.net == Net::User || !self.publish.is_empty() {
+            true => Network::User(self.publish.clone()),
+            false => Network::None,
+        }
+    }
+
+    /// MiB.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let here = || std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        self.memory.unwrap_or_else(|| options::default_memory(&here()))
+    }
+
+    /// How many, of `most` that the machine can have.
+    #[must_use]
+    pub fn cpus(&self, most: usize) -> usize {
+        let here = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.cpus.map_or_else(|| here().min(most), usize::from)
+    }
+}

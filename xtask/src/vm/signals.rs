@@ -1,0 +1,75 @@
+//! The signals that concern a run, as a descriptor.
+//!
+//! Interface: signalfd(2).
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Those that ask a program to end.
+const ENDS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// Those that tell something, and end nobody.
+const NEWS: [Signal; 3] = [Signal::SIGCHLD, Signal::SIGWINCH, Signal::SIGCONT];
+
+/// Signals that are read instead of delivered.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks them in this thread and those that it starts. One that our caller
+    /// ignores (nohup(1), a shell's background job) stays ignored. SIGTTOU is
+    /// held back too: a background process may then still restore the terminal.
+    pub fn block() -> Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ends = ENDS.into_iter().filter(|signal| !is_ignored(*signal, &status));
+        let watched: SigSet = ends.chain(NEWS).collect();
+        let mut blocked = watched;
+        blocked.add(Signal::SIGTTOU);
+        blocked.thread_block()?;
+        Ok(Self(SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+    }
+
+    /// Readable when there are some.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Those that have come, in order.
+    pub fn take(&mut self) -> Result<Vec<Signal>> {
+        let mut signals = Vec::new();
+        while let Some(info) = self.0.read_signal().context("read signals")? {
+            signals.push(Signal::try_from(i32::try_from(info.ssi_signo)?)?);
+        }
+        Ok(signals)
+    }
+}
+
+/// Whether a signal asks us to end.
+#[must_use]
+pub fn is_end(signal: Signal) -> bool {
+    ENDS.contains(&signal)
+}
+
+/// Whether `SigIgn` of a `/proc/PID/status` has the signal (proc_pid_status(5)).
+fn is_ignored(signal: Signal, status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal as i32 - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_in_the_mask() {
+        let status = "SigBlk:\t0000000000004002\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(Signal::SIGHUP, status));
+        assert!(!is_ignored(Signal::SIGINT, status) && !is_ignored(Signal::SIGTERM, status));
+        assert!(!is_ignored(Signal::SIGHUP, ""));
+    }
+}

@@ -1,0 +1,314 @@
+//! A machine that runs: hearing of all that happens, and ending it.
+//!
+//! Interface: poll(2).
+
+use std::os::fd::BorrowedFd;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::child::{Child, describe};
+use super::console::Console;
+use super::outcome::Outcome;
+use super::qmp::Qmp;
+use super::run::Report;
+use super::session::{Session, State};
+use super::signals::{Signals, is_end};
+use super::terminal::{self, Raw};
+use super::timing::Timing;
+
+/// How long QEMU may take to end after SIGTERM.
+const QEMU_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a daemon may take to end once QEMU is gone.
+const DAEMON_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a command may take to end after a signal that we were sent.
+const COMMAND_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a guest may be silent before its command runs. A boot takes two
+/// seconds, on a crowded host without KVM perhaps ten.
+const BOOT_LIMIT: Duration = Duration::from_secs(90);
+
+/// The running programs.
+#[derive(Debug)]
+pub struct Watch {
+    signals: Signals,
+    qmp: Qmp,
+    qemu: Child,
+    daemons: Vec<Child>,
+    /// When patience ends with whom we are waiting for.
+    deadline: Option<Instant>,
+    start: Instant,
+    timeout: Option<Duration>,
+    outcome: Option<Outcome>,
+    /// The signal that was passed on to the command.
+    passed_on: Option<(Signal, Instant)>,
+}
+
+/// What only a command has.
+#[derive(Debug)]
+struct Command<'a> {
+    session: Session,
+    terminal: Option<Raw>,
+    timing: &'a mut Timing,
+}
+
+impl Watch {
+    /// Takes over what was started.
+    #[must_use]
+    pub fn new(
+        signals: Signals,
+        qmp: Qmp,
+        qemu: Child,
+        daemons: Vec<Child>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            signals,
+            qmp,
+            qemu,
+            daemons,
+            deadline: None,
+            start: Instant::now(),
+            timeout,
+            outcome: None,
+            passed_on: None,
+        }
+    }
+
+    /// Watches until QEMU has ended.
+    pub fn until_the_end(
+        mut self,
+        session: Option<Session>,
+        mut console: Option<Console>,
+        terminal: Option<Raw>,
+        timing: &mut Timing,
+    ) -> Result<Report> {
+        let mut command = session.map(|session| Command { session, terminal, timing });
+        let status = loop {
+            self.wait(command.as_ref(), console.as_ref())?;
+            self.qmp.read();
+            if let Some(console) = &mut console {
+                console.read()?;
+            }
+            self.take_signals(command.as_mut())?;
+            if let Some(command) = &mut command {
+                self.watch_command(command)?;
+            }
+            self.watch_clock(command.as_ref());
+            if let Some(status) = self.qemu.try_wait()? {
+                break status;
+            }
+            self.watch_daemons()?;
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                self.qemu.signal(Signal::SIGKILL);
+            }
+        };
+        self.qmp.read();
+        let outcome = self.conclude(status)?;
+        if let Some(console) = &mut console {
+            console.read()?;
+        }
+        let console = console.map(|console| console.tail()).unwrap_or_default();
+        Ok(Report { outcome, console })
+    }
+
+    /// What it was, once QEMU has ended and its daemons had time to.
+    fn conclude(mut self, status: ExitStatus) -> Result<Outcome> {
+        self.let_daemons_end()?;
+        let shutdown = self.qmp.shutdown().cloned();
+        if self.outcome.is_none() && shutdown.is_none() && !status.success() {
+            // QEMU may have failed because a daemon did, which then knows why.
+            self.outcome =
+                self.first_daemon(|status| status.code().is_some_and(|code| code != 0))?;
+        }
+        let words = self.qemu.messages();
+        Ok(self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown)))
+    }
+
+    /// Ends the machine for a reason; the first one holds.
+    fn end(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+        if self.deadline.is_none() {
+            self.qemu.signal(Signal::SIGTERM);
+            self.deadline = Some(Instant::now() + QEMU_GRACE);
+        }
+    }
+
+    fn take_signals(&mut self, mut command: Option<&mut Command<'_>>) -> Result<()> {
+        for signal in self.signals.take()? {
+            let running = command.as_mut().filter(|command| command.is_running());
+            match (signal, running) {
+                (Signal::SIGWINCH, Some(command)) => command.resize(),
+                (Signal::SIGCONT, Some(command)) => command.resume()?,
+                (signal, Some(command)) if is_end(signal) && self.passed_on.is_none() => {
+                    command.session.signal(signal);
+                    self.passed_on = Some((signal, Instant::now() + COMMAND_GRACE));
+                }
+                (signal, _) if is_end(signal) => self.end(Outcome::Stopped(signal)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_command(&mut self, command: &mut Command<'_>) -> Result<()> {
+        let was_running = command.is_running();
+        command.session.update();
+        command.timing.note(command.session.state());
+        match command.session.state().clone() {
+            State::Running { .. } if !was_running => command.start_terminal()?,
+            State::Ended(status) => {
+                self.outcome.get_or_insert(Outcome::Command(status));
+                // All is written and synced; there is nothing to wait for.
+                self.qemu.signal(Signal::SIGKILL);
+            }
+            State::Failed(status, problem) => {
+                self.outcome.get_or_insert(Outcome::NotStarted(status, problem));
+                self.qemu.signal(Signal::SIGKILL);
+            }
+            // Lost: QEMU is about to end, and knows why.
+            State::Booting | State::Running { .. } | State::Lost => {}
+        }
+        if command.session.was_escaped() {
+            self.end(Outcome::Escaped);
+        }
+        if let Some(errno) = command.session.write_error() {
+            self.end(Outcome::OutputLost(errno));
+        }
+        Ok(())
+    }
+
+    fn watch_clock(&mut self, command: Option<&Command<'_>>) {
+        let now = Instant::now();
+        if let Some(limit) = self.timeout.filter(|limit| now >= self.start + *limit) {
+            self.end(Outcome::TimedOut(limit));
+        }
+        let boots = command.is_some_and(|command| *command.session.state() == State::Booting);
+        if boots && now >= self.start + BOOT_LIMIT {
+            self.end(Outcome::Silent(BOOT_LIMIT));
+        }
+        if let Some((signal, _)) = self.passed_on.filter(|(_, limit)| now >= *limit) {
+            self.end(Outcome::Stopped(signal));
+        }
+    }
+
+    /// At a machine's end its daemons may be quicker than QEMU.
+    fn watch_daemons(&mut self) -> Result<()> {
+        if self.has_ended() {
+            return Ok(());
+        }
+        if let Some(dead) = self.first_daemon(|_| true)? {
+            self.qmp.read();
+            if !self.has_ended() {
+                self.end(dead);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether QEMU has said that the machine ended.
+    fn has_ended(&self) -> bool {
+        self.qmp.shutdown().is_some() || self.qmp.fd().is_none()
+    }
+
+    fn first_daemon(&mut self, is_it: fn(ExitStatus) -> bool) -> Result<Option<Outcome>> {
+        for daemon in &mut self.daemons {
+            if let Some(status) = daemon.try_wait()?.filter(|status| is_it(*status)) {
+                let (name, words) = (daemon.name.clone(), daemon.messages());
+                return Ok(Some(Outcome::DaemonDied(name, describe(status), words)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Daemons end with their connection, and wait for children of their own;
+    /// one that does not is killed when it is dropped.
+    fn let_daemons_end(&mut self) -> Result<()> {
+        let deadline = Instant::now() + DAEMON_GRACE;
+        self.deadline = Some(deadline);
+        loop {
+            self.signals.take()?;
+            let mut running = false;
+            for daemon in &mut self.daemons {
+                running |= daemon.try_wait()?.is_none();
+            }
+            if !running || deadline <= Instant::now() {
+                return Ok(());
+            }
+            sleep(&[(self.signals.fd(), false)], Some(deadline))?;
+        }
+    }
+
+    /// Sleeps until something happens.
+    fn wait(&self, command: Option<&Command<'_>>, console: Option<&Console>) -> Result<()> {
+        let mut fds = vec![(self.signals.fd(), false)];
+        fds.extend(self.qmp.fd().map(|fd| (fd, false)));
+        fds.extend(console.and_then(Console::fd).map(|fd| (fd, false)));
+        fds.extend(command.iter().flat_map(|command| command.session.fds()));
+        let boots = command.is_some_and(|command| *command.session.state() == State::Booting);
+        let deadlines = [
+            self.deadline,
+            self.timeout.filter(|_| self.deadline.is_none()).map(|limit| self.start + limit),
+            (boots && self.deadline.is_none()).then(|| self.start + BOOT_LIMIT),
+            self.passed_on.filter(|_| self.deadline.is_none()).map(|(_, limit)| limit),
+        ];
+        sleep(&fds, deadlines.into_iter().flatten().min())
+    }
+}
+
+impl Command<'_> {
+    fn is_running(&self) -> bool {
+        matches!(self.session.state(), State::Running { .. })
+    }
+
+    fn start_terminal(&mut self) -> Result<()> {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.enter()?;
+        }
+        self.resize();
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        if let Some(terminal) = &self.terminal {
+            terminal.resume()?;
+        }
+        self.resize();
+        Ok(())
+    }
+
+    /// It may have changed while the machine booted.
+    fn resize(&mut self) {
+        if let Some(size) = self.terminal.as_ref().and_then(|_| terminal::size()) {
+            self.session.resize(size);
+        }
+    }
+}
+
+/// Waits until one of `fds` is readable, or writable where that is wanted too.
+pub fn sleep(fds: &[(BorrowedFd<'_>, bool)], deadline: Option<Instant>) -> Result<()> {
+    let flags = |writable| if writable { PollFlags::POLLOUT } else { PollFlags::empty() };
+    let mut fds: Vec<_> = fds
+        .iter()
+        .map(|(fd, writable)| PollFd::new(*fd, PollFlags::POLLIN | flags(*writable)))
+        .collect();
+    let timeout = match deadline {
+        None => PollTimeout::NONE,
+        Some(deadline) => {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up, so that the deadline has passed afterwards.
+            let millis = left.as_millis().saturating_add(1).min(i32::MAX as u128);
+            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+        }
+    };
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).context("poll"),
+    }
+}
