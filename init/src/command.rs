@@ -79,7 +79,7 @@ fn serve(
             return Err(Errno::PIPE);
         }
         while let Some(number) = session.obey() {
-            if let Err(errno) = serve_another(ports, signals, number) {
+            if let Err(errno) = serve_another(ports, session, signals, number) {
                 let error = Error::sys("serve another command".into(), errno, "");
                 log.warning(format_args!("{error}"));
             }
@@ -122,8 +122,15 @@ fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// Forks a process that serves session `number`.
-fn serve_another(ports: &Ports, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
+fn serve_another(
+    ports: &Ports,
+    first: &mut Session,
+    signals: &OwnedFd,
+    number: u32,
+) -> Result<(), Errno> {
     if rt::process::fork()?.is_none() {
+        // Held here too, the first command's input would never end.
+        first.close_streams();
         // Whoever asked hears of it by the end of the control channel.
         let served = another(ports, signals, number);
         rt::exit(i32::from(served.is_err()));

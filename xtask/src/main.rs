@@ -1,5 +1,6 @@
 //! The command lines: parse, and call the library.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -51,6 +52,22 @@ struct ChrootVm {
     vm: vm::Vm,
 }
 
+/// Run one more command in a machine that runs
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm exec", version)]
+struct ChrootVmExec {
+    #[command(flatten)]
+    exec: vm::exec::Exec,
+}
+
+/// List the machines in which a command runs
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm ps", version)]
+struct ChrootVmPs {
+    #[command(flatten)]
+    ps: vm::ps::Ps,
+}
+
 // What scripts/mkvirtinitrd calls, with the command line of osbuild/initrd's.
 /// Make an initrd that boots a directory over virtiofs
 #[derive(Debug, Parser)]
@@ -64,7 +81,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     let name = arguments.peek().and_then(|name| name.to_str()).map(str::to_owned);
     let result = match name.as_deref() {
-        Some("chrootvm") => (ChrootVm::parse_from(arguments).vm.run(), EXIT_TROUBLE),
+        Some("chrootvm") => (chrootvm(arguments), EXIT_TROUBLE),
         Some("mkvirtinitrd") => done(MkVirtInitrd::parse_from(arguments).pack.run()),
         _ => run(Cli::parse().task),
     };
@@ -74,6 +91,23 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(code)
         }
+    }
+}
+
+/// A ROOTFS that is called as one of the subcommands is typed `./exec`.
+fn chrootvm(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
+    let mut arguments: Vec<_> = arguments.collect();
+    let subcommand = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
+    match subcommand.as_deref() {
+        Some("exec") => {
+            arguments.remove(0);
+            ChrootVmExec::parse_from(arguments).exec.run()
+        }
+        Some("ps") => {
+            arguments.remove(0);
+            ChrootVmPs::parse_from(arguments).ps.run().map(|()| ExitCode::SUCCESS)
+        }
+        _ => ChrootVm::parse_from(arguments).vm.run(),
     }
 }
 

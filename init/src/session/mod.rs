@@ -156,6 +156,11 @@ impl Session {
         Ok(())
     }
 
+    /// Lets go of the streams, which another process serves.
+    pub fn close_streams(&mut self) {
+        (self.pumps, self.terminal) = ([None, None, None], None);
+    }
+
     /// Waits until something happens, `limit` at the most, and moves what can be
     /// moved. False where the host has gone.
     pub fn step(&mut self, signals: &OwnedFd, limit: Option<Duration>) -> Result<bool, Errno> {

@@ -3,12 +3,15 @@
 //! Arguments become a [`plan::Plan`]; [`run`] runs it, or `--dry-run` prints it.
 
 pub mod boot_files;
+pub mod broker;
 pub mod child;
 pub mod cmdline;
 pub mod command;
 pub mod console;
 pub mod directories;
 pub mod escape;
+pub mod exec;
+pub mod foreground;
 pub mod handover;
 pub mod keep;
 pub mod kernel;
@@ -18,8 +21,10 @@ pub mod options;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
+pub mod ps;
 pub mod qemu;
 pub mod qmp;
+pub mod registry;
 pub mod run;
 pub mod sandbox;
 pub mod script;
@@ -175,6 +180,10 @@ impl Vm {
             console_log: kept,
             sandbox,
             name: self.name.clone(),
+            description: ps::description(
+                &root.path().to_string_lossy(),
+                &script::shell_line(&self.command).to_string_lossy(),
+            ),
         };
         let report = run::run(&plan, kernel, &bytes, settings, &mut timing)?;
         let verdict = report.outcome.verdict(plan.mode);

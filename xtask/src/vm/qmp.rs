@@ -8,8 +8,12 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+
+use super::{registry, watch};
 
 /// Why QEMU ended the machine (`ShutdownCause`, QEMU doc: interop/qemu-qmp-ref).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +36,14 @@ pub struct Qmp {
     partial: Vec<u8>,
     shutdown: Option<Shutdown>,
     open: bool,
+    /// Number of the last command that was sent.
+    last: u64,
+    /// Answers that nobody has taken yet, by that number.
+    answers: Vec<(u64, Result<(), String>)>,
 }
+
+/// How long QEMU may take to answer a command.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 impl Qmp {
     /// A connection, and the end of it that QEMU is to be handed.
@@ -40,8 +51,33 @@ impl Qmp {
         let (mut ours, theirs) = UnixStream::pair()?;
         ours.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
         ours.set_nonblocking(true)?;
-        let qmp = Self { stream: ours, partial: Vec::new(), shutdown: None, open: true };
+        let (partial, answers) = (Vec::new(), Vec::new());
+        let qmp = Self { stream: ours, partial, shutdown: None, open: true, last: 0, answers };
         Ok((qmp, theirs.into()))
+    }
+
+    /// Executes a command, handing over `fd` with it, and waits for its answer.
+    ///
+    /// # Errors
+    /// What QEMU has against it.
+    pub fn execute(&mut self, command: &str, arguments: &Value, fd: Option<OwnedFd>) -> Result<()> {
+        self.last += 1;
+        let id = self.last;
+        let line = json!({ "execute": command, "arguments": arguments, "id": id });
+        let fds: Vec<OwnedFd> = fd.into_iter().collect();
+        registry::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
+            .with_context(|| format!("ask QEMU for {command}"))?;
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        loop {
+            self.read();
+            if let Some(at) = self.answers.iter().position(|(number, _)| *number == id) {
+                let (_, answer) = self.answers.swap_remove(at);
+                return answer.map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
+            }
+            ensure!(self.open, "QEMU ended before it answered {command}");
+            ensure!(Instant::now() < deadline, "QEMU does not answer {command}");
+            watch::sleep(&[(self.stream.as_fd(), false)], Some(deadline))?;
+        }
     }
 
     /// What to wait for; `None` when there is nothing more to come.
@@ -79,8 +115,20 @@ impl Qmp {
             if self.shutdown.is_none() {
                 self.shutdown = parse_shutdown(&line);
             }
+            self.answers.extend(parse_answer(&line));
         }
     }
+}
+
+/// The number of a command and its answer, if `line` is one.
+fn parse_answer(line: &[u8]) -> Option<(u64, Result<(), String>)> {
+    let message: Value = serde_json::from_slice(line).ok()?;
+    let id = message.get("id")?.as_u64()?;
+    let refusal = message.get("error").map(|error| {
+        let words = error.get("desc").and_then(Value::as_str);
+        words.unwrap_or("it does not say why").to_owned()
+    });
+    Some((id, refusal.map_or(Ok(()), Err)))
 }
 
 /// The cause, if `line` is a SHUTDOWN event.
@@ -122,6 +170,20 @@ mod tests {
         ] {
             assert_eq!(parse_shutdown(line.as_bytes()), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_waits_for_its_own_answer() {
+        let (mut qmp, theirs) = Qmp::pair().unwrap();
+        let mut theirs = UnixStream::from(theirs);
+        let answers = "{\"return\": {}}\n{\"return\": {}, \"id\": 1}\n\
+            {\"error\": {\"class\": \"x\", \"desc\": \"no such bus\"}, \"id\": 2}\n";
+        theirs.write_all(answers.as_bytes()).unwrap();
+        assert!(qmp.execute("getfd", &json!({}), None).is_ok());
+        let error = qmp.execute("device_add", &json!({}), None).unwrap_err().to_string();
+        assert_eq!(error, "QEMU refuses device_add: no such bus");
+        drop(theirs);
+        assert!(qmp.execute("getfd", &json!({}), None).is_err());
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::broker::Broker;
 use super::child::{Child, Role};
 use super::console::Console;
+use super::foreground::Foreground;
 use super::handover::{FIRST_FD, Numbered, connected_listener, memory_file};
 use super::outcome::Outcome;
 use super::plan::{End, Mode, Plan, Wiring};
@@ -21,7 +23,7 @@ use super::terminal::{Raw, Saved};
 use super::timing::Timing;
 use super::userns::UserNamespace;
 use super::virtiofsd::{Guard, Socket};
-use super::watch::Watch;
+use super::watch::{Command, Watch};
 
 /// How a run is watched, beside what runs.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Settings {
     pub sandbox: bool,
     /// The name by which others find the machine.
     pub name: Option<String>,
+    /// What they see of it.
+    pub description: String,
 }
 
 /// What a run left.
@@ -58,10 +62,6 @@ pub fn run(
     timing: &mut Timing,
 ) -> Result<Report> {
     let signals = Signals::block()?;
-    let terminal = match plan.mode {
-        Mode::Command { terminal: true } => Some(Raw::prepare()?),
-        _ => None,
-    };
     let _saved = Saved::new();
 
     let mut fds = Numbered::default();
@@ -78,7 +78,7 @@ pub fn run(
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
     wiring.qmp = Some(fds.add(qemus_end));
     let mut console = None;
-    let mut session = None;
+    let mut command = None;
     if let Mode::Command { terminal } = plan.mode {
         let (ours, theirs) = Console::pair(settings.verbose, settings.console_log)?;
         wiring.console = End::Fd(fds.add(theirs));
@@ -86,7 +86,11 @@ pub fn run(
         let (ours, theirs) = Channels::new(0)?.split();
         let numbered = theirs.into_iter().map(|(name, fd)| (name, End::Fd(fds.add(fd))));
         wiring.ports = numbered.collect();
-        session = Some(Session::start(ours, terminal)?);
+        let session = Session::start(ours, terminal)?;
+        let terminal = if terminal { Some(Raw::prepare()?) } else { None };
+        let foreground = Foreground::new(session, terminal);
+        let broker = Broker::open(settings.name.as_deref(), settings.description)?;
+        command = Some(Command { foreground, broker, timing });
     }
     let arguments = plan.qemu_arguments(&wiring);
     let role = match plan.mode {
@@ -96,9 +100,11 @@ pub fn run(
         Mode::Command { .. } => Role::Daemon { read_only: None, user_namespace: None },
     };
     let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.into_mappings(), role)?;
-    timing.machine_started();
+    if let Some(command) = &mut command {
+        command.timing.machine_started();
+    }
     let watch = Watch::new(signals, qmp, qemu, daemons, settings.timeout);
-    watch.until_the_end(session, console, terminal, timing)
+    watch.until_the_end(command, console)
 }
 
 fn start_daemons(

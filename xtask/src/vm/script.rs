@@ -110,7 +110,8 @@ fn replace(mut text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 /// `words` as a line for a POSIX shell.
-fn shell_line(words: &[OsString]) -> OsString {
+#[must_use]
+pub fn shell_line(words: &[OsString]) -> OsString {
     let quoted: Vec<_> = words.iter().map(|word| shell_quote(word)).collect();
     quoted.join(OsStr::new(" "))
 }

@@ -10,15 +10,17 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use virtinitrd_init::session::control::ToGuest;
 
+use super::broker::Broker;
 use super::child::{Child, describe};
 use super::console::Console;
+use super::foreground::Foreground;
 use super::outcome::Outcome;
 use super::qmp::Qmp;
 use super::run::Report;
-use super::session::{Session, State};
+use super::session::State;
 use super::signals::{Signals, is_end};
-use super::terminal::{self, Raw};
 use super::timing::Timing;
 
 /// How long QEMU may take to end after SIGTERM.
@@ -52,10 +54,13 @@ pub struct Watch {
 
 /// What only a command has.
 #[derive(Debug)]
-struct Command<'a> {
-    session: Session,
-    terminal: Option<Raw>,
-    timing: &'a mut Timing,
+pub struct Command<'a> {
+    /// Its streams, and its terminal.
+    pub foreground: Foreground,
+    /// Where those are served who want to run more.
+    pub broker: Broker,
+    /// When it reached what.
+    pub timing: &'a mut Timing,
 }
 
 impl Watch {
@@ -84,12 +89,9 @@ impl Watch {
     /// Watches until QEMU has ended.
     pub fn until_the_end(
         mut self,
-        session: Option<Session>,
+        mut command: Option<Command<'_>>,
         mut console: Option<Console>,
-        terminal: Option<Raw>,
-        timing: &mut Timing,
     ) -> Result<Report> {
-        let mut command = session.map(|session| Command { session, terminal, timing });
         let status = loop {
             self.wait(command.as_ref(), console.as_ref())?;
             self.qmp.read();
@@ -142,12 +144,12 @@ impl Watch {
 
     fn take_signals(&mut self, mut command: Option<&mut Command<'_>>) -> Result<()> {
         for signal in self.signals.take()? {
-            let running = command.as_mut().filter(|command| command.is_running());
-            match (signal, running) {
-                (Signal::SIGWINCH, Some(command)) => command.resize(),
-                (Signal::SIGCONT, Some(command)) => command.resume()?,
-                (signal, Some(command)) if is_end(signal) && self.passed_on.is_none() => {
-                    command.session.signal(signal);
+            let foreground = command.as_mut().map(|command| &mut command.foreground);
+            match (signal, foreground.filter(|foreground| foreground.is_running())) {
+                (Signal::SIGWINCH, Some(foreground)) => foreground.resize(),
+                (Signal::SIGCONT, Some(foreground)) => foreground.resume()?,
+                (signal, Some(foreground)) if is_end(signal) && self.passed_on.is_none() => {
+                    foreground.session.signal(signal);
                     self.passed_on = Some((signal, Instant::now() + COMMAND_GRACE));
                 }
                 (signal, _) if is_end(signal) => self.end(Outcome::Stopped(signal)),
@@ -158,11 +160,10 @@ impl Watch {
     }
 
     fn watch_command(&mut self, command: &mut Command<'_>) -> Result<()> {
-        let was_running = command.is_running();
-        command.session.update();
-        command.timing.note(command.session.state());
-        match command.session.state().clone() {
-            State::Running { .. } if !was_running => command.start_terminal()?,
+        command.foreground.update()?;
+        let session = &mut command.foreground.session;
+        command.timing.note(session.state());
+        match session.state().clone() {
             State::Ended(status) => {
                 self.outcome.get_or_insert(Outcome::Command(status));
                 // All is written and synced; there is nothing to wait for.
@@ -175,10 +176,13 @@ impl Watch {
             // Lost: QEMU is about to end, and knows why.
             State::Booting | State::Running { .. } | State::Lost => {}
         }
-        if command.session.was_escaped() {
+        for number in command.broker.serve(&mut self.qmp) {
+            session.say(ToGuest::Session(number));
+        }
+        if session.was_escaped() {
             self.end(Outcome::Escaped);
         }
-        if let Some(errno) = command.session.write_error() {
+        if let Some(errno) = command.foreground.session.write_error() {
             self.end(Outcome::OutputLost(errno));
         }
         Ok(())
@@ -189,7 +193,7 @@ impl Watch {
         if let Some(limit) = self.timeout.filter(|limit| now >= self.start + *limit) {
             self.end(Outcome::TimedOut(limit));
         }
-        let boots = command.is_some_and(|command| *command.session.state() == State::Booting);
+        let boots = command.is_some_and(Command::boots);
         if boots && now >= self.start + BOOT_LIMIT {
             self.end(Outcome::Silent(BOOT_LIMIT));
         }
@@ -250,8 +254,8 @@ impl Watch {
         let mut fds = vec![(self.signals.fd(), false)];
         fds.extend(self.qmp.fd().map(|fd| (fd, false)));
         fds.extend(console.and_then(Console::fd).map(|fd| (fd, false)));
-        fds.extend(command.iter().flat_map(|command| command.session.fds()));
-        let boots = command.is_some_and(|command| *command.session.state() == State::Booting);
+        fds.extend(command.iter().flat_map(|command| command.fds()));
+        let boots = command.is_some_and(Command::boots);
         let deadlines = [
             self.deadline,
             self.timeout.filter(|_| self.deadline.is_none()).map(|limit| self.start + limit),
@@ -263,31 +267,13 @@ impl Watch {
 }
 
 impl Command<'_> {
-    fn is_running(&self) -> bool {
-        matches!(self.session.state(), State::Running { .. })
+    fn boots(&self) -> bool {
+        *self.foreground.session.state() == State::Booting
     }
 
-    fn start_terminal(&mut self) -> Result<()> {
-        if let Some(terminal) = &mut self.terminal {
-            terminal.enter()?;
-        }
-        self.resize();
-        Ok(())
-    }
-
-    fn resume(&mut self) -> Result<()> {
-        if let Some(terminal) = &self.terminal {
-            terminal.resume()?;
-        }
-        self.resize();
-        Ok(())
-    }
-
-    /// It may have changed while the machine booted.
-    fn resize(&mut self) {
-        if let Some(size) = self.terminal.as_ref().and_then(|_| terminal::size()) {
-            self.session.resize(size);
-        }
+    fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        let broker = self.broker.fds().map(|fd| (fd, false));
+        self.foreground.session.fds().into_iter().chain(broker)
     }
 }
 

@@ -1,0 +1,96 @@
+//! `chrootvm ps`: the machines of this user.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+
+use super::broker::{INFO, NO_FDS};
+use super::registry;
+
+/// List the machines in which a command runs
+#[derive(Debug, clap::Args)]
+pub struct Ps {}
+
+/// A machine as it describes itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Row {
+    name: String,
+    pid: String,
+    rootfs: String,
+    command: String,
+}
+
+impl Ps {
+    /// Prints them.
+    pub fn run(self) -> Result<()> {
+        let names = registry::names()?;
+        // One that ended meanwhile is left out.
+        let rows: Vec<Row> = names.into_iter().filter_map(|name| ask(name).ok()).collect();
+        let mut out = std::io::stdout().lock();
+        out.write_all(table(&rows).as_bytes()).context("write the list")
+    }
+}
+
+/// What a machine says of itself when it is asked.
+#[must_use]
+pub fn description(rootfs: &str, command: &str) -> String {
+    [&std::process::id().to_string(), rootfs, command].map(printable).join("\n")
+}
+
+fn ask(name: String) -> Result<Row> {
+    let socket = registry::connect(&name)?;
+    registry::send(&socket, INFO, NO_FDS)?;
+    let (answer, _) = registry::receive(&socket)?.context("no answer")?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let mut lines = answer.lines().map(printable);
+    let mut next = || lines.next().context("a short answer");
+    Ok(Row { name, pid: next()?, rootfs: next()?, command: next()? })
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = ["NAME", "PID", "ROOTFS", "COMMAND"].map(String::from);
+    let cells: Vec<_> = rows
+        .iter()
+        .map(|row| [&row.name, &row.pid, &row.rootfs, &row.command].map(Clone::clone))
+        .collect();
+    let lines: Vec<_> = [head].into_iter().chain(cells).collect();
+    let widths = [0, 1, 2].map(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
+    });
+    let show = |[name, pid, rootfs, command]: &[String; 4]| {
+        let [a, b, c] = widths;
+        format!("{name:a$}  {pid:b$}  {rootfs:c$}  {command}\n")
+    };
+    lines.iter().map(show).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let row = |name: &str, rootfs: &str| Row {
+            name: name.into(),
+            pid: "7".into(),
+            rootfs: rootfs.into(),
+            command: "sleep 9".into(),
+        };
+        assert_eq!(
+            table(&[row("a", "/srv/debian"), row("long-name", "/x")]),
+            "NAME       PID  ROOTFS       COMMAND\n\
+             a          7    /srv/debian  sleep 9\n\
+             long-name  7    /x           sleep 9\n"
+        );
+        assert_eq!(table(&[]), "NAME  PID  ROOTFS  COMMAND\n");
+    }
+
+    #[test]
+    fn a_description_cannot_steer_a_terminal() {
+        assert!(description("/a\nb", "x\u{1b}[2J").ends_with("\n/a?b\nx?[2J"));
+    }
+}

@@ -1,0 +1,182 @@
+//! How the machines of a user find each other: by abstract sockets.
+//!
+//! Interface: unix(7). Such a socket leaves nothing behind, however its owner
+//! ends. Its name is no secret and anybody may take it, so each side asks the
+//! kernel who the other is. One message is one packet.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::unistd::geteuid;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+
+/// What the names of our sockets begin with.
+const PREFIX: &str = "virtinitrd-machine";
+
+/// Bytes of the longest message.
+const MESSAGE_MAX: usize = 64 << 10;
+
+/// Descriptors that come with a message at the most.
+const FDS_MAX: usize = 4;
+
+/// How many may wait to be heard.
+const BACKLOG: i32 = 16;
+
+/// The names of this user's sockets, up to the machine's own name.
+fn prefix() -> String {
+    format!("{PREFIX}-{}-", geteuid())
+}
+
+fn address(name: &str) -> Result<UnixAddr> {
+    Ok(UnixAddr::new_abstract(format!("{}{name}", prefix()).as_bytes())?)
+}
+
+fn make(flags: SockFlag) -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | flags;
+    socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("make a socket")
+}
+
+/// Takes `name`: a socket at which others ask.
+///
+/// # Errors
+/// Where another machine has that name.
+pub fn listen(name: &str) -> Result<OwnedFd> {
+    let listener = make(SockFlag::SOCK_NONBLOCK)?;
+    match socket::bind(listener.as_raw_fd(), &address(name)?) {
+        Err(Errno::EADDRINUSE) => bail!("--name {name}: a machine of that name runs already"),
+        result => result.context("name the machine's socket")?,
+    }
+    socket::listen(&listener, Backlog::new(BACKLOG)?).context("listen")?;
+    Ok(listener)
+}
+
+/// The next who asks, if it is this user.
+#[must_use]
+pub fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
+    let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+    let peer = rustix::net::accept_with(listener, flags).ok()?;
+    is_this_user(&peer).then_some(peer)
+}
+
+/// Connects to the machine `name`.
+///
+/// # Errors
+/// Where there is none.
+pub fn connect(name: &str) -> Result<OwnedFd> {
+    let socket = make(SockFlag::empty())?;
+    match socket::connect(socket.as_raw_fd(), &address(name)?) {
+        Err(Errno::ECONNREFUSED) => {
+            bail!("no machine \"{name}\" of yours runs; `chrootvm ps` lists them")
+        }
+        result => result.with_context(|| format!("reach machine \"{name}\""))?,
+    }
+    ensure!(is_this_user(&socket), "machine \"{name}\" is not yours");
+    Ok(socket)
+}
+
+/// The names of this user's machines, sorted (`/proc/net/unix`, proc(5)).
+pub fn names() -> Result<Vec<String>> {
+    let table = std::fs::read("/proc/net/unix").context("read /proc/net/unix")?;
+    Ok(names_in(&String::from_utf8_lossy(&table), &prefix()))
+}
+
+fn names_in(table: &str, prefix: &str) -> Vec<String> {
+    let path = |line: &str| line.split_whitespace().nth(7).map(str::to_owned);
+    let name = |path: String| path.strip_prefix('@')?.strip_prefix(prefix).map(str::to_owned);
+    // Connections made at the socket have its name too.
+    let mut names: Vec<_> = table.lines().filter_map(path).filter_map(name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn is_this_user(peer: &OwnedFd) -> bool {
+    let peer = rustix::net::sockopt::socket_peercred(peer);
+    peer.is_ok_and(|peer| peer.uid.as_raw() == geteuid().as_raw())
+}
+
+/// Sends a message with descriptors.
+pub fn send(socket: impl AsFd, message: &[u8], fds: &[impl AsFd]) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    ensure!(
+        fds.is_empty() || control.push(SendAncillaryMessage::ScmRights(&fds)),
+        "too many descriptors in a message"
+    );
+    // A peer that has gone is an error, not a signal.
+    let flags = SendFlags::NOSIGNAL;
+    let sent = rustix::net::sendmsg(socket, &[IoSlice::new(message)], &mut control, flags);
+    ensure!(sent.context("send a message")? == message.len(), "a message was cut");
+    Ok(())
+}
+
+/// A message and its descriptors.
+pub type Message = (Vec<u8>, Vec<OwnedFd>);
+
+/// Receives a message; empty where the other side has gone, `None` where nothing
+/// is there yet.
+pub fn receive(socket: impl AsFd) -> Result<Option<Message>> {
+    let mut bytes = vec![0; MESSAGE_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let received = rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let length = match received {
+        Ok(received) => received.bytes,
+        Err(rustix::io::Errno::AGAIN) => return Ok(None),
+        Err(rustix::io::Errno::CONNRESET) => 0,
+        Err(errno) => return Err(errno).context("receive a message"),
+    };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            fds.extend(more);
+        }
+    }
+    bytes.truncate(length);
+    Ok(Some((bytes, fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_found_by_their_names() {
+        let name = format!("test-{}", std::process::id());
+        assert!(connect(&name).unwrap_err().to_string().contains("no machine"));
+        let listener = listen(&name).unwrap();
+        assert!(names().unwrap().contains(&name));
+        assert!(listen(&name).unwrap_err().to_string().contains("runs already"));
+
+        let client = connect(&name).unwrap();
+        let server = accept(&listener).unwrap();
+        assert!(receive(&server).unwrap().is_none());
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        send(&client, b"exec", &[theirs]).unwrap();
+        let (message, fds) = receive(&server).unwrap().unwrap();
+        assert_eq!((&message[..], fds.len()), (&b"exec"[..], 1));
+        drop((fds, ours));
+        drop(client);
+        assert_eq!(receive(&server).unwrap().unwrap().0, b"");
+        drop((listener, server));
+        assert!(!names().unwrap().contains(&name));
+    }
+
+    #[test]
+    fn other_users_machines_are_not_listed() {
+        let table = "Num RefCount Protocol Flags Type St Inode Path\n\
+            0: 2 0 0 5 1 11 @virtinitrd-machine-7-b\n0: 2 0 0 5 1 12 @virtinitrd-machine-7-a\n\
+            0: 2 0 0 5 3 13 @virtinitrd-machine-7-a\n0: 2 0 0 5 1 14 @virtinitrd-machine-77-c\n\
+            0: 2 0 0 1 1 15 /run/x\n0: 2 0 0 1 1 16\n";
+        assert_eq!(names_in(table, "virtinitrd-machine-7-"), ["a", "b"]);
+    }
+}
