@@ -123,8 +123,8 @@ impl Session {
         let (stdio, ours) = stdio::pipes(user).context(|| "make pipes".into(), NO_HINT)?;
         self.pumps = [
             Some(Pump::new(input, ours.input)),
-            Some(Pump::new(ours.output, output)),
-            Some(Pump::new(ours.error, error)),
+            Some(Pump::splice(ours.output, output)),
+            Some(Pump::splice(ours.error, error)),
         ];
         Ok(stdio)
     }

@@ -6,19 +6,34 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-/// Bytes that are moved at once: what a pipe holds.
+/// Bytes that are copied at once: what a pipe usually holds.
 const BUFFER: usize = 64 << 10;
+
+/// Bytes that are spliced at once, and what a pipe is made to hold for that: the
+/// most that every user may have (pipe(7)).
+pub const PIPE: usize = 1 << 20;
 
 /// What a terminal takes for the end of its input: Ctrl-D.
 const END_OF_INPUT: u8 = 4;
+
+/// How the bytes get from one end to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By a buffer.
+    Copy,
+    /// As [`Way::Copy`], to a terminal, whose input ends in band.
+    CopyToTerminal,
+    /// By splice(2): `from` is a pipe, and `to` a port, which takes its pages as
+    /// they are. `blocked` where the port took none.
+    Splice { blocked: bool },
+}
 
 /// A stream under way. Both descriptors are non-blocking.
 #[derive(Debug)]
 pub struct Pump {
     from: Option<OwnedFd>,
     to: Option<OwnedFd>,
-    /// Whether the end of `from` is told to `to` in band.
-    to_terminal: bool,
+    way: Way,
     buffer: Vec<u8>,
     /// The part of the buffer that is still to be written.
     start: usize,
@@ -31,14 +46,21 @@ impl Pump {
     #[must_use]
     pub fn new(from: OwnedFd, to: OwnedFd) -> Self {
         let buffer = alloc::vec![0; BUFFER];
-        let to_terminal = false;
-        Self { from: Some(from), to: Some(to), to_terminal, buffer, start: 0, end: 0, total: 0 }
+        let way = Way::Copy;
+        Self { from: Some(from), to: Some(to), way, buffer, start: 0, end: 0, total: 0 }
+    }
+
+    /// Moves the pages of the pipe `from` to `to`.
+    #[must_use]
+    pub fn splice(from: OwnedFd, to: OwnedFd) -> Self {
+        let (way, buffer) = (Way::Splice { blocked: false }, Vec::new());
+        Self { from: Some(from), to: Some(to), way, buffer, start: 0, end: 0, total: 0 }
     }
 
     /// Copies `from` to the master of a terminal, whose input ends by Ctrl-D.
     #[must_use]
     pub fn to_terminal(from: OwnedFd, to: OwnedFd) -> Self {
-        Self { to_terminal: true, ..Self::new(from, to) }
+        Self { way: Way::CopyToTerminal, ..Self::new(from, to) }
     }
 
     /// Bytes written so far.
@@ -56,7 +78,8 @@ impl Pump {
     /// Whether bytes wait for the other side to take them.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.to.is_some() && self.start < self.end
+        let is_full = self.start < self.end || self.way == Way::Splice { blocked: true };
+        self.to.is_some() && is_full
     }
 
     /// Closes both ends, without a word to either.
@@ -67,9 +90,9 @@ impl Pump {
     /// What to wait for.
     #[must_use]
     pub fn interest(&self) -> Option<PollFd<'_>> {
-        match self.start == self.end {
-            true => Some(PollFd::new(self.from.as_ref()?, PollFlags::IN)),
-            false => Some(PollFd::new(self.to.as_ref()?, PollFlags::OUT)),
+        match self.is_full() {
+            false => Some(PollFd::new(self.from.as_ref()?, PollFlags::IN)),
+            true => Some(PollFd::new(self.to.as_ref()?, PollFlags::OUT)),
         }
     }
 
@@ -80,11 +103,30 @@ impl Pump {
         if self.is_full() && events.intersects(PollFlags::HUP | PollFlags::ERR) {
             self.close();
         }
-        if self.write() && self.read() {
+        if let Way::Splice { blocked } = self.way {
+            self.move_pages(blocked, events);
+        } else if self.write() && self.read() {
             self.write();
         }
         if self.from.is_none() && self.start == self.end {
             self.to = None;
+        }
+    }
+
+    /// Where the pipe is empty splice(2) gives 0 or EAGAIN, be it at its end or
+    /// not: only what poll(2) has said tells.
+    fn move_pages(&mut self, was_blocked: bool, events: PollFlags) {
+        let (Some(from), Some(to)) = (&self.from, &self.to) else { return };
+        let spliced =
+            rustix::pipe::splice(from, None, to, None, PIPE, rustix::pipe::SpliceFlags::NONBLOCK);
+        let was_ready = events.contains(if was_blocked { PollFlags::OUT } else { PollFlags::IN });
+        let blocked = spliced == Err(Errno::AGAIN) && was_blocked != was_ready;
+        self.way = Way::Splice { blocked };
+        match spliced {
+            Ok(count @ 1..) => self.total += count as u64,
+            Ok(_) if !was_blocked && events.contains(PollFlags::HUP) => self.from = None,
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.close(),
         }
     }
 
@@ -117,7 +159,9 @@ impl Pump {
             // The end; EIO is that of a terminal.
             Ok(_) | Err(_) => {
                 self.from = None;
-                if let Some(slot) = self.buffer.first_mut().filter(|_| self.to_terminal) {
+                if let Some(slot) =
+                    self.buffer.first_mut().filter(|_| self.way == Way::CopyToTerminal)
+                {
                     *slot = END_OF_INPUT;
                     self.end = 1;
                 }
@@ -130,6 +174,7 @@ impl Pump {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use rustix::pipe::{PipeFlags, pipe_with};
 
     fn pipe() -> (OwnedFd, OwnedFd) {
@@ -174,6 +219,41 @@ mod tests {
         assert_eq!(read(&sink).len(), BUFFER);
         assert!(pump.is_done());
         assert_eq!(pump.total(), 2 * BUFFER as u64);
+    }
+
+    /// As in the guest, step by step with what poll(2) says.
+    fn run(pump: &mut Pump) {
+        let Some(fd) = pump.interest() else { return };
+        let mut fds = [fd];
+        rustix::event::poll(&mut fds, None).unwrap();
+        let events = fds[0].revents();
+        pump.step(events);
+    }
+
+    #[test]
+    fn pages_and_the_end_are_spliced() {
+        let (from, source) = pipe();
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let (to, sink) = pair.unwrap();
+        let mut pump = Pump::splice(from, to);
+        rustix::io::write(&source, b"hello").unwrap();
+        run(&mut pump);
+        assert_eq!(read(&sink), b"hello");
+        let block = alloc::vec![7; BUFFER];
+        let mut written = 0;
+        while !pump.is_full() {
+            written += rustix::io::write(&source, &block).unwrap();
+            run(&mut pump);
+        }
+        drop(source);
+        while written > 0 {
+            written -= read(&sink).len();
+            pump.step(PollFlags::OUT);
+        }
+        run(&mut pump);
+        assert!(pump.is_done());
+        assert_eq!(read(&sink), b"");
     }
 
     #[test]

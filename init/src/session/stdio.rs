@@ -9,6 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
+use super::pump::PIPE;
 use super::spawn::Stdio;
 use super::user::User;
 use crate::ports::Ports;
@@ -46,6 +47,8 @@ pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
     };
     let ((input, our_input), (our_output, output), (our_error, error)) =
         (pipe()?, pipe()?, pipe()?);
+    // Refused where memory is scarce; then it holds what it holds.
+    let _ = rustix::pipe::fcntl_setpipe_size(&our_output, PIPE);
     for ours in [&our_input, &our_output, &our_error] {
         rustix::fs::fcntl_setfl(ours, OFlags::NONBLOCK)?;
     }

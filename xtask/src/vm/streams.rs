@@ -105,7 +105,11 @@ impl Streams {
             // A port that is closed before the guest has opened it is no end of
             // file to it, but a port without a host.
             let _ = opened.recv();
-            let _ = input.shutdown(std::net::Shutdown::Both); // QEMU may have
+            // Both directions would be a hang-up, on which QEMU drops what it
+            // has not read yet. An error: QEMU is gone.
+            let _ = input.shutdown(std::net::Shutdown::Write);
+            // It is QEMU that closes.
+            let _ = (&input).read(&mut [0]);
         });
         Ok(Self { deliveries, events, unopened: Some(unopened) })
     }
