@@ -71,8 +71,7 @@ impl CommandOptions {
             records.push(Record::User(user.as_bytes()).to_bytes());
         }
         if self.wants_terminal() {
-            let size = terminal::size().filter(|size| size.rows > 0 && size.columns > 0);
-            records.push(Record::Terminal(size.unwrap_or(DEFAULT_SIZE)).to_bytes());
+            records.push(Record::Terminal(terminal::size().unwrap_or(DEFAULT_SIZE)).to_bytes());
         }
         records.extend(command.iter().map(|word| Record::Arg(word.as_bytes()).to_bytes()));
         let length: usize = records.iter().map(|record| record.len() + 1).sum();

@@ -74,7 +74,8 @@ pub fn run(
         ports: Vec::new(),
         sandbox: settings.sandbox,
     };
-    let daemons = start_daemons(plan, &mut fds, &mut wiring, settings.quiet)?;
+    // The daemons open the namespace by our descriptor, whenever they get to it.
+    let (daemons, _namespace) = start_daemons(plan, &mut fds, &mut wiring, settings.quiet)?;
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
     wiring.qmp = Some(fds.add(qemus_end));
     let mut console = None;
@@ -112,7 +113,7 @@ fn start_daemons(
     fds: &mut Numbered,
     wiring: &mut Wiring,
     quiet: bool,
-) -> Result<Vec<Child>> {
+) -> Result<(Vec<Child>, Option<UserNamespace>)> {
     let mut daemons = Vec::new();
     let housed = plan.virtiofsd.housed()?;
     let mut warnings = Vec::from_iter(housed.warning);
@@ -144,5 +145,5 @@ fn start_daemons(
     for warning in warnings.iter().filter(|_| !quiet) {
         eprintln!("warning: {warning}");
     }
-    Ok(daemons)
+    Ok((daemons, housed.namespace))
 }

@@ -162,12 +162,14 @@ impl Guard {
     }
 }
 
-/// The size of the terminal that standard output, or input, is.
+/// The size of the terminal that standard output, or input, is; `None` where it
+/// has none.
 #[must_use]
 pub fn size() -> Option<Size> {
     let of_input = || rustix::termios::tcgetwinsize(std::io::stdin());
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).or_else(|_| of_input()).ok()?;
-    Some(Size { rows: size.ws_row, columns: size.ws_col })
+    let size = Size { rows: size.ws_row, columns: size.ws_col };
+    (size.rows > 0 && size.columns > 0).then_some(size)
 }
 
 /// Whether we may use the terminal: a job in the background may not.
