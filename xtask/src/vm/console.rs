@@ -14,6 +14,14 @@ const KEPT: usize = 64 << 10;
 /// Lines that a failure shows.
 const TAIL: usize = 25;
 
+/// How the line begins by which a kernel says why it gives up (`panic()` of
+/// `kernel/panic.c`).
+const PANIC: &str = "Kernel panic - not syncing: ";
+
+/// How the lines of /init begin; as long as it boots the last may tell why it
+/// gave up.
+const INIT: &str = "virtinit: ";
+
 /// The end of the console's text, as it comes.
 #[derive(Debug)]
 pub struct Console {
@@ -68,21 +76,36 @@ impl Console {
         Ok(())
     }
 
-    /// The last lines, to be shown to a person who has not seen them; empty
-    /// where there is nothing, or all of it was shown.
+    /// What is left to be told when it is over, be it while the guest booted.
     #[must_use]
-    pub fn tail(&self) -> String {
-        if self.shown {
-            return String::new();
-        }
+    pub fn last_words(&self, boots: bool) -> LastWords {
         let bytes: Vec<u8> = self.kept.iter().copied().collect();
-        let text = printable(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(TAIL)..]
-            .iter()
-            .flat_map(|line| ["  ", line, "\n"])
-            .collect()
+        let starts: &[&str] = if boots { &[PANIC, INIT] } else { &[PANIC] };
+        last_words(&printable(&bytes), starts, !self.shown)
     }
+}
+
+/// The end of a console's text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastWords {
+    /// Why the kernel panicked or /init gave up, if one of them did.
+    pub reason: Option<String>,
+    /// Lines to be shown to a person who has not seen them, each with its
+    /// newline: the last ones, or those from the reason on.
+    pub lines: String,
+}
+
+fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let reason_of = |line: &str| {
+        let mut found = starts.iter().filter_map(|start| line.split_once(start));
+        found.next().map(|(_, reason)| reason.to_owned())
+    };
+    let at = lines.iter().rposition(|line| reason_of(line).is_some());
+    let first = lines.len().saturating_sub(TAIL).min(at.unwrap_or(usize::MAX));
+    let shown = lines[first..].iter().take(if unseen { TAIL } else { 0 });
+    let shown = shown.flat_map(|line| ["  ", line, "\n"]).collect();
+    LastWords { reason: at.and_then(|at| reason_of(lines[at])), lines: shown }
 }
 
 /// Without what would steer a terminal: a guest's text is not trusted.
@@ -106,10 +129,27 @@ mod tests {
         theirs.write_all(b"\n\x1b[31mr\xc3\xa9d\xc2\x9b2J\n").unwrap();
         drop(theirs);
         console.read().unwrap();
-        let tail = console.tail();
+        let tail = console.last_words(true).lines;
         assert_eq!(tail.lines().count(), TAIL);
         assert!(tail.ends_with("  line 8999\n  [31mréd2J\n"), "{tail:?}");
         assert!(console.fd().is_none() && console.kept.len() <= KEPT);
+    }
+
+    #[test]
+    fn a_panic_is_shown_from_its_start() {
+        let trace = "[ 1.0]  x+0x1/0x2\n".repeat(40);
+        let panic =
+            format!("boot\n[ 1.0] Kernel panic - not syncing: Attempted to kill init!\n{trace}");
+        let words = last_words(&panic, &[PANIC], true);
+        assert_eq!(words.reason.unwrap(), "Attempted to kill init!");
+        assert!(words.lines.starts_with("  [ 1.0] Kernel panic"), "{}", words.lines);
+        assert_eq!(words.lines.lines().count(), TAIL);
+        let gave_up = "[ 1.0] virtinit: a warning\n[ 1.0] virtinit: mount x: ENOENT\nreboot: bye\n";
+        let words = last_words(gave_up, &[PANIC, INIT], true);
+        assert_eq!(words.reason.unwrap(), "mount x: ENOENT");
+        assert_eq!(words.lines.lines().count(), 3);
+        assert_eq!(last_words(gave_up, &[PANIC], false), LastWords::default());
+        assert_eq!(last_words("", &[PANIC, INIT], true), LastWords::default());
     }
 
     #[test]

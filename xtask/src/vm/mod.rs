@@ -186,9 +186,9 @@ impl Vm {
             ),
         };
         let report = run::run(&plan, kernel, &bytes, settings, &mut timing)?;
-        let verdict = report.outcome.verdict(plan.mode);
-        if verdict.shows_console && !report.console.is_empty() {
-            eprint!("the last lines of the guest's console:\n{}", report.console);
+        let verdict = report.outcome.verdict(plan.mode, report.console.reason.as_deref());
+        if verdict.shows_console && !report.console.lines.is_empty() {
+            eprint!("the last lines of the guest's console:\n{}", report.console.lines);
         }
         if let Some(problem) = verdict.problem {
             eprintln!("error: {problem}");

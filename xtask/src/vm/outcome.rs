@@ -66,9 +66,9 @@ impl Outcome {
         Self::Ended { failure: (!status.success()).then(|| describe(status) + &words), shutdown }
     }
 
-    /// What to say, and to exit with.
+    /// What to say, and to exit with; `reason` is what the console gives.
     #[must_use]
-    pub fn verdict(self, mode: Mode) -> Verdict {
+    pub fn verdict(self, mode: Mode, reason: Option<&str>) -> Verdict {
         let plain = |status| Verdict { status, problem: None, shows_console: false };
         let trouble = |problem: String| Verdict {
             status: EXIT_TROUBLE,
@@ -105,6 +105,9 @@ impl Outcome {
                 (Some(Shutdown::GuestPowerOff | Shutdown::Host), Mode::Console { .. }) => plain(0),
                 (Some(Shutdown::GuestPowerOff | Shutdown::Host), Mode::Command { .. }) => {
                     trouble("the machine was powered off before the command had ended".into())
+                }
+                (Some(Shutdown::GuestReset), Mode::Command { .. }) if reason.is_some() => {
+                    trouble(format!("the guest gave up: {}", reason.unwrap_or_default()))
                 }
                 (Some(Shutdown::GuestReset), _) => trouble(
                     "the guest reset instead of powering off: its kernel panicked (as it does \
@@ -153,11 +156,14 @@ mod tests {
             (Outcome::OutputLost(Errno::ENOSPC), COMMAND, 125, "No space left"),
         ] {
             let shown = format!("{outcome:?}");
-            let verdict = outcome.verdict(mode);
+            let verdict = outcome.verdict(mode, None);
             assert_eq!(verdict.status, status, "{shown}");
             let problem = verdict.problem.unwrap_or_default();
             assert_eq!(problem.is_empty(), words.is_empty(), "{shown}");
             assert!(problem.contains(words), "{shown}: {problem}");
         }
+        let reset = ended(None, Some(Shutdown::GuestReset));
+        let problem = reset.verdict(COMMAND, Some("mount x: ENOENT")).problem.unwrap();
+        assert_eq!(problem, "the guest gave up: mount x: ENOENT");
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::broker::Broker;
 use super::child::{Child, Role};
-use super::console::Console;
+use super::console::{Console, LastWords};
 use super::foreground::Foreground;
 use super::handover::{FIRST_FD, Numbered, connected_listener, memory_file};
 use super::outcome::Outcome;
@@ -49,8 +49,8 @@ pub struct Settings {
 pub struct Report {
     /// How it ended.
     pub outcome: Outcome,
-    /// The end of the console, where it was not shown.
-    pub console: String,
+    /// The end of the console's text, where that is not on our own.
+    pub console: LastWords,
 }
 
 /// Runs `plan` to its end.

@@ -116,7 +116,8 @@ impl Watch {
         if let Some(console) = &mut console {
             console.read()?;
         }
-        let console = console.map(|console| console.tail()).unwrap_or_default();
+        let boots = command.as_ref().is_some_and(Command::boots);
+        let console = console.map(|console| console.last_words(boots)).unwrap_or_default();
         Ok(Report { outcome, console })
     }
 
