@@ -35,6 +35,9 @@ const OUTPUT: usize = 1;
 /// The same of standard error.
 const ERROR: usize = 2;
 
+/// What is waited for: signals, control, and three streams.
+const FDS: usize = 5;
+
 /// How long control data may take to be taken by the host.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -173,16 +176,21 @@ impl Session {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        let mut events = fds.iter().map(PollFd::revents).collect::<Vec<_>>().into_iter();
+        // On the stack: two blocks of the arena could not both be given back.
+        let mut events = [PollFlags::empty(); FDS];
+        for (slot, fd) in events.iter_mut().zip(&fds) {
+            *slot = fd.revents();
+        }
         drop(fds);
-        let (signalled, controlled) = (events.next(), events.next().unwrap_or(PollFlags::empty()));
-        if signalled.is_some_and(|events| !events.is_empty()) {
+        let [signalled, controlled, rest @ ..] = events;
+        let mut rest = rest.into_iter();
+        if !signalled.is_empty() {
             // Only that there was a signal counts; who has ended, wait(2) tells.
             let mut chunk = [0; 128];
             while matches!(rustix::io::read(signals, &mut chunk), Ok(1..)) {}
         }
         for pump in self.pumps.iter_mut().flatten().filter(|pump| pump.interest().is_some()) {
-            pump.step(events.next().unwrap_or(PollFlags::empty()));
+            pump.step(rest.next().unwrap_or(PollFlags::empty()));
         }
         Ok(controlled.is_empty() || self.read_control())
     }

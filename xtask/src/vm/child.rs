@@ -25,6 +25,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
 
+use super::console::printable;
+
 /// Bytes of a daemon's messages that are kept.
 const MESSAGES_MAX: u64 = 64 << 10;
 
@@ -215,7 +217,8 @@ impl Child {
         }
     }
 
-    /// The end of what a daemon wrote to standard error.
+    /// The end of what a daemon wrote to standard error, where a guest may have
+    /// chosen a word.
     pub fn messages(&mut self) -> String {
         /// Bytes enough for a screen.
         const TAIL: u64 = 2000;
@@ -228,7 +231,7 @@ impl Child {
             let tail = file.seek(SeekFrom::Start(start));
             let _ = tail.and_then(|_| file.take(written - start).read_to_end(&mut text));
         }
-        String::from_utf8_lossy(&text).trim_end().to_owned()
+        printable(&text).trim_end().to_owned()
     }
 }
 

@@ -109,7 +109,8 @@ fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
 }
 
 /// Without what would steer a terminal: a guest's text is not trusted.
-fn printable(bytes: &[u8]) -> String {
+#[must_use]
+pub fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }

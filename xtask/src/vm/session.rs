@@ -12,6 +12,7 @@ use virtinitrd_init::session::control::{Lines, ToGuest, ToHost};
 use virtinitrd_init::session::port_name;
 use virtinitrd_init::settings::Size;
 
+use super::console::printable;
 use super::streams::{Event, Streams};
 
 /// The streams of a session, in the order in which their ports are made.
@@ -193,8 +194,7 @@ impl Session {
                     self.ending.get_or_insert((status, [output, error]));
                 }
                 Some(ToHost::Failed { status, message }) => {
-                    let message = String::from_utf8_lossy(&message).into_owned();
-                    self.state = State::Failed(status, message);
+                    self.state = State::Failed(status, printable(&message));
                 }
                 // A guest may say what it likes.
                 _ => {}
