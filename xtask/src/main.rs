@@ -1,7 +1,7 @@
 //! The command lines: parse, and call the library.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::process::{ExitCode, exit};
 
 use clap::{Parser, Subcommand};
 use xtask::{check, demo, dist, doctor, fuzz, guest, ls, pack, test, vm};
@@ -101,14 +101,23 @@ fn chrootvm(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
     match subcommand.as_deref() {
         Some("exec") => {
             arguments.remove(0);
-            ChrootVmExec::parse_from(arguments).exec.run()
+            parse::<ChrootVmExec>(arguments).exec.run()
         }
         Some("ps") => {
             arguments.remove(0);
-            ChrootVmPs::parse_from(arguments).ps.run().map(|()| ExitCode::SUCCESS)
+            parse::<ChrootVmPs>(arguments).ps.run().map(|()| ExitCode::SUCCESS)
         }
-        _ => ChrootVm::parse_from(arguments).vm.run(),
+        _ => parse::<ChrootVm>(arguments).vm.run(),
     }
+}
+
+/// Reads what was typed. Bad options are trouble of ours: 2, which clap exits
+/// with, may be the status of a command in the guest.
+fn parse<T: Parser>(arguments: Vec<OsString>) -> T {
+    T::try_parse_from(arguments).unwrap_or_else(|error| {
+        let _ = error.print(); // the status tells as well
+        exit(if error.use_stderr() { EXIT_TROUBLE.into() } else { 0 })
+    })
 }
 
 /// The task's result, and the exit status of an error.
