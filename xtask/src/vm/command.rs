@@ -15,7 +15,7 @@ use super::terminal;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Command")]
 pub struct CommandOptions {
-    /// Set a variable for COMMAND, or pass on the one that is set here; repeatable
+    /// Set a variable for COMMAND, or with NAME alone pass on the host's; repeatable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
     /// Where COMMAND starts [default: /]
@@ -24,7 +24,7 @@ pub struct CommandOptions {
     /// Whom COMMAND runs as: a name of the guest's /etc/passwd, or a number [default: root]
     #[arg(short, long, value_name = "NAME|UID[:GROUP|:GID]")]
     user: Option<OsString>,
-    /// Give COMMAND a terminal [default: where input and output are one]
+    /// Give COMMAND a terminal [default: if standard input and output are terminals]
     #[arg(short, long, overrides_with = "no_tty")]
     tty: bool,
     /// Give COMMAND no terminal

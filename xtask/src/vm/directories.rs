@@ -17,14 +17,15 @@ use crate::rootdir::RootDir;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Directories")]
 pub struct Directories {
-    /// Let the guest write to ROOTFS
+    /// Let the guest write to the directory ROOTFS
     #[arg(long, conflicts_with = "overlay")]
     rw: bool,
-    /// Let the guest write to memory over ROOTFS, discarded at the end; SIZE as 512m or 50%
+    /// Let the guest write to / in memory, which is forgotten at the end; SIZE as 512m or 50%
+    /// [default: 50%]
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "", value_parser = parse_overlay)]
     overlay: Option<String>,
-    /// Share the directory HOST at the path GUEST; repeatable
+    /// Share the directory HOST at the path GUEST, read-write without :ro; repeatable
     #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
     volumes: Vec<OsString>,
     /// Mount the directory PATH at /run/mnt/TAG, read-write; repeatable

@@ -17,13 +17,14 @@ pub struct MachineOptions {
     /// Number of processors [default: as many as here]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cpus: Option<u16>,
-    /// Network: none but loopback, or QEMU's user network
+    /// Network of the guest: only loopback, or QEMU's user network too
     #[arg(long, value_enum, default_value_t)]
     net: Net,
-    /// Forward a port of this host, of 127.0.0.1 unless given; repeatable
+    /// Forward a port of this host, at 127.0.0.1 without ADDRESS, to the guest; means --net user;
+    /// repeatable
     #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", value_parser = parse_publish)]
     publish: Vec<Publish>,
-    /// Name of the guest [default: --name, or localhost]
+    /// The guest's hostname [default: --name, or localhost]
     #[arg(long, value_parser = parse_name)]
     pub hostname: Option<String>,
     /// Kernel image [default: the newest in ROOTFS]

@@ -72,7 +72,7 @@ use crate::{host, pack};
     after_help = "\
 With COMMAND, standard input, output and error are the command's, and so is the exit status:
 0-255 the command's own, 128+N signal N ended it, 126 it cannot be executed, 127 not found,
-125 trouble of ours, 124 --timeout. On a terminal, Enter ~ . ends the machine.
+125 chrootvm or the machine failed, 124 --timeout. On a terminal, Enter ~ . ends the machine.
 
 With INIT the console is on the terminal: Ctrl-A X ends the machine, Ctrl-A C opens QEMU's
 monitor. Exit status: 0 the guest powered off or was ended at its console, 125 anything else,
@@ -93,7 +93,7 @@ pub struct Vm {
     directories: Directories,
     #[command(flatten)]
     how: CommandOptions,
-    /// End the machine after this time: 90, 4s, 5m
+    /// End the machine after this time, the boot included: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// How `chrootvm exec` and `ps` call the machine [default: the process id]
@@ -103,21 +103,22 @@ pub struct Vm {
     machine: MachineOptions,
     #[command(flatten)]
     shown: Shown,
-    /// Print the commands instead of running them
+    /// Print the commands, ready to paste, instead of running them
     #[arg(long)]
     dry_run: bool,
-    /// Tell what this host has and lacks, and what mends it
+    /// Run nothing; tell what this host has and lacks for it, and what mends that
     #[arg(long)]
     doctor: bool,
 }
 
 /// What is told about a run
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Diagnostics")]
 struct Shown {
     /// Keep the initrd, the commands and the console's text in a new directory
     #[arg(long, requires = "command")]
     keep: bool,
-    /// No warnings
+    /// Print no warnings
     #[arg(short, long, conflicts_with_all = ["verbose", "timing"])]
     quiet: bool,
     /// Show the guest's console on standard error while COMMAND runs
@@ -133,7 +134,7 @@ struct Details {
     /// Show what /init does
     #[arg(long)]
     debug: bool,
-    /// Tell where the time went
+    /// Print how long each part of the run took
     #[arg(long, requires = "command")]
     timing: bool,
 }

@@ -16,9 +16,9 @@ pub enum Accel {
     /// KVM where that works.
     #[default]
     Auto,
-    /// By the processor.
+    /// By the processor, fast (/dev/kvm)
     Kvm,
-    /// By translation.
+    /// By QEMU alone, slow, works everywhere
     Tcg,
 }
 
