@@ -4,6 +4,7 @@ PREFIX     ?= /usr
 BINDIR     ?= $(PREFIX)/bin
 LIBDIR     ?= $(PREFIX)/lib
 LIBEXECDIR ?= $(PREFIX)/libexec
+MANDIR     ?= $(PREFIX)/share/man
 DESTDIR    ?=
 
 RUN      := run --quiet --locked --release --package xtask --
@@ -36,7 +37,7 @@ build: ## Build /init and the host tools
 	@$(XTASK) build
 
 .PHONY: install
-install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, LIBEXECDIR)
+install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, LIBEXECDIR, MANDIR)
 	install -D -m 0755 target/guest/init $(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd
 	install -D -m 0755 target/release/xtask $(DESTDIR)$(LIBEXECDIR)/virtinitrd/xtask
 	mkdir -p $(DESTDIR)$(BINDIR)
@@ -45,6 +46,8 @@ install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, LIBEXECDIR)
 		    -e 's|^init=.*|init=$(LIBDIR)/osbuild/initrd/initrd|' scripts/$$tool \
 		    > $(DESTDIR)$(BINDIR)/$$tool && chmod 0755 $(DESTDIR)$(BINDIR)/$$tool || exit 1; \
 	done
+	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/mkvirtinitrd.1
+	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/virtinitrd.7
 
 .PHONY: dist
 dist: vendor ## Make a release tarball that builds without a network

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::testbed::run;
 use crate::workspace;
 
-/// Check format, lints, documentation and scripts
+/// Check format, lints, documentation, manual pages and scripts
 #[derive(Debug, clap::Args)]
 pub struct Check {}
 
@@ -22,6 +22,13 @@ const CARGO: &[&[&str]] = &[
     &["doc", "--quiet", "--locked", "--workspace", "--no-deps"],
 ];
 
+/// Warnings of groff fail the check; without groff nobody looks.
+const MANUAL_PAGES: &str = "command -v groff >/dev/null || { echo '(no groff here)'; exit 0; }
+for page in man/*; do
+    warnings=$(groff -man -Tutf8 -ww -z \"$page\" 2>&1) || warnings=\"$warnings (groff failed)\"
+    [ -z \"$warnings\" ] || { echo \"$warnings\" >&2; exit 1; }
+done";
+
 impl Check {
     /// Stops at the first that fails.
     pub fn run(self) -> Result<()> {
@@ -33,6 +40,8 @@ impl Check {
         }
         println!("shellcheck scripts/* .ci/run");
         let scripts = "exec shellcheck scripts/* .ci/run";
-        run(Command::new("sh").current_dir(&root).args(["-c", scripts]))
+        run(Command::new("sh").current_dir(&root).args(["-c", scripts]))?;
+        println!("groff -ww man/*");
+        run(Command::new("sh").current_dir(&root).args(["-c", MANUAL_PAGES]))
     }
 }

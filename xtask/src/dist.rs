@@ -101,6 +101,10 @@ impl DistCheck {
             let installed = install.join(file);
             ensure!(crate::host::is_executable(&installed), "{file} was not installed");
         }
+        for page in ["man1/chrootvm.1", "man1/mkvirtinitrd.1", "man7/virtinitrd.7"] {
+            let installed = install.join("usr/share/man").join(page);
+            ensure!(installed.is_file(), "{page} was not installed");
+        }
         println!("distcheck passed");
         Ok(())
     }

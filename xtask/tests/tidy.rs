@@ -73,3 +73,31 @@ fn the_readme_knows_every_option_and_parameter() {
         assert!(readme.contains(&name), "README.md does not mention {name}");
     }
 }
+
+/// The manual pages against the code.
+#[test]
+fn the_manual_knows_every_option_and_parameter() {
+    let vm = xtask::vm::Vm::augment_args(clap::Command::new("chrootvm"));
+    let pack = xtask::pack::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
+    let options = |command: clap::Command| {
+        let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        let names = arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
+        names.collect::<Vec<_>>()
+    };
+    let words = virtinitrd_init::cmdline::PARAMETERS.iter().map(|word| (*word).to_owned());
+    for (page, names) in [
+        ("man/chrootvm.1", options(vm)),
+        ("man/mkvirtinitrd.1", options(pack)),
+        ("man/virtinitrd.7", words.collect()),
+    ] {
+        let text = fs::read_to_string(root().join(page)).unwrap().replace("\\-", "-");
+        // The lines of the macros that set tags, in which nothing is mentioned in passing.
+        let tags: Vec<_> =
+            text.split("\n.TP\n").skip(1).filter_map(|tag| tag.lines().next()).collect();
+        let ends = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
+        for name in names {
+            let is_there = tags.iter().any(|tag| tag.split(ends).any(|word| word == name));
+            assert!(is_there, "{page} does not mention {name}");
+        }
+    }
+}
