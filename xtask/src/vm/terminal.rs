@@ -3,7 +3,7 @@
 //! Interfaces: termios(3), fcntl(2). Of a terminal the settings belong to
 //! everybody who uses it. A program that makes it raw must restore it, and when
 //! it is killed by SIGKILL somebody else has to: a small process that outlives
-//! it ([`Guardian`]).
+//! it (`Guardian`).
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
 use virtinitrd_init::settings::Size;
 
-/// Name of the subcommand that a [`Guardian`] is.
+/// Name of the subcommand that a `Guardian` is.
 pub const SUBCOMMAND: &str = "guard-terminal";
 
 /// What the guardian says once it knows the settings, and hears when it is not
