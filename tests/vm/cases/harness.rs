@@ -75,10 +75,16 @@ impl Bed {
 
     /// A machine on a root that is not made here, with the kernel in it.
     pub(crate) fn guest_on(&self, root: &Path, payload: &str) -> Result<Guest> {
+        let mut guest = self.command_guest_on(root)?;
+        guest.payload = Some(payload.into());
+        Ok(guest)
+    }
+
+    /// As [`Bed::guest_on`], without a PID 1 of its own.
+    pub(crate) fn command_guest_on(&self, root: &Path) -> Result<Guest> {
         let dir = tempfile::Builder::new().prefix("virtinitrd-test-").tempdir()?;
         let mut guest = Guest::new(self.workspace.join("scripts/chrootvm"), dir);
         guest.foreign_root = Some(root.to_path_buf());
-        guest.payload = Some(payload.into());
         Ok(guest)
     }
 }
@@ -116,6 +122,11 @@ impl Guest {
         self.options.extend([name.into(), value.as_ref().into()]);
     }
 
+    /// Options that have no value, or their values.
+    pub(crate) fn options(&mut self, words: &[&str]) {
+        self.options.extend(words.iter().map(OsString::from));
+    }
+
     pub(crate) fn append(&mut self, words: &str) {
         self.option("--append", words);
     }
@@ -134,6 +145,11 @@ impl Guest {
     /// Boots with another chrootvm than the tree's.
     pub(crate) fn program(&mut self, path: PathBuf) {
         self.program = path;
+    }
+
+    /// Keeps the directory with the root, and tells where it is.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.dir.keep()
     }
 
     /// A path beside the root that does not exist yet.

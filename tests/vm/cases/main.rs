@@ -5,13 +5,24 @@
 //! with `REQUIRE_VM=1` that is a failure.
 
 mod archive;
+mod arguments;
+mod command;
+mod command_host;
+mod command_kills;
+mod command_run;
 mod contract;
+mod directories;
 mod distribution;
 mod fault;
 mod harness;
 mod host;
 mod initrd;
+mod network;
 mod processes;
+mod random;
+mod streams;
+mod terminal;
+mod tty;
 mod unprivileged;
 mod unwatched;
 
@@ -40,13 +51,21 @@ fn main() -> ExitCode {
     }
     let skip = bed.is_err() && !required;
     let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 6] = [
+    let groups: [(&str, &[Case]); 14] = [
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
         ("unwatched", unwatched::CASES),
         ("distribution", distribution::CASES),
         ("unprivileged", unprivileged::CASES),
+        ("command", command::CASES),
+        ("streams", streams::CASES),
+        ("arguments", arguments::CASES),
+        ("directories", directories::CASES),
+        ("network", network::CASES),
+        ("tty", tty::CASES),
+        ("command_kills", command_kills::CASES),
+        ("command_host", command_host::CASES),
     ];
     let cases = groups.into_iter().flat_map(|(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
@@ -54,7 +73,10 @@ fn main() -> ExitCode {
     let faults = fault::MATRIX.iter().map(|fault| {
         (format!("fault::{}", fault.name), Box::new(|bed: &Bed| fault.check(bed)) as Body)
     });
-    let trials = cases.chain(faults).map(|(name, body)| {
+    let ends = command::ENDS.iter().map(|end| {
+        (format!("command::{}", end.name), Box::new(|bed: &Bed| end.check(bed)) as Body)
+    });
+    let trials = cases.chain(faults).chain(ends).map(|(name, body)| {
         let bed = Arc::clone(&bed);
         let run = move || match &*bed {
             Ok(bed) => body(bed).map_err(|error| Failed::from(format!("{error:#}"))),

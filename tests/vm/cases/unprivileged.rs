@@ -19,6 +19,7 @@ use xtask::rootdir::RootDir;
 use xtask::testbed::HostKernel;
 
 use crate::Case;
+use crate::command_run::CommandRun;
 use crate::harness::{Bed, Guest};
 use crate::processes::{all_gone, family};
 
@@ -27,6 +28,8 @@ pub(crate) const CASES: &[Case] = &[
     ("subordinate_ids_keep_owners", subordinate_ids_keep_owners),
     ("without_them_it_warns",       without_them_it_warns),
     ("sigkill_ends_it",             sigkill_ends_it),
+    ("commands_run",                commands_run),
+    ("warnings_can_be_silenced",    warnings_can_be_silenced),
 ];
 
 /// Only root can become another user.
@@ -80,6 +83,15 @@ impl Stage {
         Ok(Self { bed, dir })
     }
 
+    /// `script` for the shell of a root that is the user's.
+    fn run(&self, script: &str) -> Result<CommandRun> {
+        let run = self.bed.sh(script)?;
+        let root = run.guest.root();
+        open_to_all(root.parent().context("no directory")?)?;
+        give_all(&root)?;
+        Ok(run)
+    }
+
     /// A machine whose root is the user's, but for the files of `others`.
     fn guest(&self, body: &str, others: &[(&str, u32)]) -> Result<Guest> {
         let mut guest = self.bed.guest(body)?;
@@ -103,6 +115,20 @@ fn open_to_all(path: &Path) -> Result<()> {
 
 fn give(path: &Path, owner: u32) -> Result<()> {
     chown(path, Some(owner), Some(owner)).with_context(|| format!("chown {}", path.display()))
+}
+
+/// All below `dir`; a link has no owner that matters.
+fn give_all(dir: &Path) -> Result<()> {
+    give(dir, UID)?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()? {
+            kind if kind.is_dir() => give_all(&entry.path())?,
+            kind if kind.is_symlink() => {}
+            _ => give(&entry.path(), UID)?,
+        }
+    }
+    Ok(())
 }
 
 /// Owners are the same on both sides, and remounting read-write helps nobody.
@@ -184,4 +210,31 @@ fn sigkill_ends_it(bed: &Bed) -> Result<()> {
     kill(running.pid(), Signal::SIGKILL)?;
     running.finish()?;
     all_gone(&family)
+}
+
+/// As root's do: status, streams, what is written, the overlay, the network.
+fn commands_run(bed: &Bed) -> Result<()> {
+    let stage = Stage::new(bed, RANGES)?;
+    let run = stage.run("id -u; cat; echo err >&2; echo out > /new; chown 1001 /new; exit 42")?;
+    let root = run.guest.root();
+    let run = run.options(&["--rw", "--net", "user"]).input(b"in\n");
+    let _guest = run.finish()?.is(42, "0\nin\n", "err\n")?;
+    let owner = owner(&root.join("new"))?;
+    ensure!(owner == (700_000, UID), "the owner on the host is {owner:?}");
+
+    let mut run = stage.run("rm /bin/busybox && cd /mnt/x && echo out > new")?;
+    let root = run.guest.root();
+    let volume = run.guest.directory("volume")?;
+    give(&volume, UID)?;
+    run.volume(&volume, "/mnt/x");
+    let _guest = run.options(&["--overlay"]).finish()?.is(0, "", "")?;
+    ensure!(root.join("bin/busybox").exists(), "the overlay has reached the host");
+    ensure!(fs::read(volume.join("new"))? == b"out\n");
+    Ok(())
+}
+
+fn warnings_can_be_silenced(bed: &Bed) -> Result<()> {
+    let stage = Stage::new(bed, "")?;
+    stage.run("echo out")?.finish()?.says(0, "out\n", &["warning: "])?;
+    stage.run("echo out")?.options(&["--quiet"]).finish()?.is(0, "out\n", "").map(drop)
 }

@@ -1,0 +1,164 @@
+//! How a command ends, and what chrootvm says and exits with: three kinds of
+//! root, a table of ends.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Result, ensure};
+
+use crate::Case;
+use crate::command_run::CommandRun;
+use crate::harness::Bed;
+
+#[rustfmt::skip]
+pub(crate) const CASES: &[Case] = &[
+    ("success_is_silent",        success_is_silent),
+    ("a_panic_is_shown",         a_panic_is_shown),
+    ("bad_options_are_trouble",  bad_options_are_trouble),
+];
+
+/// A kind of root.
+#[derive(Clone, Copy, Debug)]
+enum Root {
+    Busybox,
+    /// A static program, and nothing else.
+    Scratch,
+    /// With a kernel of its own.
+    Debian,
+}
+
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// A script for the root's shell.
+    Script(&'static str),
+    Words(&'static [&'static str]),
+}
+
+/// One row: a command, its status, its output, what is said.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) name: &'static str,
+    root: Root,
+    options: &'static [&'static str],
+    what: What,
+    status: i32,
+    stdout: &'static str,
+    /// Parts of standard error; without any it is empty.
+    says: &'static [&'static str],
+}
+
+use Root::{Busybox, Debian, Scratch};
+use What::{Script, Words};
+
+macro_rules! end {
+    ($name:literal, $root:ident, $options:expr, $what:expr, $status:literal, $stdout:literal, $says:expr) => {
+        End {
+            name: $name,
+            root: $root,
+            options: &$options,
+            what: $what,
+            status: $status,
+            stdout: $stdout,
+            says: &$says,
+        }
+    };
+}
+
+#[rustfmt::skip]
+pub(crate) const ENDS: &[End] = &[
+    // The command's own.
+    end!("exit_1",   Busybox, [], Script("echo out; exit 1"),   1,   "out\n", []),
+    end!("exit_255", Busybox, [], Script("echo out; exit 255"), 255, "out\n", []),
+    end!("scratch_exit_42",  Scratch, [], Script("echo out; exit 42"), 42, "out\n", []),
+    // Signals.
+    end!("signal_9",   Busybox, [], Script("echo out; kill -9 $$"),  137, "out\n", []),
+    end!("signal_11",  Busybox, [], Script("echo out; kill -11 $$"), 139, "out\n", []),
+    end!("debian_signal_15",  Debian,  [], Script(". /etc/os-release; echo $ID; kill -15 $$"), 143, "debian\n", []),
+    // Commands that do not run.
+    end!("not_found",          Busybox, [], Words(&["no-such-command"]), 127, "", ["error: execute no-such-command: not found"]),
+    end!("no_such_path",       Busybox, [], Words(&["/no/such"]),        127, "", ["error: execute /no/such: not found"]),
+    end!("not_executable",     Busybox, [], Words(&["/bin/plain"]),      126, "", ["error: execute /bin/plain: EACCES"]),
+    end!("a_directory",        Busybox, [], Words(&["/bin"]),            126, "", ["error: execute /bin: EACCES"]),
+    end!("no_interpreter",     Busybox, [], Words(&["script"]),          126, "", ["error: execute script: ENOENT: its interpreter /no/such is missing"]),
+    // Trouble.
+    end!("no_user",            Busybox, ["-u", "nobody"], Script("echo out"), 125, "", ["error: find user nobody: no such user"]),
+    end!("no_workdir",         Busybox, ["-w", "/gone"],  Script("echo out"), 125, "", ["error: enter the working directory /gone: ENOENT"]),
+    end!("power_off",          Busybox, [], Script("echo out; busybox poweroff -f; sleep 60"), 125, "out\n",
+         ["reboot: Power down", "error: the machine was powered off before the command had ended"]),
+    // Time.
+    end!("timeout",            Busybox, ["--timeout", "6s"], Script("sleep 3600"), 124, "",
+         ["error: --timeout: it has not ended within 6s"]),
+    // Not one instruction of the kernel runs.
+    end!("timeout_of_a_boot",  Busybox, ["--timeout", "1s", "--qemu-arg", "-S"], Script("echo out"), 124, "",
+         ["error: --timeout: it has not ended within 1s"]),
+    // Memory: PID 1 stays, and still reports.
+    end!("out_of_memory",      Busybox, ["-m", "128"], Script("tail /dev/zero; echo $?; exec tail /dev/zero"), 137, "137\n",
+         ["Killed"]),
+];
+
+impl End {
+    pub(crate) fn check(&self, bed: &Bed) -> Result<()> {
+        self.run(bed)?.options(self.options).finish()?.says(self.status, self.stdout, self.says)?;
+        Ok(())
+    }
+
+    fn run(&self, bed: &Bed) -> Result<CommandRun> {
+        let run = match (self.what, self.root) {
+            (Words(words), _) => bed.run(words)?,
+            (Script(script), Busybox) => bed.sh(script)?,
+            (Script(script), Scratch) => bed.scratch(script)?,
+            (Script(script), Debian) => return bed.debian(script),
+        };
+        let bin = run.guest.root().join("bin");
+        if bin.exists() {
+            for (name, mode, text) in [
+                ("plain", 0o644, ""),
+                ("script", 0o755, "#!/no/such\n"),
+                ("text", 0o755, "hello\n"),
+            ] {
+                fs::write(bin.join(name), text)?;
+                fs::set_permissions(bin.join(name), fs::Permissions::from_mode(mode))?;
+            }
+        }
+        Ok(run)
+    }
+}
+
+/// Not a word of ours, of the kernel's, of QEMU's (which warns of processor
+/// features that it cannot translate), of virtiofsd's.
+fn success_is_silent(bed: &Bed) -> Result<()> {
+    let run = bed.sh("echo out; echo err >&2")?;
+    let run = run.options(&["--accel", "tcg", "--cpu", "Skylake-Server", "--append", "debug"]);
+    run.finish()?.is(0, "out\n", "err\n").map(drop)
+}
+
+/// The line that tells why is there, however many follow it.
+fn a_panic_is_shown(bed: &Bed) -> Result<()> {
+    let run = bed.sh("echo out; echo c > /proc/sysrq-trigger; sleep 60")?;
+    let lines = ["Kernel panic - not syncing: sysrq triggered crash", "error: the guest reset"];
+    run.finish()?.says(125, "out\n", &lines).map(drop)
+}
+
+/// What a command can exit with tells nothing about options.
+fn bad_options_are_trouble(bed: &Bed) -> Result<()> {
+    for (options, words) in [
+        (&["--memory", "lots"][..], "suffix M or G"),
+        (&["--no-such-option"], "--no-such-option"),
+        (&["--rw", "--overlay"], "cannot be used with"),
+        (&["--qemu", "no-such-qemu"], "--qemu no-such-qemu: no such program"),
+        (&["-w", "relative"], "--workdir is an absolute path"),
+        (&["-v", "/tmp:relative"], "GUEST is an absolute path"),
+        (&["-v", "/no/such:/tmp"], "/no/such"),
+        (&["-e", "=x"], "a variable has a name"),
+        (&["-p", "80"], "HOST:GUEST"),
+        (&["--timeout", "soon"], "--timeout"),
+    ] {
+        let finished = bed.sh("echo out")?.options(options).finish()?;
+        let stderr = finished.stderr();
+        ensure!(stderr.contains(words), "{options:?}: no {words:?} in {stderr}");
+        ensure!(finished.status == 125, "{options:?}: exit status {}", finished.status);
+        finished.says(125, "", &[words])?;
+    }
+    Ok(())
+}
