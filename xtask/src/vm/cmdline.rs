@@ -37,6 +37,7 @@ impl CommandLine<'_> {
     pub fn build(&self) -> Result<OsString> {
         let mut words = vec![
             format!("console={}", self.machine.console).into_bytes(),
+            self.machine.words.as_bytes().to_vec(),
             b"quiet".to_vec(),
             // A panic or a failed boot resets the machine, which ends QEMU.
             b"panic=-1".to_vec(),
