@@ -111,6 +111,8 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
         "-Clink-arg=-Wl,--no-eh-frame-hdr",
         // No page of padding between segments, no machine-dependent note.
         "-Clink-arg=-Wl,-z,noseparate-code",
+        // Nor one for data that is read-only after relocation: nothing relocates.
+        "-Clink-arg=-Wl,-z,norelro",
         "-Clink-arg=-Wl,--build-id=none",
     ]
     .map(String::from)
