@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, NO_HINT, Result};
+use crate::error::{Context, Error, NO_HINT, Result, show};
 use crate::fail::Fail;
 use crate::log::Log;
 use crate::ports::Ports;
@@ -72,7 +72,8 @@ impl Boot {
         let began = session::uptime();
         // The command line is in /proc, and tells how to report all that follows.
         mount::api_mount(&tables::PROC)?;
-        let line = file::read(c"/proc/cmdline").context(|| "read /proc/cmdline".into(), NO_HINT)?;
+        let line =
+            file::read(c"/proc/cmdline").context(format_args!("read /proc/cmdline"), NO_HINT)?;
         ON_FAILURE.store(Fail::parse(&line) as u8, Ordering::Relaxed);
         let config = Config::parse(&line);
         self.log.set_debug(config.as_ref().is_ok_and(|config| config.debug));
@@ -97,7 +98,7 @@ impl Boot {
         let config = config?;
         let text = match file::read(SETTINGS) {
             Err(Errno::NOENT) => Vec::new(),
-            text => text.context(|| "read /virtinit.run".into(), NO_HINT)?,
+            text => text.context(format_args!("read /virtinit.run"), NO_HINT)?,
         };
         let settings = Settings::parse(&text)?;
         let new_root = self.mount_root(&config)?;
@@ -119,7 +120,7 @@ impl Boot {
         if has_command {
             return self.run_command(&settings, began, config.wait);
         }
-        self.log.debug(format_args!("executing {}", config.init.escape_ascii()));
+        self.log.debug(format_args!("executing {}", show(config.init)));
         watch::enter(Step::Execute);
         payload::exec(&config, environment)
     }
@@ -128,7 +129,7 @@ impl Boot {
     fn set_up_host(&self, settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Result<()> {
         if let Some(name) = settings.hostname {
             rustix::system::sethostname(name)
-                .context(|| format!("set the hostname {}", name.escape_ascii()), NO_HINT)?;
+                .context(format_args!("set the hostname {}", show(name)), NO_HINT)?;
         }
         network::bring_up_loopback(&self.log);
         match &self.ports {
@@ -146,7 +147,8 @@ impl Boot {
     ) -> Result<Infallible> {
         watch::enter(Step::Execute);
         watch::stop();
-        let ports = self.ports.as_ref().ok_or_else(|| Error::new("no /sys or /dev".into(), ""))?;
+        let ports =
+            self.ports.as_ref().ok_or_else(|| Error::new(format_args!("no /sys or /dev"), ""))?;
         command::run(&command::Start { ports, settings, began, limit }, &self.log)?;
         command::power_off()
     }
@@ -208,7 +210,7 @@ fn end(log: &Log, how: Fail) -> ! {
         }
     };
     if let Err(errno) = rustix::system::reboot(command) {
-        let error = Error::sys(format!("reboot(2), {how:?}"), errno, "halted");
+        let error = Error::sys(format_args!("reboot(2), {how:?}"), errno, "halted");
         log.error(format_args!("{error}"));
     }
     halt()

@@ -10,7 +10,7 @@
 use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show};
 use crate::fail::Fail;
 use crate::overlay;
 use crate::root_words::{Root, RootWords};
@@ -141,7 +141,7 @@ impl<'a> Config<'a> {
                 (b"virtinit.wait", value) => config.set_wait(value.unwrap_or_default()),
                 (param, _) if param.starts_with(b"virtinit.") => config.warnings.push(format!(
                     "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
-                    param.escape_ascii()
+                    show(param)
                 )),
                 (param, _) if param.contains(&b'.') => config.module_words.push(word),
                 _ => {}
@@ -196,10 +196,9 @@ impl<'a> Config<'a> {
         let seconds = core::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
         match seconds {
             Some(seconds) => self.wait = Duration::from_secs(seconds.into()),
-            None => self.warnings.push(format!(
-                "virtinit.wait={} ignored: it is a number of seconds",
-                value.escape_ascii()
-            )),
+            None => self
+                .warnings
+                .push(format!("virtinit.wait={} ignored: it is a number of seconds", show(value))),
         }
     }
 
@@ -207,7 +206,7 @@ impl<'a> Config<'a> {
         if Fail::from_value(value).is_none() {
             self.warnings.push(format!(
                 "virtinit.fail={} ignored: it is one of poweroff, reboot, panic, shell",
-                value.escape_ascii()
+                show(value)
             ));
         }
     }

@@ -46,21 +46,21 @@ pub struct Start<'a> {
 pub fn run(start: &Start<'_>, log: &Log) -> Result<()> {
     let Start { ports, settings, began, limit } = *start;
     rt::process::hold_signals();
-    let signals = rt::process::child_signals().context(|| "make a signalfd".into(), NO_HINT)?;
+    let signals = rt::process::child_signals().context(format_args!("make a signalfd"), NO_HINT)?;
     let mut session = Session::open(ports, 0, limit)?;
     match session.start(ports, &settings.request, limit) {
         Err(failure) => session.report_failure(failure),
         Ok(()) => {
             let told = session.report_start(began);
             let served = told.and_then(|()| serve(&mut session, &signals, ports, log));
-            let status = served.context(|| "serve the command".into(), NO_HINT)?;
+            let status = served.context(format_args!("serve the command"), NO_HINT)?;
             let ended = end_the_rest(&mut session, &signals);
-            ended.context(|| "end all processes".into(), NO_HINT)?;
+            ended.context(format_args!("end all processes"), NO_HINT)?;
             rustix::fs::sync();
             session.report_end(shell_status(status))
         }
     }
-    .context(|| "tell the host".into(), NO_HINT)?;
+    .context(format_args!("tell the host"), NO_HINT)?;
     if !settings.alone {
         session.wait_for_release();
     }
@@ -80,7 +80,7 @@ fn serve(
         }
         while let Some(number) = session.obey() {
             if let Err(errno) = serve_another(ports, session, signals, number) {
-                let error = Error::sys("serve another command".into(), errno, "");
+                let error = Error::sys(format_args!("serve another command"), errno, "");
                 log.warning(format_args!("{error}"));
             }
         }
@@ -144,7 +144,7 @@ fn another(ports: &Ports, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
     let mut session = Session::open(ports, number, PORT_LIMIT).map_err(|_| Errno::NOENT)?;
     let text = session.receive_request()?;
     let started = Settings::parse(&text)
-        .map_err(|error| Failure::trouble(&error))
+        .map_err(Failure::trouble)
         .and_then(|settings| session.start(ports, &settings.request, PORT_LIMIT));
     match started {
         Err(failure) => session.report_failure(failure)?,
@@ -180,5 +180,5 @@ fn serve_alone(session: &mut Session, signals: &OwnedFd) -> Result<WaitStatus, E
 /// The end of a run: nobody waits for this machine any more.
 pub fn power_off() -> Result<Infallible> {
     Err(rustix::system::reboot(rustix::system::RebootCommand::PowerOff).err().unwrap_or(Errno::IO))
-        .context(|| "power off".into(), NO_HINT)
+        .context(format_args!("power off"), NO_HINT)
 }

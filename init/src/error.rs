@@ -3,9 +3,9 @@
 //! Without `std` an `Errno` prints as a number, hence the table of names
 //! (errno(3), `include/uapi/asm-generic/errno.h`).
 
-use core::fmt;
+use core::fmt::{self, Write};
 
-use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use rustix::io::Errno;
@@ -13,50 +13,60 @@ use rustix::io::Errno;
 /// A result whose error can be shown to a person.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
-/// One line for the console.
+/// One line for the console. It is written when the error is made, so that what
+/// every `?` passes on is no more than a pointer and a length.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Error {
-    /// Operation and object, as in `mount virtiofs tag "src" at /run/mnt/src`.
-    what: String,
-    /// What the kernel said, where it was asked.
-    errno: Option<Errno>,
-    /// What to do about it; empty where nothing sensible can be said.
-    hint: Cow<'static, str>,
-}
+pub struct Error(Box<str>);
 
 impl Error {
-    /// An error that no system call reported.
+    /// An error that no system call reported: operation and object, as in `mount
+    /// virtiofs tag "src" at /run/mnt/src`, and what to do about it; empty where
+    /// nothing sensible can be said.
     #[must_use]
-    pub fn new(what: String, hint: impl Into<Cow<'static, str>>) -> Self {
-        Self { what, errno: None, hint: hint.into() }
+    pub fn new(what: fmt::Arguments<'_>, hint: &str) -> Self {
+        Self::build(what, None, hint)
     }
 
-    /// An error that a system call reported.
+    /// As [`Error::new`], with what the kernel said.
     #[must_use]
-    pub fn sys(what: String, errno: Errno, hint: impl Into<Cow<'static, str>>) -> Self {
-        Self { what, errno: Some(errno), hint: hint.into() }
+    pub fn sys(what: fmt::Arguments<'_>, errno: Errno, hint: &str) -> Self {
+        Self::build(what, Some(errno), hint)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn build(what: fmt::Arguments<'_>, errno: Option<Errno>, hint: &str) -> Self {
+        let mut line = String::new();
+        // A string takes all that is written to it.
+        let _ = line.write_fmt(what);
+        if let Some(errno) = errno {
+            let _ = write!(line, ": {}", Name(errno));
+        }
+        if !hint.is_empty() {
+            line.push_str(": ");
+            line.push_str(hint);
+        }
+        Self(line.into_boxed_str())
+    }
+
+    /// The line.
+    #[must_use]
+    pub fn into_line(self) -> Box<str> {
+        self.0
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if let Some(errno) = self.errno {
-            f.write_str(": ")?;
-            write_errno(f, errno)?;
-        }
-        if !self.hint.is_empty() {
-            write!(f, ": {}", self.hint)?;
-        }
-        Ok(())
+        f.write_str(&self.0)
     }
 }
 
 /// Gives the failed system call its operation, object and hint.
 pub trait Context<T> {
-    /// `what` is only built when there is an error; `hints` is searched for its
+    /// `what` is only written when there is an error; `hints` is searched for its
     /// errno.
-    fn context(self, what: impl FnOnce() -> String, hints: Hints) -> Result<T>;
+    fn context(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T>;
 }
 
 /// What to do about an errno, by errno. A row without one answers for the rest.
@@ -66,9 +76,19 @@ pub type Hints = &'static [(Option<Errno>, &'static str)];
 pub const NO_HINT: Hints = &[];
 
 impl<T> Context<T> for Result<T, Errno> {
-    fn context(self, what: impl FnOnce() -> String, hints: Hints) -> Result<T> {
-        self.map_err(|errno| Error::sys(what(), errno, hint_for(hints, errno)))
+    fn context(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T> {
+        match self {
+            Ok(value) => Ok(value),
+            Err(errno) => Err(explain(what, errno, hints)),
+        }
     }
+}
+
+/// All of [`Context::context`] that does not depend on the type.
+#[cold]
+#[inline(never)]
+fn explain(what: fmt::Arguments<'_>, errno: Errno, hints: Hints) -> Error {
+    Error::sys(what, errno, hint_for(hints, errno))
 }
 
 /// The hint for `errno`; empty where no row has one.
@@ -77,10 +97,33 @@ pub fn hint_for(hints: Hints, errno: Errno) -> &'static str {
     hints.iter().find(|(row, _)| row.is_none_or(|row| row == errno)).map_or("", |(_, hint)| hint)
 }
 
-fn write_errno(f: &mut fmt::Formatter<'_>, errno: Errno) -> fmt::Result {
-    match ERRNO_NAMES.iter().find(|(row, _)| *row == errno) {
-        Some((_, name)) => f.write_str(name),
-        None => write!(f, "errno {}", errno.raw_os_error()),
+/// An errno as a person knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Name(pub Errno);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match ERRNO_NAMES.iter().find(|(row, _)| *row == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "errno {}", self.0.raw_os_error()),
+        }
+    }
+}
+
+/// Bytes that need not be text, with those escaped that are not printable.
+#[derive(Clone, Copy, Debug)]
+pub struct Show<'a>(&'a [u8]);
+
+/// Shows `bytes` in a message.
+#[must_use]
+pub fn show(bytes: &[u8]) -> Show<'_> {
+    Show(bytes)
+}
+
+impl fmt::Display for Show<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut escaped = self.0.iter().flat_map(|&byte| core::ascii::escape_default(byte));
+        escaped.try_for_each(|byte| f.write_char(byte.into()))
     }
 }
 
@@ -136,15 +179,21 @@ mod tests {
         const HINTS: Hints = &[(Some(Errno::INVAL), "no such tag"), (None, "odd")];
         let fail = |errno| {
             let result: Result<(), Errno> = Err(errno);
-            result.context(|| "mount \"src\"".to_string(), HINTS).unwrap_err().to_string()
+            result.context(format_args!("mount \"src\""), HINTS).unwrap_err().to_string()
         };
         assert_eq!(fail(Errno::INVAL), "mount \"src\": EINVAL: no such tag");
         assert_eq!(fail(Errno::IO), "mount \"src\": EIO: odd");
-        assert_eq!(Error::new("x".to_string(), "").to_string(), "x");
+        assert_eq!(Error::new(format_args!("x"), "").to_string(), "x");
         assert_eq!(
-            Error::sys("x".to_string(), Errno::from_raw_os_error(999), "").to_string(),
+            Error::sys(format_args!("x"), Errno::from_raw_os_error(999), "").to_string(),
             "x: errno 999"
         );
+    }
+
+    #[test]
+    fn bytes_are_shown_as_core_escapes_them() {
+        let bytes: alloc::vec::Vec<u8> = (0..=255).collect();
+        assert_eq!(show(&bytes).to_string(), bytes.escape_ascii().to_string());
     }
 
     /// The names against the C library's own numbers.

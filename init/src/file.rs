@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::{Errno, Result};
 
@@ -20,7 +20,7 @@ pub fn read(path: &CStr) -> Result<Vec<u8>> {
 }
 
 /// The contents of the file at `path` below `dir`.
-pub fn read_at(dir: impl AsFd, path: &CStr) -> Result<Vec<u8>> {
+pub fn read_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<Vec<u8>> {
     let fd = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut contents = Vec::new();
     let mut chunk = [0; CHUNK];
@@ -41,9 +41,13 @@ pub fn write(path: &CStr, bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes all of `bytes` to `fd`.
-pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
+pub fn write_all(fd: impl AsFd, bytes: &[u8]) -> Result<()> {
+    write_all_to(fd.as_fd(), bytes)
+}
+
+fn write_all_to(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
-        match rustix::io::write(&fd, bytes) {
+        match rustix::io::write(fd, bytes) {
             Ok(0) => return Err(Errno::IO),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
@@ -62,13 +66,13 @@ pub fn mkdir(path: &CStr) -> Result<()> {
 }
 
 /// The names in directory `path` for which `wanted` holds, in byte order.
-pub fn names(path: &CStr, wanted: impl Fn(&CStr) -> bool) -> Result<Vec<CString>> {
+pub fn names(path: &CStr, wanted: &dyn Fn(&CStr) -> bool) -> Result<Vec<CString>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     names_in(&rustix::fs::open(path, flags, Mode::empty())?, wanted)
 }
 
 /// As [`names`], of an open directory.
-pub fn names_in(dir: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Result<Vec<CString>> {
+pub fn names_in(dir: &OwnedFd, wanted: &dyn Fn(&CStr) -> bool) -> Result<Vec<CString>> {
     // A directory that was listed before is listed anew.
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut buffer = [MaybeUninit::uninit(); CHUNK];
@@ -85,12 +89,18 @@ pub fn names_in(dir: &OwnedFd, wanted: impl Fn(&CStr) -> bool) -> Result<Vec<CSt
     Ok(names)
 }
 
-/// `prefix` and `name` as one C string.
+/// `parts` as one C string.
 ///
 /// # Errors
-/// EINVAL where `name` contains NUL.
-pub fn join(prefix: &[u8], name: &[u8]) -> Result<CString> {
-    CString::new([prefix, name].concat()).map_err(|_| Errno::INVAL)
+/// EINVAL where a part contains NUL.
+#[inline(never)]
+pub fn c_string(parts: &[&[u8]]) -> Result<CString> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    bytes.push(0);
+    CString::from_vec_with_nul(bytes).map_err(|_| Errno::INVAL)
 }
 
 #[cfg(test)]
@@ -99,19 +109,19 @@ mod tests {
 
     #[test]
     fn joined_paths_hold_any_byte_but_nul() {
-        assert_eq!(join(b"/run/mnt/", b"\xff").unwrap().as_bytes(), b"/run/mnt/\xff");
-        assert_eq!(join(b"/", b"a\0b"), Err(Errno::INVAL));
+        assert_eq!(c_string(&[b"/run/mnt/", b"\xff"]).unwrap().as_bytes(), b"/run/mnt/\xff");
+        assert_eq!(c_string(&[b"/", b"a\0b"]), Err(Errno::INVAL));
     }
 
     #[test]
     fn names_come_in_byte_order() {
         let source = CString::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
-        let names = names(&source, |name| name.to_bytes().ends_with(b".rs")).unwrap();
+        let names = names(&source, &|name| name.to_bytes().ends_with(b".rs")).unwrap();
         assert!(names.len() > 10 && names.is_sorted(), "{names:?}");
 
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let dir = rustix::fs::open(&*source, flags, Mode::empty()).unwrap();
-        let twice = [names_in(&dir, |_| true).unwrap(), names_in(&dir, |_| true).unwrap()];
+        let twice = [names_in(&dir, &|_| true).unwrap(), names_in(&dir, &|_| true).unwrap()];
         assert_eq!(twice[0], twice[1]);
     }
 

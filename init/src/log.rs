@@ -121,7 +121,7 @@ fn open_consoles() -> Vec<OwnedFd> {
     let names = file::read(c"/sys/class/tty/console/active").unwrap_or_default();
     let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
     let open = |name| {
-        let path = file::join(b"/dev/", name)?;
+        let path = file::c_string(&[b"/dev/", name])?;
         rustix::fs::open(&*path, flags, Mode::empty())
     };
     names

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, Hints, NO_HINT, Result, hint_for};
+use crate::error::{Context, Error, Hints, NO_HINT, Result, hint_for, show};
 use crate::file;
 use crate::kernel_log::KernelLog;
 use crate::log::Log;
@@ -67,21 +67,24 @@ pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = match rustix::fs::open(MODULES_DIR, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
-        result => result.context(|| format!("open {}", show(MODULES_DIR)), NO_HINT)?,
+        result => result.context(format_args!("open {}", show(MODULES_DIR.to_bytes())), NO_HINT)?,
     };
     let is_module = |name: &CStr| init_flags(name.to_bytes()).is_some();
-    let names = file::names_in(&dir, is_module)
-        .context(|| format!("list {}", show(MODULES_DIR)), NO_HINT)?;
+    let names = file::names_in(&dir, &is_module)
+        .context(format_args!("list {}", show(MODULES_DIR.to_bytes())), NO_HINT)?;
     for name in &names {
         watch::enter(Step::LoadModule);
         let mut kernel_log = KernelLog::from_now();
         let parameters = config.module_parameters(module_name(name.to_bytes()));
         match load(&dir, name, parameters) {
-            Ok(()) => log.debug(format_args!("loaded {}", show(name))),
-            Err(Errno::EXIST) => log.debug(format_args!("{} is loaded already", show(name))),
+            Ok(()) => log.debug(format_args!("loaded {}", show(name.to_bytes()))),
+            Err(Errno::EXIST) => {
+                log.debug(format_args!("{} is loaded already", show(name.to_bytes())));
+            }
             Err(errno) => {
                 let hint = explain(errno, kernel_log.first().as_deref());
-                let error = Error::sys(format!("load {}", show(name)), errno, hint);
+                let error =
+                    Error::sys(format_args!("load {}", show(name.to_bytes())), errno, &hint);
                 log.warning(format_args!("{error}"));
             }
         }
@@ -98,7 +101,7 @@ fn explain(errno: Errno, words: Option<&[u8]>) -> String {
     let shown = core::str::from_utf8(words).unwrap_or_default();
     match unknown_symbol(words).and_then(owner) {
         Some(owner) => {
-            let owner = owner.escape_ascii();
+            let owner = show(owner);
             format!("{hint}, likely {owner}; the kernel says: {shown}")
         }
         None => format!("{hint}; the kernel says: {shown}"),
@@ -118,10 +121,6 @@ fn owner(symbol: &[u8]) -> Option<&[u8]> {
     let known = SYMBOL_OWNERS.iter().find(|(prefix, _)| symbol.starts_with(prefix.as_bytes()));
     let by_name = || symbol.split(|&byte| byte == b'_').next();
     known.map(|(_, module)| module.as_bytes()).or_else(by_name)
-}
-
-fn show(text: &CStr) -> core::slice::EscapeAscii<'_> {
-    text.to_bytes().escape_ascii()
 }
 
 fn load(dir: &OwnedFd, name: &CStr, parameters: Vec<u8>) -> Result<(), Errno> {

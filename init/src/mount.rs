@@ -3,12 +3,10 @@
 //! Interfaces: mount(2), mknod(2), symlink(2), console(4). What is made is
 //! listed in [`crate::tables`]; this file only makes it.
 
-use alloc::format;
-
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{Context, Hints, NO_HINT, Result};
+use crate::error::{Context, Hints, NO_HINT, Result, show};
 use crate::file;
 use crate::log::Log;
 use crate::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};
@@ -25,7 +23,7 @@ pub fn api_mounts(log: &Log) -> Result<()> {
         match (api_mount(row), row.need) {
             (Err(error), Need::Must) => return Err(error),
             (Err(error), Need::May) => log.debug(format_args!("{error}; going on without")),
-            (Ok(()), _) => log.debug(format_args!("mounted {}", row.at.to_bytes().escape_ascii())),
+            (Ok(()), _) => log.debug(format_args!("mounted {}", show(row.at.to_bytes()))),
         }
     }
     Ok(())
@@ -39,10 +37,7 @@ pub fn api_mount(row: &ApiMount) -> Result<()> {
     match rustix::mount::mount(row.fs, row.at, row.fs, row.flags, row.data) {
         Err(Errno::BUSY) => Ok(()),
         result => result.context(
-            || {
-                let (fs, at) = (row.fs.to_bytes().escape_ascii(), row.at.to_bytes().escape_ascii());
-                format!("mount {fs} at {at}")
-            },
+            format_args!("mount {} at {}", show(row.fs.to_bytes()), show(row.at.to_bytes())),
             API_HINTS,
         ),
     }
@@ -53,14 +48,14 @@ pub fn api_mount(row: &ApiMount) -> Result<()> {
 pub fn nodes_and_links() -> Result<()> {
     for node in NODES {
         make_node(node.path, node.major, node.minor, Mode::from_raw_mode(node.mode))
-            .context(|| format!("make {}", node.path.to_bytes().escape_ascii()), NO_HINT)?;
+            .context(format_args!("make {}", show(node.path.to_bytes())), NO_HINT)?;
     }
     for link in LINKS {
         match rustix::fs::symlink(link.target, link.path) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => {
                 return Err(errno)
-                    .context(|| format!("make {}", link.path.to_bytes().escape_ascii()), NO_HINT);
+                    .context(format_args!("make {}", show(link.path.to_bytes())), NO_HINT);
             }
         }
     }
@@ -95,5 +90,5 @@ pub fn console() -> Result<()> {
         rustix::stdio::dup2_stdout(&high)?;
         rustix::stdio::dup2_stderr(&high)
     };
-    redirect().context(|| "open /dev/console and /dev/null".into(), NO_HINT)
+    redirect().context(format_args!("open /dev/console and /dev/null"), NO_HINT)
 }

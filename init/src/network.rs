@@ -5,14 +5,13 @@
 //! machine, so that no DHCP is needed.
 
 use alloc::ffi::CString;
-use alloc::format;
 use core::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::error::{Context, Hints, NO_HINT, Result};
+use crate::error::{Context, Hints, NO_HINT, Result, show};
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::root::NewRoot;
@@ -40,12 +39,10 @@ pub fn bring_up_loopback(log: &Log) {
 
 /// Gives the first interface its address and the root its name server.
 pub fn set_up(ports: &Ports, new_root: &NewRoot, limit: Duration, log: &Log) -> Result<()> {
-    let name = wait::until(limit, &[Errno::NOENT], |_| find_interface(ports))
-        .context(|| "find a network interface".into(), HINTS)?;
-    configure(&name).context(
-        || format!("set up network interface {}", name.to_bytes().escape_ascii()),
-        NO_HINT,
-    )?;
+    let name = wait::until(limit, &[Errno::NOENT], &mut |_| find_interface(ports))
+        .context(format_args!("find a network interface"), HINTS)?;
+    configure(&name)
+        .context(format_args!("set up network interface {}", show(name.to_bytes())), NO_HINT)?;
     if let Err(errno) = new_root.provide_file(b"/etc/resolv.conf", c"resolv.conf", RESOLV_CONF) {
         log.warning(format_args!(
             "no name resolution: the root has no /etc/resolv.conf to be replaced (errno {}); make \

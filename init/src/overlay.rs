@@ -3,14 +3,13 @@
 //! Interface: kernel doc filesystems/overlayfs.rst. Upper and work directory
 //! must be on one file system, here a tmpfs (tmpfs(5)).
 
-use alloc::ffi::CString;
 use core::ffi::CStr;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::error::{Context, Error, Hints, Result};
+use crate::error::{Context, Error, Hints, Result, show};
 use crate::file;
 
 /// Where the upper layer is mounted while the overlay is made; the overlay
@@ -30,11 +29,11 @@ const HINTS: Hints = &[
 /// Covers what is mounted at `root` by an overlay whose upper layer is a tmpfs
 /// of `size`, in tmpfs's words; without one half of the memory.
 pub fn cover(root: &CStr, size: Option<&[u8]>) -> Result<()> {
-    make(root, size).context(|| "make the overlay over the root".into(), HINTS)
+    make(root, size).context(format_args!("make the overlay over the root"), HINTS)
 }
 
 fn make(root: &CStr, size: Option<&[u8]>) -> Result<(), Errno> {
-    let size = size.map(|size| file::join(b"size=", size)).transpose()?;
+    let size = size.map(|size| file::c_string(&[b"size=", size])).transpose()?;
     file::mkdir(LAYERS)?;
     rustix::mount::mount(c"overlay", LAYERS, c"tmpfs", MountFlags::empty(), size.as_deref())?;
     file::mkdir(UPPER)?;
@@ -48,7 +47,7 @@ fn make(root: &CStr, size: Option<&[u8]>) -> Result<(), Errno> {
         b",workdir=",
         WORK.to_bytes(),
     ];
-    let options = CString::new(layers.concat()).map_err(|_| Errno::INVAL)?;
+    let options = file::c_string(&layers)?;
     rustix::mount::mount(c"overlay", root, c"overlay", MountFlags::empty(), &*options)?;
     rustix::mount::unmount(LAYERS, UnmountFlags::DETACH)
 }
@@ -71,7 +70,7 @@ fn copy_owner(root: &CStr) -> Result<(), Errno> {
 pub fn check_size(size: &[u8]) -> Result<()> {
     match size.contains(&b',') {
         true => Err(Error::new(
-            alloc::format!("virtinit.overlay={}", size.escape_ascii()),
+            format_args!("virtinit.overlay={}", show(size)),
             "a size of tmpfs has no comma",
         )),
         false => Ok(()),

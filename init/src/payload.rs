@@ -2,8 +2,6 @@
 //!
 //! Interface: execve(2).
 
-use alloc::ffi::CString;
-use alloc::format;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::ffi::CStr;
@@ -11,9 +9,9 @@ use core::ffi::CStr;
 use rustix::io::Errno;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Hints, NO_HINT, Result};
+use crate::error::{Context, Hints, Result, show};
 use crate::log::Log;
-use crate::rt;
+use crate::{file, rt};
 
 /// `PATH` where the kernel gave none, which is always unless the command line
 /// has `PATH=`.
@@ -31,21 +29,26 @@ pub const EXEC_HINTS: Hints = &[
 /// Replaces this process by the payload: `argv[0]` is the program's base name,
 /// the words after `--` follow.
 pub fn exec(config: &Config<'_>, mut environment: rt::Environment) -> Result<Infallible> {
-    let what = || format!("execute init={}", config.init.escape_ascii());
-    let arguments = [base_name(config.init)]
-        .into_iter()
-        .chain(config.args.iter().map(Vec::as_slice))
-        .map(CString::new)
-        .collect::<core::result::Result<Vec<_>, _>>();
-    let (path, arguments) = CString::new(config.init)
-        .and_then(|path| Ok((path, arguments?)))
-        .map_err(|_| Errno::INVAL)
-        .context(what, NO_HINT)?;
     if !environment.iter().any(|variable| variable.to_bytes().starts_with(b"PATH=")) {
         environment.push(DEFAULT_PATH);
     }
+    let errno = execute(config, &environment).unwrap_or_else(|errno| errno);
+    Err(errno).context(format_args!("execute init={}", show(config.init)), EXEC_HINTS)
+}
+
+/// What execve(2) said.
+///
+/// # Errors
+/// EINVAL for an argument with a NUL in it.
+fn execute(config: &Config<'_>, environment: &[&CStr]) -> Result<Errno, Errno> {
+    let path = file::c_string(&[config.init])?;
+    let mut arguments = Vec::new();
+    arguments.push(file::c_string(&[base_name(config.init)])?);
+    for argument in &config.args {
+        arguments.push(file::c_string(&[argument])?);
+    }
     let arguments: Vec<&CStr> = arguments.iter().map(AsRef::as_ref).collect();
-    Err(rt::exec(&path, &arguments, &environment)).context(what, EXEC_HINTS)
+    Ok(rt::exec(&path, &arguments, environment))
 }
 
 /// `virtinit.fail=shell`: becomes `/bin/sh` of the initramfs or, where that has

@@ -55,7 +55,7 @@ impl Ports {
     /// EBUSY: somebody has it open.
     pub fn open(&self, name: &[u8], limit: Duration) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        wait::until(limit, &[Errno::NOENT, Errno::AGAIN], |_| {
+        wait::until(limit, &[Errno::NOENT, Errno::AGAIN], &mut |_| {
             let port = rustix::fs::openat(&self.dev, &*self.find(name)?, flags, Mode::empty())?;
             match is_connected(&port)? {
                 true => Ok(port),
@@ -75,7 +75,7 @@ impl Ports {
     pub fn network_interfaces(&self) -> Result<alloc::vec::Vec<CString>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let class = rustix::fs::openat(&self.sys, c"class/net", flags, Mode::empty())?;
-        file::names_in(&class, |name| !name.to_bytes().starts_with(b"."))
+        file::names_in(&class, &|name| !name.to_bytes().starts_with(b"."))
     }
 
     fn open_class(&self) -> Result<OwnedFd> {
@@ -86,10 +86,10 @@ impl Ports {
     /// The name below `/dev` of the port called `name`.
     fn find(&self, name: &[u8]) -> Result<CString> {
         let class = self.open_class()?;
-        for device in file::names_in(&class, |_| true)? {
-            let path = file::join(device.to_bytes(), b"/name")?;
+        for device in file::names_in(&class, &|_| true)? {
+            let path = file::c_string(&[device.to_bytes(), b"/name"])?;
             // Not everything there is a port.
-            let found = file::read_at(&class, &path);
+            let found = file::read_at(class.as_fd(), &path);
             if found.is_ok_and(|found| found.trim_ascii_end() == name) {
                 return Ok(device);
             }

@@ -8,9 +8,6 @@
 //! `RESOLVE_IN_ROOT`, so that an absolute link in it never leads into the
 //! initramfs.
 
-use alloc::ffi::CString;
-use alloc::format;
-use alloc::string::String;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::time::Duration;
@@ -21,7 +18,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 
 use crate::cmdline::{Access, Config};
-use crate::error::{Context, Error, Hints, NO_HINT, Result};
+use crate::error::{Context, Error, Hints, NO_HINT, Name, Result, hint_for, show};
 use crate::log::Log;
 use crate::tables::SURVIVORS;
 use crate::tag::Tag;
@@ -72,7 +69,7 @@ impl NewRoot {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(SYSROOT, flags, Mode::empty())
             .map(|dir| Self { dir, is_overlay })
-            .context(|| "open the root directory".into(), NO_HINT)
+            .context(format_args!("open the root directory"), NO_HINT)
     }
 }
 
@@ -83,7 +80,7 @@ fn finish_root(config: &Config<'_>) -> Result<NewRoot> {
     let root = NewRoot::open(true)?;
     for survivor in SURVIVORS {
         root.make_directory(survivor.to_bytes())
-            .context(|| format!("make {}", survivor.to_bytes().escape_ascii()), NO_HINT)?;
+            .context(format_args!("make {}", show(survivor.to_bytes())), NO_HINT)?;
     }
     Ok(root)
 }
@@ -105,12 +102,14 @@ pub fn mount_block_root(
 ) -> Result<NewRoot> {
     make_directory(SYSROOT)?;
     let flags = mount_flags(config.root_access);
-    let what = || format!("mount root={} at /sysroot", device.escape_ascii());
-    let options = CString::new(options).map_err(|_| Errno::INVAL).context(what, NO_HINT)?;
-    wait::until(config.wait, &[Errno::NOENT, Errno::NXIO], |_| {
-        rustix::mount::mount(device, SYSROOT, kind, flags, &*options)
-    })
-    .context(what, BLOCK_HINTS)?;
+    let mount = || {
+        let [device, kind, options] = [device, kind, options].map(|text| file::c_string(&[text]));
+        let (device, kind, options) = (device?, kind?, options?);
+        wait::until(config.wait, &[Errno::NOENT, Errno::NXIO], &mut |_| {
+            rustix::mount::mount(&*device, SYSROOT, &*kind, flags, &*options)
+        })
+    };
+    mount().context(format_args!("mount root={} at /sysroot", show(device)), BLOCK_HINTS)?;
     finish_root(config)
 }
 
@@ -118,19 +117,18 @@ pub fn mount_block_root(
 pub fn mount_shares(config: &Config<'_>, log: &Log) -> Result<()> {
     for share in &config.shares {
         watch::enter(Step::MountShare);
-        let prefix = [SHARES_DIR.to_bytes(), b"/"].concat();
-        let at = file::join(&prefix, share.tag.as_bytes());
-        let at = at.context(|| format!("name the mount of {}", share.tag), NO_HINT)?;
+        let at = file::c_string(&[SHARES_DIR.to_bytes(), b"/", share.tag.as_bytes()]);
+        let at = at.context(format_args!("name the mount of {}", share.tag), NO_HINT)?;
         make_directory(SHARES_DIR)?;
         make_directory(&at)?;
         mount_virtiofs(share.tag, &at, share.access, config.wait, log)?;
-        log.debug(format_args!("mounted {} at {}", share.tag, at.to_bytes().escape_ascii()));
+        log.debug(format_args!("mounted {} at {}", share.tag, show(at.to_bytes())));
     }
     Ok(())
 }
 
 fn make_directory(path: &CStr) -> Result<()> {
-    file::mkdir(path).context(|| format!("make {}", path.to_bytes().escape_ascii()), NO_HINT)
+    file::mkdir(path).context(format_args!("make {}", show(path.to_bytes())), NO_HINT)
 }
 
 fn mount_flags(access: Access) -> MountFlags {
@@ -153,7 +151,9 @@ pub fn mount_virtiofs(
     const TRIES_PER_DEVICE: u32 = 3;
     let flags = mount_flags(access);
     let (mut devices, mut tries) = (virtiofs_devices(), 0);
-    let mounted = wait::until(wait, &[Errno::INVAL], |attempt| {
+    // A tag has no NUL.
+    let source = file::c_string(&[tag.as_bytes()]).unwrap_or_default();
+    let mounted = wait::until(wait, &[Errno::INVAL], &mut |attempt| {
         let now = virtiofs_devices();
         if attempt == Attempt::Second {
             log.debug(format_args!("waiting up to {} s for virtiofs tag {tag}", wait.as_secs()));
@@ -165,28 +165,33 @@ pub fn mount_virtiofs(
             return Err(Errno::INVAL);
         }
         tries = tries.saturating_sub(1);
-        rustix::mount::mount(tag.as_bytes(), at, c"virtiofs", flags, None::<&CStr>)
+        rustix::mount::mount(&*source, at, c"virtiofs", flags, None::<&CStr>)
     });
     let hints = match (mounted, devices) {
         (Err(Errno::INVAL), 0) => NO_VIRTIOFS_DEVICE,
         _ => VIRTIOFS_HINTS,
     };
-    mounted
-        .context(|| format!("mount virtiofs tag {tag} at {}", at.to_bytes().escape_ascii()), hints)
+    mounted.context(format_args!("mount virtiofs tag {tag} at {}", show(at.to_bytes())), hints)
 }
 
 /// How many devices the virtiofs driver has.
 fn virtiofs_devices() -> usize {
     let is_device = |name: &CStr| name.to_bytes().starts_with(b"virtio");
-    file::names(c"/sys/bus/virtio/drivers/virtiofs", is_device).map_or(0, |names| names.len())
+    let names = file::names(c"/sys/bus/virtio/drivers/virtiofs", &is_device);
+    names.unwrap_or_default().len()
 }
 
 impl NewRoot {
     /// Opens `path` of the new root as a location (`O_PATH`), following links
     /// inside it only.
     pub fn locate(&self, path: &[u8], extra: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC | extra;
-        rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        self.open_inside(path, OFlags::PATH | extra)
+    }
+
+    fn open_inside(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = file::c_string(&[path])?;
+        let flags = flags | OFlags::CLOEXEC;
+        rustix::fs::openat2(&self.dir, &*path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
     }
 
     /// Whether what is written to `dir` stays in the guest.
@@ -200,23 +205,25 @@ impl NewRoot {
     /// holds it.
     pub fn move_mounts(&self, config: &Config<'_>, log: &Log) -> Result<()> {
         for &from in SURVIVORS {
-            let show = from.to_bytes().escape_ascii();
-            if let Some(to) = self.mount_point(from)? {
+            let name = show(from.to_bytes());
+            let found = self.mount_point(from);
+            let found = found.context(format_args!("find {name} in the new root"), OPENAT2)?;
+            if let Some(to) = found {
                 let flags = MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
                 rustix::mount::move_mount(CWD, from, &to, c"", flags)
-                    .context(|| format!("move {show} into the new root"), NO_HINT)?;
+                    .context(format_args!("move {name} into the new root"), NO_HINT)?;
                 continue;
             }
             let holds_shares = SHARES_DIR.to_bytes().starts_with(from.to_bytes());
             if holds_shares && !config.shares.is_empty() {
-                let shares = SHARES_DIR.to_bytes().escape_ascii();
+                let shares = show(SHARES_DIR.to_bytes());
                 log.warning(format_args!(
-                    "the root has no {show}: the mounts below {shares} are lost"
+                    "the root has no {name}: the mounts below {shares} are lost"
                 ));
             }
-            log.debug(format_args!("the root has no {show}; detached"));
+            log.debug(format_args!("the root has no {name}; detached"));
             rustix::mount::unmount(from, UnmountFlags::DETACH)
-                .context(|| format!("detach {show}"), NO_HINT)?;
+                .context(format_args!("detach {name}"), NO_HINT)?;
         }
         Ok(())
     }
@@ -224,26 +231,28 @@ impl NewRoot {
     /// Where `path` can be mounted on: a directory, or what a link to one in the
     /// root's own file system leads to. Mounted elsewhere, or on the root itself,
     /// it would hide what is there.
-    fn mount_point(&self, path: &CStr) -> Result<Option<OwnedFd>> {
-        let what = || format!("find {} in the new root", path.to_bytes().escape_ascii());
+    fn mount_point(&self, path: &CStr) -> Result<Option<OwnedFd>, Errno> {
         match self.locate(path.to_bytes(), OFlags::DIRECTORY | OFlags::NOFOLLOW) {
             Ok(directory) => return Ok(Some(directory)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Err(errno) => return Err(errno).context(what, OPENAT2),
+            Err(errno) => return Err(errno),
         }
         let Ok(target) = self.locate(path.to_bytes(), OFlags::DIRECTORY) else { return Ok(None) };
-        let found = rustix::fs::fstat(&target).context(what, NO_HINT)?;
-        let root = rustix::fs::fstat(&self.dir).context(what, NO_HINT)?;
+        let (found, root) = (rustix::fs::fstat(&target)?, rustix::fs::fstat(&self.dir)?);
         let is_inside = found.st_dev == root.st_dev && found.st_ino != root.st_ino;
         Ok(is_inside.then_some(target))
     }
 
     /// Checks that execve(2) has something to execute, and with what.
     pub fn check_payload(&self, path: &[u8]) -> Result<()> {
-        let what = || format!("find init={} in the new root", path.escape_ascii());
-        let refuse = |errno, hint| Err(Error::sys(what(), errno, hint));
-        let fd = self.locate(path, OFlags::empty()).context(what, PAYLOAD_HINTS)?;
-        let stat = rustix::fs::fstat(&fd).context(what, NO_HINT)?;
+        let refuse = |errno, hint| {
+            Err(Error::sys(format_args!("find init={} in the new root", show(path)), errno, hint))
+        };
+        let found = self.locate(path, OFlags::empty());
+        let stat = match found.and_then(|fd| rustix::fs::fstat(&fd)) {
+            Err(errno) => return refuse(errno, hint_for(PAYLOAD_HINTS, errno)),
+            Ok(stat) => stat,
+        };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return refuse(Errno::ACCESS, "it is no regular file; init= must name a program");
         }
@@ -257,28 +266,27 @@ impl NewRoot {
             Err(hint) => refuse(Errno::NOEXEC, hint),
             Ok(None) => Ok(()),
             Ok(Some(interpreter)) => self.locate(interpreter, OFlags::empty()).map(drop).context(
-                || {
-                    let (interpreter, path) = (interpreter.escape_ascii(), path.escape_ascii());
-                    format!("find {interpreter}, the interpreter of init={path}, in the new root")
-                },
+                format_args!(
+                    "find {}, the interpreter of init={}, in the new root",
+                    show(interpreter),
+                    show(path)
+                ),
                 INTERPRETER_HINTS,
             ),
         }
     }
 
     fn read_head(&self, path: &[u8], head: &mut [u8]) -> Result<usize, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
-        rustix::io::read(&fd, head)
+        rustix::io::read(&self.open_inside(path, OFlags::RDONLY)?, head)
     }
 
     /// Makes the new root `/`.
     pub fn switch(self) -> Result<()> {
-        rustix::process::fchdir(&self.dir).context(|| "enter the new root".into(), NO_HINT)?;
+        rustix::process::fchdir(&self.dir).context(format_args!("enter the new root"), NO_HINT)?;
         rustix::mount::mount_move(c".", c"/")
-            .context(|| "move the new root to /".into(), NO_HINT)?;
-        rustix::process::chroot(c".").context(|| "chroot to the new root".into(), NO_HINT)?;
-        rustix::process::chdir(c"/").context(|| "enter /".into(), NO_HINT)
+            .context(format_args!("move the new root to /"), NO_HINT)?;
+        rustix::process::chroot(c".").context(format_args!("chroot to the new root"), NO_HINT)?;
+        rustix::process::chdir(c"/").context(format_args!("enter /"), NO_HINT)
     }
 }
 
@@ -303,20 +311,23 @@ const TMPFS_MAGIC: u32 = 0x0102_1994;
 ///
 /// Does nothing where `/` is no initramfs: a wrong guess would delete a disk.
 pub fn free_initramfs(log: &Log) -> Result<()> {
-    let what = || String::from("free the initramfs");
+    try_to_free_initramfs(log).context(format_args!("free the initramfs"), NO_HINT)
+}
+
+fn try_to_free_initramfs(log: &Log) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(c"/", flags, Mode::empty()).context(what, NO_HINT)?;
+    let root = rustix::fs::open(c"/", flags, Mode::empty())?;
     // The type of `f_type` differs by architecture; the magic has 32 bits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let magic = rustix::fs::fstatfs(&root).context(what, NO_HINT)?.f_type as u32;
+    let magic = rustix::fs::fstatfs(&root)?.f_type as u32;
     if ![RAMFS_MAGIC, TMPFS_MAGIC].contains(&magic) {
         log.warning(format_args!("/ is no initramfs (f_type {magic:#x}); its memory stays used"));
         return Ok(());
     }
-    let device = rustix::fs::fstat(&root).context(what, NO_HINT)?.st_dev;
+    let device = rustix::fs::fstat(&root)?.st_dev;
     if let Err(errno) = remove_below(&root, device) {
-        let error = Error::sys(what(), errno, "some of its memory stays used");
-        log.warning(format_args!("{error}"));
+        let name = Name(errno);
+        log.warning(format_args!("free the initramfs: {name}: some of its memory stays used"));
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ impl NewRoot {
             at = match self.locate(prefix, OFlags::DIRECTORY) {
                 Err(Errno::NOENT) if self.owns(&at)? => {
                     let name = prefix.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-                    match rustix::fs::mkdirat(&at, name, DIR_MODE) {
+                    match rustix::fs::mkdirat(&at, &*file::c_string(&[name])?, DIR_MODE) {
                         Ok(()) | Err(Errno::EXIST) => self.locate(prefix, OFlags::DIRECTORY)?,
                         Err(errno) => return Err(errno),
                     }
@@ -82,6 +82,6 @@ impl NewRoot {
         if !self.owns(&dir)? {
             return Err(Errno::NOENT);
         }
-        make(&dir, &file::join(b"", wanted.get(at + 1..).unwrap_or_default())?).map(drop)
+        make(&dir, &file::c_string(&[wanted.get(at + 1..).unwrap_or_default()])?).map(drop)
     }
 }

@@ -6,7 +6,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use crate::error::Result;
+use crate::error::{Result, show};
 use crate::tag::Tag;
 
 /// What the root is on.
@@ -53,7 +53,7 @@ impl<'a> RootWords<'a> {
             (None, Some(root), Some(_)) => (root, "only a tag or a device in /dev can be mounted"),
         };
         let (root, reason) = ignored;
-        warnings.push(format!("root={} ignored: {reason}", root.escape_ascii()));
+        warnings.push(format!("root={} ignored: {reason}", show(root)));
         Ok(None)
     }
 }

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use crate::cmdline::Access;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show};
 
 /// Name of the file in the initramfs.
 pub const FILE: &str = "virtinit.run";
@@ -136,9 +136,8 @@ impl<'a> Settings<'a> {
         let mut settings = Self::default();
         for record in text.split_inclusive(|&byte| byte == 0) {
             let unknown = || {
-                let record = record.escape_ascii();
                 Error::new(
-                    format!("read /{FILE}: unknown record \"{record}\""),
+                    format_args!("read /{FILE}: unknown record \"{}\"", show(record)),
                     "chrootvm and /init are of different versions",
                 )
             };

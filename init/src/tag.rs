@@ -8,9 +8,7 @@
 
 use core::fmt;
 
-use alloc::format;
-
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show};
 
 /// Longest tag in bytes (`struct virtio_fs_config`, virtio 1.2 §5.11.4).
 pub const TAG_MAX: usize = 36;
@@ -34,7 +32,7 @@ impl<'a> Tag<'a> {
             _ => return Ok(Self(bytes)),
         };
         Err(Error::new(
-            format!("virtiofs tag \"{}\": {problem}", bytes.escape_ascii()),
+            format_args!("virtiofs tag \"{}\": {problem}", show(bytes)),
             "a tag is 1-36 bytes without '/'",
         ))
     }
@@ -49,7 +47,7 @@ impl<'a> Tag<'a> {
 /// In quotes, with non-printable bytes escaped.
 impl fmt::Display for Tag<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        write!(f, "\"{}\"", show(self.0))
     }
 }
 

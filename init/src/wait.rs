@@ -57,7 +57,7 @@ pub enum Attempt {
 pub fn until<T>(
     limit: Duration,
     late: &[Errno],
-    mut attempt: impl FnMut(Attempt) -> Result<T>,
+    attempt: &mut dyn FnMut(Attempt) -> Result<T>,
 ) -> Result<T> {
     let mut number = Attempt::First;
     for pause in Pauses::within(limit) {
@@ -102,7 +102,7 @@ mod tests {
     fn only_lateness_is_waited_for() {
         let limit = Duration::from_millis(20);
         let mut attempts = std::vec::Vec::new();
-        let late = until::<()>(limit, &[Errno::NOENT], |attempt| {
+        let late = until::<()>(limit, &[Errno::NOENT], &mut |attempt| {
             attempts.push(attempt);
             Err(Errno::NOENT)
         });
@@ -111,11 +111,11 @@ mod tests {
         assert_eq!(attempts.last(), Some(&Attempt::Last));
 
         let mut count = 0;
-        let other = until::<()>(limit, &[Errno::NOENT], |_| {
+        let other = until::<()>(limit, &[Errno::NOENT], &mut |_| {
             count += 1;
             Err(Errno::IO)
         });
         assert_eq!((other, count), (Err(Errno::IO), 1));
-        assert_eq!(until(Duration::ZERO, &[], Ok), Ok(Attempt::Last));
+        assert_eq!(until(Duration::ZERO, &[], &mut Ok), Ok(Attempt::Last));
     }
 }

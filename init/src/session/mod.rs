@@ -25,7 +25,7 @@ use self::control::{Lines, ToGuest, ToHost};
 use self::pump::Pump;
 use self::spawn::{Failure, Stdio};
 use self::user::User;
-use crate::error::{Context, Error, Hints, NO_HINT};
+use crate::error::{Context, Error, Hints, NO_HINT, show};
 use crate::file;
 use crate::ports::{self, Ports};
 use crate::settings::{Request, Size};
@@ -113,7 +113,7 @@ impl Session {
         let (input, output) = (open("stdin")?, open("stdout")?);
         if let Some(size) = terminal {
             let made = stdio::terminal(ports, user, size);
-            let (stdio, master) = made.context(|| "make a pseudo-terminal".into(), NO_HINT)?;
+            let (stdio, master) = made.context(format_args!("make a pseudo-terminal"), NO_HINT)?;
             self.pumps = [
                 Some(Pump::to_terminal(input, master.to)),
                 Some(Pump::new(master.from, output)),
@@ -123,7 +123,7 @@ impl Session {
             return Ok(stdio);
         }
         let error = open("stderr")?;
-        let (stdio, ours) = stdio::pipes(user).context(|| "make pipes".into(), NO_HINT)?;
+        let (stdio, ours) = stdio::pipes(user).context(format_args!("make pipes"), NO_HINT)?;
         self.pumps = [
             Some(Pump::new(input, ours.input)),
             Some(Pump::splice(ours.output, output)),
@@ -150,11 +150,11 @@ impl Session {
         let passwd = file::read(c"/etc/passwd").unwrap_or_default();
         let group = file::read(c"/etc/group").unwrap_or_default();
         let user = user::find(request.user, &passwd, &group).map_err(|why| {
-            let name = request.user.unwrap_or_default().escape_ascii();
-            Failure::trouble(&Error::new(format!("find user {name}: {why}"), ""))
+            let name = show(request.user.unwrap_or_default());
+            Failure::trouble(Error::new(format_args!("find user {name}: {why}"), ""))
         })?;
         let stdio = self.prepare(ports, &user, request.terminal, limit);
-        let stdio = stdio.map_err(|error| Failure::trouble(&error))?;
+        let stdio = stdio.map_err(Failure::trouble)?;
         self.child = Some(spawn::spawn(request, &user, stdio)?);
         Ok(())
     }
@@ -291,7 +291,7 @@ impl Session {
     /// Tells the host why the command does not run.
     pub fn report_failure(&self, failure: Failure) -> Result<(), Errno> {
         let Failure { status, message } = failure;
-        self.send(&ToHost::Failed { status, message: message.into_bytes() })
+        self.send(&ToHost::Failed { status, message: message.into_boxed_bytes().into_vec() })
     }
 
     fn send(&self, message: &ToHost) -> Result<(), Errno> {
@@ -352,7 +352,7 @@ pub fn uptime() -> Duration {
 
 fn open_port(ports: &Ports, number: u32, stream: &str, limit: Duration) -> Result<OwnedFd, Error> {
     let name = port_name(number, stream);
-    ports.open(name.as_bytes(), limit).context(|| format!("open port {name}"), PORT_HINTS)
+    ports.open(name.as_bytes(), limit).context(format_args!("open port {name}"), PORT_HINTS)
 }
 
 fn is_empty(pump: &Pump) -> bool {

@@ -3,12 +3,12 @@
 //! Interfaces: fork(2), setsid(2), credentials(7), execve(2). What can be
 //! decided is decided before the fork; the child only makes system calls.
 
+use alloc::boxed::Box;
 use alloc::ffi::CString;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::ffi::CStr;
+use core::fmt;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -18,7 +18,7 @@ use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use super::user::User;
-use crate::error::{Error, Hints, NO_HINT, hint_for};
+use crate::error::{Error, Hints, NO_HINT, hint_for, show};
 use crate::payload::{DEFAULT_PATH, EXEC_HINTS};
 use crate::settings::Request;
 use crate::{file, program, rt};
@@ -41,14 +41,18 @@ pub struct Failure {
     /// Exit status that tells.
     pub status: u8,
     /// One line for a person.
-    pub message: String,
+    pub message: Box<str>,
 }
 
 impl Failure {
     /// Trouble of ours.
     #[must_use]
-    pub fn trouble(error: &Error) -> Self {
-        Self { status: TROUBLE, message: format!("{error}") }
+    pub fn trouble(error: Error) -> Self {
+        Self { status: TROUBLE, message: error.into_line() }
+    }
+
+    fn of(operation: &str, errno: Errno) -> Self {
+        Self::trouble(Error::sys(format_args!("{operation}"), errno, ""))
     }
 }
 
@@ -94,9 +98,8 @@ struct Plan<'a> {
 /// group, of its own.
 pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
     let name = request.args.first().copied().unwrap_or_default();
-    let what =
-        |operation| move |errno| Failure::trouble(&Error::sys(String::from(operation), errno, ""));
-    let home = file::join(b"HOME=", user.home).map_err(what("name the home directory"))?;
+    let what = |operation| move |errno| Failure::of(operation, errno);
+    let home = file::c_string(&[b"HOME=", user.home]).map_err(what("name the home directory"))?;
     let env = environment(&request.env, &home);
     let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
     let paths = candidates(name.to_bytes(), path.unwrap_or_default());
@@ -143,13 +146,13 @@ fn environment<'a>(wanted: &[&'a CStr], home: &'a CStr) -> Vec<&'a CStr> {
 /// The files that `name` may mean (execvp(3)).
 fn candidates(name: &[u8], path: &[u8]) -> Vec<CString> {
     if name.contains(&b'/') {
-        return CString::new(name).into_iter().collect();
+        return file::c_string(&[name]).into_iter().collect();
     }
     let dirs = path.split(|&byte| byte == b':');
     // An empty entry is the working directory.
     let join = |dir: &[u8]| match dir.is_empty() {
-        true => CString::new(name),
-        false => CString::new([dir, b"/", name].concat()),
+        true => file::c_string(&[name]),
+        false => file::c_string(&[dir, b"/", name]),
     };
     dirs.filter(|_| !name.is_empty()).filter_map(|dir| join(dir).ok()).collect()
 }
@@ -205,34 +208,40 @@ impl Plan<'_> {
     }
 
     fn explain(&self, step: Step, errno: Errno) -> Failure {
-        let name = self.args.first().copied().unwrap_or_default().to_bytes().escape_ascii();
-        let cwd = self.cwd.to_bytes().escape_ascii();
-        let (what, hints) = match step {
-            Step::Session => ("start a session".into(), NO_HINT),
-            Step::Streams => ("set the standard streams".into(), NO_HINT),
-            Step::Identity => (format!("become user {}", self.user.uid), NO_HINT),
-            Step::Directory => (format!("enter the working directory {cwd}"), CWD_HINTS),
-            Step::Execute => return self.explain_execute(&format!("execute {name}"), errno),
+        let sys = |what: fmt::Arguments<'_>, hints| {
+            Failure::trouble(Error::sys(what, errno, hint_for(hints, errno)))
         };
-        Failure::trouble(&Error::sys(what, errno, hint_for(hints, errno)))
+        match step {
+            Step::Session => sys(format_args!("start a session"), NO_HINT),
+            Step::Streams => sys(format_args!("set the standard streams"), NO_HINT),
+            Step::Identity => sys(format_args!("become user {}", self.user.uid), NO_HINT),
+            Step::Directory => {
+                let cwd = show(self.cwd.to_bytes());
+                sys(format_args!("enter the working directory {cwd}"), CWD_HINTS)
+            }
+            Step::Execute => self.explain_execute(errno),
+        }
     }
 
-    fn explain_execute(&self, what: &str, errno: Errno) -> Failure {
-        if errno != Errno::NOENT {
-            let hint = hint_for(EXEC_HINTS, errno);
-            let message = format!("{}", Error::sys(what.into(), errno, hint));
-            return Failure { status: NOT_EXECUTABLE, message };
-        }
-        // execve(2) says the same of a program whose interpreter is missing.
-        let needed = self.paths.iter().find_map(|path| needed_interpreter(path));
-        match needed {
-            Some(needed) => {
-                let needed = needed.escape_ascii();
-                let message = format!("{what}: ENOENT: its interpreter {needed} is missing");
-                Failure { status: NOT_EXECUTABLE, message }
+    fn explain_execute(&self, errno: Errno) -> Failure {
+        let name = show(self.args.first().copied().unwrap_or_default().to_bytes());
+        let (status, error) = if errno == Errno::NOENT {
+            // execve(2) says the same of a program whose interpreter is missing.
+            match self.paths.iter().find_map(|path| needed_interpreter(path)) {
+                Some(needed) => {
+                    let what = format_args!(
+                        "execute {name}: ENOENT: its interpreter {} is missing",
+                        show(&needed)
+                    );
+                    (NOT_EXECUTABLE, Error::new(what, ""))
+                }
+                None => (NOT_FOUND, Error::new(format_args!("execute {name}: not found"), "")),
             }
-            None => Failure { status: NOT_FOUND, message: format!("{what}: not found") },
-        }
+        } else {
+            let hint = hint_for(EXEC_HINTS, errno);
+            (NOT_EXECUTABLE, Error::sys(format_args!("execute {name}"), errno, hint))
+        };
+        Failure { status, message: error.into_line() }
     }
 }
 
