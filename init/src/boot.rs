@@ -24,8 +24,7 @@ use crate::root_words::Root;
 use crate::settings::Settings;
 use crate::watch::Step;
 use crate::{
-    command, file, modules, mount, network, payload, report, root, rt, session, tables, volume,
-    wait, watch,
+    command, file, modules, mount, network, payload, report, root, rt, tables, volume, wait, watch,
 };
 
 /// Exit status of a process that is not PID 1 (and, after `virtinit.fail=panic`,
@@ -69,7 +68,7 @@ pub fn main(environment: rt::Environment) -> c_int {
 impl Boot {
     /// The ordered steps. On success the payload has taken this process over.
     fn run(&mut self, environment: rt::Environment) -> Result<Infallible> {
-        let began = session::uptime();
+        let began = rt::process::uptime();
         // The command line is in /proc, and tells how to report all that follows.
         mount::api_mount(&tables::PROC)?;
         let line =

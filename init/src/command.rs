@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use crate::error::{Context, Error, NO_HINT, Result};
 use crate::log::Log;
 use crate::ports::Ports;
-use crate::rt;
+use crate::rt::{self, process::uptime};
 use crate::session::spawn::Failure;
-use crate::session::{Session, shell_status, uptime};
+use crate::session::{Session, shell_status};
 use crate::settings::Settings;
 
 /// How long processes that the command left may take to end after SIGTERM, and

@@ -1,6 +1,6 @@
 //! Processes and signals: what only C's side of the kernel interface offers.
 //!
-//! Interfaces: fork(2), signalfd(2), pthread_sigmask(3).
+//! Interfaces: clone(2), clock_gettime(2), signalfd(2), pthread_sigmask(3).
 //!
 //! # Safety
 //! Structures are zeroed, for which all-zero is a value, and only live for one
@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+use core::time::Duration;
 use core::{mem, ptr};
 
 use rustix::fd::{FromRawFd, OwnedFd};
@@ -19,16 +20,39 @@ fn last_errno() -> Errno {
     Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
-/// fork(2): the child's id in the parent, `None` in the child.
+/// fork(2), by clone(2) with no flags: the child's id in the parent, `None` in
+/// the child.
 ///
 /// Only the calling thread goes on in the child. What it may use there has no
 /// locks: the allocator and system calls.
 pub fn fork() -> Result<Option<Pid>, Errno> {
-    // SAFETY: see above; musl's own locks are taken care of by its fork.
-    match unsafe { libc::fork() } {
-        -1 => Err(last_errno()),
-        pid => Ok(Pid::from_raw(pid)),
+    const NONE: libc::c_long = 0;
+    // SAFETY: a copy of everything, stack included, is made, so the child may
+    // return from here. musl is not told, but all that it keeps of a process
+    // are its threads and their locks: the child makes no thread, and calls
+    // nothing of musl's that locks.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, libc::c_long::from(libc::SIGCHLD), NONE, NONE, NONE, NONE)
+    };
+    match i32::try_from(pid) {
+        Ok(pid @ 0..) => Ok(Pid::from_raw(pid)),
+        _ => Err(last_errno()),
     }
+}
+
+/// Time since the kernel's start (`CLOCK_MONOTONIC`).
+///
+/// By the system call itself: rustix and musl would each bring a reader of the
+/// vDSO, for a question that is asked a few times in a boot.
+#[must_use]
+pub fn uptime() -> Duration {
+    // The kernel's struct timespec.
+    let mut now: [libc::c_long; 2] = [0; 2];
+    // SAFETY: `now` is writable and lives through the call, which cannot fail
+    // for this clock.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
+    let [seconds, nanos] = now.map(|number| u64::try_from(number).unwrap_or(0));
+    Duration::from_secs(seconds) + Duration::from_nanos(nanos)
 }
 
 /// Blocks every signal in this thread. Blocked, SIGPIPE and SIGTERM end nobody.

@@ -26,9 +26,9 @@ use self::pump::Pump;
 use self::spawn::{Failure, Stdio};
 use self::user::User;
 use crate::error::{Context, Error, Hints, NO_HINT, show};
-use crate::file;
 use crate::ports::{self, Ports};
 use crate::settings::{Request, Size};
+use crate::{file, rt};
 
 /// Standard output's place among the pumps, and its number in `close`.
 const OUTPUT: usize = 1;
@@ -279,7 +279,7 @@ impl Session {
 
     /// Tells the host that the command runs.
     pub fn report_start(&self, init: Duration) -> Result<(), Errno> {
-        self.send(&ToHost::Started { init, now: uptime() })
+        self.send(&ToHost::Started { init, now: rt::process::uptime() })
     }
 
     /// Tells the host how the command has ended.
@@ -340,14 +340,6 @@ fn code_or_signal(code: Option<i32>, signal: Option<i32>) -> u8 {
     const SIGNALLED: i32 = 128;
     let status = code.or(signal.map(|number| SIGNALLED + number));
     status.and_then(|status| u8::try_from(status).ok()).unwrap_or(spawn::TROUBLE)
-}
-
-/// Time since the kernel's start.
-#[must_use]
-pub fn uptime() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 fn open_port(ports: &Ports, number: u32, stream: &str, limit: Duration) -> Result<OwnedFd, Error> {
