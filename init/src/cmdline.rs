@@ -15,7 +15,7 @@ use crate::fail::Fail;
 use crate::overlay;
 use crate::root_words::{Root, RootWords};
 use crate::tag::Tag;
-use crate::words::{Word, Words};
+use crate::words::{Word, Words, number, text};
 
 /// What to execute when the command line has no `init=`.
 pub const DEFAULT_INIT: &[u8] = b"/bin/sh";
@@ -118,32 +118,34 @@ impl<'a> Config<'a> {
         while let Some(word) = words.next() {
             // An empty value means "not given", as in osbuild/initrd.
             let value = word.value.filter(|value| !value.is_empty());
-            match (word.param, value) {
-                (b"--", _) if word.value.is_none() => {
-                    config.args = words.by_ref().map(Word::to_argument).collect();
+            match (text(word.param), value) {
+                ("--", _) if word.value.is_none() => {
+                    for word in words.by_ref() {
+                        config.args.push(word.to_argument());
+                    }
                 }
-                (b"rootfs", Some(value)) => root.tag = Some(value),
-                (b"root", Some(value)) => root.root = Some(value),
-                (b"rootfstype", Some(value)) => root.kind = Some(value),
-                (b"rootflags", Some(value)) => root.options = value,
-                (b"ro", None) => config.root_access = Access::ReadOnly,
-                (b"rw", None) => config.root_access = Access::ReadWrite,
-                (b"mount", Some(value)) => config.share(value, Access::ReadWrite)?,
-                (b"mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
-                (b"init", Some(value)) => config.init = value,
-                (b"debug" | b"virtinit.debug", _) => config.debug = true,
-                (b"virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
-                (b"virtinit.overlay", value) => {
+                ("rootfs", Some(value)) => root.tag = Some(value),
+                ("root", Some(value)) => root.root = Some(value),
+                ("rootfstype", Some(value)) => root.kind = Some(value),
+                ("rootflags", Some(value)) => root.options = value,
+                ("ro", None) => config.root_access = Access::ReadOnly,
+                ("rw", None) => config.root_access = Access::ReadWrite,
+                ("mount", Some(value)) => config.share(value, Access::ReadWrite)?,
+                ("mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
+                ("init", Some(value)) => config.init = value,
+                ("debug" | "virtinit.debug", _) => config.debug = true,
+                ("virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
+                ("virtinit.overlay", value) => {
                     let size = value.unwrap_or_default();
                     overlay::check_size(size)?;
                     config.overlay = Some(size);
                 }
-                (b"virtinit.wait", value) => config.set_wait(value.unwrap_or_default()),
-                (param, _) if param.starts_with(b"virtinit.") => config.warnings.push(format!(
+                ("virtinit.wait", value) => config.set_wait(value.unwrap_or_default()),
+                _ if word.param.starts_with(b"virtinit.") => config.warnings.push(format!(
                     "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
-                    show(param)
+                    show(word.param)
                 )),
-                (param, _) if param.contains(&b'.') => config.module_words.push(word),
+                _ if word.param.contains(&b'.') => config.module_words.push(word),
                 _ => {}
             }
         }
@@ -193,7 +195,7 @@ impl<'a> Config<'a> {
     }
 
     fn set_wait(&mut self, value: &[u8]) {
-        let seconds = core::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
+        let seconds = number(value).and_then(|seconds| u32::try_from(seconds).ok());
         match seconds {
             Some(seconds) => self.wait = Duration::from_secs(seconds.into()),
             None => self

@@ -3,7 +3,7 @@
 //! It is read by itself, for it must hold even where the rest of the command
 //! line cannot be understood.
 
-use crate::words::{Word, Words};
+use crate::words::{Word, Words, text};
 
 /// What a fatal error does to the machine once it was reported
 /// (`virtinit.fail=`).
@@ -36,11 +36,11 @@ impl Fail {
     /// Reads one value; `None` where it is none of ours.
     #[must_use]
     pub fn from_value(value: &[u8]) -> Option<Self> {
-        match value {
-            b"poweroff" => Some(Self::PowerOff),
-            b"reboot" => Some(Self::Reboot),
-            b"panic" => Some(Self::Panic),
-            b"shell" => Some(Self::Shell),
+        match text(value) {
+            "poweroff" => Some(Self::PowerOff),
+            "reboot" => Some(Self::Reboot),
+            "panic" => Some(Self::Panic),
+            "shell" => Some(Self::Shell),
             _ => None,
         }
     }

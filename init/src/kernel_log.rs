@@ -10,6 +10,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
+use crate::words::number;
+
 /// Reads what the kernel logs from some moment on.
 #[derive(Debug)]
 pub struct KernelLog(Option<OwnedFd>);
@@ -52,7 +54,7 @@ fn message(record: &[u8]) -> Option<&[u8]> {
     let at = record.iter().position(|&byte| byte == b';')?;
     let (head, text) = record.split_at(at);
     let digits = head.split(|&byte| byte == b',').next()?;
-    let priority: u32 = core::str::from_utf8(digits).ok()?.parse().ok()?;
+    let priority = number(digits)?;
     let text = text.get(1..)?.split(|&byte| byte == b'\n').next()?;
     (priority >> FACILITY_SHIFT == 0).then_some(text)
 }

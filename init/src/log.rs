@@ -120,15 +120,12 @@ impl Log {
 fn open_consoles() -> Vec<OwnedFd> {
     let names = file::read(c"/sys/class/tty/console/active").unwrap_or_default();
     let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let open = |name| {
-        let path = file::c_string(&[b"/dev/", name])?;
-        rustix::fs::open(&*path, flags, Mode::empty())
-    };
-    names
-        .split(u8::is_ascii_whitespace)
-        .filter(|name| !name.is_empty())
-        .filter_map(|name| open(name).ok())
-        .collect()
+    let mut consoles = Vec::new();
+    for name in names.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()) {
+        let path = file::c_string(&[b"/dev/", name]);
+        consoles.extend(path.and_then(|path| rustix::fs::open(&*path, flags, Mode::empty())));
+    }
+    consoles
 }
 
 /// The first field of `/proc/sys/kernel/printk`: `console_loglevel`.

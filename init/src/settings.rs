@@ -13,6 +13,7 @@ use core::ffi::CStr;
 
 use crate::cmdline::Access;
 use crate::error::{Error, Result, show};
+use crate::words::{number, text};
 
 /// Name of the file in the initramfs.
 pub const FILE: &str = "virtinit.run";
@@ -150,18 +151,18 @@ impl<'a> Settings<'a> {
     fn take(&mut self, record: &'a [u8]) -> Option<()> {
         let at = record.iter().position(|&byte| byte == b'=')?;
         let (key, value) = (record.get(..at)?, record.get(at + 1..)?);
-        let text = CStr::from_bytes_with_nul(value).ok()?;
-        let bytes = text.to_bytes();
-        match key {
-            b"arg" => self.request.args.push(text),
-            b"env" => self.request.env.push(text),
-            b"cwd" => self.request.cwd = Some(text),
-            b"user" => self.request.user = Some(bytes),
-            b"terminal" => self.request.terminal = Some(Size::parse(bytes)?),
-            b"hostname" => self.hostname = Some(bytes),
-            b"volume" => self.volumes.push(Volume::parse(bytes)?),
-            b"network" => self.network = true,
-            b"alone" => self.alone = true,
+        let string = CStr::from_bytes_with_nul(value).ok()?;
+        let bytes = string.to_bytes();
+        match text(key) {
+            "arg" => self.request.args.push(string),
+            "env" => self.request.env.push(string),
+            "cwd" => self.request.cwd = Some(string),
+            "user" => self.request.user = Some(bytes),
+            "terminal" => self.request.terminal = Some(Size::parse(bytes)?),
+            "hostname" => self.hostname = Some(bytes),
+            "volume" => self.volumes.push(Volume::parse(bytes)?),
+            "network" => self.network = true,
+            "alone" => self.alone = true,
             _ => return None,
         }
         Some(())
@@ -172,8 +173,9 @@ impl Size {
     /// Reads `ROWS COLUMNS`.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let (rows, columns) = core::str::from_utf8(text).ok()?.split_once(' ')?;
-        Some(Self { rows: rows.parse().ok()?, columns: columns.parse().ok()? })
+        let at = text.iter().position(|&byte| byte == b' ')?;
+        let number = |text| u16::try_from(number(text)?).ok();
+        Some(Self { rows: number(text.get(..at)?)?, columns: number(text.get(at + 1..)?)? })
     }
 }
 

@@ -76,6 +76,25 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
+/// `bytes` as a word that is compared with words of ours; empty where it is no
+/// text, for which a match on bytes would be a tree of comparisons per byte.
+#[must_use]
+#[inline(never)]
+pub fn text(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// A decimal number; digits only.
+#[must_use]
+#[inline(never)]
+pub fn number(text: &[u8]) -> Option<u64> {
+    let append = |number: u64, &byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        number.checked_mul(10)?.checked_add(digit.into()).filter(|_| digit < 10)
+    };
+    text.iter().try_fold(0, append).filter(|_| !text.is_empty())
+}
+
 /// Drops the closing quote of text whose opening quote was dropped.
 fn close_quote(text: &[u8], opened: bool) -> &[u8] {
     if opened { text.strip_suffix(b"\"").unwrap_or(text) } else { text }
@@ -97,6 +116,23 @@ impl Word<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_digits() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("", None),
+            ("+1", None),
+            ("-1", None),
+            ("1 ", None),
+            ("a", None),
+        ] {
+            assert_eq!(number(text.as_bytes()), expected, "{text}");
+        }
+    }
     use alloc::string::String;
 
     fn words(line: &str) -> Vec<(String, Option<String>)> {

@@ -47,14 +47,24 @@ pub unsafe fn environment(envp: *const *const c_char) -> Environment {
 /// execve(2): on success it does not return.
 #[must_use]
 pub fn exec(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> Errno {
-    let argv: Vec<_> = argv.iter().map(|arg| arg.as_ptr()).chain([ptr::null()]).collect();
-    let envp: Vec<_> = envp.iter().map(|var| var.as_ptr()).chain([ptr::null()]).collect();
+    let (argv, envp) = (pointers(argv), pointers(envp));
     // SAFETY: both arrays end with a null pointer, their strings are
     // NUL-terminated by type, and all of them outlive the call.
     unsafe {
         libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
         Errno::from_raw_os_error(*libc::__errno_location())
     }
+}
+
+/// As C has an array of strings.
+#[inline(never)]
+fn pointers(strings: &[&CStr]) -> Vec<*const c_char> {
+    let mut pointers = Vec::new();
+    for string in strings {
+        pointers.push(string.as_ptr());
+    }
+    pointers.push(ptr::null());
+    pointers
 }
 
 /// Ends the whole process, every thread of it (exit_group(2)).

@@ -5,10 +5,11 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::str::{FromStr, SplitAsciiWhitespace};
+use core::str::SplitAsciiWhitespace;
 use core::time::Duration;
 
 use crate::settings::Size;
+use crate::words;
 
 /// A line longer than this is no line of ours.
 const LINE_MAX: usize = 4096;
@@ -72,7 +73,7 @@ impl ToGuest {
     /// Reads a line; `None` where it is none of ours.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
-        let mut words = core::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let mut words = words::text(line).split_ascii_whitespace();
         let message = match words.next()? {
             "request" => Self::Request(number(&mut words)?),
             "resize" => {
@@ -99,10 +100,14 @@ impl ToHost {
                 alloc::format!("exited {status} {output} {error}\n").into_bytes()
             }
             Self::Failed { status, message } => {
-                let head = alloc::format!("failed {status} ");
-                let printable = |&byte: &u8| if byte < b' ' { b' ' } else { byte };
-                let text = message.iter().map(printable).take(LINE_MAX - head.len() - 1);
-                head.bytes().chain(text).chain([b'\n']).collect()
+                let mut line = alloc::format!("failed {status} ").into_bytes();
+                let room = LINE_MAX - line.len() - 1;
+                for &byte in message.iter().take(room) {
+                    // No control character, and so no newline.
+                    line.push(byte.max(b' '));
+                }
+                line.push(b'\n');
+                line
             }
         }
     }
@@ -112,10 +117,10 @@ impl ToHost {
     pub fn parse(line: &[u8]) -> Option<Self> {
         if let Some(rest) = line.strip_prefix(b"failed ") {
             let at = rest.iter().position(|&byte| byte == b' ')?;
-            let status = core::str::from_utf8(rest.get(..at)?).ok()?.parse().ok()?;
+            let status = words::number(rest.get(..at)?)?.try_into().ok()?;
             return Some(Self::Failed { status, message: rest.get(at + 1..)?.to_vec() });
         }
-        let mut words = core::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let mut words = words::text(line).split_ascii_whitespace();
         let message = match words.next()? {
             "started" => {
                 let mut time = || Some(Duration::from_micros(number(&mut words)?));
@@ -132,8 +137,8 @@ impl ToHost {
     }
 }
 
-fn number<T: FromStr>(words: &mut SplitAsciiWhitespace<'_>) -> Option<T> {
-    words.next()?.parse().ok()
+fn number<T: TryFrom<u64>>(words: &mut SplitAsciiWhitespace<'_>) -> Option<T> {
+    words::number(words.next()?.as_bytes())?.try_into().ok()
 }
 
 /// In 64 bits: half a million years.

@@ -130,13 +130,10 @@ pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid
 
 /// What was asked for, and `PATH` and `HOME` where they were not.
 fn environment<'a>(wanted: &[&'a CStr], home: &'a CStr) -> Vec<&'a CStr> {
-    let name = |variable: &CStr| {
-        let length = variable.to_bytes().iter().take_while(|&&byte| byte != b'=').count();
-        variable.to_bytes().get(..length).unwrap_or_default().to_vec()
-    };
+    let name = |variable: &'a CStr| variable.to_bytes().split(|&byte| byte == b'=').next();
     let mut env: Vec<&CStr> = wanted.to_vec();
     for default in [DEFAULT_PATH, home] {
-        if !env.iter().any(|variable| name(variable) == name(default)) {
+        if !env.iter().any(|&variable| name(variable) == name(default)) {
             env.push(default);
         }
     }

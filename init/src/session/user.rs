@@ -4,6 +4,8 @@
 
 use alloc::vec::Vec;
 
+use crate::words;
+
 /// What a process is given.
 #[derive(Debug, PartialEq, Eq)]
 pub struct User<'a> {
@@ -51,10 +53,11 @@ pub fn find<'a>(
         login.is_some_and(|login| members.any(|member| member == login))
     };
     // A group that was named is all there is, as with podman.
-    let groups = match group_name {
-        Some(_) => Vec::new(),
-        None => rows(group).filter(is_member).filter_map(|row| number(field(row, 2)?)).collect(),
-    };
+    let searched = if group_name.is_some() { &[] } else { group };
+    let mut groups = Vec::new();
+    for row in rows(searched).filter(is_member) {
+        groups.extend(field(row, 2).and_then(number));
+    }
     let home = entry.and_then(|row| field(row, 5)).filter(|home| home.starts_with(b"/"));
     Ok(User { uid, gid, groups, home: home.unwrap_or(b"/") })
 }
@@ -69,9 +72,7 @@ fn field(row: &[u8], at: usize) -> Option<&[u8]> {
 
 /// 4294967295 means "no change" to the kernel, and so is nobody's id.
 fn number(text: &[u8]) -> Option<u32> {
-    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let id = core::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok()?;
-    (id != u32::MAX).then_some(id)
+    u32::try_from(words::number(text)?).ok().filter(|id| *id != u32::MAX)
 }
 
 #[cfg(test)]
