@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, NO_HINT, Result, show};
+use crate::error::{Context, Error, NO_HINT, Name, Result, show};
 use crate::fail::Fail;
 use crate::log::Log;
 use crate::ports::Ports;
@@ -186,7 +186,7 @@ pub fn give_up_on_pid_1(log: &Log, ports: Option<&Ports>, message: fmt::Argument
 fn tell(log: &Log, ports: Option<&Ports>, message: fmt::Arguments<'_>) {
     log.error(message);
     if let Some(Err(errno)) = ports.map(|ports| report::send(ports, &format!("{message}"))) {
-        log.debug(format_args!("ipc.0 took no message: errno {}", errno.raw_os_error()));
+        log.debug(format_args!("ipc.0 took no message: {}", Name(errno)));
     }
 }
 

@@ -105,7 +105,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match ERRNO_NAMES.iter().find(|(row, _)| *row == self.0) {
             Some((_, name)) => f.write_str(name),
-            None => write!(f, "errno {}", self.0.raw_os_error()),
+            None => write!(f, "errno {}", self.0.raw_os_error().unsigned_abs()),
         }
     }
 }

@@ -3,10 +3,8 @@
 //! Interface: finit_module(2). The packager named them so that byte order is
 //! load order (`001-virtio_ring.ko`).
 
-use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use rustix::fd::OwnedFd;
@@ -19,6 +17,7 @@ use crate::file;
 use crate::kernel_log::KernelLog;
 use crate::log::Log;
 use crate::watch::{self, Step};
+use crate::words::text;
 
 /// Where the packager puts them.
 const MODULES_DIR: &CStr = c"/usr/lib/modules";
@@ -76,7 +75,7 @@ pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
         watch::enter(Step::LoadModule);
         let mut kernel_log = KernelLog::from_now();
         let parameters = config.module_parameters(module_name(name.to_bytes()));
-        match load(&dir, name, parameters) {
+        match load(&dir, name, &parameters) {
             Ok(()) => log.debug(format_args!("loaded {}", show(name.to_bytes()))),
             Err(Errno::EXIST) => {
                 log.debug(format_args!("{} is loaded already", show(name.to_bytes())));
@@ -98,7 +97,7 @@ fn explain(errno: Errno, words: Option<&[u8]>) -> String {
     let hint = hint_for(HINTS, errno);
     let Some(words) = words else { return hint.into() };
     // What is not printable the kernel has escaped already.
-    let shown = core::str::from_utf8(words).unwrap_or_default();
+    let shown = text(words);
     match unknown_symbol(words).and_then(owner) {
         Some(owner) => {
             let owner = show(owner);
@@ -123,9 +122,9 @@ fn owner(symbol: &[u8]) -> Option<&[u8]> {
     known.map(|(_, module)| module.as_bytes()).or_else(by_name)
 }
 
-fn load(dir: &OwnedFd, name: &CStr, parameters: Vec<u8>) -> Result<(), Errno> {
+fn load(dir: &OwnedFd, name: &CStr, parameters: &[u8]) -> Result<(), Errno> {
     let flags = init_flags(name.to_bytes()).unwrap_or_default();
-    let parameters = CString::new(parameters).map_err(|_| Errno::INVAL)?;
+    let parameters = file::c_string(&[parameters])?;
     // Not blocking: a FIFO in the archive must not stop the boot.
     let read = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let module = rustix::fs::openat(dir, name, read, Mode::empty())?;

@@ -11,7 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::error::{Context, Hints, NO_HINT, Result, show};
+use crate::error::{Context, Hints, NO_HINT, Name, Result, show};
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::root::NewRoot;
@@ -33,7 +33,7 @@ const HINTS: Hints = &[
 pub fn bring_up_loopback(log: &Log) {
     let result = open_socket().and_then(|socket| ifreq::bring_up(&socket, LOOPBACK));
     if let Err(errno) = result {
-        log.debug(format_args!("no loopback: errno {}", errno.raw_os_error()));
+        log.debug(format_args!("no loopback: {}", Name(errno)));
     }
 }
 
@@ -45,9 +45,9 @@ pub fn set_up(ports: &Ports, new_root: &NewRoot, limit: Duration, log: &Log) -> 
         .context(format_args!("set up network interface {}", show(name.to_bytes())), NO_HINT)?;
     if let Err(errno) = new_root.provide_file(b"/etc/resolv.conf", c"resolv.conf", RESOLV_CONF) {
         log.warning(format_args!(
-            "no name resolution: the root has no /etc/resolv.conf to be replaced (errno {}); make \
+            "no name resolution: the root has no /etc/resolv.conf to be replaced ({}); make \
              one, or use --overlay",
-            errno.raw_os_error()
+            Name(errno)
         ));
     }
     Ok(())

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use crate::boot;
+use crate::error::Name;
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::{rt, wait};
@@ -89,8 +90,7 @@ pub fn start(wait: Duration) {
     log.attach_kmsg();
     let watch = Watch { limit: wait + SILENCE, log, ports: Ports::prepare().ok() };
     if let Err(errno) = rt::thread::spawn(run, watch) {
-        Log::console()
-            .warning(format_args!("the boot is not watched: errno {}", errno.raw_os_error()));
+        Log::console().warning(format_args!("the boot is not watched: {}", Name(errno)));
     }
 }
 

@@ -54,6 +54,7 @@ impl Heap {
 
     /// Moves the end of the newest block from `from` to `to`; false where it is
     /// not the newest.
+    #[inline(never)] // once, not in every place that frees
     fn move_end(&self, from: usize, to: usize) -> bool {
         to <= SIZE
             && self.next.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()

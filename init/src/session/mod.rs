@@ -35,9 +35,6 @@ const OUTPUT: usize = 1;
 /// The same of standard error.
 const ERROR: usize = 2;
 
-/// What is waited for: signals, control, and three streams.
-const FDS: usize = 5;
-
 /// How long control data may take to be taken by the host.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -167,30 +164,33 @@ impl Session {
     /// Waits until something happens, `limit` at the most, and moves what can be
     /// moved. False where the host has gone.
     pub fn step(&mut self, signals: &OwnedFd, limit: Option<Duration>) -> Result<bool, Errno> {
-        let mut fds = alloc::vec![
+        // Where a pump waits for nothing, for nothing is waited in its place.
+        let nothing = PollFd::new(signals, PollFlags::empty());
+        let [input, output, error] = self
+            .pumps
+            .each_ref()
+            .map(|pump| pump.as_ref().and_then(Pump::interest).unwrap_or(nothing.clone()));
+        let mut fds = [
             PollFd::new(signals, PollFlags::IN),
-            PollFd::new(&self.control, PollFlags::IN)
+            PollFd::new(&self.control, PollFlags::IN),
+            input,
+            output,
+            error,
         ];
-        fds.extend(self.pumps.iter().flatten().filter_map(Pump::interest));
         match poll(&mut fds, limit.map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        // On the stack: two blocks of the arena could not both be given back.
-        let mut events = [PollFlags::empty(); FDS];
-        for (slot, fd) in events.iter_mut().zip(&fds) {
-            *slot = fd.revents();
-        }
-        drop(fds);
-        let [signalled, controlled, rest @ ..] = events;
-        let mut rest = rest.into_iter();
+        let [signalled, controlled, events @ ..] = fds.map(|fd| fd.revents());
         if !signalled.is_empty() {
             // Only that there was a signal counts; who has ended, wait(2) tells.
             let mut chunk = [0; 128];
             while matches!(rustix::io::read(signals, &mut chunk), Ok(1..)) {}
         }
-        for pump in self.pumps.iter_mut().flatten().filter(|pump| pump.interest().is_some()) {
-            pump.step(rest.next().unwrap_or(PollFlags::empty()));
+        for (pump, events) in self.pumps.iter_mut().zip(events) {
+            if let Some(pump) = pump.as_mut().filter(|pump| pump.interest().is_some()) {
+                pump.step(events);
+            }
         }
         Ok(controlled.is_empty() || self.read_control())
     }

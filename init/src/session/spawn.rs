@@ -145,13 +145,13 @@ fn candidates(name: &[u8], path: &[u8]) -> Vec<CString> {
     if name.contains(&b'/') {
         return file::c_string(&[name]).into_iter().collect();
     }
-    let dirs = path.split(|&byte| byte == b':');
-    // An empty entry is the working directory.
-    let join = |dir: &[u8]| match dir.is_empty() {
-        true => file::c_string(&[name]),
-        false => file::c_string(&[dir, b"/", name]),
-    };
-    dirs.filter(|_| !name.is_empty()).filter_map(|dir| join(dir).ok()).collect()
+    let mut found = Vec::new();
+    for dir in path.split(|&byte| byte == b':').filter(|_| !name.is_empty()) {
+        // An empty entry is the working directory.
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        found.extend(file::c_string(&[dir, slash, name]));
+    }
+    found
 }
 
 impl Plan<'_> {
