@@ -2,7 +2,6 @@
 //!
 //! Interface: reboot(2). `Boot::run` is the order and nothing else.
 
-use alloc::format;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::ffi::{CStr, c_int};
@@ -15,7 +14,7 @@ use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, NO_HINT, Name, Result, show};
+use crate::error::{Context, Error, NO_HINT, Name, Result, compose, show};
 use crate::fail::Fail;
 use crate::log::Log;
 use crate::ports::Ports;
@@ -185,7 +184,7 @@ pub fn give_up_on_pid_1(log: &Log, ports: Option<&Ports>, message: fmt::Argument
 
 fn tell(log: &Log, ports: Option<&Ports>, message: fmt::Arguments<'_>) {
     log.error(message);
-    if let Some(Err(errno)) = ports.map(|ports| report::send(ports, &format!("{message}"))) {
+    if let Some(Err(errno)) = ports.map(|ports| report::send(ports, &compose(message))) {
         log.debug(format_args!("ipc.0 took no message: {}", Name(errno)));
     }
 }

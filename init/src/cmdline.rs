@@ -7,10 +7,10 @@
 //! Invariant: nothing here does I/O, and no byte sequence makes it fail other
 //! than by an [`Error`]. Bytes need not be UTF-8.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
-use crate::error::{Error, Result, show};
+use crate::error::{Error, Result, compose, show};
 use crate::fail::Fail;
 use crate::overlay;
 use crate::root_words::{Root, RootWords};
@@ -141,10 +141,12 @@ impl<'a> Config<'a> {
                     config.overlay = Some(size);
                 }
                 ("virtinit.wait", value) => config.set_wait(value.unwrap_or_default()),
-                _ if word.param.starts_with(b"virtinit.") => config.warnings.push(format!(
-                    "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
-                    show(word.param)
-                )),
+                _ if word.param.starts_with(b"virtinit.") => {
+                    config.warnings.push(compose(format_args!(
+                        "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
+                        show(word.param)
+                    )));
+                }
                 _ if word.param.contains(&b'.') => config.module_words.push(word),
                 _ => {}
             }
@@ -187,7 +189,9 @@ impl<'a> Config<'a> {
         match self.shares.iter_mut().find(|share| share.tag == tag) {
             Some(share) => {
                 share.access = access;
-                self.warnings.push(format!("virtiofs tag {tag} given twice; the last one counts"));
+                self.warnings.push(compose(format_args!(
+                    "virtiofs tag {tag} given twice; the last one counts"
+                )));
             }
             None => self.shares.push(Share { tag, access }),
         }
@@ -198,18 +202,19 @@ impl<'a> Config<'a> {
         let seconds = number(value).and_then(|seconds| u32::try_from(seconds).ok());
         match seconds {
             Some(seconds) => self.wait = Duration::from_secs(seconds.into()),
-            None => self
-                .warnings
-                .push(format!("virtinit.wait={} ignored: it is a number of seconds", show(value))),
+            None => self.warnings.push(compose(format_args!(
+                "virtinit.wait={} ignored: it is a number of seconds",
+                show(value)
+            ))),
         }
     }
 
     fn check_fail(&mut self, value: &[u8]) {
         if Fail::from_value(value).is_none() {
-            self.warnings.push(format!(
+            self.warnings.push(compose(format_args!(
                 "virtinit.fail={} ignored: it is one of poweroff, reboot, panic, shell",
                 show(value)
-            ));
+            )));
         }
     }
 }
@@ -223,6 +228,7 @@ fn same_module(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
     use proptest::prelude::*;
 
     fn virtiofs(tag: &str) -> Root<'_> {

@@ -36,9 +36,7 @@ impl Error {
     #[cold]
     #[inline(never)]
     fn build(what: fmt::Arguments<'_>, errno: Option<Errno>, hint: &str) -> Self {
-        let mut line = String::new();
-        // A string takes all that is written to it.
-        let _ = line.write_fmt(what);
+        let mut line = compose(what);
         if let Some(errno) = errno {
             let _ = write!(line, ": {}", Name(errno));
         }
@@ -60,6 +58,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// As `format!`, without its code at every place that uses it.
+#[must_use]
+#[inline(never)]
+pub fn compose(what: fmt::Arguments<'_>) -> String {
+    let mut line = String::new();
+    // A string takes all that is written to it.
+    let _ = line.write_fmt(what);
+    line
 }
 
 /// Gives the failed system call its operation, object and hint.
@@ -104,7 +112,7 @@ pub struct Name(pub Errno);
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match ERRNO_NAMES.iter().find(|(row, _)| *row == self.0) {
-            Some((_, name)) => f.write_str(name),
+            Some((_, name)) => show(name.trim_ascii_end()).fmt(f),
             None => write!(f, "errno {}", self.0.raw_os_error().unsigned_abs()),
         }
     }
@@ -127,46 +135,47 @@ impl fmt::Display for Show<'_> {
     }
 }
 
-/// The errnos that mounting, module loading and exec(2) can give.
+/// The errnos that mounting, module loading and exec(2) can give. Names of one
+/// length take half the room of references to strings.
 #[rustfmt::skip]
-const ERRNO_NAMES: &[(Errno, &str)] = &[
-    (Errno::TOOBIG,      "E2BIG"),
-    (Errno::ACCESS,      "EACCES"),
-    (Errno::AGAIN,       "EAGAIN"),
-    (Errno::BADF,        "EBADF"),
-    (Errno::BADMSG,      "EBADMSG"),
-    (Errno::BUSY,        "EBUSY"),
-    (Errno::CONNREFUSED, "ECONNREFUSED"),
-    (Errno::EXIST,       "EEXIST"),
-    (Errno::FAULT,       "EFAULT"),
-    (Errno::FBIG,        "EFBIG"),
-    (Errno::INTR,        "EINTR"),
-    (Errno::INVAL,       "EINVAL"),
-    (Errno::IO,          "EIO"),
-    (Errno::ISDIR,       "EISDIR"),
-    (Errno::KEYREJECTED, "EKEYREJECTED"),
-    (Errno::LIBBAD,      "ELIBBAD"),
-    (Errno::LOOP,        "ELOOP"),
-    (Errno::MFILE,       "EMFILE"),
-    (Errno::NAMETOOLONG, "ENAMETOOLONG"),
-    (Errno::NFILE,       "ENFILE"),
-    (Errno::NODEV,       "ENODEV"),
-    (Errno::NOENT,       "ENOENT"),
-    (Errno::NOEXEC,      "ENOEXEC"),
-    (Errno::NOKEY,       "ENOKEY"),
-    (Errno::NOMEM,       "ENOMEM"),
-    (Errno::NOSPC,       "ENOSPC"),
-    (Errno::NOSYS,       "ENOSYS"),
-    (Errno::NOTBLK,      "ENOTBLK"),
-    (Errno::NOTCONN,     "ENOTCONN"),
-    (Errno::NOTDIR,      "ENOTDIR"),
-    (Errno::NOTEMPTY,    "ENOTEMPTY"),
-    (Errno::NOTTY,       "ENOTTY"),
-    (Errno::NXIO,        "ENXIO"),
-    (Errno::OPNOTSUPP,   "EOPNOTSUPP"),
-    (Errno::PERM,        "EPERM"),
-    (Errno::ROFS,        "EROFS"),
-    (Errno::TXTBSY,      "ETXTBSY"),
+const ERRNO_NAMES: &[(Errno, [u8; 12])] = &[
+    (Errno::TOOBIG,      *b"E2BIG       "),
+    (Errno::ACCESS,      *b"EACCES      "),
+    (Errno::AGAIN,       *b"EAGAIN      "),
+    (Errno::BADF,        *b"EBADF       "),
+    (Errno::BADMSG,      *b"EBADMSG     "),
+    (Errno::BUSY,        *b"EBUSY       "),
+    (Errno::CONNREFUSED, *b"ECONNREFUSED"),
+    (Errno::EXIST,       *b"EEXIST      "),
+    (Errno::FAULT,       *b"EFAULT      "),
+    (Errno::FBIG,        *b"EFBIG       "),
+    (Errno::INTR,        *b"EINTR       "),
+    (Errno::INVAL,       *b"EINVAL      "),
+    (Errno::IO,          *b"EIO         "),
+    (Errno::ISDIR,       *b"EISDIR      "),
+    (Errno::KEYREJECTED, *b"EKEYREJECTED"),
+    (Errno::LIBBAD,      *b"ELIBBAD     "),
+    (Errno::LOOP,        *b"ELOOP       "),
+    (Errno::MFILE,       *b"EMFILE      "),
+    (Errno::NAMETOOLONG, *b"ENAMETOOLONG"),
+    (Errno::NFILE,       *b"ENFILE      "),
+    (Errno::NODEV,       *b"ENODEV      "),
+    (Errno::NOENT,       *b"ENOENT      "),
+    (Errno::NOEXEC,      *b"ENOEXEC     "),
+    (Errno::NOKEY,       *b"ENOKEY      "),
+    (Errno::NOMEM,       *b"ENOMEM      "),
+    (Errno::NOSPC,       *b"ENOSPC      "),
+    (Errno::NOSYS,       *b"ENOSYS      "),
+    (Errno::NOTBLK,      *b"ENOTBLK     "),
+    (Errno::NOTCONN,     *b"ENOTCONN    "),
+    (Errno::NOTDIR,      *b"ENOTDIR     "),
+    (Errno::NOTEMPTY,    *b"ENOTEMPTY   "),
+    (Errno::NOTTY,       *b"ENOTTY      "),
+    (Errno::NXIO,        *b"ENXIO       "),
+    (Errno::OPNOTSUPP,   *b"EOPNOTSUPP  "),
+    (Errno::PERM,        *b"EPERM       "),
+    (Errno::ROFS,        *b"EROFS       "),
+    (Errno::TXTBSY,      *b"ETXTBSY     "),
 ];
 
 #[cfg(test)]
@@ -199,11 +208,11 @@ mod tests {
     /// The names against the C library's own numbers.
     #[test]
     fn names_match_numbers() {
-        let number = |name: &str| match name {
-            "EINVAL" => libc::EINVAL,
-            "EKEYREJECTED" => libc::EKEYREJECTED,
-            "ENOEXEC" => libc::ENOEXEC,
-            "EOPNOTSUPP" => libc::EOPNOTSUPP,
+        let number = |name: &[u8]| match name.trim_ascii_end() {
+            b"EINVAL" => libc::EINVAL,
+            b"EKEYREJECTED" => libc::EKEYREJECTED,
+            b"ENOEXEC" => libc::ENOEXEC,
+            b"EOPNOTSUPP" => libc::EOPNOTSUPP,
             _ => -1,
         };
         let checked = ERRNO_NAMES.iter().filter(|(_, name)| number(name) != -1);

@@ -3,7 +3,6 @@
 //! Interface: finit_module(2). The packager named them so that byte order is
 //! load order (`001-virtio_ring.ko`).
 
-use alloc::format;
 use alloc::string::String;
 use core::ffi::CStr;
 
@@ -12,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, Hints, NO_HINT, Result, hint_for, show};
+use crate::error::{Context, Error, Hints, NO_HINT, Result, compose, hint_for, show};
 use crate::file;
 use crate::kernel_log::KernelLog;
 use crate::log::Log;
@@ -101,9 +100,9 @@ fn explain(errno: Errno, words: Option<&[u8]>) -> String {
     match unknown_symbol(words).and_then(owner) {
         Some(owner) => {
             let owner = show(owner);
-            format!("{hint}, likely {owner}; the kernel says: {shown}")
+            compose(format_args!("{hint}, likely {owner}; the kernel says: {shown}"))
         }
-        None => format!("{hint}; the kernel says: {shown}"),
+        None => compose(format_args!("{hint}; the kernel says: {shown}")),
     }
 }
 

@@ -6,12 +6,12 @@
 //! Invariant: the port is opened only when there is something to say. What the
 //! host has sent to it would be lost when it is closed again.
 
-use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use rustix::io::Result;
 
+use crate::error::compose;
 use crate::file;
 use crate::ports::Ports;
 
@@ -38,7 +38,7 @@ fn json_line(message: &str) -> Vec<u8> {
     for byte in message.bytes() {
         match byte {
             b'"' | b'\\' => line.extend_from_slice(&[b'\\', byte]),
-            ..b' ' => line.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            ..b' ' => line.extend_from_slice(compose(format_args!("\\u{byte:04x}")).as_bytes()),
             _ => line.push(byte),
         }
     }

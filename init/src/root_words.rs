@@ -4,9 +4,9 @@
 //! (kernel doc: admin-guide/kernel-parameters.rst). How it is read is tested
 //! with all else in [`crate::cmdline`].
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 
-use crate::error::{Result, show};
+use crate::error::{Result, compose, show};
 use crate::tag::Tag;
 
 /// What the root is on.
@@ -53,7 +53,7 @@ impl<'a> RootWords<'a> {
             (None, Some(root), Some(_)) => (root, "only a tag or a device in /dev can be mounted"),
         };
         let (root, reason) = ignored;
-        warnings.push(format!("root={} ignored: {reason}", show(root)));
+        warnings.push(compose(format_args!("root={} ignored: {reason}", show(root))));
         Ok(None)
     }
 }

@@ -8,6 +8,7 @@ use core::fmt;
 use core::str::SplitAsciiWhitespace;
 use core::time::Duration;
 
+use crate::error::compose;
 use crate::settings::Size;
 use crate::words;
 
@@ -94,13 +95,13 @@ impl ToHost {
     pub fn to_line(&self) -> Vec<u8> {
         match self {
             Self::Started { init, now } => {
-                alloc::format!("started {} {}\n", micros(*init), micros(*now)).into_bytes()
+                compose(format_args!("started {} {}\n", micros(*init), micros(*now))).into_bytes()
             }
             Self::Exited { status, output, error } => {
-                alloc::format!("exited {status} {output} {error}\n").into_bytes()
+                compose(format_args!("exited {status} {output} {error}\n")).into_bytes()
             }
             Self::Failed { status, message } => {
-                let mut line = alloc::format!("failed {status} ").into_bytes();
+                let mut line = compose(format_args!("failed {status} ")).into_bytes();
                 let room = LINE_MAX - line.len() - 1;
                 for &byte in message.iter().take(room) {
                     // No control character, and so no newline.

@@ -11,7 +11,6 @@ pub mod spawn;
 pub mod stdio;
 pub mod user;
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -25,7 +24,7 @@ use self::control::{Lines, ToGuest, ToHost};
 use self::pump::Pump;
 use self::spawn::{Failure, Stdio};
 use self::user::User;
-use crate::error::{Context, Error, Hints, NO_HINT, show};
+use crate::error::{Context, Error, Hints, NO_HINT, compose, show};
 use crate::ports::{self, Ports};
 use crate::settings::{Request, Size};
 use crate::{file, rt};
@@ -47,7 +46,7 @@ const PORT_HINTS: Hints = &[
 /// `stderr` or `control`.
 #[must_use]
 pub fn port_name(number: u32, stream: &str) -> String {
-    format!("virtinit.{number}.{stream}")
+    compose(format_args!("virtinit.{number}.{stream}"))
 }
 
 /// A session under way.
