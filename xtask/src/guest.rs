@@ -114,6 +114,10 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
         // Nor one for data that is read-only after relocation: nothing relocates.
         "-Clink-arg=-Wl,-z,norelro",
         "-Clink-arg=-Wl,--build-id=none",
+        // The linker may round up to a page in the file to save one in memory,
+        // depending on where the data happens to start. Pages of nearly nothing
+        // leave it nothing to save; how the kernel maps them stays as it is.
+        "-Clink-arg=-Wl,-z,common-page-size=16",
     ]
     .map(String::from)
     .to_vec();
