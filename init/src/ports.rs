@@ -54,14 +54,29 @@ impl Ports {
     /// ENOENT: no such port after `limit`; EAGAIN: the host is not connected;
     /// EBUSY: somebody has it open.
     pub fn open(&self, name: &[u8], limit: Duration) -> Result<OwnedFd> {
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         wait::until(limit, &[Errno::NOENT, Errno::AGAIN], &mut |_| {
-            let port = rustix::fs::openat(&self.dev, &*self.find(name)?, flags, Mode::empty())?;
+            let port = self.open_now(name)?;
             match is_connected(&port)? {
                 true => Ok(port),
                 false => Err(Errno::AGAIN),
             }
         })
+    }
+
+    /// As [`Ports::open`], where a host that is not connected has had its say: as
+    /// soon as the port is open it sends all, and may close. Not to be called
+    /// before a port that was made later is connected; the host tells of them in
+    /// order, and so was connected to this one.
+    ///
+    /// # Errors
+    /// As those of [`Ports::open`], EAGAIN excepted.
+    pub fn open_input(&self, name: &[u8], limit: Duration) -> Result<OwnedFd> {
+        wait::until(limit, &[Errno::NOENT], &mut |_| self.open_now(name))
+    }
+
+    fn open_now(&self, name: &[u8]) -> Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dev, &*self.find(name)?, flags, Mode::empty())
     }
 
     /// Opens the multiplexer of pseudo-terminals (pts(4)).

@@ -106,7 +106,11 @@ impl Session {
         limit: Duration,
     ) -> Result<Stdio, Error> {
         let open = |stream| open_port(ports, self.number, stream, limit);
-        let (input, output) = (open("stdin")?, open("stdout")?);
+        let output = open("stdout")?;
+        // After standard output, whose port is the later one.
+        let name = port_name(self.number, "stdin");
+        let input = ports.open_input(name.as_bytes(), limit);
+        let input = input.context(|| format!("open port {name}"), PORT_HINTS)?;
         if let Some(size) = terminal {
             let made = stdio::terminal(ports, user, size);
             let (stdio, master) = made.context(format_args!("make a pseudo-terminal"), NO_HINT)?;
