@@ -21,11 +21,12 @@ pub(crate) const CASES: &[Case] = &[
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn debian_has_a_network(bed: &Bed) -> Result<()> {
-    let script = "cat /etc/resolv.conf; hostname -I; cut -d. -f1 /etc/debian_version
+    let script =
+        "cat /etc/resolv.conf; hostname -I | cut -d' ' -f1; cut -d. -f1 /etc/debian_version
                   read -r _ < /proc/net/route; awk '$2 == \"00000000\" {print $3}' /proc/net/route";
     let run = bed.debian(script)?.options(&["--net", "user"]);
     // The gateway is 10.0.2.2, its bytes as the kernel has them.
-    run.finish()?.is(0, "nameserver 10.0.2.3\n10.0.2.15 \n12\n0202000A\n", "").map(drop)
+    run.finish()?.is(0, "nameserver 10.0.2.3\n10.0.2.15\n12\n0202000A\n", "").map(drop)
 }
 
 /// The command ends with the connection, which a client of the host makes.

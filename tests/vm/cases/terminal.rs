@@ -91,8 +91,12 @@ impl Terminal {
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
             match self.shown.recv_timeout(left) {
-                // What is waited for is ASCII.
-                Ok(bytes) => self.text.extend(bytes.iter().map(|byte| char::from(*byte))),
+                // What is waited for is ASCII. Whose terminal makes `\r\n` of `\n`, the
+                // guest's or ours, depends on when output comes.
+                Ok(bytes) => {
+                    let shown = bytes.iter().filter(|byte| **byte != b'\r');
+                    self.text.extend(shown.map(|byte| char::from(*byte)));
+                }
                 Err(end) => {
                     bail!(
                         "no \"{marker}\" ({end})\n--- shown\n{}\n--- repeat with\n{:?}",
@@ -138,8 +142,8 @@ impl Terminal {
 
     /// chrootvm ends with `status`, and the terminal is as it was.
     pub(crate) fn ends_with(mut self, status: i32) -> Result<()> {
-        self.wait_for(&format!("status {status}\r\n"))?;
-        self.wait_for("restored\r\n")?;
+        self.wait_for(&format!("status {status}\n"))?;
+        self.wait_for("restored\n")?;
         self.shell.wait()?;
         Ok(())
     }

@@ -21,17 +21,17 @@ pub(crate) const CASES: &[Case] = &[
     ("restored_after_qemus_death", |bed| restored_after_sigkill(bed, "qemu-system", 125)),
 ];
 
-/// With the size of the host's, then and later, and line ends as there.
+/// With the size of the host's, then and later.
 fn it_is_a_terminal(bed: &Bed) -> Result<()> {
     let script = "trap 'echo now $(stty size)' WINCH
                   test -t 0 && test -t 1 && test -t 2 && echo three on $(tty)
                   echo to the controlling one > /dev/tty; echo on error >&2
                   stty size; until read line; do :; done; echo read $line; exit 7";
     let mut terminal = Terminal::start(bed.sh(script)?)?;
-    terminal.wait_for("three on /dev/pts/0\r\nto the controlling one\r\non error\r\n30 100\r\n")?;
+    terminal.wait_for("three on /dev/pts/0\nto the controlling one\non error\n30 100\n")?;
     terminal.resize(41, 123)?;
-    terminal.wait_for("now 41 123\r\n")?;
-    terminal.line("words", "read words\r\n")?;
+    terminal.wait_for("now 41 123\n")?;
+    terminal.line("words", "read words\n")?;
     terminal.ends_with(7)
 }
 
@@ -44,19 +44,19 @@ fn keys_control_jobs(bed: &Bed) -> Result<()> {
         terminal.line(line, answer)
     };
     // A job shows that it runs, for until then keys are the shell's.
-    shell(&mut terminal, "sh -c 'echo run''ning; exec sleep 3600'", "\nrunning\r\n")?;
+    shell(&mut terminal, "sh -c 'echo run''ning; exec sleep 3600'", "\nrunning\n")?;
     terminal.keys("\x03")?;
-    shell(&mut terminal, "echo status $?", "\nstatus 130\r\n")?;
-    shell(&mut terminal, "sh -c 'echo run''ning; exec cat'", "\nrunning\r\n")?;
-    terminal.line("first", "first\r\nfirst\r\n")?;
+    shell(&mut terminal, "echo status $?", "\nstatus 130\n")?;
+    shell(&mut terminal, "sh -c 'echo run''ning; exec cat'", "\nrunning\n")?;
+    terminal.line("first", "first\nfirst\n")?;
     terminal.keys("\x1a")?;
     terminal.wait_for("Stopped")?;
-    shell(&mut terminal, "fg", "exec cat\"\r\n")?;
-    terminal.line("~~ is a tilde", "~ is a tilde\r\n~ is a tilde\r\n")?;
+    shell(&mut terminal, "fg", "exec cat\"\n")?;
+    terminal.line("~~ is a tilde", "~ is a tilde\n~ is a tilde\n")?;
     terminal.keys("\x1a")?;
     terminal.wait_for("Stopped")?;
-    shell(&mut terminal, "kill -9 %1; wait; echo 'is' gone", "\nis gone\r\n")?;
-    shell(&mut terminal, "sh -c 'echo run''ning; exec cat'", "\nrunning\r\n")?;
+    shell(&mut terminal, "kill -9 %1; wait; echo 'is' gone", "\nis gone\n")?;
+    shell(&mut terminal, "sh -c 'echo run''ning; exec cat'", "\nrunning\n")?;
     terminal.keys("\x04")?;
     terminal.wait_for("/ # ")?;
     terminal.keys("exit 9\r")?;
@@ -81,22 +81,22 @@ fn none_is_wanted(bed: &Bed) -> Result<()> {
     let script = "test -t 0 || test -t 1 || test -t 2 || echo none
                   trap 'echo interrupted; exit 6' INT; while :; do sleep 0.1; done";
     let mut terminal = Terminal::start(bed.sh(script)?.options(&["--no-tty"]))?;
-    terminal.wait_for("none\r\n")?;
+    terminal.wait_for("none\n")?;
     terminal.keys("\x03")?;
-    terminal.wait_for("interrupted\r\n")?;
+    terminal.wait_for("interrupted\n")?;
     // The shell around chrootvm was interrupted too.
     Ok(())
 }
 
 fn restored_after_failure(bed: &Bed) -> Result<()> {
     let mut terminal = Terminal::start(bed.run(&["no-such-command"])?)?;
-    terminal.wait_for("error: execute no-such-command: not found\r\n")?;
+    terminal.wait_for("error: execute no-such-command: not found\n")?;
     terminal.ends_with(127)
 }
 
 fn restored_after_sigterm(bed: &Bed) -> Result<()> {
     let mut terminal = Terminal::start(bed.sh("echo is up; exec sleep 3600")?)?;
-    terminal.wait_for("is up\r\n")?;
+    terminal.wait_for("is up\n")?;
     terminal.signal(Signal::SIGTERM)?;
     terminal.ends_with(143)
 }
