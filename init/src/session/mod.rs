@@ -110,7 +110,7 @@ impl Session {
         // After standard output, whose port is the later one.
         let name = port_name(self.number, "stdin");
         let input = ports.open_input(name.as_bytes(), limit);
-        let input = input.context(|| format!("open port {name}"), PORT_HINTS)?;
+        let input = input.context(format_args!("open port {name}"), PORT_HINTS)?;
         if let Some(size) = terminal {
             let made = stdio::terminal(ports, user, size);
             let (stdio, master) = made.context(format_args!("make a pseudo-terminal"), NO_HINT)?;

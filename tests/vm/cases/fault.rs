@@ -113,7 +113,7 @@ pub(crate) const MATRIX: &[Fault] = &[
     words!("unknown_word", "nonsense=1 more-nonsense", Boots,
         "the payload runs"),
     words!("unknown_word_of_ours", "virtinit.nonsense=2", Boots,
-        "virtinit: unknown parameter \"virtinit.nonsense\" ignored; known: virtinit.debug, virtinit.fail=poweroff|reboot|panic|shell, virtinit.wait=SECONDS"),
+        "virtinit: unknown parameter \"virtinit.nonsense\" ignored; known: virtinit.debug, virtinit.fail=poweroff|reboot|panic|shell, virtinit.overlay[=SIZE], virtinit.wait=SECONDS"),
     words!("bad_wait", "virtinit.wait=soon", Boots,
         "virtinit: virtinit.wait=soon ignored: it is a number of seconds"),
     words!("bad_policy", "virtinit.fail=explode", Boots,
