@@ -217,12 +217,16 @@ fn end(log: &Log, how: Fail) -> ! {
 /// A defect of ours: reported like a fatal error.
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
     // Reporting may fail as well, where memory has run out.
-    if PANICKED.swap(true, Ordering::Relaxed) {
+    if PANICKED.swap(true, Ordering::Relaxed) && rustix::process::getpid().is_init() {
         end(&Log::console(), Fail::PowerOff);
     }
     let mut log = Log::console();
     log.attach_kmsg();
     log.error(format_args!("{info}; this is a defect of virtinitrd, please report it"));
+    // A child that serves a second command takes nobody along.
+    if !rustix::process::getpid().is_init() {
+        rt::exit(EXIT_FAILURE);
+    }
     end(&log, policy())
 }
 

@@ -17,6 +17,7 @@ use crate::rt::{self, process::uptime};
 use crate::session::spawn::Failure;
 use crate::session::{Session, shell_status};
 use crate::settings::Settings;
+use crate::wait::{self, Pauses};
 
 /// How long processes that the command left may take to end after SIGTERM, and
 /// again after SIGKILL.
@@ -24,6 +25,10 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the ports of a second command are waited for.
 const PORT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Sessions beside the first at a time: what a virtio-serial device has ports
+/// for.
+const SERVERS: usize = 7;
 
 /// What command mode needs of the boot.
 #[derive(Debug)]
@@ -74,19 +79,45 @@ fn serve(
     ports: &Ports,
     log: &Log,
 ) -> Result<WaitStatus, Errno> {
+    let mut servers = [None; SERVERS];
     loop {
         if !session.step(signals, None)? {
             return Err(Errno::PIPE);
         }
         while let Some(number) = session.obey() {
-            if let Err(errno) = serve_another(ports, session, signals, number) {
-                let error = Error::sys(format_args!("serve another command"), errno, "");
-                log.warning(format_args!("{error}"));
+            match serve_another(ports, session, signals, number) {
+                Ok(pid) => {
+                    if let Some(free) = servers.iter_mut().find(|slot| slot.is_none()) {
+                        *free = Some((pid, number));
+                    }
+                }
+                Err(errno) => {
+                    let error = Error::sys(format_args!("serve another command"), errno, "");
+                    log.warning(format_args!("{error}"));
+                    answer_for(ports, number);
+                }
             }
         }
-        if let (Some(status), _) = session.reap() {
+        let mut other = |pid, status: WaitStatus| {
+            let ended = servers.iter_mut().find(|slot| slot.is_some_and(|(known, _)| known == pid));
+            if let Some((_, number)) = ended.and_then(Option::take).filter(|_| status.as_raw() != 0)
+            {
+                answer_for(ports, number);
+            }
+        };
+        if let (Some(status), _) = session.reap(&mut other) {
             return Ok(status);
         }
+    }
+}
+
+/// Tells the host that nobody serves session `number`: that a port is closed
+/// here it does not hear.
+fn answer_for(ports: &Ports, number: u32) {
+    let error = Error::new(format_args!("serve the command"), "its /init has ended");
+    if let Ok(session) = Session::open(ports, number, Duration::ZERO) {
+        // The host may have gone as well.
+        let _ = session.report_failure(Failure::trouble(error));
     }
 }
 
@@ -101,14 +132,14 @@ fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
         let _ = rustix::process::kill_process_group(Pid::INIT, Signal::CONT);
         let deadline = uptime() + GRACE;
         loop {
-            let (_, any_left) = session.reap();
+            let (_, any_left) = session.reap(&mut |_, _| ());
             if !any_left && session.is_finished() {
                 return Ok(());
             }
             let left = deadline.saturating_sub(uptime());
             // A host that reads slowly is waited for, a process that does not
             // end is not.
-            if left.is_zero() && session.is_drained() {
+            if left.is_zero() && (signal == Signal::TERM || session.is_drained()) {
                 break;
             }
             session.obey();
@@ -121,21 +152,21 @@ fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Forks a process that serves session `number`.
+/// Forks a process that serves session `number`; its id.
 fn serve_another(
     ports: &Ports,
     first: &mut Session,
     signals: &OwnedFd,
     number: u32,
-) -> Result<(), Errno> {
-    if rt::process::fork()?.is_none() {
-        // Held here too, the first command's input would never end.
-        first.close_streams();
-        // Whoever asked hears of it by the end of the control channel.
-        let served = another(ports, signals, number);
-        rt::exit(i32::from(served.is_err()));
+) -> Result<Pid, Errno> {
+    if let Some(pid) = rt::process::fork()? {
+        return Ok(pid);
     }
-    Ok(())
+    // Held here too, the first command's input would never end.
+    first.close_streams();
+    // Of an error whoever asked hears by `answer_for`.
+    let served = another(ports, signals, number);
+    rt::exit(i32::from(served.is_err()))
 }
 
 /// The whole life of a second command.
@@ -150,8 +181,9 @@ fn another(ports: &Ports, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
         Err(failure) => session.report_failure(failure)?,
         Ok(()) => {
             session.report_start(began)?;
-            let status = serve_alone(&mut session, signals)?;
-            // What the command left in the background goes on, as after a shell.
+            let Some(status) = serve_alone(&mut session, signals)? else { return Ok(()) };
+            // What the command left in the background goes on, but nobody reads
+            // what it writes.
             while !session.is_drained() {
                 session.step(signals, None)?;
             }
@@ -163,18 +195,26 @@ fn another(ports: &Ports, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
 }
 
 /// As [`serve`], where nothing else is to be served. A command whose host has
-/// gone is hung up.
-fn serve_alone(session: &mut Session, signals: &OwnedFd) -> Result<WaitStatus, Errno> {
-    loop {
-        if !session.step(signals, None)? {
-            session.signal(Signal::HUP.as_raw().try_into().unwrap_or_default());
-            return Err(Errno::PIPE);
-        }
+/// gone is ended, and has no status.
+fn serve_alone(session: &mut Session, signals: &OwnedFd) -> Result<Option<WaitStatus>, Errno> {
+    while session.step(signals, None)? {
         session.obey();
-        if let (Some(status), _) = session.reap() {
-            return Ok(status);
+        if let (Some(status), _) = session.reap(&mut |_, _| ()) {
+            return Ok(Some(status));
         }
     }
+    session.close_streams();
+    for signal in [Signal::HUP, Signal::KILL] {
+        session.signal(signal);
+        session.signal(Signal::CONT);
+        for pause in Pauses::within(GRACE) {
+            if session.reap(&mut |_, _| ()).0.is_some() {
+                return Ok(None);
+            }
+            wait::sleep(pause);
+        }
+    }
+    Ok(None)
 }
 
 /// The end of a run: nobody waits for this machine any more.

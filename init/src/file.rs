@@ -8,7 +8,7 @@ use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::{Errno, Result};
 
 /// Bytes asked of one read(2); more than any file read here.
@@ -19,13 +19,34 @@ pub fn read(path: &CStr) -> Result<Vec<u8>> {
     read_at(rustix::fs::CWD, path)
 }
 
+/// The contents of a file that somebody else made, who may have made anything.
+///
+/// # Errors
+/// EINVAL: no regular file, or an absurdly large one.
+pub fn read_regular(path: &CStr) -> Result<Vec<u8>> {
+    const MAX: i64 = 1 << 20;
+    // Of a FIFO the open itself would wait.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_regular || stat.st_size > MAX {
+        return Err(Errno::INVAL);
+    }
+    read_all(&fd)
+}
+
 /// The contents of the file at `path` below `dir`.
 pub fn read_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<Vec<u8>> {
-    let fd = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    read_all(&rustix::fs::openat(dir, path, flags, Mode::empty())?)
+}
+
+fn read_all(fd: &OwnedFd) -> Result<Vec<u8>> {
     let mut contents = Vec::new();
     let mut chunk = [0; CHUNK];
     loop {
-        match rustix::io::read(&fd, &mut chunk) {
+        match rustix::io::read(fd, &mut chunk) {
             Ok(0) => return Ok(contents),
             Ok(count) => contents.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             Err(Errno::INTR) => {}

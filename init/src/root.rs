@@ -79,8 +79,8 @@ fn finish_root(config: &Config<'_>) -> Result<NewRoot> {
     overlay::cover(SYSROOT, Some(size).filter(|size| !size.is_empty()))?;
     let root = NewRoot::open(true)?;
     for survivor in SURVIVORS {
-        root.make_directory(survivor.to_bytes())
-            .context(format_args!("make {}", show(survivor.to_bytes())), NO_HINT)?;
+        // Where there is something else in its place the root does without.
+        let _ = root.make_directory(survivor.to_bytes());
     }
     Ok(root)
 }
@@ -196,8 +196,9 @@ impl NewRoot {
 
     /// Whether what is written to `dir` stays in the guest.
     pub fn owns(&self, dir: &OwnedFd) -> Result<bool, Errno> {
-        let (root, dir) = (rustix::fs::fstat(&self.dir)?, rustix::fs::fstat(dir)?);
-        Ok(self.is_overlay || dir.st_dev != root.st_dev)
+        let device = |dir| rustix::fs::fstat(dir).map(|stat| stat.st_dev);
+        let is_the_overlay = self.is_overlay && device(dir)? == device(&self.dir)?;
+        Ok(is_the_overlay || fs_magic(dir)? == TMPFS_MAGIC)
     }
 
     /// Moves the pseudo file systems into the new root. One for which it has no
@@ -306,6 +307,13 @@ const RAMFS_MAGIC: u32 = 0x8584_58f6;
 /// As [`RAMFS_MAGIC`], where the kernel uses tmpfs for it.
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 
+/// `f_type` of the file system that `fd` is on. Its type differs by
+/// architecture; the magic has 32 bits.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn fs_magic(fd: &OwnedFd) -> Result<u32, Errno> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u32)
+}
+
 /// Deletes the initramfs, which gives its memory back. Other file systems
 /// mounted below it are left alone.
 ///
@@ -317,9 +325,7 @@ pub fn free_initramfs(log: &Log) -> Result<()> {
 fn try_to_free_initramfs(log: &Log) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(c"/", flags, Mode::empty())?;
-    // The type of `f_type` differs by architecture; the magic has 32 bits.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let magic = rustix::fs::fstatfs(&root)?.f_type as u32;
+    let magic = fs_magic(&root)?;
     if ![RAMFS_MAGIC, TMPFS_MAGIC].contains(&magic) {
         log.warning(format_args!("/ is no initramfs (f_type {magic:#x}); its memory stays used"));
         return Ok(());

@@ -58,7 +58,11 @@ impl NewRoot {
         const F_AND_T: MoveMountFlags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
         let make = |dir: &OwnedFd, name: &CStr| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+            if !self.owns(dir)? {
+                return Err(Errno::NOENT);
+            }
+            // Not through a link, and not to what somebody else has put there.
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let file = rustix::fs::openat(dir, name, flags, FILE_MODE)?;
             file::write_all(&file, contents)?;
             Ok::<_, Errno>(file)
@@ -77,11 +81,11 @@ impl NewRoot {
         let wanted = target.map_or(path, |length| buffer.get(..length).unwrap_or_default());
         // systemd links /etc/resolv.conf to ../run/…
         let wanted = wanted.strip_prefix(b"..").unwrap_or(wanted);
-        let at = wanted.iter().rposition(|&byte| byte == b'/').ok_or(Errno::NOENT)?;
-        let dir = self.make_directory(wanted.get(..at).unwrap_or_default())?;
-        if !self.owns(&dir)? {
+        if !wanted.starts_with(b"/") {
             return Err(Errno::NOENT);
         }
+        let at = wanted.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
+        let dir = self.make_directory(wanted.get(..at).unwrap_or_default())?;
         make(&dir, &file::c_string(&[wanted.get(at + 1..).unwrap_or_default()])?).map(drop)
     }
 }

@@ -147,8 +147,8 @@ impl Session {
         request: &Request<'_>,
         limit: Duration,
     ) -> Result<(), Failure> {
-        let passwd = file::read(c"/etc/passwd").unwrap_or_default();
-        let group = file::read(c"/etc/group").unwrap_or_default();
+        let passwd = file::read_regular(c"/etc/passwd").unwrap_or_default();
+        let group = file::read_regular(c"/etc/group").unwrap_or_default();
         let user = user::find(request.user, &passwd, &group).map_err(|why| {
             let name = show(request.user.unwrap_or_default());
             Failure::trouble(Error::new(format_args!("find user {name}: {why}"), ""))
@@ -221,7 +221,11 @@ impl Session {
                     // A terminal that has hung up has no size.
                     let _ = self.terminal.as_ref().map(|terminal| stdio::set_size(terminal, size));
                 }
-                ToGuest::Signal(number) => self.signal(number),
+                ToGuest::Signal(number) => {
+                    if let Some(signal) = Signal::from_named_raw(number.into()) {
+                        self.signal(signal);
+                    }
+                }
                 ToGuest::Close(stream) => {
                     if let Some(Some(pump)) = self.pumps.get_mut(usize::from(stream)) {
                         pump.close();
@@ -244,22 +248,21 @@ impl Session {
     }
 
     /// Sends a signal to the command and its process group.
-    pub fn signal(&self, number: u8) {
-        if let (Some(child), Some(signal)) = (self.child, Signal::from_named_raw(number.into())) {
+    pub fn signal(&self, signal: Signal) {
+        if let Some(child) = self.child {
             // It may have ended.
             let _ = rustix::process::kill_process_group(child, signal);
         }
     }
 
     /// Reaps every child that has ended; the command's status, if it was among
-    /// them. False where no child is left.
-    #[must_use]
-    pub fn reap(&self) -> (Option<WaitStatus>, bool) {
+    /// them. False where no child is left. Of the others `other` hears.
+    pub fn reap(&self, other: &mut dyn FnMut(Pid, WaitStatus)) -> (Option<WaitStatus>, bool) {
         let mut found = None;
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if Some(pid) == self.child => found = Some(status),
-                Ok(Some(_)) => {}
+                Ok(Some((pid, status))) => other(pid, status),
                 Ok(None) => return (found, true),
                 Err(_) => return (found, false),
             }
@@ -285,8 +288,11 @@ impl Session {
         self.send(&ToHost::Started { init, now: rt::process::uptime() })
     }
 
-    /// Tells the host how the command has ended.
+    /// Tells the host how the command has ended. Where some of its output was
+    /// lost that is trouble, whatever the command thinks.
     pub fn report_end(&self, status: u8) -> Result<(), Errno> {
+        let has_lost = self.pumps.iter().flatten().any(Pump::has_lost);
+        let status = if has_lost { spawn::TROUBLE } else { status };
         let total = |at: usize| self.pumps.get(at).and_then(Option::as_ref).map_or(0, Pump::total);
         self.send(&ToHost::Exited { status, output: total(OUTPUT), error: total(ERROR) })
     }

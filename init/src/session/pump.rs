@@ -5,13 +5,20 @@ use alloc::vec::Vec;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
 
 /// Bytes that are copied at once: what a pipe usually holds.
 const BUFFER: usize = 64 << 10;
 
-/// Bytes that are spliced at once, and what a pipe is made to hold for that: the
-/// most that every user may have (pipe(7)).
-pub const PIPE: usize = 1 << 20;
+/// Bytes that a pipe is made to hold, so that the command waits less often. A
+/// port takes 128 pipes full, which a host that reads slowly leaves in the
+/// guest's memory.
+pub const PIPE: usize = 128 << 10;
+
+/// Bytes that are spliced at once: all that can be in a pipe. The driver counts
+/// the pages in the pipe, and would hand over those that were not asked for as
+/// well, uninitialised (`port_fops_splice_write()`).
+const ALL: usize = 1 << 30;
 
 /// What a terminal takes for the end of its input: Ctrl-D.
 const END_OF_INPUT: u8 = 4;
@@ -39,6 +46,7 @@ pub struct Pump {
     start: usize,
     end: usize,
     total: u64,
+    lost: bool,
 }
 
 impl Pump {
@@ -47,14 +55,32 @@ impl Pump {
     pub fn new(from: OwnedFd, to: OwnedFd) -> Self {
         let buffer = alloc::vec![0; BUFFER];
         let way = Way::Copy;
-        Self { from: Some(from), to: Some(to), way, buffer, start: 0, end: 0, total: 0 }
+        Self {
+            from: Some(from),
+            to: Some(to),
+            way,
+            buffer,
+            start: 0,
+            end: 0,
+            total: 0,
+            lost: false,
+        }
     }
 
     /// Moves the pages of the pipe `from` to `to`.
     #[must_use]
     pub fn splice(from: OwnedFd, to: OwnedFd) -> Self {
         let (way, buffer) = (Way::Splice { blocked: false }, Vec::new());
-        Self { from: Some(from), to: Some(to), way, buffer, start: 0, end: 0, total: 0 }
+        Self {
+            from: Some(from),
+            to: Some(to),
+            way,
+            buffer,
+            start: 0,
+            end: 0,
+            total: 0,
+            lost: false,
+        }
     }
 
     /// Copies `from` to the master of a terminal, whose input ends by Ctrl-D.
@@ -67,6 +93,12 @@ impl Pump {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Whether the machine was so short of memory that bytes were lost.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.lost
     }
 
     /// Whether nothing more will come.
@@ -117,15 +149,16 @@ impl Pump {
     /// not: only what poll(2) has said tells.
     fn move_pages(&mut self, was_blocked: bool, events: PollFlags) {
         let (Some(from), Some(to)) = (&self.from, &self.to) else { return };
-        let spliced =
-            rustix::pipe::splice(from, None, to, None, PIPE, rustix::pipe::SpliceFlags::NONBLOCK);
+        let spliced = rustix::pipe::splice(from, None, to, None, ALL, SpliceFlags::NONBLOCK);
         let was_ready = events.contains(if was_blocked { PollFlags::OUT } else { PollFlags::IN });
         let blocked = spliced == Err(Errno::AGAIN) && was_blocked != was_ready;
         self.way = Way::Splice { blocked };
         match spliced {
             Ok(count @ 1..) => self.total += count as u64,
+            // The driver had no memory for its list of pages, and they are gone.
+            Ok(_) if !was_blocked && was_ready => self.lost = true,
             Ok(_) if !was_blocked && events.contains(PollFlags::HUP) => self.from = None,
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => {}
             Err(_) => self.close(),
         }
     }
@@ -149,6 +182,7 @@ impl Pump {
     /// Whether something was read.
     fn read(&mut self) -> bool {
         let Some(from) = &self.from else { return false };
+        let last = self.buffer.get(..self.end).and_then(<[u8]>::last).copied();
         (self.start, self.end) = (0, 0);
         match rustix::io::read(from, &mut self.buffer[..]) {
             Ok(count @ 1..) => {
@@ -159,11 +193,11 @@ impl Pump {
             // The end; EIO is that of a terminal.
             Ok(_) | Err(_) => {
                 self.from = None;
-                if let Some(slot) =
-                    self.buffer.first_mut().filter(|_| self.way == Way::CopyToTerminal)
-                {
-                    *slot = END_OF_INPUT;
-                    self.end = 1;
+                if self.way == Way::CopyToTerminal {
+                    // Inside a line the first only ends that.
+                    let keys = if last.is_none_or(|byte| byte == b'\n') { 1 } else { 2 };
+                    self.buffer.iter_mut().take(keys).for_each(|slot| *slot = END_OF_INPUT);
+                    self.end = keys;
                 }
                 self.end > 0
             }
@@ -269,11 +303,17 @@ mod tests {
 
     #[test]
     fn a_terminals_input_ends_in_band() {
-        let ((from, source), (sink, to)) = (pipe(), pipe());
-        let mut pump = Pump::to_terminal(from, to);
-        drop(source);
-        pump.step(PollFlags::HUP);
-        assert_eq!(read(&sink), [END_OF_INPUT]);
-        assert!(pump.is_done());
+        for (typed, arrives) in
+            [(&b""[..], &b"\x04"[..]), (b"a\n", b"a\n\x04"), (b"a", b"a\x04\x04")]
+        {
+            let ((from, source), (sink, to)) = (pipe(), pipe());
+            let mut pump = Pump::to_terminal(from, to);
+            rustix::io::write(&source, typed).unwrap();
+            drop(source);
+            while !pump.is_done() {
+                pump.step(PollFlags::HUP);
+            }
+            assert_eq!(read(&sink), arrives);
+        }
     }
 }

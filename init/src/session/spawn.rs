@@ -224,7 +224,7 @@ impl Plan<'_> {
         let name = show(self.args.first().copied().unwrap_or_default().to_bytes());
         let (status, error) = if errno == Errno::NOENT {
             // execve(2) says the same of a program whose interpreter is missing.
-            match self.paths.iter().find_map(|path| needed_interpreter(path)) {
+            match self.paths.iter().find_map(|path| needed_interpreter(self.cwd, path)) {
                 Some(needed) => {
                     let what = format_args!(
                         "execute {name}: ENOENT: its interpreter {} is missing",
@@ -244,10 +244,12 @@ impl Plan<'_> {
 
 const CWD_HINTS: Hints = &[(Some(Errno::NOENT), "no such directory in the guest")];
 
-/// The interpreter of the program at `path`, where there is such a program.
-fn needed_interpreter(path: &CStr) -> Option<Vec<u8>> {
+/// The interpreter of the program at `path`, seen from `cwd`, where there is such a program.
+fn needed_interpreter(cwd: &CStr, path: &CStr) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(cwd, place, Mode::empty()).ok()?;
+    let fd = rustix::fs::openat(&dir, path, flags, Mode::empty()).ok()?;
     let mut head = [0; program::HEAD];
     let count = rustix::io::read(&fd, &mut head).ok()?;
     program::interpreter(head.get(..count)?).ok()?.map(<[u8]>::to_vec)

@@ -5,8 +5,9 @@
 //! itself; here they are only plugged and unplugged.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::json;
 use virtinitrd_init::session::port_name;
 
@@ -15,12 +16,22 @@ use super::qmp::Qmp;
 use super::registry;
 use super::session::STREAMS;
 
+/// How far somebody who asks has got.
+#[derive(Debug)]
+enum Stage {
+    /// Has not asked for a session.
+    Silent,
+    /// Waits for its turn, with its descriptors.
+    Waiting(Vec<OwnedFd>),
+    /// Has the session of this number.
+    Served(u32),
+}
+
 /// Somebody who asks.
 #[derive(Debug)]
 struct Client {
     socket: OwnedFd,
-    /// The number of its session, once it has one.
-    session: Option<u32>,
+    stage: Stage,
 }
 
 /// The door of a machine.
@@ -31,14 +42,21 @@ pub struct Broker {
     /// What `chrootvm ps` shows.
     description: String,
     last: u32,
+    /// The session whose ports the guest is about to find, and how long others
+    /// wait for that. QEMU tells the guest of ports by a queue of 32 messages,
+    /// and drops what does not fit.
+    opening: Option<(u32, Instant)>,
 }
+
+/// How long others wait for one session's ports to be found.
+const OPENING_LIMIT: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Opens the machine `name`, or one of our process id.
     pub fn open(name: Option<&str>, description: String) -> Result<Self> {
         let id = std::process::id().to_string();
         let listener = registry::listen(name.unwrap_or(&id))?;
-        Ok(Self { listener, clients: Vec::new(), description, last: 0 })
+        Ok(Self { listener, clients: Vec::new(), description, last: 0, opening: None })
     }
 
     /// What to wait for.
@@ -47,59 +65,71 @@ impl Broker {
         [self.listener.as_fd()].into_iter().chain(clients)
     }
 
-    /// Serves whoever asks; the numbers of the sessions that the guest is to be
-    /// told of.
-    pub fn serve(&mut self, qmp: &mut Qmp) -> Vec<u32> {
+    /// Serves whoever asks; the number of a session that the guest is to be told
+    /// of. As long as the first command does not run, all wait.
+    pub fn serve(&mut self, qmp: &mut Qmp, runs: bool) -> Option<u32> {
         while let Some(socket) = registry::accept(&self.listener) {
-            self.clients.push(Client { socket, session: None });
+            self.clients.push(Client { socket, stage: Stage::Silent });
         }
-        let mut sessions = Vec::new();
         let mut clients = std::mem::take(&mut self.clients);
-        clients.retain_mut(|client| match registry::receive(&client.socket) {
-            Ok(None) => true,
-            Ok(Some((message, fds))) if !message.is_empty() => {
-                let answer = self.answer(&message, fds, client, qmp);
-                if answer.starts_with("session ") {
-                    sessions.extend(client.session);
-                }
-                registry::send(&client.socket, answer.as_bytes(), NO_FDS).is_ok()
-            }
-            Ok(_) | Err(_) => {
-                if let Some(number) = client.session {
-                    unplug(qmp, number);
-                }
-                false
-            }
-        });
+        clients.retain_mut(|client| self.hear(client, qmp));
         self.clients = clients;
-        sessions
+        if let Some((number, limit)) = self.opening {
+            let is_open = qmp.take_opened().contains(&port_name(number, STREAMS[0]));
+            if is_open || limit <= Instant::now() {
+                self.opening = None;
+            }
+        }
+        if runs && self.opening.is_none() { self.start_next(qmp) } else { None }
     }
 
-    fn answer(
-        &mut self,
-        message: &[u8],
-        fds: Vec<OwnedFd>,
-        client: &mut Client,
-        qmp: &mut Qmp,
-    ) -> String {
-        match message {
-            INFO => self.description.clone(),
-            EXEC if client.session.is_none() => {
-                self.last += 1;
-                let number = self.last;
-                match plug(qmp, number, fds) {
-                    Ok(()) => {
-                        client.session = Some(number);
-                        format!("session {number}")
-                    }
-                    Err(error) => {
-                        unplug(qmp, number);
-                        format!("{ERROR}{error:#}")
-                    }
+    /// Takes what a client says. False where it has gone.
+    fn hear(&mut self, client: &mut Client, qmp: &mut Qmp) -> bool {
+        let answer = match registry::receive(&client.socket) {
+            Ok(None) => return true,
+            Ok(Some((message, fds))) => match (&message[..], &client.stage) {
+                (b"", _) => String::new(),
+                (INFO, _) => self.description.clone(),
+                (EXEC, Stage::Silent) if fds.len() == STREAMS.len() => {
+                    client.stage = Stage::Waiting(fds);
+                    return true;
                 }
-            }
-            _ => format!("{ERROR}the request is not known to this machine's chrootvm"),
+                _ => format!("{ERROR}the request is not known to this machine's chrootvm"),
+            },
+            Err(_) => String::new(),
+        };
+        let heard =
+            !answer.is_empty() && registry::send(&client.socket, answer.as_bytes(), NO_FDS).is_ok();
+        if let (false, Stage::Served(number)) = (heard, &client.stage) {
+            unplug(qmp, *number);
+            self.opening = self.opening.filter(|(opening, _)| opening != number);
         }
+        heard
+    }
+
+    /// Gives the first who waits its ports.
+    fn start_next(&mut self, qmp: &mut Qmp) -> Option<u32> {
+        let is_waiting = |client: &&mut Client| matches!(client.stage, Stage::Waiting(_));
+        let client = self.clients.iter_mut().find(is_waiting)?;
+        let Stage::Waiting(fds) = std::mem::replace(&mut client.stage, Stage::Silent) else {
+            return None;
+        };
+        self.last += 1;
+        let number = self.last;
+        let plugged = plug(qmp, number, fds);
+        let answer = match &plugged {
+            Ok(()) => format!("session {number}"),
+            Err(error) => format!("{ERROR}{error:#}"),
+        };
+        // One that has gone is noticed when it is heard next.
+        let _ = registry::send(&client.socket, answer.as_bytes(), NO_FDS);
+        if plugged.is_err() {
+            unplug(qmp, number);
+            return None;
+        }
+        client.stage = Stage::Served(number);
+        self.opening = Some((number, Instant::now() + OPENING_LIMIT));
+        Some(number)
     }
 }
 
@@ -117,7 +147,6 @@ pub const NO_FDS: &[OwnedFd] = &[];
 
 /// Gives the machine the ports of session `number`.
 fn plug(qmp: &mut Qmp, number: u32, fds: Vec<OwnedFd>) -> Result<()> {
-    ensure!(fds.len() == STREAMS.len(), "a session has {} descriptors", STREAMS.len());
     for (stream, fd) in STREAMS.iter().zip(fds) {
         let name = port_name(number, stream);
         qmp.execute("getfd", &json!({ "fdname": name }), Some(fd))?;
@@ -139,7 +168,7 @@ fn unplug(qmp: &mut Qmp, number: u32) {
     for stream in STREAMS {
         let id = json!({ "id": port_name(number, stream) });
         // A machine that is about to end refuses, and needs it no more.
-        let _ = qmp.execute("device_del", &id, None);
-        let _ = qmp.execute("chardev-remove", &id, None);
+        let _ = qmp.tell("device_del", &id, None);
+        let _ = qmp.tell("chardev-remove", &id, None);
     }
 }

@@ -38,8 +38,10 @@ pub struct Qmp {
     open: bool,
     /// Number of the last command that was sent.
     last: u64,
-    /// Answers that nobody has taken yet, by that number.
-    answers: Vec<(u64, Result<(), String>)>,
+    /// The answer to that command, once it is there.
+    answer: Option<Result<(), String>>,
+    /// Devices that the guest has opened and nobody has asked for yet.
+    opened: Vec<String>,
 }
 
 /// How long QEMU may take to answer a command.
@@ -51,8 +53,9 @@ impl Qmp {
         let (mut ours, theirs) = UnixStream::pair()?;
         ours.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
         ours.set_nonblocking(true)?;
-        let (partial, answers) = (Vec::new(), Vec::new());
-        let qmp = Self { stream: ours, partial, shutdown: None, open: true, last: 0, answers };
+        let (partial, opened, answer) = (Vec::new(), Vec::new(), None);
+        let (shutdown, open, last) = (None, true, 0);
+        let qmp = Self { stream: ours, partial, shutdown, open, last, answer, opened };
         Ok((qmp, theirs.into()))
     }
 
@@ -61,23 +64,32 @@ impl Qmp {
     /// # Errors
     /// What QEMU has against it.
     pub fn execute(&mut self, command: &str, arguments: &Value, fd: Option<OwnedFd>) -> Result<()> {
-        self.last += 1;
-        let id = self.last;
-        let line = json!({ "execute": command, "arguments": arguments, "id": id });
-        let fds: Vec<OwnedFd> = fd.into_iter().collect();
-        registry::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
-            .with_context(|| format!("ask QEMU for {command}"))?;
+        self.tell(command, arguments, fd)?;
         let deadline = Instant::now() + ANSWER_LIMIT;
         loop {
             self.read();
-            if let Some(at) = self.answers.iter().position(|(number, _)| *number == id) {
-                let (_, answer) = self.answers.swap_remove(at);
+            if let Some(answer) = self.answer.take() {
                 return answer.map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
             }
             ensure!(self.open, "QEMU ended before it answered {command}");
             ensure!(Instant::now() < deadline, "QEMU does not answer {command}");
             watch::sleep(&[(self.stream.as_fd(), false)], Some(deadline))?;
         }
+    }
+
+    /// As [`Qmp::execute`], whatever the answer.
+    pub fn tell(&mut self, command: &str, arguments: &Value, fd: Option<OwnedFd>) -> Result<()> {
+        self.last += 1;
+        self.answer = None;
+        let line = json!({ "execute": command, "arguments": arguments, "id": self.last });
+        let fds: Vec<OwnedFd> = fd.into_iter().collect();
+        registry::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
+            .with_context(|| format!("ask QEMU for {command}"))
+    }
+
+    /// The ports that the guest has opened since it was asked last, by their ids.
+    pub fn take_opened(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.opened)
     }
 
     /// What to wait for; `None` when there is nothing more to come.
@@ -115,7 +127,10 @@ impl Qmp {
             if self.shutdown.is_none() {
                 self.shutdown = parse_shutdown(&line);
             }
-            self.answers.extend(parse_answer(&line));
+            match parse_answer(&line) {
+                Some((id, answer)) if id == self.last => self.answer = Some(answer),
+                _ => self.opened.extend(parse_opened(&line)),
+            }
         }
     }
 }
@@ -129,6 +144,15 @@ fn parse_answer(line: &[u8]) -> Option<(u64, Result<(), String>)> {
         words.unwrap_or("it does not say why").to_owned()
     });
     Some((id, refusal.map_or(Ok(()), Err)))
+}
+
+/// The id of a port, if `line` says that the guest has opened it
+/// (`VSERPORT_CHANGE`, QEMU doc: interop/qemu-qmp-ref).
+fn parse_opened(line: &[u8]) -> Option<String> {
+    let message: Value = serde_json::from_slice(line).ok()?;
+    let data = message.get("data").filter(|_| message["event"] == "VSERPORT_CHANGE")?;
+    let id = data.get("id").filter(|_| data["open"] == true)?;
+    id.as_str().map(str::to_owned)
 }
 
 /// The cause, if `line` is a SHUTDOWN event.
@@ -176,14 +200,33 @@ mod tests {
     fn a_command_waits_for_its_own_answer() {
         let (mut qmp, theirs) = Qmp::pair().unwrap();
         let mut theirs = UnixStream::from(theirs);
-        let answers = "{\"return\": {}}\n{\"return\": {}, \"id\": 1}\n\
-            {\"error\": {\"class\": \"x\", \"desc\": \"no such bus\"}, \"id\": 2}\n";
-        theirs.write_all(answers.as_bytes()).unwrap();
+        theirs.write_all(b"{\"return\": {}}\n{\"return\": {}, \"id\": 1}\n").unwrap();
         assert!(qmp.execute("getfd", &json!({}), None).is_ok());
+        let refusal = "{\"error\": {\"class\": \"x\", \"desc\": \"no such bus\"}, \"id\": 3}\n";
+        qmp.tell("chardev-remove", &json!({}), None).unwrap();
+        theirs.write_all(b"{\"return\": {}, \"id\": 2}\n").unwrap();
+        let late = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            theirs.write_all(refusal.as_bytes()).unwrap();
+            theirs
+        });
         let error = qmp.execute("device_add", &json!({}), None).unwrap_err().to_string();
         assert_eq!(error, "QEMU refuses device_add: no such bus");
+        let theirs = late.join().unwrap();
         drop(theirs);
         assert!(qmp.execute("getfd", &json!({}), None).is_err());
+    }
+
+    #[test]
+    fn opened_ports_are_told_by_their_ids() {
+        let event = |open| {
+            format!(
+                "{{\"event\": \"VSERPORT_CHANGE\", \"data\": {{\"open\": {open}, \"id\": \"p\"}}}}"
+            )
+        };
+        assert_eq!(parse_opened(event(true).as_bytes()), Some("p".into()));
+        assert_eq!(parse_opened(event(false).as_bytes()), None);
+        assert_eq!(parse_opened(b"{\"event\": \"RESET\"}"), None);
     }
 
     #[test]

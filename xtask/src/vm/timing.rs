@@ -37,6 +37,12 @@ impl Timing {
         }
     }
 
+    /// Whether the command ever ran.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// One line: the phases as far as the run got, in milliseconds.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -29,8 +29,9 @@ const QEMU_GRACE: Duration = Duration::from_secs(2);
 /// How long a daemon may take to end once QEMU is gone.
 const DAEMON_GRACE: Duration = Duration::from_millis(500);
 
-/// How long a command may take to end after a signal that we were sent.
-const COMMAND_GRACE: Duration = Duration::from_secs(2);
+/// How long a command may take to end after SIGTERM or SIGHUP, as containers
+/// have it. After SIGINT or SIGQUIT it may go on: shells and debuggers do.
+const COMMAND_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a guest may be silent before its command runs. A boot takes two
 /// seconds, on a crowded host without KVM perhaps ten.
@@ -48,8 +49,9 @@ pub struct Watch {
     start: Instant,
     timeout: Option<Duration>,
     outcome: Option<Outcome>,
-    /// The signal that was passed on to the command.
-    passed_on: Option<(Signal, Instant)>,
+    /// The signal that was passed on to the command, and when patience with it
+    /// ends. Another one ends the machine.
+    passed_on: Option<(Signal, Option<Instant>)>,
 }
 
 /// What only a command has.
@@ -116,7 +118,7 @@ impl Watch {
         if let Some(console) = &mut console {
             console.read()?;
         }
-        let boots = command.as_ref().is_some_and(Command::boots);
+        let boots = command.as_ref().is_some_and(|command| !command.timing.has_run());
         let console = console.map(|console| console.last_words(boots)).unwrap_or_default();
         Ok(Report { outcome, console })
     }
@@ -151,7 +153,9 @@ impl Watch {
                 (Signal::SIGCONT, Some(foreground)) => foreground.resume()?,
                 (signal, Some(foreground)) if is_end(signal) && self.passed_on.is_none() => {
                     foreground.session.signal(signal);
-                    self.passed_on = Some((signal, Instant::now() + COMMAND_GRACE));
+                    let is_patient = matches!(signal, Signal::SIGINT | Signal::SIGQUIT);
+                    let limit = (!is_patient).then(|| Instant::now() + COMMAND_GRACE);
+                    self.passed_on = Some((signal, limit));
                 }
                 (signal, _) if is_end(signal) => self.end(Outcome::Stopped(signal)),
                 _ => {}
@@ -177,7 +181,8 @@ impl Watch {
             // Lost: QEMU is about to end, and knows why.
             State::Booting | State::Running { .. } | State::Lost => {}
         }
-        for number in command.broker.serve(&mut self.qmp) {
+        let runs = matches!(session.state(), State::Running { .. });
+        if let Some(number) = command.broker.serve(&mut self.qmp, runs) {
             session.say(ToGuest::Session(number));
         }
         if session.was_escaped() {
@@ -198,7 +203,9 @@ impl Watch {
         if boots && now >= self.start + BOOT_LIMIT {
             self.end(Outcome::Silent(BOOT_LIMIT));
         }
-        if let Some((signal, _)) = self.passed_on.filter(|(_, limit)| now >= *limit) {
+        if let Some((signal, Some(limit))) = self.passed_on
+            && now >= limit
+        {
             self.end(Outcome::Stopped(signal));
         }
     }
@@ -261,7 +268,7 @@ impl Watch {
             self.deadline,
             self.timeout.filter(|_| self.deadline.is_none()).map(|limit| self.start + limit),
             (boots && self.deadline.is_none()).then(|| self.start + BOOT_LIMIT),
-            self.passed_on.filter(|_| self.deadline.is_none()).map(|(_, limit)| limit),
+            self.passed_on.filter(|_| self.deadline.is_none()).and_then(|(_, limit)| limit),
         ];
         sleep(&fds, deadlines.into_iter().flatten().min())
     }
