@@ -147,33 +147,45 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Bytes as they arrive, and the lines in them.
+/// Bytes as they arrive, and the lines in them. Whoever takes all lines after each
+/// push holds little memory and spends little time, whatever the other side sends.
 #[derive(Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
+    /// Where the lines that were taken end.
+    start: usize,
 }
 
 impl Lines {
     /// Adds what has arrived.
     pub fn push(&mut self, bytes: &[u8]) {
+        // Here and not with each line: many short ones would move the rest often.
+        self.discard_taken();
         self.bytes.extend_from_slice(bytes);
         // The other side is not trusted to ever end a line.
-        if self.bytes.len() > LINE_MAX && !self.bytes.contains(&b'\n') {
-            self.bytes.clear();
+        let ends = self.bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        if self.bytes.len() - ends > LINE_MAX {
+            self.bytes.truncate(ends);
         }
     }
 
     /// The next whole line without its newline.
     pub fn next_line(&mut self) -> Option<Vec<u8>> {
-        let end = self.bytes.iter().position(|&byte| byte == b'\n')?;
-        let mut line: Vec<u8> = self.bytes.drain(..=end).collect();
-        line.pop();
+        let rest = self.bytes.get(self.start..)?;
+        let end = rest.iter().position(|&byte| byte == b'\n')?;
+        let line = rest.get(..end)?.to_vec();
+        self.start += end + 1;
         Some(line)
     }
 
     /// Takes out what has arrived after the last line that was taken.
     pub fn take_rest(&mut self) -> Vec<u8> {
+        self.discard_taken();
         core::mem::take(&mut self.bytes)
+    }
+
+    fn discard_taken(&mut self) {
+        self.bytes.drain(..core::mem::take(&mut self.start));
     }
 }
 
@@ -222,6 +234,38 @@ mod tests {
         let line = ToHost::Failed { status: 125, message }.to_line();
         assert!(line.starts_with(b"failed 125 a b") && line.len() == LINE_MAX);
         assert_eq!(line.iter().position(|&byte| byte == b'\n'), Some(LINE_MAX - 1));
+    }
+
+    #[test]
+    fn an_endless_line_is_not_kept() {
+        let mut lines = Lines::default();
+        for head in [&b""[..], b"\n", b"signal 1\nx"] {
+            lines.push(head);
+            for _ in 0..100 {
+                lines.push(&[b'x'; 1000]);
+                assert!(lines.bytes.len() <= head.len() + LINE_MAX, "{}", lines.bytes.len());
+            }
+            while lines.next_line().is_some() {}
+        }
+        lines.push(b"\nsignal 2\nrest");
+        while let Some(line) = lines.next_line() {
+            assert!(line.len() <= LINE_MAX);
+        }
+        assert_eq!(lines.take_rest(), b"rest");
+    }
+
+    #[test]
+    fn many_lines_take_time_in_proportion() {
+        let mut lines = Lines::default();
+        // Minutes, were the rest moved with each.
+        lines.push(&b"\n".repeat(4 << 20));
+        let mut count = 0;
+        while let Some(line) = lines.next_line() {
+            count += usize::from(line.is_empty());
+        }
+        assert_eq!(count, 4 << 20);
+        lines.push(b"");
+        assert!(lines.bytes.is_empty());
     }
 
     proptest! {

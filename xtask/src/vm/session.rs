@@ -18,6 +18,9 @@ use super::streams::{Event, Streams};
 /// The streams of a session, in the order in which their ports are made.
 pub const STREAMS: [&str; 4] = ["control", "stdin", "stdout", "stderr"];
 
+/// How often an update reads the control channel at the most, 4 KiB each time.
+const READS: usize = 16;
+
 /// Both ends of a session's channels.
 #[derive(Debug)]
 pub struct Channels {
@@ -173,17 +176,28 @@ impl Session {
         self.say(ToGuest::Resize(size));
     }
 
+    /// Reads what is there, but only so much: a guest that never stops talking
+    /// must not keep us from all else. The rest wakes us again.
     fn read(&mut self) {
         let mut chunk = [0; 4096];
-        while self.open {
+        for _ in 0..READS {
+            if !self.open {
+                break;
+            }
             match self.control.read(&mut chunk) {
                 Ok(0) => self.lose(),
-                Ok(count) => self.lines.push(&chunk[..count]),
+                Ok(count) => {
+                    self.lines.push(&chunk[..count]);
+                    self.take_lines();
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => self.lose(),
             }
         }
+    }
+
+    fn take_lines(&mut self) {
         while let Some(line) = self.lines.next_line() {
             match ToHost::parse(&line) {
                 Some(ToHost::Started { init, now }) if self.state == State::Booting => {
@@ -272,6 +286,22 @@ mod tests {
         let (mut lost, ends) = session("nonsense\nexited\n", b"");
         drop(ends);
         wait(&mut lost, |state| *state == State::Lost);
+    }
+
+    #[test]
+    fn a_guest_that_talks_without_end_is_cut_short() {
+        for flood in [&b"\n"[..], b"x"] {
+            let (mut session, mut ends) = session("started 1 2\n", b"");
+            let mut control = ends.swap_remove(0);
+            let flood = flood.repeat(64 << 10);
+            let flooder = std::thread::spawn(move || while control.write_all(&flood).is_ok() {});
+            wait(&mut session, |state| matches!(state, State::Running { .. }));
+            for _ in 0..100 {
+                session.update();
+            }
+            drop(session);
+            flooder.join().unwrap();
+        }
     }
 
     #[test]
