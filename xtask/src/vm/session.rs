@@ -207,7 +207,8 @@ impl Session {
                 Some(ToHost::Exited { status, output, error }) => {
                     self.ending.get_or_insert((status, [output, error]));
                 }
-                Some(ToHost::Failed { status, message }) => {
+                // Once it has run it cannot have failed to start.
+                Some(ToHost::Failed { status, message }) if self.state == State::Booting => {
                     self.state = State::Failed(status, printable(&message));
                 }
                 // A guest may say what it likes.
@@ -283,6 +284,10 @@ mod tests {
         let (mut session_, _ends) = session("failed 127 execute x: not found\n", b"");
         let failed = State::Failed(127, "execute x: not found".into());
         wait(&mut session_, |state| *state == failed);
+        let (mut runs, mut ends) = session("started 1 2\nfailed 0 no\n", b"");
+        ends[0].write_all(b"exited 3 0 0\n").unwrap();
+        wait(&mut runs, |state| !matches!(state, State::Booting | State::Running { .. }));
+        assert_eq!(*runs.state(), State::Ended(3));
         let (mut lost, ends) = session("nonsense\nexited\n", b"");
         drop(ends);
         wait(&mut lost, |state| *state == State::Lost);
