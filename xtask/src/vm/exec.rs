@@ -1,14 +1,16 @@
 //! `chrootvm exec`: one more command in a machine that runs.
 
 use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use super::broker::{ERROR, EXEC};
 use super::command::CommandOptions;
+use super::console::printable;
 use super::foreground::Foreground;
 use super::options::{parse_duration, parse_name};
 use super::outcome::{EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_TROUBLE};
@@ -17,8 +19,14 @@ use super::signals::{Signals, is_end};
 use super::terminal::Raw;
 use super::{registry, watch};
 
-/// How long the command may take to end after a signal that we were sent.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long the command may take to end after a SIGTERM or SIGHUP that we were sent.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a machine may take to answer: it may still boot.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a guest may take to start the command.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// Run one more command in a machine that runs
 #[derive(Debug, clap::Args)]
@@ -52,10 +60,8 @@ impl Exec {
         let fds: Vec<_> = theirs.into_iter().map(|(_, fd)| fd).collect();
         registry::send(&socket, EXEC, &fds)?;
         drop(fds);
-        let (answer, _) = registry::receive(&socket)?.context("the machine gives no answer")?;
-        let answer = String::from_utf8_lossy(&answer);
-        if let Some(problem) = answer.strip_prefix(ERROR) {
-            bail!("machine \"{}\": {problem}", self.name);
+        if let Some(signal) = self.wait_for_answer(&mut signals, &socket)? {
+            return Ok(ExitCode::from(EXIT_SIGNAL + signal as u8));
         }
         let with_terminal = self.how.wants_terminal();
         let terminal = if with_terminal { Some(Raw::prepare()?) } else { None };
@@ -65,25 +71,47 @@ impl Exec {
         Ok(ExitCode::from(status))
     }
 
-    fn watch(&self, signals: &mut Signals, mut front: Foreground) -> Result<u8> {
-        let mut deadline = self.timeout.map(|limit| Instant::now() + limit);
-        let mut late = EXIT_TIMEOUT;
+    /// Waits until the machine has made room for the command; the signal, if one
+    /// ends it.
+    fn wait_for_answer(&self, signals: &mut Signals, socket: &OwnedFd) -> Result<Option<Signal>> {
+        let deadline = Instant::now() + ANSWER_LIMIT;
         loop {
+            watch::sleep(&[(signals.fd(), false), (socket.as_fd(), false)], Some(deadline))?;
+            if let Some(signal) = signals.take()?.into_iter().find(|signal| is_end(*signal)) {
+                return Ok(Some(signal));
+            }
+            if let Some((answer, _)) = registry::receive(socket)? {
+                let answer = String::from_utf8_lossy(&answer);
+                ensure!(!answer.is_empty(), "machine \"{}\" ended", self.name);
+                if let Some(problem) = answer.strip_prefix(ERROR) {
+                    bail!("machine \"{}\": {}", self.name, printable(problem.as_bytes()));
+                }
+                return Ok(None);
+            }
+            ensure!(Instant::now() < deadline, registry::no_answer(&self.name));
+        }
+    }
+
+    fn watch(&self, signals: &mut Signals, mut front: Foreground) -> Result<u8> {
+        let start = Instant::now();
+        let timeout = self.timeout.map(|limit| start + limit);
+        let mut passed_on: Option<PassedOn> = None;
+        loop {
+            let boot = (*front.session.state() == State::Booting).then_some(start + START_LIMIT);
+            let grace = passed_on.as_ref().and_then(|passed_on| passed_on.deadline);
             let fds = front.session.fds().into_iter().chain([(signals.fd(), false)]);
+            let deadline = [timeout, boot, grace].into_iter().flatten().min();
             watch::sleep(&fds.collect::<Vec<_>>(), deadline)?;
             front.update()?;
             match front.session.state() {
                 State::Ended(status) => return Ok(*status),
                 State::Failed(status, problem) => {
                     let (status, problem) = (*status, problem.clone());
-                    drop(front);
-                    eprintln!("error: {problem}");
-                    return Ok(status);
+                    return Ok(leave(front, status, &problem));
                 }
                 State::Lost => {
-                    drop(front);
-                    eprintln!("error: machine \"{}\" ended, or its /init did", self.name);
-                    return Ok(EXIT_TROUBLE);
+                    let problem = format!("machine \"{}\" ended, or its /init did", self.name);
+                    return Ok(leave(front, EXIT_TROUBLE, &problem));
                 }
                 State::Booting | State::Running { .. } => {}
             }
@@ -98,24 +126,52 @@ impl Exec {
                     Signal::SIGWINCH => front.resize(),
                     Signal::SIGCONT => front.resume()?,
                     signal if is_end(signal) => {
-                        let status = EXIT_SIGNAL + signal as u8;
-                        if !front.is_running() || late == status {
-                            return Ok(status);
+                        if !front.is_running() || passed_on.is_some() {
+                            return Ok(EXIT_SIGNAL + signal as u8);
                         }
                         front.session.signal(signal);
-                        (late, deadline) = (status, Some(Instant::now() + GRACE));
+                        passed_on = Some(PassedOn::now(signal));
                     }
                     _ => {}
                 }
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                // The guest hangs up the command when it sees that we are gone.
-                drop(front);
-                if late == EXIT_TIMEOUT {
-                    eprintln!("error: --timeout: the command has not ended in time");
-                }
-                return Ok(late);
+            // The guest hangs up the command when it sees that we are gone.
+            let now = Instant::now();
+            let is_past = |deadline: Option<Instant>| deadline.is_some_and(|limit| limit <= now);
+            if let Some(passed_on) = passed_on.as_ref().filter(|it| is_past(it.deadline)) {
+                return Ok(EXIT_SIGNAL + passed_on.signal as u8);
+            }
+            if is_past(timeout) {
+                let problem = "--timeout: the command has not ended in time";
+                return Ok(leave(front, EXIT_TIMEOUT, problem));
+            }
+            if is_past(boot) && *front.session.state() == State::Booting {
+                return Ok(leave(front, EXIT_TROUBLE, "the guest does not start the command"));
             }
         }
     }
+}
+
+/// A signal that the command was sent in our stead. A second one ends us.
+#[derive(Debug)]
+struct PassedOn {
+    signal: Signal,
+    /// When we end without the command.
+    deadline: Option<Instant>,
+}
+
+impl PassedOn {
+    /// A command may take its time over SIGINT and SIGQUIT, which a person sends:
+    /// an editor or a shell does not end by them at all.
+    fn now(signal: Signal) -> Self {
+        let limited = matches!(signal, Signal::SIGTERM | Signal::SIGHUP);
+        Self { signal, deadline: limited.then(|| Instant::now() + GRACE) }
+    }
+}
+
+/// Gives the terminal back before anything is said on it; the exit status.
+fn leave(front: Foreground, status: u8, problem: &str) -> u8 {
+    drop(front);
+    eprintln!("error: {problem}");
+    status
 }

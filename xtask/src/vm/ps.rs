@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 
 use super::broker::{INFO, NO_FDS};
-use super::registry;
+use super::registry::{self, MESSAGE_MAX};
 
 /// List the machines in which a command runs
 #[derive(Debug, clap::Args)]
@@ -24,8 +24,12 @@ impl Ps {
     /// Prints them.
     pub fn run(self) -> Result<()> {
         let names = registry::names()?;
-        // One that ended meanwhile is left out.
-        let rows: Vec<Row> = names.into_iter().filter_map(|name| ask(name).ok()).collect();
+        // At once: each may take its time. One that ended meanwhile is left out.
+        let rows: Vec<Row> = std::thread::scope(|scope| {
+            let asked: Vec<_> =
+                names.into_iter().map(|name| scope.spawn(move || ask(name))).collect();
+            asked.into_iter().filter_map(|asked| asked.join().ok()?.ok()).collect()
+        });
         let mut out = std::io::stdout().lock();
         out.write_all(table(&rows).as_bytes()).context("write the list")
     }
@@ -34,13 +38,26 @@ impl Ps {
 /// What a machine says of itself when it is asked.
 #[must_use]
 pub fn description(rootfs: &str, command: &str) -> String {
-    [&std::process::id().to_string(), rootfs, command].map(printable).join("\n")
+    // Both fit into one message; what is longer is cut.
+    let texts = [&std::process::id().to_string(), rootfs, command];
+    texts.map(|text| shorten(printable(text), MESSAGE_MAX / 2 - 16)).join("\n")
 }
+
+fn shorten(mut text: String, length: usize) -> String {
+    text.truncate((0..=length).rfind(|&at| text.is_char_boundary(at)).unwrap_or(0));
+    text
+}
+
+/// Stands for what a machine does not tell.
+const SILENT: &str = "(does not answer)";
 
 fn ask(name: String) -> Result<Row> {
     let socket = registry::connect(&name)?;
     registry::send(&socket, INFO, NO_FDS)?;
-    let (answer, _) = registry::receive(&socket)?.context("no answer")?;
+    let Some((answer, _)) = registry::wait_and_receive(&socket)? else {
+        let [pid, rootfs, command] = ["?", SILENT, ""].map(String::from);
+        return Ok(Row { name: printable(&name), pid, rootfs, command });
+    };
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let mut lines = answer.lines().map(printable);
     let mut next = || lines.next().context("a short answer");
@@ -87,6 +104,13 @@ mod tests {
              long-name  7    /x           sleep 9\n"
         );
         assert_eq!(table(&[]), "NAME  PID  ROOTFS  COMMAND\n");
+    }
+
+    #[test]
+    fn a_description_fits_into_a_message() {
+        let text = description(&"/é".repeat(9000), &"é".repeat(9000));
+        assert!(text.len() <= MESSAGE_MAX && text.lines().count() == 3);
+        assert_eq!(shorten("aé".into(), 2), "a");
     }
 
     #[test]

@@ -7,21 +7,25 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::unistd::geteuid;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
 
+use super::watch;
+
 /// What the names of our sockets begin with.
 const PREFIX: &str = "virtinitrd-machine";
 
-/// Bytes of the longest message.
-const MESSAGE_MAX: usize = 64 << 10;
+/// Bytes of the longest message; what follows is lost.
+pub const MESSAGE_MAX: usize = 4 << 10;
 
 /// Descriptors that come with a message at the most.
 const FDS_MAX: usize = 4;
@@ -65,20 +69,39 @@ pub fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
     is_this_user(&peer).then_some(peer)
 }
 
+/// How long a machine's chrootvm may take to be reached, or to tell of itself. It
+/// may be stopped, and a name may be held by somebody who accepts nobody.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Connects to the machine `name`.
 ///
 /// # Errors
-/// Where there is none.
+/// Where there is none, or it does not answer.
 pub fn connect(name: &str) -> Result<OwnedFd> {
     let socket = make(SockFlag::empty())?;
+    // It holds for connect too.
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).context("set a timeout")?;
     match socket::connect(socket.as_raw_fd(), &address(name)?) {
         Err(Errno::ECONNREFUSED) => {
             bail!("no machine \"{name}\" of yours runs; `chrootvm ps` lists them")
         }
+        Err(Errno::EAGAIN) => bail!(no_answer(name)),
         result => result.with_context(|| format!("reach machine \"{name}\""))?,
     }
     ensure!(is_this_user(&socket), "machine \"{name}\" is not yours");
     Ok(socket)
+}
+
+/// What to say of a machine that is silent.
+#[must_use]
+pub fn no_answer(name: &str) -> String {
+    format!("machine \"{name}\" does not answer: its chrootvm may be stopped")
+}
+
+/// Waits for an answer that a machine gives at once; `None` where it does not.
+pub fn wait_and_receive(socket: &OwnedFd) -> Result<Option<Message>> {
+    watch::sleep(&[(socket.as_fd(), false)], Some(Instant::now() + PATIENCE))?;
+    receive(socket)
 }
 
 /// The names of this user's machines, sorted (`/proc/net/unix`, proc(5)).
@@ -121,14 +144,15 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[impl AsFd]) -> Result<()> 
 /// A message and its descriptors.
 pub type Message = (Vec<u8>, Vec<OwnedFd>);
 
-/// Receives a message; empty where the other side has gone, `None` where nothing
+/// Receives a message without waiting for it; empty where the other side has gone, `None` where nothing
 /// is there yet.
 pub fn receive(socket: impl AsFd) -> Result<Option<Message>> {
-    let mut bytes = vec![0; MESSAGE_MAX];
+    let mut bytes = [0; MESSAGE_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];
-    let received = rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = rustix::net::recvmsg(socket, &mut parts, &mut control, flags);
     let length = match received {
         Ok(received) => received.bytes,
         Err(rustix::io::Errno::AGAIN) => return Ok(None),
@@ -141,8 +165,7 @@ pub fn receive(socket: impl AsFd) -> Result<Option<Message>> {
             fds.extend(more);
         }
     }
-    bytes.truncate(length);
-    Ok(Some((bytes, fds)))
+    Ok(Some((bytes.get(..length).unwrap_or_default().to_vec(), fds)))
 }
 
 #[cfg(test)]
@@ -169,6 +192,23 @@ mod tests {
         assert_eq!(receive(&server).unwrap().unwrap().0, b"");
         drop((listener, server));
         assert!(!names().unwrap().contains(&name));
+    }
+
+    #[test]
+    fn a_machine_that_is_silent_is_not_waited_for() {
+        let name = format!("silent-{}", std::process::id());
+        let _listener = listen(&name).unwrap();
+        let mut clients = Vec::new();
+        // The backlog and one.
+        let error = loop {
+            match connect(&name) {
+                Ok(client) => clients.push(client),
+                Err(error) => break error,
+            }
+            assert!(clients.len() <= 2 * usize::try_from(BACKLOG).unwrap());
+        };
+        assert!(error.to_string().contains("does not answer"), "{error:#}");
+        assert!(wait_and_receive(&clients[0]).unwrap().is_none());
     }
 
     #[test]
