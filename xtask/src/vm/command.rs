@@ -36,6 +36,19 @@ pub struct CommandOptions {
 const DEFAULT_SIZE: Size = Size { rows: 24, columns: 80 };
 
 impl CommandOptions {
+    /// One of the options that were given, if any was.
+    #[must_use]
+    pub fn any_given(&self) -> Option<&'static str> {
+        let options = [
+            (!self.env.is_empty(), "--env"),
+            (self.workdir.is_some(), "--workdir"),
+            (self.user.is_some(), "--user"),
+            (self.tty, "--tty"),
+            (self.no_tty, "--no-tty"),
+        ];
+        options.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
+
     /// Whether the command gets a terminal.
     #[must_use]
     pub fn wants_terminal(&self) -> bool {
@@ -43,11 +56,12 @@ impl CommandOptions {
         self.tty || (!self.no_tty && are_terminals && terminal::is_foreground())
     }
 
-    /// The records for `command`.
+    /// The records for `command`, which gets a terminal or not: as
+    /// [`Self::wants_terminal`] told once, for that may change meanwhile.
     ///
     /// # Errors
     /// Bad options, or more than fits.
-    pub fn records(&self, command: &[OsString]) -> Result<Vec<Vec<u8>>> {
+    pub fn records(&self, command: &[OsString], terminal: bool) -> Result<Vec<Vec<u8>>> {
         let mut variables: Vec<Vec<u8>> = Vec::new();
         // Of two with the same name the last counts; TERM is only a default.
         for text in [OsStr::new("TERM")].into_iter().chain(self.env.iter().map(OsString::as_os_str))
@@ -70,7 +84,7 @@ impl CommandOptions {
         if let Some(user) = &self.user {
             records.push(Record::User(user.as_bytes()).to_bytes());
         }
-        if self.wants_terminal() {
+        if terminal {
             records.push(Record::Terminal(terminal::size().unwrap_or(DEFAULT_SIZE)).to_bytes());
         }
         records.extend(command.iter().map(|word| Record::Arg(word.as_bytes()).to_bytes()));
@@ -97,12 +111,14 @@ mod tests {
     #[derive(Parser)]
     struct Options {
         #[command(flatten)]
-        command: CommandOptions,
+        how: CommandOptions,
+        #[arg(last = true)]
+        command: Vec<OsString>,
     }
 
     fn records(words: &[&str]) -> Result<Vec<String>> {
-        let options = Options::parse_from([&["x"], words].concat());
-        let records = options.command.records(&["ls".into(), "a b".into()])?;
+        let options = Options::parse_from([&["x"], words, &["--", "ls", "a b"]].concat());
+        let records = options.how.records(&options.command, options.how.wants_terminal())?;
         Ok(records.into_iter().map(|record| String::from_utf8(record).unwrap()).collect())
     }
 
@@ -117,6 +133,21 @@ mod tests {
         assert!(with_terminal.iter().any(|record| record.starts_with("terminal=")));
         let unset = records(&["-T", "-e", "SURELY_NOT_SET_ANYWHERE"]).unwrap();
         assert!(!unset.iter().any(|record| record.contains("SURELY")));
+    }
+
+    #[test]
+    fn any_option_that_is_given_is_told() {
+        for (words, name) in [
+            (&["-e", "A=1"][..], "--env"),
+            (&["-w", "/"], "--workdir"),
+            (&["-u", "0"], "--user"),
+            (&["-t"], "--tty"),
+            (&["-T"], "--no-tty"),
+        ] {
+            let options = Options::parse_from([&["x"], words].concat());
+            assert_eq!(options.how.any_given(), Some(name));
+        }
+        assert_eq!(Options::parse_from(["x"]).how.any_given(), None);
     }
 
     #[test]

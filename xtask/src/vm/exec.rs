@@ -51,7 +51,8 @@ pub struct Exec {
 impl Exec {
     /// Runs the command, and returns its exit status.
     pub fn run(self) -> Result<ExitCode> {
-        let records = self.how.records(&self.command)?;
+        let with_terminal = self.how.wants_terminal();
+        let records = self.how.records(&self.command, with_terminal)?;
         let request: Vec<u8> =
             records.iter().flat_map(|record| [record, &[0][..]].concat()).collect();
         let mut signals = Signals::block()?;
@@ -63,7 +64,6 @@ impl Exec {
         if let Some(signal) = self.wait_for_answer(&mut signals, &socket)? {
             return Ok(ExitCode::from(EXIT_SIGNAL + signal as u8));
         }
-        let with_terminal = self.how.wants_terminal();
         let terminal = if with_terminal { Some(Raw::prepare()?) } else { None };
         let mut session = Session::start(ours, with_terminal)?;
         session.request(&request);

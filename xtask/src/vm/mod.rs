@@ -45,7 +45,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use virtinitrd_init::settings::Record;
 
 use self::boot_files::{Contents, Initrd, find_init, find_kernel};
@@ -147,6 +147,9 @@ impl Vm {
             return Doctor::new(self.rootfs).run();
         }
         let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
+        if self.command.is_empty() {
+            self.ensure_no_command_is_meant()?;
+        }
         let root = Rc::new(RootDir::open(rootfs)?);
         let options = &self.machine;
         let qemu = qemu::find(machine::of_host()?, options.qemu.as_deref())?;
@@ -200,6 +203,25 @@ impl Vm {
         Ok(ExitCode::from(verdict.status))
     }
 
+    /// Refuses what would be ignored without a command. `requires` of clap does not:
+    /// it lets go of what is required and conflicts, with INIT, at the same time.
+    fn ensure_no_command_is_meant(&self) -> Result<()> {
+        // Most likely a variable of a script is empty.
+        let is_cut = std::env::args_os().next_back().is_some_and(|last| last == "--");
+        ensure!(!is_cut, "no COMMAND after --");
+        let others = [
+            (self.name.is_some(), "--name"),
+            (self.shown.keep, "--keep"),
+            (self.shown.verbose, "--verbose"),
+            (self.shown.more.timing, "--timing"),
+        ];
+        let other = others.into_iter().find_map(|(given, name)| given.then_some(name));
+        match self.how.any_given().or(other) {
+            Some(option) => bail!("{option} is for a COMMAND: chrootvm ROOTFS -- COMMAND"),
+            None => Ok(()),
+        }
+    }
+
     fn plan(&self, root: &RootDir, qemu: PathBuf) -> Result<Plan> {
         let machine = machine::of_host()?;
         let Shares { shares, records } = self.directories.shares(root)?;
@@ -239,7 +261,7 @@ impl Vm {
             cpus: self.machine.cpus(machine.cpus_max),
             command_line: line.build()?,
             mode,
-            records: self.records(records)?,
+            records: self.records(records, mode)?,
             network: self.machine.network(),
             virtiofsd,
             shares,
@@ -267,7 +289,7 @@ impl Vm {
     }
 
     /// What the guest is told beside its command line, `volumes` included.
-    fn records(&self, volumes: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    fn records(&self, volumes: Vec<Vec<u8>>, mode: Mode) -> Result<Vec<Vec<u8>>> {
         let mut records = volumes;
         let name = self.machine.hostname.as_deref().or(self.name.as_deref());
         let default = (!self.command.is_empty()).then_some("localhost");
@@ -275,8 +297,8 @@ impl Vm {
         if self.machine.network() != Network::None {
             records.push(Record::Network.to_bytes());
         }
-        if !self.command.is_empty() {
-            records.extend(self.how.records(&self.command)?);
+        if let Mode::Command { terminal } = mode {
+            records.extend(self.how.records(&self.command, terminal)?);
         }
         Ok(records)
     }
