@@ -48,11 +48,26 @@ impl Escape {
         }
         typed
     }
+
+    /// What is held back, for the guest, when nothing follows any more.
+    #[must_use]
+    pub fn rest(self) -> &'static [u8] {
+        if self == Self::Tilde { b"~" } else { b"" }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_last_tilde_is_not_lost() {
+        for (keys, rest) in [("ls\r~", "~"), ("~~", ""), ("a~", ""), ("", "")] {
+            let mut escape = Escape::default();
+            escape.take(keys.as_bytes());
+            assert_eq!(escape.rest(), rest.as_bytes(), "{keys:?}");
+        }
+    }
 
     #[test]
     fn only_a_tilde_at_the_start_of_a_line_escapes() {

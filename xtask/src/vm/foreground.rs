@@ -38,10 +38,14 @@ impl Foreground {
             // It may have changed while the machine booted.
             self.resize();
         }
+        // A shell that moves a running job to the front sends no SIGCONT.
+        if self.session.take_foreground() && self.is_running() {
+            self.resume()?;
+        }
         Ok(())
     }
 
-    /// After a stop and continue of ours.
+    /// After a stop and continue of ours, or a time in the background.
     pub fn resume(&mut self) -> Result<()> {
         if let Some(terminal) = &self.terminal {
             terminal.resume()?;

@@ -80,6 +80,7 @@ pub struct Session {
     /// Whether the guest knows that nobody reads output or error.
     closed: [bool; 2],
     escaped: bool,
+    foreground: bool,
 }
 
 impl Session {
@@ -98,6 +99,7 @@ impl Session {
             unsent: VecDeque::new(),
             closed: [false; 2],
             escaped: false,
+            foreground: false,
         })
     }
 
@@ -111,6 +113,11 @@ impl Session {
     #[must_use]
     pub fn was_escaped(&self) -> bool {
         self.escaped
+    }
+
+    /// Whether the terminal has become ours to use since this was asked last.
+    pub fn take_foreground(&mut self) -> bool {
+        std::mem::take(&mut self.foreground)
     }
 
     /// Why output cannot be written, where it is more than that nobody reads it.
@@ -130,7 +137,9 @@ impl Session {
 
     /// Takes in all that has happened.
     pub fn update(&mut self) {
-        self.escaped |= self.streams.events().contains(&Event::Escaped);
+        let events = self.streams.events();
+        self.escaped |= events.contains(&Event::Escaped);
+        self.foreground |= events.contains(&Event::Foreground);
         self.read();
         for at in 0..2 {
             if !self.closed[at] && self.streams.deliveries[at].broken().is_some() {

@@ -21,13 +21,15 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks them in this thread and those that it starts. One that our caller
     /// ignores (nohup(1), a shell's background job) stays ignored. SIGTTOU is
-    /// held back too: a background process may then still restore the terminal.
+    /// held back too: a background process may then still restore the terminal;
+    /// and SIGTTIN: to read it fails there instead of stopping us.
     pub fn block() -> Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ends = ENDS.into_iter().filter(|signal| !is_ignored(*signal, &status));
         let watched: SigSet = ends.chain(NEWS).collect();
         let mut blocked = watched;
         blocked.add(Signal::SIGTTOU);
+        blocked.add(Signal::SIGTTIN);
         blocked.thread_block()?;
         Ok(Self(SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }

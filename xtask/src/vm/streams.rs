@@ -5,7 +5,7 @@
 //! block, and making it non-blocking would do so to everybody who shares it.
 //! The main thread hears of what concerns it by a socket.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,9 +16,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{getpgrp, tcgetpgrp};
 
 use super::escape::{Escape, Typed};
+use super::terminal;
 
 /// Bytes that are moved at once.
 const BUFFER: usize = 256 << 10;
@@ -33,6 +33,8 @@ pub enum Event {
     Delivered,
     /// The person at the terminal wants the machine to end.
     Escaped,
+    /// After a time in the background the terminal may be used.
+    Foreground,
 }
 
 /// Where the guest's output goes, and how much of it has arrived there.
@@ -131,6 +133,7 @@ impl Streams {
         let count = self.events.read(&mut bytes).unwrap_or(0);
         let event = |&byte: &u8| match byte {
             ESCAPED => Event::Escaped,
+            FOREGROUND => Event::Foreground,
             _ => Event::Delivered,
         };
         bytes[..count].iter().map(event).collect()
@@ -138,6 +141,7 @@ impl Streams {
 }
 
 const ESCAPED: u8 = b'.';
+const FOREGROUND: u8 = b'f';
 const DELIVERED: u8 = b'>';
 
 /// One of our own descriptors.
@@ -192,10 +196,14 @@ fn write_all(target: Target, mut bytes: &[u8]) -> Result<(), Errno> {
 /// Copies our standard input to the port, to its end.
 fn feed(mut port: &UnixStream, is_terminal: bool, mut wake: &UnixStream) {
     let stdin = std::io::stdin();
+    // What is piped into a command's terminal is data, whatever it looks like.
+    let may_escape = is_terminal && stdin.is_terminal();
     let mut escape = Escape::default();
     let mut buffer = vec![0; BUFFER];
     loop {
-        wait_for_foreground(stdin.as_fd());
+        if wait_for_foreground(stdin.as_fd()) {
+            let _ = wake.write(&[FOREGROUND]); // full: rare, and SIGCONT does the same
+        }
         let count = match nix::unistd::read(&stdin, &mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
@@ -205,10 +213,13 @@ fn feed(mut port: &UnixStream, is_terminal: bool, mut wake: &UnixStream) {
                 let _ = poll(&mut [readable], PollTimeout::NONE); // read will tell
                 continue;
             }
+            // It moved to the background just now, where SIGTTIN would have
+            // stopped us, were it not blocked.
+            Err(Errno::EIO) if terminal::is_background(stdin.as_fd()) => continue,
             // A closed or hung-up input is at its end.
             Err(_) => break,
         };
-        let typed = match is_terminal {
+        let typed = match may_escape {
             true => escape.take(&buffer[..count]),
             false => Typed { bytes: buffer[..count].to_vec(), ends: false },
         };
@@ -219,12 +230,14 @@ fn feed(mut port: &UnixStream, is_terminal: bool, mut wake: &UnixStream) {
             return;
         }
     }
+    let _ = port.write_all(escape.rest()); // as in the loop
 }
 
-/// A job in the background that reads its terminal would be stopped.
-fn wait_for_foreground(stdin: BorrowedFd<'_>) {
-    // An error: it is no terminal, or not ours.
-    while tcgetpgrp(stdin).is_ok_and(|foreground| foreground != getpgrp()) {
+/// A job in the background cannot read its terminal. Whether it had to wait.
+fn wait_for_foreground(stdin: BorrowedFd<'_>) -> bool {
+    let waits = terminal::is_background(stdin);
+    while terminal::is_background(stdin) {
         std::thread::sleep(FOREGROUND_TICK);
     }
+    waits
 }

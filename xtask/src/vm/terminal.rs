@@ -81,7 +81,7 @@ impl Raw {
         Ok(Self { guardian: Guardian::start()?, entered: false, saved: Saved::new() })
     }
 
-    /// Makes the terminal raw: every key goes to the guest.
+    /// Makes the terminal raw, as soon as it is ours: every key goes to the guest.
     pub fn enter(&mut self) -> Result<()> {
         if !self.entered {
             self.guardian.wait_until_ready()?;
@@ -90,14 +90,18 @@ impl Raw {
         self.apply()
     }
 
-    /// After a stop and continue of this process, somebody may have changed the
-    /// settings.
+    /// After a stop and continue of this process, or a time in the background,
+    /// somebody may have changed the settings.
     pub fn resume(&self) -> Result<()> {
         if self.entered { self.apply() } else { Ok(()) }
     }
 
     fn apply(&self) -> Result<()> {
         let Some(settings) = &self.saved.terminal else { return Ok(()) };
+        // In the background it is somebody else's; whoever gives it to us calls again.
+        if is_background(std::io::stdin()) {
+            return Ok(());
+        }
         let mut raw = settings.clone();
         cfmakeraw(&mut raw);
         let set = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw);
@@ -176,4 +180,11 @@ pub fn size() -> Option<Size> {
 #[must_use]
 pub fn is_foreground() -> bool {
     tcgetpgrp(std::io::stdin()).is_ok_and(|foreground| foreground == getpgrp())
+}
+
+/// Whether `terminal` is one that another job has at the moment. One that does
+/// not control us is nobody's, and free to use.
+#[must_use]
+pub fn is_background(terminal: impl AsFd) -> bool {
+    tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
 }
