@@ -13,6 +13,7 @@ mod command_run;
 mod contract;
 mod directories;
 mod distribution;
+mod exec;
 mod fault;
 mod harness;
 mod host;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     }
     let skip = bed.is_err() && !required;
     let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 14] = [
+    let groups: [(&str, &[Case]); 15] = [
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         ("tty", tty::CASES),
         ("command_kills", command_kills::CASES),
         ("command_host", command_host::CASES),
+        ("exec", exec::CASES),
     ];
     let cases = groups.into_iter().flat_map(|(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
