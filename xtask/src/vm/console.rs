@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -22,15 +24,28 @@ const PANIC: &str = "Kernel panic - not syncing: ";
 /// gave up.
 const INIT: &str = "virtinit: ";
 
+/// How often the console is read at once at the most, 4 KiB each time: a guest that
+/// never stops must not keep us from all else. It is more than a socket holds, so
+/// that after the end of QEMU one time is enough.
+const READS: usize = 256;
+
+/// Bytes that a log may have: a guest must not fill the disk.
+const LOG_MAX: u64 = 64 << 20;
+
+/// Pieces of text that wait to be shown.
+const QUEUE: usize = 256;
+
+/// How long what waits at the end may take.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
 /// The end of the console's text, as it comes.
 #[derive(Debug)]
 pub struct Console {
     stream: UnixStream,
     open: bool,
     kept: VecDeque<u8>,
-    /// Whether all of it is shown on standard error.
-    shown: bool,
-    log: Option<File>,
+    screen: Option<Screen>,
+    log: Option<Log>,
 }
 
 impl Console {
@@ -40,7 +55,9 @@ impl Console {
         let (stream, theirs) = UnixStream::pair().context("make a socket for the console")?;
         stream.set_nonblocking(true)?;
         let kept = VecDeque::new();
-        Ok((Self { stream, open: true, kept, shown, log }, theirs.into()))
+        let screen = shown.then(|| Screen::start(std::io::stderr()));
+        let log = log.map(|file| Log { file, room: LOG_MAX });
+        Ok((Self { stream, open: true, kept, screen, log }, theirs.into()))
     }
 
     /// What to wait for; `None` when there is nothing more to come.
@@ -52,9 +69,12 @@ impl Console {
     /// Takes in what has arrived.
     pub fn read(&mut self) -> Result<()> {
         let mut chunk = [0; 4096];
-        while self.open {
+        for _ in 0..READS {
+            if !self.open {
+                break;
+            }
             match self.stream.read(&mut chunk) {
-                Ok(count @ 1..) => self.take(&chunk[..count])?,
+                Ok(count @ 1..) => self.take(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Ok(_) | Err(_) => self.open = false,
@@ -63,17 +83,20 @@ impl Console {
         Ok(())
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.shown {
-            // Without anybody to see it nothing is lost.
-            let _ = std::io::stderr().write_all(printable(bytes).as_bytes());
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(screen) = &self.screen {
+            screen.show(printable(bytes));
         }
-        if let Some(log) = &mut self.log {
-            log.write_all(bytes).context("write the console's log")?;
+        if let Some(log) = &mut self.log
+            && let Err(problem) = log.write(bytes)
+        {
+            // The command matters more than what is told of it.
+            let warning = format!("warning: the console's log ends early: {problem:#}\n");
+            let _ = std::io::stderr().write_all(warning.as_bytes()); // nobody to warn
+            self.log = None;
         }
         self.kept.extend(bytes);
         self.kept.drain(..self.kept.len().saturating_sub(KEPT));
-        Ok(())
     }
 
     /// What is left to be told when it is over, be it while the guest booted.
@@ -81,7 +104,60 @@ impl Console {
     pub fn last_words(&self, boots: bool) -> LastWords {
         let bytes: Vec<u8> = self.kept.iter().copied().collect();
         let starts: &[&str] = if boots { &[PANIC, INIT] } else { &[PANIC] };
-        last_words(&printable(&bytes), starts, !self.shown)
+        last_words(&printable(&bytes), starts, self.screen.is_none())
+    }
+}
+
+/// Where text is shown. Writing may block, a guest's text must not: a thread
+/// writes, and what comes while it is far behind is dropped.
+#[derive(Debug)]
+struct Screen {
+    /// `None` only while it is dropped.
+    queue: Option<SyncSender<String>>,
+    /// Closed when the thread has shown all.
+    ended: Receiver<()>,
+}
+
+impl Screen {
+    fn start(mut target: impl Write + Send + 'static) -> Self {
+        let (queue, texts) = sync_channel::<String>(QUEUE);
+        let (ends, ended) = sync_channel(0);
+        std::thread::spawn(move || {
+            let _ends: SyncSender<()> = ends; // dropped at the end
+            for text in texts {
+                // Without anybody to see it nothing is lost.
+                let _ = target.write_all(text.as_bytes());
+            }
+        });
+        Self { queue: Some(queue), ended }
+    }
+
+    fn show(&self, text: String) {
+        // Full: see above.
+        let _ = self.queue.as_ref().map(|queue| queue.try_send(text));
+    }
+}
+
+impl Drop for Screen {
+    /// Before anything else is said.
+    fn drop(&mut self) {
+        self.queue = None;
+        let _ = self.ended.recv_timeout(LAST_WAIT); // it comes to an end, or is stuck
+    }
+}
+
+/// A file with all of the text, as far as there is room.
+#[derive(Debug)]
+struct Log {
+    file: File,
+    room: u64,
+}
+
+impl Log {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let room = self.room.checked_sub(bytes.len() as u64);
+        self.room = room.with_context(|| format!("it has {} MiB", LOG_MAX >> 20))?;
+        self.file.write_all(bytes).context("write it")
     }
 }
 
@@ -151,6 +227,34 @@ mod tests {
         assert_eq!(words.lines.lines().count(), 3);
         assert_eq!(last_words(gave_up, &[PANIC], false), LastWords::default());
         assert_eq!(last_words("", &[PANIC, INIT], true), LastWords::default());
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_harms_nobody() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (mut console, theirs) = Console::pair(false, Some(full)).unwrap();
+        UnixStream::from(theirs).write_all(b"text").unwrap();
+        console.read().unwrap();
+        assert!(console.log.is_none() && console.kept == b"text");
+        let mut log = Log { file: tempfile::tempfile().unwrap(), room: 3 };
+        log.write(b"abc").unwrap();
+        assert!(log.write(b"d").is_err());
+    }
+
+    #[test]
+    fn a_screen_that_nobody_reads_holds_nobody_up() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let screen = Screen::start(ours.try_clone().unwrap());
+        screen.show("first".into());
+        drop(screen);
+        let mut text = [0; 5];
+        theirs.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"first");
+        let screen = Screen::start(ours);
+        for _ in 0..10 * QUEUE {
+            screen.show("x".repeat(4096));
+        }
+        drop(screen);
     }
 
     #[test]
