@@ -59,7 +59,7 @@ pub enum State {
     },
     /// It has ended, and its output is complete here.
     Ended(u8),
-    /// It could not be started: exit status and reason.
+    /// It could not be started, or served any longer: exit status and reason.
     Failed(u8, String),
     /// The guest's end was closed.
     Lost,
@@ -216,8 +216,8 @@ impl Session {
                 Some(ToHost::Exited { status, output, error }) => {
                     self.ending.get_or_insert((status, [output, error]));
                 }
-                // Once it has run it cannot have failed to start.
-                Some(ToHost::Failed { status, message }) if self.state == State::Booting => {
+                // Also once it runs: who serves it in the guest may die.
+                Some(ToHost::Failed { status, message }) if self.ending.is_none() => {
                     self.state = State::Failed(status, printable(&message));
                 }
                 // A guest may say what it likes.
@@ -293,8 +293,7 @@ mod tests {
         let (mut session_, _ends) = session("failed 127 execute x: not found\n", b"");
         let failed = State::Failed(127, "execute x: not found".into());
         wait(&mut session_, |state| *state == failed);
-        let (mut runs, mut ends) = session("started 1 2\nfailed 0 no\n", b"");
-        ends[0].write_all(b"exited 3 0 0\n").unwrap();
+        let (mut runs, _ends) = session("started 1 2\nexited 3 0 0\nfailed 0 no\n", b"");
         wait(&mut runs, |state| !matches!(state, State::Booting | State::Running { .. }));
         assert_eq!(*runs.state(), State::Ended(3));
         let (mut lost, ends) = session("nonsense\nexited\n", b"");
