@@ -151,7 +151,7 @@ fn arguments_are_checked(bed: &Bed) -> Result<()> {
     let kernel = bed.kernel.image.to_string_lossy().into_owned();
     let long = "x".repeat(2048);
     for (arguments, status, expected) in [
-        (vec![], 2, "<ROOTFS>"),
+        (vec![], 125, "<ROOTFS>"),
         (vec!["/nonexistent"], 125, "open directory /nonexistent"),
         (vec!["/etc/passwd"], 125, "is not a directory"),
         (vec![&*empty], 125, "has no kernel"),
@@ -162,8 +162,8 @@ fn arguments_are_checked(bed: &Bed) -> Result<()> {
         (vec!["--kernel", &kernel, "--mount", "a/b", "/tmp", &root], 125, "contains '/'"),
         (vec!["--kernel", &kernel, "--mount", "a", "/nonexistent", &root], 125, "/nonexistent"),
         (vec!["--kernel", &kernel, "--append", &long, &root], 125, "kernels read 2047"),
-        (vec!["--memory", "lots", &root], 2, "suffix M or G"),
-        (vec!["--mount", "a"], 2, "--mount"),
+        (vec!["--memory", "lots", &root], 125, "suffix M or G"),
+        (vec!["--mount", "a"], 125, "--mount"),
     ] {
         let output = Command::new(&program).args(&arguments).stdin(Stdio::null()).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);

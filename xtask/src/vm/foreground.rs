@@ -35,6 +35,8 @@ impl Foreground {
             if let Some(terminal) = &mut self.terminal {
                 terminal.enter()?;
             }
+            // Not before: it would be shown with line ends of its own.
+            self.session.show_output();
             // It may have changed while the machine booted.
             self.resize();
         }

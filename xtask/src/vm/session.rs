@@ -175,6 +175,11 @@ impl Session {
         self.flush();
     }
 
+    /// Lets a terminal's output through, which is held back until then.
+    pub fn show_output(&mut self) {
+        self.streams.show();
+    }
+
     /// Sends a signal to the command.
     pub fn signal(&mut self, signal: nix::sys::signal::Signal) {
         self.say(ToGuest::Signal(signal as u8));

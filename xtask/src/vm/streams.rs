@@ -81,21 +81,28 @@ pub struct Streams {
     events: UnixStream,
     /// Dropped once the guest has opened its end of standard input.
     unopened: Option<Sender<()>>,
+    /// Dropped once a terminal is ready for what is written to it.
+    hidden: Vec<Sender<()>>,
 }
 
 impl Streams {
     /// Starts to copy. `ports` are our ends of standard input, output and error;
-    /// a terminal has no separate error.
+    /// a terminal has no separate error, and shows nothing until [`Streams::show`].
     pub fn start(ports: [OwnedFd; 3], is_terminal: bool) -> Result<Self> {
         let (events, wake) = UnixStream::pair().context("make a socket")?;
         events.set_nonblocking(true)?;
         let deliveries: [Arc<Delivery>; 2] = Default::default();
         let [input, output, error] = ports.map(UnixStream::from);
+        let mut hidden = Vec::new();
         for (port, delivery, target) in
             [(output, &deliveries[0], Target::Output), (error, &deliveries[1], Target::Error)]
         {
             let (delivery, wake) = (delivery.clone(), wake.try_clone()?);
+            let (hide, shown) = channel();
+            hidden.extend(is_terminal.then_some(hide));
             std::thread::spawn(move || {
+                // It ends by an error: nothing is ever sent.
+                let _ = shown.recv();
                 deliver(port, target, &delivery, &wake);
                 delivery.ended.store(true, Ordering::Release);
                 let _ = (&wake).write(&[DELIVERED]); // as in `deliver`
@@ -113,12 +120,17 @@ impl Streams {
             // It is QEMU that closes.
             let _ = (&input).read(&mut [0]);
         });
-        Ok(Self { deliveries, events, unopened: Some(unopened) })
+        Ok(Self { deliveries, events, unopened: Some(unopened), hidden })
     }
 
     /// The guest has opened its ends.
     pub fn opened(&mut self) {
         self.unopened = None;
+    }
+
+    /// The terminal takes what is written to it as it is.
+    pub fn show(&mut self) {
+        self.hidden.clear();
     }
 
     /// Readable when there are events.
