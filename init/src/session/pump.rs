@@ -53,40 +53,28 @@ impl Pump {
     /// Copies `from` to `to`.
     #[must_use]
     pub fn new(from: OwnedFd, to: OwnedFd) -> Self {
-        let buffer = alloc::vec![0; BUFFER];
-        let way = Way::Copy;
-        Self {
-            from: Some(from),
-            to: Some(to),
-            way,
-            buffer,
-            start: 0,
-            end: 0,
-            total: 0,
-            lost: false,
-        }
+        Self::by(Way::Copy, from, to)
     }
 
     /// Moves the pages of the pipe `from` to `to`.
     #[must_use]
     pub fn splice(from: OwnedFd, to: OwnedFd) -> Self {
-        let (way, buffer) = (Way::Splice { blocked: false }, Vec::new());
-        Self {
-            from: Some(from),
-            to: Some(to),
-            way,
-            buffer,
-            start: 0,
-            end: 0,
-            total: 0,
-            lost: false,
-        }
+        Self::by(Way::Splice { blocked: false }, from, to)
     }
 
     /// Copies `from` to the master of a terminal, whose input ends by Ctrl-D.
     #[must_use]
     pub fn to_terminal(from: OwnedFd, to: OwnedFd) -> Self {
-        Self { way: Way::CopyToTerminal, ..Self::new(from, to) }
+        Self::by(Way::CopyToTerminal, from, to)
+    }
+
+    fn by(way: Way, from: OwnedFd, to: OwnedFd) -> Self {
+        let buffer = match way {
+            Way::Splice { .. } => Vec::new(),
+            Way::Copy | Way::CopyToTerminal => alloc::vec![0; BUFFER],
+        };
+        let (from, to) = (Some(from), Some(to));
+        Self { from, to, way, buffer, start: 0, end: 0, total: 0, lost: false }
     }
 
     /// Bytes written so far.

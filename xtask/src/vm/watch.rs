@@ -98,7 +98,7 @@ impl Watch {
             self.wait(command.as_ref(), console.as_ref())?;
             self.qmp.read();
             if let Some(console) = &mut console {
-                console.read()?;
+                console.read();
             }
             self.take_signals(command.as_mut())?;
             if let Some(command) = &mut command {
@@ -116,7 +116,7 @@ impl Watch {
         self.qmp.read();
         let outcome = self.conclude(status)?;
         if let Some(console) = &mut console {
-            console.read()?;
+            console.read();
         }
         let boots = command.as_ref().is_some_and(|command| !command.timing.has_run());
         let console = console.map(|console| console.last_words(boots)).unwrap_or_default();
