@@ -148,10 +148,9 @@ impl Plan {
     #[must_use]
     pub fn qemu_arguments(&self, wiring: &Wiring) -> Vec<OsString> {
         let memory = self.memory;
-        // `max` has what every root file system asks for, x86-64-v3 included.
         let (accelerator, cpu) = match self.accelerator {
             Accelerator::Kvm => ("kvm", "host"),
-            Accelerator::Tcg => ("tcg", "max"),
+            Accelerator::Tcg => ("tcg", self.machine.emulated_cpu),
         };
         let machine = self.machine_type.as_deref().unwrap_or(self.machine.machine);
         let cpu = self.cpu.as_deref().unwrap_or(cpu);

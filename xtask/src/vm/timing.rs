@@ -43,7 +43,8 @@ impl Timing {
         self.running.is_some()
     }
 
-    /// One line: the phases as far as the run got, in milliseconds.
+    /// One line: the phases as far as the run got, in milliseconds. `cargo xtask
+    /// bench` reads it.
     #[must_use]
     pub fn summary(&self) -> String {
         let (Some(machine), Some((running, init, command))) = (self.machine, self.running) else {
@@ -64,8 +65,8 @@ impl Timing {
     }
 }
 
-fn millis(time: Duration) -> u128 {
-    time.as_millis()
+fn millis(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]
@@ -81,6 +82,6 @@ mod tests {
         timing.note(&State::Running { init, command });
         timing.note(&State::Ended(0));
         let summary = timing.summary();
-        assert!(summary.contains("kernel 700, init 50, command 0, "), "{summary}");
+        assert!(summary.contains("kernel 700.0, init 50.0, command 0.0, "), "{summary}");
     }
 }
