@@ -4,6 +4,7 @@
 //! [`archive::Archive`]); only then is anything written or started.
 
 pub mod archive;
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod dist;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::{ExitCode, exit};
 
 use clap::{Parser, Subcommand};
-use xtask::{check, demo, dist, doctor, fuzz, guest, ls, pack, test, vm};
+use xtask::{bench, check, demo, dist, doctor, fuzz, guest, ls, pack, test, vm};
 
 /// Exit status of a subcommand that failed.
 const EXIT_FAILURE: u8 = 1;
@@ -22,6 +22,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Bench(bench::Bench),
     Build(guest::Build),
     Check(check::Check),
     Demo(demo::Demo),
@@ -35,6 +36,8 @@ enum Task {
     Test(test::Test),
     Vendor(dist::Vendor),
     Vm(Box<vm::Vm>),
+    #[command(name = bench::measure::SUBCOMMAND, hide = true)]
+    Measure(bench::measure::Measure),
     #[command(name = vm::child::SUBCOMMAND, hide = true)]
     Exec(vm::child::Exec),
     #[command(name = vm::userns::SUBCOMMAND, hide = true)]
@@ -123,6 +126,7 @@ fn parse<T: Parser>(arguments: Vec<OsString>) -> T {
 /// The task's result, and the exit status of an error.
 fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
     match task {
+        Task::Bench(task) => done(task.run()),
         Task::Build(task) => done(task.run()),
         Task::Check(task) => done(task.run()),
         Task::Demo(task) => done(task.run()),
@@ -135,6 +139,7 @@ fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
         Task::Test(task) => done(task.run()),
         Task::Vendor(task) => done(task.run()),
         Task::Vm(task) => (task.run(), EXIT_TROUBLE),
+        Task::Measure(task) => done(task.run()),
         Task::Hold(task) => done(task.run()),
         Task::Guard(task) => done(task.run()),
         Task::Exec(task) => (task.run().map(|()| ExitCode::SUCCESS), EXIT_TROUBLE),

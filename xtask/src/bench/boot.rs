@@ -1,0 +1,153 @@
+//! `bench boot`: guest instructions from reset to the payload, by phase.
+//!
+//! QEMU's `-icount shift=0,sleep=off` makes one instruction one nanosecond of the
+//! guest's time, and skips what the guest would sleep. So the guest's clocks count
+//! instructions, however busy the host is, and repeat to 0.1 %; a wait that is
+//! counted in timer ticks can add or save a tick of 4 million.
+//!
+//! `firmware` ends where the kernel's own clock begins, so it has decompression
+//! and the kernel's first steps in it; `init` ends where the payload runs.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result};
+
+use super::facts::Facts;
+use super::report::{Report, Row};
+use super::subject::{self, Subject};
+use super::{Output, payload};
+
+/// Count guest instructions from reset to the payload, by phase
+#[derive(Debug, clap::Args)]
+pub struct Boot {
+    #[command(flatten)]
+    pub(super) output: Output,
+    #[command(flatten)]
+    subject: subject::Options,
+    /// Boots, of which the best counts
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Measure again with each of chrootvm's savings switched off
+    #[arg(long)]
+    savings: bool,
+    /// Options for chrootvm
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<OsString>,
+}
+
+/// Instructions as time, one processor.
+const COUNTING: &[&str] =
+    &["--cpus=1", "--qemu-arg=-icount", "--qemu-arg=shift=0,sleep=off", "--timing"];
+
+const UNIT: &str = "M instructions";
+
+/// What chrootvm saves, and the options that do without.
+#[rustfmt::skip]
+const SAVINGS: &[(&str, &[&str])] = &[
+    ("without cryptomgr.notests",   &["--append=cryptomgr.notests=0"]),
+    ("with the processor's erms",   &["--cpu=max"]),
+    ("with all devices of q35",     &["--machine=q35"]),
+];
+
+/// Instructions in millions, phase by phase.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Phases([(&'static str, f64); 4]);
+
+impl Boot {
+    /// The phases, and each saving where they are asked for.
+    pub fn measure(&self) -> Result<Report> {
+        let subject = Subject::prepare(&self.subject)?;
+        let facts = Facts::gather(&subject)?;
+        let runs = self.boots(&subject, &[])?;
+        let best = best(&runs);
+        let mut rows: Vec<Row> = (0..best.0.len())
+            .map(|at| {
+                let values: Vec<_> = runs.iter().map(|run| run.0[at].1).collect();
+                Row::of(best.0[at].0, UNIT, best.0[at].1, &values)
+            })
+            .collect();
+        for (name, options) in SAVINGS.iter().filter(|_| self.savings) {
+            let runs = self.boots(&subject, options)?;
+            let values: Vec<_> = runs.iter().map(Phases::total).collect();
+            rows.push(Row::of(*name, UNIT, self::best(&runs).total(), &values));
+        }
+        Ok(Report { bench: "boot", statistic: "best", facts, rows })
+    }
+
+    fn boots(&self, subject: &Subject, more: &[&str]) -> Result<Vec<Phases>> {
+        (0..self.runs).map(|_| self.boot(subject, more)).collect()
+    }
+
+    fn boot(&self, subject: &Subject, more: &[&str]) -> Result<Phases> {
+        let root = subject.scratch().join("counter-root");
+        fs::create_dir_all(&root).context("make a root directory")?;
+        let program = root.join("counter");
+        fs::write(&program, payload::program()).context("write the payload")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context("chmod")?;
+        let options: Vec<OsString> = COUNTING
+            .iter()
+            .chain(more)
+            .map(OsString::from)
+            .chain(self.options.iter().cloned())
+            .collect();
+        let (stdout, stderr) =
+            subject::output(&mut subject.chrootvm(&options, &root, &["/counter"])?)?;
+        phases(&stdout, &stderr).with_context(|| format!("the payload ran, but said: {stderr}"))
+    }
+}
+
+impl Phases {
+    fn total(&self) -> f64 {
+        self.0[3].1
+    }
+}
+
+/// The phases, from what the payload wrote and from the line of `--timing`.
+fn phases(stdout: &[u8], stderr: &str) -> Option<Phases> {
+    let (total, clock) = payload::read(stdout)?;
+    let total = total as f64 / 1e6;
+    let clock = clock.as_secs_f64() * 1e3;
+    let timing = stderr.lines().find_map(|line| line.strip_prefix("timing: "))?;
+    let phase = |name: &str| {
+        let words = timing.split([';', ',']).find_map(|part| part.trim().strip_prefix(name));
+        words?.trim().parse::<f64>().ok()
+    };
+    let kernel = phase("kernel")?;
+    Some(Phases([
+        ("firmware", total - clock),
+        ("kernel", kernel),
+        ("init", clock - kernel),
+        ("total", total),
+    ]))
+}
+
+fn best(runs: &[Phases]) -> Phases {
+    let by_total = |a: &&Phases, b: &&Phases| a.total().total_cmp(&b.total());
+    *runs.iter().min_by(by_total).expect("at least one run was asked for")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_phases_add_up() {
+        let words = [600_000_000_u64, 0, 550_000_000].map(u64::to_le_bytes);
+        let timing = "noise\ntiming: host set-up 18.0, firmware 40.0, kernel 520.5, init 20.5, \
+                      command 1.0, tear-down 2.0; 600.0 ms in all\n";
+        let Phases(phases) = super::phases(words.as_flattened(), timing).unwrap();
+        let sum: f64 = phases[..3].iter().map(|(_, value)| value).sum();
+        assert!((sum - phases[3].1).abs() < 1e-6, "{phases:?}");
+        assert!((phases[0].1 - 50.0).abs() < 1e-6 && (phases[2].1 - 29.5).abs() < 1e-6);
+        assert_eq!(super::phases(b"", timing), None);
+        assert_eq!(super::phases(words.as_flattened(), ""), None);
+    }
+
+    #[test]
+    fn the_least_total_is_the_best() {
+        let run = |total| Phases([("", 0.0), ("", 0.0), ("", 0.0), ("", total)]);
+        assert_eq!(best(&[run(3.0), run(1.0), run(2.0)]), run(1.0));
+    }
+}

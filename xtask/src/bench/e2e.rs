@@ -1,0 +1,107 @@
+//! `bench e2e`: the wall-clock time of a whole run, against another command's.
+//!
+//! Times of a busy host differ from minute to minute, so the two commands run in
+//! turn, and what counts is the ratio within each pair.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Output;
+use super::facts::Facts;
+use super::measure::{Usage, in_turn};
+use super::report::{Report, Row};
+use super::subject::{self, Subject};
+
+/// Time `chrootvm ROOT -- true`, against another command
+#[derive(Debug, clap::Args)]
+pub struct E2e {
+    #[command(flatten)]
+    pub(super) output: Output,
+    #[command(flatten)]
+    subject: subject::Options,
+    /// Root directory [default: a busybox]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The other command, for sh -c, with $ROOT, $KERNEL, $MODULES and $INIT
+    #[arg(long, value_name = "COMMAND")]
+    vs: Option<OsString>,
+    /// Runs of each
+    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Options for chrootvm
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<OsString>,
+}
+
+impl E2e {
+    /// Times and ratios.
+    pub fn measure(&self) -> Result<Report> {
+        let subject = Subject::prepare(&self.subject)?;
+        let facts = Facts::gather(&subject)?;
+        let root = match &self.root {
+            Some(root) => {
+                root.canonicalize().with_context(|| format!("find {}", root.display()))?
+            }
+            None => subject.root()?,
+        };
+        let ours = subject.chrootvm(&self.options, &root, &["true"])?;
+        let other = self.vs.as_ref().map(|text| {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(text).envs(subject.environment(&root));
+            shell
+        });
+        let pairs = in_turn(self.runs, &ours, other.as_ref())?;
+        Ok(Report {
+            bench: "e2e",
+            statistic: "median",
+            facts,
+            rows: rows(&pairs, "chrootvm", &[WALL]),
+        })
+    }
+}
+
+/// A number of [`Usage`]: its name, its unit, where it is, and digits.
+pub type Column = (&'static str, &'static str, fn(&Usage) -> f64);
+
+/// Wall-clock time.
+pub const WALL: Column = ("time", "ms", |usage| usage.wall);
+
+/// A row for each number of each command, and one for their ratio.
+pub fn rows(pairs: &[(Usage, Option<Usage>)], name: &str, columns: &[Column]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, unit, get) in columns {
+        let ours = pairs.iter().map(|(ours, _)| get(ours)).collect();
+        rows.push(Row::median(format!("{what}, {name}"), unit, ours));
+        let others: Vec<_> =
+            pairs.iter().filter_map(|(_, other)| other.as_ref().map(get)).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let ratio = |(ours, other): &(Usage, Option<Usage>)| {
+            other.as_ref().map(|other| get(ours) / get(other))
+        };
+        let ratios = pairs.iter().filter_map(ratio).collect();
+        rows.push(Row::median(format!("{what}, the other"), unit, others));
+        rows.push(Row::median(format!("{what}, ratio"), "", ratios));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_pair_by_pair() {
+        let usage = |wall| Usage { wall, cpu: 0.0, memory: 0.0 };
+        let pairs = [(1.0, 2.0), (10.0, 40.0), (3.0, 6.0)]
+            .map(|(ours, other)| (usage(ours), Some(usage(other))));
+        let rows = rows(&pairs, "x", &[WALL]);
+        assert!((rows[2].value - 0.5).abs() < 1e-9 && (rows[2].min - 0.25).abs() < 1e-9);
+        assert!((rows[0].value - 3.0).abs() < 1e-9);
+        assert_eq!(super::rows(&[(usage(1.0), None)], "x", &[WALL]).len(), 1);
+    }
+}

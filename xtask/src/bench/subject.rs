@@ -1,0 +1,113 @@
+//! What is measured: our `/init`, a kernel, a root file system, and how chrootvm
+//! is called with them.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::scratch;
+use crate::testbed::{self, HostKernel};
+use crate::{guest, workspace};
+
+/// Which kernel and root to measure with
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Kernel image [default: the tests' stock kernel]
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    kernel: Option<PathBuf>,
+    /// Its modules
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    modules: Option<PathBuf>,
+}
+
+/// Everything that a run needs.
+#[derive(Debug)]
+pub struct Subject {
+    /// The `/init` binary.
+    pub init: PathBuf,
+    /// The kernel.
+    pub kernel: HostKernel,
+    /// Removed when this is dropped.
+    scratch: tempfile::TempDir,
+}
+
+impl Subject {
+    /// Builds `/init`, and fetches a kernel where none was given.
+    pub fn prepare(options: &Options) -> Result<Self> {
+        let kernel = match (&options.kernel, &options.modules) {
+            (Some(image), Some(modules)) => {
+                HostKernel { image: absolute(image)?, modules: absolute(modules)? }
+            }
+            _ => testbed::kernel(&workspace::root()?)?,
+        };
+        Ok(Self { init: guest::build()?, kernel, scratch: scratch()? })
+    }
+
+    /// A directory that is removed at the end.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A busybox root with a `true`.
+    pub fn root(&self) -> Result<PathBuf> {
+        let root = self.scratch().join("root");
+        testbed::make_root(&root, &testbed::busybox()?, &[])?;
+        std::os::unix::fs::symlink("busybox", root.join("bin/true")).context("make bin/true")?;
+        Ok(root)
+    }
+
+    /// `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel.
+    pub fn chrootvm(&self, options: &[OsString], root: &Path, command: &[&str]) -> Result<Command> {
+        let mut chrootvm = Command::new(std::env::current_exe().context("find this program")?);
+        chrootvm.arg("chrootvm").arg("--init").arg(&self.init);
+        if !options.iter().any(|option| option == "--kernel-builtin") {
+            chrootvm.arg("--kernel").arg(&self.kernel.image);
+            chrootvm.arg("--modules").arg(&self.kernel.modules);
+        }
+        chrootvm.args(options).arg(root).arg("--").args(command);
+        Ok(chrootvm)
+    }
+
+    /// Environment in which other commands find what is measured.
+    #[must_use]
+    pub fn environment(&self, root: &Path) -> [(&'static str, OsString); 4] {
+        [
+            ("INIT", self.init.clone().into()),
+            ("KERNEL", self.kernel.image.clone().into()),
+            ("MODULES", self.kernel.modules.clone().into()),
+            ("ROOT", root.into()),
+        ]
+    }
+
+    /// Such as `6.1.0-56-cloud-amd64`.
+    #[must_use]
+    pub fn kernel_name(&self) -> String {
+        let name = self.kernel.modules.file_name().unwrap_or(OsStr::new("unknown"));
+        name.to_string_lossy().into_owned()
+    }
+}
+
+/// Such as `7.2.22`.
+pub fn qemu_version() -> Result<String> {
+    let qemu = crate::vm::machine::of_host()?.qemu;
+    let output = Command::new(qemu).arg("-version").output();
+    let output = output.with_context(|| format!("run {qemu}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.split("version ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    Ok(version.with_context(|| format!("{qemu} -version names none"))?.to_owned())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("find {}", path.display()))
+}
+
+/// The output of a command that must succeed: standard output and error.
+pub fn output(command: &mut Command) -> Result<(Vec<u8>, String)> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?} failed, {}: {stderr}", output.status);
+    Ok((output.stdout, stderr))
+}
