@@ -38,8 +38,8 @@ impl Check {
             let mut cargo = Command::new(workspace::cargo());
             run(cargo.current_dir(&root).args(*arguments).env("RUSTDOCFLAGS", "-Dwarnings"))?;
         }
-        println!("shellcheck scripts/* .ci/run");
-        let scripts = "exec shellcheck scripts/* .ci/run";
+        println!("shellcheck scripts/* bench/plain-* .ci/run");
+        let scripts = "exec shellcheck scripts/* bench/plain-* .ci/run";
         run(Command::new("sh").current_dir(&root).args(["-c", scripts]))?;
         println!("groff -ww man/*");
         run(Command::new("sh").current_dir(&root).args(["-c", MANUAL_PAGES]))

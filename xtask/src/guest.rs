@@ -39,13 +39,34 @@ impl Build {
     }
 }
 
-/// Builds `/init` and returns its path.
+/// Whether a binary tells the names of its functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symbols {
+    /// It is as small as it can be.
+    Stripped,
+    /// What it is made of can be measured.
+    Kept,
+}
+
+/// Builds `/init`, puts it where the scripts look for it, and returns its path.
 ///
 /// # Errors
 /// A result that needs an interpreter or a shared library.
 pub fn build() -> Result<PathBuf> {
+    let built = compile(Symbols::Stripped)?;
+    let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    check_static(&bytes).with_context(|| format!("check {}", built.display()))?;
+    install(&bytes, &workspace::init_path(&workspace::root()?))
+}
+
+/// Builds `/init` and returns the path of cargo's result.
+pub fn compile(symbols: Symbols) -> Result<PathBuf> {
     let root = workspace::root()?;
-    let target_dir = root.join("target/guest");
+    let (target_dir, strip) = match symbols {
+        Symbols::Stripped => ("target/guest", "symbols"),
+        Symbols::Kept => ("target/guest-symbols", "none"),
+    };
+    let target_dir = root.join(target_dir);
     let host = host_triple()?;
     let musl_target = musl_target();
     let route = route(&host, has_target(&musl_target)?.then_some(musl_target));
@@ -57,29 +78,19 @@ pub fn build() -> Result<PathBuf> {
     }
     let status = Command::new(crate::workspace::cargo())
         .current_dir(&root)
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--profile",
-            "guest",
-            "--package",
-            "virtinitrd-init",
-        ])
-        .args(["--bin", "init", "--features", "guest", "--target", &route.target])
-        .arg("--target-dir")
+        .args(["build", "--quiet", "--locked", "--profile", "guest"])
+        .args(["--package", "virtinitrd-init", "--bin", "init", "--features", "guest"])
+        .args(["--target", &route.target, "--target-dir"])
         .arg(&target_dir)
         .args(workspace::vendor_arguments(&root))
         // Flags of a plain `cargo build` are not for the guest.
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&route, &root).join("\x1f"))
+        .env("CARGO_PROFILE_GUEST_STRIP", strip)
         .status()
         .context("run cargo")?;
     ensure!(status.success(), "cargo build of /init failed");
-    let built = target_dir.join(&route.target).join("guest/init");
-    let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
-    check_static(&bytes).with_context(|| format!("check {}", built.display()))?;
-    install(&bytes, &workspace::init_path(&root))
+    Ok(target_dir.join(&route.target).join("guest/init"))
 }
 
 /// Puts the binary where the scripts look for it.

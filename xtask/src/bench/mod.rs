@@ -11,11 +11,13 @@
 pub mod boot;
 pub mod e2e;
 pub mod facts;
+pub mod io;
 pub mod judge;
 pub mod measure;
 pub mod pack;
 pub mod payload;
 pub mod report;
+pub mod size;
 pub mod subject;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +39,8 @@ enum What {
     Boot(boot::Boot),
     E2e(e2e::E2e),
     Pack(pack::Pack),
+    Size(size::Size),
+    Io(io::Io),
 }
 
 /// What becomes of the numbers.
@@ -60,6 +64,8 @@ impl Bench {
             What::Boot(boot) => (boot.measure()?, boot.output),
             What::E2e(e2e) => (e2e.measure()?, e2e.output),
             What::Pack(pack) => (pack.measure()?, pack.output),
+            What::Size(size) => (size.measure()?, size.output),
+            What::Io(io) => (io.measure()?, io.output),
         };
         output.publish(&report)
     }
