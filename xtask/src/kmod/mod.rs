@@ -5,11 +5,13 @@
 //!
 //! - [`dir`] reads a modules directory,
 //! - [`mod@file`] reads one module, compressed or not,
-//! - [`resolve`] decides what loads, without I/O of its own.
+//! - [`resolve`] decides what loads, without I/O of its own,
+//! - [`strip`] takes out of a module what only costs time.
 
 pub mod dir;
 pub mod file;
 pub mod resolve;
+pub mod strip;
 
 /// A module's name as the kernel compares it: `-` and `_` are the same.
 #[must_use]
