@@ -5,12 +5,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use virtinitrd_init::settings;
 
 use crate::archive::compress::{Compression, compress};
 use crate::archive::{Archive, source_date_epoch};
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Request, load_order};
+use crate::kmod::strip::Strip;
 use crate::output;
 use crate::rootdir::RootDir;
 
@@ -22,14 +24,44 @@ const MODULES_DIR: &str = "usr/lib/modules";
 /// host's memory.
 const MODULES_MAX: usize = 1 << 30;
 
-/// What every VM needs. virtiofs does not depend on its transport, and which
-/// one a machine has only the machine knows: all that the kernel has are taken.
-const DEFAULT_MODULES: &[Request<'static>] = &[
-    Request::Wanted("virtio_pci"),
-    Request::Wanted("virtio_mmio"),
-    Request::Wanted("virtio_ccw"),
-    Request::Needed("virtiofs"),
-];
+/// How virtio devices are attached to a machine. virtiofs does not depend on it,
+/// and which one a machine has only the machine knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    /// q35, and what else has PCI
+    Pci,
+    /// microvm
+    Mmio,
+    /// s390
+    Ccw,
+}
+
+impl Transport {
+    /// Its driver. A kernel may have it built in, or not have that one at all.
+    fn module(self) -> Request<'static> {
+        Request::Wanted(match self {
+            Transport::Pci => "virtio_pci",
+            Transport::Mmio => "virtio_mmio",
+            Transport::Ccw => "virtio_ccw",
+        })
+    }
+}
+
+/// Which modules are packed, and how.
+#[derive(Debug, Default, clap::Args)]
+pub struct Choice {
+    /// One more module, with all that it needs; repeatable
+    #[arg(long = "module", value_name = "NAME")]
+    pub modules: Vec<String>,
+    /// Leave out debugging information, BTF and signatures, which is quicker but taints the kernel
+    /// [default: keep them; without WHICH: all]
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "all")]
+    pub strip: Option<Strip>,
+    /// The machine's virtio transport; repeatable [default: all that the kernel has]
+    #[arg(long = "transport", value_enum, value_name = "NAME")]
+    pub transports: Vec<Transport>,
+}
 
 /// Pack /init and the modules it needs into an initrd
 #[derive(Debug, clap::Args)]
@@ -44,9 +76,8 @@ pub struct Pack {
     /// [default: none; the kernel has virtiofs built in]
     #[arg(long, value_name = "DIR")]
     modules_dir: Option<PathBuf>,
-    /// One more module, with all that it needs; repeatable
-    #[arg(long = "module", value_name = "NAME", requires = "modules_dir")]
-    modules: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// Compress the archive
     #[arg(long, value_enum, default_value_t)]
     compress: Compression,
@@ -65,15 +96,38 @@ pub struct Pack {
                   SOURCE_DATE_EPOCH sets the time of all entries (default 0)."
 )]
 pub struct MkVirtInitrd {
-    /// One more module, with all that it needs; repeatable
-    #[arg(long = "module", value_name = "NAME")]
-    modules: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// The /init binary
     init: PathBuf,
     /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
     modules_dir: PathBuf,
     /// Where to write the initrd; - is standard output
     output: PathBuf,
+}
+
+impl Choice {
+    /// The options of `pack` that say so.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let option = |name: &str, value: &str| format!("--{name}={value}");
+        let modules = self.modules.iter().map(|name| option("module", name));
+        let transports = self.transports.iter().map(|one| option("transport", &word(one)));
+        let strip = self.strip.map(|which| option("strip", &word(&which)));
+        modules.chain(transports).chain(strip).collect()
+    }
+
+    /// In load order: virtiofs finds its device once the transport is there.
+    fn requests(&self) -> Vec<Request<'_>> {
+        let transports = match &self.transports[..] {
+            [] => Transport::value_variants(),
+            some => some,
+        };
+        let mut requests: Vec<_> = transports.iter().map(|one| one.module()).collect();
+        requests.push(Request::Needed("virtiofs"));
+        requests.extend(self.modules.iter().map(|name| Request::Needed(name)));
+        requests
+    }
 }
 
 impl Pack {
@@ -91,9 +145,18 @@ impl Pack {
     fn pack(&self, init: &Path) -> Result<Vec<u8>> {
         let root = RootDir::open(Path::new("/"))?;
         let modules_dir = self.modules_dir.as_deref().map(absolute).transpose()?;
+        ensure!(
+            modules_dir.is_some() || self.choice.modules.is_empty(),
+            "--module takes a --modules-dir"
+        );
         let modules_dir = modules_dir.as_ref().map(|dir| (&root, dir.as_path()));
-        initrd(read_init(init)?, modules_dir, &self.modules)
+        initrd(read_init(init)?, modules_dir, &self.choice)
     }
+}
+
+/// What is typed for a value.
+fn word(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn read_error(file: &Path) -> String {
@@ -103,11 +166,11 @@ fn read_error(file: &Path) -> String {
 impl MkVirtInitrd {
     /// Writes the initrd.
     pub fn run(self) -> Result<()> {
-        let Self { modules, init, modules_dir, output } = self;
+        let Self { choice, init, modules_dir, output } = self;
         let modules_dir = Some(modules_dir);
         let (compress, records) = (Compression::default(), Vec::new());
         let (init, initrd) = (Some(init), None);
-        Pack { init, initrd, modules_dir, modules, compress, records, output }.run()
+        Pack { init, initrd, modules_dir, choice, compress, records, output }.run()
     }
 }
 
@@ -121,13 +184,13 @@ pub fn read_init(path: &Path) -> Result<Vec<u8>> {
 pub fn initrd(
     init: Vec<u8>,
     modules_dir: Option<(&RootDir, &Path)>,
-    extra_modules: &[String],
+    choice: &Choice,
 ) -> Result<Vec<u8>> {
     let mtime = source_date_epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     let mut archive = Archive::default();
     archive.add_file("init", 0o755, init);
     if let Some((root, path)) = modules_dir {
-        for (file, module) in packed_modules(root, path, extra_modules)? {
+        for (file, module) in packed_modules(root, path, choice)? {
             archive.add_file(&format!("{MODULES_DIR}/{file}"), 0o644, module);
         }
     }
@@ -154,20 +217,20 @@ pub fn with_settings(mut initrd: Vec<u8>, records: &[Vec<u8>]) -> Result<Vec<u8>
 }
 
 /// File names and contents, in load order.
-fn packed_modules(root: &RootDir, path: &Path, extra: &[String]) -> Result<Vec<(String, Vec<u8>)>> {
+fn packed_modules(root: &RootDir, path: &Path, choice: &Choice) -> Result<Vec<(String, Vec<u8>)>> {
     let dir = ModulesDir::open(root, path)?;
-    let requests: Vec<_> = DEFAULT_MODULES
-        .iter()
-        .copied()
-        .chain(extra.iter().map(|name| Request::Needed(name)))
-        .collect();
+    let requests = choice.requests();
     let order = load_order(&dir, &requests)
         .with_context(|| format!("modules directory {}", path.display()))?;
     let names = file_names(&order);
     let mut total = 0;
     let mut packed = Vec::new();
     for (file, name) in names.into_iter().zip(&order) {
-        let module = dir.read(name)?;
+        let mut module = dir.read(name)?;
+        if let Some(strip) = choice.strip {
+            let stripped = strip.apply(module);
+            module = stripped.with_context(|| format!("strip module {name}"))?;
+        }
         total += module.len();
         ensure!(total <= MODULES_MAX, "the modules have more than {} MiB", MODULES_MAX >> 20);
         packed.push((file, module));

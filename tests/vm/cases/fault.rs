@@ -169,7 +169,7 @@ pub(crate) const MATRIX: &[Fault] = &[
     modules!("what_is_no_module", |bed| initrd::with(bed, "readme.txt", b"read me".to_vec()), Boots,
         "the payload runs"),
     words!("module_parameter_wrong", "fuse.max_user_bgreq=many", GivesUp,
-        "virtinit: load 007-fuse.ko: EINVAL: it is empty, or a parameter of it is wrong; the kernel says: fuse: `many' invalid for parameter `max_user_bgreq'"),
+        "virtinit: load 006-fuse.ko: EINVAL: it is empty, or a parameter of it is wrong; the kernel says: fuse: `many' invalid for parameter `max_user_bgreq'"),
     // Payloads.
     words!("payload_missing", "init=/sbin/gone", GivesUp,
         "virtinit: find init=/sbin/gone in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),

@@ -18,6 +18,7 @@ mod fault;
 mod harness;
 mod host;
 mod initrd;
+mod modules;
 mod network;
 mod processes;
 mod random;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     }
     let skip = bed.is_err() && !required;
     let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 15] = [
+    let groups: [(&str, &[Case]); 16] = [
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         ("command_kills", command_kills::CASES),
         ("command_host", command_host::CASES),
         ("exec", exec::CASES),
+        ("modules", modules::CASES),
     ];
     let cases = groups.into_iter().flat_map(|(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
-use xtask::pack;
+use xtask::pack::{self, Choice};
 use xtask::rootdir::RootDir;
 use xtask::testbed::HostKernel;
 
@@ -99,7 +99,11 @@ impl Stage {
         open_to_all(root.parent().context("no directory")?)?;
         let host = RootDir::open(Path::new("/"))?;
         let init = pack::read_init(&self.dir.path().join("init"))?;
-        guest.initrd(&pack::initrd(init, Some((&host, &self.bed.kernel.modules)), &[])?)?;
+        guest.initrd(&pack::initrd(
+            init,
+            Some((&host, &self.bed.kernel.modules)),
+            &Choice::default(),
+        )?)?;
         give(&root, UID)?;
         for (name, owner) in others {
             fs::write(root.join(name), "")?;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result, ensure};
 
 use super::kernel;
+use crate::pack::Choice;
 use crate::rootdir::RootDir;
 use crate::{pack, workspace};
 
@@ -19,8 +20,10 @@ const IMAGE_HEAD: u64 = 64 << 10;
 /// A kernel image or its modules, named as seen from a root.
 #[derive(Clone, Debug)]
 pub struct Located {
-    root: Rc<RootDir>,
-    path: PathBuf,
+    /// The root.
+    pub root: Rc<RootDir>,
+    /// The path in it.
+    pub path: PathBuf,
 }
 
 impl Located {
@@ -53,8 +56,8 @@ pub struct Contents {
     pub init: PathBuf,
     /// Where the kernel has modules.
     pub modules: Option<Located>,
-    /// Modules beyond those that every machine needs.
-    pub extra: Vec<String>,
+    /// Which of them, and how.
+    pub choice: Choice,
 }
 
 impl Initrd {
@@ -64,9 +67,9 @@ impl Initrd {
             Initrd::File(file) => {
                 std::fs::read(file).with_context(|| format!("read initrd {}", file.display()))?
             }
-            Initrd::Packed(Contents { init, modules, extra }) => {
+            Initrd::Packed(Contents { init, modules, choice }) => {
                 let modules = modules.as_ref().map(|found| (&*found.root, found.path.as_path()));
-                pack::initrd(pack::read_init(init)?, modules, extra)?
+                pack::initrd(pack::read_init(init)?, modules, choice)?
             }
         };
         pack::with_settings(initrd, records)
@@ -84,12 +87,12 @@ impl Initrd {
         let mut words: Vec<OsString> = vec![xtask.into(), "pack".into()];
         match self {
             Initrd::File(file) => words.extend(["--initrd".into(), file.into()]),
-            Initrd::Packed(Contents { init, modules, extra }) => {
+            Initrd::Packed(Contents { init, modules, choice }) => {
                 words.extend(["--init".into(), init.into()]);
                 if let Some(dir) = modules {
                     words.extend(["--modules-dir".into(), dir.resolve()?.into()]);
                 }
-                words.extend(extra.iter().flat_map(|name| ["--module".into(), name.into()]));
+                words.extend(choice.words().into_iter().map(OsString::from));
             }
         }
         for record in records {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::options::{self, Publish, parse_memory, parse_name, parse_publish};
 use super::plan::Network;
 use super::qemu::Accel;
+use super::signatures::When;
 
 /// The machine
 #[derive(Debug, clap::Args)]
@@ -36,8 +37,12 @@ pub struct MachineOptions {
     /// Load one more module before the root is mounted; repeatable
     #[arg(long = "module", value_name = "NAME")]
     pub extra_modules: Vec<String>,
+    /// Load modules without BTF and signature, which is quicker but taints the kernel; auto: unless
+    /// the kernel asks for signatures
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub strip: When,
     /// Boot this initrd instead of packing one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
     pub initrd: Option<PathBuf>,
     /// More words for the kernel command line; they win over ours; repeatable
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]

@@ -30,6 +30,7 @@ pub mod sandbox;
 pub mod script;
 pub mod session;
 pub mod signals;
+pub mod signatures;
 pub mod streams;
 pub mod terminal;
 pub mod timing;
@@ -58,6 +59,7 @@ use self::plan::{Mode, Network, Plan};
 use self::timing::Timing;
 use self::virtiofsd::Guard;
 use crate::doctor::Doctor;
+use crate::pack::{Choice, Transport};
 use crate::rootdir::RootDir;
 use crate::{host, pack};
 
@@ -162,7 +164,15 @@ impl Vm {
             Some(file) => Initrd::File(pack::absolute(file)?),
             None => {
                 let init = find_init(options.init.as_deref())?;
-                Initrd::Packed(Contents { init, modules, extra: self.needed_modules() })
+                let config = signatures::config(&image, modules.as_ref());
+                let line = plan.command_line.as_bytes();
+                let choice = Choice {
+                    modules: self.needed_modules(),
+                    strip: options.strip.decide(config.as_deref(), line),
+                    // The plan's devices are all on it.
+                    transports: vec![Transport::Pci],
+                };
+                Initrd::Packed(Contents { init, modules, choice })
             }
         };
         let sandbox = sandbox.finish();
