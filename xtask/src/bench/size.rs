@@ -41,7 +41,10 @@ impl Size {
         );
         let host = RootDir::open("/".as_ref())?;
         let modules = Some((&host, subject.kernel.modules.as_path()));
-        sizes.push(("initrd".into(), pack::initrd(init, modules, &[])?.len() as u64));
+        sizes.push((
+            "initrd".into(),
+            pack::initrd(init, modules, &pack::Choice::default())?.len() as u64,
+        ));
         let rows =
             sizes.into_iter().map(|(name, size)| Row::of(name, UNIT, size as f64, &[size as f64]));
         Ok(Report { bench: "size", statistic: "size", facts, rows: rows.collect() })
