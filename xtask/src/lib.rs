@@ -20,4 +20,5 @@ pub mod rootdir;
 pub mod test;
 pub mod testbed;
 pub mod vm;
+pub mod vmlinux;
 pub mod workspace;

@@ -45,7 +45,7 @@ fn replace(target: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Runs `body` with the signals that end a program held back, so that none of
 /// them can leave its temporary file behind.
-fn without_signals<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn without_signals<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let signals: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
     let before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
