@@ -24,6 +24,12 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// Lines of the console that a failure shows.
 const TAIL: usize = 40;
 
+/// The tree.
+pub(crate) fn workspace() -> Result<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    Ok(workspace.context("the package has moved")?.to_path_buf())
+}
+
 /// What all tests share.
 #[derive(Debug)]
 pub(crate) struct Bed {
@@ -36,8 +42,7 @@ impl Bed {
     /// # Errors
     /// What is missing here to boot machines.
     pub(crate) fn new() -> Result<Self> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-        let workspace = workspace.context("the package has moved")?.to_path_buf();
+        let workspace = workspace()?;
         for built in ["target/release/xtask", "target/guest/init"] {
             ensure!(workspace.join(built).exists(), "{built} is missing: run `make` first");
         }

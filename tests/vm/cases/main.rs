@@ -21,6 +21,7 @@ mod initrd;
 mod modules;
 mod network;
 mod processes;
+mod pvh;
 mod random;
 mod streams;
 mod terminal;
@@ -28,11 +29,13 @@ mod tty;
 mod unprivileged;
 mod unwatched;
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
+use xtask::testbed;
 
 use harness::Bed;
 
@@ -43,6 +46,10 @@ type Case = (&'static str, fn(&Bed) -> Result<()>);
 type Body = Box<dyn Fn(&Bed) -> Result<()> + Send>;
 
 fn main() -> ExitCode {
+    if let Err(error) = use_own_cache() {
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
+    }
     let mut arguments = Arguments::from_args();
     // Two machines at a time keep two processors busy.
     arguments.test_threads.get_or_insert(2);
@@ -53,7 +60,7 @@ fn main() -> ExitCode {
     }
     let skip = bed.is_err() && !required;
     let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 16] = [
+    let groups: [(&str, &[Case]); 17] = [
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
         ("command_host", command_host::CASES),
         ("exec", exec::CASES),
         ("modules", modules::CASES),
+        ("pvh", pvh::CASES),
     ];
     let cases = groups.into_iter().flat_map(|(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
@@ -91,4 +99,20 @@ fn main() -> ExitCode {
         Trial::test(name, run).with_ignored_flag(skip)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Sees to it that what kernels are unpacked to is kept once for all tests, and
+/// apart from what the user has.
+///
+/// # Errors
+/// This program cannot be started again, with that set.
+fn use_own_cache() -> Result<()> {
+    const VARIABLE: &str = "XDG_CACHE_HOME";
+    let cache = testbed::dir(&harness::workspace()?)?.join("cache");
+    if std::env::var_os(VARIABLE).is_some_and(|set| set == cache) {
+        return Ok(());
+    }
+    let mut again = Command::new(std::env::current_exe().context("find this program")?);
+    let error = again.args(std::env::args_os().skip(1)).env(VARIABLE, cache).exec();
+    Err(error).with_context(|| format!("start {again:?}"))
 }

@@ -9,9 +9,12 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 
+use super::handover::memory_file;
 use super::kernel;
 use crate::pack::Choice;
 use crate::rootdir::RootDir;
+use crate::vmlinux::cache::Cache;
+use crate::vmlinux::{self, Pvh, Vmlinux};
 use crate::{pack, workspace};
 
 /// Bytes of an image in which its version is found.
@@ -33,11 +36,47 @@ impl Located {
         file.with_context(|| format!("open kernel {}", self.root.host_path(&self.path).display()))
     }
 
+    /// Opens what QEMU is to load: by PVH the vmlinux in a kernel image, or else
+    /// the image.
+    pub fn bootable(&self, pvh: Pvh, quiet: bool) -> Result<Bootable> {
+        let image = self.open()?;
+        let found = match pvh {
+            Pvh::Auto => vmlinux::find(&image, Cache::of_user().as_ref()),
+            Pvh::Never => Ok(None),
+        };
+        let found = found.unwrap_or_else(|error| {
+            if !quiet {
+                let path = self.root.host_path(&self.path);
+                eprintln!(
+                    "warning: kernel {} is booted as it is, as with --pvh never: {error:#}",
+                    path.display()
+                );
+            }
+            None
+        });
+        Ok(match found {
+            None => Bootable { file: image, kept: None },
+            Some(Vmlinux::Kept { file, path }) => Bootable { file, kept: Some(path) },
+            Some(Vmlinux::Unpacked(bytes)) => {
+                Bootable { file: memory_file(&bytes)?.into(), kept: None }
+            }
+        })
+    }
+
     /// Its path outside of the root, links resolved.
     pub fn resolve(&self) -> Result<PathBuf> {
         let path = self.root.resolve(&self.path);
         path.with_context(|| format!("find {}", self.root.host_path(&self.path).display()))
     }
+}
+
+/// What QEMU loads.
+#[derive(Debug)]
+pub struct Bootable {
+    /// Opened.
+    pub file: File,
+    /// The path of a vmlinux that is kept.
+    pub kept: Option<PathBuf>,
 }
 
 /// Where the machine's initrd comes from.

@@ -41,9 +41,9 @@ impl Numbered {
 
 /// A file of `bytes` without a name.
 pub fn memory_file(bytes: &[u8]) -> Result<OwnedFd> {
-    let fd = memfd_create(c"initrd", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
+    let fd = memfd_create(c"virtinitrd", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
     let mut file = File::from(fd);
-    file.write_all(bytes).context("write the initrd to memory")?;
+    file.write_all(bytes).context("write to memory")?;
     Ok(file.into())
 }
 

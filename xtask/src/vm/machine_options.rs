@@ -7,6 +7,7 @@ use super::options::{self, Publish, parse_memory, parse_name, parse_publish};
 use super::plan::Network;
 use super::qemu::Accel;
 use super::signatures::When;
+use crate::vmlinux::Pvh;
 
 /// The machine
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,9 @@ pub struct MachineOptions {
     /// Kernel image [default: the newest in ROOTFS]
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
+    /// Enter the kernel directly, without its own unpacking (PVH): where it can be done, or never
+    #[arg(long, value_enum, default_value_t)]
+    pub pvh: Pvh,
     /// The kernel's modules [default: those of that kernel in ROOTFS]
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,

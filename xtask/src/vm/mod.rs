@@ -158,7 +158,6 @@ impl Vm {
         let sandbox = qemu::SandboxProbe::start(&qemu);
         let (kernel, modules) = (options.kernel.as_deref(), options.modules.as_deref());
         let (image, modules) = find_kernel(&root, kernel, modules)?;
-        let kernel = image.open()?;
         let plan = self.plan(&root, qemu)?;
         let initrd = match &options.initrd {
             Some(file) => Initrd::File(pack::absolute(file)?),
@@ -175,8 +174,12 @@ impl Vm {
                 Initrd::Packed(Contents { init, modules, choice })
             }
         };
+        let kernel = image.bootable(options.pvh, self.shown.quiet)?;
         let sandbox = sandbox.finish();
-        let script = || script::script(&plan, &image.resolve()?, &initrd, sandbox);
+        let script = || {
+            let path = kernel.kept.clone().map_or_else(|| image.resolve(), Ok)?;
+            script::script(&plan, &path, &initrd, sandbox)
+        };
         if self.dry_run {
             let script = script()?;
             std::io::stdout().lock().write_all(script.as_bytes()).context("write the commands")?;
@@ -199,7 +202,7 @@ impl Vm {
                 &script::shell_line(&self.command).to_string_lossy(),
             ),
         };
-        let report = run::run(&plan, kernel, &bytes, settings, &mut timing)?;
+        let report = run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
         let verdict = report.outcome.verdict(plan.mode, report.console.reason.as_deref());
         if verdict.shows_console && !report.console.lines.is_empty() {
             eprint!("the last lines of the guest's console:\n{}", report.console.lines);
