@@ -113,7 +113,7 @@ impl Exec {
                     let problem = format!("machine \"{}\" ended, or its /init did", self.name);
                     return Ok(leave(front, EXIT_TROUBLE, &problem));
                 }
-                State::Booting | State::Running { .. } => {}
+                State::Booting | State::Running => {}
             }
             if let Some(errno) = front.session.write_error() {
                 bail!("write the command's output: {}", errno.desc());

@@ -23,7 +23,7 @@ impl Foreground {
     /// Whether the command runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        matches!(self.session.state(), State::Running { .. })
+        matches!(self.session.state(), State::Running)
     }
 
     /// Takes in all that has happened. The terminal is the command's as soon as

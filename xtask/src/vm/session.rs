@@ -49,20 +49,23 @@ impl Channels {
 pub enum State {
     /// Nothing yet.
     Booting,
-    /// The command runs; times since the kernel's start when `/init` began and
-    /// when the command did.
-    Running {
-        /// `/init` began.
-        init: Duration,
-        /// The command began.
-        command: Duration,
-    },
+    /// The command runs.
+    Running,
     /// It has ended, and its output is complete here.
     Ended(u8),
     /// It could not be started, or served any longer: exit status and reason.
     Failed(u8, String),
     /// The guest's end was closed.
     Lost,
+}
+
+/// By the guest's clock, times since the kernel's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// `/init` began.
+    pub init: Duration,
+    /// The command began.
+    pub command: Duration,
 }
 
 /// A session under way.
@@ -73,6 +76,7 @@ pub struct Session {
     lines: Lines,
     streams: Streams,
     state: State,
+    started: Option<Started>,
     /// Status, and bytes of output and error that are to arrive before it holds.
     ending: Option<(u8, [u64; 2])>,
     /// What the control channel has not taken yet.
@@ -95,6 +99,7 @@ impl Session {
             lines: Lines::default(),
             streams: Streams::start([input, output, error], is_terminal)?,
             state: State::Booting,
+            started: None,
             ending: None,
             unsent: VecDeque::new(),
             closed: [false; 2],
@@ -107,6 +112,12 @@ impl Session {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// When the command began, once it has, however it went on since.
+    #[must_use]
+    pub fn started(&self) -> Option<Started> {
+        self.started
     }
 
     /// Whether the person at the terminal has asked for the end.
@@ -215,7 +226,8 @@ impl Session {
         while let Some(line) = self.lines.next_line() {
             match ToHost::parse(&line) {
                 Some(ToHost::Started { init, now }) if self.state == State::Booting => {
-                    self.state = State::Running { init, command: now };
+                    self.state = State::Running;
+                    self.started = Some(Started { init, command: now });
                     self.streams.opened();
                 }
                 Some(ToHost::Exited { status, output, error }) => {
@@ -286,9 +298,9 @@ mod tests {
     #[test]
     fn a_status_holds_once_the_output_is_here() {
         let (mut session, mut ends) = session("started 1 2\nexited 42 2 0\n", b"");
-        wait(&mut session, |state| matches!(state, State::Running { .. }));
+        wait(&mut session, |state| matches!(state, State::Running));
         session.update();
-        assert!(matches!(session.state(), State::Running { .. }));
+        assert!(matches!(session.state(), State::Running));
         ends[2].write_all(b"\r\n").unwrap();
         wait(&mut session, |state| *state == State::Ended(42));
     }
@@ -299,7 +311,7 @@ mod tests {
         let failed = State::Failed(127, "execute x: not found".into());
         wait(&mut session_, |state| *state == failed);
         let (mut runs, _ends) = session("started 1 2\nexited 3 0 0\nfailed 0 no\n", b"");
-        wait(&mut runs, |state| !matches!(state, State::Booting | State::Running { .. }));
+        wait(&mut runs, |state| !matches!(state, State::Booting | State::Running));
         assert_eq!(*runs.state(), State::Ended(3));
         let (mut lost, ends) = session("nonsense\nexited\n", b"");
         drop(ends);
@@ -313,7 +325,7 @@ mod tests {
             let mut control = ends.swap_remove(0);
             let flood = flood.repeat(64 << 10);
             let flooder = std::thread::spawn(move || while control.write_all(&flood).is_ok() {});
-            wait(&mut session, |state| matches!(state, State::Running { .. }));
+            wait(&mut session, |state| matches!(state, State::Running));
             for _ in 0..100 {
                 session.update();
             }

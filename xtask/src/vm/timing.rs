@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::session::State;
+use super::session::{Started, State};
 
 /// Moments of a run.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub struct Timing {
     start: Instant,
     machine: Option<Instant>,
     /// When the host heard that the command runs, and the guest's own clock.
-    running: Option<(Instant, Duration, Duration)>,
+    running: Option<(Instant, Started)>,
     ended: Option<Instant>,
 }
 
@@ -26,14 +26,14 @@ impl Timing {
         self.machine = Some(Instant::now());
     }
 
-    /// Notes what a session's state tells.
-    pub fn note(&mut self, state: &State) {
-        match state {
-            State::Running { init, command } if self.running.is_none() => {
-                self.running = Some((Instant::now(), *init, *command));
-            }
-            State::Ended(_) if self.ended.is_none() => self.ended = Some(Instant::now()),
-            _ => {}
+    /// Notes what a session tells: of a short command its start and its end may
+    /// be told at once.
+    pub fn note(&mut self, started: Option<Started>, state: &State) {
+        if self.running.is_none() {
+            self.running = started.map(|started| (Instant::now(), started));
+        }
+        if matches!(state, State::Ended(_)) && self.ended.is_none() {
+            self.ended = Some(Instant::now());
         }
     }
 
@@ -47,9 +47,10 @@ impl Timing {
     /// bench` reads it.
     #[must_use]
     pub fn summary(&self) -> String {
-        let (Some(machine), Some((running, init, command))) = (self.machine, self.running) else {
+        let (Some(machine), Some((running, started))) = (self.machine, self.running) else {
             return format!("timing: {} ms, the command did not run", millis(self.start.elapsed()));
         };
+        let Started { init, command } = started;
         let ended = self.ended.unwrap_or_else(Instant::now);
         let phases = [
             ("host set-up", machine - self.start),
@@ -79,8 +80,7 @@ mod tests {
         assert!(timing.summary().ends_with("the command did not run"));
         timing.machine_started();
         let (init, command) = (Duration::from_millis(700), Duration::from_millis(750));
-        timing.note(&State::Running { init, command });
-        timing.note(&State::Ended(0));
+        timing.note(Some(Started { init, command }), &State::Ended(0));
         let summary = timing.summary();
         assert!(summary.contains("kernel 700.0, init 50.0, command 0.0, "), "{summary}");
     }

@@ -167,7 +167,7 @@ impl Watch {
     fn watch_command(&mut self, command: &mut Command<'_>) -> Result<()> {
         command.foreground.update()?;
         let session = &mut command.foreground.session;
-        command.timing.note(session.state());
+        command.timing.note(session.started(), session.state());
         match session.state().clone() {
             State::Ended(status) => {
                 self.outcome.get_or_insert(Outcome::Command(status));
@@ -179,9 +179,9 @@ impl Watch {
                 self.qemu.signal(Signal::SIGKILL);
             }
             // Lost: QEMU is about to end, and knows why.
-            State::Booting | State::Running { .. } | State::Lost => {}
+            State::Booting | State::Running | State::Lost => {}
         }
-        let runs = matches!(session.state(), State::Running { .. });
+        let runs = matches!(session.state(), State::Running);
         if let Some(number) = command.broker.serve(&mut self.qmp, runs) {
             session.say(ToGuest::Session(number));
         }
