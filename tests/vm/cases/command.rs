@@ -92,6 +92,13 @@ pub(crate) const ENDS: &[End] = &[
     // Not one instruction of the kernel runs.
     end!("timeout_of_a_boot",  Busybox, ["--timeout", "1s", "--qemu-arg", "-S"], Script("echo out"), 124, "",
          ["error: --timeout: it has not ended within 1s"]),
+    // The machine: no self-tests of ciphers unless asked for, and of an emulated
+    // processor all of x86-64-v3, but not what is slow.
+    end!("no_self_tests",      Busybox, [], Script("cat /sys/module/cryptomgr/parameters/notests"), 0, "Y\n", []),
+    end!("self_tests",         Busybox, ["--append", "cryptomgr.notests=0"], Script("cat /sys/module/cryptomgr/parameters/notests"), 0, "N\n", []),
+    end!("emulated_processor", Busybox, ["--accel", "tcg"],
+         Script("for flag in cx16 lahf_lm popcnt ssse3 sse4_1 sse4_2 avx avx2 bmi1 bmi2 f16c fma abm movbe xsave erms; do
+                     grep -q \" $flag \" /proc/cpuinfo || echo $flag; done"), 0, "erms\n", []),
     // Memory: PID 1 stays, and still reports.
     end!("out_of_memory",      Busybox, ["-m", "128"], Script("tail /dev/zero; echo $?; exec tail /dev/zero"), 137, "137\n",
          ["Killed"]),
