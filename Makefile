@@ -67,6 +67,12 @@ test: ## Run every test
 	@scripts/setup test
 	@$(XTASK) test
 
+.PHONY: budget
+budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml
+	@scripts/setup test
+	@$(XTASK) bench boot --runs 5 --budget bench/budget.toml
+	@$(XTASK) bench size --budget bench/budget.toml
+
 .PHONY: fuzz
 fuzz: ## Feed random command lines to the parser of /init, for 30 seconds
 	@$(XTASK) fuzz
