@@ -62,6 +62,11 @@ demo: ## Boot a stock kernel on a small root and show what the guest says
 	@scripts/setup demo
 	@$(XTASK) demo
 
+.PHONY: kernel
+kernel: ## Build the small guest kernel of chrootvm --kernel-builtin
+	@scripts/setup kernel
+	@$(XTASK) kernel
+
 .PHONY: test
 test: ## Run every test
 	@scripts/setup test

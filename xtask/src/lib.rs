@@ -15,6 +15,7 @@ pub mod host;
 pub mod kmod;
 pub mod ls;
 pub mod output;
+pub mod own_kernel;
 pub mod pack;
 pub mod rootdir;
 pub mod test;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::{ExitCode, exit};
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, demo, dist, doctor, fuzz, guest, ls, pack, test, vm};
+use xtask::{bench, check, demo, dist, doctor, fuzz, guest, ls, own_kernel, pack, test, vm};
 
 /// Exit status of a subcommand that failed.
 const EXIT_FAILURE: u8 = 1;
@@ -31,6 +31,7 @@ enum Task {
     DistCheck(dist::DistCheck),
     Doctor(doctor::Doctor),
     Fuzz(fuzz::Fuzz),
+    Kernel(own_kernel::Kernel),
     Pack(pack::Pack),
     Ls(ls::Ls),
     Test(test::Test),
@@ -134,6 +135,7 @@ fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
         Task::DistCheck(task) => done(task.run()),
         Task::Doctor(task) => (task.run(), EXIT_FAILURE),
         Task::Fuzz(task) => done(task.run()),
+        Task::Kernel(task) => done(task.run()),
         Task::Pack(task) => done(task.run()),
         Task::Ls(task) => done(task.run()),
         Task::Test(task) => done(task.run()),

@@ -1,0 +1,188 @@
+//! Where built guest kernels are kept, and which one is current.
+//!
+//! `$XDG_CACHE_HOME/virtinitrd/kernel/KEY/` has `vmlinux` and `config`, and
+//! `current` is a link to the KEY that was built, or asked for, last. Both names
+//! appear by rename(2): a kernel is there whole, or not at all.
+//! (XDG Base Directory Specification, 0.8.)
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use flate2::Crc;
+
+/// The link to the kernel in use.
+const CURRENT: &str = "current";
+/// The kernel in its directory.
+const IMAGE: &str = "vmlinux";
+
+/// The kernels of one user.
+#[derive(Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// What is kept of a build.
+#[derive(Debug)]
+pub struct Build {
+    /// A stripped `vmlinux`.
+    pub image: Vec<u8>,
+    /// Its `.config`.
+    pub config: String,
+}
+
+/// The name of what is built from a source of `version` whose archive has
+/// `source_len` bytes (0: a directory), with `fragment`.
+#[must_use]
+pub fn key(version: &str, source_len: u64, fragment: &str) -> String {
+    let mut crc = Crc::new();
+    crc.update(&source_len.to_le_bytes());
+    crc.update(fragment.as_bytes());
+    format!("{version}-{:08x}", crc.sum())
+}
+
+impl Cache {
+    /// That of the user who runs this.
+    pub fn of_user() -> Result<Self> {
+        let home = std::env::home_dir();
+        let dir = dir(std::env::var_os("XDG_CACHE_HOME"), home)
+            .context("no cache directory: set HOME or XDG_CACHE_HOME")?;
+        Ok(Self { dir })
+    }
+
+    /// The kernel that `--kernel-builtin` boots.
+    pub fn current(&self) -> Result<PathBuf> {
+        let image = self.dir.join(CURRENT).join(IMAGE);
+        if !image.is_file() {
+            bail!(
+                "no kernel has been built: {} is missing; build it, as this user, with `cargo \
+                 xtask kernel` in virtinitrd's source tree, or set XDG_CACHE_HOME to where it is",
+                image.display()
+            );
+        }
+        Ok(image)
+    }
+
+    /// Makes the kernel `key` the current one, where it has been built.
+    pub fn choose(&self, key: &str) -> Result<Option<PathBuf>> {
+        let image = self.dir.join(key).join(IMAGE);
+        if !image.is_file() {
+            return Ok(None);
+        }
+        let stage = self.stage()?;
+        let link = stage.path().join(CURRENT);
+        symlink(key, &link).with_context(|| format!("link {}", link.display()))?;
+        let current = self.dir.join(CURRENT);
+        fs::rename(&link, &current).with_context(|| format!("replace {}", current.display()))?;
+        Ok(Some(image))
+    }
+
+    /// Keeps `build` as `key`, which is current from then on.
+    pub fn store(&self, key: &str, build: &Build) -> Result<PathBuf> {
+        let stage = self.stage()?;
+        let new = stage.path().join(key);
+        fs::create_dir(&new).with_context(|| format!("make {}", new.display()))?;
+        for (name, bytes) in [(IMAGE, &build.image[..]), ("config", build.config.as_bytes())] {
+            let file = new.join(name);
+            fs::write(&file, bytes).with_context(|| format!("write {}", file.display()))?;
+        }
+        let dir = self.dir.join(key);
+        // Another build of the same may have been quicker: then it is as good.
+        if let Err(error) = fs::rename(&new, &dir)
+            && !dir.join(IMAGE).is_file()
+        {
+            return Err(error).with_context(|| format!("make {}", dir.display()));
+        }
+        self.choose(key)?.with_context(|| format!("{} has gone", dir.display()))
+    }
+
+    /// A directory on the cache's file system that goes away.
+    fn stage(&self) -> Result<tempfile::TempDir> {
+        let make = || {
+            fs::create_dir_all(&self.dir)?;
+            tempfile::Builder::new().prefix(".new-").tempdir_in(&self.dir)
+        };
+        make().with_context(|| format!("make a directory in {}", self.dir.display()))
+    }
+}
+
+/// By the environment; a relative `XDG_CACHE_HOME` is to be ignored.
+fn dir(xdg: Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let xdg = xdg.map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.filter(|path| path.is_absolute());
+    let base = xdg.or_else(|| Some(home?.join(".cache")))?;
+    Some(base.join(Path::new("virtinitrd/kernel")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let names = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_kernel_is_made_of_names_it() {
+        let one = key("6.1.1", 5, "CONFIG_A=y\n");
+        assert_eq!(one, key("6.1.1", 5, "CONFIG_A=y\n"));
+        assert!(one.starts_with("6.1.1-"), "{one}");
+        for other in [key("6.1.2", 5, "CONFIG_A=y\n"), key("6.1.1", 6, "CONFIG_A=y\n")] {
+            assert_ne!(one, other);
+        }
+        assert_ne!(one, key("6.1.1", 5, "CONFIG_B=y\n"));
+    }
+
+    #[test]
+    fn the_last_one_asked_for_is_current() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache { dir: home.path().join("a/b") };
+        let error = cache.current().unwrap_err().to_string();
+        assert!(error.contains("a/b/current") && error.contains("cargo xtask kernel"), "{error}");
+        assert_eq!(cache.choose("one").unwrap(), None);
+        let build = |text: &str| Build { image: text.into(), config: "CONFIG_A=y\n".into() };
+        let read = |cache: &Cache| fs::read_to_string(cache.current().unwrap()).unwrap();
+        cache.store("one", &build("1")).unwrap();
+        assert_eq!(read(&cache), "1");
+        cache.store("two", &build("2")).unwrap();
+        assert_eq!(read(&cache), "2");
+        assert!(cache.choose("one").unwrap().unwrap().ends_with("one/vmlinux"));
+        assert_eq!(read(&cache), "1");
+        assert_eq!(names(&cache.dir), ["current", "one", "two"]);
+        assert_eq!(names(&cache.dir.join("one")), ["config", "vmlinux"]);
+    }
+
+    /// A kernel that is there is never taken apart, not even to replace it.
+    #[test]
+    fn a_kernel_that_is_there_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache { dir: home.path().into() };
+        let build = |text: &str| Build { image: text.into(), config: String::new() };
+        cache.store("one", &build("1")).unwrap();
+        cache.store("one", &build("2")).unwrap();
+        assert_eq!(fs::read_to_string(cache.current().unwrap()).unwrap(), "1");
+        assert_eq!(names(&cache.dir), ["current", "one"]);
+    }
+
+    #[test]
+    fn the_environment_says_where() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        let text = |text: &str| Some(OsString::from(text));
+        for (xdg, home, expected) in [
+            (text("/c"), path("/h"), path("/c/virtinitrd/kernel")),
+            (None, path("/h"), path("/h/.cache/virtinitrd/kernel")),
+            (text(""), path("/h"), path("/h/.cache/virtinitrd/kernel")),
+            (text("c"), path("/h"), path("/h/.cache/virtinitrd/kernel")),
+            (None, path(""), None),
+            (None, None, None),
+        ] {
+            assert_eq!(dir(xdg, home), expected);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask kernel`: a small guest kernel, built once, for `--kernel-builtin`.
+//!
+//! The distribution's source with the configuration of [`fragment`]; it has no
+//! modules. A kernel that has not run a command in a machine is not kept.
+
+pub mod build;
+pub mod cache;
+pub mod fragment;
+pub mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use self::build::Compilation;
+use self::cache::Cache;
+use self::source::Source;
+use crate::{guest, testbed, workspace};
+
+/// Build the guest kernel that `chrootvm --kernel-builtin` boots
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It is kept below $XDG_CACHE_HOME/virtinitrd/kernel and built again only if\n\
+                  kernel/config or the source has changed."
+)]
+pub struct Kernel {
+    /// The kernel's source [default: the distribution's package linux-source]
+    #[arg(long, value_name = "DIR|TARBALL")]
+    source: Option<PathBuf>,
+}
+
+/// What the proof runs in the guest.
+const PROOF: &str = "busybox uname -r; busybox zcat /proc/config.gz | busybox grep -c =y";
+
+impl Kernel {
+    /// Builds, boots and keeps it, unless it is there.
+    pub fn run(self) -> Result<()> {
+        ensure!(
+            std::env::consts::ARCH == "x86_64",
+            "kernel/config is for x86_64, and this is {}",
+            std::env::consts::ARCH
+        );
+        let tree = workspace::root()?;
+        let target = tree.join("target/kernel");
+        fs::create_dir_all(&target).with_context(|| format!("make {}", target.display()))?;
+        let source = match &self.source {
+            Some(path) => Source::given(path)?,
+            None => Source::of_distribution(&tree, &target.join("source"))?,
+        };
+        let version = source.version()?;
+        let (path, len) = source.path_and_len()?;
+        let key = cache::key(&version, len, fragment::TEXT);
+        let cache = Cache::of_user()?;
+        if let Some(image) = cache.choose(&key)? {
+            println!("{}: built from this source and kernel/config before", image.display());
+            return Ok(());
+        }
+        let work = tempfile::Builder::new().prefix("work-").tempdir_in(&target);
+        let work = work.with_context(|| format!("make a directory in {}", target.display()))?;
+        let log = target.join("build.log");
+        let _ = fs::remove_file(&log); // of the build before, where there was one
+        println!("building Linux {version} of {} (some minutes)", path.display());
+        let start = Instant::now();
+        let sources = source.unpack(&work.path().join("source"))?;
+        let output = work.path().join("build");
+        let compilation = Compilation { tree: &sources, output: &output, log: &log };
+        let config = compilation.configure(fragment::TEXT)?;
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        let image = compilation.compile(jobs)?;
+        let build = build::read(&image, config)?;
+        println!("built in {} s; booting it", start.elapsed().as_secs());
+        prove(&image, &compilation.release()?, work.path())?;
+        let image = cache.store(&key, &build)?;
+        println!("{}: {} bytes", image.display(), build.image.len());
+        Ok(())
+    }
+}
+
+/// Runs a command in a machine with the kernel, which has to say who it is.
+fn prove(image: &Path, release: &str, dir: &Path) -> Result<()> {
+    /// Ample, without KVM on a crowded host.
+    const TIMEOUT: &str = "60s";
+    let init = guest::build()?;
+    let root = dir.join("root");
+    testbed::make_root(&root, &testbed::busybox()?, &[])?;
+    let mut chrootvm = Command::new(std::env::current_exe()?);
+    chrootvm.args(["chrootvm", "--timeout", TIMEOUT, "--init"]).arg(&init);
+    chrootvm.arg("--kernel").arg(image).arg(&root);
+    chrootvm.args(["--", "sh", "-c", PROOF]);
+    let output = chrootvm.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.context("start chrootvm")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut lines = said.lines();
+    let (name, settings) = (lines.next(), lines.next().and_then(|count| count.parse::<u32>().ok()));
+    ensure!(
+        output.status.success() && name == Some(release) && settings.is_some(),
+        "the kernel was built, but did not run a command as {release} ({}): \"{}\"",
+        output.status,
+        said.trim_end()
+    );
+    println!("Linux {release} booted and ran a command; {} settings", settings.unwrap_or_default());
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! The kernel's source: a directory, or a tarball as distributions package it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::pack::absolute;
+use crate::testbed::run;
+
+/// Where the source of a kernel is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Unpacked.
+    Dir(PathBuf),
+    /// An archive that tar(1) reads, with one directory at its top.
+    Tarball(PathBuf),
+}
+
+/// Where Debian's package `linux-source` has its tarballs.
+const PACKAGED: &str = "usr/src";
+
+impl Source {
+    /// What the user named.
+    pub fn given(path: &Path) -> Result<Self> {
+        let path = absolute(path)?;
+        let kind = path.metadata().with_context(|| format!("find --source {}", path.display()))?;
+        Ok(match kind.is_dir() {
+            true => Self::Dir(path),
+            false => Self::Tarball(path),
+        })
+    }
+
+    /// The distribution's: what is installed, or what was fetched to `dir`, by
+    /// `scripts/fetch-kernel-source` where it was not.
+    pub fn of_distribution(workspace: &Path, dir: &Path) -> Result<Self> {
+        if let Some(found) = packaged(Path::new("/")) {
+            return Ok(Self::Tarball(found));
+        }
+        if !dir.exists() {
+            eprintln!("fetching the kernel's source into {}", dir.display());
+            run(Command::new(workspace.join("scripts/fetch-kernel-source")).arg(dir))?;
+        }
+        let found = packaged(dir).with_context(|| {
+            format!("{} has no {PACKAGED}/linux-source-VERSION.tar.xz", dir.display())
+        })?;
+        Ok(Self::Tarball(found))
+    }
+
+    /// The path, and the length of an archive in bytes; 0 for a directory.
+    pub fn path_and_len(&self) -> Result<(&Path, u64)> {
+        match self {
+            Self::Dir(path) => Ok((path, 0)),
+            Self::Tarball(path) => {
+                let len =
+                    path.metadata().with_context(|| format!("find {}", path.display()))?.len();
+                Ok((path, len))
+            }
+        }
+    }
+
+    /// Such as `6.1.192`.
+    pub fn version(&self) -> Result<String> {
+        let (path, _) = self.path_and_len()?;
+        let text = match self {
+            Self::Dir(path) => {
+                let makefile = path.join("Makefile");
+                fs::read(&makefile).with_context(|| format!("read {}", makefile.display()))?
+            }
+            Self::Tarball(path) => {
+                let mut tar = Command::new("tar");
+                tar.arg("-xOf").arg(path).args(["--occurrence=1", "--wildcards"]);
+                tar.args(["--no-wildcards-match-slash", "*/Makefile"]);
+                let output = tar.output().context("run tar")?;
+                let message = String::from_utf8_lossy(&output.stderr);
+                ensure!(output.status.success(), "tar -x {}: {message}", path.display());
+                output.stdout
+            }
+        };
+        version_of(&String::from_utf8_lossy(&text))
+            .with_context(|| format!("{} is no kernel source: no version", path.display()))
+    }
+
+    /// The unpacked tree; `dir` is where to unpack an archive.
+    pub fn unpack(&self, dir: &Path) -> Result<PathBuf> {
+        let Self::Tarball(path) = self else {
+            return Ok(self.path_and_len()?.0.to_path_buf());
+        };
+        fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        run(Command::new("tar")
+            .arg("-xf")
+            .arg(path)
+            .arg("-C")
+            .arg(dir)
+            .args(["--strip-components=1", "--no-same-owner"]))?;
+        Ok(dir.to_path_buf())
+    }
+}
+
+/// The newest tarball that the package has put below `root`.
+fn packaged(root: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(root.join(PACKAGED)).ok()?.flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let is_source = |name: &String| {
+        name.strip_prefix("linux-source-")
+            .and_then(|rest| rest.split_once(".tar."))
+            .is_some_and(|(version, _)| version.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let numbers = |name: &String| -> Vec<u64> {
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+    };
+    let newest = names.filter(is_source).max_by_key(numbers)?;
+    Some(root.join(PACKAGED).join(newest))
+}
+
+/// From the first lines of the top `Makefile`.
+fn version_of(makefile: &str) -> Option<String> {
+    let value = |name: &str| {
+        let line =
+            makefile.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_prefix('='));
+        line.map(str::trim)
+    };
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let [version, patchlevel, sublevel] =
+        [value("VERSION")?, value("PATCHLEVEL")?, value("SUBLEVEL")?];
+    let extra = value("EXTRAVERSION").unwrap_or_default();
+    let text = format!("{version}.{patchlevel}.{sublevel}{extra}");
+    // It becomes the name of a directory.
+    (version.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(is_fine)).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_makefiles() {
+        let head =
+            "# SPDX\nVERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\nEXTRAVERSION =\nNAME = x\n";
+        assert_eq!(version_of(head).unwrap(), "6.1.192");
+        assert_eq!(
+            version_of(&head.replace("EXTRAVERSION =", "EXTRAVERSION = -rc1")).unwrap(),
+            "6.1.192-rc1"
+        );
+        for bad in ["", "VERSION = 6\n", &head.replace("= 6", "= ../6"), &head.replace("192", "/x")]
+        {
+            assert_eq!(version_of(bad), None, "{bad}");
+        }
+    }
+
+    /// A directory and a tarball of it, by the system's own tar.
+    #[test]
+    fn directories_and_tarballs_are_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("linux-6.1");
+        fs::create_dir_all(tree.join("Documentation")).unwrap();
+        fs::write(tree.join("Documentation/Makefile"), "VERSION = 9\n").unwrap();
+        fs::write(tree.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 2\n").unwrap();
+        let tarball = dir.path().join("linux.tar");
+        let mut tar = Command::new("tar");
+        tar.arg("-cf").arg(&tarball).arg("-C").arg(dir.path());
+        run(tar.args(["linux-6.1/Documentation", "linux-6.1/Makefile"])).unwrap();
+        let to = dir.path().join("to");
+        for path in [&tree, &tarball] {
+            let source = Source::given(path).unwrap();
+            assert_eq!(source.version().unwrap(), "6.1.2", "{}", path.display());
+            assert!(source.unpack(&to).unwrap().join("Documentation/Makefile").is_file());
+        }
+        let error = Source::given(&dir.path().join("x")).unwrap_err().to_string();
+        assert!(error.contains("--source"), "{error}");
+        assert!(Source::given(dir.path()).unwrap().version().is_err());
+    }
+
+    #[test]
+    fn the_newest_package_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(packaged(root.path()), None);
+        let dir = root.path().join(PACKAGED);
+        fs::create_dir_all(&dir).unwrap();
+        for name in [
+            "linux-source-6.9.tar.xz",
+            "linux-source-6.12.tar.xz",
+            "linux-patch-7.1.tar.xz",
+            "linux-source-x",
+        ] {
+            fs::write(dir.join(name), "").unwrap();
+        }
+        assert_eq!(packaged(root.path()), Some(dir.join("linux-source-6.12.tar.xz")));
+    }
+}
