@@ -130,8 +130,8 @@ impl Initrd {
                 words.extend(["--init".into(), init.into()]);
                 if let Some(dir) = modules {
                     words.extend(["--modules-dir".into(), dir.resolve()?.into()]);
+                    words.extend(choice.words().into_iter().map(OsString::from));
                 }
-                words.extend(choice.words().into_iter().map(OsString::from));
             }
         }
         for record in records {

@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::{Context, Result};
+
 use super::options::{self, Publish, parse_memory, parse_name, parse_publish};
 use super::plan::Network;
 use super::qemu::Accel;
 use super::signatures::When;
+use crate::own_kernel::cache::Cache;
 use crate::vmlinux::Pvh;
 
 /// The machine
@@ -35,6 +38,9 @@ pub struct MachineOptions {
     /// Enter the kernel directly, without its own unpacking (PVH): where it can be done, or never
     #[arg(long, value_enum, default_value_t)]
     pub pvh: Pvh,
+    /// Boot the kernel that `cargo xtask kernel` built; it needs no modules
+    #[arg(long, conflicts_with_all = ["kernel", "modules", "extra_modules"])]
+    pub kernel_builtin: bool,
     /// The kernel's modules [default: those of that kernel in ROOTFS]
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
@@ -87,6 +93,12 @@ impl MachineOptions {
             true => Network::User(self.publish.clone()),
             false => Network::None,
         }
+    }
+
+    /// The image of `--kernel-builtin`, where that is asked for.
+    pub fn builtin_kernel(&self) -> Result<Option<PathBuf>> {
+        let find = || Cache::of_user()?.current().context("--kernel-builtin");
+        self.kernel_builtin.then(find).transpose()
     }
 
     /// MiB.

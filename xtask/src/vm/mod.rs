@@ -156,8 +156,9 @@ impl Vm {
         let options = &self.machine;
         let qemu = qemu::find(machine::of_host()?, options.qemu.as_deref())?;
         let sandbox = qemu::SandboxProbe::start(&qemu);
-        let (kernel, modules) = (options.kernel.as_deref(), options.modules.as_deref());
-        let (image, modules) = find_kernel(&root, kernel, modules)?;
+        let builtin = options.builtin_kernel()?;
+        let kernel = builtin.as_deref().or(options.kernel.as_deref());
+        let (image, modules) = find_kernel(&root, kernel, options.modules.as_deref())?;
         let plan = self.plan(&root, qemu)?;
         let initrd = match &options.initrd {
             Some(file) => Initrd::File(pack::absolute(file)?),
