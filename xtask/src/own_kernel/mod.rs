@@ -8,12 +8,13 @@ pub mod cache;
 pub mod fragment;
 pub mod source;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 
 use self::build::Compilation;
 use self::cache::Cache;
@@ -58,25 +59,39 @@ impl Kernel {
             println!("{}: built from this source and kernel/config before", image.display());
             return Ok(());
         }
-        let work = tempfile::Builder::new().prefix("work-").tempdir_in(&target);
-        let work = work.with_context(|| format!("make a directory in {}", target.display()))?;
+        let _lock = lock(&target)?;
+        // Of a build that failed, or was ended.
+        let work = target.join("work");
+        if work.exists() {
+            fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+        }
         let log = target.join("build.log");
         let _ = fs::remove_file(&log); // of the build before, where there was one
         println!("building Linux {version} of {} (some minutes)", path.display());
         let start = Instant::now();
-        let sources = source.unpack(&work.path().join("source"))?;
-        let output = work.path().join("build");
+        let sources = source.unpack(&work.join("source"))?;
+        let output = work.join("build");
         let compilation = Compilation { tree: &sources, output: &output, log: &log };
         let config = compilation.configure(fragment::TEXT)?;
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let image = compilation.compile(jobs)?;
         let build = build::read(&image, config)?;
         println!("built in {} s; booting it", start.elapsed().as_secs());
-        prove(&image, &compilation.release()?, work.path())?;
+        prove(&image, &compilation.release()?, &work)?;
         let image = cache.store(&key, &build)?;
+        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
         println!("{}: {} bytes", image.display(), build.image.len());
         Ok(())
     }
+}
+
+/// Keeps others from building in `dir` for as long as the result lives.
+fn lock(dir: &Path) -> Result<Flock<File>> {
+    let path = dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("lock {}: another `cargo xtask kernel` builds", path.display()))
 }
 
 /// Runs a command in a machine with the kernel, which has to say who it is.
@@ -103,4 +118,19 @@ fn prove(image: &Path, release: &str, dir: &Path) -> Result<()> {
     );
     println!("Linux {release} booted and ran a command; {} settings", settings.unwrap_or_default());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_builds_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("another"), "{error}");
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
 }
