@@ -55,6 +55,15 @@ pub fn uptime() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(nanos)
 }
 
+/// Ends the calling thread, and no other (`_exit(2)`, "C library/kernel
+/// differences").
+pub fn end_thread() -> ! {
+    loop {
+        // SAFETY: the call has no preconditions; it does not return.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+}
+
 /// Blocks every signal in this thread. Blocked, SIGPIPE and SIGTERM end nobody.
 pub fn hold_signals() {
     // SAFETY: the set is initialised by sigfillset; the call cannot fail for it
