@@ -84,6 +84,9 @@ pub type Hints = &'static [(Option<Errno>, &'static str)];
 pub const NO_HINT: Hints = &[];
 
 impl<T> Context<T> for Result<T, Errno> {
+    // Else, at this optimization level, each caller would convert to its copy's types.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn context(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T> {
         match self {
             Ok(value) => Ok(value),
