@@ -21,6 +21,15 @@ pub struct Build {}
 /// Links against musl on a host whose libc is another.
 const MUSL_LINKER: &str = "musl-gcc";
 
+/// Options of LLVM that make a smaller program, where this rustc's LLVM has them:
+/// each saves half a percent.
+const LLVM_OPTIONS: &[&str] = &[
+    // Blocks in the order that needs the fewest and shortest jumps.
+    "--apply-ext-tsp-for-size",
+    // Equal instructions of several functions become one.
+    "--enable-machine-outliner=always",
+];
+
 /// How to link against musl.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Route {
@@ -56,6 +65,7 @@ pub fn build() -> Result<PathBuf> {
     let built = compile(Symbols::Stripped)?;
     let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     check_static(&bytes).with_context(|| format!("check {}", built.display()))?;
+    let bytes = without_sections(bytes).with_context(|| format!("strip {}", built.display()))?;
     install(&bytes, &workspace::init_path(&workspace::root()?))
 }
 
@@ -136,12 +146,19 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     let script = root.join("init/discard.ld");
     flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
     flags.extend(route.linker.map(|linker| format!("-Clinker={linker}")));
+    let options = LLVM_OPTIONS.iter().map(|option| format!("-Cllvm-args={option}"));
+    flags.extend(options.filter(|option| is_known(option)));
     // Panic locations must not depend on where the tree lies.
     flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));
     if let Some(home) = workspace::cargo_home() {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
     }
     flags
+}
+
+/// Whether rustc, and LLVM beneath it, takes `option`.
+fn is_known(option: &str) -> bool {
+    output_of(Command::new(workspace::rustc()).args([option, "--print=cfg"])).is_ok()
 }
 
 fn host_triple() -> Result<String> {
@@ -196,6 +213,22 @@ pub fn check_static(bytes: &[u8]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An ELF executable without its section headers, of which the kernel reads none:
+/// what `llvm-strip --strip-sections` makes of it.
+fn without_sections(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+    /// `e_shoff`, and `e_shentsize` to `e_shstrndx`, of `Elf64_Ehdr` (elf(5)).
+    const SECTION_FIELDS: [std::ops::Range<usize>; 2] = [40..48, 58..64];
+    let header = object::elf::FileHeader64::<Endianness>::parse(&*bytes).context("no ELF file")?;
+    let endian = header.endian()?;
+    let segments = header.program_headers(endian, &*bytes)?.iter();
+    let end = segments.map(|segment| segment.p_offset(endian) + segment.p_filesz(endian)).max();
+    bytes.truncate(usize::try_from(end.context("no segments")?)?);
+    for field in SECTION_FIELDS {
+        bytes.get_mut(field).context("no ELF header")?.fill(0);
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
