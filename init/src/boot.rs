@@ -2,6 +2,7 @@
 //!
 //! Interface: reboot(2). `Boot::run` is the order and nothing else.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::ffi::{CStr, c_int};
@@ -35,8 +36,8 @@ const SETTINGS: &CStr = c"/virtinit.run";
 
 /// A boot under way, and what is needed to end it well.
 struct Boot {
-    log: Log,
-    ports: Option<Ports>,
+    log: &'static Log,
+    ports: Option<&'static Ports>,
 }
 
 /// `virtinit.fail=`, for whoever ends the machine: PID 1, the watch on it, or a
@@ -51,7 +52,7 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 /// Returns only where ending the machine is not ours to do.
 #[must_use]
 pub fn main(environment: rt::Environment) -> c_int {
-    let log = Log::console();
+    let log: &Log = Box::leak(Box::new(Log::console()));
     // As PID 2 or above this is a host, whose /proc and /dev must not be touched.
     if !rustix::process::getpid().is_init() {
         log.error(format_args!(
@@ -61,7 +62,7 @@ pub fn main(environment: rt::Environment) -> c_int {
     }
     let mut boot = Boot { log, ports: None };
     let Err(error) = boot.run(environment);
-    fatal(&boot.log, boot.ports.as_ref(), format_args!("{error}"))
+    fatal(boot.log, boot.ports, format_args!("{error}"))
 }
 
 impl Boot {
@@ -74,14 +75,17 @@ impl Boot {
             file::read(c"/proc/cmdline").context(format_args!("read /proc/cmdline"), NO_HINT)?;
         ON_FAILURE.store(Fail::parse(&line) as u8, Ordering::Relaxed);
         let config = Config::parse(&line);
-        self.log.set_debug(config.as_ref().is_ok_and(|config| config.debug));
+        let mut log = Log::console();
+        log.set_debug(config.as_ref().is_ok_and(|config| config.debug));
 
-        mount::api_mounts(&self.log)?;
+        mount::api_mounts(&log)?;
         // First after /dev: until then descriptors 0 to 2 may be unused, and other
         // files must not land there.
         mount::console()?;
-        self.log.attach_kmsg();
-        self.ports = Ports::prepare().ok();
+        log.attach_kmsg();
+        // They are needed to the end, and by the watch as well.
+        self.log = Box::leak(Box::new(log));
+        self.ports = Ports::prepare().ok().map(|ports| &*Box::leak(Box::new(ports)));
         // Even of a line that makes no sense the host must hear, perhaps through
         // a port whose driver is a module.
         let fallback = Config::parse(b"")?;
@@ -89,10 +93,10 @@ impl Boot {
         for warning in &known.warnings {
             self.log.warning(format_args!("{warning}"));
         }
-        watch::start(known.wait);
+        watch::start(known.wait, self.log, self.ports);
         mount::nodes_and_links()?;
 
-        modules::load_all(known, &self.log)?;
+        modules::load_all(known, self.log)?;
         let config = config?;
         let text = match file::read(SETTINGS) {
             Err(Errno::NOENT) => Vec::new(),
@@ -100,12 +104,12 @@ impl Boot {
         };
         let settings = Settings::parse(&text)?;
         let new_root = self.mount_root(&config)?;
-        root::mount_shares(&config, &self.log)?;
+        root::mount_shares(&config, self.log)?;
         watch::enter(Step::EnterRoot);
         // From here on nothing can be undone: the old root loses what it had.
-        new_root.move_mounts(&config, &self.log)?;
+        new_root.move_mounts(&config, self.log)?;
         // After the move: a volume may be below /run.
-        volume::mount_all(&settings.volumes, &new_root, &config, &self.log)?;
+        volume::mount_all(&settings.volumes, &new_root, &config, self.log)?;
         self.set_up_host(&settings, &new_root, config.wait)?;
         let has_command = !settings.request.args.is_empty();
         if !has_command {
@@ -113,7 +117,7 @@ impl Boot {
             new_root.check_payload(config.init)?;
         }
 
-        root::free_initramfs(&self.log)?;
+        root::free_initramfs(self.log)?;
         new_root.switch()?;
         if has_command {
             return self.run_command(&settings, began, config.wait);
@@ -129,9 +133,9 @@ impl Boot {
             rustix::system::sethostname(name)
                 .context(format_args!("set the hostname {}", show(name)), NO_HINT)?;
         }
-        network::bring_up_loopback(&self.log);
-        match &self.ports {
-            Some(ports) if settings.network => network::set_up(ports, root, limit, &self.log),
+        network::bring_up_loopback(self.log);
+        match self.ports {
+            Some(ports) if settings.network => network::set_up(ports, root, limit, self.log),
             _ => Ok(()),
         }
     }
@@ -145,9 +149,8 @@ impl Boot {
     ) -> Result<Infallible> {
         watch::enter(Step::Execute);
         watch::stop();
-        let ports =
-            self.ports.as_ref().ok_or_else(|| Error::new(format_args!("no /sys or /dev"), ""))?;
-        command::run(&command::Start { ports, settings, began, limit }, &self.log)?;
+        let ports = self.ports.ok_or_else(|| Error::new(format_args!("no /sys or /dev"), ""))?;
+        command::run(&command::Start { ports, settings, began, limit }, self.log)?;
         command::power_off()
     }
 
@@ -155,7 +158,7 @@ impl Boot {
         match config.root {
             Root::Virtiofs(tag) => {
                 watch::enter(Step::MountRoot);
-                root::mount_virtiofs_root(tag, config, &self.log)
+                root::mount_virtiofs_root(tag, config, self.log)
             }
             Root::Block { device, kind, options } => {
                 watch::enter(Step::MountDisk);

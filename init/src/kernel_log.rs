@@ -12,17 +12,23 @@ use rustix::io::Errno;
 
 use crate::words::number;
 
-/// Reads what the kernel logs from some moment on.
+/// Reads what the kernel logs from some moment on. To open the log costs it as much
+/// as a mount, so it is opened once.
 #[derive(Debug)]
 pub struct KernelLog(Option<OwnedFd>);
 
 impl KernelLog {
-    /// From now on. Where the log cannot be read nothing will be found in it.
+    /// Where the log cannot be read nothing will be found in it.
     #[must_use]
-    pub fn from_now() -> Self {
+    pub fn open() -> Self {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(c"/dev/kmsg", flags, Mode::empty()).ok();
-        Self(fd.filter(|fd| rustix::fs::seek(fd, SeekFrom::End(0)).is_ok()))
+        Self(rustix::fs::open(c"/dev/kmsg", flags, Mode::empty()).ok())
+    }
+
+    /// Passes over all that was said up to now.
+    pub fn skip(&mut self) {
+        // Of a log that cannot be sought in nothing is to be believed.
+        self.0 = self.0.take().filter(|fd| rustix::fs::seek(fd, SeekFrom::End(0)).is_ok());
     }
 
     /// The first thing the kernel said since; what it said later is dropped.

@@ -9,7 +9,6 @@
 //! own; there is nobody left to tell.
 
 use alloc::vec::Vec;
-use core::cell::Cell;
 use core::fmt::{self, Write};
 
 use rustix::fd::OwnedFd;
@@ -41,8 +40,8 @@ pub struct Log {
     /// perhaps not the one that somebody watches.
     consoles: Vec<OwnedFd>,
     /// The kernel prints levels below this one on the console.
-    console_level: Cell<u8>,
-    debug: Cell<bool>,
+    console_level: u8,
+    debug: bool,
 }
 
 impl Log {
@@ -50,13 +49,12 @@ impl Log {
     /// used until `/dev` and `/proc` are there.
     #[must_use]
     pub fn console() -> Self {
-        let (console_level, debug) = (Cell::new(0), Cell::new(false));
-        Self { kmsg: None, consoles: Vec::new(), console_level, debug }
+        Self { kmsg: None, consoles: Vec::new(), console_level: 0, debug: false }
     }
 
     /// Switches debug messages on or off.
-    pub fn set_debug(&self, debug: bool) {
-        self.debug.set(debug);
+    pub fn set_debug(&mut self, debug: bool) {
+        self.debug = debug;
     }
 
     /// Goes over to `/dev/kmsg`, where the kernel takes all we write to it.
@@ -74,7 +72,7 @@ impl Log {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         self.kmsg = rustix::fs::open(c"/dev/kmsg", flags, Mode::empty()).ok();
         if let Ok(levels) = file::read(c"/proc/sys/kernel/printk") {
-            self.console_level.set(first_number(&levels));
+            self.console_level = first_number(&levels);
         }
     }
 
@@ -90,7 +88,7 @@ impl Log {
 
     /// Progress, for those who asked for it.
     pub fn debug(&self, message: fmt::Arguments<'_>) {
-        if self.debug.get() {
+        if self.debug {
             self.write(Level::Debug, message);
         }
     }
@@ -102,7 +100,7 @@ impl Log {
         let record = line.finish();
         let in_kmsg =
             self.kmsg.as_ref().is_some_and(|kmsg| rustix::io::write(kmsg, record).is_ok());
-        let on_console = in_kmsg && (level as u8) < self.console_level.get();
+        let on_console = in_kmsg && (level as u8) < self.console_level;
         if !on_console {
             let text = record.get(LEVEL_PREFIX..).unwrap_or_default();
             for console in &self.consoles {

@@ -70,9 +70,10 @@ pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
     let is_module = |name: &CStr| init_flags(name.to_bytes()).is_some();
     let names = file::names_in(&dir, &is_module)
         .context(format_args!("list {}", show(MODULES_DIR.to_bytes())), NO_HINT)?;
+    let mut kernel_log = KernelLog::open();
     for name in &names {
         watch::enter(Step::LoadModule);
-        let mut kernel_log = KernelLog::from_now();
+        kernel_log.skip();
         let parameters = config.module_parameters(module_name(name.to_bytes()));
         match load(&dir, name, &parameters) {
             Ok(()) => log.debug(format_args!("loaded {}", show(name.to_bytes()))),

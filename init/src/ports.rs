@@ -34,13 +34,6 @@ impl Ports {
         Ok(Self { sys: open(c"/sys")?, dev: open(c"/dev")?, pts: open(c"/dev/pts").ok() })
     }
 
-    /// A second hold of the same.
-    pub fn try_clone(&self) -> Result<Self> {
-        let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0);
-        let pts = self.pts.as_ref().map(copy).transpose()?;
-        Ok(Self { sys: copy(&self.sys)?, dev: copy(&self.dev)?, pts })
-    }
-
     /// Whether the kernel has a driver for ports.
     #[must_use]
     pub fn has_driver(&self) -> bool {

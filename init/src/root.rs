@@ -352,11 +352,11 @@ fn remove_below(dir: &OwnedFd, device: u64) -> Result<(), Errno> {
         if [&b"."[..], b".."].contains(&name.to_bytes()) {
             continue;
         }
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if stat.st_dev != device {
-            continue;
-        }
-        let removal = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        // An initramfs tells the type with the name.
+        let removal = if entry.file_type() == FileType::Directory {
+            if rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_dev != device {
+                continue;
+            }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             remove_below(&rustix::fs::openat(dir, name, flags, Mode::empty())?, device)?;
             rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
@@ -364,7 +364,7 @@ fn remove_below(dir: &OwnedFd, device: u64) -> Result<(), Errno> {
             rustix::fs::unlinkat(dir, name, AtFlags::empty())
         };
         match removal {
-            // A directory that holds a mount point stays.
+            // What is a mount point, or a directory that holds one, stays.
             Ok(()) | Err(Errno::BUSY | Errno::NOTEMPTY) => {}
             Err(errno) => return Err(errno),
         }

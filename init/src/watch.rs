@@ -74,23 +74,21 @@ pub fn enter(step: Step) {
     BEGUN.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What the watching thread owns.
+/// What the watching thread is given.
 struct Watch {
     limit: Duration,
-    log: Log,
-    ports: Option<Ports>,
+    log: &'static Log,
+    ports: Option<&'static Ports>,
 }
 
 /// Starts watching: where a step takes longer than `wait` and some patience, the
 /// machine ends.
 ///
 /// Where no thread can be had the boot goes on unwatched.
-pub fn start(wait: Duration) {
-    let mut log = Log::console();
-    log.attach_kmsg();
-    let watch = Watch { limit: wait + SILENCE, log, ports: Ports::prepare().ok() };
+pub fn start(wait: Duration, log: &'static Log, ports: Option<&'static Ports>) {
+    let watch = Watch { limit: wait + SILENCE, log, ports };
     if let Err(errno) = rt::thread::spawn(run, watch) {
-        Log::console().warning(format_args!("the boot is not watched: {}", Name(errno)));
+        log.warning(format_args!("the boot is not watched: {}", Name(errno)));
     }
 }
 
@@ -109,8 +107,8 @@ fn run(Watch { limit, log, ports }: Watch) {
     let step = STEPS.get(STEP.load(Ordering::Relaxed)).copied().unwrap_or_default();
     let seconds = limit.as_secs();
     boot::give_up_on_pid_1(
-        &log,
-        ports.as_ref(),
+        log,
+        ports,
         format_args!(
             "{step}: nothing happens for {seconds} s: the host's virtiofsd has died or hangs, or a \
              module does not return"
