@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, NO_HINT, Name, Result, compose, show};
+use crate::error::{Context, Error, Name, Result, compose, show};
 use crate::fail::Fail;
 use crate::log::Log;
 use crate::ports::Ports;
@@ -71,8 +71,7 @@ impl Boot {
         let began = rt::process::uptime();
         // The command line is in /proc, and tells how to report all that follows.
         mount::api_mount(&tables::PROC)?;
-        let line =
-            file::read(c"/proc/cmdline").context(format_args!("read /proc/cmdline"), NO_HINT)?;
+        let line = file::read(c"/proc/cmdline").context(format_args!("read /proc/cmdline"))?;
         ON_FAILURE.store(Fail::parse(&line) as u8, Ordering::Relaxed);
         let config = Config::parse(&line);
         let mut log = Log::console();
@@ -100,7 +99,7 @@ impl Boot {
         let config = config?;
         let text = match file::read(SETTINGS) {
             Err(Errno::NOENT) => Vec::new(),
-            text => text.context(format_args!("read /virtinit.run"), NO_HINT)?,
+            text => text.context(format_args!("read /virtinit.run"))?,
         };
         let settings = Settings::parse(&text)?;
         let new_root = self.mount_root(&config)?;
@@ -131,7 +130,7 @@ impl Boot {
     fn set_up_host(&self, settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Result<()> {
         if let Some(name) = settings.hostname {
             rustix::system::sethostname(name)
-                .context(format_args!("set the hostname {}", show(name)), NO_HINT)?;
+                .context(format_args!("set the hostname {}", show(name)))?;
         }
         network::bring_up_loopback(self.log);
         match self.ports {

@@ -10,7 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
 
-use crate::error::{Context, Error, NO_HINT, Result};
+use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::rt::{self, process::uptime};
@@ -51,21 +51,21 @@ pub struct Start<'a> {
 pub fn run(start: &Start<'_>, log: &Log) -> Result<()> {
     let Start { ports, settings, began, limit } = *start;
     rt::process::hold_signals();
-    let signals = rt::process::child_signals().context(format_args!("make a signalfd"), NO_HINT)?;
+    let signals = rt::process::child_signals().context(format_args!("make a signalfd"))?;
     let mut session = Session::open(ports, 0, limit)?;
     match session.start(ports, &settings.request, limit) {
         Err(failure) => session.report_failure(failure),
         Ok(()) => {
             let told = session.report_start(began);
             let served = told.and_then(|()| serve(&mut session, &signals, ports, log));
-            let status = served.context(format_args!("serve the command"), NO_HINT)?;
+            let status = served.context(format_args!("serve the command"))?;
             let ended = end_the_rest(&mut session, &signals);
-            ended.context(format_args!("end all processes"), NO_HINT)?;
+            ended.context(format_args!("end all processes"))?;
             rustix::fs::sync();
             session.report_end(shell_status(status))
         }
     }
-    .context(format_args!("tell the host"), NO_HINT)?;
+    .context(format_args!("tell the host"))?;
     if !settings.alone {
         session.wait_for_release();
     }
@@ -220,5 +220,5 @@ fn serve_alone(session: &mut Session, signals: &OwnedFd) -> Result<Option<WaitSt
 /// The end of a run: nobody waits for this machine any more.
 pub fn power_off() -> Result<Infallible> {
     Err(rustix::system::reboot(rustix::system::RebootCommand::PowerOff).err().unwrap_or(Errno::IO))
-        .context(format_args!("power off"), NO_HINT)
+        .context(format_args!("power off"))
 }

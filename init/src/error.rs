@@ -72,9 +72,12 @@ pub fn compose(what: fmt::Arguments<'_>) -> String {
 
 /// Gives the failed system call its operation, object and hint.
 pub trait Context<T> {
-    /// `what` is only written when there is an error; `hints` is searched for its
-    /// errno.
-    fn context(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T>;
+    /// For calls whose failure says all there is to say. `what` is only written
+    /// when there is an error.
+    fn context(self, what: fmt::Arguments<'_>) -> Result<T>;
+
+    /// As [`Context::context`]; `hints` is searched for the errno.
+    fn hinted(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T>;
 }
 
 /// What to do about an errno, by errno. A row without one answers for the rest.
@@ -84,10 +87,20 @@ pub type Hints = &'static [(Option<Errno>, &'static str)];
 pub const NO_HINT: Hints = &[];
 
 impl<T> Context<T> for Result<T, Errno> {
-    // Else, at this optimization level, each caller would convert to its copy's types.
+    // Else opt-level=z makes a function of it for each type, and each caller passes
+    // its result through memory.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn context(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T> {
+    fn context(self, what: fmt::Arguments<'_>) -> Result<T> {
+        match self {
+            Ok(value) => Ok(value),
+            Err(errno) => Err(Error::sys(what, errno, "")),
+        }
+    }
+
+    #[allow(clippy::inline_always)] // likewise
+    #[inline(always)]
+    fn hinted(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T> {
         match self {
             Ok(value) => Ok(value),
             Err(errno) => Err(explain(what, errno, hints)),
@@ -95,7 +108,7 @@ impl<T> Context<T> for Result<T, Errno> {
     }
 }
 
-/// All of [`Context::context`] that does not depend on the type.
+/// All of [`Context::hinted`] that does not depend on the type.
 #[cold]
 #[inline(never)]
 fn explain(what: fmt::Arguments<'_>, errno: Errno, hints: Hints) -> Error {
@@ -191,7 +204,7 @@ mod tests {
         const HINTS: Hints = &[(Some(Errno::INVAL), "no such tag"), (None, "odd")];
         let fail = |errno| {
             let result: Result<(), Errno> = Err(errno);
-            result.context(format_args!("mount \"src\""), HINTS).unwrap_err().to_string()
+            result.hinted(format_args!("mount \"src\""), HINTS).unwrap_err().to_string()
         };
         assert_eq!(fail(Errno::INVAL), "mount \"src\": EINVAL: no such tag");
         assert_eq!(fail(Errno::IO), "mount \"src\": EIO: odd");

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, Hints, NO_HINT, Result, compose, hint_for, show};
+use crate::error::{Context, Error, Hints, Result, compose, hint_for, show};
 use crate::file;
 use crate::kernel_log::KernelLog;
 use crate::log::Log;
@@ -65,11 +65,11 @@ pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = match rustix::fs::open(MODULES_DIR, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
-        result => result.context(format_args!("open {}", show(MODULES_DIR.to_bytes())), NO_HINT)?,
+        result => result.context(format_args!("open {}", show(MODULES_DIR.to_bytes())))?,
     };
     let is_module = |name: &CStr| init_flags(name.to_bytes()).is_some();
     let names = file::names_in(&dir, &is_module)
-        .context(format_args!("list {}", show(MODULES_DIR.to_bytes())), NO_HINT)?;
+        .context(format_args!("list {}", show(MODULES_DIR.to_bytes())))?;
     let mut kernel_log = KernelLog::open();
     for name in &names {
         watch::enter(Step::LoadModule);

@@ -6,7 +6,7 @@
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{Context, Hints, NO_HINT, Result, show};
+use crate::error::{Context, Hints, Result, show};
 use crate::file;
 use crate::log::Log;
 use crate::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};
@@ -36,7 +36,7 @@ pub fn api_mount(row: &ApiMount) -> Result<()> {
     let _ = file::mkdir(row.at);
     match rustix::mount::mount(row.fs, row.at, row.fs, row.flags, row.data) {
         Err(Errno::BUSY) => Ok(()),
-        result => result.context(
+        result => result.hinted(
             format_args!("mount {} at {}", show(row.fs.to_bytes()), show(row.at.to_bytes())),
             API_HINTS,
         ),
@@ -48,14 +48,13 @@ pub fn api_mount(row: &ApiMount) -> Result<()> {
 pub fn nodes_and_links() -> Result<()> {
     for node in NODES {
         make_node(node.path, node.major, node.minor, Mode::from_raw_mode(node.mode))
-            .context(format_args!("make {}", show(node.path.to_bytes())), NO_HINT)?;
+            .context(format_args!("make {}", show(node.path.to_bytes())))?;
     }
     for link in LINKS {
         match rustix::fs::symlink(link.target, link.path) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => {
-                return Err(errno)
-                    .context(format_args!("make {}", show(link.path.to_bytes())), NO_HINT);
+                return Err(errno).context(format_args!("make {}", show(link.path.to_bytes())));
             }
         }
     }
@@ -90,5 +89,5 @@ pub fn console() -> Result<()> {
         rustix::stdio::dup2_stdout(&high)?;
         rustix::stdio::dup2_stderr(&high)
     };
-    redirect().context(format_args!("open /dev/console and /dev/null"), NO_HINT)
+    redirect().context(format_args!("open /dev/console and /dev/null"))
 }

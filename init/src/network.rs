@@ -11,7 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::error::{Context, Hints, NO_HINT, Name, Result, show};
+use crate::error::{Context, Hints, Name, Result, show};
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::root::NewRoot;
@@ -40,9 +40,8 @@ pub fn bring_up_loopback(log: &Log) {
 /// Gives the first interface its address and the root its name server.
 pub fn set_up(ports: &Ports, new_root: &NewRoot, limit: Duration, log: &Log) -> Result<()> {
     let name = wait::until(limit, &[Errno::NOENT], &mut |_| find_interface(ports))
-        .context(format_args!("find a network interface"), HINTS)?;
-    configure(&name)
-        .context(format_args!("set up network interface {}", show(name.to_bytes())), NO_HINT)?;
+        .hinted(format_args!("find a network interface"), HINTS)?;
+    configure(&name).context(format_args!("set up network interface {}", show(name.to_bytes())))?;
     if let Err(errno) = new_root.provide_file(b"/etc/resolv.conf", c"resolv.conf", RESOLV_CONF) {
         log.warning(format_args!(
             "no name resolution: the root has no /etc/resolv.conf to be replaced ({}); make \

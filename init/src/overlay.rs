@@ -29,7 +29,7 @@ const HINTS: Hints = &[
 /// Covers what is mounted at `root` by an overlay whose upper layer is a tmpfs
 /// of `size`, in tmpfs's words; without one half of the memory.
 pub fn cover(root: &CStr, size: Option<&[u8]>) -> Result<()> {
-    make(root, size).context(format_args!("make the overlay over the root"), HINTS)
+    make(root, size).hinted(format_args!("make the overlay over the root"), HINTS)
 }
 
 fn make(root: &CStr, size: Option<&[u8]>) -> Result<(), Errno> {

@@ -33,7 +33,7 @@ pub fn exec(config: &Config<'_>, mut environment: rt::Environment) -> Result<Inf
         environment.push(DEFAULT_PATH);
     }
     let errno = execute(config, &environment).unwrap_or_else(|errno| errno);
-    Err(errno).context(format_args!("execute init={}", show(config.init)), EXEC_HINTS)
+    Err(errno).hinted(format_args!("execute init={}", show(config.init)), EXEC_HINTS)
 }
 
 /// What execve(2) said.

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 
 use crate::cmdline::{Access, Config};
-use crate::error::{Context, Error, Hints, NO_HINT, Name, Result, hint_for, show};
+use crate::error::{Context, Error, Hints, Name, Result, hint_for, show};
 use crate::log::Log;
 use crate::tables::SURVIVORS;
 use crate::tag::Tag;
@@ -69,7 +69,7 @@ impl NewRoot {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(SYSROOT, flags, Mode::empty())
             .map(|dir| Self { dir, is_overlay })
-            .context(format_args!("open the root directory"), NO_HINT)
+            .context(format_args!("open the root directory"))
     }
 }
 
@@ -109,7 +109,7 @@ pub fn mount_block_root(
             rustix::mount::mount(&*device, SYSROOT, &*kind, flags, &*options)
         })
     };
-    mount().context(format_args!("mount root={} at /sysroot", show(device)), BLOCK_HINTS)?;
+    mount().hinted(format_args!("mount root={} at /sysroot", show(device)), BLOCK_HINTS)?;
     finish_root(config)
 }
 
@@ -118,7 +118,7 @@ pub fn mount_shares(config: &Config<'_>, log: &Log) -> Result<()> {
     for share in &config.shares {
         watch::enter(Step::MountShare);
         let at = file::c_string(&[SHARES_DIR.to_bytes(), b"/", share.tag.as_bytes()]);
-        let at = at.context(format_args!("name the mount of {}", share.tag), NO_HINT)?;
+        let at = at.context(format_args!("name the mount of {}", share.tag))?;
         make_directory(SHARES_DIR)?;
         make_directory(&at)?;
         mount_virtiofs(share.tag, &at, share.access, config.wait, log)?;
@@ -128,7 +128,7 @@ pub fn mount_shares(config: &Config<'_>, log: &Log) -> Result<()> {
 }
 
 fn make_directory(path: &CStr) -> Result<()> {
-    file::mkdir(path).context(format_args!("make {}", show(path.to_bytes())), NO_HINT)
+    file::mkdir(path).context(format_args!("make {}", show(path.to_bytes())))
 }
 
 fn mount_flags(access: Access) -> MountFlags {
@@ -171,7 +171,7 @@ pub fn mount_virtiofs(
         (Err(Errno::INVAL), 0) => NO_VIRTIOFS_DEVICE,
         _ => VIRTIOFS_HINTS,
     };
-    mounted.context(format_args!("mount virtiofs tag {tag} at {}", show(at.to_bytes())), hints)
+    mounted.hinted(format_args!("mount virtiofs tag {tag} at {}", show(at.to_bytes())), hints)
 }
 
 /// How many devices the virtiofs driver has.
@@ -208,11 +208,11 @@ impl NewRoot {
         for &from in SURVIVORS {
             let name = show(from.to_bytes());
             let found = self.mount_point(from);
-            let found = found.context(format_args!("find {name} in the new root"), OPENAT2)?;
+            let found = found.hinted(format_args!("find {name} in the new root"), OPENAT2)?;
             if let Some(to) = found {
                 let flags = MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
                 rustix::mount::move_mount(CWD, from, &to, c"", flags)
-                    .context(format_args!("move {name} into the new root"), NO_HINT)?;
+                    .context(format_args!("move {name} into the new root"))?;
                 continue;
             }
             let holds_shares = SHARES_DIR.to_bytes().starts_with(from.to_bytes());
@@ -224,7 +224,7 @@ impl NewRoot {
             }
             log.debug(format_args!("the root has no {name}; detached"));
             rustix::mount::unmount(from, UnmountFlags::DETACH)
-                .context(format_args!("detach {name}"), NO_HINT)?;
+                .context(format_args!("detach {name}"))?;
         }
         Ok(())
     }
@@ -266,7 +266,7 @@ impl NewRoot {
         match program::interpreter(head.get(..length).unwrap_or_default()) {
             Err(hint) => refuse(Errno::NOEXEC, hint),
             Ok(None) => Ok(()),
-            Ok(Some(interpreter)) => self.locate(interpreter, OFlags::empty()).map(drop).context(
+            Ok(Some(interpreter)) => self.locate(interpreter, OFlags::empty()).map(drop).hinted(
                 format_args!(
                     "find {}, the interpreter of init={}, in the new root",
                     show(interpreter),
@@ -283,11 +283,10 @@ impl NewRoot {
 
     /// Makes the new root `/`.
     pub fn switch(self) -> Result<()> {
-        rustix::process::fchdir(&self.dir).context(format_args!("enter the new root"), NO_HINT)?;
-        rustix::mount::mount_move(c".", c"/")
-            .context(format_args!("move the new root to /"), NO_HINT)?;
-        rustix::process::chroot(c".").context(format_args!("chroot to the new root"), NO_HINT)?;
-        rustix::process::chdir(c"/").context(format_args!("enter /"), NO_HINT)
+        rustix::process::fchdir(&self.dir).context(format_args!("enter the new root"))?;
+        rustix::mount::mount_move(c".", c"/").context(format_args!("move the new root to /"))?;
+        rustix::process::chroot(c".").context(format_args!("chroot to the new root"))?;
+        rustix::process::chdir(c"/").context(format_args!("enter /"))
     }
 }
 
@@ -319,7 +318,7 @@ fn fs_magic(fd: &OwnedFd) -> Result<u32, Errno> {
 ///
 /// Does nothing where `/` is no initramfs: a wrong guess would delete a disk.
 pub fn free_initramfs(log: &Log) -> Result<()> {
-    try_to_free_initramfs(log).context(format_args!("free the initramfs"), NO_HINT)
+    try_to_free_initramfs(log).context(format_args!("free the initramfs"))
 }
 
 fn try_to_free_initramfs(log: &Log) -> Result<(), Errno> {

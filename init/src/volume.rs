@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::MoveMountFlags;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Hints, NO_HINT, Result, show};
+use crate::error::{Context, Hints, Result, show};
 use crate::file;
 use crate::log::Log;
 use crate::root::{self, NewRoot};
@@ -42,15 +42,15 @@ pub fn mount_all(
         let at = show(volume.path);
         let target = new_root
             .make_directory(volume.path)
-            .context(format_args!("mount a volume at {at}"), HINTS)?;
-        file::mkdir(STAGE).context(format_args!("make /volume"), NO_HINT)?;
+            .hinted(format_args!("mount a volume at {at}"), HINTS)?;
+        file::mkdir(STAGE).context(format_args!("make /volume"))?;
         root::mount_virtiofs(tag, STAGE, volume.access, config.wait, log)?;
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(STAGE, place, Mode::empty())
             .and_then(|mounted| rustix::mount::move_mount(&mounted, c"", &target, c"", flags))
-            .context(format_args!("mount a volume at {at}"), NO_HINT)?;
+            .context(format_args!("mount a volume at {at}"))?;
         log.debug(format_args!("mounted volume {tag} at {at}"));
     }
     Ok(())

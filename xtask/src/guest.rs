@@ -254,4 +254,19 @@ mod tests {
         let error = check_static(&own).unwrap_err().to_string();
         assert!(error.contains("not static"), "{error}");
     }
+
+    #[test]
+    fn segments_stay_where_sections_go() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let bare = without_sections(own.clone()).unwrap();
+        let header = object::elf::FileHeader64::<Endianness>::parse(&*bare).unwrap();
+        let endian = header.endian().unwrap();
+        assert_eq!((header.e_shoff(endian), header.e_shnum(endian)), (0, 0));
+        let headers = size_of_val(header);
+        assert!(own[headers..].starts_with(&bare[headers..]));
+        let segments = header.program_headers(endian, &*bare).unwrap().iter();
+        let ends = segments.map(|segment| segment.p_offset(endian) + segment.p_filesz(endian));
+        assert_eq!(ends.max(), Some(bare.len() as u64));
+        assert!(without_sections(b"#!/bin/sh".to_vec()).is_err());
+    }
 }

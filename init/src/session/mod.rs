@@ -24,7 +24,7 @@ use self::control::{Lines, ToGuest, ToHost};
 use self::pump::Pump;
 use self::spawn::{Failure, Stdio};
 use self::user::User;
-use crate::error::{Context, Error, Hints, NO_HINT, compose, show};
+use crate::error::{Context, Error, Hints, compose, show};
 use crate::ports::{self, Ports};
 use crate::settings::{Request, Size};
 use crate::{file, rt};
@@ -110,10 +110,10 @@ impl Session {
         // After standard output, whose port is the later one.
         let name = port_name(self.number, "stdin");
         let input = ports.open_input(name.as_bytes(), limit);
-        let input = input.context(format_args!("open port {name}"), PORT_HINTS)?;
+        let input = input.hinted(format_args!("open port {name}"), PORT_HINTS)?;
         if let Some(size) = terminal {
             let made = stdio::terminal(ports, user, size);
-            let (stdio, master) = made.context(format_args!("make a pseudo-terminal"), NO_HINT)?;
+            let (stdio, master) = made.context(format_args!("make a pseudo-terminal"))?;
             self.pumps = [
                 Some(Pump::to_terminal(input, master.to)),
                 Some(Pump::new(master.from, output)),
@@ -123,7 +123,7 @@ impl Session {
             return Ok(stdio);
         }
         let error = open("stderr")?;
-        let (stdio, ours) = stdio::pipes(user).context(format_args!("make pipes"), NO_HINT)?;
+        let (stdio, ours) = stdio::pipes(user).context(format_args!("make pipes"))?;
         self.pumps = [
             Some(Pump::new(input, ours.input)),
             Some(Pump::splice(ours.output, output)),
@@ -353,7 +353,7 @@ fn code_or_signal(code: Option<i32>, signal: Option<i32>) -> u8 {
 
 fn open_port(ports: &Ports, number: u32, stream: &str, limit: Duration) -> Result<OwnedFd, Error> {
     let name = port_name(number, stream);
-    ports.open(name.as_bytes(), limit).context(format_args!("open port {name}"), PORT_HINTS)
+    ports.open(name.as_bytes(), limit).hinted(format_args!("open port {name}"), PORT_HINTS)
 }
 
 fn is_empty(pump: &Pump) -> bool {

@@ -121,12 +121,12 @@ fn bad_input_writes_nothing(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// At most 78 kB, and file(1) finds it static.
+/// At most 75 kB, and file(1) finds it static.
 fn init_is_static(bed: &Bed) -> Result<()> {
     let output = Command::new("file").arg("-b").arg(bed.init()).output()?;
     let text = String::from_utf8(output.stdout)?;
     ensure!(text.contains("statically linked") && !text.contains("interpreter"), "{text}");
     let size = bed.init().metadata()?.len();
-    ensure!(size <= 81_000, "/init has {size} bytes");
+    ensure!(size <= 75_000, "/init has {size} bytes");
     Ok(())
 }
