@@ -266,9 +266,13 @@ impl Vm {
             append: &self.machine.append,
         };
         Ok(Plan {
-            qemu,
             machine,
+            firmware: match self.machine.machine {
+                Some(_) => None,
+                None => qemu::firmware(machine, &qemu),
+            },
             machine_type: self.machine.machine.clone(),
+            qemu,
             cpu: self.machine.cpu.clone(),
             accelerator: self.machine.accel.choose(host::kvm_problem())?,
             memory: self.machine.memory(),

@@ -83,6 +83,8 @@ pub struct Plan {
     pub machine: &'static Machine,
     /// `-machine`, where it is not the usual one.
     pub machine_type: Option<String>,
+    /// `-bios`, where it is not QEMU's default.
+    pub firmware: Option<PathBuf>,
     /// `-cpu`, where it is not the usual one.
     pub cpu: Option<String>,
     /// How it executes.
@@ -161,6 +163,9 @@ impl Plan {
         }
         list.option("-display", "none");
         list.option("-machine", format!("{machine},accel={accelerator},memory-backend=mem"));
+        if let Some(firmware) = &self.firmware {
+            list.option("-bios", firmware);
+        }
         list.option("-cpu", cpu);
         list.option("-smp", self.cpus.to_string());
         list.option("-m", format!("{memory}M"));
@@ -275,6 +280,7 @@ mod tests {
             machine: machine::of_host().unwrap(),
             accelerator: Accelerator::Tcg,
             machine_type: None,
+            firmware: Some("/f".into()),
             cpu: None,
             memory: 512,
             cpus: 2,
@@ -340,6 +346,7 @@ mod tests {
         let line = line_of(&plan, None);
         for part in [
             "-sandbox on,",
+            "-bios /f ",
             "-smp 2 ",
             "-device virtio-serial-pci,id=serial -chardev socket,id=virtinit.0.stdin,fd=8 -device \
              virtserialport,bus=serial.0,chardev=virtinit.0.stdin,name=virtinit.0.stdin ",

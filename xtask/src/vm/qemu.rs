@@ -56,6 +56,15 @@ pub fn installed(machine: &Machine) -> Option<PathBuf> {
     in_path.or_else(|| Some(libexec()).filter(|path| host::is_executable(path)))
 }
 
+/// The machine's own firmware, where `qemu` came with it: in `share/qemu` beside
+/// the `bin` that the program is in.
+#[must_use]
+pub fn firmware(machine: &Machine, qemu: &Path) -> Option<PathBuf> {
+    let program = qemu.canonicalize().ok()?;
+    let prefix = program.parent()?.parent()?;
+    Some(prefix.join("share/qemu").join(machine.firmware?)).filter(|file| file.is_file())
+}
+
 /// The question whether QEMU was built with `-sandbox`, on its way.
 #[derive(Debug)]
 pub struct SandboxProbe(Option<Child>);
@@ -89,6 +98,22 @@ mod tests {
         assert_eq!(Accel::Auto.choose(problem()).unwrap(), Accelerator::Tcg);
         assert_eq!(Accel::Tcg.choose(None).unwrap(), Accelerator::Tcg);
         assert!(Accel::Kvm.choose(problem()).is_err());
+    }
+
+    #[test]
+    fn the_firmware_is_that_of_the_program() {
+        let machine = machine::of_host().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let prefix = dir.path().canonicalize().unwrap();
+        let (program, data) = (prefix.join("bin/qemu"), prefix.join("share/qemu"));
+        for dir in [program.parent().unwrap(), &data] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        std::fs::write(&program, "").unwrap();
+        assert_eq!(firmware(machine, &program), None);
+        let file = data.join(machine.firmware.unwrap());
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(firmware(machine, &program), Some(file));
     }
 
     #[test]
