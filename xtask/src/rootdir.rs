@@ -68,8 +68,11 @@ impl RootDir {
     /// # Errors
     /// `FileTooLarge` beyond `limit`.
     pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let mut contents = Vec::new();
-        self.file(path)?.take(limit + 1).read_to_end(&mut contents)?;
+        let file = self.file(path)?;
+        // One more byte shows the end without another allocation.
+        let size = file.metadata()?.len().min(limit) + 1;
+        let mut contents = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        file.take(limit + 1).read_to_end(&mut contents)?;
         match contents.len() as u64 > limit {
             true => Err(io::ErrorKind::FileTooLarge.into()),
             false => Ok(contents),

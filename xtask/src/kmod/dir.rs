@@ -33,7 +33,13 @@ pub struct ModulesDir<'a> {
 #[derive(Debug)]
 enum Index {
     /// modules.dep and modules.softdep, by canonical name.
-    Depmod(BTreeMap<String, Module>),
+    Depmod {
+        /// Paths of the modules that one needs, in reverse load order; split only
+        /// for those that are asked for.
+        needed: BTreeMap<String, String>,
+        /// Soft dependencies.
+        soft: BTreeMap<String, Module>,
+    },
     /// The modules themselves; unpacked ones are kept for [`ModulesDir::read`].
     Modinfo(RefCell<BTreeMap<String, Vec<u8>>>),
 }
@@ -62,12 +68,13 @@ impl<'a> ModulesDir<'a> {
         let builtin = self.index_file("modules.builtin")?;
         self.builtin = builtin.iter().flat_map(|text| text.lines()).filter_map(name_of).collect();
         if let Some(text) = self.index_file("modules.dep")? {
-            let (files, mut modules) = parse_dep(&text)?;
+            let (files, needed) = parse_dep(&text)?;
+            let mut soft = BTreeMap::new();
             for line in self.index_file("modules.softdep")?.unwrap_or_default().lines() {
-                read_softdep_line(line, &mut modules);
+                read_softdep_line(line, &mut soft);
             }
             self.files = files;
-            self.index = Index::Depmod(modules);
+            self.index = Index::Depmod { needed, soft };
         } else {
             self.files = self.find_modules()?;
         }
@@ -129,7 +136,11 @@ impl Source for ModulesDir<'_> {
             });
         }
         Ok(Lookup::Module(match &self.index {
-            Index::Depmod(modules) => modules.get(name).cloned().unwrap_or_default(),
+            Index::Depmod { needed, soft } => {
+                let paths = needed.get(name).map_or("", String::as_str).split_whitespace();
+                let depends = paths.rev().filter_map(name_of).collect();
+                Module { depends, ..soft.get(name).cloned().unwrap_or_default() }
+            }
             Index::Modinfo(unpacked) => {
                 let bytes = self.read(name)?;
                 let module = modinfo(&bytes).with_context(|| format!("module {name}"))?;
@@ -142,8 +153,8 @@ impl Source for ModulesDir<'_> {
 
 /// `kernel/a.ko: kernel/b.ko kernel/c.ko`, one line a module. Its dependencies
 /// stand in reverse load order.
-fn parse_dep(text: &str) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, Module>)> {
-    let (mut files, mut modules) = (BTreeMap::new(), BTreeMap::new());
+fn parse_dep(text: &str) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, String>)> {
+    let (mut files, mut dependencies) = (BTreeMap::new(), BTreeMap::new());
     for (number, line) in text.lines().enumerate() {
         let malformed = || format!("modules.dep, line {}", number + 1);
         let (path, needed) = line.split_once(':').context("no colon").with_context(malformed)?;
@@ -152,20 +163,17 @@ fn parse_dep(text: &str) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, 
         if !Path::new(path).components().all(inside) {
             bail!("{}: \"{path}\" leads out of the directory", malformed());
         }
-        let depends = needed.split_whitespace().rev().filter_map(name_of).collect();
         files.insert(name.clone(), PathBuf::from(path));
-        modules.insert(name, Module { depends, ..Module::default() });
+        dependencies.insert(name, needed.to_owned());
     }
-    Ok((files, modules))
+    Ok((files, dependencies))
 }
 
 /// `softdep NAME pre: A B post: C`
 fn read_softdep_line(line: &str, modules: &mut BTreeMap<String, Module>) {
     let Some(rest) = line.strip_prefix("softdep ") else { return };
     let (name, text) = rest.trim_start().split_once(' ').unwrap_or((rest, ""));
-    if let Some(module) = modules.get_mut(&canonical(name)) {
-        parse_softdep(text, module);
-    }
+    parse_softdep(text, modules.entry(canonical(name)).or_default());
 }
 
 #[cfg(test)]

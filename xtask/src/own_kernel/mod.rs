@@ -101,7 +101,8 @@ fn prove(image: &Path, release: &str, dir: &Path) -> Result<()> {
     let init = guest::build()?;
     let root = dir.join("root");
     testbed::make_root(&root, &testbed::busybox()?, &[])?;
-    let mut chrootvm = Command::new(std::env::current_exe()?);
+    // Not by its path: the build took minutes, in which another may stand there.
+    let mut chrootvm = Command::new("/proc/self/exe");
     chrootvm.args(["chrootvm", "--timeout", TIMEOUT, "--init"]).arg(&init);
     chrootvm.arg("--kernel").arg(image).arg(&root);
     chrootvm.args(["--", "sh", "-c", PROOF]);

@@ -30,15 +30,16 @@ pub struct Machine {
 /// use for here, and would only search.
 const Q35: &str = "q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off";
 
-/// `max` has what every root file system asks for, x86-64-v3 included.
+/// `max` has what every root file system asks for, x86-64-v3 included. Without
+/// `erms` the kernel clears and copies memory by eight bytes an instruction, not
+/// by one, and to an emulator each is one step.
 ///
-/// - Without `erms` the kernel clears and copies memory by eight bytes an
-///   instruction, not by one, and to an emulator each is one step.
-/// - It takes itself for one that does not speculate (Intel's Bonnell; kernel:
-///   `cpu_vuln_whitelist`), which emulation does not, so nothing is done against
-///   that. `max` would be an AMD K8, whose errata have the kernel distrust its
-///   timers: every look at the clock was 900 ns instead of 80.
-const X86_CPU: &str = "max,-erms,vendor=GenuineIntel,family=6,model=28,stepping=10";
+/// It takes itself for an AMD K8, of whose clock the kernel thinks so little that
+/// it asks the ACPI timer instead. With one that it trusts (an Intel `model`, or
+/// `tsc=reliable`) it patches the idle loop when it says so, and QEMU 7.2 now and
+/// then lets another processor run half of the patch: one boot in a hundred
+/// panicked.
+const X86_CPU: &str = "max,-erms";
 
 /// Words for the kernel (kernel doc: admin-guide/kernel-parameters.rst); a later
 /// `cryptomgr.notests=0` of the user's takes one back.
