@@ -75,7 +75,7 @@ test: ## Run every test
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml
 	@scripts/setup test
-	@$(XTASK) bench boot --runs 5 --budget bench/budget.toml
+	@$(XTASK) bench boot --runs 7 --budget bench/budget.toml
 	@$(XTASK) bench size --budget bench/budget.toml
 
 .PHONY: fuzz
