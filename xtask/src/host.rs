@@ -1,6 +1,6 @@
 //! What this host has: programs, KVM.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,18 @@ pub fn find_program(name: &OsStr) -> Option<PathBuf> {
 #[must_use]
 pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+/// The user's cache directory; `home` is asked for where nothing else tells. What
+/// is not an absolute path counts as not given (XDG Base Directory Specification,
+/// 0.8).
+pub fn cache_home(
+    xdg_cache_home: Option<OsString>,
+    home: impl FnOnce() -> Option<PathBuf>,
+) -> Option<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let explicit = xdg_cache_home.map(PathBuf::from).filter(absolute);
+    explicit.or_else(|| Some(home().filter(absolute)?.join(".cache")))
 }
 
 /// Why KVM cannot be used; `None` where it can.

@@ -11,6 +11,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -56,6 +57,7 @@ impl Boot {
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
+        make_root(&root(&subject))?;
         let runs = self.boots(&subject, &[])?;
         let best = best(&runs);
         let mut rows: Vec<Row> = (0..best.0.len())
@@ -84,11 +86,6 @@ impl Boot {
     }
 
     fn boot(&self, subject: &Subject, more: &[&str]) -> Result<Phases> {
-        let root = subject.scratch().join("counter-root");
-        fs::create_dir_all(&root).context("make a root directory")?;
-        let program = root.join("counter");
-        fs::write(&program, payload::program()).context("write the payload")?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context("chmod")?;
         let options: Vec<OsString> = COUNTING
             .iter()
             .chain(more)
@@ -96,7 +93,7 @@ impl Boot {
             .chain(self.options.iter().cloned())
             .collect();
         let (stdout, stderr) =
-            subject::output(&mut subject.chrootvm(&options, &root, &["/counter"])?)?;
+            subject::output(&mut subject.chrootvm(&options, &root(subject), &["/counter"])?)?;
         phases(&stdout, &stderr).with_context(|| format!("the payload ran, but said: {stderr}"))
     }
 }
@@ -105,6 +102,18 @@ impl Phases {
     fn total(&self) -> f64 {
         self.0[3].1
     }
+}
+
+/// Where the root with the payload alone is.
+fn root(subject: &Subject) -> PathBuf {
+    subject.scratch().join("counter-root")
+}
+
+fn make_root(root: &Path) -> Result<()> {
+    fs::create_dir(root).context("make a root directory")?;
+    let program = root.join("counter");
+    fs::write(&program, payload::program()).context("write the payload")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context("chmod")
 }
 
 /// The phases, from what the payload wrote and from the line of `--timing`.

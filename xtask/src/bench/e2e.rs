@@ -5,15 +5,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Output;
 use super::facts::Facts;
 use super::measure::{Usage, in_turn};
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
+use crate::vm::boot_files::canonical;
 
 /// Time `chrootvm ROOT -- true`, against another command
 #[derive(Debug, clap::Args)]
@@ -42,17 +42,11 @@ impl E2e {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
         let root = match &self.root {
-            Some(root) => {
-                root.canonicalize().with_context(|| format!("find {}", root.display()))?
-            }
+            Some(root) => canonical(root)?,
             None => subject.root()?,
         };
         let ours = subject.chrootvm(&self.options, &root, &["true"])?;
-        let other = self.vs.as_ref().map(|text| {
-            let mut shell = Command::new("sh");
-            shell.arg("-c").arg(text).envs(subject.environment(&root));
-            shell
-        });
+        let other = self.vs.as_ref().map(|text| subject.shell(text, &root));
         let pairs = in_turn(self.runs, &ours, other.as_ref())?;
         Ok(Report {
             bench: "e2e",
@@ -63,7 +57,7 @@ impl E2e {
     }
 }
 
-/// A number of [`Usage`]: its name, its unit, where it is, and digits.
+/// A number of [`Usage`]: its name, its unit, and where it is.
 pub type Column = (&'static str, &'static str, fn(&Usage) -> f64);
 
 /// Wall-clock time.

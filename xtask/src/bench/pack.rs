@@ -47,8 +47,7 @@ impl Pack {
         ours.arg("--modules-dir").arg(&subject.kernel.modules);
         ours.args(&self.options).arg("-o").arg(&output);
         let other = self.vs.as_ref().map(|text| {
-            let mut shell = Command::new("sh");
-            shell.arg("-c").arg(text).envs(subject.environment(subject.scratch()));
+            let mut shell = subject.shell(text, subject.scratch());
             shell.env("OUTPUT", subject.scratch().join("other-initrd"));
             shell
         });

@@ -8,7 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::scratch;
+use crate::doctor::gather::version;
 use crate::testbed::{self, HostKernel};
+use crate::vm::boot_files::canonical;
+use crate::vm::{machine, qemu};
 use crate::{guest, workspace};
 
 /// Which kernel and root to measure with
@@ -38,7 +41,7 @@ impl Subject {
     pub fn prepare(options: &Options) -> Result<Self> {
         let kernel = match (&options.kernel, &options.modules) {
             (Some(image), Some(modules)) => {
-                HostKernel { image: absolute(image)?, modules: absolute(modules)? }
+                HostKernel { image: canonical(image)?, modules: canonical(modules)? }
             }
             _ => testbed::kernel(&workspace::root()?)?,
         };
@@ -71,15 +74,14 @@ impl Subject {
         Ok(chrootvm)
     }
 
-    /// Environment in which other commands find what is measured.
+    /// Another command, for sh(1), which finds in its environment what is
+    /// measured.
     #[must_use]
-    pub fn environment(&self, root: &Path) -> [(&'static str, OsString); 4] {
-        [
-            ("INIT", self.init.clone().into()),
-            ("KERNEL", self.kernel.image.clone().into()),
-            ("MODULES", self.kernel.modules.clone().into()),
-            ("ROOT", root.into()),
-        ]
+    pub fn shell(&self, text: &OsStr, root: &Path) -> Command {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(text).env("INIT", &self.init).env("ROOT", root);
+        shell.env("KERNEL", &self.kernel.image).env("MODULES", &self.kernel.modules);
+        shell
     }
 
     /// Such as `6.1.0-56-cloud-amd64`.
@@ -92,16 +94,9 @@ impl Subject {
 
 /// Such as `7.2.22`.
 pub fn qemu_version() -> Result<String> {
-    let qemu = crate::vm::machine::of_host()?.qemu;
-    let output = Command::new(qemu).arg("-version").output();
-    let output = output.with_context(|| format!("run {qemu}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split("version ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    Ok(version.with_context(|| format!("{qemu} -version names none"))?.to_owned())
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().with_context(|| format!("find {}", path.display()))
+    let mut qemu = Command::new(qemu::find(machine::of_host()?, None)?);
+    let (stdout, _) = output(qemu.arg("-version"))?;
+    version(&String::from_utf8_lossy(&stdout)).with_context(|| format!("{qemu:?} names none"))
 }
 
 /// The output of a command that must succeed: standard output and error.

@@ -124,7 +124,7 @@ fn complaint(program: &Path, answer: &Output) -> String {
 }
 
 /// The first word that begins with a digit.
-fn version(text: &str) -> Option<String> {
+pub fn version(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }

@@ -10,15 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use object::Endianness;
-use object::elf::NoteType;
-use object::read::elf::{FileHeader, ProgramHeader};
+use object::LittleEndian;
+use object::read::elf::FileHeader;
 
 use super::cache;
 use super::fragment;
+use crate::vmlinux::elf;
 
-/// `XEN_ELFNOTE_PHYS32_ENTRY` (xen/include/public/elfnote.h).
-const PVH_NOTE: NoteType = NoteType(18);
 /// Lines of the log that an error shows.
 const LAST_LINES: usize = 25;
 
@@ -117,18 +115,9 @@ pub fn read(image: &Path, config: String) -> Result<cache::Build> {
 }
 
 /// Whether an ELF file says where to enter it without firmware.
-fn has_pvh_note(elf: &[u8]) -> Result<bool> {
-    let header = object::elf::FileHeader64::<Endianness>::parse(elf).context("no ELF file")?;
-    let endian = header.endian()?;
-    for segment in header.program_headers(endian, elf)? {
-        let Some(mut notes) = segment.notes(endian, elf)? else { continue };
-        while let Some(note) = notes.next()? {
-            if note.name() == b"Xen" && note.n_type(endian) == PVH_NOTE {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
+fn has_pvh_note(kernel: &[u8]) -> Result<bool> {
+    let header = elf::header_of(kernel).context("no ELF file of x86-64")?;
+    Ok(elf::entry(header.program_headers(LittleEndian, kernel)?, kernel)?.is_some())
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use flate2::Crc;
+
+use crate::host;
 
 /// The link to the kernel in use.
 const CURRENT: &str = "current";
@@ -108,16 +110,15 @@ impl Cache {
     }
 }
 
-/// By the environment; a relative `XDG_CACHE_HOME` is to be ignored.
+/// By the environment.
 fn dir(xdg: Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
-    let xdg = xdg.map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = home.filter(|path| path.is_absolute());
-    let base = xdg.or_else(|| Some(home?.join(".cache")))?;
-    Some(base.join(Path::new("virtinitrd/kernel")))
+    Some(host::cache_home(xdg, || home)?.join("virtinitrd/kernel"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {

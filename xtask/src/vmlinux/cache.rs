@@ -22,7 +22,7 @@ use nix::libc::O_NOFOLLOW;
 use nix::unistd::geteuid;
 
 use super::key::{Key, Trailer};
-use crate::output;
+use crate::{host, output};
 
 /// Files kept; each has some 35 MB.
 const MOST: usize = 4;
@@ -57,16 +57,12 @@ impl Cache {
     /// cannot be, or might be somebody else's.
     #[must_use]
     pub fn of_user() -> Option<Self> {
-        let variable =
-            |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        match variable("XDG_CACHE_HOME") {
-            Some(base) => Self::below(&base),
-            None => {
-                // Root with the HOME of a user (sudo -E) is to leave nothing there.
-                let home = variable("HOME").filter(|home| access(home) != Access::Foreign)?;
-                Self::below(&home.join(".cache"))
-            }
-        }
+        // Root with the HOME of a user (sudo -E) is to leave nothing there.
+        let home = || {
+            let home = std::env::var_os("HOME").map(PathBuf::from);
+            home.filter(|home| access(home) != Access::Foreign)
+        };
+        Self::below(&host::cache_home(std::env::var_os("XDG_CACHE_HOME"), home)?)
     }
 
     /// The cache in the directory `base`.

@@ -53,14 +53,19 @@ pub fn cut_down(kernel: &[u8]) -> Result<Option<Vec<u8>>> {
 }
 
 /// The header of a 64-bit x86 file.
-fn header_of(kernel: &[u8]) -> Option<&FileHeader64<LE>> {
+#[must_use]
+pub fn header_of(kernel: &[u8]) -> Option<&FileHeader64<LE>> {
     let header = FileHeader64::<LE>::parse(kernel).ok()?;
     let is_ours = header.endian().is_ok() && header.e_machine(LE) == elf::EM_X86_64;
     is_ours.then_some(header)
 }
 
-/// The address that the note tells.
-fn entry(segments: &[ProgramHeader64<LE>], kernel: &[u8]) -> Result<Option<u64>> {
+/// The address at which a loader enters the kernel; `None` where it has no such
+/// note.
+///
+/// # Errors
+/// A damaged note, or one that holds no 32-bit address.
+pub fn entry(segments: &[ProgramHeader64<LE>], kernel: &[u8]) -> Result<Option<u64>> {
     for segment in segments {
         let Some(mut notes) = segment.notes(LE, kernel).context("notes")? else { continue };
         while let Some(note) = notes.next().context("notes")? {
