@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod fuzz;
 pub mod guest;
 pub mod host;
+pub mod image;
 pub mod kmod;
 pub mod ls;
 pub mod output;

@@ -1,0 +1,431 @@
+//! A file system tree in memory: names and metadata, contents by reference.
+//!
+//! Every image is written from such a tree, and every image can be read as one.
+//! Names are in byte order, so that equal trees are written as equal bytes,
+//! whatever order their source had.
+//!
+//! Invariants: node 0 is the root and a directory; a directory has one name, any
+//! other node has one or more (hard links); a name is 1-255 bytes, without `/` or
+//! NUL, and neither `.` nor `..`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::rootdir::RootDir;
+
+/// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).
+pub const NAME_MAX: usize = 255;
+
+/// Extended attributes by their full names, such as `security.capability`.
+pub type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// Names in a directory.
+pub type Children = BTreeMap<Box<[u8]>, Id>;
+
+/// A node of one tree: its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u32);
+
+/// What stat(2) tells of every node alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Permission, set-id and sticky bits: the lower 12 of `st_mode`.
+    pub permissions: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Modification time in seconds since 1970.
+    pub mtime: i64,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// With what is in it.
+    Directory(Children),
+    /// A regular file.
+    File(Content),
+    /// With what it points to.
+    Symlink(Box<[u8]>),
+    /// Major and minor number.
+    CharDevice(u32, u32),
+    /// Major and minor number.
+    BlockDevice(u32, u32),
+    /// A named pipe.
+    Fifo,
+    /// The name of a socket.
+    Socket,
+}
+
+/// The bytes of a regular file, without holding them.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Made by us, and small.
+    Bytes(Arc<[u8]>),
+    /// A file below a directory; `size` is what it had when the tree was read.
+    Below {
+        /// The directory.
+        root: Arc<RootDir>,
+        /// The path in it.
+        path: PathBuf,
+        /// Bytes.
+        size: u64,
+    },
+    /// A part of an archive that is not compressed.
+    Part {
+        /// The archive.
+        archive: Arc<File>,
+        /// Its first byte there.
+        offset: u64,
+        /// Bytes.
+        size: u64,
+    },
+    /// In an image, in its own way.
+    Stored(Arc<dyn Stored>),
+}
+
+/// The bytes of a file in an image: in pieces, compressed, or with holes.
+pub trait Stored: fmt::Debug + Send + Sync {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// Reads it from the start; gives exactly [`Stored::size`] bytes or an error.
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>>;
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Owner, permissions, time, attributes.
+    pub meta: Meta,
+    /// What it is.
+    pub kind: Kind,
+    /// Names that lead to it; 1 for a directory.
+    pub names: u32,
+}
+
+/// A tree.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    nodes: Vec<Node>,
+}
+
+impl Content {
+    /// Bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Below { size, .. } | Self::Part { size, .. } => *size,
+            Self::Stored(stored) => stored.size(),
+        }
+    }
+
+    /// Reads it from the start; gives exactly [`Content::size`] bytes or an error.
+    ///
+    /// # Errors
+    /// A file that cannot be opened any more.
+    pub fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
+        Ok(match self {
+            Self::Bytes(bytes) => Box::new(&bytes[..]),
+            Self::Below { root, path, size } => {
+                let file = root.file(path);
+                let file = file.with_context(|| root.host_path(path).display().to_string())?;
+                Box::new(Exactly { inner: file, left: *size })
+            }
+            Self::Stored(stored) => stored.open()?,
+            Self::Part { archive, offset, size } => {
+                Box::new(Exactly { inner: At { file: archive, offset: *offset }, left: *size })
+            }
+        })
+    }
+}
+
+/// Reads a file that others read as well: without its position.
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// A file whose size was written down already: what has grown since is cut, what
+/// has shrunk is an error.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if room == 0 {
+            return Ok(0);
+        }
+        match self.inner.read(&mut buffer[..room])? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter")),
+            count => {
+                self.left -= count as u64;
+                Ok(count)
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// The root.
+    pub const ROOT: Id = Id(0);
+
+    /// An empty root directory with this metadata.
+    #[must_use]
+    pub fn new(meta: Meta) -> Self {
+        let kind = Kind::Directory(Children::new());
+        Self { nodes: vec![Node { meta, kind, names: 1 }] }
+    }
+
+    /// The node `id`.
+    #[must_use]
+    pub fn node(&self, id: Id) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// As [`Tree::node`], to be changed; not its `names` or what is in it.
+    pub fn node_mut(&mut self, id: Id) -> &mut Node {
+        &mut self.nodes[id.0 as usize]
+    }
+
+    /// Number of nodes, those without a name included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A tree has a root.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// What is in directory `id`; `None` where it is none.
+    #[must_use]
+    pub fn children(&self, id: Id) -> Option<&Children> {
+        match &self.node(id).kind {
+            Kind::Directory(children) => Some(children),
+            _ => None,
+        }
+    }
+
+    /// Adds a node as `name` of directory `parent`. What had that name loses it,
+    /// but a directory over a directory only changes that one's metadata.
+    ///
+    /// # Errors
+    /// A name that no directory can have; a parent that is none; more nodes than
+    /// 32 bits number.
+    pub fn add(&mut self, parent: Id, name: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
+        if let (Kind::Directory(_), Some(found)) = (&kind, self.child(parent, name))
+            && self.children(found).is_some()
+        {
+            self.node_mut(found).meta = meta;
+            return Ok(found);
+        }
+        let id = Id(u32::try_from(self.nodes.len()).context("more than 2^32 files")?);
+        self.nodes.push(Node { meta, kind, names: 0 });
+        self.link(parent, name, id)?;
+        Ok(id)
+    }
+
+    /// Gives node `id`, which is no directory unless it is new, one more name.
+    ///
+    /// # Errors
+    /// As those of [`Tree::add`]; a second name for a directory.
+    pub fn link(&mut self, parent: Id, name: &[u8], id: Id) -> Result<()> {
+        check_name(name)?;
+        let node = self.node(id);
+        let is_directory = matches!(node.kind, Kind::Directory(_));
+        ensure!(node.names == 0 || !is_directory, "a directory has one name");
+        self.node_mut(id).names += 1;
+        let Kind::Directory(children) = &mut self.node_mut(parent).kind else {
+            bail!("a file has nothing in it");
+        };
+        if let Some(old) = children.insert(name.into(), id) {
+            self.node_mut(old).names -= 1;
+        }
+        Ok(())
+    }
+
+    /// What `name` is in directory `parent`.
+    #[must_use]
+    pub fn child(&self, parent: Id, name: &[u8]) -> Option<Id> {
+        self.children(parent)?.get(name).copied()
+    }
+
+    /// What is at `path`, seen from the root; links are not followed, `.` and
+    /// doubled slashes mean nothing.
+    #[must_use]
+    pub fn find(&self, path: &[u8]) -> Option<Id> {
+        components(path).try_fold(Self::ROOT, |at, name| self.child(at, name))
+    }
+
+    /// Calls `visit` with the path, without a leading `/`, and the node of every
+    /// name: a directory before what is in it, its names in byte order; the root
+    /// first, whose path is empty.
+    ///
+    /// # Errors
+    /// The first that `visit` gives.
+    pub fn walk(&self, visit: &mut dyn FnMut(&[u8], Id) -> Result<()>) -> Result<()> {
+        self.walk_below(&mut Vec::new(), Self::ROOT, visit)
+    }
+
+    fn walk_below(
+        &self,
+        path: &mut Vec<u8>,
+        id: Id,
+        visit: &mut dyn FnMut(&[u8], Id) -> Result<()>,
+    ) -> Result<()> {
+        visit(path, id)?;
+        let length = path.len();
+        for (name, child) in self.children(id).into_iter().flatten() {
+            if length > 0 {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+            self.walk_below(path, *child, visit)?;
+            path.truncate(length);
+        }
+        Ok(())
+    }
+}
+
+/// The names of a path; `.` and empty ones are left out.
+pub fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b"."))
+}
+
+fn check_name(name: &[u8]) -> Result<()> {
+    let problem = match name {
+        b"" => "it is empty",
+        b"." | b".." => "it stands for a directory",
+        _ if name.len() > NAME_MAX => "it is longer than 255 bytes",
+        _ if name.contains(&b'/') || name.contains(&0) => "it contains '/' or NUL",
+        _ => return Ok(()),
+    };
+    bail!("name \"{}\": {problem}", name.escape_ascii())
+}
+
+/// `st_mode` of a node (inode(7)): type and permissions.
+#[must_use]
+pub fn mode(node: &Node) -> u32 {
+    let kind = match &node.kind {
+        Kind::Directory(_) => 0o040_000,
+        Kind::File(_) => 0o100_000,
+        Kind::Symlink(_) => 0o120_000,
+        Kind::CharDevice(..) => 0o020_000,
+        Kind::BlockDevice(..) => 0o060_000,
+        Kind::Fifo => 0o010_000,
+        Kind::Socket => 0o140_000,
+    };
+    kind | u32::from(node.meta.permissions)
+}
+
+/// A path of an archive for a person.
+#[must_use]
+pub fn show(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).escape_debug().to_string()
+}
+
+/// As [`Content::Below`], of a file of the host.
+#[must_use]
+pub fn below(root: &Arc<RootDir>, path: &Path, size: u64) -> Content {
+    Content::Below { root: Arc::clone(root), path: path.to_path_buf(), size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> Kind {
+        Kind::Directory(Children::new())
+    }
+
+    fn file(text: &str) -> Kind {
+        Kind::File(Content::Bytes(text.as_bytes().into()))
+    }
+
+    fn walked(tree: &Tree) -> Vec<String> {
+        let mut paths = Vec::new();
+        let mut visit = |path: &[u8], id| {
+            paths.push(format!("{} {}", String::from_utf8_lossy(path), tree.node(id).names));
+            Ok(())
+        };
+        tree.walk(&mut visit).unwrap();
+        paths
+    }
+
+    #[test]
+    fn order_does_not_depend_on_that_of_additions() {
+        let mut tree = Tree::new(Meta::default());
+        let b = tree.add(Tree::ROOT, b"b", Meta::default(), directory()).unwrap();
+        let c = tree.add(b, b"c", Meta::default(), file("1")).unwrap();
+        tree.link(Tree::ROOT, b"a", c).unwrap();
+        assert_eq!(walked(&tree), [" 1", "a 2", "b 1", "b/c 2"]);
+        assert_eq!(tree.find(b"./b//c"), Some(c));
+        assert_eq!(tree.find(b"b/d"), None);
+    }
+
+    #[test]
+    fn a_name_belongs_to_the_last_that_took_it() {
+        let mut tree = Tree::new(Meta::default());
+        let first = tree.add(Tree::ROOT, b"a", Meta::default(), file("1")).unwrap();
+        tree.link(Tree::ROOT, b"b", first).unwrap();
+        tree.add(Tree::ROOT, b"a", Meta::default(), directory()).unwrap();
+        assert_eq!(tree.node(first).names, 1);
+        let again = Meta { uid: 7, ..Meta::default() };
+        let a = tree.add(Tree::ROOT, b"a", again, directory()).unwrap();
+        tree.add(a, b"x", Meta::default(), file("2")).unwrap();
+        tree.add(Tree::ROOT, b"a", Meta::default(), directory()).unwrap();
+        assert_eq!(walked(&tree), [" 1", "a 1", "a/x 1", "b 1"]);
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        let mut tree = Tree::new(Meta::default());
+        let long = vec![b'x'; NAME_MAX + 1];
+        for name in [&b""[..], b".", b"..", b"a/b", b"a\0b", &long] {
+            assert!(tree.add(Tree::ROOT, name, Meta::default(), file("")).is_err());
+        }
+        let file = tree.add(Tree::ROOT, &long[1..], Meta::default(), file("")).unwrap();
+        assert!(tree.add(file, b"a", Meta::default(), Kind::Fifo).is_err());
+    }
+
+    #[test]
+    fn contents_have_the_size_they_were_told() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), b"0123456789").unwrap();
+        let root = Arc::new(RootDir::open(dir.path()).unwrap());
+        let archive = Arc::new(File::open(dir.path().join("f")).unwrap());
+        let read = |content: &Content| {
+            let mut bytes = Vec::new();
+            content.open().unwrap().read_to_end(&mut bytes).map(|_| bytes)
+        };
+        assert_eq!(read(&below(&root, Path::new("f"), 4)).unwrap(), b"0123");
+        assert!(read(&below(&root, Path::new("f"), 11)).is_err());
+        let part = Content::Part { archive, offset: 3, size: 4 };
+        assert_eq!(read(&part).unwrap(), b"3456");
+    }
+}
