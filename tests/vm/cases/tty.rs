@@ -23,10 +23,13 @@ pub(crate) const CASES: &[Case] = &[
 
 /// With the size of the host's, then and later.
 fn it_is_a_terminal(bed: &Bed) -> Result<()> {
-    let script = "trap 'echo now $(stty size)' WINCH
+    // Not `read` waits for the signal: one that comes just before it blocks is only
+    // seen when it returns.
+    let script = "trap resized=yes WINCH
                   test -t 0 && test -t 1 && test -t 2 && echo three on $(tty)
                   echo to the controlling one > /dev/tty; echo on error >&2
-                  stty size; until read line; do :; done; echo read $line; exit 7";
+                  stty size; until [ $resized ]; do sleep 0.05; done; echo now $(stty size)
+                  read line; echo read $line; exit 7";
     let mut terminal = Terminal::start(bed.sh(script)?)?;
     terminal.wait_for("three on /dev/pts/0\nto the controlling one\non error\n30 100\n")?;
     terminal.resize(41, 123)?;
