@@ -9,6 +9,7 @@ pub mod check;
 pub mod demo;
 pub mod dist;
 pub mod doctor;
+pub mod files;
 pub mod fuzz;
 pub mod guest;
 pub mod host;

@@ -14,6 +14,8 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
+use crate::files::Files;
+
 /// A directory that look-ups cannot leave.
 #[derive(Debug)]
 pub struct RootDir {
@@ -33,84 +35,9 @@ impl RootDir {
         Ok(Self { fd: file.into(), path })
     }
 
-    /// The directory's canonical path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What `path`, seen from this root, is called outside of it; for messages
-    /// and for commands to be shown, links not resolved.
-    #[must_use]
-    pub fn host_path(&self, path: &Path) -> PathBuf {
-        self.path.join(path.strip_prefix("/").unwrap_or(path))
-    }
-
-    /// Opens the regular file `path` for reading.
-    pub fn file(&self, path: &Path) -> io::Result<File> {
-        // Looked at before it is opened: opening a device has effects, and
-        // opening a FIFO blocks.
-        let location = File::from(self.open_at(path, OFlag::O_PATH)?);
-        match location.metadata()?.is_file() {
-            true => File::open(descriptor_path(&location)),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        }
-    }
-
-    /// The canonical path outside of this root of what `path` means inside.
-    pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let location = self.open_at(path, OFlag::O_PATH)?;
-        std::fs::read_link(descriptor_path(&location))
-    }
-
-    /// The contents of the regular file `path`, at most `limit` bytes of it.
-    ///
-    /// # Errors
-    /// `FileTooLarge` beyond `limit`.
-    pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let file = self.file(path)?;
-        // One more byte shows the end without another allocation.
-        let size = file.metadata()?.len().min(limit) + 1;
-        let mut contents = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        file.take(limit + 1).read_to_end(&mut contents)?;
-        match contents.len() as u64 > limit {
-            true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => Ok(contents),
-        }
-    }
-
     /// Opens the directory `path` to list it.
     pub fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
-    }
-
-    /// The names in directory `path`, sorted.
-    pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let dir = self.directory(path)?;
-        let mut names = std::fs::read_dir(descriptor_path(&dir))?
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect::<io::Result<Vec<_>>>()?;
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    /// Whether `path` is a directory.
-    #[must_use]
-    pub fn is_dir(&self, path: &Path) -> bool {
-        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok()
-    }
-
-    /// Whether `path` is a directory and its last part no link to one.
-    #[must_use]
-    pub fn is_real_dir(&self, path: &Path) -> bool {
-        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).is_ok()
-    }
-
-    /// Whether `path` is a regular file, readable or not.
-    #[must_use]
-    pub fn is_file(&self, path: &Path) -> bool {
-        let found = self.open_at(path, OFlag::O_PATH).map(File::from);
-        found.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
     }
 
     fn open_at(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
@@ -123,6 +50,61 @@ impl RootDir {
                 result => return Ok(result?),
             }
         }
+    }
+}
+
+impl Files for RootDir {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self, path: &Path) -> io::Result<File> {
+        // Looked at before it is opened: opening a device has effects, and
+        // opening a FIFO blocks.
+        let location = File::from(self.open_at(path, OFlag::O_PATH)?);
+        match location.metadata()?.is_file() {
+            true => File::open(descriptor_path(&location)),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let location = self.open_at(path, OFlag::O_PATH)?;
+        std::fs::read_link(descriptor_path(&location))
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.file(path)?;
+        // One more byte shows the end without another allocation.
+        let size = file.metadata()?.len().min(limit) + 1;
+        let mut contents = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        file.take(limit + 1).read_to_end(&mut contents)?;
+        match contents.len() as u64 > limit {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(contents),
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let dir = self.directory(path)?;
+        let mut names = std::fs::read_dir(descriptor_path(&dir))?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok()
+    }
+
+    fn is_real_dir(&self, path: &Path) -> bool {
+        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).is_ok()
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        let found = self.open_at(path, OFlag::O_PATH).map(File::from);
+        found.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
     }
 }
 

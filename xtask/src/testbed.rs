@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::files::Files;
 use crate::guest::check_static;
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Lookup, Source};

@@ -9,6 +9,7 @@ use super::Output;
 use super::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
+use crate::files::Files;
 use crate::guest::{self, Symbols};
 use crate::pack;
 use crate::rootdir::RootDir;
@@ -40,7 +41,7 @@ impl Size {
             crates(&file).into_iter().map(|(name, size)| (format!("init: code of {name}"), size)),
         );
         let host = RootDir::open("/".as_ref())?;
-        let modules = Some((&host, subject.kernel.modules.as_path()));
+        let modules = Some((&host as &dyn Files, subject.kernel.modules.as_path()));
         sizes.push((
             "initrd".into(),
             pack::initrd(init, modules, &pack::Choice::default())?.len() as u64,

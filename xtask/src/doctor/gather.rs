@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::facts::{Daemon, Facts, Ids, Kvm, Processor, Program, Qemu, User};
 use super::kernels::{Installed, MODULES, Place, Support};
 use super::packages::Distribution;
+use crate::files::Files;
 use crate::kmod::canonical;
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Request, load_order};
@@ -185,7 +186,7 @@ fn place(path: &Path, is_rootfs: bool) -> Result<Place> {
     Ok(Place { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
 }
 
-fn look_into(root: &RootDir, found: kernel::Installed) -> Installed {
+fn look_into(root: &dyn Files, found: kernel::Installed) -> Installed {
     let unreadable = found.image.as_ref().and_then(|image| root.file(image).err());
     Installed {
         unreadable: unreadable.map(|error| error.to_string()),
@@ -197,7 +198,7 @@ fn look_into(root: &RootDir, found: kernel::Installed) -> Installed {
 }
 
 /// How the kernel has each of [`MODULES`].
-fn supports(root: &RootDir, path: &Path) -> Result<Vec<Support>> {
+fn supports(root: &dyn Files, path: &Path) -> Result<Vec<Support>> {
     let dir = ModulesDir::open(root, path)?;
     let support = |name| match load_order(&dir, &[Request::Needed(name)]) {
         Ok(order) if order.contains(&canonical(name)) => Support::Module,

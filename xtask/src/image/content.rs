@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::files::Files;
 use crate::rootdir::RootDir;
 
 /// The bytes of a regular file, without holding them.

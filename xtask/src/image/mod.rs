@@ -3,13 +3,13 @@
 //!
 //! Sources become one [`tree::Tree`]; formats are written from it.
 
-//cli
 pub mod content;
 pub mod format;
 pub mod inject;
 pub mod notes;
 pub mod paths;
 pub mod progress;
+pub mod root;
 pub mod source;
 pub mod tree;
 pub mod write;

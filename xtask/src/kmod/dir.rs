@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::file::{MODULE_MAX, modinfo, parse_softdep, unpack};
 use super::resolve::{Lookup, Module, Source};
 use super::{canonical, name_of};
-use crate::rootdir::RootDir;
+use crate::files::Files;
 
 /// Largest index file in bytes that is read. Debian's modules.dep has 700 kB.
 const INDEX_MAX: u64 = 64 << 20;
@@ -21,7 +21,7 @@ const INDEX_MAX: u64 = 64 << 20;
 /// An open modules directory.
 #[derive(Debug)]
 pub struct ModulesDir<'a> {
-    root: &'a RootDir,
+    root: &'a dyn Files,
     path: PathBuf,
     builtin: HashSet<String>,
     /// Canonical name → path below `path`.
@@ -50,7 +50,7 @@ impl<'a> ModulesDir<'a> {
     /// # Errors
     /// A directory with neither index files nor modules, or with an index that
     /// points out of it.
-    pub fn open(root: &'a RootDir, path: &Path) -> Result<Self> {
+    pub fn open(root: &'a dyn Files, path: &Path) -> Result<Self> {
         let mut dir = Self {
             root,
             path: path.to_path_buf(),
@@ -179,8 +179,9 @@ fn read_softdep_line(line: &str, modules: &mut BTreeMap<String, Module>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rootdir::RootDir;
 
-    fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&RootDir) -> T) -> T {
+    fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&dyn Files) -> T) -> T {
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = dir.path().join(path);

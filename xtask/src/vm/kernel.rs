@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::rootdir::RootDir;
+use crate::files::Files;
 
 /// A kernel in a root file system. Both paths are as seen from that root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Installed {
 
 /// Every kernel of `root` that has modules, newest first. A directory that has
 /// two names (with a merged /usr) counts once.
-pub fn installed(root: &RootDir) -> Result<Vec<Installed>> {
+pub fn installed(root: &dyn Files) -> Result<Vec<Installed>> {
     let mut installed = Vec::new();
     let mut seen = HashSet::new();
     for modules_root in MODULES_ROOTS {
@@ -59,7 +59,7 @@ pub fn installed(root: &RootDir) -> Result<Vec<Installed>> {
 ///
 /// # Errors
 /// Where there is none: what was found, and what was missing.
-pub fn find(root: &RootDir) -> Result<Kernel> {
+pub fn find(root: &dyn Files) -> Result<Kernel> {
     let mut without_image = Vec::new();
     for Installed { version, modules, image } in installed(root)? {
         match image {
@@ -83,13 +83,13 @@ pub fn find(root: &RootDir) -> Result<Kernel> {
 
 /// The directory with the modules of `version`, where `root` has one.
 #[must_use]
-pub fn modules_of(root: &RootDir, version: &str) -> Option<PathBuf> {
+pub fn modules_of(root: &dyn Files, version: &str) -> Option<PathBuf> {
     let mut dirs = MODULES_ROOTS.iter().map(|modules| Path::new(modules).join(version));
     dirs.find(|dir| root.is_dir(dir))
 }
 
 /// Newest first.
-fn versions(root: &RootDir, dir: &Path) -> Result<Vec<String>> {
+fn versions(root: &dyn Files, dir: &Path) -> Result<Vec<String>> {
     let names = match root.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         names => {
@@ -167,6 +167,7 @@ pub fn image_version(image: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rootdir::RootDir;
 
     #[test]
     fn versions_compare_as_numbers() {

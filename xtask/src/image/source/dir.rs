@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use crate::files::Files;
 use crate::image::notes::Notes;
 use crate::image::paths::{PATH_MAX, directory};
 use crate::image::tree::{self, Id, Kind, Meta, Tree, Xattrs, show};
