@@ -10,11 +10,12 @@ use virtinitrd_init::settings;
 
 use crate::archive::compress::{Compression, compress};
 use crate::archive::{Archive, source_date_epoch};
+use crate::files::Files;
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Request, load_order};
 use crate::kmod::strip::Strip;
 use crate::output;
-use crate::rootdir::RootDir;
+use crate::vm::source::Source;
 
 /// Where `/init` looks for modules.
 const MODULES_DIR: &str = "usr/lib/modules";
@@ -61,6 +62,9 @@ pub struct Choice {
     /// The machine's virtio transport; repeatable [default: all that the kernel has]
     #[arg(long = "transport", value_enum, value_name = "NAME")]
     pub transports: Vec<Transport>,
+    /// Leave virtiofs out: the root is on a disk or in the initrd
+    #[arg(long)]
+    pub no_virtiofs: bool,
 }
 
 /// Pack /init and the modules it needs into an initrd
@@ -72,10 +76,16 @@ pub struct Pack {
     /// Add records to this initrd instead of packing one
     #[arg(long, value_name = "FILE", hide = true)]
     initrd: Option<PathBuf>,
+    /// Begin with this archive, a root file system; its /init gives way to ours
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "initrd")]
+    archive: Option<PathBuf>,
     /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
     /// [default: none; the kernel has virtiofs built in]
     #[arg(long, value_name = "DIR")]
     modules_dir: Option<PathBuf>,
+    /// The image that has them, at the absolute path DIR [default: they are on this host]
+    #[arg(long, value_name = "IMAGE", requires = "modules_dir", hide = true)]
+    image: Option<PathBuf>,
     #[command(flatten)]
     choice: Choice,
     /// Compress the archive
@@ -114,7 +124,8 @@ impl Choice {
         let modules = self.modules.iter().map(|name| option("module", name));
         let transports = self.transports.iter().map(|one| option("transport", &word(one)));
         let strip = self.strip.map(|which| option("strip", &word(&which)));
-        modules.chain(transports).chain(strip).collect()
+        let no_virtiofs = self.no_virtiofs.then(|| "--no-virtiofs".to_owned());
+        modules.chain(transports).chain(strip).chain(no_virtiofs).collect()
     }
 
     /// In load order: virtiofs finds its device once the transport is there.
@@ -124,7 +135,9 @@ impl Choice {
             some => some,
         };
         let mut requests: Vec<_> = transports.iter().map(|one| one.module()).collect();
-        requests.push(Request::Needed("virtiofs"));
+        if !self.no_virtiofs {
+            requests.push(Request::Needed("virtiofs"));
+        }
         requests.extend(self.modules.iter().map(|name| Request::Needed(name)));
         requests
     }
@@ -134,7 +147,7 @@ impl Pack {
     /// Writes the initrd.
     pub fn run(self) -> Result<()> {
         let bytes = match (&self.initrd, &self.init) {
-            (Some(file), _) => std::fs::read(file).with_context(|| read_error(file))?,
+            (Some(file), _) => read_initrd(file)?,
             (None, init) => self.pack(init.as_deref().context("--init is missing")?)?,
         };
         let records: Vec<_> = self.records.into_iter().map(OsString::into_vec).collect();
@@ -143,14 +156,14 @@ impl Pack {
     }
 
     fn pack(&self, init: &Path) -> Result<Vec<u8>> {
-        let root = RootDir::open(Path::new("/"))?;
+        let root = Source::open(self.image.as_deref().unwrap_or(Path::new("/")))?.files()?;
         let modules_dir = self.modules_dir.as_deref().map(absolute).transpose()?;
         ensure!(
             modules_dir.is_some() || self.choice.modules.is_empty(),
             "--module takes a --modules-dir"
         );
-        let modules_dir = modules_dir.as_ref().map(|dir| (&root, dir.as_path()));
-        initrd(read_init(init)?, modules_dir, &self.choice)
+        let modules_dir = modules_dir.as_ref().map(|dir| (&*root, dir.as_path()));
+        behind(self.archive.as_deref(), initrd(read_init(init)?, modules_dir, &self.choice)?)
     }
 }
 
@@ -159,8 +172,9 @@ fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-fn read_error(file: &Path) -> String {
-    format!("read initrd {}", file.display())
+/// An initrd that is there.
+pub fn read_initrd(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("read initrd {}", file.display()))
 }
 
 impl MkVirtInitrd {
@@ -169,8 +183,8 @@ impl MkVirtInitrd {
         let Self { choice, init, modules_dir, output } = self;
         let modules_dir = Some(modules_dir);
         let (compress, records) = (Compression::default(), Vec::new());
-        let (init, initrd) = (Some(init), None);
-        Pack { init, initrd, modules_dir, choice, compress, records, output }.run()
+        let (init, initrd, archive, image) = (Some(init), None, None, None);
+        Pack { init, initrd, archive, modules_dir, image, choice, compress, records, output }.run()
     }
 }
 
@@ -183,7 +197,7 @@ pub fn read_init(path: &Path) -> Result<Vec<u8>> {
 /// there is none, the kernel has all it needs built in.
 pub fn initrd(
     init: Vec<u8>,
-    modules_dir: Option<(&RootDir, &Path)>,
+    modules_dir: Option<(&dyn Files, &Path)>,
     choice: &Choice,
 ) -> Result<Vec<u8>> {
     let mtime = source_date_epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
@@ -199,11 +213,25 @@ pub fn initrd(
     Ok(bytes)
 }
 
+/// `initrd` behind the archive of a root file system, which it adds to.
+pub fn behind(archive: Option<&Path>, initrd: Vec<u8>) -> Result<Vec<u8>> {
+    let Some(file) = archive else { return Ok(initrd) };
+    let mut bytes = read_initrd(file)?;
+    pad(&mut bytes);
+    bytes.extend(initrd);
+    Ok(bytes)
+}
+
+/// Ends a segment: the kernel looks for the next archive where a multiple of four
+/// bytes begins.
+fn pad(initrd: &mut Vec<u8>) {
+    const ALIGNMENT: usize = 4;
+    initrd.resize(initrd.len().next_multiple_of(ALIGNMENT), 0);
+}
+
 /// `initrd` with what the guest is told beside its command line, in a segment of
 /// its own: records of [`virtinitrd_init::settings`].
 pub fn with_settings(mut initrd: Vec<u8>, records: &[Vec<u8>]) -> Result<Vec<u8>> {
-    /// The kernel looks for the next archive where a multiple of this begins.
-    const ALIGNMENT: usize = 4;
     if records.is_empty() {
         return Ok(initrd);
     }
@@ -211,13 +239,17 @@ pub fn with_settings(mut initrd: Vec<u8>, records: &[Vec<u8>]) -> Result<Vec<u8>
     let mut segment = Archive::default();
     // Arguments and variables are nobody else's business in the guest.
     segment.add_file(settings::FILE, 0o600, text);
-    initrd.resize(initrd.len().next_multiple_of(ALIGNMENT), 0);
+    pad(&mut initrd);
     segment.write(&mut initrd, 0)?;
     Ok(initrd)
 }
 
 /// File names and contents, in load order.
-fn packed_modules(root: &RootDir, path: &Path, choice: &Choice) -> Result<Vec<(String, Vec<u8>)>> {
+fn packed_modules(
+    root: &dyn Files,
+    path: &Path,
+    choice: &Choice,
+) -> Result<Vec<(String, Vec<u8>)>> {
     let dir = ModulesDir::open(root, path)?;
     let requests = choice.requests();
     let order = load_order(&dir, &requests)

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::handover::memory_file;
 use super::kernel;
+use super::source::Source;
+use crate::files::Files;
 use crate::pack::Choice;
 use crate::rootdir::RootDir;
 use crate::vmlinux::cache::Cache;
@@ -24,7 +26,7 @@ const IMAGE_HEAD: u64 = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Located {
     /// The root.
-    pub root: Rc<RootDir>,
+    pub root: Rc<dyn Files>,
     /// The path in it.
     pub path: PathBuf,
 }
@@ -63,11 +65,28 @@ impl Located {
         })
     }
 
-    /// Its path outside of the root, links resolved.
-    pub fn resolve(&self) -> Result<PathBuf> {
+    /// Where a command finds it, links resolved.
+    pub fn place(&self) -> Result<FoundAt> {
         let path = self.root.resolve(&self.path);
-        path.with_context(|| format!("find {}", self.root.host_path(&self.path).display()))
+        let path =
+            path.with_context(|| format!("find {}", self.root.host_path(&self.path).display()))?;
+        Ok(match self.root.path() {
+            directory if directory.is_dir() => FoundAt { image: None, path },
+            image => {
+                let inside = path.strip_prefix(image).unwrap_or(&path);
+                FoundAt { image: Some(image.into()), path: Path::new("/").join(inside) }
+            }
+        })
     }
+}
+
+/// A file or directory of the host, or of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundAt {
+    /// The image, where it is in one.
+    pub image: Option<PathBuf>,
+    /// Absolute path.
+    pub path: PathBuf,
 }
 
 /// What QEMU loads.
@@ -97,18 +116,20 @@ pub struct Contents {
     pub modules: Option<Located>,
     /// Which of them, and how.
     pub choice: Choice,
+    /// The root as an archive, where it is one: it comes first, so that our `/init`
+    /// takes the place of one that it has.
+    pub archive: Option<PathBuf>,
 }
 
 impl Initrd {
     /// The archive, with the guest's settings as its last segment.
     pub fn bytes(&self, records: &[Vec<u8>]) -> Result<Vec<u8>> {
         let initrd = match self {
-            Initrd::File(file) => {
-                std::fs::read(file).with_context(|| format!("read initrd {}", file.display()))?
-            }
-            Initrd::Packed(Contents { init, modules, choice }) => {
+            Initrd::File(file) => pack::read_initrd(file)?,
+            Initrd::Packed(Contents { init, modules, choice, archive }) => {
                 let modules = modules.as_ref().map(|found| (&*found.root, found.path.as_path()));
-                pack::initrd(pack::read_init(init)?, modules, choice)?
+                let initrd = pack::initrd(pack::read_init(init)?, modules, choice)?;
+                pack::behind(archive.as_deref(), initrd)?
             }
         };
         pack::with_settings(initrd, records)
@@ -126,10 +147,15 @@ impl Initrd {
         let mut words: Vec<OsString> = vec![xtask.into(), "pack".into()];
         match self {
             Initrd::File(file) => words.extend(["--initrd".into(), file.into()]),
-            Initrd::Packed(Contents { init, modules, choice }) => {
+            Initrd::Packed(Contents { init, modules, choice, archive }) => {
                 words.extend(["--init".into(), init.into()]);
+                words.extend(archive.iter().flat_map(|file| ["--archive".into(), file.into()]));
                 if let Some(dir) = modules {
-                    words.extend(["--modules-dir".into(), dir.resolve()?.into()]);
+                    let place = dir.place()?;
+                    words.extend(["--modules-dir".into(), place.path.into()]);
+                    words.extend(
+                        place.image.into_iter().flat_map(|one| ["--image".into(), one.into()]),
+                    );
                     words.extend(choice.words().into_iter().map(OsString::from));
                 }
             }
@@ -146,31 +172,29 @@ impl Initrd {
 /// that the root has of its version; where there are none, it has to have
 /// virtiofs built in.
 pub fn find_kernel(
-    root: &Rc<RootDir>,
+    source: &Source,
     kernel: Option<&Path>,
     modules: Option<&Path>,
 ) -> Result<(Located, Option<Located>)> {
-    let host = Rc::new(RootDir::open(Path::new("/"))?);
-    let (image, found) = match kernel {
-        Some(file) => {
-            let image = Located { root: host.clone(), path: canonical(file)? };
-            let mut head = Vec::new();
-            image.open()?.take(IMAGE_HEAD).read_to_end(&mut head)?;
-            let modules =
-                kernel::image_version(&head).and_then(|version| kernel::modules_of(root, &version));
-            (image, modules)
-        }
-        None => {
-            let found = kernel::find(root)?;
-            (Located { root: root.clone(), path: found.image }, Some(found.modules))
-        }
+    let host: Rc<dyn Files> = Rc::new(RootDir::open(Path::new("/"))?);
+    let given = |path| -> Result<_> { Ok(Located { root: host.clone(), path: canonical(path)? }) };
+    let modules = modules.map(given).transpose()?;
+    let Some(file) = kernel else {
+        let root = source.files()?;
+        let found = kernel::find(&*root)?;
+        let own = Located { root: root.clone(), path: found.modules };
+        return Ok((Located { root, path: found.image }, modules.or(Some(own))));
     };
-    let modules = match (modules, found) {
-        (Some(dir), _) => Some(Located { root: host, path: canonical(dir)? }),
-        (None, Some(dir)) => Some(Located { root: root.clone(), path: dir }),
-        (None, None) => None,
-    };
-    Ok((image, modules))
+    let image = given(file)?;
+    if modules.is_some() {
+        return Ok((image, modules));
+    }
+    let mut head = Vec::new();
+    image.open()?.take(IMAGE_HEAD).read_to_end(&mut head)?;
+    let Some(version) = kernel::image_version(&head) else { return Ok((image, None)) };
+    let root = source.files()?;
+    let own = kernel::modules_of(&*root, &version).map(|path| Located { root, path });
+    Ok((image, own))
 }
 
 /// The `/init` binary: the one given, or this tree's.

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use anyhow::{Result, ensure};
 
 use super::machine::Machine;
-use super::plan::{Access, Place, ROOT_TAG, Share};
+use super::plan::{Access, Place, Share};
 
 /// What a command line is made of.
 #[derive(Debug)]
@@ -19,10 +19,10 @@ pub struct CommandLine<'a> {
     pub machine: &'a Machine,
     /// `init=`, where there is no command.
     pub init: Option<&'a OsStr>,
+    /// What and how the root is ([`super::source::Source::words`]).
+    pub root: &'a [String],
     /// All shares; the root's tag is what `/init` takes by default.
     pub shares: &'a [Share],
-    /// `virtinit.overlay=`; empty for its default size.
-    pub overlay: Option<&'a str>,
     /// `virtinit.debug`
     pub debug: bool,
     /// The user's words.
@@ -44,15 +44,7 @@ impl CommandLine<'_> {
             b"virtinit.fail=reboot".to_vec(),
         ];
         words.extend(self.init.map(|init| word("init", init)).transpose()?);
-        let root = self.shares.iter().find(|share| share.tag == ROOT_TAG);
-        if root.is_some_and(|root| root.access == Access::ReadWrite) {
-            words.push(b"rw".to_vec());
-        }
-        match self.overlay {
-            None => {}
-            Some("") => words.push(b"virtinit.overlay".to_vec()),
-            Some(size) => words.push(word("virtinit.overlay", OsStr::new(size))?),
-        }
+        words.extend(self.root.iter().map(|word| word.clone().into_bytes()));
         for share in self.shares.iter().filter(|share| share.place == Place::Tag) {
             let key = match share.access {
                 Access::ReadWrite => "mount",
@@ -94,6 +86,7 @@ fn word(key: &str, value: &OsStr) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::vm::machine;
+    use crate::vm::plan::ROOT_TAG;
     use virtinitrd_init::cmdline::Config;
     use virtinitrd_init::root_words::Root;
 
@@ -110,8 +103,8 @@ mod tests {
         let append: Vec<_> = append.iter().map(OsString::from).collect();
         let machine = machine::of_host()?;
         let init = Some(OsStr::new(init));
-        let overlay = Some("1g");
-        CommandLine { machine, init, shares: &shares, overlay, debug: true, append: &append }
+        let root = ["virtinit.overlay=1g".into()];
+        CommandLine { machine, init, root: &root, shares: &shares, debug: true, append: &append }
             .build()
     }
 
@@ -131,12 +124,6 @@ mod tests {
         assert!(config.debug && config.warnings.is_empty());
         assert_eq!(config.overlay, Some(&b"1g"[..]));
         assert_eq!(config.root_access, Access::ReadOnly);
-    }
-
-    #[test]
-    fn a_writable_root_is_asked_for() {
-        let line = build("/bin/sh", &[(ROOT_TAG, Access::ReadWrite)], &[]).unwrap();
-        assert_eq!(Config::parse(line.as_bytes()).unwrap().root_access, Access::ReadWrite);
     }
 
     #[test]

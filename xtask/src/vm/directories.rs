@@ -8,16 +8,19 @@ use anyhow::{Context, Result, ensure};
 use virtinitrd_init::settings::{Record, Volume as VolumeRecord};
 use virtinitrd_init::tag::Tag;
 
+use super::disks::Disk;
 use super::options::{Volume, parse_overlay, parse_volume};
 use super::plan::{Access, Place, ROOT_TAG, Share};
+use super::source::Source;
 use super::virtiofsd::CacheMode;
+use crate::files::Files;
 use crate::rootdir::RootDir;
 
 /// What the guest sees of the host
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Directories")]
 pub struct Directories {
-    /// Let the guest write to the directory ROOTFS
+    /// Let the guest write to ROOTFS
     #[arg(long, conflicts_with = "overlay")]
     rw: bool,
     /// Let the guest write to / in memory, which is forgotten at the end; SIZE as 512m or 50%
@@ -28,6 +31,9 @@ pub struct Directories {
     /// Share the directory HOST at the path GUEST, read-write without :ro; repeatable
     #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
     volumes: Vec<OsString>,
+    /// Attach the image or block device FILE as a disk, read-write without :ro; repeatable
+    #[arg(long, value_name = "FILE[:ro]")]
+    data: Vec<OsString>,
     /// Mount the directory PATH at /run/mnt/TAG, read-write; repeatable
     #[arg(long, num_args = 2, value_names = ["TAG", "PATH"])]
     mount: Vec<OsString>,
@@ -45,7 +51,7 @@ pub struct Directories {
 /// What virtiofsd exports, and what the guest has to be told of it.
 #[derive(Debug)]
 pub struct Shares {
-    /// The root first.
+    /// The root, where it is one, first.
     pub shares: Vec<Share>,
     /// Records of [`virtinitrd_init::settings`].
     pub records: Vec<Vec<u8>>,
@@ -58,21 +64,37 @@ impl Directories {
         self.overlay.as_deref()
     }
 
+    /// What the guest may do with the root.
+    #[must_use]
+    pub fn root_access(&self) -> Access {
+        if self.rw { Access::ReadWrite } else { Access::ReadOnly }
+    }
+
+    /// The disk that holds `root`, where one does, and those of `--data`.
+    pub fn disks(&self, root: &Source) -> Result<Vec<Disk>> {
+        let data = self.data.iter().map(|text| Disk::parse(text).map(Some));
+        let disks = [root.disk(self.root_access())].into_iter().chain(data);
+        disks.filter_map(Result::transpose).collect()
+    }
+
     /// All that is shared: `root`, the tags, the volumes, each as given.
     ///
     /// # Errors
     /// A tag given twice; what is no directory.
-    pub fn shares(&self, root: &RootDir) -> Result<Shares> {
-        let source = root.path().to_path_buf();
-        let access = if self.rw { Access::ReadWrite } else { Access::ReadOnly };
-        let mut shares = vec![Share { tag: ROOT_TAG.into(), source, access, place: Place::Root }];
+    pub fn shares(&self, root: &Source) -> Result<Shares> {
+        let mut shares = Vec::from_iter(root.is_directory().then(|| Share {
+            tag: ROOT_TAG.into(),
+            source: root.path().to_path_buf(),
+            access: self.root_access(),
+            place: Place::Root,
+        }));
         let extra = [(&self.mount, Access::ReadWrite), (&self.mount_ro, Access::ReadOnly)];
         for (pairs, access) in extra {
             for pair in pairs.chunks_exact(2) {
                 let tag = pair[0].to_str().context("a virtiofs tag must be UTF-8")?.to_owned();
                 Tag::parse(tag.as_bytes()).map_err(|error| anyhow::anyhow!("{error}"))?;
                 ensure!(
-                    shares.iter().all(|share| share.tag != tag),
+                    tag != ROOT_TAG && shares.iter().all(|share| share.tag != tag),
                     "virtiofs tag \"{tag}\" is taken: tags are unique, and \"{ROOT_TAG}\" is ROOTFS"
                 );
                 let source = RootDir::open(Path::new(&pair[1]))?.path().to_path_buf();

@@ -9,6 +9,7 @@ pub mod cmdline;
 pub mod command;
 pub mod console;
 pub mod directories;
+pub mod disks;
 pub mod escape;
 pub mod exec;
 pub mod foreground;
@@ -31,6 +32,7 @@ pub mod script;
 pub mod session;
 pub mod signals;
 pub mod signatures;
+pub mod source;
 pub mod streams;
 pub mod terminal;
 pub mod timing;
@@ -43,24 +45,23 @@ use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use virtinitrd_init::settings::Record;
 
-use self::boot_files::{Contents, Initrd, find_init, find_kernel};
+use self::boot_files::{Contents, FoundAt, Initrd, find_init, find_kernel};
 use self::cmdline::CommandLine;
 use self::command::CommandOptions;
 use self::directories::{Directories, Shares};
 use self::machine_options::MachineOptions;
 use self::options::{parse_duration, parse_name};
-use self::plan::{Mode, Network, Plan};
+use self::plan::{Mode, Network, Plan, Share};
+use self::source::Source;
 use self::timing::Timing;
-use self::virtiofsd::Guard;
+use self::virtiofsd::{Guard, Virtiofsd};
 use crate::doctor::Doctor;
 use crate::pack::{Choice, Transport};
-use crate::rootdir::RootDir;
 use crate::{host, pack};
 
 /// Boot a directory as a virtual machine
@@ -152,7 +153,7 @@ impl Vm {
         if self.command.is_empty() {
             self.ensure_no_command_is_meant()?;
         }
-        let root = Rc::new(RootDir::open(rootfs)?);
+        let root = Source::open(rootfs)?;
         let options = &self.machine;
         let qemu = qemu::find(machine::of_host()?, options.qemu.as_deref())?;
         let sandbox = qemu::SandboxProbe::start(&qemu);
@@ -167,19 +168,22 @@ impl Vm {
                 let config = signatures::config(&image, modules.as_ref());
                 let line = plan.command_line.as_bytes();
                 let choice = Choice {
-                    modules: self.needed_modules(),
+                    modules: self.needed_modules(&root, &plan),
                     strip: options.strip.decide(config.as_deref(), line),
                     // The plan's devices are all on it.
                     transports: vec![Transport::Pci],
+                    no_virtiofs: plan.shares.is_empty(),
                 };
-                Initrd::Packed(Contents { init, modules, choice })
+                let archive = root.archive().map(Path::to_path_buf);
+                Initrd::Packed(Contents { init, modules, choice, archive })
             }
         };
         let kernel = image.bootable(options.pvh, self.shown.quiet)?;
         let sandbox = sandbox.finish();
         let script = || {
-            let path = kernel.kept.clone().map_or_else(|| image.resolve(), Ok)?;
-            script::script(&plan, &path, &initrd, sandbox)
+            let on_host = |path| FoundAt { image: None, path };
+            let place = kernel.kept.clone().map(on_host).map_or_else(|| image.place(), Ok)?;
+            script::script(&plan, place, &initrd, sandbox)
         };
         if self.dry_run {
             let script = script()?;
@@ -236,32 +240,20 @@ impl Vm {
         }
     }
 
-    fn plan(&self, root: &RootDir, qemu: PathBuf) -> Result<Plan> {
+    fn plan(&self, root: &Source, qemu: PathBuf) -> Result<Plan> {
         let machine = machine::of_host()?;
         let Shares { shares, records } = self.directories.shares(root)?;
-        let virtiofsd = virtiofsd::find(self.directories.virtiofsd.as_deref())?;
-        let virtiofsd = virtiofsd.with_cache(self.directories.cache)?;
-        for share in shares.iter().filter(|share| share.source == Path::new("/")) {
-            ensure!(
-                virtiofsd.guard(share) != Guard::Mount,
-                "/ itself cannot be shared read-only by {}: use the Rust virtiofsd, or a directory \
-                 below /",
-                virtiofsd.program.display()
-            );
-        }
         let mode = self.mode();
-        let init = match mode {
-            Mode::Command { .. } => None,
-            Mode::Console { .. } => {
-                let payload = self.payload.as_deref().unwrap_or(OsStr::new("/bin/sh"));
-                Some(payload::find(root, payload)?)
-            }
-        };
+        let find_payload = |name: &OsString| payload::find(&*root.files()?, name);
+        // Without one the guest knows what to run: what the root configures, or /bin/sh.
+        let init = self.payload.as_ref().map(find_payload).transpose()?;
+        let append = self.machine.append.join(OsStr::new(" "));
+        let (access, overlay) = (self.directories.root_access(), self.directories.overlay());
         let line = CommandLine {
             machine,
             init: init.as_deref(),
+            root: &root.words(access, overlay, append.as_bytes())?,
             shares: &shares,
-            overlay: self.directories.overlay(),
             debug: self.shown.more.debug,
             append: &self.machine.append,
         };
@@ -281,10 +273,29 @@ impl Vm {
             mode,
             records: self.records(records, mode)?,
             network: self.machine.network(),
-            virtiofsd,
+            virtiofsd: self.virtiofsd(&shares)?,
+            disks: self.directories.disks(root)?,
             shares,
             qemu_arguments: self.machine.qemu_arguments.clone(),
         })
+    }
+
+    /// The daemon for `shares`, where there are any.
+    fn virtiofsd(&self, shares: &[Share]) -> Result<Option<Virtiofsd>> {
+        if shares.is_empty() {
+            return Ok(None);
+        }
+        let found = virtiofsd::find(self.directories.virtiofsd.as_deref())?;
+        let found = found.with_cache(self.directories.cache)?;
+        for share in shares.iter().filter(|share| share.source == Path::new("/")) {
+            ensure!(
+                found.guard(share) != Guard::Mount,
+                "/ itself cannot be shared read-only by {}: use the Rust virtiofsd, or a directory \
+                 below /",
+                found.program.display()
+            );
+        }
+        Ok(Some(found))
     }
 
     fn mode(&self) -> Mode {
@@ -295,14 +306,14 @@ impl Vm {
     }
 
     /// Modules beyond those that every machine needs.
-    fn needed_modules(&self) -> Vec<String> {
+    fn needed_modules(&self, root: &Source, plan: &Plan) -> Vec<String> {
         let needed = [
             (!self.command.is_empty(), "virtio_console"),
-            (self.directories.overlay().is_some(), "overlay"),
-            (self.machine.network() != Network::None, "virtio_net"),
+            (plan.network != Network::None, "virtio_net"),
+            (!plan.disks.is_empty(), "virtio_blk"),
         ];
-        let needed =
-            needed.iter().filter(|(needed, _)| *needed).map(|(_, name)| (*name).to_owned());
+        let needed = needed.into_iter().filter_map(|(needed, name)| needed.then_some(name));
+        let needed = needed.chain(root.modules(self.directories.overlay())).map(str::to_owned);
         needed.chain(self.machine.extra_modules.iter().cloned()).collect()
     }
 

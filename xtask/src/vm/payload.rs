@@ -6,14 +6,14 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::rootdir::RootDir;
+use crate::files::Files;
 
 /// Where bare names of INIT are searched in the root, first match first.
 const BIN_DIRS: &[&str] =
     &["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// INIT as a path in the guest.
-pub fn find(root: &RootDir, payload: &OsStr) -> Result<OsString> {
+/// INIT as a path in the guest with this `root`.
+pub fn find(root: &dyn Files, payload: &OsStr) -> Result<OsString> {
     let shown = payload.display();
     if payload.as_bytes().starts_with(b"/") {
         return Ok(payload.to_owned());
@@ -36,6 +36,7 @@ pub fn find(root: &RootDir, payload: &OsStr) -> Result<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rootdir::RootDir;
 
     #[test]
     fn bare_names_are_searched_in_the_root() {

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::disks::Disk;
 use super::machine::Machine;
 use super::options::Publish;
 use super::virtiofsd::{Socket, Virtiofsd};
@@ -101,10 +102,12 @@ pub struct Plan {
     pub records: Vec<Vec<u8>>,
     /// The machine's network.
     pub network: Network,
-    /// The daemon to export shares with.
-    pub virtiofsd: Virtiofsd,
-    /// All shares, the root first.
+    /// What exports the shares, where there are any.
+    pub virtiofsd: Option<Virtiofsd>,
+    /// All shares; the root, where it is one, first.
     pub shares: Vec<Share>,
+    /// All disks; the root, where it is one, first.
+    pub disks: Vec<Disk>,
     /// Arguments of the user's for QEMU, after all others.
     pub qemu_arguments: Vec<OsString>,
 }
@@ -131,6 +134,8 @@ pub struct Wiring {
     pub qmp: Option<i32>,
     /// QEMU's end of each share's socket, in the plan's order.
     pub shares: Vec<Socket>,
+    /// Path of each disk, in the plan's order.
+    pub disks: Vec<OsString>,
     /// The console.
     pub console: End,
     /// The virtio-serial ports by name.
@@ -200,6 +205,11 @@ impl Plan {
             // Its option ROM would only boot from the network.
             list.option("-device", "virtio-net-pci,netdev=net,romfile=");
         }
+        for (number, (disk, file)) in self.disks.iter().zip(&wiring.disks).enumerate() {
+            let [backend, device] = disk.options(number, file);
+            list.option("-blockdev", backend);
+            list.option("-device", device);
+        }
         for (number, (share, socket)) in self.shares.iter().zip(&wiring.shares).enumerate() {
             let end = match socket {
                 Socket::Fd(fd) => format!("fd={fd}").into(),
@@ -255,7 +265,7 @@ impl Arguments {
 }
 
 /// A value inside a comma-separated option of QEMU: its commas are doubled.
-fn escape(value: &OsStr) -> OsString {
+pub(super) fn escape(value: &OsStr) -> OsString {
     let bytes: Vec<&[u8]> = value.as_bytes().split(|&byte| byte == b',').collect();
     std::os::unix::ffi::OsStringExt::from_vec(bytes.join(&b",,"[..]))
 }
@@ -289,14 +299,15 @@ mod tests {
             records: Vec::new(),
             network: Network::None,
             qemu_arguments: Vec::new(),
-            virtiofsd: Virtiofsd {
+            virtiofsd: Some(Virtiofsd {
                 program: "v".into(),
                 flavour: Flavour::C,
                 sandbox: Sandbox::Namespace,
                 is_root: true,
                 cache: None,
-            },
+            }),
             shares: vec![share(ROOT_TAG), share("a,b")],
+            disks: vec![Disk { path: "/d".into(), access: Access::ReadWrite }],
         }
     }
 
@@ -310,6 +321,7 @@ mod tests {
             initrd: "i".into(),
             qmp,
             shares: vec![Socket::Fd(7), Socket::Path("x,y".into())],
+            disks: vec!["/dev/fd/6".into()],
             console: End::Stdio,
             ports: vec![("virtinit.0.stdin".into(), End::Fd(8))],
             sandbox: true,
@@ -350,6 +362,8 @@ mod tests {
             "-smp 2 ",
             "-device virtio-serial-pci,id=serial -chardev socket,id=virtinit.0.stdin,fd=8 -device \
              virtserialport,bus=serial.0,chardev=virtinit.0.stdin,name=virtinit.0.stdin ",
+            "-blockdev driver=raw,node-name=disk0,read-only=off,discard=unmap,file.driver=file,\
+             file.filename=/dev/fd/6 -device virtio-blk-pci,drive=disk0 ",
             "-netdev user,id=net,hostfwd=tcp:127.0.0.1:80-:8 ",
         ] {
             assert!(line.contains(part), "{part} in {line}");

@@ -70,10 +70,14 @@ pub fn run(
         initrd: fds.path(memory_file(initrd)?),
         qmp: None,
         shares: Vec::new(),
+        disks: Vec::new(),
         console: End::Stdio,
         ports: Vec::new(),
         sandbox: settings.sandbox,
     };
+    for disk in &plan.disks {
+        wiring.disks.push(fds.path(disk.open()?.into()));
+    }
     // The daemons open the namespace by our descriptor, whenever they get to it.
     let (daemons, _namespace) = start_daemons(plan, &mut fds, &mut wiring, settings.quiet)?;
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
@@ -115,7 +119,8 @@ fn start_daemons(
     quiet: bool,
 ) -> Result<(Vec<Child>, Option<UserNamespace>)> {
     let mut daemons = Vec::new();
-    let housed = plan.virtiofsd.housed()?;
+    let Some(virtiofsd) = &plan.virtiofsd else { return Ok((daemons, None)) };
+    let housed = virtiofsd.housed()?;
     let mut warnings = Vec::from_iter(housed.warning);
     let virtiofsd = housed.daemon;
     for share in &plan.shares {

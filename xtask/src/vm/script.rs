@@ -6,14 +6,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use virtinitrd_init::session::port_name;
 use virtinitrd_init::settings::Record;
 
-use super::boot_files::Initrd;
+use super::boot_files::{FoundAt, Initrd};
 use super::plan::{End, Mode, Plan, Wiring};
 use super::session::STREAMS;
 use super::virtiofsd::{Guard, Socket};
@@ -36,13 +35,15 @@ status=$(sed -nE 's/^(exited|failed) ([0-9]+) .*/\\2/p' \"$dir\"/control)
 exit \"${status:-125}\"";
 
 /// The commands that run `plan`, ready to paste.
-pub fn script(plan: &Plan, kernel: &Path, initrd: &Initrd, sandbox: bool) -> Result<OsString> {
+pub fn script(plan: &Plan, kernel: FoundAt, initrd: &Initrd, sandbox: bool) -> Result<OsString> {
     let sockets: Vec<_> = (0..plan.shares.len()).map(|n| format!("{DIR}/fs{n}.sock")).collect();
     let mut lines: Vec<OsString> = vec![HEAD.into()];
-    if plan.shares.iter().any(|share| plan.virtiofsd.guard(share) == Guard::Mount) {
+    let virtiofsd = plan.virtiofsd.as_ref();
+    let is_guarded = |share| virtiofsd.is_some_and(|one| one.guard(share) == Guard::Mount);
+    if plan.shares.iter().any(is_guarded) {
         lines.push("# chrootvm would also mount read-only shares read-only for virtiofsd.".into());
     }
-    if !plan.virtiofsd.is_root {
+    if virtiofsd.is_some_and(|one| !one.is_root) {
         let words = "# chrootvm would also run virtiofsd in a user namespace with subordinate ids.";
         lines.push(words.into());
     }
@@ -55,19 +56,32 @@ pub fn script(plan: &Plan, kernel: &Path, initrd: &Initrd, sandbox: bool) -> Res
         records.push(Record::Alone.to_bytes());
     }
     lines.push(shell_line(&initrd.command(&xtask, &records, &output)?));
+    let kernel: OsString = match kernel.image {
+        None => kernel.path.into(),
+        Some(image) => {
+            let copy = format!("{DIR}/kernel");
+            let words =
+                [(&*xtask).into(), "image".into(), "cat".into(), image.into(), kernel.path.into()];
+            let redirect: OsString = format!(" > {copy}").into();
+            lines.push([shell_line(&words), redirect].into_iter().collect());
+            copy.into()
+        }
+    };
     for (share, socket) in plan.shares.iter().zip(&sockets) {
-        let mut words = vec![plan.virtiofsd.program.clone().into_os_string()];
-        words.extend(plan.virtiofsd.arguments(share, &Socket::Path(socket.into())));
+        let virtiofsd = virtiofsd.context("no virtiofsd for the shares")?;
+        let mut words = vec![virtiofsd.program.clone().into_os_string()];
+        words.extend(virtiofsd.arguments(share, &Socket::Path(socket.into())));
         lines.push([&shell_line(&words), OsStr::new(" &")].into_iter().collect());
         lines.push("daemons=\"$daemons $!\"".into());
         // `set -e` ends the wait for a daemon that has ended.
         lines.push(format!("until [ -S {socket} ]; do kill -0 $!; sleep 0.1; done").into());
     }
     let wiring = Wiring {
-        kernel: kernel.into(),
+        kernel,
         initrd: output.into(),
         qmp: None,
         shares: sockets.iter().map(|socket| Socket::Path(socket.into())).collect(),
+        disks: plan.disks.iter().map(|disk| disk.path.clone().into()).collect(),
         console: if is_command { file("console") } else { End::Stdio },
         ports: if is_command { ports() } else { Vec::new() },
         sandbox,
