@@ -6,6 +6,7 @@
 
 pub mod compress;
 pub mod read;
+pub mod stream;
 
 use std::collections::BTreeMap;
 use std::io::Write;
