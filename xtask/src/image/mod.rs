@@ -3,4 +3,6 @@
 //!
 //! Sources become one [`tree::Tree`]; formats are written from it.
 
+pub mod content;
+pub mod format;
 pub mod tree;

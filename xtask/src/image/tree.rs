@@ -9,16 +9,10 @@
 //! NUL, and neither `.` nor `..`.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::rootdir::RootDir;
+pub use super::content::{Content, Stored, below};
 
 /// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).
 pub const NAME_MAX: usize = 255;
@@ -67,42 +61,6 @@ pub enum Kind {
     Socket,
 }
 
-/// The bytes of a regular file, without holding them.
-#[derive(Clone, Debug)]
-pub enum Content {
-    /// Made by us, and small.
-    Bytes(Arc<[u8]>),
-    /// A file below a directory; `size` is what it had when the tree was read.
-    Below {
-        /// The directory.
-        root: Arc<RootDir>,
-        /// The path in it.
-        path: PathBuf,
-        /// Bytes.
-        size: u64,
-    },
-    /// A part of an archive that is not compressed.
-    Part {
-        /// The archive.
-        archive: Arc<File>,
-        /// Its first byte there.
-        offset: u64,
-        /// Bytes.
-        size: u64,
-    },
-    /// In an image, in its own way.
-    Stored(Arc<dyn Stored>),
-}
-
-/// The bytes of a file in an image: in pieces, compressed, or with holes.
-pub trait Stored: fmt::Debug + Send + Sync {
-    /// Bytes.
-    fn size(&self) -> u64;
-
-    /// Reads it from the start; gives exactly [`Stored::size`] bytes or an error.
-    fn open(&self) -> Result<Box<dyn Read + Send + '_>>;
-}
-
 /// One node.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -118,74 +76,6 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Tree {
     nodes: Vec<Node>,
-}
-
-impl Content {
-    /// Bytes.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Below { size, .. } | Self::Part { size, .. } => *size,
-            Self::Stored(stored) => stored.size(),
-        }
-    }
-
-    /// Reads it from the start; gives exactly [`Content::size`] bytes or an error.
-    ///
-    /// # Errors
-    /// A file that cannot be opened any more.
-    pub fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(match self {
-            Self::Bytes(bytes) => Box::new(&bytes[..]),
-            Self::Below { root, path, size } => {
-                let file = root.file(path);
-                let file = file.with_context(|| root.host_path(path).display().to_string())?;
-                Box::new(Exactly { inner: file, left: *size })
-            }
-            Self::Stored(stored) => stored.open()?,
-            Self::Part { archive, offset, size } => {
-                Box::new(Exactly { inner: At { file: archive, offset: *offset }, left: *size })
-            }
-        })
-    }
-}
-
-/// Reads a file that others read as well: without its position.
-struct At<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-/// A file whose size was written down already: what has grown since is cut, what
-/// has shrunk is an error.
-struct Exactly<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if room == 0 {
-            return Ok(0);
-        }
-        match self.inner.read(&mut buffer[..room])? {
-            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter")),
-            count => {
-                self.left -= count as u64;
-                Ok(count)
-            }
-        }
-    }
 }
 
 impl Tree {
@@ -349,12 +239,6 @@ pub fn show(path: &[u8]) -> String {
     String::from_utf8_lossy(path).escape_debug().to_string()
 }
 
-/// As [`Content::Below`], of a file of the host.
-#[must_use]
-pub fn below(root: &Arc<RootDir>, path: &Path, size: u64) -> Content {
-    Content::Below { root: Arc::clone(root), path: path.to_path_buf(), size }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,21 +295,5 @@ mod tests {
         }
         let file = tree.add(Tree::ROOT, &long[1..], Meta::default(), file("")).unwrap();
         assert!(tree.add(file, b"a", Meta::default(), Kind::Fifo).is_err());
-    }
-
-    #[test]
-    fn contents_have_the_size_they_were_told() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), b"0123456789").unwrap();
-        let root = Arc::new(RootDir::open(dir.path()).unwrap());
-        let archive = Arc::new(File::open(dir.path().join("f")).unwrap());
-        let read = |content: &Content| {
-            let mut bytes = Vec::new();
-            content.open().unwrap().read_to_end(&mut bytes).map(|_| bytes)
-        };
-        assert_eq!(read(&below(&root, Path::new("f"), 4)).unwrap(), b"0123");
-        assert!(read(&below(&root, Path::new("f"), 11)).is_err());
-        let part = Content::Part { archive, offset: 3, size: 4 };
-        assert_eq!(read(&part).unwrap(), b"3456");
     }
 }
