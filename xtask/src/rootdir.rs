@@ -79,9 +79,14 @@ impl RootDir {
         }
     }
 
+    /// Opens the directory `path` to list it.
+    pub fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+    }
+
     /// The names in directory `path`, sorted.
     pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let dir = self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let dir = self.directory(path)?;
         let mut names = std::fs::read_dir(descriptor_path(&dir))?
             .map(|entry| entry.map(|entry| entry.file_name()))
             .collect::<io::Result<Vec<_>>>()?;

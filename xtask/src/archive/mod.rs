@@ -5,6 +5,7 @@
 //! contents give equal bytes.
 
 pub mod compress;
+pub mod newc;
 pub mod read;
 pub mod stream;
 
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
+
+use newc::Header;
 
 /// `st_mode` of a directory made on the way to a file.
 const DIR_MODE: u32 = file_type::S_IFDIR | 0o755;
@@ -60,17 +63,13 @@ impl Archive {
         for (number, (path, node)) in (1..).zip(&self.nodes) {
             let size = u32::try_from(node.contents.len())
                 .with_context(|| format!("{path}: a file in a newc archive is below 4 GiB"))?;
-            let mut entry = cpio::newc::Builder::new(path)
-                .ino(number)
-                .mode(node.mode)
-                .nlink(self.link_count(path, node))
-                .mtime(mtime)
-                .write(&mut out, size);
-            entry.write_all(&node.contents)?;
-            entry.finish()?;
+            let (mode, nlink) = (node.mode, self.link_count(path, node));
+            let header = Header { ino: number, mode, nlink, mtime, size, ..Header::default() };
+            header.write(&mut out, path.as_bytes())?;
+            out.write_all(&node.contents)?;
+            newc::pad(&mut out, size.into())?;
         }
-        cpio::newc::trailer(&mut out)?;
-        Ok(())
+        newc::trailer(&mut out)
     }
 
     /// `st_nlink`: one name, and for a directory its `.` and the `..` of each

@@ -3,23 +3,12 @@
 //! An initrd is any number of segments, each an archive or a compressed one,
 //! with NUL padding between them (kernel doc:
 //! driver-api/early-userspace/buffer-format.rst). The input is not trusted.
-//!
-//! Header, 110 bytes: magic `070701` (or `070702` with checksums), then
-//! thirteen fields of eight hexadecimal digits: ino, mode, uid, gid, nlink,
-//! mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check.
-//! Name (with its NUL) and contents are padded to four bytes, counted from the
-//! start of the segment.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::compress::decompress;
+use super::newc::{HEADER, Header, TRAILER};
 
-/// Bytes in a header.
-const HEADER: usize = 110;
-/// Where in the header the fields begin.
-const FIELDS: usize = 6;
-/// The name of the entry that ends a segment.
-const TRAILER: &[u8] = b"TRAILER!!!";
 /// How often a segment may be compressed inside another.
 const NESTING: u32 = 4;
 
@@ -83,12 +72,9 @@ fn read_segments(
 fn read_segment(segment: &[u8], entries: &mut Vec<Entry>) -> Result<usize> {
     let mut at = 0;
     loop {
-        let header = segment.get(at..at + HEADER).context("truncated header, or no trailer")?;
-        if !matches!(&header[..FIELDS], b"070701" | b"070702") {
-            bail!("offset {at}: no newc header");
-        }
-        let field = |index: usize| hex(&header[FIELDS + 8 * index..][..8]);
-        let (size, name_size) = (field(6)?, field(11)?);
+        let header = segment[at..].first_chunk().context("truncated header, or no trailer")?;
+        let header = Header::parse(header).with_context(|| format!("offset {at}"))?;
+        let Header { mode, uid, gid, nlink, size, name_size, .. } = header;
         let name_end = (at + HEADER).checked_add(name_size as usize).context("name too long")?;
         let name = segment.get(at + HEADER..name_end).context("truncated name")?;
         let name = name.strip_suffix(b"\0").context("name without NUL")?;
@@ -99,22 +85,9 @@ fn read_segment(segment: &[u8], entries: &mut Vec<Entry>) -> Result<usize> {
         if name == TRAILER {
             return Ok(at);
         }
-        entries.push(Entry {
-            name: String::from_utf8_lossy(name).into_owned(),
-            mode: field(1)?,
-            uid: field(2)?,
-            gid: field(3)?,
-            nlink: field(4)?,
-            size,
-        });
+        let name = String::from_utf8_lossy(name).into_owned();
+        entries.push(Entry { name, mode, uid, gid, nlink, size });
     }
-}
-
-fn hex(digits: &[u8]) -> Result<u32> {
-    let text = std::str::from_utf8(digits).ok();
-    text.filter(|text| text.bytes().all(|digit| digit.is_ascii_hexdigit()))
-        .and_then(|text| u32::from_str_radix(text, 16).ok())
-        .context("header field is no hexadecimal number")
 }
 
 #[cfg(test)]

@@ -3,6 +3,13 @@
 //!
 //! Sources become one [`tree::Tree`]; formats are written from it.
 
+//cli
 pub mod content;
 pub mod format;
+//inject
+pub mod notes;
+pub mod paths;
+//progress
+pub mod source;
 pub mod tree;
+pub mod write;

@@ -27,6 +27,14 @@ pub type Children = BTreeMap<Box<[u8]>, Id>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u32);
 
+impl Id {
+    /// Counted from 0, the root; names another node of the same tree never.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// What stat(2) tells of every node alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
@@ -154,9 +162,24 @@ impl Tree {
             bail!("a file has nothing in it");
         };
         if let Some(old) = children.insert(name.into(), id) {
-            self.node_mut(old).names -= 1;
+            self.unname(old);
         }
         Ok(())
+    }
+
+    /// Takes a name from node `id`; where that was a directory's, what is in it
+    /// goes with it.
+    fn unname(&mut self, id: Id) {
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            let node = self.node_mut(id);
+            node.names -= 1;
+            if node.names == 0
+                && let Kind::Directory(children) = &mut node.kind
+            {
+                pending.extend(std::mem::take(children).into_values());
+            }
+        }
     }
 
     /// What `name` is in directory `parent`.
@@ -281,9 +304,12 @@ mod tests {
         assert_eq!(tree.node(first).names, 1);
         let again = Meta { uid: 7, ..Meta::default() };
         let a = tree.add(Tree::ROOT, b"a", again, directory()).unwrap();
-        tree.add(a, b"x", Meta::default(), file("2")).unwrap();
+        let x = tree.add(a, b"x", Meta::default(), file("2")).unwrap();
+        tree.link(Tree::ROOT, b"c", x).unwrap();
         tree.add(Tree::ROOT, b"a", Meta::default(), directory()).unwrap();
-        assert_eq!(walked(&tree), [" 1", "a 1", "a/x 1", "b 1"]);
+        assert_eq!(walked(&tree), [" 1", "a 1", "a/x 2", "b 1", "c 2"]);
+        tree.add(Tree::ROOT, b"a", Meta::default(), file("3")).unwrap();
+        assert_eq!(walked(&tree), [" 1", "a 1", "b 1", "c 1"]);
     }
 
     #[test]

@@ -1,0 +1,208 @@
+//! A directory of the host as a [`Tree`].
+//!
+//! Interfaces: openat2(2), statx(2) (Linux 5.8 tells where something is mounted),
+//! listxattr(7). No link is followed, and nothing that is mounted below is
+//! entered: a root file system with `/proc` in it would never end.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+
+use crate::image::notes::Notes;
+use crate::image::paths::{PATH_MAX, directory};
+use crate::image::tree::{self, Id, Kind, Meta, Tree, Xattrs, show};
+use crate::rootdir::RootDir;
+
+/// A mount point whose contents are left out.
+const MOUNTED: &str = "something is mounted there, the directory is left empty";
+
+/// Attributes that are no property of the file alone, or that the kernel makes up.
+const XATTRS: &[&str] = &["security.", "system.posix_acl_", "trusted.", "user."];
+
+/// What is below `path`.
+///
+/// # Errors
+/// What cannot be looked at, with its path.
+pub fn read(path: &Path, notes: &mut Notes) -> Result<Tree> {
+    let root = Arc::new(RootDir::open(path)?);
+    let fd = root.directory(Path::new("."))?;
+    let stat = stat(fd.as_fd(), c"")?;
+    let meta = meta(&stat, xattrs(fd.as_fd(), b".")?);
+    let device = (stat.stx_dev_major, stat.stx_dev_minor);
+    let mut scan = Scan { root, device, tree: Tree::new(meta), links: HashMap::new(), notes };
+    let mut pending = vec![(Tree::ROOT, PathBuf::new())];
+    while let Some((id, path)) = pending.pop() {
+        let found = scan.directory(id, &path, &mut pending);
+        found.with_context(|| format!("look into {}", scan.root.host_path(&path).display()))?;
+    }
+    Ok(scan.tree)
+}
+
+struct Scan<'a> {
+    root: Arc<RootDir>,
+    device: (u32, u32),
+    tree: Tree,
+    /// Files that have other names, by device and inode.
+    links: HashMap<(u32, u32, u64), Id>,
+    notes: &'a mut Notes,
+}
+
+impl Scan<'_> {
+    fn directory(
+        &mut self,
+        id: Id,
+        path: &Path,
+        pending: &mut Vec<(Id, PathBuf)>,
+    ) -> Result<()> {
+        let fd = match path == Path::new("") {
+            true => self.root.directory(Path::new(".")),
+            false => self.root.directory(path),
+        }?;
+        for entry in Dir::read_from(&fd)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let path = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+            let added = self.entry(id, &fd, name, &path);
+            let added = added.with_context(|| show(name.to_bytes()))?;
+            pending.extend(added.map(|id| (id, path)));
+        }
+        Ok(())
+    }
+
+    /// Adds what is called `name`; a directory that is to be looked into is given
+    /// back.
+    fn entry(
+        &mut self,
+        parent: Id,
+        fd: &OwnedFd,
+        name: &std::ffi::CStr,
+        path: &Path,
+    ) -> Result<Option<Id>> {
+        ensure!(
+            path.as_os_str().len() <= PATH_MAX,
+            "the path has more than {PATH_MAX} bytes"
+        );
+        let stat = stat(fd.as_fd(), name)?;
+        let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        if let Some(&known) = self.links.get(&key) {
+            self.tree.link(parent, name.to_bytes(), known)?;
+            return Ok(None);
+        }
+        let kind = self.kind(fd, name, path, &stat)?;
+        let meta = meta(&stat, xattrs(fd.as_fd(), name.to_bytes())?);
+        let is_directory = matches!(kind, Kind::Directory(_));
+        let id = self.tree.add(parent, name.to_bytes(), meta, kind)?;
+        if !is_directory {
+            if stat.stx_nlink > 1 {
+                self.links.insert(key, id);
+            }
+            return Ok(None);
+        }
+        if self.is_mounted(&stat) {
+            self.notes.add(MOUNTED, path.as_os_str().as_bytes());
+            return Ok(None);
+        }
+        Ok(Some(id))
+    }
+
+    fn kind(
+        &self,
+        fd: &OwnedFd,
+        name: &std::ffi::CStr,
+        path: &Path,
+        stat: &Statx,
+    ) -> Result<Kind> {
+        let device = (stat.stx_rdev_major, stat.stx_rdev_minor);
+        Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::Directory => directory(),
+            FileType::RegularFile => Kind::File(tree::below(&self.root, path, stat.stx_size)),
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(fd, name, Vec::new())?;
+                Kind::Symlink(target.to_bytes().into())
+            }
+            FileType::CharacterDevice => Kind::CharDevice(device.0, device.1),
+            FileType::BlockDevice => Kind::BlockDevice(device.0, device.1),
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::Unknown => bail!("a file of an unknown type"),
+        })
+    }
+
+    /// Of a directory. A kernel that does not tell shows another device.
+    fn is_mounted(&self, stat: &Statx) -> bool {
+        match stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+            true => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+            false => (stat.stx_dev_major, stat.stx_dev_minor) != self.device,
+        }
+    }
+}
+
+fn stat(fd: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let stat = rustix::fs::statx(fd, name, flags, StatxFlags::BASIC_STATS);
+    stat.context("statx")
+}
+
+fn meta(stat: &Statx, xattrs: Xattrs) -> Meta {
+    Meta {
+        permissions: stat.stx_mode & 0o7777,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        mtime: stat.stx_mtime.tv_sec,
+        xattrs,
+    }
+}
+
+/// Those of `name` in a directory. There is no `listxattrat` before Linux 6.13,
+/// but a path through the descriptor.
+fn xattrs(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs> {
+    let path = [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat();
+    let mut buffer = Vec::new();
+    let names = sized(&mut buffer, |buffer| rustix::fs::llistxattr(&path[..], buffer));
+    let names = match names {
+        // No attributes on this file system, or none that we may see.
+        Err(Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => return Ok(Xattrs::new()),
+        names => names.context("listxattr")?.to_vec(),
+    };
+    let mut xattrs = Xattrs::new();
+    for name in names.split(|&byte| byte == 0) {
+        if !XATTRS.iter().any(|prefix| name.starts_with(prefix.as_bytes())) {
+            continue;
+        }
+        match sized(&mut buffer, |buffer| rustix::fs::lgetxattr(&path[..], name, buffer)) {
+            // It went meanwhile.
+            Err(Errno::NODATA) => {}
+            value => {
+                let value = value.with_context(|| format!("getxattr {}", show(name)))?;
+                xattrs.insert(name.into(), value.into());
+            }
+        }
+    }
+    Ok(xattrs)
+}
+
+/// What `get` gives, in a buffer that is as large as it says.
+fn sized<'a>(
+    buffer: &'a mut Vec<u8>,
+    get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<&'a [u8]> {
+    loop {
+        match get(buffer) {
+            // Without room the kernel gives the size.
+            Ok(size) if size > buffer.len() => buffer.resize(size, 0),
+            Ok(size) => return Ok(&buffer[..size]),
+            // It has grown in between.
+            Err(Errno::RANGE) => buffer.clear(),
+            Err(error) => return Err(error),
+        }
+    }
+}

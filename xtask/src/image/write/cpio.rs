@@ -1,0 +1,124 @@
+//! An initramfs from a [`Tree`]: one newc segment.
+//!
+//! Format: [`crate::archive::newc`]. Files with several names share an inode
+//! number, and the last of them has the contents; the kernel and cpio(1) read it
+//! so. Links with several names are written as several links, for the kernel
+//! knows no others.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Copier;
+use crate::archive::newc::{self, Header};
+use crate::image::notes::Notes;
+use crate::image::tree::{Id, Kind, Meta, Node, Tree, mode, show};
+
+const XATTRS: &str = "a cpio archive has no extended attributes, they are lost";
+const TIME: &str = "a cpio archive has times from 1970 to 2106, others are moved";
+
+/// Writes all of `tree`.
+///
+/// # Errors
+/// A file of 4 GiB or more, before anything is written: newc has 32-bit sizes.
+pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
+    check(tree)?;
+    let mut writer = Writer { tree, out, notes, copier: Copier::new(), left: HashMap::new() };
+    tree.walk(&mut |path, id| {
+        let path = if path.is_empty() { b"." } else { path };
+        writer.member(path, id).with_context(|| show(path))
+    })?;
+    newc::trailer(out)
+}
+
+fn check(tree: &Tree) -> Result<()> {
+    tree.walk(&mut |path, id| {
+        if let Kind::File(content) = &tree.node(id).kind {
+            let size = content.size();
+            ensure!(
+                u32::try_from(size).is_ok(),
+                "{}: a file of {size} bytes; in a cpio archive each is below 4 GiB: choose another \
+                 format",
+                show(path)
+            );
+        }
+        Ok(())
+    })
+}
+
+struct Writer<'a> {
+    tree: &'a Tree,
+    out: &'a mut dyn Write,
+    notes: &'a mut Notes,
+    copier: Copier,
+    /// Names still to come of what has several.
+    left: HashMap<Id, u32>,
+}
+
+impl Writer<'_> {
+    fn member(&mut self, path: &[u8], id: Id) -> Result<()> {
+        let node = self.tree.node(id);
+        let is_last = self.take_name(id, node);
+        let header = self.header(path, id, node)?;
+        match &node.kind {
+            Kind::File(content) if is_last => {
+                let size = content.size();
+                Header { size: u32::try_from(size)?, ..header }.write(self.out, path)?;
+                self.copier.copy(path, content, self.out)?;
+                newc::pad(self.out, size)
+            }
+            Kind::Symlink(target) => {
+                let size = u32::try_from(target.len())?;
+                Header { size, nlink: 1, ..header }.write(self.out, path)?;
+                self.out.write_all(target)?;
+                newc::pad(self.out, size.into())
+            }
+            _ => header.write(self.out, path),
+        }
+    }
+
+    /// Whether no other name of node `id` is to come.
+    fn take_name(&mut self, id: Id, node: &Node) -> bool {
+        if node.names == 1 {
+            return true;
+        }
+        let left = self.left.entry(id).or_insert(node.names);
+        *left -= 1;
+        *left == 0
+    }
+
+    /// Of a member without contents.
+    fn header(&mut self, path: &[u8], id: Id, node: &Node) -> Result<Header> {
+        let Meta { uid, gid, mtime, ref xattrs, .. } = node.meta;
+        if !xattrs.is_empty() {
+            self.notes.add(XATTRS, path);
+        }
+        let bounded = mtime.clamp(0, u32::MAX.into());
+        if bounded != mtime {
+            self.notes.add(TIME, path);
+        }
+        let (rdev_major, rdev_minor) = match node.kind {
+            Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => (major, minor),
+            _ => (0, 0),
+        };
+        Ok(Header {
+            ino: id.number() + 1,
+            mode: mode(node),
+            uid,
+            gid,
+            nlink: self.link_count(node),
+            mtime: u32::try_from(bounded)?,
+            rdev_major,
+            rdev_minor,
+            ..Header::default()
+        })
+    }
+
+    /// Of a directory: its `.`, its name, and the `..` of each directory in it.
+    fn link_count(&self, node: &Node) -> u32 {
+        let Kind::Directory(children) = &node.kind else { return node.names };
+        let directories = children.values().filter(|&&id| self.tree.children(id).is_some());
+        u32::try_from(directories.count()).unwrap_or(u32::MAX - 2) + 2
+    }
+}
