@@ -1,57 +1,160 @@
 //! Output files that appear whole or not at all.
 //!
-//! Interface: rename(2), which replaces a name atomically.
+//! Interfaces: rename(2), which replaces a name atomically; `O_TMPFILE` of
+//! open(2), which makes a file that is gone with its process until it has a name.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use tempfile::{NamedTempFile, TempPath};
+
+/// How names of what is not whole begin.
+pub(crate) const PREFIX: &str = ".virtinitrd-";
+
+/// Permissions that open(2) gives a new file; the umask takes its part.
+const MODE: u32 = 0o666;
 
 /// Writes `bytes` to `path`, or to standard output where `path` is `-`.
 ///
 /// A regular file is replaced in one step, or kept as it was on any error. What
 /// is not a regular file (a pipe, a device) cannot be replaced and is written to.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if path.as_os_str() == "-" {
-        return std::io::stdout().lock().write_all(bytes).context("write to standard output");
-    }
-    // A link to a file: the file is replaced, the link stays.
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let result = match target.metadata() {
-        Ok(metadata) if !metadata.is_file() => std::fs::write(&target, bytes).map_err(Into::into),
-        _ => without_signals(|| replace(&target, bytes)),
-    };
-    result.with_context(|| format!("write {}", path.display()))
+    let mut output = Output::create(path)?;
+    output.file.write_all(bytes).with_context(|| format!("write {}", path.display()))?;
+    output.commit()
 }
 
-fn replace(target: &Path, bytes: &[u8]) -> Result<()> {
-    /// What open(2) gives a new file; the umask takes its part.
-    const MODE: u32 = 0o666;
-    let dir = match target.parent() {
+/// A file that is being written. Without [`Output::commit`] it leaves nothing,
+/// whatever ends this program; but see `place` for some network file systems.
+#[derive(Debug)]
+pub struct Output {
+    /// To be written to.
+    pub file: File,
+    path: PathBuf,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Written to as it is.
+    InPlace,
+    /// To be called so.
+    Nameless(PathBuf),
+    /// It has a name, and is to be called otherwise.
+    Named(TempPath, PathBuf),
+}
+
+impl Output {
+    /// A file that will be `path`; standard output where that is `-`. What is not
+    /// a regular file is opened.
+    ///
+    /// # Errors
+    /// A directory that is missing or that may not be written to.
+    pub fn create(path: &Path) -> Result<Self> {
+        let (file, state) = match path.as_os_str() == "-" {
+            true => {
+                let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+                (stdout.context("standard output")?.into(), State::InPlace)
+            }
+            false => place(path).with_context(|| format!("write {}", path.display()))?,
+        };
+        Ok(Self { file, path: path.to_path_buf(), state })
+    }
+
+    /// Lets the file take its name.
+    ///
+    /// # Errors
+    /// Those of rename(2); the old file is kept.
+    pub fn commit(self) -> Result<()> {
+        let Self { file, path, state } = self;
+        let result = match state {
+            State::InPlace => Ok(()),
+            State::Named(temporary, target) => temporary.persist(target).map_err(Into::into),
+            State::Nameless(target) => without_signals(|| replace(&file, &target)),
+        };
+        result.with_context(|| format!("write {}", path.display()))
+    }
+}
+
+fn place(path: &Path) -> Result<(File, State)> {
+    // A link to a file: the file is replaced, the link stays.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    if target.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let file = File::options().write(true).open(&target)?;
+        return Ok((file, State::InPlace));
+    }
+    let dir = directory(&target);
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(&dir, flags, Mode::from_raw_mode(MODE)) {
+        Ok(fd) => Ok((fd.into(), State::Nameless(target))),
+        // A file system that has no such files, as NFS: a signal leaves this one.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            let (file, temporary) = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .permissions(Permissions::from_mode(MODE))
+                .tempfile_in(dir)?
+                .into_parts();
+            Ok((file, State::Named(temporary, target)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// In which `target` is.
+pub(crate) fn directory(target: &Path) -> PathBuf {
+    match target.parent() {
         Some(dir) if dir != Path::new("") => dir.to_path_buf(),
         _ => PathBuf::from("."),
+    }
+}
+
+/// Gives `file` a name next to `target`, then that of `target`: linkat(2) alone
+/// replaces nothing.
+fn replace(file: &File, target: &Path) -> Result<()> {
+    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |path: &Path| {
+        rustix::fs::linkat(CWD, &source, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(Into::into)
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".virtinitrd-")
-        .permissions(Permissions::from_mode(MODE))
-        .tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(target)?;
+    let named: NamedTempFile<()> =
+        tempfile::Builder::new().prefix(PREFIX).make_in(directory(target), link)?;
+    named.persist(target)?;
     Ok(())
+}
+
+/// The signals that end a program.
+fn ending_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
 }
 
 /// Runs `body` with the signals that end a program held back, so that none of
 /// them can leave its temporary file behind.
 pub(crate) fn without_signals<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let signals: SigSet =
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
-    let before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+    let before = ending_signals().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
     let result = body();
     before.thread_set_mask()?;
     result
+}
+
+/// Ends a long `body` of [`without_signals`] early, once one of them is held back.
+///
+/// # Errors
+/// "interrupted".
+pub(crate) fn check_signals() -> Result<()> {
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    let signals = SignalFd::with_flags(&ending_signals(), flags).context("signalfd")?;
+    // It is not read: the signal is for what comes after `body`.
+    let mut polled = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    ensure!(poll(&mut polled, PollTimeout::ZERO).context("poll")? == 0, "interrupted");
+    Ok(())
 }
 
 #[cfg(test)]
@@ -77,6 +180,15 @@ mod tests {
         let missing = dir.path().join("missing/out");
         let error = format!("{:#}", write(&missing, b"x").unwrap_err());
         assert!(error.contains("missing/out") && error.contains("No such file"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_not_committed_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut output = Output::create(&dir.path().join("out")).unwrap();
+        output.file.write_all(b"x").unwrap();
+        drop(output);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -6,10 +6,10 @@
 //cli
 pub mod content;
 pub mod format;
-//inject
+pub mod inject;
 pub mod notes;
 pub mod paths;
-//progress
+pub mod progress;
 pub mod source;
 pub mod tree;
 pub mod write;

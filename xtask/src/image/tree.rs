@@ -108,6 +108,16 @@ impl Tree {
         &mut self.nodes[id.0 as usize]
     }
 
+    /// All that have a name, in no order that means something.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.names > 0)
+    }
+
+    /// The metadata of all.
+    pub fn metas_mut(&mut self) -> impl Iterator<Item = &mut Meta> {
+        self.nodes.iter_mut().map(|node| &mut node.meta)
+    }
+
     /// Number of nodes, those without a name included.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -54,12 +54,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn directory(
-        &mut self,
-        id: Id,
-        path: &Path,
-        pending: &mut Vec<(Id, PathBuf)>,
-    ) -> Result<()> {
+    fn directory(&mut self, id: Id, path: &Path, pending: &mut Vec<(Id, PathBuf)>) -> Result<()> {
         let fd = match path == Path::new("") {
             true => self.root.directory(Path::new(".")),
             false => self.root.directory(path),
@@ -87,10 +82,7 @@ impl Scan<'_> {
         name: &std::ffi::CStr,
         path: &Path,
     ) -> Result<Option<Id>> {
-        ensure!(
-            path.as_os_str().len() <= PATH_MAX,
-            "the path has more than {PATH_MAX} bytes"
-        );
+        ensure!(path.as_os_str().len() <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
         let stat = stat(fd.as_fd(), name)?;
         let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
         if let Some(&known) = self.links.get(&key) {
@@ -114,13 +106,7 @@ impl Scan<'_> {
         Ok(Some(id))
     }
 
-    fn kind(
-        &self,
-        fd: &OwnedFd,
-        name: &std::ffi::CStr,
-        path: &Path,
-        stat: &Statx,
-    ) -> Result<Kind> {
+    fn kind(&self, fd: &OwnedFd, name: &std::ffi::CStr, path: &Path, stat: &Statx) -> Result<Kind> {
         let device = (stat.stx_rdev_major, stat.stx_rdev_minor);
         Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => directory(),

@@ -123,8 +123,17 @@ mod tests {
     #[test]
     fn damage_is_noticed() {
         for text in [
-            "5", "x a=b\n", "7 a=b\n", "5 a=b\n", "6 ab\n\n", "99 a=b\n", "10 size=x\n",
-            "0 a=b\n", "3 \n", "18446744073709551616 a=b\n", "13 mtime=1.x\n",
+            "5",
+            "x a=b\n",
+            "7 a=b\n",
+            "5 a=b\n",
+            "6 ab\n\n",
+            "99 a=b\n",
+            "10 size=x\n",
+            "0 a=b\n",
+            "3 \n",
+            "18446744073709551616 a=b\n",
+            "13 mtime=1.x\n",
         ] {
             assert!(Extended::default().take(text.as_bytes()).is_err(), "{text:?}");
         }

@@ -5,6 +5,7 @@
 //! without it.
 
 pub mod cpio;
+pub mod dir;
 pub mod squashfs;
 pub mod tar;
 
@@ -29,7 +30,12 @@ impl Copier {
 
     /// # Errors
     /// What cannot be read, with `path`; or those of `out`.
-    pub(super) fn copy(&mut self, path: &[u8], content: &Content, out: &mut dyn Write) -> Result<()> {
+    pub(super) fn copy(
+        &mut self,
+        path: &[u8],
+        content: &Content,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         let name = || format!("read {}", show(path));
         let mut input = content.open().with_context(name)?;
         loop {

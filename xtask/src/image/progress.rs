@@ -1,0 +1,68 @@
+//! How far writing is: a bar on a terminal, nothing elsewhere.
+
+use std::io::Write;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::tree::{Kind, Tree};
+
+/// Bytes that a node takes beside its contents, for the bar: a header of tar.
+const NODE: u64 = 512;
+/// How often a bar moves that knows no end.
+const TICK: Duration = Duration::from_millis(100);
+
+const BAR: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}";
+const SPINNER: &str = "{msg} {spinner} {elapsed}";
+
+/// Goes when it is dropped.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar for what writes contents one by one.
+    #[must_use]
+    pub fn bar(tree: &Tree, message: String) -> Self {
+        let sizes = tree.nodes().map(|node| match &node.kind {
+            Kind::File(content) => NODE.saturating_add(content.size()),
+            _ => NODE,
+        });
+        let total = sizes.fold(0, u64::saturating_add);
+        Self::styled(ProgressBar::new(total), BAR, message)
+    }
+
+    /// A sign of life.
+    #[must_use]
+    pub fn spinner(message: String) -> Self {
+        let progress = Self::styled(ProgressBar::new_spinner(), SPINNER, message);
+        progress.bar.enable_steady_tick(TICK);
+        progress
+    }
+
+    fn styled(bar: ProgressBar, template: &str, message: String) -> Self {
+        // The templates are ours: the default takes their place in no case.
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar.set_message(message);
+        Self { bar }
+    }
+
+    /// Moves with what is written to `out`.
+    pub fn wrap<W: Write>(&self, out: W) -> impl Write {
+        self.bar.wrap_write(out)
+    }
+
+    /// Moves by `count` bytes.
+    pub fn add(&self, count: u64) {
+        self.bar.inc(count);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
