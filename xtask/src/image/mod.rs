@@ -3,7 +3,7 @@
 //!
 //! Sources become one [`tree::Tree`]; formats are written from it.
 
-//cli
+pub mod cli;
 pub mod content;
 pub mod format;
 pub mod inject;
