@@ -3,4 +3,5 @@
 //!
 //! Sources become one [`tree::Tree`]; formats are written from it.
 
+pub mod erofs;
 pub mod tree;
