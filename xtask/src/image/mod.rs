@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod content;
+pub mod erofs;
 pub mod format;
 pub mod inject;
 pub mod notes;
