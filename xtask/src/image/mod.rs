@@ -3,4 +3,5 @@
 //!
 //! Sources become one [`tree::Tree`]; formats are written from it.
 
+pub mod ext4;
 pub mod tree;
