@@ -44,7 +44,7 @@ impl Geometry {
         let groups = u32::try_from(blocks.div_ceil(PER_GROUP.into()))?.max(1);
         let inodes_per_group = inodes.div_ceil(groups.into()).next_multiple_of(PER_BLOCK.into());
         ensure!(
-            inodes_per_group <= PER_GROUP.into(),
+            inodes_per_group <= PER_GROUP.into() && inodes_per_group * u64::from(groups) < 1 << 32,
             "{inodes} files need more than {blocks} blocks of 4 KiB"
         );
         let descriptors = (groups as usize * DESCRIPTOR).div_ceil(BLOCK);

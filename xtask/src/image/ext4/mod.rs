@@ -23,6 +23,9 @@ mod volume;
 mod write;
 mod xattrs;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::sync::Arc;
 

@@ -111,7 +111,7 @@ impl Plan {
     fn blocks(&self, tree: &Tree, id: Id, options: &Options) -> Result<u64> {
         let node = tree.node(id);
         let own = match &node.kind {
-            Kind::Directory(_) => self.directory(tree, id, options)?.blocks() as u64,
+            Kind::Directory(_) => with_nodes(self.directory(tree, id, options)?.blocks() as u64, 1),
             Kind::File(content) => content_blocks(content)?,
             Kind::Symlink(target) => link_blocks(target)?,
             Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
@@ -162,8 +162,6 @@ fn link_blocks(target: &[u8]) -> Result<u64> {
 fn content_blocks(content: &Content) -> Result<u64> {
     /// Where holes are worth that the file is read twice.
     const LARGE: u64 = 64 << 20;
-    /// Blocks of an extent that no group's end can cut twice.
-    const PIECE: u64 = 1 << 14;
     let size = content.size();
     let all = size.div_ceil(BLOCK as u64);
     ensure!(all < u32::MAX.into(), "a file of {size} bytes; in ext4 it is below 16 TiB");
@@ -172,7 +170,14 @@ fn content_blocks(content: &Content) -> Result<u64> {
         // Each hole saves more than the extent that it costs.
         false => (all, 1),
     };
-    Ok(data + extents::nodes(pieces + data / PIECE))
+    Ok(with_nodes(data, pieces))
+}
+
+/// Blocks of so many data in so many pieces, and of their extent tree, at most.
+fn with_nodes(data: u64, pieces: u64) -> u64 {
+    /// Blocks in a row that no two ends of groups can cut.
+    const PIECE: u64 = 1 << 14;
+    data + extents::nodes(pieces + 1 + data / PIECE)
 }
 
 /// Whether it may be worth to look for holes.

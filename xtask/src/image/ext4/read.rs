@@ -37,7 +37,7 @@ pub(super) fn read(image: Arc<File>) -> Result<Tree> {
     };
     let (meta, inline) = reader.meta(&root).context("/")?;
     reader.tree.node_mut(Tree::ROOT).meta = meta;
-    let names = reader.names(&root, &inline).context("/")?;
+    let names = reader.names(&root, inline.as_deref()).context("/")?;
     let mut pending = vec![(Tree::ROOT, 1, names)];
     while let Some((parent, depth, names)) = pending.pop() {
         for (name, number) in names {
@@ -81,7 +81,7 @@ impl Reader {
         let (meta, inline) = self.meta(&inode)?;
         let kind = self.kind(&inode, number, inline.as_deref())?;
         let names = match kind {
-            Kind::Directory(_) => Some(self.names(&inode, &inline)?),
+            Kind::Directory(_) => Some(self.names(&inode, inline.as_deref())?),
             _ => None,
         };
         let is_lost_and_found = parent == Tree::ROOT && name == LOST_AND_FOUND;
@@ -157,7 +157,7 @@ impl Reader {
     }
 
     /// The names of a directory.
-    fn names(&mut self, inode: &Inode, inline: &Option<Box<[u8]>>) -> Result<Vec<Named>> {
+    fn names(&mut self, inode: &Inode, inline: Option<&[u8]>) -> Result<Vec<Named>> {
         /// Bytes of an inline directory's parent.
         const PARENT: usize = 4;
         let mut names = Vec::new();

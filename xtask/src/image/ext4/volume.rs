@@ -91,11 +91,12 @@ impl Volume {
 
     /// Reads from byte `offset` of block `block` on.
     pub(super) fn read(&self, block: u64, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let start = (block << self.superblock.block_bits) + offset;
+        let bits = self.superblock.block_bits;
         let is_there = block > 0 && block < self.superblock.blocks;
-        let end = self.superblock.blocks << self.superblock.block_bits;
-        let fits = is_there && end - start.min(end) >= buffer.len() as u64;
+        let blocks_left = if is_there { self.superblock.blocks - block } else { 0 };
+        let fits = (blocks_left << bits).checked_sub(offset) >= Some(buffer.len() as u64);
         ensure!(fits, "block {block} is outside of the file system: run e2fsck");
+        let start = (block << bits) + offset;
         self.file.read_exact_at(buffer, start).with_context(|| format!("read block {block}"))
     }
 
