@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod content;
 pub mod erofs;
+pub mod ext4;
 pub mod format;
 pub mod inject;
 pub mod notes;
