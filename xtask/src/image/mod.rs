@@ -4,6 +4,7 @@
 //! Sources become one [`tree::Tree`]; formats are written from it.
 
 pub mod cli;
+pub mod compare;
 pub mod content;
 pub mod erofs;
 pub mod ext4;
@@ -13,5 +14,7 @@ pub mod notes;
 pub mod paths;
 pub mod progress;
 pub mod source;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 pub mod write;

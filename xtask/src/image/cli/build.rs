@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::options::{parse_absolute, parse_pair, parse_size, parse_uuid};
 use super::{init_binary, see_owners_as_the_guest};
@@ -18,7 +18,7 @@ use crate::image::notes::Notes;
 use crate::image::progress::Progress;
 use crate::image::source::{self, Source};
 use crate::image::tree::Tree;
-use crate::image::write::{cpio, dir, squashfs, tar};
+use crate::image::write::{cpio, dir, disk, squashfs, tar};
 use crate::output::{self, Output};
 use crate::rootdir::RootDir;
 use crate::{pack, vm};
@@ -51,6 +51,18 @@ pub(super) struct Build {
     /// Bytes that squashfs and erofs compress at a time
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     cluster_size: Option<u64>,
+    /// Bytes of an ext4 image [default: what it takes]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
+    size: Option<u64>,
+    /// Free space of an ext4 image in percent of what is used [default: 10, and 16 MiB]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    slack: Option<u32>,
+    /// Identify the file system of erofs or ext4 [default: it follows from names and times]
+    #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
+    uuid: Option<[u8; 16]>,
+    /// Name the file system of erofs or ext4
+    #[arg(long, value_name = "NAME")]
+    label: Option<String>,
     /// Put our /init in: /init of a cpio, /sbin/virtinit elsewhere [default FILE: the one we come with]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "clap: absent, without a value, with one")]
@@ -88,6 +100,7 @@ impl Build {
     /// Writes the image, then the initrd.
     pub(super) fn run(self, init_path: Option<PathBuf>) -> Result<()> {
         let (format, method) = self.chosen()?;
+        self.check_options(format)?;
         see_owners_as_the_guest(&[&self.source, &output::directory(&self.output)])?;
         let init_path = match &self.init {
             Some(Some(path)) => Some(path.clone()),
@@ -111,14 +124,47 @@ impl Build {
             Some(_) => Some(self.initrd(&source, format, init_binary(init_path)?)?),
             None => None,
         };
-        let target = Target { path: &self.output, format, method, threads: self.threads(), mtime };
-        target.write(&source.tree, self.cluster_size, &mut notes)?;
+        self.write(&source.tree, format, method, mtime, &mut notes)?;
         notes.print();
         eprintln!("{}: {format}, {} files", self.output.display(), source.tree.nodes().count());
         match (&self.boot_initrd, initrd) {
             (Some(path), Some(bytes)) => output::write(path, &bytes),
             _ => Ok(()),
         }
+    }
+
+    fn write(
+        &self,
+        tree: &Tree,
+        format: Format,
+        method: Method,
+        mtime: u32,
+        notes: &mut Notes,
+    ) -> Result<()> {
+        let message = self.output.display().to_string();
+        if format == Format::Dir {
+            return dir::write(tree, &self.output, notes, &Progress::bar(tree, message));
+        }
+        let output = Output::create(&self.output)?;
+        let (file, name) = (&output.file, format!("write {message}"));
+        let written = match format {
+            Format::Cpio(_) | Format::Tar(_) => {
+                let progress = Progress::bar(tree, message);
+                let file = BufWriter::with_capacity(BUFFER, file);
+                let encoder = Encoder::new(file, method, self.threads())?;
+                stream(tree, format, encoder, notes, &progress)
+            }
+            Format::Squashfs => {
+                let _progress = Progress::spinner(message);
+                squashfs::write(tree, &self.squashfs_options(mtime), file, notes)
+            }
+            _ => {
+                let _progress = Progress::spinner(message);
+                disk::write(tree, format, &self.disk_options(mtime), file)
+            }
+        };
+        written.context(name)?;
+        output.commit()
     }
 
     /// By options, or by the name of the output.
@@ -129,17 +175,57 @@ impl Build {
             format!("{shown}: which --format? Known endings are {}", format::endings())
         })?;
         let by_name = named.map(Format::compression).unwrap_or_default();
-        let method = self.compress.unwrap_or(Method { compression: by_name, level: None });
+        let Some(method) = self.compress else {
+            let method = Method { compression: by_name, level: None };
+            return Ok((format.compressed(by_name).unwrap_or(format), method));
+        };
+        let compression = method.compression;
         ensure!(
-            by_name == Compression::None || by_name == method.compression,
-            "{shown}: --compress {} and the name do not agree",
-            method.compression
+            by_name == Compression::None || by_name == compression,
+            "{shown}: --compress {compression} and the name do not agree"
         );
-        match format.compressed(method.compression) {
-            Some(format) => Ok((format, method)),
-            // It compresses by itself.
-            None if format == Format::Squashfs => Ok((format, method)),
-            None => bail!("--compress {}: {format} has no such compression", method.compression),
+        ensure!(format.takes(compression), "--compress {compression}: not for {}", format.name());
+        Ok((format.compressed(compression).unwrap_or(format), method))
+    }
+
+    /// Those that say something of another format.
+    fn check_options(&self, format: Format) -> Result<()> {
+        use Format::{Erofs, Ext4, Squashfs};
+        let rows: [(bool, &str, &[Format]); 5] = [
+            (self.size.is_some(), "--size", &[Ext4]),
+            (self.slack.is_some(), "--slack", &[Ext4]),
+            (self.uuid.is_some(), "--uuid", &[Erofs, Ext4]),
+            (self.label.is_some(), "--label", &[Erofs, Ext4]),
+            (self.cluster_size.is_some(), "--cluster-size", &[Erofs, Squashfs]),
+        ];
+        for (is_given, name, formats) in rows {
+            let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+            let is_for = !is_given || formats.contains(&format);
+            ensure!(is_for, "{name} is for {}, not for {}", names.join(" and "), format.name());
+        }
+        Ok(())
+    }
+
+    fn disk_options(&self, mtime: u32) -> disk::Options {
+        disk::Options {
+            uuid: self.uuid,
+            label: self.label.clone().unwrap_or_default(),
+            size: self.size,
+            slack: self.slack,
+            compression: self.compress.map(|method| method.compression),
+            cluster_size: self.cluster_size,
+            threads: self.threads(),
+            mtime,
+        }
+    }
+
+    fn squashfs_options(&self, mtime: u32) -> squashfs::Options {
+        squashfs::Options {
+            compressor: self.compress.map(|method| method.compression.to_string()),
+            level: self.compress.and_then(|method| method.level),
+            block_size: self.cluster_size,
+            threads: self.threads(),
+            mtime,
         }
     }
 
@@ -178,66 +264,20 @@ impl Build {
     }
 }
 
-/// What is to be written, and where.
-struct Target<'a> {
-    path: &'a Path,
+/// An archive, compressed while it is written.
+fn stream(
+    tree: &Tree,
     format: Format,
-    method: Method,
-    threads: u32,
-    mtime: u32,
-}
-
-impl Target<'_> {
-    fn write(&self, tree: &Tree, cluster_size: Option<u64>, notes: &mut Notes) -> Result<()> {
-        let message = self.path.display().to_string();
-        if self.format == Format::Dir {
-            return dir::write(tree, self.path, notes, &Progress::bar(tree, message));
-        }
-        let output = Output::create(self.path)?;
-        let written = match self.format {
-            Format::Cpio(_) | Format::Tar(_) => {
-                let progress = Progress::bar(tree, message);
-                self.stream(tree, &output, notes, &progress)
-            }
-            Format::Squashfs => {
-                let _progress = Progress::spinner(message);
-                let compressor = match self.method.compression {
-                    Compression::None => None,
-                    compression => Some(compression.to_string()),
-                };
-                let options = squashfs::Options {
-                    compressor,
-                    level: self.method.level,
-                    block_size: cluster_size,
-                    threads: self.threads,
-                    mtime: self.mtime,
-                };
-                squashfs::write(tree, &options, &output.file, notes)
-            }
-            other => bail!("{other} is not written here"),
-        };
-        written.with_context(|| format!("write {}", self.path.display()))?;
-        output.commit()
+    mut encoder: Encoder<impl Write>,
+    notes: &mut Notes,
+    progress: &Progress,
+) -> Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER, progress.wrap(&mut encoder));
+    match format {
+        Format::Cpio(_) => cpio::write(tree, &mut out, notes)?,
+        _ => tar::write(tree, &mut out, notes)?,
     }
-
-    fn stream(
-        &self,
-        tree: &Tree,
-        output: &Output,
-        notes: &mut Notes,
-        progress: &Progress,
-    ) -> Result<()> {
-        let out = BufWriter::with_capacity(BUFFER, &output.file);
-        let encoder = Encoder::new(out, self.method, self.threads)?;
-        let mut encoder = BufWriter::with_capacity(BUFFER, encoder);
-        let mut metered = progress.wrap(&mut encoder);
-        match self.format {
-            Format::Cpio(_) => cpio::write(tree, &mut metered, notes)?,
-            _ => tar::write(tree, &mut metered, notes)?,
-        }
-        drop(metered);
-        let encoder = encoder.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        encoder.finish()?.flush()?;
-        Ok(())
-    }
+    out.flush()?;
+    drop(out);
+    Ok(encoder.finish()?.flush()?)
 }

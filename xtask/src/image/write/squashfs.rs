@@ -19,6 +19,9 @@ const TOOL: &str = "sqfstar";
 const HINT: &str =
     "sqfstar not found in PATH: install the package squashfs-tools (4.5 or newer), or choose erofs";
 
+/// Options without a value; the file is there already, and empty.
+const FLAGS: [&str; 3] = ["-force", "-no-progress", "-quiet"];
+
 /// How to pack.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -48,7 +51,7 @@ impl Options {
             ("-processors", Some(self.threads.to_string())),
         ];
         let words = fixed.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
-        words.flatten().chain(["-no-progress".into(), "-quiet".into()]).collect()
+        words.flatten().chain(FLAGS.map(Into::into)).collect()
     }
 }
 
