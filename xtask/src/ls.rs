@@ -44,7 +44,7 @@ fn line(entry: &Entry) -> String {
 }
 
 /// `drwxr-xr-x`, as ls(1) writes it.
-fn mode_string(mode: u32) -> String {
+pub(crate) fn mode_string(mode: u32) -> String {
     let kind = match mode >> 12 {
         0o01 => 'p',
         0o02 => 'c',

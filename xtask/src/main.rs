@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::{ExitCode, exit};
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, demo, dist, doctor, fuzz, guest, ls, own_kernel, pack, test, vm};
+use xtask::{bench, check, demo, dist, doctor, fuzz, guest, image, ls, own_kernel, pack, test, vm};
 
 /// Exit status of a subcommand that failed.
 const EXIT_FAILURE: u8 = 1;
@@ -31,6 +31,7 @@ enum Task {
     DistCheck(dist::DistCheck),
     Doctor(doctor::Doctor),
     Fuzz(fuzz::Fuzz),
+    Image(image::cli::Image),
     Kernel(own_kernel::Kernel),
     Pack(pack::Pack),
     Ls(ls::Ls),
@@ -62,6 +63,14 @@ struct ChrootVm {
 struct ChrootVmExec {
     #[command(flatten)]
     exec: vm::exec::Exec,
+}
+
+/// Make images of directories and archives, and look into them
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm image", version)]
+struct ChrootVmImage {
+    #[command(flatten)]
+    image: image::cli::Image,
 }
 
 /// List the machines in which a command runs
@@ -107,6 +116,10 @@ fn chrootvm(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
             arguments.remove(0);
             parse::<ChrootVmExec>(arguments).exec.run()
         }
+        Some("image") => {
+            arguments.remove(0);
+            parse::<ChrootVmImage>(arguments).image.run()
+        }
         Some("ps") => {
             arguments.remove(0);
             parse::<ChrootVmPs>(arguments).ps.run().map(|()| ExitCode::SUCCESS)
@@ -135,6 +148,7 @@ fn run(task: Task) -> (anyhow::Result<ExitCode>, u8) {
         Task::DistCheck(task) => done(task.run()),
         Task::Doctor(task) => (task.run(), EXIT_FAILURE),
         Task::Fuzz(task) => done(task.run()),
+        Task::Image(task) => (task.run(), EXIT_FAILURE),
         Task::Kernel(task) => done(task.run()),
         Task::Pack(task) => done(task.run()),
         Task::Ls(task) => done(task.run()),

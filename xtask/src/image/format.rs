@@ -78,6 +78,19 @@ impl Format {
         }
     }
 
+    /// Whether it can be made with this compression, around it or in it.
+    #[must_use]
+    pub fn takes(self, compression: Compression) -> bool {
+        match self {
+            Self::Cpio(_) => true,
+            // tar(1) knows another container of lz4.
+            Self::Tar(_) => compression != Compression::Lz4,
+            Self::Erofs => matches!(compression, Compression::None | Compression::Lz4),
+            Self::Squashfs => compression != Compression::None,
+            _ => compression == Compression::None,
+        }
+    }
+
     /// It in a container; `None` where that makes no sense.
     #[must_use]
     pub fn compressed(self, compression: Compression) -> Option<Self> {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{User, getegid, geteuid};
 
 use crate::host;
@@ -120,6 +120,14 @@ impl UserNamespace {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd()).into()
+    }
+
+    /// Makes this process, which has one thread only, part of it.
+    ///
+    /// # Errors
+    /// Those of setns(2).
+    pub fn enter(&self) -> Result<()> {
+        setns(&self.namespace, CloneFlags::CLONE_NEWUSER).context("setns(CLONE_NEWUSER)")
     }
 
     /// What is missing for a guest to see owners and make files of others, and

@@ -17,7 +17,7 @@ use crate::archive::newc::{HEADER, Header, TRAILER};
 use crate::archive::stream;
 use crate::image::content::At;
 use crate::image::paths::{PATH_MAX, directory};
-use crate::image::tree::{Content, Id, Kind, Meta, Tree, show};
+use crate::image::tree::{Content, Id, Kind, Meta, Tree, Xattrs, show};
 
 /// How often a segment may be compressed inside another.
 const NESTING: u32 = 4;
@@ -94,7 +94,7 @@ fn plain(archive: &Arc<File>, start: u64, tree: &mut Tree) -> Result<u64> {
         }
         let member = Member { archive, header: &header, offset: start + data };
         member.add(&name, &mut links, tree).with_context(|| show(&name))?;
-        seek(&mut input, start + at)?;
+        seek(&mut input, start + at);
     }
 }
 
@@ -113,7 +113,7 @@ fn has(archive: &File, end: u64) -> Result<bool> {
 }
 
 /// Goes to `offset`, where it may well be in the buffer.
-fn seek(input: &mut BufReader<At<'_>>, offset: u64) -> Result<()> {
+fn seek(input: &mut BufReader<At<'_>>, offset: u64) {
     let buffered = input.buffer().len();
     let here = input.get_ref().offset - buffered as u64;
     match usize::try_from(offset - here) {
@@ -123,7 +123,6 @@ fn seek(input: &mut BufReader<At<'_>>, offset: u64) -> Result<()> {
             input.get_mut().offset = offset;
         }
     }
-    Ok(())
 }
 
 /// Nodes with several names, by what the kernel compares (`find_link`,
@@ -150,7 +149,7 @@ impl Member<'_> {
             return tree.put_link(name, id);
         }
         let permissions = u16::try_from(mode & 0o7777).unwrap_or_default();
-        let xattrs = Default::default();
+        let xattrs = Xattrs::new();
         let meta = Meta { permissions, uid, gid, mtime: mtime.into(), xattrs };
         let id = tree.put(name, meta, kind)?;
         if nlink > 1 && !is_directory {

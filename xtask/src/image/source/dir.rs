@@ -178,10 +178,10 @@ fn xattrs(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs> {
 }
 
 /// What `get` gives, in a buffer that is as large as it says.
-fn sized<'a>(
-    buffer: &'a mut Vec<u8>,
+fn sized(
+    buffer: &mut Vec<u8>,
     get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<&'a [u8]> {
+) -> rustix::io::Result<&[u8]> {
     loop {
         match get(buffer) {
             // Without room the kernel gives the size.

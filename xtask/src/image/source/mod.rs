@@ -24,6 +24,7 @@ use super::content::At;
 use super::format::{self, Format};
 use super::notes::Notes;
 use super::tree::Tree;
+use super::{erofs, ext4};
 use crate::archive::stream;
 
 /// Something that was read.
@@ -63,18 +64,18 @@ fn read(path: &Path, file: File, notes: &mut Notes) -> Result<Source> {
         Format::Cpio(_) => cpio::read(&file)?,
         Format::Tar(_) => tar::read(&unpacked(&file)?, notes)?,
         Format::Squashfs => squashfs::read(&file, notes)?,
-        Format::Erofs | Format::Ext4 | Format::OtherDisk(_) | Format::PartitionTable => {
-            bail!("{format} is not read here")
-        }
+        Format::Erofs => erofs::read(Arc::clone(&file))?,
+        Format::Ext4 => ext4::read(Arc::clone(&file))?,
+        Format::OtherDisk(_) | Format::PartitionTable => bail!("{format} is not read here"),
     };
     Ok(Source { tree, format, file })
 }
 
-/// A file that has no name, with what `fill` writes.
-fn spool(fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
+/// A file that has no name, with what `body` writes.
+fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
     let file = tempfile::tempfile().context("make a temporary file")?;
     let mut out = BufWriter::with_capacity(BUFFER, &file);
-    fill(&mut out).and_then(|()| Ok(out.flush()?)).with_context(|| {
+    body(&mut out).and_then(|()| Ok(out.flush()?)).with_context(|| {
         format!("unpack into {} ($TMPDIR names another place)", std::env::temp_dir().display())
     })?;
     drop(out);

@@ -21,7 +21,9 @@ use crate::image::paths::{PATH_MAX, directory};
 use crate::image::tree::{Content, Kind, Meta, Tree, components, show};
 
 /// Bytes that headers and data are padded to.
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
+/// As an offset.
+const BLOCK_BYTES: u64 = BLOCK as u64;
 
 /// Bytes of an extended header at the most: room for the attributes of one file,
 /// each of which the kernel limits to 64 KiB.
@@ -83,14 +85,14 @@ impl Reader<'_> {
         }
         let sum = header.cksum().ok();
         let is_right = sum == Some(tar_sum(header.as_bytes()));
-        ensure!(is_right, "offset {}: no header of a member", self.at - BLOCK);
+        ensure!(is_right, "offset {}: no header of a member", self.at - BLOCK_BYTES);
         Ok(Some(header))
     }
 
-    fn block(&mut self, block: &mut [u8; BLOCK as usize]) -> Result<()> {
+    fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
         let read = self.archive.read_exact_at(block, self.at);
         read.with_context(|| format!("offset {}: truncated", self.at))?;
-        self.at += BLOCK;
+        self.at += BLOCK_BYTES;
         Ok(())
     }
 
@@ -144,7 +146,7 @@ impl Reader<'_> {
         let end = start.checked_add(size).filter(|&end| end <= self.size);
         let end = end.with_context(|| format!("offset {start}: truncated"))?;
         // The padding of the last one may be missing.
-        self.at = end.next_multiple_of(BLOCK).min(self.size);
+        self.at = end.next_multiple_of(BLOCK_BYTES).min(self.size);
         Ok((start, end))
     }
 
@@ -236,7 +238,7 @@ impl Reader<'_> {
         ensure!(count <= size, "the map of a sparse file is too long");
         let map = (0..count * 2).map(|_| line()).collect::<Result<Vec<_>>>()?;
         let length: u64 = std::iter::once(&count).chain(&map).map(|&number| digits(number)).sum();
-        Ok((map, offset + length.next_multiple_of(BLOCK)))
+        Ok((map, offset + length.next_multiple_of(BLOCK_BYTES)))
     }
 
     /// With its map in the header and in blocks that follow it.

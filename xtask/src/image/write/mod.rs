@@ -6,6 +6,7 @@
 
 pub mod cpio;
 pub mod dir;
+pub mod disk;
 pub mod squashfs;
 pub mod tar;
 

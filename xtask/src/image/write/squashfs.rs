@@ -19,6 +19,9 @@ const TOOL: &str = "sqfstar";
 const HINT: &str =
     "sqfstar not found in PATH: install the package squashfs-tools (4.5 or newer), or choose erofs";
 
+/// Options without a value; the file is there already, and empty.
+const FLAGS: [&str; 3] = ["-force", "-no-progress", "-quiet"];
+
 /// How to pack.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -28,8 +31,8 @@ pub struct Options {
     pub level: Option<i32>,
     /// Bytes of a block.
     pub block_size: Option<u64>,
-    /// Processors to use; all without.
-    pub threads: Option<u32>,
+    /// Processors to use.
+    pub threads: u32,
     /// The time of the image, in seconds since 1970.
     pub mtime: u32,
 }
@@ -45,10 +48,10 @@ impl Options {
             ("-comp", self.compressor.clone()),
             ("-Xcompression-level", self.level.map(|level| level.to_string())),
             ("-b", self.block_size.map(|size| size.to_string())),
-            ("-processors", self.threads.map(|threads| threads.to_string())),
+            ("-processors", Some(self.threads.to_string())),
         ];
         let words = fixed.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
-        words.flatten().chain(["-no-progress".into(), "-quiet".into()]).collect()
+        words.flatten().chain(FLAGS.map(Into::into)).collect()
     }
 }
 

@@ -1,0 +1,36 @@
+//! `image diff`: where two images differ, whatever their formats.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::{EXIT_FOUND, open, see_owners_as_the_guest};
+use crate::image::compare::{Aspect, compare};
+
+/// Compare two images; exits with 1 where they differ
+#[derive(Debug, clap::Args)]
+pub(super) struct Diff {
+    /// The first
+    a: PathBuf,
+    /// The second
+    b: PathBuf,
+    /// What not to compare; repeatable
+    #[arg(long, value_enum, value_name = "WHAT")]
+    ignore: Vec<Aspect>,
+}
+
+impl Diff {
+    /// Prints a line a path: `-` is in the first only, `+` in the second, `!` in
+    /// both.
+    pub(super) fn run(self) -> Result<ExitCode> {
+        see_owners_as_the_guest(&[&self.a, &self.b])?;
+        let (a, b) = (open(&self.a)?.tree, open(&self.b)?.tree);
+        let mut is_equal = true;
+        compare(&a, &b, &self.ignore, &mut |change| {
+            println!("{change}");
+            is_equal = false;
+        })?;
+        Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
+    }
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask image` and `chrootvm image`: one file a subcommand.
+
+mod build;
+mod cat;
+mod diff;
+mod inspect;
+mod ls;
+mod options;
+mod verify;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use super::notes::Notes;
+use super::source::{self, Source};
+use crate::vm::userns::UserNamespace;
+use crate::workspace;
+
+/// Exit status of a comparison or a check that found something.
+const EXIT_FOUND: u8 = 1;
+
+/// Make images of directories and archives, and look into them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "SOURCE and IMAGE are a directory, or a file: cpio or tar, compressed or \
+                        not, erofs, ext4 or squashfs; - is standard input.")]
+pub struct Image {
+    /// The /init binary for --init and --boot-initrd
+    #[arg(long, value_name = "FILE", hide = true)]
+    init_binary: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    Build(Box<build::Build>),
+    Cat(cat::Cat),
+    Diff(diff::Diff),
+    Inspect(inspect::Inspect),
+    Ls(ls::Ls),
+    Verify(verify::Verify),
+}
+
+impl Image {
+    /// Does it.
+    pub fn run(self) -> Result<ExitCode> {
+        let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
+        match self.task {
+            Task::Build(task) => done(task.run(self.init_binary)),
+            Task::Cat(task) => done(task.run()),
+            Task::Diff(task) => task.run(),
+            Task::Inspect(task) => done(task.run()),
+            Task::Ls(task) => done(task.run()),
+            Task::Verify(task) => task.run(),
+        }
+    }
+}
+
+/// What `path` is, with warnings told.
+fn open(path: &Path) -> Result<Source> {
+    let mut notes = Notes::default();
+    let source = source::open(path, &mut notes)?;
+    notes.print();
+    Ok(source)
+}
+
+/// The /init binary that was asked for, or that `cargo xtask build` makes.
+fn init_binary(asked: Option<PathBuf>) -> Result<PathBuf> {
+    match asked {
+        Some(path) => Ok(path),
+        None => {
+            Ok(workspace::init_path(&workspace::root().context("which /init? give --init=FILE")?))
+        }
+    }
+}
+
+/// Goes into the user namespace in which chrootvm serves a user's own directory,
+/// so that owners are what a guest sees: not those that are subordinate to the
+/// user. Before any thread is there, for setns(2) takes none along.
+///
+/// # Errors
+/// None but those of setns(2): where there can be no namespace, that is told.
+fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
+    let own = nix::unistd::geteuid();
+    let is_own = |path: &&Path| {
+        path.metadata().is_ok_and(|found| found.is_dir() && found.uid() == own.as_raw())
+    };
+    if own.is_root() || !directories.iter().any(is_own) {
+        return Ok(());
+    }
+    match UserNamespace::new() {
+        Ok(namespace) => {
+            if let Some(lack) = namespace.lack() {
+                eprintln!("warning: files of others are nobody's: {lack}");
+            }
+            namespace.enter()
+        }
+        Err(error) => {
+            eprintln!("warning: owners are those of the host: {error:#}");
+            Ok(())
+        }
+    }
+}

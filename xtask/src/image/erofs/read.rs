@@ -1,0 +1,200 @@
+//! Reading an image as a tree, its contents by reference.
+//!
+//! The image is not trusted. What bounds the work: directories together have no
+//! more bytes than the image, none is entered twice, none is deeper than
+//! [`DEPTH_MAX`]; attributes together are below [`XATTRS_MAX`].
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::extents::Contents;
+use super::layout::{BLOCK, BLOCK_BYTES, Inode, SLOT, Superblock, decode_device};
+use super::{dirents, xattrs};
+use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, show};
+
+/// Most directories above each other: as many as a path has room for.
+const DEPTH_MAX: usize = 2048;
+/// Bytes of all attributes; those that files share count for each.
+const XATTRS_MAX: usize = 256 << 20;
+/// Longest target of a link (`PATH_MAX`).
+const TARGET_MAX: u64 = 4096;
+
+/// An image that is read.
+#[derive(Debug)]
+pub(super) struct Image {
+    file: Arc<File>,
+    pub size: u64,
+    pub superblock: Superblock,
+}
+
+impl Image {
+    pub(super) fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        let end = at.checked_add(buffer.len() as u64);
+        ensure!(end.is_some_and(|end| end <= self.size), "byte {at} is behind the image's end");
+        self.file.read_exact_at(buffer, at).context("read the image")
+    }
+
+    /// Up to `length` bytes, fewer at the end of the image.
+    fn read_up_to(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length.min(left)];
+        self.read(at, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads `image` as a tree.
+///
+/// # Errors
+/// What is no EROFS, damaged, or of a kind that is not supported; with the path.
+pub fn read(image: Arc<File>) -> Result<Tree> {
+    let size = image.metadata().context("read the image")?.len();
+    let mut block = vec![0; BLOCK];
+    ensure!(size >= BLOCK_BYTES, "no EROFS: it is shorter than a block");
+    image.read_exact_at(&mut block, 0).context("read the image")?;
+    let superblock = Superblock::decode(&block)?;
+    let root = superblock.root.into();
+    let image = Arc::new(Image { file: image, size, superblock });
+    let mut reader = Reader {
+        image,
+        tree: Tree::new(Meta::default()),
+        found: HashMap::from([(root, Tree::ROOT)]),
+        pending: Vec::new(),
+        names_left: size,
+        xattrs_left: XATTRS_MAX,
+    };
+    reader.root(root).context("/")?;
+    let mut path = Vec::new();
+    while let Some(next) = reader.pending.pop() {
+        path.truncate(next.above);
+        path.push(b'/');
+        path.extend_from_slice(&next.name);
+        let above = path.len();
+        reader.directory(&next, above).with_context(|| show(&path))?;
+    }
+    Ok(reader.tree)
+}
+
+/// A directory whose names are not read yet.
+struct Pending {
+    id: Id,
+    contents: Contents,
+    name: Box<[u8]>,
+    /// Bytes of the path to the directory that it is in.
+    above: usize,
+    depth: usize,
+}
+
+struct Reader {
+    image: Arc<Image>,
+    tree: Tree,
+    /// By nid.
+    found: HashMap<u64, Id>,
+    /// The last one is next, so that a path is that of the last but for its end.
+    pending: Vec<Pending>,
+    names_left: u64,
+    xattrs_left: usize,
+}
+
+impl Reader {
+    fn root(&mut self, nid: u64) -> Result<()> {
+        let (meta, kind, contents) = self.node(nid)?;
+        ensure!(matches!(kind, Kind::Directory(_)), "it is no directory");
+        self.tree.node_mut(Tree::ROOT).meta = meta;
+        let name = Box::default();
+        self.directory(&Pending { id: Tree::ROOT, contents, name, above: 0, depth: 0 }, 0)
+    }
+
+    /// Reads the names in a directory; `above` is the length of its path.
+    fn directory(&mut self, directory: &Pending, above: usize) -> Result<()> {
+        ensure!(directory.depth < DEPTH_MAX, "more than {DEPTH_MAX} directories above each other");
+        let mut left = directory.contents.inode.size;
+        let rest = self.names_left.checked_sub(left);
+        self.names_left = rest.context("directories are larger than the image")?;
+        let mut reader = directory.contents.reader()?;
+        let mut block = vec![0; BLOCK];
+        while left > 0 {
+            let block = &mut block[..usize::try_from(left.min(BLOCK_BYTES))?];
+            reader.read_exact(block)?;
+            left -= block.len() as u64;
+            for (name, nid) in dirents::decode(block)? {
+                if name != b"." && name != b".." {
+                    self.name(directory, above, name, nid).with_context(|| show(name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, directory: &Pending, above: usize, name: &[u8], nid: u64) -> Result<()> {
+        let parent = directory.id;
+        ensure!(self.tree.child(parent, name).is_none(), "the name is there twice");
+        if let Some(&id) = self.found.get(&nid) {
+            ensure!(self.tree.children(id).is_none(), "the directory has a second name");
+            return self.tree.link(parent, name, id);
+        }
+        let (meta, kind, contents) = self.node(nid)?;
+        let is_directory = matches!(kind, Kind::Directory(_));
+        let id = self.tree.add(parent, name, meta, kind)?;
+        self.found.insert(nid, id);
+        if is_directory {
+            let depth = directory.depth + 1;
+            self.pending.push(Pending { id, contents, name: name.into(), above, depth });
+        }
+        Ok(())
+    }
+
+    /// The inode `nid`.
+    fn node(&mut self, nid: u64) -> Result<(Meta, Kind, Contents)> {
+        let superblock = &self.image.superblock;
+        let start = u64::from(superblock.meta_block) * BLOCK_BYTES;
+        let at = nid.checked_mul(SLOT as u64).and_then(|offset| start.checked_add(offset));
+        let at = at.filter(|&at| at < self.image.size);
+        let at = at.with_context(|| format!("inode {nid} is behind the image's end"))?;
+        let bytes = self.image.read_up_to(at, Inode::SIZE_MAX)?;
+        let inode = Inode::decode(&bytes, superblock.time)?;
+        let length = Inode::encoded_len(&bytes);
+
+        let mut xattrs = vec![0; xattrs::len(inode.xattr_words)];
+        self.image.read(at + length as u64, &mut xattrs).context("attributes")?;
+        let shared_start = u64::from(superblock.xattr_block) * BLOCK_BYTES;
+        let shared =
+            |id| self.image.read_up_to(shared_start + u64::from(id) * 4, xattrs::ENTRY_MAX);
+        let end = at + (length + xattrs.len()) as u64;
+        let xattrs = xattrs::decode(&xattrs, &shared, &mut self.xattrs_left)?;
+        let meta = Meta {
+            permissions: inode.mode & 0o7777,
+            uid: inode.uid,
+            gid: inode.gid,
+            mtime: inode.mtime,
+            xattrs,
+        };
+        let contents = Contents { image: Arc::clone(&self.image), inode, behind: end };
+        Ok((meta, kind(&contents)?, contents))
+    }
+}
+
+fn kind(contents: &Contents) -> Result<Kind> {
+    let inode = &contents.inode;
+    let (major, minor) = decode_device(inode.union);
+    Ok(match inode.mode >> 12 {
+        0o01 => Kind::Fifo,
+        0o02 => Kind::CharDevice(major, minor),
+        0o04 => Kind::Directory(Children::new()),
+        0o06 => Kind::BlockDevice(major, minor),
+        0o10 => Kind::File(Content::Stored(Arc::new(contents.clone()))),
+        0o12 => {
+            ensure!(inode.size <= TARGET_MAX, "a link with {} bytes", inode.size);
+            let mut target = Vec::new();
+            contents.reader()?.read_to_end(&mut target)?;
+            Kind::Symlink(target.into())
+        }
+        0o14 => Kind::Socket,
+        _ => bail!("mode {:o} is of no kind of file", inode.mode),
+    })
+}

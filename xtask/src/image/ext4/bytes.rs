@@ -1,0 +1,125 @@
+//! Little-endian fields at fixed places, and the checksum of ext4.
+//!
+//! Interface: kernel doc filesystems/ext4, "Checksums": CRC-32C, reflected
+//! polynomial 0x82F63B78, neither started nor ended with an inversion by itself.
+
+/// Bytes of a block that we write, and the least that a page holds.
+pub(super) const BLOCK: usize = 4096;
+
+/// One block.
+pub(super) type Block = [u8; BLOCK];
+
+/// Nothing, for comparison and for what is left free.
+pub(super) const ZEROS: Block = [0; BLOCK];
+
+const POLYNOMIAL: u32 = 0x82f6_3b78;
+
+const TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut value, mut bit) = (byte as u32, 0);
+        while bit < 8 {
+            value = if value & 1 == 1 { value >> 1 ^ POLYNOMIAL } else { value >> 1 };
+            bit += 1;
+        }
+        table[byte] = value;
+        byte += 1;
+    }
+    table
+};
+
+/// Continues the checksum `start` over `bytes`.
+pub(super) fn crc32c(start: u32, bytes: &[u8]) -> u32 {
+    bytes
+        .iter()
+        .fold(start, |crc, &byte| TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8)
+}
+
+/// Stores `value` at offset `at`.
+pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&value);
+}
+
+/// Stores 16 bits.
+pub(super) fn put16(bytes: &mut [u8], at: usize, value: u16) {
+    put(bytes, at, value.to_le_bytes());
+}
+
+/// Stores 32 bits.
+pub(super) fn put32(bytes: &mut [u8], at: usize, value: u32) {
+    put(bytes, at, value.to_le_bytes());
+}
+
+/// Stores a number whose halves of 32 bits are apart.
+pub(super) fn put_halves(bytes: &mut [u8], low: usize, high: usize, value: u64) {
+    put32(bytes, low, low32(value));
+    put32(bytes, high, low32(value >> 32));
+}
+
+/// Stores a number whose halves of 16 bits are apart.
+pub(super) fn put_quarters(bytes: &mut [u8], low: usize, high: usize, value: u32) {
+    put16(bytes, low, low16(value));
+    put16(bytes, high, low16(value >> 16));
+}
+
+/// The lower half.
+pub(super) fn low32(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// The lower half.
+pub(super) fn low16(value: u32) -> u16 {
+    let [a, b, ..] = value.to_le_bytes();
+    u16::from_le_bytes([a, b])
+}
+
+/// The 16 bits at offset `at`; what lies beyond the end is zero.
+pub(super) fn get16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(get(bytes, at))
+}
+
+/// The 32 bits at offset `at`.
+pub(super) fn get32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(get(bytes, at))
+}
+
+/// A number whose halves of 32 bits are apart.
+pub(super) fn get_halves(bytes: &[u8], low: usize, high: usize) -> u64 {
+    u64::from(get32(bytes, low)) | u64::from(get32(bytes, high)) << 32
+}
+
+/// A number whose halves of 16 bits are apart.
+pub(super) fn get_quarters(bytes: &[u8], low: usize, high: usize) -> u32 {
+    u32::from(get16(bytes, low)) | u32::from(get16(bytes, high)) << 16
+}
+
+/// `N` bytes at offset `at`.
+pub(super) fn get<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let field = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    field.copied().unwrap_or([0; N])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The check value of CRC-32C (RFC 3720, appendix B.4, and its catalogues).
+    #[test]
+    fn the_checksum_is_the_castagnoli_one() {
+        assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
+        assert_eq!(!crc32c(!0, &[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(crc32c(!0, b"12345"), b"6789"), crc32c(!0, b"123456789"));
+    }
+
+    #[test]
+    fn halves_come_together_again() {
+        let mut bytes = [0; 16];
+        put_halves(&mut bytes, 0, 12, 0x0123_4567_89ab_cdef);
+        put_quarters(&mut bytes, 4, 8, 0x1122_3344);
+        assert_eq!(get_halves(&bytes, 0, 12), 0x0123_4567_89ab_cdef);
+        assert_eq!(get_quarters(&bytes, 4, 8), 0x1122_3344);
+        assert_eq!(get32(&bytes, 14), 0);
+    }
+}

@@ -1,0 +1,335 @@
+//! Every format against the others, and against the system's own tools.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+
+use super::compare::{Aspect, compare};
+use super::notes::Notes;
+use super::paths::directory;
+use super::progress::Progress;
+use super::source::{self, dir};
+use super::tree::{Content, Kind, Meta, Tree};
+use super::write::{self, squashfs};
+use super::{format::Format, inject};
+use crate::archive::compress::Compression;
+use crate::archive::stream::{Encoder, Method};
+use crate::host;
+
+/// Files that trip up those who did not think of them, in one of two orders.
+fn make_nasty(top: &Path, order: Order) {
+    let long = "n".repeat(255);
+    let deep = "d/".repeat(40);
+    let mut files: Vec<(&[u8], u32, &[u8])> = vec![
+        (b"setuid", 0o4755, b"#!/bin/sh\n"),
+        (b"\xff\xfe not UTF-8 \x1b\n", 0o600, b"x"),
+        (long.as_bytes(), 0o644, b"long"),
+        (b"empty", 0o444, b""),
+        (b"first", 0o640, b"two names"),
+    ];
+    if order == Order::Backward {
+        files.reverse();
+    }
+    for (name, mode, bytes) in files {
+        let path = top.join(OsStr::from_bytes(name));
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::hard_link(top.join("first"), top.join("second")).unwrap();
+    fs::create_dir_all(top.join(deep)).unwrap();
+    fs::create_dir(top.join("sticky")).unwrap();
+    fs::set_permissions(top.join("sticky"), fs::Permissions::from_mode(0o1777)).unwrap();
+    symlink("/nowhere/at all", top.join("dangling")).unwrap();
+    let mut sparse = File::create(top.join("sparse")).unwrap();
+    sparse.seek(SeekFrom::Start(3 << 20)).unwrap();
+    sparse.write_all(b"data").unwrap();
+    sparse.set_len(5 << 20).unwrap();
+    let node = |name: &str, kind, device| {
+        rustix::fs::mknodat(CWD, top.join(name), kind, Mode::RUSR, device)
+    };
+    node("fifo", FileType::Fifo, 0).unwrap();
+    // Root only.
+    let _ = node("device", FileType::CharacterDevice, rustix::fs::makedev(1, 300));
+    let _ = rustix::fs::chown(top.join("empty"), Some(rustix::fs::Uid::from_raw(3_000_000)), None);
+    // Where the file system has them.
+    let flags = XattrFlags::empty();
+    let _ = rustix::fs::setxattr(top.join("first"), "user.a", b"x\n\0\xff", flags);
+    let mut pending = vec![top.to_path_buf()];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() && !path.is_symlink() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        let time = rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(CWD, &path, &times, flags).unwrap();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Forward,
+    Backward,
+}
+
+fn nasty(order: Order) -> (tempfile::TempDir, Tree) {
+    let dir = tempfile::tempdir().unwrap();
+    make_nasty(dir.path(), order);
+    let tree = dir::read(dir.path(), &mut Notes::default()).unwrap();
+    (dir, tree)
+}
+
+/// A whole image in memory.
+fn written(tree: &Tree, format: Format, threads: u32) -> Vec<u8> {
+    let method = Method { compression: format.compression(), level: None };
+    let mut out = Encoder::new(Vec::new(), method, threads).unwrap();
+    let mut notes = Notes::default();
+    match format {
+        Format::Cpio(_) => write::cpio::write(tree, &mut out, &mut notes).unwrap(),
+        _ => write::tar::write(tree, &mut out, &mut notes).unwrap(),
+    }
+    out.finish().unwrap()
+}
+
+fn read(bytes: &[u8]) -> anyhow::Result<Tree> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    Ok(source::open(file.path(), &mut Notes::default())?.tree)
+}
+
+fn assert_equal(name: &str, a: &Tree, b: &Tree, ignore: &[Aspect]) {
+    let mut lines = Vec::new();
+    compare(a, b, ignore, &mut |change| lines.push(change.to_string())).unwrap();
+    assert!(lines.is_empty(), "{name}: {lines:#?}");
+    let names = |tree: &Tree| tree.find(b"second").map(|id| tree.node(id).names);
+    assert_eq!(names(a), names(b), "{name}");
+}
+
+const STREAMS: &[Format] = &[
+    Format::Cpio(Compression::None),
+    Format::Cpio(Compression::Gzip),
+    Format::Cpio(Compression::Zstd),
+    Format::Cpio(Compression::Xz),
+    Format::Cpio(Compression::Lz4),
+    Format::Tar(Compression::None),
+    Format::Tar(Compression::Gzip),
+    Format::Tar(Compression::Zstd),
+    Format::Tar(Compression::Xz),
+];
+
+#[test]
+fn archives_keep_all_that_they_can() {
+    let (_dir, tree) = nasty(Order::Forward);
+    for &format in STREAMS {
+        let ignore: &[Aspect] =
+            if matches!(format, Format::Cpio(_)) { &[Aspect::Xattrs] } else { &[] };
+        let again = read(&written(&tree, format, 2)).unwrap();
+        assert_equal(&format.to_string(), &tree, &again, ignore);
+    }
+}
+
+#[test]
+fn neither_order_nor_threads_show() {
+    let (_a, a) = nasty(Order::Forward);
+    let (_b, b) = nasty(Order::Backward);
+    for &format in STREAMS {
+        assert!(written(&a, format, 1) == written(&b, format, 3), "{format}");
+    }
+}
+
+#[test]
+fn directories_are_unpacked_whole() {
+    let (_dir, tree) = nasty(Order::Forward);
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("new");
+    let progress = Progress::bar(&tree, String::new());
+    let mut notes = Notes::default();
+    write::dir::write(&tree, &path, &mut notes, &progress).unwrap();
+    let again = dir::read(&path, &mut Notes::default()).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let ignore: &[Aspect] = if is_root { &[] } else { &[Aspect::Owner] };
+    assert_equal("dir", &tree, &again, ignore);
+    let refused = write::dir::write(&tree, &path, &mut notes, &progress).unwrap_err();
+    assert!(format!("{refused:#}").contains("there already"), "{refused:#}");
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn contents_that_go_leave_nothing() {
+    let (dir, tree) = nasty(Order::Forward);
+    let parent = tempfile::tempdir().unwrap();
+    fs::remove_file(dir.path().join("sparse")).unwrap();
+    let progress = Progress::bar(&tree, String::new());
+    let path = parent.path().join("new");
+    let error = write::dir::write(&tree, &path, &mut Notes::default(), &progress).unwrap_err();
+    assert!(format!("{error:#}").contains("sparse"), "{error:#}");
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_cpio_takes_no_file_of_4_gib() {
+    let mut tree = Tree::new(Meta::default());
+    let file = tempfile::tempfile().unwrap();
+    let content = Content::Part { archive: Arc::new(file), offset: 0, size: 4 << 30 };
+    tree.put(b"big", Meta::default(), Kind::File(content)).unwrap();
+    let mut out = Vec::new();
+    let error = write::cpio::write(&tree, &mut out, &mut Notes::default()).unwrap_err();
+    assert!(error.to_string().starts_with("big: a file of 4294967296 bytes"), "{error}");
+    assert!(out.is_empty());
+}
+
+#[test]
+fn what_fits_no_field_of_tar_is_kept() {
+    let mut tree = Tree::new(Meta::default());
+    let meta = Meta { uid: u32::MAX, gid: 0o10_000_000, mtime: -5, ..Meta::default() };
+    let path = "a/".repeat(120);
+    tree.put(path.as_bytes(), meta.clone(), directory()).unwrap();
+    let link = Kind::Symlink(path.as_bytes().into());
+    tree.put(b"link", Meta { mtime: 1 << 40, ..meta }, link).unwrap();
+    assert_equal("tar", &tree, &read(&written(&tree, STREAMS[5], 0)).unwrap(), &[]);
+}
+
+/// `None`, and a word about it, where the tool is not there.
+fn tool(name: &str, arguments: &[&OsStr]) -> Option<Output> {
+    let Some(program) = host::find_program(name.as_ref()) else {
+        eprintln!("skipped: {name} is not there");
+        return None;
+    };
+    Some(Command::new(program).args(arguments).output().unwrap())
+}
+
+fn accepted(name: &str, arguments: &[&OsStr]) -> String {
+    let Some(output) = tool(name, arguments) else { return String::new() };
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {words}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_systems_tools_take_our_archives() {
+    let (_dir, tree) = nasty(Order::Forward);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().as_os_str();
+    fs::write(path, written(&tree, STREAMS[0], 0)).unwrap();
+    let list = accepted("cpio", &["-tv".as_ref(), "--file".as_ref(), path]);
+    assert!(list.is_empty() || list.contains("dangling -> /nowhere/at all"), "{list}");
+    fs::write(path, written(&tree, STREAMS[5], 0)).unwrap();
+    let list = accepted("tar", &["-tvf".as_ref(), path]);
+    assert!(list.is_empty() || list.contains("second link to "), "{list}");
+}
+
+/// Sparse files of GNU tar, in each of its forms.
+#[test]
+fn archives_of_gnu_tar_are_read() {
+    let (dir, tree) = nasty(Order::Forward);
+    let options: &[&[&str]] = &[
+        &["--format=gnu", "--sparse"],
+        &["--format=pax", "--sparse", "--sparse-version=0.0"],
+        &["--format=pax", "--sparse", "--sparse-version=0.1"],
+        &["--format=pax", "--sparse", "--sparse-version=1.0", "--xattrs"],
+        &["--format=pax", "--zstd"],
+        &["--format=pax", "--xz"],
+    ];
+    for words in options {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut arguments: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+        arguments.extend(["-cf".as_ref(), file.path().as_os_str()]);
+        arguments.extend(["-C".as_ref(), dir.path().as_os_str(), ".".as_ref()]);
+        if tool("tar", &arguments).is_none_or(|output| !output.status.success()) {
+            continue;
+        }
+        let again = source::open(file.path(), &mut Notes::default()).unwrap().tree;
+        assert_equal(&words.join(" "), &tree, &again, &[Aspect::Xattrs]);
+    }
+}
+
+#[test]
+fn squashfs_goes_there_and_back() {
+    let (_dir, tree) = nasty(Order::Forward);
+    let image = |mtime| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = squashfs::Options { threads: 2, mtime, ..squashfs::Options::default() };
+        squashfs::write(&tree, &options, file.as_file(), &mut Notes::default()).map(|()| file)
+    };
+    if host::find_program("sqfstar".as_ref()).is_none()
+        || host::find_program("sqfs2tar".as_ref()).is_none()
+    {
+        let error = image(0).map(drop);
+        assert!(error.is_err_and(|error| error.to_string().contains("squashfs-tools")));
+        return;
+    }
+    let (one, two) = (image(7).unwrap(), image(7).unwrap());
+    assert!(fs::read(one.path()).unwrap() == fs::read(two.path()).unwrap());
+    let found = source::open(one.path(), &mut Notes::default()).unwrap();
+    assert_eq!(found.format, Format::Squashfs);
+    assert_equal("squashfs", &tree, &found.tree, &[]);
+    accepted("unsquashfs", &["-s".as_ref(), one.path().as_os_str()]);
+}
+
+#[test]
+fn hostile_members_are_refused() {
+    let member = |kind: u8, name: &str, target: &str| {
+        let mut header = tar::Header::new_ustar();
+        let ustar = header.as_ustar_mut().unwrap();
+        ustar.name[..name.len()].copy_from_slice(name.as_bytes());
+        ustar.linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_entry_type(tar::EntryType::new(kind));
+        for set in [tar::Header::set_uid, tar::Header::set_gid, tar::Header::set_mtime] {
+            set(&mut header, 0);
+        }
+        header.set_mode(0o644);
+        header.set_size(0);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    };
+    for (name, members) in [
+        ("climbing", vec![member(b'0', "../x", "")]),
+        ("climbing inside", vec![member(b'0', "a/../../x", "")]),
+        ("through a link", vec![member(b'2', "a", "/etc"), member(b'0', "a/x", "")]),
+        ("a link out", vec![member(b'1', "a", "../etc/passwd")]),
+        ("a link to nothing", vec![member(b'1', "a", "b")]),
+        ("a directory twice", vec![member(b'5', "a", ""), member(b'1', "b", "a")]),
+        ("unknown", vec![member(b'!', "a", "")]),
+    ] {
+        assert!(read(&members.concat()).is_err(), "{name}");
+    }
+    let last = [member(b'2', "a", "x"), member(b'2', "/a", "y"), vec![0; 1024]].concat();
+    let tree = read(&last).unwrap();
+    let Kind::Symlink(target) = &tree.node(tree.find(b"a").unwrap()).kind else {
+        panic!("no link")
+    };
+    assert_eq!(**target, *b"y");
+}
+
+fn small() -> Tree {
+    let mut tree = Tree::new(Meta::default());
+    inject::init(&mut tree, STREAMS[0], b"#!".into(), 0).unwrap();
+    tree.put(b"a/b", Meta::default(), Kind::Symlink(b"c"[..].into())).unwrap();
+    tree
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn no_damage_makes_a_reader_panic(
+        at in any::<prop::sample::Index>(),
+        byte: u8,
+        length in any::<prop::sample::Index>(),
+        format in 0..STREAMS.len(),
+    ) {
+        let mut bytes = written(&small(), STREAMS[format], 0);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let _ = read(&bytes);
+        bytes.truncate(length.index(bytes.len()));
+        let _ = read(&bytes);
+    }
+}

@@ -1,0 +1,103 @@
+//! Disk images that nothing but this program makes: erofs and ext4.
+
+use std::fs::File;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::archive::compress::Compression;
+use crate::image::format::Format;
+use crate::image::tree::{Kind, Tree, mode};
+use crate::image::{erofs, ext4};
+
+/// Free space of an ext4 image whose size nobody chose: so many percent of what
+/// is used, and bytes on top.
+const SLACK_PERCENT: u32 = 10;
+/// As [`SLACK_PERCENT`].
+const SLACK_BYTES: u64 = 16 << 20;
+
+/// What a file system is, apart from what is in it.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Identifies it; by what is in it without.
+    pub uuid: Option<[u8; 16]>,
+    /// Names it for people.
+    pub label: String,
+    /// Bytes of an ext4 image.
+    pub size: Option<u64>,
+    /// Free space of an ext4 image in percent.
+    pub slack: Option<u32>,
+    /// Of erofs: lz4 without.
+    pub compression: Option<Compression>,
+    /// Of erofs: 4096 without.
+    pub cluster_size: Option<u64>,
+    /// Threads that compress.
+    pub threads: u32,
+    /// The time of the image, in seconds since 1970.
+    pub mtime: u32,
+}
+
+/// Writes `tree` to `out`, a regular file.
+///
+/// # Errors
+/// What the format cannot hold; contents that cannot be read.
+pub fn write(tree: &Tree, format: Format, options: &Options, out: &File) -> Result<()> {
+    ensure!(out.metadata()?.is_file(), "{format} is not written in one go: it takes a file");
+    let uuid = options.uuid.map_or_else(|| uuid_of(tree), Ok)?;
+    match format {
+        Format::Erofs => {
+            let usual = erofs::Options::default();
+            let compression = match options.compression {
+                Some(Compression::None) => erofs::Compression::None,
+                _ => erofs::Compression::Lz4,
+            };
+            let cluster_size = match options.cluster_size {
+                Some(size) => u32::try_from(size)?,
+                None => usual.cluster_size,
+            };
+            let options = erofs::Options {
+                compression,
+                cluster_size,
+                uuid,
+                label: options.label.clone(),
+                time: options.mtime.into(),
+                threads: usize::try_from(options.threads)?,
+            };
+            erofs::write(tree, &options, out)
+        }
+        Format::Ext4 => {
+            let size = match (options.size, options.slack) {
+                (Some(size), _) => ext4::Size::Exact(size),
+                (None, Some(percent)) => ext4::Size::Slack { percent, bytes: 0 },
+                (None, None) => ext4::Size::Slack { percent: SLACK_PERCENT, bytes: SLACK_BYTES },
+            };
+            let label = ext4::label(&options.label)?;
+            let options = ext4::Options { size, uuid, label, time: options.mtime.into() };
+            ext4::write(tree, &options, out)
+        }
+        other => bail!("{other} is no disk that is written here"),
+    }
+}
+
+/// Other trees have other ones, as long as names or metadata differ; contents
+/// are not read for it. Version 8 of RFC 9562.
+fn uuid_of(tree: &Tree) -> Result<[u8; 16]> {
+    let mut hasher = blake3::Hasher::new();
+    tree.walk(&mut |path, id| {
+        let node = tree.node(id);
+        let size = match &node.kind {
+            Kind::File(content) => content.size(),
+            _ => 0,
+        };
+        hasher.update(path);
+        hasher.update(&[0]);
+        hasher.update(&mode(node).to_le_bytes());
+        hasher.update(&node.meta.mtime.to_le_bytes());
+        hasher.update(&size.to_le_bytes());
+        Ok(())
+    })?;
+    let mut uuid = [0; 16];
+    hasher.finalize_xof().fill(&mut uuid);
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    Ok(uuid)
+}
