@@ -17,6 +17,8 @@ use super::plan::{Access, Place, ROOT_TAG, Share};
 pub struct CommandLine<'a> {
     /// Console and limits.
     pub machine: &'a Machine,
+    /// What [`super::clock`] tells of an emulated processor.
+    pub clock: Option<String>,
     /// `init=`, where there is no command.
     pub init: Option<&'a OsStr>,
     /// All shares; the root's tag is what `/init` takes by default.
@@ -43,6 +45,7 @@ impl CommandLine<'_> {
             b"panic=-1".to_vec(),
             b"virtinit.fail=reboot".to_vec(),
         ];
+        words.extend(self.clock.iter().map(|words| words.clone().into_bytes()));
         words.extend(self.init.map(|init| word("init", init)).transpose()?);
         let root = self.shares.iter().find(|share| share.tag == ROOT_TAG);
         if root.is_some_and(|root| root.access == Access::ReadWrite) {
@@ -111,8 +114,8 @@ mod tests {
         let machine = machine::of_host()?;
         let init = Some(OsStr::new(init));
         let overlay = Some("1g");
-        CommandLine { machine, init, shares: &shares, overlay, debug: true, append: &append }
-            .build()
+        let (clock, shares, append) = (Some("lpj=1".into()), &shares[..], &append[..]);
+        CommandLine { machine, clock, init, shares, overlay, debug: true, append }.build()
     }
 
     /// What is written here is what the guest's own parser reads.

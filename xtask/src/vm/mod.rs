@@ -5,6 +5,7 @@
 pub mod boot_files;
 pub mod broker;
 pub mod child;
+pub mod clock;
 pub mod cmdline;
 pub mod command;
 pub mod console;
@@ -55,7 +56,7 @@ use self::command::CommandOptions;
 use self::directories::{Directories, Shares};
 use self::machine_options::MachineOptions;
 use self::options::{parse_duration, parse_name};
-use self::plan::{Mode, Network, Plan};
+use self::plan::{Accelerator, Mode, Network, Plan};
 use self::timing::Timing;
 use self::virtiofsd::Guard;
 use crate::doctor::Doctor;
@@ -159,12 +160,12 @@ impl Vm {
         let builtin = options.builtin_kernel()?;
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = find_kernel(&root, kernel, options.modules.as_deref())?;
-        let plan = self.plan(&root, qemu)?;
+        let config = signatures::config(&image, modules.as_ref());
+        let plan = self.plan(&root, qemu, config.as_deref())?;
         let initrd = match &options.initrd {
             Some(file) => Initrd::File(pack::absolute(file)?),
             None => {
                 let init = find_init(options.init.as_deref())?;
-                let config = signatures::config(&image, modules.as_ref());
                 let line = plan.command_line.as_bytes();
                 let choice = Choice {
                     modules: self.needed_modules(),
@@ -236,7 +237,7 @@ impl Vm {
         }
     }
 
-    fn plan(&self, root: &RootDir, qemu: PathBuf) -> Result<Plan> {
+    fn plan(&self, root: &RootDir, qemu: PathBuf, config: Option<&str>) -> Result<Plan> {
         let machine = machine::of_host()?;
         let Shares { shares, records } = self.directories.shares(root)?;
         let virtiofsd = virtiofsd::find(self.directories.virtiofsd.as_deref())?;
@@ -257,8 +258,15 @@ impl Vm {
                 Some(payload::find(root, payload)?)
             }
         };
+        let accelerator = self.machine.accel.choose(host::kvm_problem())?;
+        let qemu_arguments = self.machine.qemu_arguments.clone();
+        let clock = match accelerator {
+            Accelerator::Tcg => clock::words(&host::cpuinfo(), config, &qemu_arguments),
+            Accelerator::Kvm => None,
+        };
         let line = CommandLine {
             machine,
+            clock,
             init: init.as_deref(),
             shares: &shares,
             overlay: self.directories.overlay(),
@@ -274,7 +282,7 @@ impl Vm {
             machine_type: self.machine.machine.clone(),
             qemu,
             cpu: self.machine.cpu.clone(),
-            accelerator: self.machine.accel.choose(host::kvm_problem())?,
+            accelerator,
             memory: self.machine.memory(),
             cpus: self.machine.cpus(machine.cpus_max),
             command_line: line.build()?,
@@ -283,7 +291,7 @@ impl Vm {
             network: self.machine.network(),
             virtiofsd,
             shares,
-            qemu_arguments: self.machine.qemu_arguments.clone(),
+            qemu_arguments,
         })
     }
 
