@@ -13,6 +13,9 @@ pub mod file;
 pub mod resolve;
 pub mod strip;
 
+/// How the names of module files end.
+const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
+
 /// A module's name as the kernel compares it: `-` and `_` are the same.
 #[must_use]
 pub fn canonical(name: &str) -> String {
@@ -23,7 +26,6 @@ pub fn canonical(name: &str) -> String {
 /// `None` where it is no module.
 #[must_use]
 pub fn name_of(path: &str) -> Option<String> {
-    const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
     let file = path.rsplit('/').next()?;
     let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending))?;
     (!stem.is_empty()).then(|| canonical(stem))
