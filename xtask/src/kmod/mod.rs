@@ -6,12 +6,14 @@
 //! - [`dir`] reads a modules directory,
 //! - [`mod@file`] reads one module, compressed or not,
 //! - [`resolve`] decides what loads, without I/O of its own,
-//! - [`strip`] takes out of a module what only costs time.
+//! - [`strip`] takes out of a module what only costs time,
+//! - [`trace`] what lets its functions be traced.
 
 pub mod dir;
 pub mod file;
 pub mod resolve;
 pub mod strip;
+pub mod trace;
 
 /// How the names of module files end.
 const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];

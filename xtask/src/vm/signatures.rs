@@ -88,8 +88,8 @@ fn enforces(line: &[u8]) -> bool {
 #[must_use]
 pub fn config(image: &Located, modules: Option<&Located>) -> Option<String> {
     let beside = image.path.file_name().and_then(|name| name.to_str());
-    let names = ["vmlinuz", "vmlinux"];
-    let beside = beside.and_then(|name| names.iter().find_map(|start| name.strip_prefix(start)));
+    let images = ["vmlinuz", "vmlinux"];
+    let beside = beside.and_then(|name| images.iter().find_map(|start| name.strip_prefix(start)));
     let beside = beside.map(|rest| (image, image.path.with_file_name(format!("config{rest}"))));
     let version = modules.and_then(|dir| dir.path.file_name()).and_then(|name| name.to_str());
     let named =
