@@ -36,12 +36,17 @@ pub fn kvm_problem() -> Option<String> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         return Some(format!("/dev/kvm cannot be opened: {error}"));
     }
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    (!can_virtualize(std::env::consts::ARCH, &cpuinfo)).then(|| {
+    (!can_virtualize(std::env::consts::ARCH, &cpuinfo())).then(|| {
         "/dev/kvm opens, but /proc/cpuinfo has neither vmx nor svm: \
          guests hang in such a nested machine"
             .into()
     })
+}
+
+/// What the kernel tells of the processors; empty where it tells nothing.
+#[must_use]
+pub fn cpuinfo() -> String {
+    std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()
 }
 
 /// On x86 a usable KVM shows in the processor's flags; elsewhere the device is

@@ -60,42 +60,88 @@ pub struct Output {
 impl Bench {
     /// Measures, prints, and judges where that was asked for.
     pub fn run(self) -> Result<()> {
-        let (report, output) = match self.what {
-            What::Boot(boot) => (boot.measure()?, boot.output),
-            What::E2e(e2e) => (e2e.measure()?, e2e.output),
-            What::Pack(pack) => (pack.measure()?, pack.output),
-            What::Size(size) => (size.measure()?, size.output),
-            What::Io(io) => (io.measure()?, io.output),
-        };
-        output.publish(&report)
+        let output = self.what.output();
+        // A measurement takes minutes; what is wrong with these files is known before.
+        let standards = output.standards()?;
+        let report = self.what.measure()?;
+        output.publish(&report)?;
+        standards.judge(&report)
     }
 }
 
+impl What {
+    fn output(&self) -> &Output {
+        match self {
+            What::Boot(boot) => &boot.output,
+            What::E2e(e2e) => &e2e.output,
+            What::Pack(pack) => &pack.output,
+            What::Size(size) => &size.output,
+            What::Io(io) => &io.output,
+        }
+    }
+
+    fn measure(&self) -> Result<Report> {
+        match self {
+            What::Boot(boot) => boot.measure(),
+            What::E2e(e2e) => e2e.measure(),
+            What::Pack(pack) => pack.measure(),
+            What::Size(size) => size.measure(),
+            What::Io(io) => io.measure(),
+        }
+    }
+}
+
+/// What a report is held against, each with the file that it is from.
+struct Standards<'a> {
+    base: Option<(&'a Path, serde_json::Value)>,
+    budget: Option<(&'a Path, toml::Table)>,
+}
+
 impl Output {
+    fn standards(&self) -> Result<Standards<'_>> {
+        let base = read(self.compare.as_deref(), "JSON", |text| serde_json::from_str(text))?;
+        let budget = read(self.budget.as_deref(), "TOML", str::parse)?;
+        Ok(Standards { base, budget })
+    }
+
     fn publish(&self, report: &Report) -> Result<()> {
         print!("{}", report.markdown());
         if let Some(file) = &self.json {
             let text = serde_json::to_string_pretty(&report.json())?;
             output::write(file, format!("{text}\n").as_bytes())?;
         }
+        Ok(())
+    }
+}
+
+impl Standards<'_> {
+    fn judge(&self, report: &Report) -> Result<()> {
         let mut faults = Vec::new();
-        if let Some(file) = &self.compare {
-            let base = serde_json::from_str(&read(file)?);
-            let base = base.with_context(|| format!("{} is not JSON", file.display()))?;
-            faults.extend(judge::compare(report, &base).with_context(|| in_file(file))?);
+        if let Some((file, base)) = &self.base {
+            faults.extend(judge::compare(report, base).with_context(|| in_file(file))?);
         }
-        if let Some(file) = &self.budget {
-            let budget = read(file)?.parse();
-            let budget = budget.with_context(|| format!("{} is not TOML", file.display()))?;
-            faults.extend(judge::budget(report, &budget).with_context(|| in_file(file))?);
+        if let Some((file, budget)) = &self.budget {
+            faults.extend(judge::budget(report, budget).with_context(|| in_file(file))?);
         }
         ensure!(faults.is_empty(), "{}", faults.join("\n  "));
         Ok(())
     }
 }
 
-fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+/// What is in `file`, where one is given, parsed as `format`.
+fn read<'a, T, E>(
+    file: Option<&'a Path>,
+    format: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<(&'a Path, T)>>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let Some(file) = file else { return Ok(None) };
+    let text = std::fs::read_to_string(file);
+    let text = text.with_context(|| format!("read {}", file.display()))?;
+    let value = parse(&text).with_context(|| format!("{} is not {format}", file.display()))?;
+    Ok(Some((file, value)))
 }
 
 fn in_file(file: &Path) -> String {
@@ -106,4 +152,34 @@ fn in_file(file: &Path) -> String {
 fn scratch() -> Result<tempfile::TempDir> {
     let dir = workspace::root()?.join("target");
     tempfile::Builder::new().prefix("bench-").tempdir_in(&dir).context("make a directory in target")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_judged_by_is_told_before_the_measurement() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (json, toml) = (file("base", "{}"), file("budget", "[boot]\ninit = 1\n"));
+        for (compare, budget, expected) in [
+            (Some(&json), Some(&toml), None),
+            (None, None, None),
+            (Some(&toml), None, Some("budget is not JSON")),
+            (None, Some(&json), Some("base is not TOML")),
+            (Some(&dir.path().join("missing")), None, Some("missing")),
+        ] {
+            let output = Output { json: None, compare: compare.cloned(), budget: budget.cloned() };
+            let error = output.standards().err().map(|error| format!("{error:#}"));
+            match (&error, expected) {
+                (Some(error), Some(part)) => assert!(error.contains(part), "{error}"),
+                (error, expected) => assert_eq!(error.as_deref(), expected),
+            }
+        }
+    }
 }

@@ -1,22 +1,27 @@
 //! A modules directory such as `/usr/lib/modules/6.1.0-56-cloud-amd64`.
 //!
 //! What depmod(8) wrote there is believed; where it has not run (a kernel
-//! package unpacked but not installed) the module files are looked at instead.
+//! package unpacked but not installed) the module files are looked at instead. The
+//! kernel's build lists those below `kernel` in modules.order, as they were before
+//! anybody compressed them; all others are searched for.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::file::{MODULE_MAX, modinfo, parse_softdep, unpack};
 use super::resolve::{Lookup, Module, Source};
-use super::{canonical, name_of};
+use super::{ENDINGS, canonical, name_of};
 use crate::files::Files;
 
 /// Largest index file in bytes that is read. Debian's modules.dep has 700 kB.
 const INDEX_MAX: u64 = 64 << 20;
+
+/// The directory of the modules that come with the kernel.
+const OWN: &str = "kernel";
 
 /// An open modules directory.
 #[derive(Debug)]
@@ -24,10 +29,15 @@ pub struct ModulesDir<'a> {
     root: &'a dyn Files,
     path: PathBuf,
     builtin: HashSet<String>,
-    /// Canonical name → path below `path`.
-    files: BTreeMap<String, PathBuf>,
+    /// Those that an index file names.
+    listed: ModuleFiles,
+    /// Those that had to be searched for.
+    found: OnceCell<ModuleFiles>,
     index: Index,
 }
+
+/// Canonical name → path below the modules directory.
+type ModuleFiles = BTreeMap<String, PathBuf>;
 
 /// Where dependencies are written down.
 #[derive(Debug)]
@@ -55,7 +65,8 @@ impl<'a> ModulesDir<'a> {
             root,
             path: path.to_path_buf(),
             builtin: HashSet::new(),
-            files: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            found: OnceCell::new(),
             index: Index::Modinfo(RefCell::default()),
         };
         dir.load()
@@ -68,18 +79,19 @@ impl<'a> ModulesDir<'a> {
         let builtin = self.index_file("modules.builtin")?;
         self.builtin = builtin.iter().flat_map(|text| text.lines()).filter_map(name_of).collect();
         if let Some(text) = self.index_file("modules.dep")? {
-            let (files, needed) = parse_dep(&text)?;
+            let (listed, needed) = parse_dep(&text)?;
             let mut soft = BTreeMap::new();
             for line in self.index_file("modules.softdep")?.unwrap_or_default().lines() {
                 read_softdep_line(line, &mut soft);
             }
-            self.files = files;
+            self.listed = listed;
             self.index = Index::Depmod { needed, soft };
-        } else {
-            self.files = self.find_modules()?;
+        } else if let Some(text) = self.index_file("modules.order")? {
+            self.listed = parse_order(&text)?;
         }
+        let is_listed = !self.listed.is_empty() || builtin.is_some();
         ensure!(
-            !self.files.is_empty() || builtin.is_some(),
+            is_listed || !self.found()?.is_empty(),
             "no modules directory: it has no modules.dep, no modules.builtin and no .ko files"
         );
         Ok(())
@@ -92,11 +104,39 @@ impl<'a> ModulesDir<'a> {
         {
             return Ok(module);
         }
-        let path = self.files.get(name).with_context(|| format!("no file of module {name}"))?;
-        let bytes = self.root.read(&self.path.join(path), MODULE_MAX);
+        let path = self.file(name)?.with_context(|| format!("no file of module {name}"))?;
+        let bytes = self.root.read(&self.path.join(&path), MODULE_MAX);
         bytes.map_err(anyhow::Error::from).and_then(unpack).with_context(|| {
-            format!("module {}", self.root.host_path(&self.path.join(path)).display())
+            format!("module {}", self.root.host_path(&self.path.join(&path)).display())
         })
+    }
+
+    /// Where a module is, if it is one.
+    fn file(&self, name: &str) -> Result<Option<PathBuf>> {
+        let listed = self.listed.get(name);
+        if let Index::Depmod { .. } = self.index {
+            return Ok(listed.cloned());
+        }
+        let installed = listed.and_then(|path| self.installed(path));
+        if installed.is_some() || self.builtin.contains(name) {
+            return Ok(installed);
+        }
+        Ok(self.found()?.get(name).cloned())
+    }
+
+    /// The file that a line of modules.order became.
+    fn installed(&self, path: &Path) -> Option<PathBuf> {
+        let mut files = ENDINGS.iter().map(|ending| path.with_extension(&ending[1..]));
+        files.find(|file| self.root.is_file(&self.path.join(file)))
+    }
+
+    /// Every module below the directory that nobody listed, searched for once.
+    fn found(&self) -> Result<&ModuleFiles> {
+        if self.found.get().is_none() {
+            // Nobody else can have set it.
+            let _ = self.found.set(self.find_modules()?);
+        }
+        self.found.get().context("find modules")
     }
 
     fn index_file(&self, name: &str) -> Result<Option<String>> {
@@ -107,9 +147,10 @@ impl<'a> ModulesDir<'a> {
         }
     }
 
-    /// Every module below the directory. Links to directories (`build`,
-    /// `source`) are not followed, so that the walk ends.
-    fn find_modules(&self) -> Result<BTreeMap<String, PathBuf>> {
+    /// Every module below the directory, or all but the kernel's own where they are
+    /// listed. Links to directories (`build`, `source`) are not followed, so that the
+    /// walk ends.
+    fn find_modules(&self) -> Result<ModuleFiles> {
         let mut files = BTreeMap::new();
         let mut pending = vec![PathBuf::new()];
         while let Some(dir) = pending.pop() {
@@ -118,7 +159,9 @@ impl<'a> ModulesDir<'a> {
             for path in names.iter().map(|name| dir.join(name)) {
                 if let Some(module) = path.to_str().and_then(name_of) {
                     files.entry(module).or_insert(path);
-                } else if self.root.is_real_dir(&self.path.join(&path)) {
+                } else if (self.listed.is_empty() || path != Path::new(OWN))
+                    && self.root.is_real_dir(&self.path.join(&path))
+                {
                     pending.push(path);
                 }
             }
@@ -129,7 +172,7 @@ impl<'a> ModulesDir<'a> {
 
 impl Source for ModulesDir<'_> {
     fn lookup(&self, name: &str) -> Result<Lookup> {
-        if !self.files.contains_key(name) {
+        if self.file(name)?.is_none() {
             return Ok(match self.builtin.contains(name) {
                 true => Lookup::BuiltIn,
                 false => Lookup::Unknown,
@@ -153,20 +196,34 @@ impl Source for ModulesDir<'_> {
 
 /// `kernel/a.ko: kernel/b.ko kernel/c.ko`, one line a module. Its dependencies
 /// stand in reverse load order.
-fn parse_dep(text: &str) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, String>)> {
+fn parse_dep(text: &str) -> Result<(ModuleFiles, BTreeMap<String, String>)> {
     let (mut files, mut dependencies) = (BTreeMap::new(), BTreeMap::new());
     for (number, line) in text.lines().enumerate() {
         let malformed = || format!("modules.dep, line {}", number + 1);
         let (path, needed) = line.split_once(':').context("no colon").with_context(malformed)?;
-        let name = name_of(path).context("no module").with_context(malformed)?;
-        let inside = |part| matches!(part, Component::Normal(_));
-        if !Path::new(path).components().all(inside) {
-            bail!("{}: \"{path}\" leads out of the directory", malformed());
-        }
+        let name = module_inside(path).with_context(malformed)?;
         files.insert(name.clone(), PathBuf::from(path));
         dependencies.insert(name, needed.to_owned());
     }
     Ok((files, dependencies))
+}
+
+/// `kernel/a.ko`, one line a module.
+fn parse_order(text: &str) -> Result<ModuleFiles> {
+    let named = text.lines().enumerate().map(|(number, path)| {
+        let name = module_inside(path);
+        let name = name.with_context(|| format!("modules.order, line {}", number + 1))?;
+        Ok((name, PathBuf::from(path)))
+    });
+    named.collect()
+}
+
+/// The name of the module at `path`, which must be below the modules directory.
+fn module_inside(path: &str) -> Result<String> {
+    let name = name_of(path).context("no module")?;
+    let inside = |part| matches!(part, Component::Normal(_));
+    ensure!(Path::new(path).components().all(inside), "\"{path}\" leads out of the directory");
+    Ok(name)
 }
 
 /// `softdep NAME pre: A B post: C`
@@ -219,11 +276,36 @@ mod tests {
             ("escaping", &[("m/modules.dep", "../../etc/a.ko:\n")], "leads out"),
             ("absolute", &[("m/modules.dep", "/etc/a.ko:\n")], "leads out"),
             ("garbage", &[("m/modules.dep", "what is this\n")], "line 1"),
+            ("escaping order", &[("m/modules.order", "a.ko\n../a.ko\n")], "line 2"),
         ] {
             let error =
                 with_files(files, |root| ModulesDir::open(root, Path::new("m")).unwrap_err());
             assert!(format!("{error:#}").contains(expected), "{name}: {error:#}");
         }
+    }
+
+    #[test]
+    fn the_order_of_the_build_spares_a_search() {
+        let files = [
+            ("m/modules.order", "kernel/fs/fuse.ko\nkernel/net/gone.ko\nkernel/fs/b-c.ko\n"),
+            ("m/modules.builtin", "kernel/fs/ext4/ext4.ko\n"),
+            ("m/kernel/fs/fuse.ko", ""),
+            ("m/kernel/fs/b-c.ko.zst", ""),
+            ("m/kernel/fs/unlisted.ko", ""),
+            ("m/updates/dkms/extra.ko", ""),
+        ];
+        with_files(&files, |root| {
+            let dir = ModulesDir::open(root, Path::new("m")).unwrap();
+            let file = |name| dir.file(name).unwrap().map(|path| path.display().to_string());
+            assert_eq!(file("fuse").as_deref(), Some("kernel/fs/fuse.ko"));
+            assert_eq!(file("b_c").as_deref(), Some("kernel/fs/b-c.ko.zst"));
+            assert_eq!(dir.lookup("ext4").unwrap(), Lookup::BuiltIn);
+            assert!(dir.found.get().is_none(), "nothing was searched for yet");
+            assert_eq!(file("extra").as_deref(), Some("updates/dkms/extra.ko"));
+            for name in ["gone", "unlisted"] {
+                assert_eq!(dir.lookup(name).unwrap(), Lookup::Unknown, "{name}");
+            }
+        });
     }
 
     #[test]
@@ -233,7 +315,7 @@ mod tests {
             std::os::unix::fs::symlink("../b", root.path().join("m/build")).unwrap();
             std::os::unix::fs::symlink(".", root.path().join("m/kernel/loop")).unwrap();
             let dir = ModulesDir::open(root, Path::new("m")).unwrap();
-            assert_eq!(dir.files.keys().collect::<Vec<_>>(), ["extra", "fuse"]);
+            assert_eq!(dir.found().unwrap().keys().collect::<Vec<_>>(), ["extra", "fuse"]);
             let error = dir.lookup("fuse").unwrap_err();
             assert!(format!("{error:#}").contains("kernel/fs/fuse.ko"), "{error:#}");
         });

@@ -6,12 +6,17 @@
 //! - [`dir`] reads a modules directory,
 //! - [`mod@file`] reads one module, compressed or not,
 //! - [`resolve`] decides what loads, without I/O of its own,
-//! - [`strip`] takes out of a module what only costs time.
+//! - [`strip`] takes out of a module what only costs time,
+//! - [`trace`] what lets its functions be traced.
 
 pub mod dir;
 pub mod file;
 pub mod resolve;
 pub mod strip;
+pub mod trace;
+
+/// How the names of module files end.
+const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
 
 /// A module's name as the kernel compares it: `-` and `_` are the same.
 #[must_use]
@@ -23,7 +28,6 @@ pub fn canonical(name: &str) -> String {
 /// `None` where it is no module.
 #[must_use]
 pub fn name_of(path: &str) -> Option<String> {
-    const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
     let file = path.rsplit('/').next()?;
     let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending))?;
     (!stem.is_empty()).then(|| canonical(stem))

@@ -1,7 +1,8 @@
 //! Module files without what costs time and serves nobody in a small machine.
 //!
 //! Of the 130 million instructions that a stock kernel spends from `/init` to its
-//! payload, it spends over 100 on checking RSA signatures and on parsing `.BTF`.
+//! payload, it spends over 100 on checking RSA signatures and on parsing `.BTF`, and
+//! 10 on what [`trace`] does without.
 //!
 //! Formats: ELF relocatable objects (elf(5)); the signature is whatever stands
 //! behind them, and its last bytes are [`SIGNED`] (kernel:
@@ -10,13 +11,16 @@
 //! Nothing is renumbered: the header of a dropped section becomes all zeros, that
 //! of an unused section (`SHT_NULL`, which kernels skip), and the contents of all
 //! others move together, in the order of their headers. So symbols, relocations
-//! and links hold as they are, and no byte of a section that is kept changes.
+//! and links hold as they are, and no byte of a section that is kept changes but in
+//! calls of the tracer.
 
 use anyhow::{Context, Result, ensure};
 use object::elf::{self, FileHeader64, SectionFlags, SectionHeader64};
 use object::pod::{bytes_of, bytes_of_slice};
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, U32, U64};
+
+use super::trace;
 
 /// Which modules are stripped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,7 +65,7 @@ impl Strip {
     }
 }
 
-/// `module` without debugging information, BTF and signature.
+/// `module` without debugging information, BTF, signature and calls of the tracer.
 ///
 /// # Errors
 /// What is no whole 64-bit relocatable object.
@@ -77,7 +81,8 @@ pub fn strip(module: &[u8]) -> Result<Vec<u8>> {
         .map(|section| section.name(endian, strings).context("a section's name is cut"))
         .collect::<Result<_>>()?;
 
-    let dropped = dropped(&names, &sections, endian);
+    let calls = if header.e_machine(endian) == elf::EM_X86_64 { &[trace::CALLS][..] } else { &[] };
+    let dropped = dropped(&names, &sections, endian, calls);
 
     let mut stripped = bytes_of(&header).to_vec();
     let mut kept = 0;
@@ -95,6 +100,9 @@ pub fn strip(module: &[u8]) -> Result<Vec<u8>> {
         section.sh_offset.set(endian, stripped.len() as u64);
         stripped.extend_from_slice(data);
     }
+    if !calls.is_empty() {
+        trace::remove_calls(&mut stripped, &sections, endian);
+    }
     align(&mut stripped, ALIGNMENT_MAX);
     header.e_shoff.set(endian, stripped.len() as u64);
     stripped.extend_from_slice(bytes_of_slice(&sections));
@@ -102,8 +110,8 @@ pub fn strip(module: &[u8]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// Which sections are dropped, by index.
-fn dropped(names: &[&[u8]], sections: &[Section], endian: Endianness) -> Vec<bool> {
+/// Which sections are dropped, by index: those called `more`, too.
+fn dropped(names: &[&[u8]], sections: &[Section], endian: Endianness, more: &[&[u8]]) -> Vec<bool> {
     let needs_btf = names.contains(&BTF_USERS);
     let mut dropped: Vec<_> = names
         .iter()
@@ -111,7 +119,7 @@ fn dropped(names: &[&[u8]], sections: &[Section], endian: Endianness) -> Vec<boo
         .map(|(name, section)| {
             let is_loaded = section.sh_flags(endian).contains(elf::SHF_ALLOC);
             let is_unread = UNREAD.iter().any(|start| name.starts_with(start));
-            is_unread && !is_loaded || BTF.contains(name) && !needs_btf
+            is_unread && !is_loaded || BTF.contains(name) && !needs_btf || more.contains(name)
         })
         .collect();
     for (index, section) in sections.iter().enumerate() {
@@ -169,6 +177,7 @@ mod tests {
         (".rela.debug_info",          SHT_RELA,      UNLOADED, 3, b"relocations of debugging"),
         (".modinfo",                  SHT_PROGBITS,  LOADED,   0, b"license=GPL\0depends=\0"),
         (".comment",                  SHT_PROGBITS,  UNLOADED, 0, b"GCC"),
+        ("__mcount_loc",              SHT_PROGBITS,  LOADED,   0, b"where functions begin"),
         (".BTF",                      SHT_PROGBITS,  UNLOADED, 0, b"types"),
         (".gnu.linkonce.this_module", SHT_PROGBITS,  LOADED,   0, b"struct module"),
         (".bss",                      SHT_NOBITS,    LOADED,   0, b""),
@@ -252,14 +261,20 @@ mod tests {
     #[test]
     fn what_no_kernel_needs_is_dropped() {
         let dropped = dropped_of(ROWS);
-        assert_eq!(dropped, [".debug_info", ".rela.debug_info", ".comment", ".BTF"]);
+        assert_eq!(
+            dropped,
+            [".debug_info", ".rela.debug_info", ".comment", "__mcount_loc", ".BTF"]
+        );
     }
 
     #[test]
     fn types_that_are_referred_to_stay() {
         let mut rows = ROWS.to_vec();
         rows[5] = (".BTF_ids", SHT_PROGBITS, LOADED, 0, b"ids");
-        assert_eq!(dropped_of(&rows), [".debug_info", ".rela.debug_info", ".comment"]);
+        assert_eq!(
+            dropped_of(&rows),
+            [".debug_info", ".rela.debug_info", ".comment", "__mcount_loc"]
+        );
     }
 
     #[test]
@@ -290,9 +305,9 @@ mod tests {
             let error = strip(&bad).unwrap_err().to_string();
             assert!(error.contains(expected), "{name}: {error}");
         }
-        // Every section is the whole file: 11 sections must not make 11 files.
+        // Every section is the whole file: 12 sections must not make 12 files.
         let mut sections = headers(&good);
-        for section in &mut sections[1..10] {
+        for section in &mut sections[1..11] {
             section.sh_type.set(Endianness::Little, SHT_PROGBITS);
             section.sh_offset.set(Endianness::Little, 0);
             section.sh_size.set(Endianness::Little, good.len() as u64);

@@ -17,6 +17,8 @@ use super::plan::{Access, Place, Share};
 pub struct CommandLine<'a> {
     /// Console and limits.
     pub machine: &'a Machine,
+    /// What [`super::clock`] tells of an emulated processor.
+    pub clock: Option<String>,
     /// `init=`, where there is no command.
     pub init: Option<&'a OsStr>,
     /// What and how the root is ([`super::source::Source::words`]).
@@ -43,6 +45,7 @@ impl CommandLine<'_> {
             b"panic=-1".to_vec(),
             b"virtinit.fail=reboot".to_vec(),
         ];
+        words.extend(self.clock.iter().map(|words| words.clone().into_bytes()));
         words.extend(self.init.map(|init| word("init", init)).transpose()?);
         words.extend(self.root.iter().map(|word| word.clone().into_bytes()));
         for share in self.shares.iter().filter(|share| share.place == Place::Tag) {
@@ -103,9 +106,9 @@ mod tests {
         let append: Vec<_> = append.iter().map(OsString::from).collect();
         let machine = machine::of_host()?;
         let init = Some(OsStr::new(init));
-        let root = ["virtinit.overlay=1g".into()];
-        CommandLine { machine, init, root: &root, shares: &shares, debug: true, append: &append }
-            .build()
+        let root = &["virtinit.overlay=1g".into()][..];
+        let (clock, shares, append) = (Some("lpj=1".into()), &shares[..], &append[..]);
+        CommandLine { machine, clock, init, root, shares, debug: true, append }.build()
     }
 
     /// What is written here is what the guest's own parser reads.

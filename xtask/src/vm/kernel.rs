@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::files::Files;
+use crate::vmlinux::bzimage::is_bzimage;
 
 /// A kernel in a root file system. Both paths are as seen from that root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,15 +145,12 @@ fn first_run(text: &str) -> (&str, &str) {
 /// Where in a bzImage the offset of the version string is stored, less 0x200
 /// (kernel doc: arch/x86/boot.rst, `kernel_version`).
 const BZIMAGE_VERSION: usize = 0x20e;
-/// Where in a bzImage its magic is, and what it says.
-const BZIMAGE_MAGIC: (usize, &[u8]) = (0x202, b"HdrS");
 
 /// The version of a bzImage, such as `6.1.0-56-cloud-amd64`, from its first
 /// bytes; `None` where it is no bzImage.
 #[must_use]
 pub fn image_version(image: &[u8]) -> Option<String> {
-    let (at, magic) = BZIMAGE_MAGIC;
-    if !image.get(at..)?.starts_with(magic) {
+    if !is_bzimage(image) {
         return None;
     }
     let offset = image.get(BZIMAGE_VERSION..)?.first_chunk::<2>()?;

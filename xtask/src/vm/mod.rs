@@ -5,6 +5,7 @@
 pub mod boot_files;
 pub mod broker;
 pub mod child;
+pub mod clock;
 pub mod cmdline;
 pub mod command;
 pub mod console;
@@ -56,7 +57,7 @@ use self::command::CommandOptions;
 use self::directories::{Directories, Shares};
 use self::machine_options::MachineOptions;
 use self::options::{parse_duration, parse_name};
-use self::plan::{Mode, Network, Plan, Share};
+use self::plan::{Accelerator, Mode, Network, Plan, Share};
 use self::source::Source;
 use self::timing::Timing;
 use self::virtiofsd::{Guard, Virtiofsd};
@@ -160,12 +161,12 @@ impl Vm {
         let builtin = options.builtin_kernel()?;
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = find_kernel(&root, kernel, options.modules.as_deref())?;
-        let plan = self.plan(&root, qemu)?;
+        let config = signatures::config(&image, modules.as_ref());
+        let plan = self.plan(&root, qemu, config.as_deref())?;
         let initrd = match &options.initrd {
             Some(file) => Initrd::File(pack::absolute(file)?),
             None => {
                 let init = find_init(options.init.as_deref())?;
-                let config = signatures::config(&image, modules.as_ref());
                 let line = plan.command_line.as_bytes();
                 let choice = Choice {
                     modules: self.needed_modules(&root, &plan),
@@ -240,7 +241,7 @@ impl Vm {
         }
     }
 
-    fn plan(&self, root: &Source, qemu: PathBuf) -> Result<Plan> {
+    fn plan(&self, root: &Source, qemu: PathBuf, config: Option<&str>) -> Result<Plan> {
         let machine = machine::of_host()?;
         let Shares { shares, records } = self.directories.shares(root)?;
         let mode = self.mode();
@@ -249,8 +250,15 @@ impl Vm {
         let init = self.payload.as_ref().map(find_payload).transpose()?;
         let append = self.machine.append.join(OsStr::new(" "));
         let (access, overlay) = (self.directories.root_access(), self.directories.overlay());
+        let accelerator = self.machine.accel.choose(host::kvm_problem())?;
+        let qemu_arguments = self.machine.qemu_arguments.clone();
+        let clock = match accelerator {
+            Accelerator::Tcg => clock::words(&host::cpuinfo(), config, &qemu_arguments),
+            Accelerator::Kvm => None,
+        };
         let line = CommandLine {
             machine,
+            clock,
             init: init.as_deref(),
             root: &root.words(access, overlay, append.as_bytes())?,
             shares: &shares,
@@ -266,7 +274,7 @@ impl Vm {
             machine_type: self.machine.machine.clone(),
             qemu,
             cpu: self.machine.cpu.clone(),
-            accelerator: self.machine.accel.choose(host::kvm_problem())?,
+            accelerator,
             memory: self.machine.memory(),
             cpus: self.machine.cpus(machine.cpus_max),
             command_line: line.build()?,
@@ -276,7 +284,7 @@ impl Vm {
             virtiofsd: self.virtiofsd(&shares)?,
             disks: self.directories.disks(root)?,
             shares,
-            qemu_arguments: self.machine.qemu_arguments.clone(),
+            qemu_arguments,
         })
     }
 

@@ -83,12 +83,13 @@ fn enforces(line: &[u8]) -> bool {
 }
 
 /// The configuration of the kernel `image`, which has `modules`: `config-VERSION`
-/// beside `vmlinuz-VERSION` (Debian), `config` beside `vmlinuz` (Fedora), and what
-/// is called so in the modules' directory.
+/// beside `vmlinuz-VERSION` (Debian), `config` beside `vmlinuz` (Fedora) or beside
+/// `vmlinux` (a kernel of our own), and what is called so in the modules' directory.
 #[must_use]
 pub fn config(image: &Located, modules: Option<&Located>) -> Option<String> {
     let beside = image.path.file_name().and_then(|name| name.to_str());
-    let beside = beside.and_then(|name| name.strip_prefix("vmlinuz"));
+    let images = ["vmlinuz", "vmlinux"];
+    let beside = beside.and_then(|name| images.iter().find_map(|start| name.strip_prefix(start)));
     let beside = beside.map(|rest| (image, image.path.with_file_name(format!("config{rest}"))));
     let version = modules.and_then(|dir| dir.path.file_name()).and_then(|name| name.to_str());
     let named =

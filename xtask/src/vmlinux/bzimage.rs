@@ -29,13 +29,18 @@ const SECTOR: usize = 512;
 /// Where the fields end.
 pub const HEADER_END: usize = PAYLOAD + 8;
 
+/// Whether `image`, of which the first bytes do, is a bzImage.
+#[must_use]
+pub fn is_bzimage(image: &[u8]) -> bool {
+    image.get(MAGIC..).is_some_and(|found| found.starts_with(HEADER_MAGIC))
+}
+
 /// Whether `image`, of which the first bytes do, is a bzImage that tells where
 /// its payload is; Linux does since 2.6.26.
 #[must_use]
 pub fn has_payload(image: &[u8]) -> bool {
-    let is_bzimage = image.get(MAGIC..).is_some_and(|found| found.starts_with(HEADER_MAGIC));
     let version = number(image, VERSION).map(u16::from_le_bytes);
-    is_bzimage && version.is_some_and(|version| version >= PROTOCOL_WITH_PAYLOAD)
+    is_bzimage(image) && version.is_some_and(|version| version >= PROTOCOL_WITH_PAYLOAD)
 }
 
 /// The compressed kernel in `image`; `None` where [`has_payload`] is false.
