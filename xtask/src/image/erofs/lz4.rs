@@ -11,6 +11,8 @@
 //! and because images must not change with the version of a crate. It is greedy,
 //! with one candidate for each hash.
 
+use anyhow::{Context, Result, ensure};
+
 use super::segment::SEGMENT;
 
 /// Literals that end a block.
@@ -192,36 +194,42 @@ fn continued(length: usize) -> usize {
     length.checked_sub(NIBBLE).map_or(0, |rest| rest / 255 + 1)
 }
 
-/// Decompresses the block at the start of `packed` that gives exactly `out`;
-/// what follows it is padding.
+/// Fills `out` with the start of what the block `packed` gives; what follows in
+/// `packed` may be padding.
 ///
 /// # Errors
 /// Damaged or truncated data.
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> anyhow::Result<()> {
-    use anyhow::{Context, ensure};
-    let length = block_length(packed, out.len()).context("the lz4 data is cut off")?;
-    let made = lz4_flex::block::decompress_into(&packed[..length], out);
-    ensure!(made.context("the lz4 data is damaged")? == out.len(), "the lz4 data is too short");
+pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Result<()> {
+    let (mut from, mut at) = (0, 0);
+    while at < out.len() {
+        let token = *packed.get(from).context(CUT_OFF)?;
+        from += 1;
+        let literals = read_length(packed, &mut from, token >> 4).context(CUT_OFF)?;
+        let literals = literals.min(out.len() - at);
+        let source = packed.get(from..from + literals).context(CUT_OFF)?;
+        out[at..at + literals].copy_from_slice(source);
+        from += literals;
+        at += literals;
+        if at == out.len() {
+            break;
+        }
+        let distance = packed.get(from..).and_then(<[u8]>::first_chunk).context(CUT_OFF)?;
+        let distance = usize::from(u16::from_le_bytes(*distance));
+        ensure!((1..=at).contains(&distance), "the lz4 data is damaged");
+        from += 2;
+        let length = MATCH_MIN + read_length(packed, &mut from, token & 15).context(CUT_OFF)?;
+        let end = out.len().min(at + length);
+        // A match that reaches into itself repeats what it has so far.
+        while at < end {
+            let count = distance.min(end - at);
+            out.copy_within(at - distance..at - distance + count, at);
+            at += count;
+        }
+    }
     Ok(())
 }
 
-/// Bytes of the block at the start of `packed` that gives `size` bytes: it ends
-/// with the literals that make them complete.
-fn block_length(packed: &[u8], size: usize) -> Option<usize> {
-    let (mut at, mut left) = (0, size);
-    loop {
-        let token = *packed.get(at)?;
-        at += 1;
-        let literals = read_length(packed, &mut at, token >> 4)?;
-        left = left.checked_sub(literals)?;
-        at = at.checked_add(literals).filter(|&at| at <= packed.len())?;
-        if left == 0 {
-            return Some(at);
-        }
-        at += 2;
-        left = left.checked_sub(MATCH_MIN + read_length(packed, &mut at, token & 15)?)?;
-    }
-}
+const CUT_OFF: &str = "the lz4 data is cut off";
 
 fn read_length(packed: &[u8], at: &mut usize, nibble: u8) -> Option<usize> {
     let mut length = usize::from(nibble);
@@ -253,7 +261,11 @@ mod tests {
             let mut again = vec![0; packed.taken];
             let size = lz4_flex::block::decompress_into(&out[..packed.made], &mut again).unwrap();
             assert_eq!((size, &again[..]), (packed.taken, &input[at..at + packed.taken]));
-            assert_eq!(block_length(&out, packed.taken), Some(packed.made));
+            for size in [packed.taken, packed.taken / 2] {
+                let mut ours = vec![0; size];
+                unpack(&out, &mut ours).unwrap();
+                assert!(ours == input[at..at + size]);
+            }
             check_end(&out[..packed.made], packed.taken);
             at += packed.taken;
             count += 1;
@@ -321,7 +333,7 @@ mod tests {
         for cut in 0..packed.made {
             assert!(!unpack_to(&out[..cut], packed.taken), "{cut}");
         }
-        assert!(!unpack_to(&out, packed.taken + 200));
+        assert!(!unpack_to(&out[..packed.made], packed.taken + 1));
         for size in 0..packed.taken {
             let _ = unpack_to(&out, size); // Any answer but a panic.
         }

@@ -236,8 +236,12 @@ fn images_of_mkfs_are_read() {
             let entry = entry.unwrap();
             let id = found.find(entry.file_name().as_encoded_bytes()).unwrap();
             let Kind::File(content) = &found.node(id).kind else { panic!("{entry:?}") };
-            let same = contents(content).unwrap() == std::fs::read(entry.path()).unwrap();
-            assert!(same, "{arguments:?}: {entry:?}");
+            let bytes =
+                contents(content).map_err(|error| format!("{arguments:?}: {entry:?}: {error:#}"));
+            assert!(
+                bytes.unwrap() == std::fs::read(entry.path()).unwrap(),
+                "{arguments:?}: {entry:?}"
+            );
             count += 1;
         }
         assert_eq!(found.children(Tree::ROOT).unwrap().len(), count);
@@ -252,7 +256,9 @@ fn what_does_not_fit_is_refused() {
         let out = tempfile::tempfile().unwrap();
         format!("{:#}", write(&tree, &Options::default(), &out).unwrap_err())
     };
-    let device = with(&|tree| drop(add(tree, Tree::ROOT, b"dev", Kind::CharDevice(4096, 0))));
+    let device = with(&|tree| {
+        add(tree, Tree::ROOT, b"dev", Kind::CharDevice(4096, 0));
+    });
     assert!(device.starts_with("dev: device 4096:0"), "{device}");
     let xattr = |name: &'static [u8], size: usize| {
         with(&|tree| {
