@@ -93,40 +93,26 @@ impl Stored for Sparse {
     }
 
     fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
-        let blocks = (0..).map(|number| {
-            let byte = if number % self.every == 0 { number.to_le_bytes()[0] | 1 } else { 0 };
-            std::io::repeat(byte).take(bytes::BLOCK as u64)
-        });
-        let read = blocks.fold_reader();
-        Ok(Box::new(read.take(self.size)))
+        Ok(Box::new(Pattern { file: self, at: 0 }))
     }
 }
 
-/// Readers after each other.
-struct Chain<I: Iterator>(I, Option<I::Item>);
-
-trait FoldReader: Iterator + Sized {
-    fn fold_reader(self) -> Chain<Self> {
-        Chain(self, None)
-    }
+/// Reads one.
+struct Pattern<'a> {
+    file: &'a Sparse,
+    at: u64,
 }
 
-impl<I: Iterator<Item: Read>> FoldReader for I {}
-
-impl<I: Iterator<Item: Read>> Read for Chain<I> {
+impl Read for Pattern<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            if let Some(reader) = &mut self.1 {
-                match reader.read(buffer)? {
-                    0 => {}
-                    count => return Ok(count),
-                }
-            }
-            self.1 = self.0.next();
-            if self.1.is_none() {
-                return Ok(0);
-            }
-        }
+        const BLOCK: u64 = bytes::BLOCK as u64;
+        let (number, offset) = (self.at / BLOCK, self.at % BLOCK);
+        let left = (BLOCK - offset).min(self.file.size - self.at);
+        let count = usize::try_from(left).unwrap().min(buffer.len());
+        let is_data = number % self.file.every == 0;
+        buffer[..count].fill(if is_data { number.to_le_bytes()[0] | 1 } else { 0 });
+        self.at += count as u64;
+        Ok(count)
     }
 }
 
@@ -298,8 +284,8 @@ fn the_least_size_is_told() {
     let mut tree = Tree::new(meta(0o755, 1));
     for number in 0..300_u32 {
         let bytes = vec![1; number as usize * 100];
-        tree.add(Tree::ROOT, &number.to_be_bytes().map(|byte| byte | 1), meta(0, 1), file(bytes))
-            .unwrap();
+        let name = number.to_string();
+        tree.add(Tree::ROOT, name.as_bytes(), meta(0o644, 1), file(bytes)).unwrap();
     }
     let error = write(&tree, &options(Size::Exact(1 << 20)), &tempfile::tempfile().unwrap());
     let error = format!("{:#}", error.unwrap_err());
