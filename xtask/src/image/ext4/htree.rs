@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use anyhow::{Result, ensure};
 
-use super::bytes::{BLOCK, Block, ZEROS, crc32c, get32, low16, low32, put16, put32};
+use super::bytes::{BLOCK, Block, ZEROS, crc32c, get32, low32, put16, put32, small};
 use super::dirents::{self, DOTS, Entry, ROOM};
 
 /// Where the entries of the root and of a node start.
@@ -116,7 +116,7 @@ impl<'a> Directory<'a> {
         emit(&root(dots, if nodes.is_empty() { &leaves } else { &below }, &nodes, seed))?;
         for node in nodes {
             let mut block = ZEROS;
-            put16(&mut block, 4, BLOCK as u16);
+            put16(&mut block, 4, small(BLOCK));
             index(&mut block, NODE_AT, node, seed);
             emit(&block)?;
         }
@@ -146,8 +146,8 @@ fn index(block: &mut Block, at: usize, entries: &[(u32, usize)], seed: u32) {
         put32(block, at + 4, low32(*child as u64));
     }
     // In the place of the first hash, which is as low as any.
-    put16(block, at, low16(low32(((TAIL_AT - at) / 8) as u64)));
-    put16(block, at + 2, low16(low32(entries.len() as u64)));
+    put16(block, at, small((TAIL_AT - at) / 8));
+    put16(block, at + 2, small(entries.len()));
     let checksum = crc32c(seed, &block[..at + entries.len() * 8]);
     let checksum = crc32c(checksum, &[0; 8]);
     put32(block, TAIL_AT + 4, checksum);

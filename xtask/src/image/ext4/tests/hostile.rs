@@ -46,8 +46,10 @@ fn damage_is_survived() {
     let mut random = Random(1);
     let mut survived = 0;
     for _ in 0..400 {
-        let places: Vec<_> = (0..1 + random.below(4))
-            .map(|_| used[random.below(used.len() as u64) as usize] + random.below(64))
+        let places: Vec<_> = (0..=random.below(3))
+            .map(|_| {
+                used[usize::try_from(random.below(used.len() as u64)).unwrap()] + random.below(64)
+            })
             .collect();
         for &at in &places {
             let byte = random.below(256).to_le_bytes()[0];
@@ -66,7 +68,7 @@ fn damage_is_survived() {
             tree.walk(&mut visit).unwrap();
         }
         for at in places {
-            good.write_all_at(&bytes[at as usize..][..1], at).unwrap();
+            good.write_all_at(&bytes[usize::try_from(at).unwrap()..][..1], at).unwrap();
         }
     }
     assert!((1..400).contains(&survived), "{survived}");

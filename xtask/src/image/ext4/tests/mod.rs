@@ -138,7 +138,7 @@ fn nasty() -> Tree {
         (b"empty", meta(0o644, 1 << 33), file("")),
         (b"page", meta(0o644, 2), file([7; 4096])),
         (b"zeros", meta(0o644, 3), file([0; 10_000])),
-        (b"odd", meta(0o600, 4), file([9; 1_000_001])),
+        (b"odd", meta(0o600, 4), file(vec![9; 1_000_001])),
         (&long, meta(0o644, 5), file("long")),
         (b"not \xff utf-8\n", meta(0o644, 5), file("x")),
         (b"tmp", meta(0o1777, 6), directory()),
@@ -198,7 +198,7 @@ fn what_is_written_is_read() {
 fn equal_trees_give_equal_bytes() {
     let images = [nasty(), nasty()].map(|tree| {
         let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&[0x55; 100_000], 3_000_000).unwrap();
+        file.write_all_at(&vec![0x55; 100_000], 3_000_000).unwrap();
         write(&tree, &options(SLACK), &file).unwrap();
         let mut bytes = Vec::new();
         (&file).read_to_end(&mut bytes).unwrap();
@@ -264,7 +264,7 @@ fn what_ext4_cannot_hold_is_refused() {
         ("file", one(plain(), sparse(1 << 44, 1)), SLACK, "/first: a file"),
         ("names", linked(65_001), SLACK, "/1: 65001 names"),
         ("lost+found", lost, SLACK, "not a directory"),
-        ("size", one(plain(), file([1; 100_000])), Size::Exact(100_000), "bytes are needed"),
+        ("size", one(plain(), file(vec![1; 100_000])), Size::Exact(100_000), "bytes are needed"),
         ("nothing", linked(1), Size::Exact(0), "bytes are needed"),
         ("size", linked(1), Size::Exact(1 << 50), "16 TiB"),
     ] {
