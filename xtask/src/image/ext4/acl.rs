@@ -45,7 +45,7 @@ pub(super) fn encode(shown: &[u8]) -> Result<Vec<u8>> {
 
 /// What ext4 stores → what Linux shows.
 pub(super) fn decode(stored: &[u8]) -> Result<Vec<u8>> {
-    let is_whole = stored.len() % 4 == 0 && get32(stored, 0) == STORED;
+    let is_whole = stored.len().is_multiple_of(4) && get32(stored, 0) == STORED;
     ensure!(is_whole, "this is no access control list of version 1");
     let mut shown = SHOWN.to_le_bytes().to_vec();
     let mut rest = &stored[4..];

@@ -3,8 +3,11 @@
 //! Interface: kernel doc filesystems/ext4, "Checksums": CRC-32C, reflected
 //! polynomial 0x82F63B78, neither started nor ended with an inversion by itself.
 
+/// log2 of [`BLOCK`].
+pub(super) const BLOCK_BITS: u32 = 12;
+
 /// Bytes of a block that we write, and the least that a page holds.
-pub(super) const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 1 << BLOCK_BITS;
 
 /// One block.
 pub(super) type Block = [u8; BLOCK];
@@ -16,14 +19,14 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
-    let mut byte = 0;
+    let mut byte = 0_u32;
     while byte < 256 {
-        let (mut value, mut bit) = (byte as u32, 0);
+        let (mut value, mut bit) = (byte, 0);
         while bit < 8 {
             value = if value & 1 == 1 { value >> 1 ^ POLYNOMIAL } else { value >> 1 };
             bit += 1;
         }
-        table[byte] = value;
+        table[byte as usize] = value;
         byte += 1;
     }
     table
@@ -73,6 +76,11 @@ pub(super) fn low32(value: u64) -> u32 {
 pub(super) fn low16(value: u32) -> u16 {
     let [a, b, ..] = value.to_le_bytes();
     u16::from_le_bytes([a, b])
+}
+
+/// A number that has no more than 16 bits.
+pub(super) fn small(value: usize) -> u16 {
+    low16(low32(value as u64))
 }
 
 /// The 16 bits at offset `at`; what lies beyond the end is zero.

@@ -14,7 +14,7 @@
 
 use anyhow::{Context, Result};
 
-use super::bytes::{BLOCK, Block, ZEROS, crc32c, get16, get32, low16, low32, put16, put32};
+use super::bytes::{BLOCK, Block, ZEROS, crc32c, get16, get32, put16, put32, small};
 use crate::image::tree::Kind;
 
 /// Bytes of an entry without its name.
@@ -68,7 +68,7 @@ pub(super) const DOTS: usize = 2 * (ENTRY + 4);
 /// Stores an entry that has `space` bytes.
 pub(super) fn put_entry(bytes: &mut [u8], at: usize, entry: Entry, space: usize) {
     put32(bytes, at, entry.inode);
-    put16(bytes, at + 4, low16(low32(space as u64)));
+    put16(bytes, at + 4, small(space));
     bytes[at + 6] = entry.name.len().to_le_bytes()[0];
     bytes[at + 7] = entry.kind;
     bytes[at + ENTRY..][..entry.name.len()].copy_from_slice(entry.name);
@@ -87,8 +87,8 @@ pub(super) fn block<'a>(entries: impl IntoIterator<Item = Entry<'a>>, seed: u32)
         last = at;
         at += length(entry.name);
     }
-    put16(&mut bytes, last + 4, low16(low32((ROOM - last) as u64)));
-    put16(&mut bytes, ROOM + 4, TAIL as u16);
+    put16(&mut bytes, last + 4, small(ROOM - last));
+    put16(&mut bytes, ROOM + 4, small(TAIL));
     bytes[ROOM + 7] = CHECKSUM;
     let checksum = crc32c(seed, &bytes[..ROOM]);
     put32(&mut bytes, ROOM + 8, checksum);

@@ -18,7 +18,9 @@
 
 use anyhow::{Context, Result};
 
-use super::bytes::{BLOCK, Block, ZEROS, crc32c, get16, get32, low16, low32, put, put16, put32};
+use super::bytes::{
+    BLOCK, Block, ZEROS, crc32c, get16, get32, low16, low32, put, put16, put32, small,
+};
 use super::inode::MAP;
 
 /// Bytes of the header, and of an entry.
@@ -154,7 +156,7 @@ fn leaf_entry(extent: Extent) -> [u8; ENTRY] {
 fn fill(node: &mut [u8], entries: &[[u8; ENTRY]], level: usize) {
     let room = node.len() / ENTRY - 1;
     for (at, value) in [(0, MAGIC.into()), (2, entries.len()), (4, room), (6, level)] {
-        put16(node, at, low16(low32(value as u64)));
+        put16(node, at, small(value));
     }
     for (at, entry) in (ENTRY..).step_by(ENTRY).zip(entries) {
         put(node, at, *entry);

@@ -9,15 +9,15 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::bytes::BLOCK;
+use super::bytes::{BLOCK, BLOCK_BITS};
 use super::inode;
 use super::layout::DESCRIPTOR;
 
 /// Blocks of a group: as many as one block has bits.
-pub(super) const PER_GROUP: u32 = 8 * BLOCK as u32;
+pub(super) const PER_GROUP: u32 = 8 << BLOCK_BITS;
 
 /// Inodes of a block of the inode table.
-pub(super) const PER_BLOCK: u32 = (BLOCK / inode::SIZE) as u32;
+pub(super) const PER_BLOCK: u32 = 1 << (BLOCK_BITS - inode::SIZE_BITS);
 
 /// Data blocks without which a last group is left out, as mke2fs(8) does.
 const LAST_GROUP_MIN: u64 = 50;

@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use anyhow::{Result, ensure};
 
-use super::bytes::{BLOCK, Block, ZEROS, crc32c, get32, low16, low32, put16, put32};
+use super::bytes::{BLOCK, Block, ZEROS, crc32c, get32, low32, put16, put32, small};
 use super::dirents::{self, DOTS, Entry, ROOM};
 
 /// Where the entries of the root and of a node start.
@@ -116,7 +116,7 @@ impl<'a> Directory<'a> {
         emit(&root(dots, if nodes.is_empty() { &leaves } else { &below }, &nodes, seed))?;
         for node in nodes {
             let mut block = ZEROS;
-            put16(&mut block, 4, BLOCK as u16);
+            put16(&mut block, 4, small(BLOCK));
             index(&mut block, NODE_AT, node, seed);
             emit(&block)?;
         }
@@ -146,8 +146,8 @@ fn index(block: &mut Block, at: usize, entries: &[(u32, usize)], seed: u32) {
         put32(block, at + 4, low32(*child as u64));
     }
     // In the place of the first hash, which is as low as any.
-    put16(block, at, low16(low32(((TAIL_AT - at) / 8) as u64)));
-    put16(block, at + 2, low16(low32(entries.len() as u64)));
+    put16(block, at, small((TAIL_AT - at) / 8));
+    put16(block, at + 2, small(entries.len()));
     let checksum = crc32c(seed, &block[..at + entries.len() * 8]);
     let checksum = crc32c(checksum, &[0; 8]);
     put32(block, TAIL_AT + 4, checksum);
@@ -160,7 +160,12 @@ const HALF_MD4: u8 = 1;
 fn hash(name: &[u8], seed: [u8; 16]) -> u32 {
     /// What no hash is: it stands for the end of a directory.
     const END: u32 = 0xffff_fffe;
-    let mut state = [0, 4, 8, 12].map(|at| get32(&seed, at));
+    /// Where MD4 starts; no seed means this.
+    const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+    let mut state = match [0, 4, 8, 12].map(|at| get32(&seed, at)) {
+        [0, 0, 0, 0] => START,
+        seed => seed,
+    };
     let mut rest = name;
     while !rest.is_empty() {
         transform(&mut state, &words(rest));
@@ -201,5 +206,25 @@ fn transform(state: &mut [u32; 4], words: &[u32; 8]) {
     }
     for (word, add) in state.iter_mut().zip([a, b, c, d]) {
         *word = word.wrapping_add(add);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `debugfs -R "dx_hash -h half_md4 -s SEED NAME"` says.
+    #[test]
+    fn hashes_are_those_of_e2fsprogs() {
+        let long = "x".repeat(255);
+        for (name, seed, expected) in [
+            ("a", [0; 16], 0xd5fa_7d7a),
+            ("file", [0; 16], 0x019c_cbc2),
+            ("file", *b"0123456789abcdef", 0x97ef_a7b4),
+            ("a name of 32 bytes, no more, none", [0; 16], 0x8a75_c40a),
+            (&long, [0; 16], 0x2aa7_169e),
+        ] {
+            assert_eq!(hash(name.as_bytes(), seed), expected, "{name}");
+        }
     }
 }

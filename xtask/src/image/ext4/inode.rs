@@ -22,8 +22,11 @@ use super::bytes::{
     put_quarters, put16, put32,
 };
 
+/// log2 of [`SIZE`].
+pub(super) const SIZE_BITS: u32 = 8;
+
 /// Bytes of an inode that we write.
-pub(super) const SIZE: usize = 256;
+pub(super) const SIZE: usize = 1 << SIZE_BITS;
 
 /// Bytes of the block map.
 pub(super) const MAP: usize = 60;

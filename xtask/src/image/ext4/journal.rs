@@ -15,7 +15,7 @@
 //! | 0x30 | 16 | UUID |
 //! | 0x40 | 4 | users |
 
-use super::bytes::{BLOCK, Block, ZEROS, put};
+use super::bytes::{BLOCK_BITS, Block, ZEROS, put};
 
 /// Blocks of the file system below so many, and of its journal: those of mke2fs(8).
 const SIZES: &[(u64, u32)] = &[
@@ -40,7 +40,7 @@ pub(super) fn superblock(blocks: u32, uuid: [u8; 16]) -> Block {
     const MAGIC: u32 = 0xc03b_3998;
     let mut block = ZEROS;
     let fields =
-        [(0x00, MAGIC), (0x04, 4), (0x0c, BLOCK as u32), (0x10, blocks), (0x14, 1), (0x18, 1)];
+        [(0x00, MAGIC), (0x04, 4), (0x0c, 1 << BLOCK_BITS), (0x10, blocks), (0x14, 1), (0x18, 1)];
     for (at, value) in fields.into_iter().chain([(0x40, 1)]) {
         put(&mut block, at, value.to_be_bytes());
     }

@@ -45,6 +45,8 @@
 //! | 0x1c | 0x32 | 2 | inodes at the end of the table that were never used |
 //! | 0x1e | | 2 | checksum |
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Result, ensure};
 
 use super::bytes::{
@@ -208,7 +210,7 @@ impl Superblock {
         let is_old = get32(bytes, 0x4c) == 0;
         let incompat = get32(bytes, 0x60);
         let wide = incompat & incompat::BIT64 != 0;
-        let is_wide = |low, high| match wide {
+        let number = |low, high| match wide {
             true => get_halves(bytes, low, high),
             false => u64::from(get32(bytes, low)),
         };
@@ -217,8 +219,8 @@ impl Superblock {
         let block_size = 1 << block_bits;
         let superblock = Self {
             inodes: get32(bytes, 0x00),
-            blocks: is_wide(0x04, 0x150),
-            free_blocks: is_wide(0x0c, 0x158),
+            blocks: number(0x04, 0x150),
+            free_blocks: number(0x0c, 0x158),
             free_inodes: get32(bytes, 0x10),
             first_data_block: get32(bytes, 0x14),
             block_bits,
@@ -238,16 +240,14 @@ impl Superblock {
             descriptor_size: if wide { get16(bytes, 0xfe) } else { 32 },
             first_meta_group: get32(bytes, 0x104),
         };
-        let sizes = 128..=block_size;
-        let inode_size = u32::from(superblock.inode_size);
+        let is_size = |value: u32, sizes: RangeInclusive<u32>| {
+            value.is_power_of_two() && sizes.contains(&value)
+        };
+        let (inode, descriptor) = (superblock.inode_size, superblock.descriptor_size);
+        let (inode, descriptor) = (u32::from(inode), u32::from(descriptor));
         for (what, value, fits) in [
-            ("bytes of an inode", inode_size, sizes.contains(&inode_size)),
-            (
-                "bytes of a group descriptor",
-                superblock.descriptor_size.into(),
-                (32..=1024).contains(&superblock.descriptor_size)
-                    && superblock.descriptor_size.is_power_of_two(),
-            ),
+            ("bytes of an inode", inode, is_size(inode, 128..=block_size)),
+            ("bytes of a group descriptor", descriptor, is_size(descriptor, 32..=1024)),
             ("blocks per group", superblock.blocks_per_group, superblock.blocks_per_group > 0),
             ("inodes per group", superblock.inodes_per_group, superblock.inodes_per_group > 0),
         ] {

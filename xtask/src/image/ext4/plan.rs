@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
 
@@ -186,7 +187,6 @@ fn may_have_holes(content: &Content) -> Result<bool> {
     /// `st_blocks` counts these (stat(2)).
     const UNIT: u64 = 512;
     let Content::Below { root, path, size } = content else { return Ok(true) };
-    use std::os::unix::fs::MetadataExt;
     let occupied = root.file(path)?.metadata()?.blocks();
     Ok(occupied * UNIT < *size)
 }
@@ -218,7 +218,7 @@ pub(super) fn for_blocks(
     let mut at = 0;
     while left > 0 {
         let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-        reader.read_exact(&mut buffer[..length]).context("read it")?;
+        reader.read_exact(&mut buffer[..length]).context("read its contents")?;
         let padded = length.next_multiple_of(BLOCK);
         buffer[length..padded].fill(0);
         let (blocks, _) = buffer[..padded].as_chunks();

@@ -131,17 +131,17 @@ impl Volume {
         let size = u32::from(superblock.descriptor_size);
         let per_block = (1 << superblock.block_bits) / size;
         let index = group / per_block;
-        let first = u64::from(superblock.first_data_block);
         let is_spread = superblock.incompat & incompat::META_BG != 0;
-        let block = match is_spread && index >= superblock.first_meta_group {
+        let block = match is_spread && index > 0 && index >= superblock.first_meta_group {
             true => {
                 let group = index * per_block;
                 let is_sparse = superblock.ro_compat & SPARSE_SUPER != 0;
                 let copy = !is_sparse || Geometry::has_superblock(group);
                 let start = u64::from(group) * u64::from(superblock.blocks_per_group);
-                first + start + u64::from(copy)
+                u64::from(superblock.first_data_block) + start + u64::from(copy)
             }
-            false => first + 1 + u64::from(index),
+            // Not behind the first data block: with clusters that is 0.
+            false => (SUPERBLOCK_AT >> superblock.block_bits) + 1 + u64::from(index),
         };
         let mut descriptor = vec![0; size as usize];
         self.read(block, u64::from(group % per_block * size), &mut descriptor)?;

@@ -7,7 +7,7 @@ use std::fs::File;
 
 use anyhow::{Context, Result};
 
-use super::bytes::{BLOCK, ZEROS, crc32c, put, put32};
+use super::bytes::{BLOCK, BLOCK_BITS, ZEROS, crc32c, put, put32, small};
 use super::disk::{Disk, Space, Table};
 use super::extents::{Builder, Place};
 use super::geometry::{Blocks, Geometry, PER_GROUP};
@@ -235,12 +235,12 @@ impl Writer<'_> {
             free_blocks: 0,
             free_inodes: 0,
             first_data_block: 0,
-            block_bits: BLOCK.ilog2(),
+            block_bits: BLOCK_BITS,
             blocks_per_group: PER_GROUP,
             inodes_per_group,
             time: self.options.time,
             first_inode: inode::FIRST,
-            inode_size: inode::SIZE as u16,
+            inode_size: 1 << inode::SIZE_BITS,
             compat: compat::EXT_ATTR | compat::DIR_INDEX | journal,
             incompat: incompat::FILETYPE | incompat::EXTENTS | incompat::BIT64,
             ro_compat: RO_COMPAT,
@@ -249,7 +249,7 @@ impl Writer<'_> {
             journal_inode: if has_journal { inode::JOURNAL } else { 0 },
             journal_map: self.journal,
             hash_seed: self.options.hash_seed(),
-            descriptor_size: DESCRIPTOR as u16,
+            descriptor_size: small(DESCRIPTOR),
             first_meta_group: 0,
         }
     }

@@ -25,7 +25,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::acl;
-use super::bytes::{BLOCK, Block, ZEROS, crc32c, get16, get32, low16, low32, put16, put32};
+use super::bytes::{BLOCK, Block, ZEROS, crc32c, get16, get32, low32, put16, put32, small};
 use super::inode::BODY;
 use crate::image::tree::Xattrs;
 
@@ -164,7 +164,7 @@ impl Area {
         let entry = &mut self.bytes[self.end_of_entries..][..length];
         entry[0] = name.len().to_le_bytes()[0];
         entry[1] = *prefix;
-        put16(entry, 2, low16(low32(offset as u64)));
+        put16(entry, 2, small(offset));
         put32(entry, 8, low32(value.len() as u64));
         put32(entry, 12, hash);
         entry[ENTRY..][..name.len()].copy_from_slice(name);

@@ -18,7 +18,7 @@ fn what_mke2fs_makes_is_read() {
     let large = source.join("large");
     std::fs::create_dir_all(&large).unwrap();
     for number in 0..500 {
-        std::fs::write(large.join(format!("{:0>100}", number)), format!("{number}")).unwrap();
+        std::fs::write(large.join(format!("{number:0>100}")), format!("{number}")).unwrap();
     }
     std::fs::write(source.join("small"), [1; 100]).unwrap();
     let mut bytes: Vec<u8> = (0..5_000_000_u32).map(|at| (at / 1000).to_le_bytes()[0]).collect();
@@ -60,7 +60,7 @@ fn what_mke2fs_makes_is_read() {
         let (start, end) = (vec![0; 90_000_000], b"end");
         assert!(contents("hole") == [&start[..], end].concat(), "{features:?}");
         for number in 0..500 {
-            assert_eq!(contents(&format!("large/{:0>100}", number)), number.to_string().as_bytes());
+            assert_eq!(contents(&format!("large/{number:0>100}")), number.to_string().as_bytes());
         }
         for (name, expected) in [("fast", "x".repeat(59)), ("slow", "y".repeat(900))] {
             let node = tree.node(tree.find(name.as_bytes()).unwrap());
