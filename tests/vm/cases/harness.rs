@@ -168,6 +168,11 @@ impl Guest {
         self.input = format!("{}{text}", "\n".repeat(32)).into();
     }
 
+    /// Boots from `path` instead of the directory that was made for it.
+    pub(crate) fn root_is(&mut self, path: &Path) {
+        self.foreign_root = Some(path.to_path_buf());
+    }
+
     /// Replaces the packed initrd.
     pub(crate) fn initrd(&mut self, bytes: &[u8]) -> Result<()> {
         let path = self.dir.path().join("initrd");

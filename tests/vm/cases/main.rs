@@ -17,6 +17,7 @@ mod exec;
 mod fault;
 mod harness;
 mod host;
+mod image;
 mod initrd;
 mod modules;
 mod network;
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
     }
     let skip = bed.is_err() && !required;
     let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 17] = [
+    let groups: [(&str, &[Case]); 18] = [
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         ("exec", exec::CASES),
         ("modules", modules::CASES),
         ("pvh", pvh::CASES),
+        ("image", image::CASES),
     ];
     let cases = groups.into_iter().flat_map(|(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
