@@ -56,7 +56,7 @@ fn make_nasty(dir: &Path) -> Result<()> {
     symlink("t".repeat(200), path(b"long link"))?;
     fs::write(path(b"zeroes"), vec![0; 200_000])?;
     let noise = (0_u32..300_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes());
-    fs::write(path(b"noise"), Vec::from_iter(noise))?;
+    fs::write(path(b"noise"), noise.collect::<Vec<_>>())?;
     fs::write(path(b"text"), "all work and no play\n".repeat(40_000))?;
     let deep = (0..40).fold(dir.to_path_buf(), |at, _| at.join("deep"));
     fs::create_dir_all(&deep)?;
@@ -231,7 +231,8 @@ fn debian_has_its_kernel(bed: &Bed) -> Result<()> {
     let mut guest = bed.command_guest_on(Path::new("/"))?;
     let image = debian_image(bed, &guest)?;
     guest.root_is(&image);
-    let script = "cat /proc/mounts | grep ' / '; test -d /usr/lib/modules/$(uname -r) && echo its own";
+    let script =
+        "cat /proc/mounts | grep ' / '; test -d /usr/lib/modules/$(uname -r) && echo its own";
     let finished = CommandRun::new(guest, &["sh", "-c", script]).finish()?;
     let stdout = String::from_utf8_lossy(finished.stdout()).into_owned();
     let is_it = stdout.starts_with("/dev/vda / erofs ro") && stdout.ends_with("\nits own\n");

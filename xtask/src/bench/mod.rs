@@ -17,6 +17,7 @@ pub mod measure;
 pub mod pack;
 pub mod payload;
 pub mod report;
+pub mod roots;
 pub mod size;
 pub mod subject;
 
@@ -41,6 +42,7 @@ enum What {
     Pack(pack::Pack),
     Size(size::Size),
     Io(io::Io),
+    Roots(roots::Roots),
 }
 
 /// What becomes of the numbers.
@@ -77,6 +79,7 @@ impl What {
             What::Pack(pack) => &pack.output,
             What::Size(size) => &size.output,
             What::Io(io) => &io.output,
+            What::Roots(roots) => &roots.output,
         }
     }
 
@@ -87,6 +90,7 @@ impl What {
             What::Pack(pack) => pack.measure(),
             What::Size(size) => size.measure(),
             What::Io(io) => io.measure(),
+            What::Roots(roots) => roots.measure(),
         }
     }
 }

@@ -47,8 +47,8 @@ pub struct MachineOptions {
     /// Load one more module before the root is mounted; repeatable
     #[arg(long = "module", value_name = "NAME")]
     pub extra_modules: Vec<String>,
-    /// Load modules without BTF and signature, which is quicker but taints the kernel; auto: unless
-    /// the kernel asks for signatures
+    /// Load modules without BTF, tracing and signature, which is quicker but taints the kernel; auto:
+    /// unless the kernel asks for signatures
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub strip: When,
     /// Boot this initrd instead of packing one
