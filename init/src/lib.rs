@@ -38,6 +38,7 @@ pub mod root_words;
 pub mod rt;
 pub mod session;
 pub mod settings;
+pub mod superblock;
 pub mod tables;
 pub mod tag;
 pub mod volume;
