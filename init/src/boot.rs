@@ -18,13 +18,14 @@ use crate::cmdline::Config;
 use crate::error::{Context, Error, Name, Result, compose, show};
 use crate::fail::Fail;
 use crate::log::Log;
+use crate::plan::{Choice, Plan};
 use crate::ports::Ports;
-use crate::root::NewRoot;
-use crate::root_words::Root;
+use crate::root::{NewRoot, Place};
 use crate::settings::Settings;
 use crate::watch::Step;
 use crate::{
-    command, file, modules, mount, network, payload, report, root, rt, tables, volume, wait, watch,
+    command, file, modules, mount, network, payload, report, root, rt, supervise, tables, volume,
+    wait, watch,
 };
 
 /// Exit status of a process that is not PID 1 (and, after `virtinit.fail=panic`,
@@ -95,35 +96,49 @@ impl Boot {
         watch::start(known.wait, self.log, self.ports);
         mount::nodes_and_links()?;
 
-        modules::load_all(known, self.log)?;
+        let place = Place::find()?;
+        if place == Place::Sysroot {
+            modules::load_all(known, self.log)?;
+        }
         let config = config?;
-        let text = match file::read(SETTINGS) {
-            Err(Errno::NOENT) => Vec::new(),
-            text => text.context(format_args!("read /virtinit.run"))?,
-        };
+        let text = take_settings(place)?;
         let settings = Settings::parse(&text)?;
-        let new_root = self.mount_root(&config)?;
+        let new_root = root::mount(place, &config, self.log)?;
         root::mount_shares(&config, self.log)?;
+        let staged = volume::stage_extra(&config, self.log)?;
         watch::enter(Step::EnterRoot);
         // From here on nothing can be undone: the old root loses what it had.
         new_root.move_mounts(&config, self.log)?;
+        // Something may be mounted in it.
+        if let Some(etc) = config.etc {
+            etc.mount(&new_root)?;
+        }
         // After the move: a volume may be below /run.
         volume::mount_all(&settings.volumes, &new_root, &config, self.log)?;
+        volume::place_extra(&staged, &new_root, &config, self.log)?;
+        watch::enter(Step::EnterRoot);
         self.set_up_host(&settings, &new_root, config.wait)?;
-        let has_command = !settings.request.args.is_empty();
-        if !has_command {
-            // Likewise, the payload.
+        // So may the payload.
+        let choice = Choice::make(&settings, place, &config, &new_root)?;
+        let plan = choice.plan()?;
+        if let Plan::Execute = plan {
             new_root.check_payload(config.init)?;
         }
 
-        root::free_initramfs(self.log)?;
-        new_root.switch()?;
-        if has_command {
-            return self.run_command(&settings, began, config.wait);
+        new_root.switch(&config, self.log)?;
+        match plan {
+            Plan::Serve => self.run_command(&settings, began, config.wait),
+            Plan::Supervise(request) => {
+                watch::stop();
+                mount::delegate_cgroups();
+                supervise::run(&request, self.log)
+            }
+            Plan::Execute => {
+                self.log.debug(format_args!("executing {}", show(config.init)));
+                watch::enter(Step::Execute);
+                payload::exec(&config, environment)
+            }
         }
-        self.log.debug(format_args!("executing {}", show(config.init)));
-        watch::enter(Step::Execute);
-        payload::exec(&config, environment)
     }
 
     /// Name and network of the machine.
@@ -152,17 +167,19 @@ impl Boot {
         command::run(&command::Start { ports, settings, began, limit }, self.log)?;
         command::power_off()
     }
+}
 
-    fn mount_root(&self, config: &Config<'_>) -> Result<NewRoot> {
-        match config.root {
-            Root::Virtiofs(tag) => {
-                watch::enter(Step::MountRoot);
-                root::mount_virtiofs_root(tag, config, self.log)
-            }
-            Root::Block { device, kind, options } => {
-                watch::enter(Step::MountDisk);
-                root::mount_block_root(device, kind, options, config)
-            }
+/// What one run asks for; gone from the initramfs then, which may stay.
+fn take_settings(place: Place) -> Result<Vec<u8>> {
+    if place == Place::Slash {
+        return Ok(Vec::new());
+    }
+    match file::read(SETTINGS) {
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        text => {
+            let text = text.context(format_args!("read /virtinit.run"))?;
+            rustix::fs::unlink(SETTINGS).context(format_args!("remove /virtinit.run"))?;
+            Ok(text)
         }
     }
 }

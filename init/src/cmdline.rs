@@ -10,7 +10,10 @@
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
+use crate::block::FOREVER;
 use crate::error::{Error, Result, compose, show};
+use crate::etc::Etc;
+use crate::extra_mount::ExtraMount;
 use crate::fail::Fail;
 use crate::overlay;
 use crate::root_words::{Root, RootWords};
@@ -46,12 +49,22 @@ pub struct Share<'a> {
 pub struct Config<'a> {
     /// The new root.
     pub root: Root<'a>,
-    /// Read-only unless `rw` was given.
+    /// Read-only unless `rw` was given; the initramfs the other way round.
     pub root_access: Access,
+    /// How long a root's device is waited for: without end after `rootwait`.
+    pub root_wait: Duration,
+    /// What is slept before the root's device is looked for (`rootdelay=`).
+    pub root_delay: Duration,
     /// Extra mounts, in the order given, each tag once.
     pub shares: Vec<Share<'a>>,
+    /// In the order given (`virtinit.mount=`).
+    pub mounts: Vec<ExtraMount<'a>>,
+    /// What makes `/etc` writable (`virtinit.etc=`).
+    pub etc: Option<Etc>,
     /// Path of the payload in the new root.
     pub init: &'a [u8],
+    /// Whether `init=` was given.
+    pub has_init: bool,
     /// The words after `--`: the payload's arguments from `argv[1]` on.
     pub args: Vec<Vec<u8>>,
     /// `debug` or `virtinit.debug` was given.
@@ -73,6 +86,8 @@ pub const PARAMETERS: &[&str] = &[
     "rootfs",
     "root",
     "rootfstype",
+    "rootwait",
+    "rootdelay",
     "ro",
     "rw",
     "mount",
@@ -80,7 +95,9 @@ pub const PARAMETERS: &[&str] = &[
     "init",
     "debug",
     "virtinit.debug",
+    "virtinit.etc",
     "virtinit.fail",
+    "virtinit.mount",
     "virtinit.overlay",
     "virtinit.wait",
     "rootflags",
@@ -88,8 +105,9 @@ pub const PARAMETERS: &[&str] = &[
 ];
 
 /// The words of the form `virtinit.KEY` that mean something.
-const OUR_WORDS: &str = "virtinit.debug, virtinit.fail=poweroff|reboot|panic|shell, virtinit.overlay[=SIZE], \
-     virtinit.wait=SECONDS";
+const OUR_WORDS: &str = "virtinit.debug, virtinit.etc=tmpfs|overlay, \
+     virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], \
+     virtinit.overlay[=SIZE], virtinit.wait=SECONDS";
 
 /// How long a tag or device is waited for without `virtinit.wait=`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -98,13 +116,18 @@ impl<'a> Config<'a> {
     /// Reads the contents of `/proc/cmdline`.
     ///
     /// # Errors
-    /// A tag that no host can have exported.
+    /// A tag that no host can have exported, or another name that means nothing.
     pub fn parse(line: &'a [u8]) -> Result<Self> {
         let mut config = Config {
             root: Root::Virtiofs(Tag::parse(DEFAULT_ROOT_TAG)?),
             root_access: Access::ReadOnly,
+            root_wait: DEFAULT_WAIT,
+            root_delay: Duration::ZERO,
             shares: Vec::new(),
+            mounts: Vec::new(),
+            etc: None,
             init: DEFAULT_INIT,
+            has_init: false,
             args: Vec::new(),
             debug: false,
             overlay: None,
@@ -112,7 +135,7 @@ impl<'a> Config<'a> {
             module_words: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut root = RootWords::default();
+        let (mut root, mut root_access, mut root_wait) = (RootWords::default(), None, None);
 
         let mut words = Words::new(line);
         while let Some(word) = words.next() {
@@ -128,11 +151,18 @@ impl<'a> Config<'a> {
                 ("root", Some(value)) => root.root = Some(value),
                 ("rootfstype", Some(value)) => root.kind = Some(value),
                 ("rootflags", Some(value)) => root.options = value,
-                ("ro", None) => config.root_access = Access::ReadOnly,
-                ("rw", None) => config.root_access = Access::ReadWrite,
+                ("rootwait", None) => root_wait = Some(FOREVER),
+                (key @ "rootwait", Some(value)) => {
+                    root_wait = config.seconds(key, value).or(root_wait);
+                }
+                (key @ "rootdelay", Some(value)) => {
+                    config.root_delay = config.seconds(key, value).unwrap_or(config.root_delay);
+                }
+                ("ro", None) => root_access = Some(Access::ReadOnly),
+                ("rw", None) => root_access = Some(Access::ReadWrite),
                 ("mount", Some(value)) => config.share(value, Access::ReadWrite)?,
                 ("mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
-                ("init", Some(value)) => config.init = value,
+                ("init", Some(value)) => (config.init, config.has_init) = (value, true),
                 ("debug" | "virtinit.debug", _) => config.debug = true,
                 ("virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
                 ("virtinit.overlay", value) => {
@@ -140,7 +170,16 @@ impl<'a> Config<'a> {
                     overlay::check_size(size)?;
                     config.overlay = Some(size);
                 }
-                ("virtinit.wait", value) => config.set_wait(value.unwrap_or_default()),
+                ("virtinit.mount", value) => {
+                    config.mounts.push(ExtraMount::parse(value.unwrap_or_default())?);
+                }
+                ("virtinit.etc", value) => {
+                    config.etc = Some(Etc::parse(value.unwrap_or_default())?);
+                }
+                (key @ "virtinit.wait", value) => {
+                    let seconds = config.seconds(key, value.unwrap_or_default());
+                    config.wait = seconds.unwrap_or(config.wait);
+                }
                 _ if word.param.starts_with(b"virtinit.") => {
                     config.warnings.push(compose(format_args!(
                         "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
@@ -154,6 +193,13 @@ impl<'a> Config<'a> {
         if let Some(root) = root.choose(&mut config.warnings)? {
             config.root = root;
         }
+        config.root_wait = root_wait.unwrap_or(config.wait);
+        // What the kernel unpacked is the guest's own.
+        let of_itself = match config.root {
+            Root::Initramfs => Access::ReadWrite,
+            Root::Virtiofs(_) | Root::Block(_) => Access::ReadOnly,
+        };
+        config.root_access = root_access.unwrap_or(of_itself);
         Ok(config)
     }
 
@@ -198,15 +244,15 @@ impl<'a> Config<'a> {
         Ok(())
     }
 
-    fn set_wait(&mut self, value: &[u8]) {
+    fn seconds(&mut self, key: &str, value: &[u8]) -> Option<Duration> {
         let seconds = number(value).and_then(|seconds| u32::try_from(seconds).ok());
-        match seconds {
-            Some(seconds) => self.wait = Duration::from_secs(seconds.into()),
-            None => self.warnings.push(compose(format_args!(
-                "virtinit.wait={} ignored: it is a number of seconds",
+        if seconds.is_none() {
+            self.warnings.push(compose(format_args!(
+                "{key}={} ignored: it is a number of seconds",
                 show(value)
-            ))),
+            )));
         }
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     fn check_fail(&mut self, value: &[u8]) {
@@ -233,16 +279,6 @@ mod tests {
 
     fn virtiofs(tag: &str) -> Root<'_> {
         Root::Virtiofs(Tag::parse(tag.as_bytes()).unwrap())
-    }
-
-    #[test]
-    fn a_device_with_its_type_is_a_root() {
-        let config = parse("root=/dev/vda1 rootfstype=ext4 rootflags=noatime,data=journal rw");
-        assert_eq!(
-            config.root,
-            Root::Block { device: b"/dev/vda1", kind: b"ext4", options: b"noatime,data=journal" }
-        );
-        assert_eq!(config.root_access, Access::ReadWrite);
     }
 
     #[test]
@@ -278,7 +314,6 @@ mod tests {
     fn an_empty_line_gives_the_documented_defaults() {
         let config = parse("\n");
         assert_eq!(config.root, virtiofs("rootfs"));
-        assert_eq!(config.root_access, Access::ReadOnly);
         assert_eq!(config.init, b"/bin/sh");
         assert!(config.shares.is_empty() && config.args.is_empty() && config.warnings.is_empty());
         assert!(!config.debug);
@@ -297,22 +332,6 @@ mod tests {
         );
         assert_eq!(config.init, b"/run/mnt/mnt0/osbuild/vm.py");
         assert_eq!(config.warnings, Vec::<String>::new());
-    }
-
-    #[test]
-    fn the_root_tag_follows_its_parameters() {
-        for (name, line, tag) in [
-            ("bare words do not shadow", "rootfs=x rootfs rootfs=", "x"),
-            ("last one counts", "rootfs=x rootfs=y", "y"),
-            ("rootfs= beats root=", "rootfs=x root=y rootfstype=virtiofs", "x"),
-            ("root= with virtiofs", "rootfstype=virtiofs root=y", "y"),
-            ("root= without type", "root=/dev/vda", "rootfs"),
-            ("root= of another kind", "root=LABEL=x rootfstype=ext4", "rootfs"),
-            ("rootfs= beats a device", "root=/dev/vda rootfstype=ext4 rootfs=x", "x"),
-            ("after --", "rootfs=x -- rootfs=y", "x"),
-        ] {
-            assert_eq!(parse(line).root, virtiofs(tag), "{name}");
-        }
     }
 
     #[test]

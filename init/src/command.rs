@@ -10,6 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
 
+use crate::children;
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::ports::Ports;
@@ -51,7 +52,8 @@ pub struct Start<'a> {
 pub fn run(start: &Start<'_>, log: &Log) -> Result<()> {
     let Start { ports, settings, began, limit } = *start;
     rt::process::hold_signals();
-    let signals = rt::process::child_signals().context(format_args!("make a signalfd"))?;
+    let signals =
+        rt::process::signals(&[Signal::CHILD]).context(format_args!("make a signalfd"))?;
     let mut session = Session::open(ports, 0, limit)?;
     match session.start(ports, &settings.request, limit) {
         Err(failure) => session.report_failure(failure),
@@ -125,11 +127,7 @@ fn answer_for(ports: &Ports, number: u32) {
 /// go to the host.
 fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
     for signal in [Signal::TERM, Signal::KILL] {
-        // As a process group, 1 stands for all processes (kill(2)). ESRCH: there
-        // is none.
-        let _ = rustix::process::kill_process_group(Pid::INIT, signal);
-        // One that is stopped must first go on.
-        let _ = rustix::process::kill_process_group(Pid::INIT, Signal::CONT);
+        children::signal_all(signal);
         let deadline = uptime() + GRACE;
         loop {
             let (_, any_left) = session.reap(&mut |_, _| ());

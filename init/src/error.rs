@@ -175,6 +175,7 @@ const ERRNO_NAMES: &[(Errno, [u8; 12])] = &[
     (Errno::MFILE,       *b"EMFILE      "),
     (Errno::NAMETOOLONG, *b"ENAMETOOLONG"),
     (Errno::NFILE,       *b"ENFILE      "),
+    (Errno::NODATA,      *b"ENODATA     "),
     (Errno::NODEV,       *b"ENODEV      "),
     (Errno::NOENT,       *b"ENOENT      "),
     (Errno::NOEXEC,      *b"ENOEXEC     "),

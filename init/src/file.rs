@@ -14,6 +14,9 @@ use rustix::io::{Errno, Result};
 /// Bytes asked of one read(2); more than any file read here.
 const CHUNK: usize = 4096;
 
+/// How a file of others is opened: of a FIFO the open itself would wait.
+pub const UNTRUSTED: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
 /// The contents of the file at `path`.
 pub fn read(path: &CStr) -> Result<Vec<u8>> {
     read_at(rustix::fs::CWD, path)
@@ -22,32 +25,33 @@ pub fn read(path: &CStr) -> Result<Vec<u8>> {
 /// The contents of a file that somebody else made, who may have made anything.
 ///
 /// # Errors
-/// EINVAL: no regular file, or an absurdly large one.
+/// EINVAL: no regular file; EFBIG: an absurdly large one.
 pub fn read_regular(path: &CStr) -> Result<Vec<u8>> {
-    const MAX: i64 = 1 << 20;
-    // Of a FIFO the open itself would wait.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    let stat = rustix::fs::fstat(&fd)?;
-    let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !is_regular || stat.st_size > MAX {
+    read_regular_fd(&rustix::fs::open(path, UNTRUSTED, Mode::empty())?)
+}
+
+/// As [`read_regular`], of a file that was opened as [`UNTRUSTED`].
+pub fn read_regular_fd(fd: &OwnedFd) -> Result<Vec<u8>> {
+    const MAX: usize = 1 << 20;
+    if FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) != FileType::RegularFile {
         return Err(Errno::INVAL);
     }
-    read_all(&fd)
+    read_up_to(fd, MAX)
 }
 
 /// The contents of the file at `path` below `dir`.
 pub fn read_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    read_all(&rustix::fs::openat(dir, path, flags, Mode::empty())?)
+    read_up_to(&rustix::fs::openat(dir, path, flags, Mode::empty())?, usize::MAX)
 }
 
-fn read_all(fd: &OwnedFd) -> Result<Vec<u8>> {
+fn read_up_to(fd: &OwnedFd, max: usize) -> Result<Vec<u8>> {
     let mut contents = Vec::new();
     let mut chunk = [0; CHUNK];
     loop {
         match rustix::io::read(fd, &mut chunk) {
             Ok(0) => return Ok(contents),
+            Ok(_) if contents.len() > max => return Err(Errno::FBIG),
             Ok(count) => contents.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
@@ -94,20 +98,53 @@ pub fn names(path: &CStr, wanted: &dyn Fn(&CStr) -> bool) -> Result<Vec<CString>
 
 /// As [`names`], of an open directory.
 pub fn names_in(dir: &OwnedFd, wanted: &dyn Fn(&CStr) -> bool) -> Result<Vec<CString>> {
+    let mut names = Vec::new();
+    visit(dir, &mut |name| {
+        if wanted(name) {
+            // Sorted as it grows: short lists, and a tenth of a sort's code.
+            let at = names.partition_point(|known: &CString| **known < *name);
+            names.insert(at, CString::from(name));
+        }
+    })?;
+    Ok(names)
+}
+
+/// Calls `each` with the names in `dir`, in no order; keeps no memory.
+pub fn visit(dir: &OwnedFd, each: &mut dyn FnMut(&CStr)) -> Result<()> {
     // A directory that was listed before is listed anew.
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut buffer = [MaybeUninit::uninit(); CHUNK];
     let mut entries = RawDir::new(dir, &mut buffer);
-    let mut names = Vec::new();
     while let Some(entry) = entries.next() {
-        let entry = entry?;
-        if wanted(entry.file_name()) {
-            // Sorted as it grows: short lists, and a tenth of a sort's code.
-            let at = names.partition_point(|name: &CString| **name < *entry.file_name());
-            names.insert(at, CString::from(entry.file_name()));
+        each(entry?.file_name());
+    }
+    Ok(())
+}
+
+/// As many bytes as `buffer` has from `offset` on; fewer where the file ends.
+pub fn read_from<'a>(fd: &OwnedFd, offset: u64, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+    fill(buffer, &mut |room, length| rustix::io::pread(fd, room, offset.saturating_add(length)))
+}
+
+/// As [`read_from`], of a pipe.
+pub fn read_stream<'a>(fd: &OwnedFd, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+    fill(buffer, &mut |room, _| rustix::io::read(fd, room))
+}
+
+fn fill<'a>(
+    buffer: &'a mut [u8],
+    read: &mut dyn FnMut(&mut [u8], u64) -> Result<usize>,
+) -> Result<&'a [u8]> {
+    let mut length = 0;
+    while let Some(room) = buffer.get_mut(length..).filter(|room| !room.is_empty()) {
+        match read(room, length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
-    Ok(names)
+    Ok(buffer.get(..length).unwrap_or_default())
 }
 
 /// `parts` as one C string.

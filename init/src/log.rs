@@ -103,10 +103,13 @@ impl Log {
         let on_console = in_kmsg && (level as u8) < self.console_level;
         if !on_console {
             let text = record.get(LEVEL_PREFIX..).unwrap_or_default();
+            let mut is_shown = false;
             for console in &self.consoles {
-                let _ = file::write_all(console, text); // another may work
+                // Where a session on it has ended it is hung up; `/dev/console`,
+                // which is standard error, is not.
+                is_shown |= file::write_all(console, text).is_ok();
             }
-            if self.consoles.is_empty() {
+            if !is_shown {
                 let _ = file::write_all(rt::stderr(), text); // there is nowhere else to go
             }
         }

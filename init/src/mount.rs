@@ -14,7 +14,7 @@ use crate::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};
 /// Why a pseudo file system cannot be mounted.
 const API_HINTS: Hints = &[
     (Some(Errno::NODEV), "this kernel was built without it"),
-    (Some(Errno::NOENT), "this kernel has no such mount point"),
+    (Some(Errno::NOENT), "there is no such directory, and it cannot be made"),
 ];
 
 /// Mounts all of [`API_MOUNTS`].
@@ -59,6 +59,18 @@ pub fn nodes_and_links() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets what runs here limit what it starts in turn, as far as the kernel does
+/// (kernel doc: admin-guide/cgroup-v2.rst, "Enabling and Disabling").
+pub fn delegate_cgroups() {
+    let controllers = file::read(c"/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    for name in controllers.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()) {
+        // One by one: where one is refused the others are not.
+        let _ = file::c_string(&[b"+", name]).and_then(|word| {
+            file::write(c"/sys/fs/cgroup/cgroup.subtree_control", word.as_bytes())
+        });
+    }
 }
 
 fn make_node(path: &core::ffi::CStr, major: u32, minor: u32, mode: Mode) -> Result<(), Errno> {

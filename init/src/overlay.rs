@@ -1,10 +1,14 @@
-//! A root that can be written to and forgets it: `virtinit.overlay[=SIZE]`.
+//! What can be written to and forgets it: `virtinit.overlay[=SIZE]`.
 //!
 //! Interface: kernel doc filesystems/overlayfs.rst. Upper and work directory
 //! must be on one file system, here a tmpfs (tmpfs(5)).
+//!
+//! Invariant: what is covered is named by a descriptor, so that no link in it
+//! leads elsewhere.
 
 use core::ffi::CStr;
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -14,11 +18,11 @@ use crate::file;
 
 /// Where the upper layer is mounted while the overlay is made; the overlay
 /// itself keeps it afterwards.
-const LAYERS: &CStr = c"/overlay";
+const LAYERS: &CStr = c"/run/overlay";
 
-const UPPER: &CStr = c"/overlay/upper";
+const UPPER: &CStr = c"/run/overlay/upper";
 
-const WORK: &CStr = c"/overlay/work";
+const WORK: &CStr = c"/run/overlay/work";
 
 #[rustfmt::skip]
 const HINTS: Hints = &[
@@ -26,41 +30,36 @@ const HINTS: Hints = &[
     (Some(Errno::INVAL), "the size must be bytes, with a suffix k, m or g, or a percentage of memory"),
 ];
 
-/// Covers what is mounted at `root` by an overlay whose upper layer is a tmpfs
-/// of `size`, in tmpfs's words; without one half of the memory.
-pub fn cover(root: &CStr, size: Option<&[u8]>) -> Result<()> {
-    make(root, size).hinted(format_args!("make the overlay over the root"), HINTS)
+/// Covers directory `dir`, which messages call `name`, by an overlay whose upper
+/// layer is a tmpfs of `size`, in tmpfs's words; without one half of the memory.
+pub fn cover(dir: &OwnedFd, name: &str, size: Option<&[u8]>) -> Result<()> {
+    make(dir, size).hinted(format_args!("make the overlay over {name}"), HINTS)
 }
 
-fn make(root: &CStr, size: Option<&[u8]>) -> Result<(), Errno> {
+fn make(dir: &OwnedFd, size: Option<&[u8]>) -> Result<(), Errno> {
     let size = size.map(|size| file::c_string(&[b"size=", size])).transpose()?;
     file::mkdir(LAYERS)?;
     rustix::mount::mount(c"overlay", LAYERS, c"tmpfs", MountFlags::empty(), size.as_deref())?;
     file::mkdir(UPPER)?;
     file::mkdir(WORK)?;
-    copy_owner(root)?;
-    let layers = [
-        b"lowerdir=",
-        root.to_bytes(),
-        b",upperdir=",
-        UPPER.to_bytes(),
-        b",workdir=",
-        WORK.to_bytes(),
-    ];
+    copy_owner(dir)?;
+    let layers = [b"lowerdir=.,upperdir=", UPPER.to_bytes(), b",workdir=", WORK.to_bytes()];
     let options = file::c_string(&layers)?;
-    rustix::mount::mount(c"overlay", root, c"overlay", MountFlags::empty(), &*options)?;
-    rustix::mount::unmount(LAYERS, UnmountFlags::DETACH)
+    rustix::process::fchdir(dir)?;
+    rustix::mount::mount(c"overlay", c".", c"overlay", MountFlags::empty(), &*options)?;
+    rustix::process::chdir(c"/")?;
+    rustix::mount::unmount(LAYERS, UnmountFlags::DETACH)?;
+    rustix::fs::rmdir(LAYERS)
 }
 
-/// The upper layer's top is that of the overlay: it looks as the root did.
-fn copy_owner(root: &CStr) -> Result<(), Errno> {
+/// The upper layer's top is that of the overlay: it looks as the directory did.
+fn copy_owner(dir: &OwnedFd) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path| rustix::fs::open(path, flags, Mode::empty());
-    let (root, upper) = (rustix::fs::fstat(&open(root)?)?, open(UPPER)?);
-    let owner = rustix::fs::Uid::from_raw(root.st_uid);
-    let group = rustix::fs::Gid::from_raw(root.st_gid);
+    let (dir, upper) = (rustix::fs::fstat(dir)?, rustix::fs::open(UPPER, flags, Mode::empty())?);
+    let owner = rustix::fs::Uid::from_raw(dir.st_uid);
+    let group = rustix::fs::Gid::from_raw(dir.st_gid);
     rustix::fs::fchown(&upper, Some(owner), Some(group))?;
-    rustix::fs::fchmod(&upper, Mode::from_raw_mode(root.st_mode))
+    rustix::fs::fchmod(&upper, Mode::from_raw_mode(dir.st_mode))
 }
 
 /// Checks a size before anything is mounted.

@@ -8,109 +8,84 @@
 //! `RESOLVE_IN_ROOT`, so that an absolute link in it never leads into the
 //! initramfs.
 
+use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::mem::MaybeUninit;
-use core::time::Duration;
 
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
 
 use crate::cmdline::{Access, Config};
-use crate::error::{Context, Error, Hints, Name, Result, hint_for, show};
+use crate::error::{Context, Error, Hints, Result, hint_for, show};
 use crate::log::Log;
+use crate::root_words::Root;
 use crate::tables::SURVIVORS;
-use crate::tag::Tag;
-use crate::wait::{self, Attempt};
 use crate::watch::{self, Step};
-use crate::{file, overlay, program};
+use crate::{block, file, initramfs, overlay, program, virtiofs, wait};
 
 /// Where the new root is mounted until it becomes `/`.
-const SYSROOT: &CStr = c"/sysroot";
+pub const SYSROOT: &CStr = c"/sysroot";
 
 /// Where extra mounts go, each in a directory named by its tag.
 const SHARES_DIR: &CStr = c"/run/mnt";
 
-/// Why a virtiofs mount fails (`virtio_fs_get_tree()` of `fs/fuse/virtio_fs.c`).
-#[rustfmt::skip]
-const VIRTIOFS_HINTS: Hints = &[
-    (Some(Errno::INVAL), "no such tag; the host must export it (QEMU: -device vhost-user-fs-pci,tag=...), and its transport's module (virtio_pci, virtio_mmio) must be packed"),
-    (Some(Errno::NODEV), "this kernel has no virtiofs; pack its module (virtiofs.ko)"),
-    (Some(Errno::NOTCONN), "the host's virtiofsd has gone"),
-];
+/// Where the root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To be mounted at `/sysroot`, for `/` is the initramfs.
+    Sysroot,
+    /// It is `/`: the kernel has mounted it, and executes us from there.
+    Slash,
+}
 
-/// As [`VIRTIOFS_HINTS`], where the machine has no such device at all.
-#[rustfmt::skip]
-const NO_VIRTIOFS_DEVICE: Hints = &[
-    (Some(Errno::INVAL), "the machine has no virtiofs device, or its transport's module (virtio_pci, virtio_mmio) is not packed"),
-];
-
-/// Why a block device does not become the root.
-#[rustfmt::skip]
-const BLOCK_HINTS: Hints = &[
-    (Some(Errno::NOENT),  "no such device; its driver's module (virtio_blk) must be packed, and the host must have attached a disk"),
-    (Some(Errno::NXIO),   "no such device; the host must have attached a disk"),
-    (Some(Errno::NODEV),  "this kernel does not know that file system type; pack its module"),
-    (Some(Errno::INVAL),  "no file system of that type is on it, or a word of rootflags= is wrong"),
-    (Some(Errno::NOTBLK), "it is no block device"),
-];
-
-/// The mounted new root, not yet `/`.
+/// The mounted root, perhaps not yet `/`.
 #[derive(Debug)]
 pub struct NewRoot {
     dir: OwnedFd,
-    /// Whether what is written to it is forgotten.
-    is_overlay: bool,
+    place: Place,
 }
 
-impl NewRoot {
-    fn open(is_overlay: bool) -> Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(SYSROOT, flags, Mode::empty())
-            .map(|dir| Self { dir, is_overlay })
-            .context(format_args!("open the root directory"))
+impl Place {
+    /// Looks at `/`.
+    pub fn find() -> Result<Self> {
+        Ok(if initramfs::is_root()? { Self::Sysroot } else { Self::Slash })
     }
 }
 
-/// Covers the root by an overlay where the command line asks for one.
-fn finish_root(config: &Config<'_>) -> Result<NewRoot> {
-    let Some(size) = config.overlay else { return NewRoot::open(false) };
-    overlay::cover(SYSROOT, Some(size).filter(|size| !size.is_empty()))?;
-    let root = NewRoot::open(true)?;
+/// Mounts the root, unless it is there, with an overlay over it where the command
+/// line asks for one.
+pub fn mount(place: Place, config: &Config<'_>, log: &Log) -> Result<NewRoot> {
+    if place == Place::Slash {
+        if config.overlay.is_some() {
+            log.warning(format_args!("virtinit.overlay ignored: it needs an initramfs"));
+        }
+        return NewRoot::open(c"/", place);
+    }
+    make_directory(SYSROOT)?;
+    let flags = mount_flags(config.root_access);
+    match config.root {
+        Root::Virtiofs(tag) => {
+            watch::enter(Step::MountRoot);
+            virtiofs::mount(tag, SYSROOT, flags, config.wait, log)?;
+            log.debug(format_args!("mounted the root, virtiofs tag {tag}"));
+        }
+        Root::Block(disk) => {
+            watch::enter(Step::MountDisk);
+            wait::sleep(config.root_delay);
+            block::mount(&disk, SYSROOT, SYSROOT.to_bytes(), flags, config.root_wait, log)?;
+        }
+        Root::Initramfs => initramfs::mount_itself(SYSROOT)?,
+    }
+    let root = NewRoot::open(SYSROOT, place)?;
+    let Some(size) = config.overlay else { return Ok(root) };
+    overlay::cover(&root.dir, "the root", Some(size).filter(|size| !size.is_empty()))?;
+    let root = NewRoot::open(SYSROOT, place)?;
     for survivor in SURVIVORS {
         // Where there is something else in its place the root does without.
         let _ = root.make_directory(survivor.to_bytes());
     }
     Ok(root)
-}
-
-/// Mounts the virtiofs root at `/sysroot`.
-pub fn mount_virtiofs_root(tag: Tag<'_>, config: &Config<'_>, log: &Log) -> Result<NewRoot> {
-    make_directory(SYSROOT)?;
-    mount_virtiofs(tag, SYSROOT, config.root_access, config.wait, log)?;
-    log.debug(format_args!("mounted the root, virtiofs tag {tag}"));
-    finish_root(config)
-}
-
-/// Mounts the root on a block device at `/sysroot`.
-pub fn mount_block_root(
-    device: &[u8],
-    kind: &[u8],
-    options: &[u8],
-    config: &Config<'_>,
-) -> Result<NewRoot> {
-    make_directory(SYSROOT)?;
-    let flags = mount_flags(config.root_access);
-    let mount = || {
-        let [device, kind, options] = [device, kind, options].map(|text| file::c_string(&[text]));
-        let (device, kind, options) = (device?, kind?, options?);
-        wait::until(config.wait, &[Errno::NOENT, Errno::NXIO], &mut |_| {
-            rustix::mount::mount(&*device, SYSROOT, &*kind, flags, &*options)
-        })
-    };
-    mount().hinted(format_args!("mount root={} at /sysroot", show(device)), BLOCK_HINTS)?;
-    finish_root(config)
 }
 
 /// Mounts each `mount=` and `mount-ro=` below `/run/mnt`.
@@ -121,7 +96,7 @@ pub fn mount_shares(config: &Config<'_>, log: &Log) -> Result<()> {
         let at = at.context(format_args!("name the mount of {}", share.tag))?;
         make_directory(SHARES_DIR)?;
         make_directory(&at)?;
-        mount_virtiofs(share.tag, &at, share.access, config.wait, log)?;
+        virtiofs::mount(share.tag, &at, mount_flags(share.access), config.wait, log)?;
         log.debug(format_args!("mounted {} at {}", share.tag, show(at.to_bytes())));
     }
     Ok(())
@@ -131,57 +106,23 @@ fn make_directory(path: &CStr) -> Result<()> {
     file::mkdir(path).context(format_args!("make {}", show(path.to_bytes())))
 }
 
-fn mount_flags(access: Access) -> MountFlags {
+/// What mount(2) knows of `access`.
+#[must_use]
+pub fn mount_flags(access: Access) -> MountFlags {
     match access {
         Access::ReadOnly => MountFlags::RDONLY,
         Access::ReadWrite => MountFlags::empty(),
     }
 }
 
-/// Mounts a tag; one that is not there is waited for. The kernel logs every
-/// refusal, so it is asked again only when a device has come, and at the end.
-pub fn mount_virtiofs(
-    tag: Tag<'_>,
-    at: &CStr,
-    access: Access,
-    wait: Duration,
-    log: &Log,
-) -> Result<()> {
-    /// A device is listed just before its tag is known.
-    const TRIES_PER_DEVICE: u32 = 3;
-    let flags = mount_flags(access);
-    let (mut devices, mut tries) = (virtiofs_devices(), 0);
-    // A tag has no NUL.
-    let source = file::c_string(&[tag.as_bytes()]).unwrap_or_default();
-    let mounted = wait::until(wait, &[Errno::INVAL], &mut |attempt| {
-        let now = virtiofs_devices();
-        if attempt == Attempt::Second {
-            log.debug(format_args!("waiting up to {} s for virtiofs tag {tag}", wait.as_secs()));
-        }
-        if now != devices {
-            (devices, tries) = (now, TRIES_PER_DEVICE);
-        }
-        if !matches!(attempt, Attempt::First | Attempt::Last) && tries == 0 {
-            return Err(Errno::INVAL);
-        }
-        tries = tries.saturating_sub(1);
-        rustix::mount::mount(&*source, at, c"virtiofs", flags, None::<&CStr>)
-    });
-    let hints = match (mounted, devices) {
-        (Err(Errno::INVAL), 0) => NO_VIRTIOFS_DEVICE,
-        _ => VIRTIOFS_HINTS,
-    };
-    mounted.hinted(format_args!("mount virtiofs tag {tag} at {}", show(at.to_bytes())), hints)
-}
-
-/// How many devices the virtiofs driver has.
-fn virtiofs_devices() -> usize {
-    let is_device = |name: &CStr| name.to_bytes().starts_with(b"virtio");
-    let names = file::names(c"/sys/bus/virtio/drivers/virtiofs", &is_device);
-    names.unwrap_or_default().len()
-}
-
 impl NewRoot {
+    fn open(path: &CStr, place: Place) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty())
+            .map(|dir| Self { dir, place })
+            .context(format_args!("open the root directory"))
+    }
+
     /// Opens `path` of the new root as a location (`O_PATH`), following links
     /// inside it only.
     pub fn locate(&self, path: &[u8], extra: OFlags) -> Result<OwnedFd, Errno> {
@@ -194,18 +135,33 @@ impl NewRoot {
         rustix::fs::openat2(&self.dir, &*path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
     }
 
-    /// Whether what is written to `dir` stays in the guest.
+    /// The contents of a file of the root, which may be anything; `None` where
+    /// there is no such file.
+    pub fn read(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+        match self.open_inside(path, file::UNTRUSTED) {
+            Ok(fd) => file::read_regular_fd(&fd).map(Some),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether what is written to `dir` is forgotten at the end: an overlay is
+    /// one of ours.
     pub fn owns(&self, dir: &OwnedFd) -> Result<bool, Errno> {
-        let device = |dir| rustix::fs::fstat(dir).map(|stat| stat.st_dev);
-        let is_the_overlay = self.is_overlay && device(dir)? == device(&self.dir)?;
-        Ok(is_the_overlay || fs_magic(dir)? == TMPFS_MAGIC)
+        const OWN: &[u32] =
+            &[initramfs::RAMFS_MAGIC, initramfs::TMPFS_MAGIC, initramfs::OVERLAYFS_MAGIC];
+        Ok(OWN.contains(&initramfs::fs_magic(dir)?))
     }
 
     /// Moves the pseudo file systems into the new root. One for which it has no
     /// directory of its own is detached; it lives on only where a descriptor
     /// holds it.
     pub fn move_mounts(&self, config: &Config<'_>, log: &Log) -> Result<()> {
-        for &from in SURVIVORS {
+        let moved = match self.place {
+            Place::Sysroot => SURVIVORS,
+            Place::Slash => &[],
+        };
+        for &from in moved {
             let name = show(from.to_bytes());
             let found = self.mount_point(from);
             let found = found.hinted(format_args!("find {name} in the new root"), OPENAT2)?;
@@ -281,12 +237,23 @@ impl NewRoot {
         rustix::io::read(&self.open_inside(path, OFlags::RDONLY)?, head)
     }
 
-    /// Makes the new root `/`.
-    pub fn switch(self) -> Result<()> {
+    /// Makes the new root `/`, and frees the initramfs where that is not it.
+    pub fn switch(self, config: &Config<'_>, log: &Log) -> Result<()> {
+        if self.place == Place::Slash {
+            return Ok(());
+        }
+        if config.root != Root::Initramfs {
+            initramfs::free(log)?;
+        }
         rustix::process::fchdir(&self.dir).context(format_args!("enter the new root"))?;
         rustix::mount::mount_move(c".", c"/").context(format_args!("move the new root to /"))?;
         rustix::process::chroot(c".").context(format_args!("chroot to the new root"))?;
-        rustix::process::chdir(c"/").context(format_args!("enter /"))
+        rustix::process::chdir(c"/").context(format_args!("enter /"))?;
+        match (config.root, config.overlay) {
+            (Root::Initramfs, None) => initramfs::settle(config.root_access),
+            (Root::Initramfs, Some(_)) => initramfs::settle(Access::ReadWrite),
+            (Root::Virtiofs(_) | Root::Block(_), _) => Ok(()),
+        }
     }
 }
 
@@ -300,73 +267,3 @@ const PAYLOAD_HINTS: Hints = &[
 
 const INTERPRETER_HINTS: Hints =
     &[(Some(Errno::NOENT), "no such file; install it there, or name a program that needs none")];
-
-/// `f_type` of an initramfs (statfs(2), `include/uapi/linux/magic.h`).
-const RAMFS_MAGIC: u32 = 0x8584_58f6;
-/// As [`RAMFS_MAGIC`], where the kernel uses tmpfs for it.
-const TMPFS_MAGIC: u32 = 0x0102_1994;
-
-/// `f_type` of the file system that `fd` is on. Its type differs by
-/// architecture; the magic has 32 bits.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn fs_magic(fd: &OwnedFd) -> Result<u32, Errno> {
-    Ok(rustix::fs::fstatfs(fd)?.f_type as u32)
-}
-
-/// Deletes the initramfs, which gives its memory back. Other file systems
-/// mounted below it are left alone.
-///
-/// Does nothing where `/` is no initramfs: a wrong guess would delete a disk.
-pub fn free_initramfs(log: &Log) -> Result<()> {
-    try_to_free_initramfs(log).context(format_args!("free the initramfs"))
-}
-
-fn try_to_free_initramfs(log: &Log) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(c"/", flags, Mode::empty())?;
-    let magic = fs_magic(&root)?;
-    if ![RAMFS_MAGIC, TMPFS_MAGIC].contains(&magic) {
-        log.warning(format_args!("/ is no initramfs (f_type {magic:#x}); its memory stays used"));
-        return Ok(());
-    }
-    let device = rustix::fs::fstat(&root)?.st_dev;
-    if let Err(errno) = remove_below(&root, device) {
-        let name = Name(errno);
-        log.warning(format_args!("free the initramfs: {name}: some of its memory stays used"));
-    }
-    Ok(())
-}
-
-/// Removes all below `dir` that is on `device`. Depth is bounded by the longest
-/// path the kernel unpacks from an archive (PATH_MAX).
-fn remove_below(dir: &OwnedFd, device: u64) -> Result<(), Errno> {
-    /// Bytes of directory entries per getdents64(2); small, for it is on the
-    /// stack once per level.
-    const BUFFER: usize = 1024;
-    let mut buffer = [MaybeUninit::uninit(); BUFFER];
-    let mut entries = RawDir::new(dir.as_fd(), &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if [&b"."[..], b".."].contains(&name.to_bytes()) {
-            continue;
-        }
-        // An initramfs tells the type with the name.
-        let removal = if entry.file_type() == FileType::Directory {
-            if rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_dev != device {
-                continue;
-            }
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            remove_below(&rustix::fs::openat(dir, name, flags, Mode::empty())?, device)?;
-            rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
-        } else {
-            rustix::fs::unlinkat(dir, name, AtFlags::empty())
-        };
-        match removal {
-            // What is a mount point, or a directory that holds one, stays.
-            Ok(()) | Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}

@@ -3,9 +3,10 @@
 //! That line is cut at 2,048 bytes and cannot hold quotes or newlines, so the
 //! rest travels as the file `/virtinit.run` in a segment of the initrd of its
 //! own: records `KEY=VALUE`, each ended by NUL, which no argument can contain.
-//! The same records ask for a second command in a running machine.
+//! The same records ask for a second command in a running machine, and those of
+//! a [`Request`] say in the root's own [`IMAGE_FILE`] what it runs by itself.
 //!
-//! Both sides use this file: the host writes by [`Record`], `/init` reads.
+//! All sides use this file: who makes them writes by [`Record`], `/init` reads.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -13,10 +14,13 @@ use core::ffi::CStr;
 
 use crate::cmdline::Access;
 use crate::error::{Error, Result, show};
-use crate::words::{number, text};
+use crate::words::{self, number, text};
 
 /// Name of the file in the initramfs.
 pub const FILE: &str = "virtinit.run";
+
+/// What a root runs where the host does not say what.
+pub const IMAGE_FILE: &str = "/etc/virtinit/run";
 
 /// Longest text of all records in bytes: `/init` has little memory of its own.
 pub const MAX: usize = 1 << 20;
@@ -41,6 +45,22 @@ pub struct Volume<'a> {
     pub path: &'a [u8],
 }
 
+/// What follows when the command has ended, unless the machine is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// The machine ends with it.
+    #[default]
+    No,
+    /// It starts again, unless it has ended with status 0.
+    OnFailure,
+    /// It starts again.
+    Always,
+}
+
+/// Values of `restart=`.
+const RESTARTS: [(&str, Restart); 3] =
+    [("no", Restart::No), ("on-failure", Restart::OnFailure), ("always", Restart::Always)];
+
 /// A command, and how to run it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {
@@ -54,6 +74,8 @@ pub struct Request<'a> {
     pub user: Option<&'a [u8]>,
     /// A controlling terminal of this size instead of three streams.
     pub terminal: Option<Size>,
+    /// For a root's own command only: the end of another is the host's to see.
+    pub restart: Restart,
 }
 
 /// All records of a file.
@@ -82,6 +104,8 @@ pub enum Record<'a> {
     Cwd(&'a [u8]),
     /// User and group.
     User(&'a [u8]),
+    /// What follows its end.
+    Restart(Restart),
     /// A terminal.
     Terminal(Size),
     /// Name of the guest.
@@ -103,6 +127,10 @@ impl Record<'_> {
             Self::Env(value) => ("env", value.to_vec()),
             Self::Cwd(value) => ("cwd", value.to_vec()),
             Self::User(value) => ("user", value.to_vec()),
+            Self::Restart(restart) => {
+                let name = RESTARTS.iter().find(|(_, row)| *row == restart);
+                ("restart", name.map_or("", |(name, _)| name).as_bytes().to_vec())
+            }
             Self::Hostname(value) => ("hostname", value.to_vec()),
             Self::Terminal(size) => {
                 ("terminal", format!("{} {}", size.rows, size.columns).into_bytes())
@@ -135,38 +163,78 @@ impl<'a> Settings<'a> {
     /// version than the chrootvm that wrote it.
     pub fn parse(text: &'a [u8]) -> Result<Self> {
         let mut settings = Self::default();
-        for record in text.split_inclusive(|&byte| byte == 0) {
-            let unknown = || {
-                Error::new(
-                    format_args!("read /{FILE}: unknown record \"{}\"", show(record)),
-                    "chrootvm and /init are of different versions",
-                )
-            };
-            settings.take(record).ok_or_else(unknown)?;
-        }
+        take_all(text, &mut |key, value| settings.take(key, value)).map_err(|record| {
+            Error::new(
+                format_args!("read /{FILE}: unknown record \"{}\"", show(record)),
+                "chrootvm and /init are of different versions",
+            )
+        })?;
         Ok(settings)
     }
 
-    /// Takes one record with its NUL.
-    fn take(&mut self, record: &'a [u8]) -> Option<()> {
-        let at = record.iter().position(|&byte| byte == b'=')?;
-        let (key, value) = (record.get(..at)?, record.get(at + 1..)?);
-        let string = CStr::from_bytes_with_nul(value).ok()?;
-        let bytes = string.to_bytes();
-        match text(key) {
-            "arg" => self.request.args.push(string),
-            "env" => self.request.env.push(string),
-            "cwd" => self.request.cwd = Some(string),
-            "user" => self.request.user = Some(bytes),
+    fn take(&mut self, key: &str, value: &'a CStr) -> Option<()> {
+        let bytes = value.to_bytes();
+        match key {
             "terminal" => self.request.terminal = Some(Size::parse(bytes)?),
             "hostname" => self.hostname = Some(bytes),
             "volume" => self.volumes.push(Volume::parse(bytes)?),
             "network" => self.network = true,
             "alone" => self.alone = true,
+            _ => return self.request.take(key, value),
+        }
+        Some(())
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads the text of [`IMAGE_FILE`].
+    ///
+    /// # Errors
+    /// A record that means nothing there, or no command.
+    pub fn parse(text: &'a [u8]) -> Result<Self> {
+        let mut request = Self::default();
+        take_all(text, &mut |key, value| request.take(key, value)).map_err(|record| {
+            Error::new(
+                format_args!("read {IMAGE_FILE}: unknown record \"{}\"", show(record)),
+                "it has arg=, env=, cwd=, user=, restart=no|on-failure|always, each ended by NUL",
+            )
+        })?;
+        match request.args.is_empty() {
+            true => Err(Error::new(format_args!("read {IMAGE_FILE}: no command"), "it needs arg=")),
+            false => Ok(request),
+        }
+    }
+
+    fn take(&mut self, key: &str, value: &'a CStr) -> Option<()> {
+        match key {
+            "arg" => self.args.push(value),
+            "env" => self.env.push(value),
+            "cwd" => self.cwd = Some(value),
+            "user" => self.user = Some(value.to_bytes()),
+            "restart" => {
+                let word = text(value.to_bytes());
+                self.restart = RESTARTS.iter().find(|(name, _)| *name == word)?.1;
+            }
             _ => return None,
         }
         Some(())
     }
+}
+
+/// Gives each record of `text` to `take`.
+///
+/// # Errors
+/// The first that is no record, or that `take` does not know.
+fn take_all<'a>(
+    text: &'a [u8],
+    take: &mut dyn FnMut(&str, &'a CStr) -> Option<()>,
+) -> Result<(), &'a [u8]> {
+    let mut take_one = |record: &'a [u8]| {
+        let at = record.iter().position(|&byte| byte == b'=')?;
+        let value = CStr::from_bytes_with_nul(record.get(at + 1..)?).ok()?;
+        take(words::text(record.get(..at)?), value)
+    };
+    text.split_inclusive(|&byte| byte == 0).try_for_each(|record| take_one(record).ok_or(record))
 }
 
 impl Size {
@@ -207,6 +275,7 @@ mod tests {
             Record::Env(b"A=b=c"),
             Record::Cwd(b"/x y"),
             Record::User(b"nobody:100"),
+            Record::Restart(Restart::OnFailure),
             Record::Terminal(size),
             Record::Hostname(b"box"),
             Record::Volume(volume),
@@ -224,6 +293,7 @@ mod tests {
                 cwd: Some(c"/x y"),
                 user: Some(b"nobody:100"),
                 terminal: Some(size),
+                restart: Restart::OnFailure,
             },
         };
         assert_eq!(Settings::parse(&text).unwrap(), expected);
@@ -234,6 +304,28 @@ mod tests {
     fn what_is_not_understood_is_an_error() {
         for text in ["x=1\0", "arg\0", "arg=unended", "terminal=1\0", "volume=rx a /b\0", "\0"] {
             assert!(Settings::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_root_says_what_it_runs() {
+        for (name, restart) in RESTARTS {
+            let text = encode(&[Record::Arg(b"httpd"), Record::Restart(restart)]);
+            assert!(text.ends_with(&[name.as_bytes(), b"\0"].concat()));
+            let request = Request::parse(&text).unwrap();
+            assert_eq!((&request.args[..], request.restart), (&[c"httpd"][..], restart));
+        }
+        for (text, why) in [
+            ("", "no command: it needs arg="),
+            ("env=A=1\0", "no command"),
+            ("arg=a", "unknown record \"arg=a\""),
+            ("arg=a\0restart=maybe\0", "unknown record \"restart=maybe"),
+            ("arg=a\0hostname=x\0", "unknown record \"hostname=x"),
+            ("arg=a\0terminal=1 1\0", "unknown record"),
+            ("arg=a\n\0\n", "unknown record"),
+        ] {
+            let error = Request::parse(text.as_bytes()).unwrap_err();
+            assert!(format!("{error}").contains(why), "{text:?}: {error}");
         }
     }
 
@@ -251,7 +343,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Settings::parse(&bytes);
+            let _ = (Settings::parse(&bytes), Request::parse(&bytes));
         }
     }
 }

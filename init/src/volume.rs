@@ -1,31 +1,41 @@
-//! Directories of the host at a path of the root's own: `chrootvm --volume`.
+//! File systems at a path of the root's own: `chrootvm --volume`,
+//! `virtinit.mount=`.
 //!
-//! Interfaces: mount(2), move_mount(2).
+//! Interfaces: mount(2), open_tree(2), move_mount(2).
 
+use alloc::vec::Vec;
 use core::ffi::CStr;
+use core::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::MoveMountFlags;
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::cmdline::Config;
 use crate::error::{Context, Hints, Result, show};
-use crate::file;
+use crate::extra_mount::{ExtraMount, Source, WORD};
 use crate::log::Log;
+use crate::mount_options::Options;
 use crate::root::{self, NewRoot};
 use crate::settings::Volume;
 use crate::tag::Tag;
 use crate::watch::{self, Step};
+use crate::{block, file, virtiofs};
 
-/// Where a volume is mounted first: only from there it can be moved to a place
-/// that is named by a descriptor, so that no link leads astray.
-const STAGE: &CStr = c"/volume";
+/// Where a file system is mounted first.
+const STAGE: &CStr = c"/run/stage";
 
 #[rustfmt::skip]
 const HINTS: Hints = &[
     (Some(Errno::NOENT),  "no such directory in the root; make it there, mount below /run, or use --overlay"),
     (Some(Errno::NOTDIR), "it, or a part of its path, is no directory"),
     (Some(Errno::LOOP),   "too many symbolic links"),
+];
+
+const OTHER_HINTS: Hints = &[
+    (Some(Errno::NODEV), "this kernel does not know that file system type; pack its module"),
+    (Some(Errno::INVAL), "an option is wrong, or the source"),
 ];
 
 /// Mounts all volumes in their order; what is mounted at `/run` and `/tmp` must
@@ -39,19 +49,81 @@ pub fn mount_all(
     for volume in volumes {
         watch::enter(Step::MountShare);
         let tag = Tag::parse(volume.tag)?;
-        let at = show(volume.path);
-        let target = new_root
-            .make_directory(volume.path)
-            .hinted(format_args!("mount a volume at {at}"), HINTS)?;
-        file::mkdir(STAGE).context(format_args!("make /volume"))?;
-        root::mount_virtiofs(tag, STAGE, volume.access, config.wait, log)?;
-        let flags =
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(STAGE, place, Mode::empty())
-            .and_then(|mounted| rustix::mount::move_mount(&mounted, c"", &target, c"", flags))
-            .context(format_args!("mount a volume at {at}"))?;
-        log.debug(format_args!("mounted volume {tag} at {at}"));
+        let flags = root::mount_flags(volume.access);
+        let mounted = stage(&|| virtiofs::mount(tag, STAGE, flags, config.wait, log))?;
+        place(&mounted, new_root, volume.path, "a volume", log)?;
     }
+    Ok(())
+}
+
+/// Mounts each `virtinit.mount=`, for the time being nowhere: a device is found
+/// while `/sys` and `/dev` are where they were.
+pub fn stage_extra(config: &Config<'_>, log: &Log) -> Result<Vec<OwnedFd>> {
+    let mut staged = Vec::new();
+    for extra in &config.mounts {
+        staged.push(stage(&|| mount_extra(extra, config.wait, log))?);
+    }
+    Ok(staged)
+}
+
+/// Gives them their places; as for volumes, after `/run` and `/tmp`.
+pub fn place_extra(
+    staged: &[OwnedFd],
+    new_root: &NewRoot,
+    config: &Config<'_>,
+    log: &Log,
+) -> Result<()> {
+    for (mounted, extra) in staged.iter().zip(&config.mounts) {
+        place(mounted, new_root, extra.path, WORD, log)?;
+    }
+    Ok(())
+}
+
+fn mount_extra(extra: &ExtraMount<'_>, wait: Duration, log: &Log) -> Result<()> {
+    let ExtraMount { source, path, options } = *extra;
+    let Options { flags, data } = Options::parse(options, MountFlags::empty());
+    watch::enter(Step::MountShare);
+    match source {
+        Source::Tag(tag) => virtiofs::mount(tag, STAGE, flags, wait, log),
+        Source::Disk(disk) => {
+            watch::enter(Step::MountDisk);
+            block::mount(&disk, STAGE, path, MountFlags::empty(), wait, log)
+        }
+        Source::Other { name, kind } => {
+            let mount = || {
+                let (name, kind) = (file::c_string(&[name])?, file::c_string(&[kind])?);
+                rustix::mount::mount(&*name, STAGE, &*kind, flags, &*file::c_string(&[&data])?)
+            };
+            let (name, at) = (show(name), show(path));
+            mount().hinted(format_args!("mount {WORD}={name} at {at}"), OTHER_HINTS)
+        }
+    }
+}
+
+/// What `mount` mounts at [`STAGE`], taken from there: only what a descriptor
+/// names can be moved to a place that a descriptor names, so that no link leads
+/// astray.
+fn stage(mount: &dyn Fn() -> Result<()>) -> Result<OwnedFd> {
+    file::mkdir(STAGE).context(format_args!("make /run/stage"))?;
+    mount()?;
+    let take = || {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mounted = rustix::mount::open_tree(CWD, STAGE, flags)?;
+        rustix::mount::unmount(STAGE, UnmountFlags::DETACH)?;
+        rustix::fs::rmdir(STAGE)?;
+        Ok(mounted)
+    };
+    take().context(format_args!("take what is mounted at /run/stage"))
+}
+
+/// Puts what was staged at `path` in the root.
+fn place(mounted: &OwnedFd, new_root: &NewRoot, path: &[u8], what: &str, log: &Log) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let at = show(path);
+    new_root
+        .make_directory(path)
+        .and_then(|target| rustix::mount::move_mount(mounted, c"", &target, c"", flags))
+        .hinted(format_args!("mount {what} at {at}"), HINTS)?;
+    log.debug(format_args!("mounted {what} at {at}"));
     Ok(())
 }

@@ -95,6 +95,32 @@ pub fn number(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, append).filter(|_| !text.is_empty())
 }
 
+/// A hexadecimal number of one to sixteen digits; digits only.
+#[must_use]
+#[inline(never)]
+pub fn hex(text: &[u8]) -> Option<u64> {
+    let append =
+        |number: u64, &byte: &u8| Some(number << 4 | u64::from(char::from(byte).to_digit(16)?));
+    text.iter().try_fold(0, append).filter(|_| matches!(text.len(), 1..=16))
+}
+
+/// A UUID in its text form (RFC 4122 §3), in that order.
+#[must_use]
+pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+    let groups = text.split(|&byte| byte == b'-');
+    if !groups.clone().map(<[u8]>::len).eq(GROUPS) {
+        return None;
+    }
+    let mut digits = groups.flatten();
+    let mut uuid = [0; 16];
+    for byte in &mut uuid {
+        let [high, low] = [digits.next()?, digits.next()?];
+        *byte = u8::try_from(hex(&[*high, *low])?).ok()?;
+    }
+    Some(uuid)
+}
+
 /// Drops the closing quote of text whose opening quote was dropped.
 fn close_quote(text: &[u8], opened: bool) -> &[u8] {
     if opened { text.strip_suffix(b"\"").unwrap_or(text) } else { text }
@@ -133,6 +159,41 @@ mod tests {
             assert_eq!(number(text.as_bytes()), expected, "{text}");
         }
     }
+
+    #[test]
+    fn hexadecimal_numbers_are_digits() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("00fF", Some(255)),
+            ("ffffffffffffffff", Some(u64::MAX)),
+            ("00000000000000000", None),
+            ("", None),
+            ("0x1", None),
+            ("-1", None),
+        ] {
+            assert_eq!(hex(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn uuids_have_one_form() {
+        let expected = *b"\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff\0";
+        for text in ["11223344-5566-7788-99aa-bbccddeeff00", "11223344-5566-7788-99AA-BBCCDDEEFF00"]
+        {
+            assert_eq!(uuid(text.as_bytes()), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "112233445566778899aabbccddeeff00",
+            "11223344-5566-7788-99aa-bbccddeeff0",
+            "11223344-5566-7788-99aa-bbccddeeff0x",
+            "11223344-5566-7788-99aa-bbccddeeff00-",
+            "1122334-45566-7788-99aa-bbccddeeff00",
+        ] {
+            assert_eq!(uuid(text.as_bytes()), None, "{text}");
+        }
+    }
+
     use alloc::string::String;
 
     fn words(line: &str) -> Vec<(String, Option<String>)> {

@@ -13,7 +13,7 @@ use core::{mem, ptr};
 
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 fn last_errno() -> Errno {
     // SAFETY: the location is this thread's own and always valid.
@@ -75,16 +75,18 @@ pub fn hold_signals() {
     }
 }
 
-/// A descriptor that is readable when a child has ended; needs the signals to be
-/// held.
-pub fn child_signals() -> Result<OwnedFd, Errno> {
+/// A descriptor that is readable when one of `wanted` has come; needs the signals
+/// to be held.
+pub fn signals(wanted: &[Signal]) -> Result<OwnedFd, Errno> {
     // SAFETY: the set is initialised by the calls it is passed to, and the
     // descriptor is new and nobody else's.
     unsafe {
-        let mut child: libc::sigset_t = mem::zeroed();
-        libc::sigemptyset(&raw mut child);
-        libc::sigaddset(&raw mut child, libc::SIGCHLD);
-        match libc::signalfd(-1, &raw const child, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+        let mut set: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in wanted {
+            libc::sigaddset(&raw mut set, signal.as_raw());
+        }
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
             -1 => Err(last_errno()),
             fd => Ok(OwnedFd::from_raw_fd(fd)),
         }

@@ -18,16 +18,16 @@ use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Signal, WaitStatus};
 
 use self::control::{Lines, ToGuest, ToHost};
 use self::pump::Pump;
 use self::spawn::{Failure, Stdio};
 use self::user::User;
-use crate::error::{Context, Error, Hints, compose, show};
+use crate::error::{Context, Error, Hints, compose};
 use crate::ports::{self, Ports};
 use crate::settings::{Request, Size};
-use crate::{file, rt};
+use crate::{children, rt};
 
 /// Standard output's place among the pumps, and its number in `close`.
 const OUTPUT: usize = 1;
@@ -147,16 +147,11 @@ impl Session {
         request: &Request<'_>,
         limit: Duration,
     ) -> Result<(), Failure> {
-        let passwd = file::read_regular(c"/etc/passwd").unwrap_or_default();
-        let group = file::read_regular(c"/etc/group").unwrap_or_default();
-        let user = user::find(request.user, &passwd, &group).map_err(|why| {
-            let name = show(request.user.unwrap_or_default());
-            Failure::trouble(Error::new(format_args!("find user {name}: {why}"), ""))
-        })?;
-        let stdio = self.prepare(ports, &user, request.terminal, limit);
-        let stdio = stdio.map_err(Failure::trouble)?;
-        self.child = Some(spawn::spawn(request, &user, stdio)?);
-        Ok(())
+        user::look_up(request.user, &mut |user| {
+            let stdio = self.prepare(ports, user, request.terminal, limit);
+            self.child = Some(spawn::spawn(request, user, stdio.map_err(Failure::trouble)?)?);
+            Ok(())
+        })
     }
 
     /// Lets go of the streams, which another process serves.
@@ -258,15 +253,7 @@ impl Session {
     /// Reaps every child that has ended; the command's status, if it was among
     /// them. False where no child is left. Of the others `other` hears.
     pub fn reap(&self, other: &mut dyn FnMut(Pid, WaitStatus)) -> (Option<WaitStatus>, bool) {
-        let mut found = None;
-        loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if Some(pid) == self.child => found = Some(status),
-                Ok(Some((pid, status))) => other(pid, status),
-                Ok(None) => return (found, true),
-                Err(_) => return (found, false),
-            }
-        }
+        children::reap(self.child, other)
     }
 
     /// Whether all output is with the host: nothing can come any more, or, where
@@ -362,7 +349,8 @@ fn is_empty(pump: &Pump) -> bool {
     poll(&mut [fd], Some(&NOW)) == Ok(0)
 }
 
-fn timespec(time: Duration) -> Timespec {
+/// As poll(2) takes it.
+pub(crate) fn timespec(time: Duration) -> Timespec {
     Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() }
 }
 

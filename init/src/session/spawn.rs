@@ -97,15 +97,9 @@ struct Plan<'a> {
 /// Starts the command of `request`. The child leads a session, and so a process
 /// group, of its own.
 pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
-    let name = request.args.first().copied().unwrap_or_default();
     let what = |operation| move |errno| Failure::of(operation, errno);
-    let home = file::c_string(&[b"HOME=", user.home]).map_err(what("name the home directory"))?;
-    let env = environment(&request.env, &home);
-    let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
-    let paths = candidates(name.to_bytes(), path.unwrap_or_default());
-    let cwd = request.cwd.unwrap_or(c"/");
-    let plan = Plan { paths, args: &request.args, env, cwd, user, stdio };
-
+    let home = home(user)?;
+    let plan = Plan::new(request, user, &home, stdio);
     let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(what("make a pipe"))?;
     let Some(pid) = rt::process::fork().map_err(what("fork"))? else {
         let Err((step, errno)) = plan.become_command();
@@ -126,6 +120,20 @@ pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid
         // The pipe was closed by execve(2).
         _ => Ok(pid),
     }
+}
+
+/// Becomes the command of `request`, in a child that was forked already; returns
+/// where that fails.
+pub fn execute(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<(), Failure> {
+    let home = home(user)?;
+    let plan = Plan::new(request, user, &home, stdio);
+    let Err((step, errno)) = plan.become_command();
+    Err(plan.explain(step, errno))
+}
+
+fn home(user: &User<'_>) -> Result<CString, Failure> {
+    let variable = file::c_string(&[b"HOME=", user.home]);
+    variable.map_err(|errno| Failure::of("name the home directory", errno))
 }
 
 /// What was asked for, and `PATH` and `HOME` where they were not.
@@ -154,7 +162,15 @@ fn candidates(name: &[u8], path: &[u8]) -> Vec<CString> {
     found
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    fn new(request: &'a Request<'_>, user: &'a User<'_>, home: &'a CStr, stdio: Stdio) -> Plan<'a> {
+        let name = request.args.first().copied().unwrap_or_default();
+        let env = environment(&request.env, home);
+        let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+        let paths = candidates(name.to_bytes(), path.unwrap_or_default());
+        Self { paths, args: &request.args, env, cwd: request.cwd.unwrap_or(c"/"), user, stdio }
+    }
+
     /// In the child: becomes the command.
     fn become_command(&self) -> Result<Infallible, (Step, Errno)> {
         let at = |step| move |errno| (step, errno);

@@ -4,7 +4,9 @@
 
 use alloc::vec::Vec;
 
-use crate::words;
+use super::spawn::Failure;
+use crate::error::{Error, show};
+use crate::{file, words};
 
 /// What a process is given.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +19,24 @@ pub struct User<'a> {
     pub groups: Vec<u32>,
     /// Home directory; `/` where no file names one.
     pub home: &'a [u8],
+}
+
+/// Gives `with` the user that `wanted` is in the root's own files, as [`find`]
+/// finds it.
+///
+/// # Errors
+/// It is nobody; or what `with` gives.
+pub fn look_up(
+    wanted: Option<&[u8]>,
+    with: &mut dyn FnMut(&User<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let passwd = file::read_regular(c"/etc/passwd").unwrap_or_default();
+    let group = file::read_regular(c"/etc/group").unwrap_or_default();
+    let user = find(wanted, &passwd, &group).map_err(|why| {
+        let name = show(wanted.unwrap_or_default());
+        Failure::trouble(Error::new(format_args!("find user {name}: {why}"), ""))
+    })?;
+    with(&user)
 }
 
 /// Finds `NAME`, `UID`, `NAME:GROUP` or `UID:GID`; root where nothing is given.

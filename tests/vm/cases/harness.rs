@@ -201,12 +201,21 @@ impl Guest {
     /// Starts the commands that `--dry-run` prints, QEMU's with more `options`:
     /// the machine alone, with nobody to watch over it.
     pub(crate) fn start_unwatched(&self, options: &str) -> Result<Running> {
+        self.start_edited(options, &|commands| commands)
+    }
+
+    /// As [`Guest::start_unwatched`], with the commands changed by `edit`.
+    pub(crate) fn start_edited(
+        &self,
+        options: &str,
+        edit: &dyn Fn(String) -> String,
+    ) -> Result<Running> {
         let printed = self.command().arg("--dry-run").stdin(Stdio::null()).output()?;
         let script = String::from_utf8(printed.stdout)?;
         let (commands, end) = script.trim_end().rsplit_once('\n').context("no commands")?;
         ensure!(end == ")", "the commands have changed: {script}");
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("{commands} {options}\n)"));
+        shell.arg("-c").arg(format!("{} {options}\n)", edit(commands.into())));
         self.start_command(shell)
     }
 

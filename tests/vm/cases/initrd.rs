@@ -41,7 +41,29 @@ fn pack(bed: &Bed, modules: Modules) -> Result<Vec<u8>> {
 }
 
 pub(crate) fn with_module(bed: &Bed, name: &str) -> Result<Vec<u8>> {
-    pack(bed, modules(bed, &["virtio_pci", "virtio_mmio", "virtiofs", name])?)
+    with_modules(bed, &[name])
+}
+
+/// What chrootvm packs, and more.
+pub(crate) fn with_modules(bed: &Bed, names: &[&str]) -> Result<Vec<u8>> {
+    let wanted = [&["virtio_pci", "virtio_mmio", "virtiofs"], names].concat();
+    pack(bed, modules(bed, &wanted)?)
+}
+
+/// A whole system beside `/init`: busybox, as two files, and a payload.
+pub(crate) fn with_system(bed: &Bed, payload: &Path) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for (name, path) in [
+        ("init", bed.init().as_path()),
+        ("bin/busybox", &bed.busybox),
+        ("bin/sh", &bed.busybox),
+        ("bin/test-init", payload),
+    ] {
+        archive.add_file(name, 0o755, std::fs::read(path)?);
+    }
+    let mut bytes = Vec::new();
+    archive.write(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 pub(crate) fn without_modules(bed: &Bed) -> Result<Vec<u8>> {

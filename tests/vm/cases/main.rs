@@ -18,12 +18,14 @@ mod fault;
 mod harness;
 mod host;
 mod image;
+mod image_runs;
 mod initrd;
 mod modules;
 mod network;
 mod processes;
 mod pvh;
 mod random;
+mod roots;
 mod streams;
 mod terminal;
 mod tty;
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
     }
     let skip = bed.is_err() && !required;
     let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 18] = [
+    let groups: [(&str, &[Case]); 20] = [
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
@@ -80,6 +82,8 @@ fn main() -> ExitCode {
         ("modules", modules::CASES),
         ("pvh", pvh::CASES),
         ("image", image::CASES),
+        ("roots", roots::CASES),
+        ("image_runs", image_runs::CASES),
     ];
     let cases = groups.into_iter().flat_map(|(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
@@ -90,7 +94,10 @@ fn main() -> ExitCode {
     let ends = command::ENDS.iter().map(|end| {
         (format!("command::{}", end.name), Box::new(|bed: &Bed| end.check(bed)) as Body)
     });
-    let trials = cases.chain(faults).chain(ends).map(|(name, body)| {
+    let roots = roots::ROOTS.iter().map(|root| {
+        (format!("roots::{}", root.name), Box::new(|bed: &Bed| root.check(bed)) as Body)
+    });
+    let trials = cases.chain(faults).chain(ends).chain(roots).map(|(name, body)| {
         let bed = Arc::clone(&bed);
         let run = move || match &*bed {
             Ok(bed) => body(bed).map_err(|error| Failed::from(format!("{error:#}"))),

@@ -146,6 +146,6 @@ fn block_root_damaged(bed: &Bed) -> Result<()> {
     shows(
         &running,
         "virtinit: mount root=/dev/vda at /sysroot: EINVAL: no file system of that type is on it, \
-         or a word of rootflags= is wrong",
+         or an option is wrong",
     )
 }

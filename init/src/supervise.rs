@@ -1,0 +1,265 @@
+//! A root's own command: PID 1 starts it, starts it again, and ends the machine.
+//!
+//! Interfaces: signal(7), signalfd(2), wait(2), reboot(2).
+//!
+//! Invariant: however long the machine runs, PID 1 keeps no memory of a start:
+//! all that a start needs is allocated by the child.
+
+use core::convert::Infallible;
+use core::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitStatus};
+use rustix::system::RebootCommand;
+
+use crate::children;
+use crate::command;
+use crate::error::{Context, Error, Name, Result};
+use crate::file;
+use crate::log::Log;
+use crate::rt::{self, process::uptime};
+use crate::session::spawn::{self, Failure, Stdio};
+use crate::session::{shell_status, timespec, user};
+use crate::settings::{Request, Restart};
+use crate::words::text;
+
+/// What asks PID 1 to end the machine: `kill 1`, Ctrl-Alt-Del, and what halt,
+/// poweroff and reboot of busybox and sysvinit send.
+const ORDERS: &[Signal] = &[Signal::TERM, Signal::INT, Signal::USR1, Signal::USR2, Signal::POWER];
+
+/// How long processes may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The same after SIGKILL: those that wait for a device will not end.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+
+/// Longest message of a child that could not start.
+const MESSAGE_MAX: usize = 512;
+
+/// How long to wait before the command is started again.
+#[derive(Debug)]
+struct Pause {
+    next: Duration,
+}
+
+impl Pause {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(60);
+    /// A command that ran this long is in no loop of crashes.
+    const STABLE: Duration = Duration::from_secs(10);
+
+    const fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    /// The pause after a run that took `ran`: each is twice as long as that before.
+    fn after(&mut self, ran: Duration) -> Duration {
+        if ran >= Self::STABLE {
+            *self = Self::new();
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(Self::LONGEST);
+        pause
+    }
+}
+
+impl Restart {
+    /// Whether a command that has ended with `status` is started again.
+    fn is_due(self, status: u8) -> bool {
+        match self {
+            Self::No => false,
+            Self::OnFailure => status != 0,
+            Self::Always => true,
+        }
+    }
+}
+
+/// Why it goes on.
+enum Event {
+    /// The command has ended.
+    Ended(WaitStatus),
+    /// The machine is to end.
+    Told,
+    /// The time is over.
+    TimeOver,
+}
+
+/// What PID 1 waits for.
+struct Signals {
+    children: OwnedFd,
+    orders: OwnedFd,
+}
+
+/// Runs the command of `request` until the machine is to end, and ends it.
+///
+/// # Errors
+/// The command cannot be started at all.
+pub fn run(request: &Request<'_>, log: &Log) -> Result<Infallible> {
+    rt::process::hold_signals();
+    let open = |wanted| rt::process::signals(wanted).context(format_args!("make a signalfd"));
+    let signals = Signals { children: open(&[Signal::CHILD])?, orders: open(ORDERS)? };
+    // Else the kernel resets the machine by itself. A container may not.
+    let _ = rustix::system::reboot(RebootCommand::CadOff);
+    let mut pause = Pause::new();
+    // The first start is the proof that there is something to start.
+    let mut started = Ok(start(request)?);
+    loop {
+        let began = uptime();
+        let status = match started {
+            Ok(child) => match signals.wait(Some(child), None)? {
+                Event::Ended(status) => shell_status(status),
+                Event::Told | Event::TimeOver => break,
+            },
+            Err(error) => {
+                log.warning(format_args!("{error}"));
+                spawn::TROUBLE
+            }
+        };
+        if status != 0 {
+            log.warning(format_args!("the command has ended with status {status}"));
+        }
+        if !request.restart.is_due(status) {
+            break;
+        }
+        let pause = pause.after(uptime().saturating_sub(began));
+        log.debug(format_args!("it starts again after {} s", pause.as_secs()));
+        if let Event::Told = signals.wait(None, Some(pause))? {
+            break;
+        }
+        started = start(request);
+    }
+    end(&signals, log)
+}
+
+/// Ends all processes, and the machine.
+fn end(signals: &Signals, log: &Log) -> Result<Infallible> {
+    log.debug(format_args!("ending all processes"));
+    for (signal, grace) in [(Signal::TERM, GRACE), (Signal::KILL, LAST_GRACE)] {
+        children::signal_all(signal);
+        signals.wait_for_all(grace)?;
+    }
+    rustix::fs::sync();
+    command::power_off()
+}
+
+impl Signals {
+    /// Waits for an event, `limit` at the most, and reaps whatever ends.
+    fn wait(&self, child: Option<Pid>, limit: Option<Duration>) -> Result<Event> {
+        let deadline = limit.map(|limit| uptime() + limit);
+        loop {
+            if let (Some(status), _) = children::reap(child, &mut |_, _| ()) {
+                return Ok(Event::Ended(status));
+            }
+            let left = deadline.map(|deadline| deadline.saturating_sub(uptime()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Event::TimeOver);
+            }
+            if self.poll(left).context(format_args!("wait for signals"))? {
+                return Ok(Event::Told);
+            }
+        }
+    }
+
+    /// Waits until no process is left, `limit` at the most.
+    fn wait_for_all(&self, limit: Duration) -> Result<()> {
+        let deadline = uptime() + limit;
+        while children::reap(None, &mut |_, _| ()).1 {
+            let left = deadline.saturating_sub(uptime());
+            if left.is_zero() {
+                break;
+            }
+            self.poll(Some(left)).context(format_args!("wait for signals"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a signal; whether it was an order.
+    fn poll(&self, limit: Option<Duration>) -> Result<bool, Errno> {
+        let mut fds =
+            [PollFd::new(&self.children, PollFlags::IN), PollFd::new(&self.orders, PollFlags::IN)];
+        match poll(&mut fds, limit.map(timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let drain = |fd: &OwnedFd| {
+            let (mut chunk, mut any) = ([0; 128], false);
+            while matches!(rustix::io::read(fd, &mut chunk), Ok(1..)) {
+                any = true;
+            }
+            any
+        };
+        drain(&self.children);
+        Ok(drain(&self.orders))
+    }
+}
+
+/// Starts the command on the console, which becomes its controlling terminal
+/// where it is one.
+fn start(request: &Request<'_>) -> Result<Pid> {
+    let what = format_args!("start the command");
+    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).context(what)?;
+    let Some(pid) = rt::process::fork().context(what)? else {
+        if let Err(Failure { message, .. }) = become_command(request) {
+            // The parent reads it, or is gone.
+            let _ = file::write_all(&child_report, message.as_bytes());
+        }
+        rt::exit(spawn::TROUBLE.into());
+    };
+    drop(child_report);
+    let mut message = [0; MESSAGE_MAX];
+    match file::read_stream(&report, &mut message) {
+        // The pipe was closed by execve(2).
+        Ok(b"") => Ok(pid),
+        Ok(message) => Err(Error::new(format_args!("{}", text(message)), "")),
+        Err(errno) => Err(errno).context(what),
+    }
+}
+
+/// In the child; returns where that fails.
+fn become_command(request: &Request<'_>) -> Result<(), Failure> {
+    user::look_up(request.user, &mut |user| {
+        // All three of PID 1 are the console, open for both.
+        let [input, output, error] = [(); 3].map(|()| duplicate(rt::stderr()));
+        let (input, output, error) = (input?, output?, error?);
+        let is_terminal = rustix::termios::isatty(&input);
+        spawn::execute(request, user, Stdio { input, output, error, is_terminal })
+    })
+}
+
+fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Failure> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(|errno| {
+        Failure::trouble(Error::new(format_args!("open the console: {}", Name(errno)), ""))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn pauses_grow_while_it_crashes() {
+        let mut pause = Pause::new();
+        let mut after = |seconds| pause.after(Duration::from_secs(seconds)).as_millis();
+        let pauses: Vec<_> = (0..12).map(|_| after(9)).collect();
+        assert_eq!(
+            pauses,
+            [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]
+        );
+        assert_eq!([after(10), after(0), after(0)], [100, 200, 400]);
+    }
+
+    #[test]
+    fn policies_look_at_the_status() {
+        for (restart, of_success, of_failure) in [
+            (Restart::No, false, false),
+            (Restart::OnFailure, false, true),
+            (Restart::Always, true, true),
+        ] {
+            assert_eq!((restart.is_due(0), restart.is_due(1)), (of_success, of_failure));
+        }
+    }
+}
