@@ -127,11 +127,11 @@ impl Boot {
 
         new_root.switch(&config, self.log)?;
         match plan {
-            Plan::Serve => self.run_command(&settings, began, config.wait),
+            Plan::Serve => self.run_command(&settings, &config, began),
             Plan::Supervise(request) => {
                 watch::stop();
                 mount::delegate_cgroups();
-                supervise::run(&request, self.log)
+                supervise::run(&request, &config.mounts, self.log)
             }
             Plan::Execute => {
                 self.log.debug(format_args!("executing {}", show(config.init)));
@@ -158,13 +158,14 @@ impl Boot {
     fn run_command(
         &self,
         settings: &Settings<'_>,
+        config: &Config<'_>,
         began: Duration,
-        limit: Duration,
     ) -> Result<Infallible> {
         watch::enter(Step::Execute);
         watch::stop();
         let ports = self.ports.ok_or_else(|| Error::new(format_args!("no /sys or /dev"), ""))?;
-        command::run(&command::Start { ports, settings, began, limit }, self.log)?;
+        let (mounts, limit) = (&config.mounts[..], config.wait);
+        command::run(&command::Start { ports, settings, mounts, began, limit }, self.log)?;
         command::power_off()
     }
 }

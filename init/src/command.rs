@@ -12,12 +12,14 @@ use rustix::process::{Pid, Signal, WaitStatus};
 
 use crate::children;
 use crate::error::{Context, Error, Result};
+use crate::extra_mount::ExtraMount;
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::rt::{self, process::uptime};
 use crate::session::spawn::Failure;
 use crate::session::{Session, shell_status};
 use crate::settings::Settings;
+use crate::volume;
 use crate::wait::{self, Pauses};
 
 /// How long processes that the command left may take to end after SIGTERM, and
@@ -38,6 +40,8 @@ pub struct Start<'a> {
     pub ports: &'a Ports,
     /// What to run.
     pub settings: &'a Settings<'a>,
+    /// What to unmount at the end.
+    pub mounts: &'a [ExtraMount<'a>],
     /// When `/init` began.
     pub began: Duration,
     /// How long a port is waited for.
@@ -50,7 +54,7 @@ pub struct Start<'a> {
 /// # Errors
 /// Where there is no way to reach the host.
 pub fn run(start: &Start<'_>, log: &Log) -> Result<()> {
-    let Start { ports, settings, began, limit } = *start;
+    let Start { ports, settings, mounts, began, limit } = *start;
     rt::process::hold_signals();
     let signals =
         rt::process::signals(&[Signal::CHILD]).context(format_args!("make a signalfd"))?;
@@ -63,7 +67,7 @@ pub fn run(start: &Start<'_>, log: &Log) -> Result<()> {
             let status = served.context(format_args!("serve the command"))?;
             let ended = end_the_rest(&mut session, &signals);
             ended.context(format_args!("end all processes"))?;
-            rustix::fs::sync();
+            volume::settle(mounts);
             session.report_end(shell_status(status))
         }
     }

@@ -18,12 +18,14 @@ use rustix::system::RebootCommand;
 use crate::children;
 use crate::command;
 use crate::error::{Context, Error, Name, Result};
+use crate::extra_mount::ExtraMount;
 use crate::file;
 use crate::log::Log;
 use crate::rt::{self, process::uptime};
 use crate::session::spawn::{self, Failure, Stdio};
 use crate::session::{shell_status, timespec, user};
 use crate::settings::{Request, Restart};
+use crate::volume;
 use crate::words::text;
 
 /// What asks PID 1 to end the machine: `kill 1`, Ctrl-Alt-Del, and what halt,
@@ -93,11 +95,12 @@ struct Signals {
     orders: OwnedFd,
 }
 
-/// Runs the command of `request` until the machine is to end, and ends it.
+/// Runs the command of `request` until the machine is to end, and ends it, with
+/// what is mounted.
 ///
 /// # Errors
 /// The command cannot be started at all.
-pub fn run(request: &Request<'_>, log: &Log) -> Result<Infallible> {
+pub fn run(request: &Request<'_>, mounts: &[ExtraMount<'_>], log: &Log) -> Result<Infallible> {
     rt::process::hold_signals();
     let open = |wanted| rt::process::signals(wanted).context(format_args!("make a signalfd"));
     let signals = Signals { children: open(&[Signal::CHILD])?, orders: open(ORDERS)? };
@@ -131,17 +134,17 @@ pub fn run(request: &Request<'_>, log: &Log) -> Result<Infallible> {
         }
         started = start(request);
     }
-    end(&signals, log)
+    end(&signals, mounts, log)
 }
 
 /// Ends all processes, and the machine.
-fn end(signals: &Signals, log: &Log) -> Result<Infallible> {
+fn end(signals: &Signals, mounts: &[ExtraMount<'_>], log: &Log) -> Result<Infallible> {
     log.debug(format_args!("ending all processes"));
     for (signal, grace) in [(Signal::TERM, GRACE), (Signal::KILL, LAST_GRACE)] {
         children::signal_all(signal);
         signals.wait_for_all(grace)?;
     }
-    rustix::fs::sync();
+    volume::settle(mounts);
     command::power_off()
 }
 

@@ -79,6 +79,18 @@ pub fn place_extra(
     Ok(())
 }
 
+/// The end of a machine: writes everything out, and leaves what is on disks as
+/// umount(8) does, so that no journal has to be replayed.
+pub fn settle(mounts: &[ExtraMount<'_>]) {
+    rustix::fs::sync();
+    for extra in mounts.iter().rev() {
+        let path = file::c_string(&[extra.path]);
+        // One that a process still holds is written out at least.
+        let _ = path.and_then(|path| rustix::mount::unmount(&*path, UnmountFlags::empty()));
+    }
+    let _ = rustix::mount::mount_remount(c"/", MountFlags::RDONLY, c""); // likewise
+}
+
 fn mount_extra(extra: &ExtraMount<'_>, wait: Duration, log: &Log) -> Result<()> {
     let ExtraMount { source, path, options } = *extra;
     let Options { flags, data } = Options::parse(options, MountFlags::empty());
