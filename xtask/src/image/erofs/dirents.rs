@@ -59,7 +59,9 @@ pub(super) fn encode(names: &[Name], look: &dyn Fn(Id) -> (u64, u8)) -> Vec<u8> 
         records.extend([kind, 0]);
         start += u16::try_from(name.len()).unwrap_or(u16::MAX);
     }
-    names.iter().for_each(|(name, _)| records.extend_from_slice(name));
+    for (name, _) in names {
+        records.extend_from_slice(name);
+    }
     records
 }
 

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result};
 
 use super::cluster_map::{ClusterMap, Clusters};
-use super::layout::{BLOCK, BLOCK_BYTES, HOLE, Inode, Layout, SLOT};
+use super::inode::{Inode, Layout};
+use super::layout::{BLOCK, BLOCK_BYTES, HOLE, SLOT};
 use super::place::{Borders, Places};
 use super::segment::{Segment, plain};
 use super::sparse::Chunks;

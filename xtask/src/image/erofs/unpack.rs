@@ -11,11 +11,12 @@ use std::io::{self, Read};
 use anyhow::{Context, Result, ensure};
 
 use super::extents::{Contents, in_io};
+use super::inode::Layout;
 use super::layout::{
-    BLOCK, BLOCK_BYTES, BLOCK_COUNT, ENTRY, Layout, MAP_HEADER, advice, incompatible, lcluster,
-    u16_at, u32_at,
+    BLOCK, BLOCK_BYTES, BLOCK_COUNT, ENTRY, MAP_HEADER, advice, incompatible, lcluster, u16_at,
+    u32_at,
 };
-use super::lz4;
+use super::unlz4;
 
 /// Most bytes of a file in one extent (`Z_EROFS_PCLUSTER_MAX_DSIZE`).
 const EXTENT_MAX: u64 = 12 << 20;
@@ -156,7 +157,7 @@ impl<'a> Unpacker<'a> {
             let padding = packed.iter().take_while(|&&byte| byte == 0).count();
             packed = &packed[padding..];
         }
-        lz4::unpack(packed, &mut self.extent)
+        unlz4::unpack(packed, &mut self.extent)
     }
 
     /// Whether an extent of this kind may have several blocks.

@@ -5,7 +5,8 @@ use std::fs::File;
 use anyhow::{Context, Result, ensure};
 
 use super::cluster_map::Clusters;
-use super::layout::{BLOCK, BLOCK_BYTES, Inode, SLOT, Superblock, incompatible};
+use super::inode::Inode;
+use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock, incompatible};
 use super::out::{FIRST_BLOCK, Head, Out, address};
 use super::{Compression, Options, directories, files, xattrs};
 use crate::image::tree::{Node, Tree, mode};
