@@ -81,11 +81,9 @@ pub(super) mod advice {
     pub(in super::super) const BIG_CLUSTER: u16 = 2;
     pub(in super::super) const BIG_CLUSTER_2: u16 = 4;
     pub(in super::super) const TAIL: u16 = 8;
-    pub(in super::super) const INTERLACED: u16 = 0x10;
 
     /// What we read.
-    pub(in super::super) const KNOWN: u16 =
-        TWO_BYTES | BIG_CLUSTER | BIG_CLUSTER_2 | TAIL | INTERLACED;
+    pub(in super::super) const KNOWN: u16 = TWO_BYTES | BIG_CLUSTER | BIG_CLUSTER_2 | TAIL;
 }
 
 /// Types of entries of a cluster map.

@@ -171,7 +171,7 @@ fn threads_do_not_change_the_image() {
     let tree = nasty();
     for options in all_options() {
         let one = bytes_of(&image(&tree, &Options { threads: 1, ..options.clone() }));
-        for threads in [0, 2, 5, 100] {
+        for threads in [2, 100] {
             let other = bytes_of(&image(&tree, &Options { threads, ..options.clone() }));
             assert!(one == other, "{threads} threads, {options:?}");
         }
