@@ -6,7 +6,8 @@
 use anyhow::{Context, Result};
 
 use super::dirents::{self, Name};
-use super::layout::{BLOCK, BLOCK_BYTES, Layout};
+use super::inode::Layout;
+use super::layout::{BLOCK, BLOCK_BYTES};
 use super::out::{FIRST_BLOCK, Head, Out, address};
 use super::place::{Borders, Places};
 use super::write::head;

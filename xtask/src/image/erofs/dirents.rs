@@ -8,7 +8,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::layout::{BLOCK, at, u16_at};
+use super::layout::{BLOCK, BLOCK_BYTES, at, u16_at};
 use crate::image::tree::{Id, Kind};
 
 const RECORD: usize = 12;
@@ -35,17 +35,10 @@ pub(super) fn blocks<'a, 'n>(
 
 /// Bytes of the directory with the sorted `names`.
 pub(super) fn size(names: &[Name]) -> u64 {
-    let (mut full, mut last) = (0, 0);
-    for block in blocks(names) {
-        full += last_block(last);
-        last = block.iter().map(|(name, _)| RECORD + name.len()).sum();
-    }
-    (full + last) as u64
-}
-
-/// What a block takes that another follows.
-fn last_block(used: usize) -> usize {
-    if used == 0 { 0 } else { BLOCK }
+    blocks(names).fold(0, |size, block| {
+        let used: usize = block.iter().map(|(name, _)| RECORD + name.len()).sum();
+        size.next_multiple_of(BLOCK_BYTES) + used as u64
+    })
 }
 
 /// The bytes of one block, without padding; `look` gives nid and type.
@@ -59,7 +52,9 @@ pub(super) fn encode(names: &[Name], look: &dyn Fn(Id) -> (u64, u8)) -> Vec<u8> 
         records.extend([kind, 0]);
         start += u16::try_from(name.len()).unwrap_or(u16::MAX);
     }
-    names.iter().for_each(|(name, _)| records.extend_from_slice(name));
+    for (name, _) in names {
+        records.extend_from_slice(name);
+    }
     records
 }
 

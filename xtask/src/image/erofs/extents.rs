@@ -7,9 +7,10 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::layout::{BLOCK_BYTES, HOLE, Inode, Layout, u16_at, u32_at};
+use super::inode::{Inode, Layout};
+use super::layout::{BLOCK_BYTES, HOLE, u16_at, u32_at};
 use super::read::Image;
 use super::unpack::Unpacker;
 use crate::image::tree::Stored;
@@ -56,14 +57,16 @@ impl Contents {
             Layout::Inline => {
                 let inline = (self.inode.size - 1) / BLOCK_BYTES * BLOCK_BYTES;
                 Ok(match position.checked_sub(inline) {
-                    Some(offset) => Piece { at: self.behind.checked_add(offset), length: left },
-                    None => Piece { at: start.checked_add(position), length: inline - position },
+                    Some(offset) => {
+                        Piece { at: Some(self.behind.saturating_add(offset)), length: left }
+                    }
+                    None => Piece {
+                        at: Some(start.saturating_add(position)),
+                        length: inline - position,
+                    },
                 })
             }
-            _ => {
-                let at = start.checked_add(position).context("the file is too large")?;
-                Ok(Piece { at: Some(at), length: left })
-            }
+            _ => Ok(Piece { at: Some(start.saturating_add(position)), length: left }),
         }
     }
 

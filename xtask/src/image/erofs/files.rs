@@ -12,7 +12,8 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::layout::{BLOCK_BYTES, encode_device};
+use super::inode::encode_device;
+use super::layout::BLOCK_BYTES;
 use super::lz4::Filler;
 use super::out::{End, Head, Mapped, Out};
 use super::segment::{SEGMENT, Segment, compress};
@@ -60,8 +61,9 @@ pub(super) fn write(tree: &Tree, options: &Options, out: &mut Out) -> Result<()>
         let mut seen = HashSet::new();
         tree.walk(&mut |path, id| {
             let node = tree.node(id);
-            let is_again = node.names > 1 && !seen.insert(id);
-            if is_again { Ok(()) } else { queue.node(id, node).with_context(|| show(path)) }
+            let is_done =
+                matches!(node.kind, Kind::Directory(_)) || node.names > 1 && !seen.insert(id);
+            if is_done { Ok(()) } else { queue.node(id, node).with_context(|| show(path)) }
         })?;
         queue.drain(0, 0)
     })
@@ -92,7 +94,6 @@ impl Queue<'_, '_> {
         let mut end = End::Contents;
         let mut head = head(node)?;
         match &node.kind {
-            Kind::Directory(_) => return Ok(()),
             Kind::File(content) => {
                 head.inode.size = content.size();
                 end = self.contents(content)?;
@@ -104,7 +105,7 @@ impl Queue<'_, '_> {
             Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
                 end = End::Device(encode_device(*major, *minor)?);
             }
-            Kind::Fifo | Kind::Socket => end = End::Device(0),
+            Kind::Directory(_) | Kind::Fifo | Kind::Socket => end = End::Device(0),
         }
         self.push(Step::End(id, Box::new(head), end), 0)
     }

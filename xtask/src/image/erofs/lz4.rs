@@ -11,8 +11,6 @@
 //! and because images must not change with the version of a crate. It is greedy,
 //! with one candidate for each hash.
 
-use anyhow::{Context, Result, ensure};
-
 use super::segment::SEGMENT;
 
 /// Literals that end a block.
@@ -20,12 +18,12 @@ const LAST_LITERALS: usize = 5;
 /// Bytes from the start of the last match to the end of the block.
 const MATCH_TO_END: usize = 12;
 /// Shortest match.
-const MATCH_MIN: usize = 4;
+pub(super) const MATCH_MIN: usize = 4;
 /// Farthest match.
 const DISTANCE_MAX: usize = 65535;
 /// From this on a length in a token is continued.
-const NIBBLE: usize = 15;
-/// Bits of a hash. More make the table slower than they save.
+pub(super) const NIBBLE: usize = 15;
+/// Bits of a hash: the table of 32 KiB stays in the fastest cache.
 const HASH_BITS: u32 = 13;
 /// Failed look-ups after which the search goes a byte faster, as power of 2.
 const PATIENCE: u32 = 6;
@@ -194,60 +192,9 @@ fn continued(length: usize) -> usize {
     length.checked_sub(NIBBLE).map_or(0, |rest| rest / 255 + 1)
 }
 
-/// Fills `out` with the start of what the block `packed` gives; what follows in
-/// `packed` may be padding.
-///
-/// # Errors
-/// Damaged or truncated data.
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Result<()> {
-    let (mut from, mut at) = (0, 0);
-    while at < out.len() {
-        let token = *packed.get(from).context(CUT_OFF)?;
-        from += 1;
-        let literals = read_length(packed, &mut from, token >> 4).context(CUT_OFF)?;
-        let literals = literals.min(out.len() - at);
-        let source = packed.get(from..from + literals).context(CUT_OFF)?;
-        out[at..at + literals].copy_from_slice(source);
-        from += literals;
-        at += literals;
-        if at == out.len() {
-            break;
-        }
-        let distance = packed.get(from..).and_then(<[u8]>::first_chunk).context(CUT_OFF)?;
-        let distance = usize::from(u16::from_le_bytes(*distance));
-        ensure!((1..=at).contains(&distance), "the lz4 data is damaged");
-        from += 2;
-        let length = MATCH_MIN + read_length(packed, &mut from, token & 15).context(CUT_OFF)?;
-        let end = out.len().min(at + length);
-        // A match that reaches into itself repeats what it has so far.
-        while at < end {
-            let count = distance.min(end - at);
-            out.copy_within(at - distance..at - distance + count, at);
-            at += count;
-        }
-    }
-    Ok(())
-}
-
-const CUT_OFF: &str = "the lz4 data is cut off";
-
-fn read_length(packed: &[u8], at: &mut usize, nibble: u8) -> Option<usize> {
-    let mut length = usize::from(nibble);
-    if length == NIBBLE {
-        loop {
-            let byte = *packed.get(*at)?;
-            *at += 1;
-            length += usize::from(byte);
-            if byte != 255 {
-                break;
-            }
-        }
-    }
-    Some(length)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::unlz4::{read_length, unpack};
     use super::*;
     use proptest::prelude::*;
 
@@ -322,22 +269,5 @@ mod tests {
             (0..5000_u32).map(|i| blake3::hash(&i.to_le_bytes()).as_bytes()[0]).collect();
         let packed = Filler::new().fill(&noise, 0, &mut [0; 4096]);
         assert!(packed.made == 4096 && packed.taken > 4000, "{packed:?}");
-    }
-
-    #[test]
-    fn damage_is_an_error() {
-        let mut out = [0; 100];
-        let packed = Filler::new().fill(&[b"abcd".repeat(20), vec![1; 20]].concat(), 0, &mut out);
-        let unpack_to = |block: &[u8], size| unpack(block, &mut vec![0; size]).is_ok();
-        assert!(unpack_to(&out, packed.taken));
-        for cut in 0..packed.made {
-            assert!(!unpack_to(&out[..cut], packed.taken), "{cut}");
-        }
-        assert!(!unpack_to(&out[..packed.made], packed.taken + 1));
-        for size in 0..packed.taken {
-            let _ = unpack_to(&out, size); // Any answer but a panic.
-        }
-        out[packed.made / 2] ^= 0x80;
-        let _ = unpack_to(&out, packed.taken); // Likewise.
     }
 }

@@ -1,6 +1,6 @@
 //! EROFS, the kernel's compressed read-only file system: written and read.
 //!
-//! Format: kernel doc filesystems/erofs.rst; see [`layout`] for its structures.
+//! Format: kernel doc filesystems/erofs.rst; its structures are in `layout` and `inode`.
 //! What is written mounts on Linux 5.4 and newer; on 5.13 and newer where
 //! clusters have several blocks, on 5.15 and newer where a file is sparse.
 //!
@@ -15,6 +15,7 @@ mod directories;
 mod dirents;
 mod extents;
 mod files;
+mod inode;
 mod layout;
 mod lz4;
 mod out;
@@ -24,6 +25,7 @@ mod segment;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod unlz4;
 mod unpack;
 mod write;
 mod xattrs;

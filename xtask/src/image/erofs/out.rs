@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result};
 
 use super::cluster_map::{ClusterMap, Clusters};
-use super::layout::{BLOCK, BLOCK_BYTES, HOLE, Inode, Layout, SLOT};
+use super::inode::{Inode, Layout};
+use super::layout::{BLOCK, BLOCK_BYTES, HOLE, SLOT};
 use super::place::{Borders, Places};
 use super::segment::{Segment, plain};
 use super::sparse::Chunks;
@@ -60,7 +61,7 @@ pub(super) enum End {
     Device(u32),
 }
 
-/// Which contents are compressed, if their segments are.
+/// Whether segments of a file may be compressed, so that it needs a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mapped {
     No,
@@ -68,7 +69,7 @@ pub(super) enum Mapped {
 }
 
 /// The file whose segments are written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Current {
     first_block: u64,
     /// The map of its extents, should any be compressed.
@@ -94,8 +95,9 @@ pub(super) struct Out<'a> {
     stretches: Vec<u64>,
     /// In which stretch an inode is, and where there.
     inodes: HashMap<Id, (u32, u32)>,
-    /// Whether there is a sparse file, and one that is compressed.
+    /// Whether there is a sparse file.
     pub has_chunks: bool,
+    /// Whether there is a compressed one.
     pub has_packed: bool,
 }
 
@@ -152,8 +154,7 @@ impl<'a> Out<'a> {
         let mut current = self.current.take().unwrap_or_else(|| Current {
             first_block: self.next,
             map: (mapped == Mapped::Yes).then(|| ClusterMap::new(self.clusters)),
-            is_packed: false,
-            tail: Vec::new(),
+            ..Current::default()
         });
         let (mut bytes, extents) = match segment {
             Segment::Packed(bytes, extents) => {
@@ -187,12 +188,7 @@ impl<'a> Out<'a> {
 
     /// Ends the file whose segments were written, and places its inode.
     pub(super) fn end(&mut self, id: Id, mut head: Head, end: End) -> Result<()> {
-        let current = self.current.take();
-        let first_block = current.as_ref().map_or(0, |current| current.first_block);
-        let (mut tail, mut map, mut is_packed) = (Vec::new(), None, false);
-        if let Some(current) = current {
-            (tail, map, is_packed) = (current.tail, current.map, current.is_packed);
-        }
+        let Current { first_block, map, is_packed, tail } = self.current.take().unwrap_or_default();
         let (mut behind, mut borders) = (Vec::new(), Borders::Cross);
         let inode = &mut head.inode;
         match end {
@@ -203,7 +199,7 @@ impl<'a> Out<'a> {
                 inode.union = address(self.next - first_block)?;
                 let start = head.len(self.time);
                 behind.resize(start.next_multiple_of(8) - start, 0);
-                behind.extend(map.take().map(ClusterMap::finish).unwrap_or_default());
+                behind.extend(map.map(ClusterMap::finish).unwrap_or_default());
                 self.has_packed = true;
             }
             End::Contents => {

@@ -1,8 +1,8 @@
 //! Reading an image as a tree, its contents by reference.
 //!
-//! The image is not trusted. What bounds the work: directories together have no
-//! more bytes than the image, none is entered twice, none is deeper than
-//! [`DEPTH_MAX`]; attributes together are below [`XATTRS_MAX`].
+//! The image is not trusted. What bounds the work: directories and links together
+//! have no more bytes than the image, no directory is entered twice, none is
+//! deeper than [`DEPTH_MAX`]; attributes together are below [`XATTRS_MAX`].
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::extents::Contents;
-use super::layout::{BLOCK, BLOCK_BYTES, Inode, SLOT, Superblock, decode_device};
+use super::inode::{Inode, decode_device};
+use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock};
 use super::{dirents, xattrs};
 use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, show};
 
@@ -114,8 +115,7 @@ impl Reader {
     fn directory(&mut self, directory: &Pending, above: usize) -> Result<()> {
         ensure!(directory.depth < DEPTH_MAX, "more than {DEPTH_MAX} directories above each other");
         let mut left = directory.contents.inode.size;
-        let rest = self.names_left.checked_sub(left);
-        self.names_left = rest.context("directories are larger than the image")?;
+        self.take_names(left)?;
         let mut reader = directory.contents.reader()?;
         let mut block = vec![0; BLOCK];
         while left > 0 {
@@ -131,6 +131,13 @@ impl Reader {
         Ok(())
     }
 
+    /// Counts the bytes of a directory or a link.
+    fn take_names(&mut self, size: u64) -> Result<()> {
+        let rest = self.names_left.checked_sub(size);
+        self.names_left = rest.context("directories and links are larger than the image")?;
+        Ok(())
+    }
+
     fn name(&mut self, directory: &Pending, above: usize, name: &[u8], nid: u64) -> Result<()> {
         let parent = directory.id;
         ensure!(self.tree.child(parent, name).is_none(), "the name is there twice");
@@ -139,6 +146,9 @@ impl Reader {
             return self.tree.link(parent, name, id);
         }
         let (meta, kind, contents) = self.node(nid)?;
+        if let Kind::Symlink(target) = &kind {
+            self.take_names(target.len() as u64)?;
+        }
         let is_directory = matches!(kind, Kind::Directory(_));
         let id = self.tree.add(parent, name, meta, kind)?;
         self.found.insert(nid, id);

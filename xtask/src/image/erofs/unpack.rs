@@ -11,11 +11,12 @@ use std::io::{self, Read};
 use anyhow::{Context, Result, ensure};
 
 use super::extents::{Contents, in_io};
+use super::inode::Layout;
 use super::layout::{
-    BLOCK, BLOCK_BYTES, BLOCK_COUNT, ENTRY, Layout, MAP_HEADER, advice, incompatible, lcluster,
-    u16_at, u32_at,
+    BLOCK, BLOCK_BYTES, BLOCK_COUNT, ENTRY, MAP_HEADER, advice, incompatible, lcluster, u16_at,
+    u32_at,
 };
-use super::lz4;
+use super::unlz4;
 
 /// Most bytes of a file in one extent (`Z_EROFS_PCLUSTER_MAX_DSIZE`).
 const EXTENT_MAX: u64 = 12 << 20;
@@ -132,21 +133,18 @@ impl<'a> Unpacker<'a> {
         let mut packed = vec![0; usize::try_from(packed_size)?];
         self.contents.image.read(at, &mut packed)?;
         self.extent.resize(usize::try_from(end - start)?, 0);
-        self.used = 0;
+        // After an error there is nothing to be read of it.
+        self.used = self.extent.len();
         self.unpack(head.kind, &packed).with_context(|| format!("at byte {start}"))?;
-        self.done = end;
+        (self.done, self.used) = (end, 0);
         Ok(())
     }
 
     /// Fills the extent.
     fn unpack(&mut self, kind: u16, mut packed: &[u8]) -> Result<()> {
         if kind == lcluster::PLAIN {
-            ensure!(self.extent.len() <= packed.len(), "plain bytes are missing");
-            // Interlaced: each byte is where it is in its block of the file.
-            let is_interlaced = self.advice & advice::INTERLACED != 0;
-            let start = if is_interlaced { usize::try_from(self.done % BLOCK_BYTES)? } else { 0 };
-            let packed = packed.iter().cycle().skip(start);
-            self.extent.iter_mut().zip(packed).for_each(|(to, from)| *to = *from);
+            let plain = packed.get(..self.extent.len()).context("plain bytes are missing")?;
+            self.extent.copy_from_slice(plain);
             return Ok(());
         }
         let compressor = usize::from(self.compressors[usize::from(kind == lcluster::HEAD_2)]);
@@ -156,7 +154,7 @@ impl<'a> Unpacker<'a> {
             let padding = packed.iter().take_while(|&&byte| byte == 0).count();
             packed = &packed[padding..];
         }
-        lz4::unpack(packed, &mut self.extent)
+        unlz4::unpack(packed, &mut self.extent)
     }
 
     /// Whether an extent of this kind may have several blocks.

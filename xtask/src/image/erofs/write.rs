@@ -5,9 +5,10 @@ use std::fs::File;
 use anyhow::{Context, Result, ensure};
 
 use super::cluster_map::Clusters;
-use super::layout::{BLOCK, BLOCK_BYTES, Inode, SLOT, Superblock, incompatible};
+use super::inode::Inode;
+use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock, incompatible};
 use super::out::{FIRST_BLOCK, Head, Out, address};
-use super::{Compression, Options, directories, files, xattrs};
+use super::{Options, directories, files, xattrs};
 use crate::image::tree::{Node, Tree, mode};
 
 /// Largest cluster, in bytes (`Z_EROFS_PCLUSTER_MAX_SIZE`).
@@ -45,10 +46,9 @@ pub fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
         directories::write(tree, directory, &image, time)?;
     }
 
-    let is_lz4 = options.compression == Compression::Lz4;
     let features = [
-        (is_lz4, incompatible::ZERO_PADDING),
-        (is_lz4 && clusters == Clusters::OfSeveral, incompatible::BIG_CLUSTER),
+        (image.has_packed, incompatible::ZERO_PADDING),
+        (image.has_packed && clusters == Clusters::OfSeveral, incompatible::BIG_CLUSTER),
         (image.has_chunks, incompatible::CHUNKS),
     ];
     let mut superblock = Superblock {
