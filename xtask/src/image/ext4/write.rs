@@ -111,7 +111,7 @@ impl Writer<'_> {
             }
             Kind::Symlink(target) => self.file(&Content::Bytes((**target).into()), number)?,
             Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
-                Body::without_blocks(&device(*major, *minor), 0)
+                Body::without_blocks(&inode::device(*major, *minor), 0)
             }
             Kind::Fifo | Kind::Socket => Body::without_blocks(&[], 0),
         };
@@ -276,17 +276,6 @@ fn directory_links(directories: usize) -> u16 {
     u16::try_from(2 + directories).ok().filter(|&links| links <= LINKS_MAX).unwrap_or(1)
 }
 
-/// A device number in the old form where it fits, or else in the new one behind
-/// it (`new_encode_dev`, include/linux/kdev_t.h).
-fn device(major: u32, minor: u32) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    match major < 256 && minor < 256 {
-        true => put32(&mut bytes, 0, major << 8 | minor),
-        false => put32(&mut bytes, 4, minor & 0xff | major << 8 | (minor & !0xff) << 12),
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,19 +284,6 @@ mod tests {
     fn links_of_directories_end_where_they_are_too_many() {
         for (directories, links) in [(0, 2), (64_998, 65_000), (64_999, 1), (70_000, 1)] {
             assert_eq!(directory_links(directories), links);
-        }
-    }
-
-    /// As `mknod` of a mounted ext4 leaves them.
-    #[test]
-    fn devices_have_two_forms() {
-        for (major, minor, words) in [
-            (1, 3, [0x0103, 0]),
-            (255, 255, [0xffff, 0]),
-            (8, 256, [0, 0x0010_0800]),
-            (4095, 0xf_ffff, [0, 0xffff_ffff]),
-        ] {
-            assert_eq!(device(major, minor), words.map(u32::to_le_bytes).concat()[..]);
         }
     }
 }
