@@ -98,6 +98,25 @@ fn time(seconds: i64) -> (u32, u32) {
     (low32(seconds.cast_unsigned()), low32(epoch.cast_unsigned()))
 }
 
+/// What a device has in the place of its map: its number in the old form where
+/// that fits, or else in the new one behind it (include/linux/kdev_t.h).
+pub(super) fn device(major: u32, minor: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    match major < 256 && minor < 256 {
+        true => put32(&mut bytes, 0, major << 8 | minor),
+        false => put32(&mut bytes, 4, minor & 0xff | major << 8 | (minor & !0xff) << 12),
+    }
+    bytes
+}
+
+/// Major and minor number of what [`device`] made.
+pub(super) fn device_number(map: &[u8; MAP]) -> (u32, u32) {
+    match (get32(map, 0), get32(map, 4)) {
+        (0, new) => (new >> 8 & 0xfff, new & 0xff | new >> 12 & 0xf_ff00),
+        (old, _) => (old >> 8 & 0xff, old & 0xff),
+    }
+}
+
 impl Inode {
     /// Encodes inode `number`; `body` is at most [`BODY`] bytes.
     pub(super) fn encode(&self, file_system: u32, number: u32) -> [u8; SIZE] {
@@ -176,6 +195,24 @@ mod tests {
             let written = Inode { mtime, ..inode.clone() };
             let read = Inode::decode(&written.encode(1, 2));
             assert_eq!(read, Inode { mtime: expected, ..inode.clone() });
+        }
+    }
+
+    /// As mknod(2) on a mounted ext4 leaves them.
+    #[test]
+    fn devices_have_two_forms() {
+        for (major, minor, words) in [
+            (0, 0, [0, 0]),
+            (1, 3, [0x0103, 0]),
+            (255, 255, [0xffff, 0]),
+            (8, 256, [0, 0x0010_0800]),
+            (4095, 0xf_ffff, [0, 0xffff_ffff]),
+        ] {
+            let bytes = device(major, minor);
+            assert_eq!(bytes, words.map(u32::to_le_bytes).concat()[..]);
+            let mut map = [0; MAP];
+            put(&mut map, 0, bytes);
+            assert_eq!(device_number(&map), (major, minor));
         }
     }
 }

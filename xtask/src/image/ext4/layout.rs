@@ -45,8 +45,6 @@
 //! | 0x1c | 0x32 | 2 | inodes at the end of the table that were never used |
 //! | 0x1e | | 2 | checksum |
 
-use std::ops::RangeInclusive;
-
 use anyhow::{Result, ensure};
 
 use super::bytes::{
@@ -240,14 +238,14 @@ impl Superblock {
             descriptor_size: if wide { get16(bytes, 0xfe) } else { 32 },
             first_meta_group: get32(bytes, 0x104),
         };
-        let is_size = |value: u32, sizes: RangeInclusive<u32>| {
-            value.is_power_of_two() && sizes.contains(&value)
+        let is_size = |value: u32, least: u32| {
+            value.is_power_of_two() && (least..=block_size).contains(&value)
         };
-        let (inode, descriptor) = (superblock.inode_size, superblock.descriptor_size);
-        let (inode, descriptor) = (u32::from(inode), u32::from(descriptor));
+        let inode = u32::from(superblock.inode_size);
+        let descriptor = u32::from(superblock.descriptor_size);
         for (what, value, fits) in [
-            ("bytes of an inode", inode, is_size(inode, 128..=block_size)),
-            ("bytes of a group descriptor", descriptor, is_size(descriptor, 32..=1024)),
+            ("bytes of an inode", inode, is_size(inode, 128)),
+            ("bytes of a group descriptor", descriptor, is_size(descriptor, 32)),
             ("blocks per group", superblock.blocks_per_group, superblock.blocks_per_group > 0),
             ("inodes per group", superblock.inodes_per_group, superblock.inodes_per_group > 0),
         ] {

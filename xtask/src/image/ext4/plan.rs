@@ -23,7 +23,7 @@ pub(super) const LOST_AND_FOUND: &[u8] = b"lost+found";
 pub(super) const LOST_AND_FOUND_BLOCKS: u32 = 4;
 
 /// Names of a file, and directories in a directory (`EXT4_LINK_MAX`, fs/ext4/ext4.h).
-pub(super) const LINKS_MAX: u32 = 65_000;
+pub(super) const LINKS_MAX: u16 = 65_000;
 
 /// Bytes of a symbolic link that fits into the inode; a NUL ends it.
 pub(super) const FAST_LINK_MAX: usize = inode::MAP - 1;
@@ -149,7 +149,7 @@ fn number(tree: &Tree, first: u32) -> Result<(Vec<Place>, HashMap<Id, u32>)> {
 }
 
 fn check_links(node: &Node) -> Result<()> {
-    let fits = node.names <= LINKS_MAX || matches!(node.kind, Kind::Directory(_));
+    let fits = node.names <= LINKS_MAX.into() || matches!(node.kind, Kind::Directory(_));
     ensure!(fits, "{} names; ext4 allows a file {LINKS_MAX}", node.names);
     Ok(())
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::bytes::get32;
 use super::contents::Contents;
 use super::inode::{self, Inode, MAP, flags};
 use super::plan::LOST_AND_FOUND;
@@ -115,11 +114,7 @@ impl Reader {
 
     fn kind(&self, inode: &Inode, number: u32, inline: Option<&[u8]>) -> Result<Kind> {
         ensure!(inode.flags & flags::ENCRYPT == 0, "it is encrypted: this is not supported");
-        let (old, new) = (get32(&inode.map, 0), get32(&inode.map, 4));
-        let (major, minor) = match old {
-            0 => (new >> 8 & 0xfff, new & 0xff | new >> 12 & 0xf_ff00),
-            _ => (old >> 8 & 0xff, old & 0xff),
-        };
+        let (major, minor) = inode::device_number(&inode.map);
         Ok(match inode.mode >> 12 {
             0o4 => Kind::Directory(Children::new()),
             0o10 => Kind::File(self.content(inode, number, inline)?),

@@ -111,7 +111,7 @@ impl Writer<'_> {
             }
             Kind::Symlink(target) => self.file(&Content::Bytes((**target).into()), number)?,
             Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
-                Body::without_blocks(&device(*major, *minor), 0)
+                Body::without_blocks(&inode::device(*major, *minor), 0)
             }
             Kind::Fifo | Kind::Socket => Body::without_blocks(&[], 0),
         };
@@ -138,16 +138,14 @@ impl Writer<'_> {
         self.put(number, &inode)
     }
 
-    /// Names of a file; a directory's are its own, `.`, and the `..` of each one
-    /// in it, or 1 where those are too many.
+    /// `i_links_count` of a node.
     fn links(&self, id: Id, node: &Node) -> u16 {
         let Kind::Directory(children) = &node.kind else {
             return u16::try_from(node.names).unwrap_or(u16::MAX);
         };
         let is_directory = |child: &&Id| self.tree.children(**child).is_some();
         let added = usize::from(id == Tree::ROOT && self.plan.lost_and_found.is_some());
-        let links = 2 + added + children.values().filter(is_directory).count();
-        u16::try_from(links).ok().filter(|&links| u32::from(links) <= LINKS_MAX).unwrap_or(1)
+        directory_links(added + children.values().filter(is_directory).count())
     }
 
     fn put(&mut self, number: u32, inode: &Inode) -> Result<()> {
@@ -272,13 +270,20 @@ impl Writer<'_> {
     }
 }
 
-/// A device number in the old form where it fits, or else in the new one behind
-/// it (`new_encode_dev`, include/linux/kdev_t.h).
-fn device(major: u32, minor: u32) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    match major < 256 && minor < 256 {
-        true => put32(&mut bytes, 0, major << 8 | minor),
-        false => put32(&mut bytes, 4, minor & 0xff | major << 8 | (minor & !0xff) << 12),
+/// Links of a directory with so many in it: its name, its `.`, and their `..`; 1
+/// where those are too many (dir_nlink).
+fn directory_links(directories: usize) -> u16 {
+    u16::try_from(2 + directories).ok().filter(|&links| links <= LINKS_MAX).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_directories_end_where_they_are_too_many() {
+        for (directories, links) in [(0, 2), (64_998, 65_000), (64_999, 1), (70_000, 1)] {
+            assert_eq!(directory_links(directories), links);
+        }
     }
-    bytes
 }

@@ -211,14 +211,13 @@ fn equal_trees_give_equal_bytes() {
     assert!(images[0] == bytes);
 }
 
-/// Two levels of index, more inodes than a group has, more directories than links.
+/// Two levels of index, and more inodes than a group has.
 #[test]
 fn directories_can_be_large() {
     let mut tree = Tree::new(meta(0o755, 1));
-    for number in 0..70_000 {
+    for number in 0..34_000 {
         let name = format!("a rather long name, so that there are many blocks: {number}");
-        let kind = if number < 66_000 { directory() } else { Kind::Fifo };
-        tree.add(Tree::ROOT, name.as_bytes(), meta(0o755, 1), kind).unwrap();
+        tree.add(Tree::ROOT, name.as_bytes(), meta(0o644, 1), Kind::Fifo).unwrap();
     }
     let image = image(&tree, SLACK);
     check(&image);
