@@ -46,7 +46,7 @@ install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, LIBEXECDIR, MANDIR)
 		    -e 's|^init=.*|init=$(LIBDIR)/osbuild/initrd/initrd|' scripts/$$tool \
 		    > $(DESTDIR)$(BINDIR)/$$tool && chmod 0755 $(DESTDIR)$(BINDIR)/$$tool || exit 1; \
 	done
-	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/mkvirtinitrd.1
+	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/virtinitrd.7
 
 .PHONY: dist

@@ -58,7 +58,7 @@ pub enum Restart {
 }
 
 /// Values of `restart=`.
-const RESTARTS: [(&str, Restart); 3] =
+pub const RESTARTS: [(&str, Restart); 3] =
     [("no", Restart::No), ("on-failure", Restart::OnFailure), ("always", Restart::Always)];
 
 /// A command, and how to run it.

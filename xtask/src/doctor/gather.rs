@@ -13,8 +13,8 @@ use crate::files::Files;
 use crate::kmod::canonical;
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Request, load_order};
-use crate::rootdir::RootDir;
 use crate::vm::plan::{self, Access, Share};
+use crate::vm::source::Source;
 use crate::vm::{kernel, machine, qemu, virtiofsd};
 use crate::{guest, host};
 
@@ -177,12 +177,12 @@ fn first_free(text: &str) -> u32 {
 }
 
 fn place(path: &Path, is_rootfs: bool) -> Result<Place> {
-    let root = RootDir::open(path)?;
-    let (installed, problem) = match kernel::installed(&root) {
+    let root = Source::open(path)?.files()?;
+    let (installed, problem) = match kernel::installed(&*root) {
         Ok(installed) => (installed, None),
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
-    let kernels = installed.into_iter().map(|found| look_into(&root, found)).collect();
+    let kernels = installed.into_iter().map(|found| look_into(&*root, found)).collect();
     Ok(Place { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
 }
 

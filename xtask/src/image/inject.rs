@@ -2,7 +2,7 @@
 //! times that do not depend on the day.
 
 use anyhow::{Context, Result};
-use virtinitrd_init::settings::{Record, encode};
+use virtinitrd_init::settings::{IMAGE_FILE, Record, Restart, encode};
 
 use super::format::Format;
 use super::tree::{Content, Id, Kind, Meta, Tree, components};
@@ -10,9 +10,6 @@ use super::tree::{Content, Id, Kind, Meta, Tree, components};
 /// Where an initramfs has our `/init`, and where a disk has it.
 const INIT_OF_CPIO: &str = "init";
 const INIT_OF_DISK: &str = "sbin/virtinit";
-
-/// What `/init` is told beside the command line, where the initrd tells nothing.
-pub const RUN_FILE: &str = "etc/virtinit/run";
 
 /// Puts `/init` in; gives its path.
 ///
@@ -43,6 +40,8 @@ pub struct Run<'a> {
     pub cwd: Option<&'a [u8]>,
     /// User and group.
     pub user: Option<&'a [u8]>,
+    /// What follows its end.
+    pub restart: Restart,
 }
 
 /// Puts the file in that says what to run.
@@ -57,13 +56,14 @@ pub fn run(tree: &mut Tree, run: &Run<'_>, mtime: i64) -> Result<()> {
         .chain(run.env.iter().map(|pair| Record::Env(pair)))
         .chain(run.cwd.map(Record::Cwd))
         .chain(run.user.map(Record::User))
+        .chain((run.restart != Restart::No).then_some(Record::Restart(run.restart)))
         .collect();
-    file(tree, RUN_FILE, 0o644, encode(&records), mtime).map(drop)
+    file(tree, IMAGE_FILE, 0o644, encode(&records), mtime).map(drop)
 }
 
 /// A file of root's, in directories that links may lead to.
 fn file(tree: &mut Tree, path: &str, permissions: u16, bytes: Vec<u8>, mtime: i64) -> Result<Id> {
-    let context = || format!("put /{path} in");
+    let context = || format!("put {path} in");
     let mut names: Vec<_> = components(path.as_bytes()).collect();
     let name = names.pop().with_context(context)?;
     let parent = tree.make_directories(&names.join(&b'/')).with_context(context)?;
@@ -83,7 +83,7 @@ pub fn clamp_times(tree: &mut Tree, epoch: u32) {
 mod tests {
     use super::*;
     use crate::archive::compress::Compression;
-    use virtinitrd_init::settings::Settings;
+    use virtinitrd_init::settings::Request;
 
     fn bytes(tree: &Tree, path: &str) -> Vec<u8> {
         let Kind::File(content) = &tree.node(tree.find(path.as_bytes()).unwrap()).kind else {
@@ -115,13 +115,15 @@ mod tests {
             env: vec![b"A=1"],
             cwd: Some(b"/tmp"),
             user: Some(b"nobody"),
+            restart: Restart::Always,
         };
         run(&mut tree, &wanted, 0).unwrap();
-        let text = bytes(&tree, RUN_FILE);
-        let settings = Settings::parse(&text).unwrap();
-        assert_eq!(settings.request.args, [c"sh", c"-c", c"a\nb"]);
-        assert_eq!(settings.request.env, [c"A=1"]);
-        assert_eq!(settings.request.cwd, Some(c"/tmp"));
-        assert_eq!(settings.request.user, Some(&b"nobody"[..]));
+        let text = bytes(&tree, IMAGE_FILE);
+        let request = Request::parse(&text).unwrap();
+        assert_eq!(request.args, [c"sh", c"-c", c"a\nb"]);
+        assert_eq!(request.env, [c"A=1"]);
+        assert_eq!(request.cwd, Some(c"/tmp"));
+        assert_eq!(request.user, Some(&b"nobody"[..]));
+        assert_eq!(request.restart, Restart::Always);
     }
 }

@@ -72,6 +72,7 @@ use crate::{host, pack};
                       chrootvm [OPTIONS] ROOTFS [INIT]\n       \
                       chrootvm exec [OPTIONS] NAME -- COMMAND [ARG]...\n       \
                       chrootvm ps\n       \
+                      chrootvm image COMMAND ...\n       \
                       chrootvm --doctor [ROOTFS]",
     after_help = "\
 With COMMAND, standard input, output and error are the command's, and so is the exit status:

@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use virtinitrd_init::settings::Restart;
 
-use super::options::{parse_absolute, parse_pair, parse_size, parse_uuid};
+use super::options::{parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid};
 use super::{init_binary, see_owners_as_the_guest};
 use crate::archive::compress::Compression;
 use crate::archive::source_date_epoch;
@@ -79,6 +80,10 @@ pub(super) struct Build {
     /// Whom COMMAND runs as
     #[arg(long, value_name = "NAME|UID[:GROUP|:GID]", requires = "run")]
     user: Option<OsString>,
+    /// Whether COMMAND starts again when it has ended: no, on-failure or always
+    #[arg(long, value_name = "WHEN", requires = "run", default_value = "no", hide_default_value = true,
+          value_parser = parse_restart)]
+    restart: Restart,
     /// Also write the initrd that a kernel with modules needs to boot a disk image
     #[arg(long, value_name = "FILE")]
     boot_initrd: Option<PathBuf>,
@@ -240,6 +245,7 @@ impl Build {
             env: self.env.iter().map(|pair| pair.as_bytes()).collect(),
             cwd: self.workdir.as_ref().map(|dir| dir.as_bytes()),
             user: self.user.as_ref().map(|user| user.as_bytes()),
+            restart: self.restart,
         }
     }
 

@@ -4,13 +4,12 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use virtinitrd_init::settings::{self, Settings};
+use virtinitrd_init::settings::{self, IMAGE_FILE, Request, Restart};
 use virtinitrd_init::superblock;
 
 use super::options::show_uuid;
 use super::{open, see_owners_as_the_guest};
 use crate::image::content::At;
-use crate::image::inject::RUN_FILE;
 use crate::image::source::Source;
 use crate::image::tree::{Kind, Tree, show};
 
@@ -53,8 +52,8 @@ fn facts(source: &Source) -> Result<Vec<(&'static str, String)>> {
     }
     facts.extend(counts(tree));
     facts.extend(kernels(tree).map(|version| ("kernel", version)));
-    if let Some(id) = tree.find(RUN_FILE.as_bytes()) {
-        let run = run_file(tree, id).with_context(|| format!("/{RUN_FILE}"))?;
+    if let Some(id) = tree.find(IMAGE_FILE.as_bytes()) {
+        let run = run_file(tree, id).with_context(|| IMAGE_FILE.to_owned())?;
         facts.push(("runs", run));
     }
     Ok(facts)
@@ -96,13 +95,17 @@ fn run_file(tree: &Tree, id: crate::image::tree::Id) -> Result<String> {
     };
     let mut text = Vec::new();
     content.open()?.take(settings::MAX as u64).read_to_end(&mut text)?;
-    let settings = Settings::parse(&text).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let request = &settings.request;
+    let request = Request::parse(&text).map_err(|error| anyhow::anyhow!("{error}"))?;
     let quoted = |bytes: &[u8]| format!("\"{}\"", show(bytes));
     let words = request.args.iter().map(|word| quoted(word.to_bytes()));
     let mut parts = vec![words.collect::<Vec<_>>().join(" ")];
     parts.extend(request.env.iter().map(|pair| format!("with {}", quoted(pair.to_bytes()))));
     parts.extend(request.cwd.map(|dir| format!("in {}", quoted(dir.to_bytes()))));
     parts.extend(request.user.map(|user| format!("as {}", quoted(user))));
+    parts.extend(match request.restart {
+        Restart::No => None,
+        Restart::OnFailure => Some("again after a failure".into()),
+        Restart::Always => Some("again and again".into()),
+    });
     Ok(parts.join(", "))
 }

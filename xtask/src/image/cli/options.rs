@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use virtinitrd_init::settings::{RESTARTS, Restart};
+
 /// Bytes from `4096`, `64k`, `512M`, `4G` or `1T`.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     const SUFFIXES: &[(char, u32)] = &[('k', 10), ('m', 20), ('g', 30), ('t', 40)];
@@ -41,6 +43,13 @@ pub(super) fn parse_pair(text: &str) -> Result<OsString, String> {
         None | Some(0) => Err("NAME=VALUE".into()),
         Some(_) => Ok(text.into()),
     }
+}
+
+/// A value of `restart=`.
+pub(super) fn parse_restart(text: &str) -> Result<Restart, String> {
+    let row = RESTARTS.iter().find(|(name, _)| *name == text);
+    let names = || RESTARTS.map(|(name, _)| name).join(", ");
+    row.map(|(_, restart)| *restart).ok_or_else(|| format!("one of {}", names()))
 }
 
 /// An absolute path in the guest.

@@ -1,4 +1,4 @@
-//! Images from a [`Tree`].
+//! Images from a [`Tree`](super::tree::Tree).
 //!
 //! Every byte follows from the tree and the options alone. What a format cannot
 //! hold is refused before anything is written, or noted where a guest can do
