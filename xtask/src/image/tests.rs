@@ -259,9 +259,7 @@ fn squashfs_goes_there_and_back() {
         let options = squashfs::Options { threads: 2, mtime, ..squashfs::Options::default() };
         squashfs::write(&tree, &options, file.as_file(), &mut Notes::default()).map(|()| file)
     };
-    if host::find_program("sqfstar".as_ref()).is_none()
-        || host::find_program("sqfs2tar".as_ref()).is_none()
-    {
+    if host::find_program("tar2sqfs".as_ref()).is_none() {
         let error = image(0).map(drop);
         assert!(error.is_err_and(|error| error.to_string().contains("squashfs-tools")));
         return;

@@ -1,6 +1,7 @@
-//! A squashfs image from a [`Tree`], by way of sqfstar(1) of squashfs-tools 4.5.
+//! A squashfs image from a [`Tree`], by way of tar2sqfs(1) of squashfs-tools-ng.
 //!
-//! The tool reads our tar archive from a pipe, and sees nothing else.
+//! The tool reads our tar archive from a pipe, and sees nothing else. (sqfstar(1) of
+//! squashfs-tools 4.5 gives the root the time of the day.)
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -12,15 +13,19 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{BUFFER, tar};
 use crate::host;
 use crate::image::notes::Notes;
-use crate::image::tree::{Meta, Tree};
+use crate::image::tree::Tree;
 
 /// What packs a stream, and where to get it.
-const TOOL: &str = "sqfstar";
+const TOOL: &str = "tar2sqfs";
 const HINT: &str =
-    "sqfstar not found in PATH: install the package squashfs-tools (4.5 or newer), or choose erofs";
+    "tar2sqfs not found in PATH: install the package squashfs-tools-ng, or choose erofs";
 
-/// Options without a value; the file is there already, and empty.
-const FLAGS: [&str; 3] = ["-force", "-no-progress", "-quiet"];
+/// Give up where an entry is not understood, write to the file that is there, and
+/// say nothing.
+const FLAGS: [&str; 3] = ["--no-skip", "--force", "--quiet"];
+
+/// What every kernel with squashfs unpacks.
+const COMPRESSOR: &str = "gzip";
 
 /// How to pack.
 #[derive(Clone, Debug, Default)]
@@ -38,19 +43,16 @@ pub struct Options {
 }
 
 impl Options {
-    fn arguments(&self, root: &Meta) -> Vec<String> {
-        // Extended attributes of the root come with its tar entry.
-        let fixed = [
-            ("-mkfs-time", Some(self.mtime.to_string())),
-            ("-root-mode", Some(format!("{:o}", root.permissions))),
-            ("-root-uid", Some(root.uid.to_string())),
-            ("-root-gid", Some(root.gid.to_string())),
-            ("-comp", self.compressor.clone()),
-            ("-Xcompression-level", self.level.map(|level| level.to_string())),
-            ("-b", self.block_size.map(|size| size.to_string())),
-            ("-processors", Some(self.threads.to_string())),
+    fn arguments(&self) -> Vec<String> {
+        let compressor = self.compressor.clone().unwrap_or_else(|| COMPRESSOR.into());
+        let options = [
+            ("--defaults", Some(format!("mtime={}", self.mtime))),
+            ("--compressor", Some(compressor)),
+            ("--comp-extra", self.level.map(|level| format!("level={level}"))),
+            ("--block-size", self.block_size.map(|size| size.to_string())),
+            ("--num-jobs", Some(self.threads.to_string())),
         ];
-        let words = fixed.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
+        let words = options.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
         words.flatten().chain(FLAGS.map(Into::into)).collect()
     }
 }
@@ -62,9 +64,9 @@ impl Options {
 pub fn write(tree: &Tree, options: &Options, out: &File, notes: &mut Notes) -> Result<()> {
     let program = host::find_program(TOOL.as_ref()).context(HINT)?;
     let mut child = Command::new(program)
-        .args(options.arguments(&tree.node(Tree::ROOT).meta))
+        .args(options.arguments())
         .arg(format!("/proc/{}/fd/{}", std::process::id(), out.as_raw_fd()))
-        // It would be a second time beside that of the options.
+        // The options say it.
         .env_remove("SOURCE_DATE_EPOCH")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
