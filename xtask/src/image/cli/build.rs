@@ -121,7 +121,7 @@ impl Build {
             inject::clamp_times(&mut source.tree, mtime);
         }
         let initrd = match &self.boot_initrd {
-            Some(_) => Some(self.initrd(&source, format, init_binary(init_path)?)?),
+            Some(_) => Some(self.initrd(&source, format, &init_binary(init_path)?)?),
             None => None,
         };
         self.write(&source.tree, format, method, mtime, &mut notes)?;
@@ -244,7 +244,7 @@ impl Build {
     }
 
     /// With the modules that find and mount a disk in `format`.
-    fn initrd(&self, source: &Source, format: Format, init: PathBuf) -> Result<Vec<u8>> {
+    fn initrd(&self, source: &Source, format: Format, init: &Path) -> Result<Vec<u8>> {
         let kind = format.file_system();
         let kind = kind.with_context(|| format!("--boot-initrd: {format} is no disk"))?;
         let modules = ["virtio_blk", kind, "overlay"].map(str::to_owned).into();
@@ -260,7 +260,7 @@ impl Build {
                 (root, newest.modules)
             }
         };
-        pack::initrd(pack::read_init(&init)?, Some((&root, &dir)), &choice)
+        pack::initrd(pack::read_init(init)?, Some((&root, &dir)), &choice)
     }
 }
 

@@ -39,9 +39,11 @@ pub struct Options {
 
 impl Options {
     fn arguments(&self, root: &Meta) -> Vec<String> {
-        // Extended attributes of the root come with its tar entry.
+        // All that the root's tar entry tells but its extended attributes is not taken.
+        let root_time = root.mtime.clamp(0, u32::MAX.into());
         let fixed = [
             ("-mkfs-time", Some(self.mtime.to_string())),
+            ("-root-time", Some(root_time.to_string())),
             ("-root-mode", Some(format!("{:o}", root.permissions))),
             ("-root-uid", Some(root.uid.to_string())),
             ("-root-gid", Some(root.gid.to_string())),
