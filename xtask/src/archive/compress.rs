@@ -27,12 +27,16 @@ pub enum Compression {
     Lz4,
 }
 
+/// Of what a guest unpacks: up to this level the window has 4 MiB or less.
+const ZSTD_LEVEL: i32 = 9;
+
 /// Puts `bytes` into the container `compression`.
 pub fn compress(bytes: Vec<u8>, compression: Compression) -> Result<Vec<u8>> {
     if compression == Compression::None {
         return Ok(bytes);
     }
-    let method = Method { compression, level: None };
+    let level = (compression == Compression::Zstd).then_some(ZSTD_LEVEL);
+    let method = Method { compression, level };
     let mut encoder = Encoder::new(Vec::new(), method, 0)?;
     encoder.write_all(&bytes)?;
     Ok(encoder.finish()?)

@@ -22,9 +22,11 @@ pub(super) const LZ4_LEGACY_BLOCK: usize = 8 << 20;
 /// Memory that an xz file may ask for: `xz -9` takes 65 MiB. zstd has a limit of
 /// its own, a window of 128 MiB.
 const XZ_MEMORY_MAX: u64 = 128 << 20;
-/// Bytes that one thread of zstd or xz compresses at a time: what is not cut
-/// smaller by default takes hundreds of megabytes.
-const PART: u32 = 8 << 20;
+/// Bytes that one thread of xz compresses at a time, or of zstd: larger ones take
+/// more memory in every thread, smaller ones make larger files.
+const XZ_PART: u64 = 8 << 20;
+/// As [`XZ_PART`].
+const ZSTD_PART: u32 = 2 << 20;
 
 /// What is known of a container.
 struct Container {
@@ -35,12 +37,12 @@ struct Container {
     levels: Option<(i32, i32, i32)>,
 }
 
-/// gzip(1) and xz(1) have 6; up to 9 the window of zstd has 4 MiB or less.
+/// The usual ones are those of gzip(1), xz(1) and zstd(1).
 #[rustfmt::skip]
 const CONTAINERS: &[Container] = &[
     Container { compression: Compression::Gzip, magic: &[0x1f, 0x8b],                       levels: Some((1, 6, 9)) },
     Container { compression: Compression::Xz,   magic: &[0xfd, b'7', b'z', b'X', b'Z', 0],  levels: Some((0, 6, 9)) },
-    Container { compression: Compression::Zstd, magic: &[0x28, 0xb5, 0x2f, 0xfd],           levels: Some((1, 9, 19)) },
+    Container { compression: Compression::Zstd, magic: &[0x28, 0xb5, 0x2f, 0xfd],           levels: Some((1, 3, 19)) },
     Container { compression: Compression::Lz4,  magic: &LZ4_LEGACY_MAGIC.to_le_bytes(),     levels: None },
 ];
 
@@ -125,7 +127,7 @@ impl<W: Write> Encoder<W> {
                 if threads > 0 {
                     encoder.multithread(threads).context("zstd: threads")?;
                     encoder
-                        .set_parameter(CParameter::JobSize(PART))
+                        .set_parameter(CParameter::JobSize(ZSTD_PART))
                         .context("zstd: size of parts")?;
                 }
                 Self::Zstd(encoder)
@@ -135,7 +137,7 @@ impl<W: Write> Encoder<W> {
                     0 => Stream::new_easy_encoder(unsigned, Check::Crc32),
                     _ => MtStreamBuilder::new()
                         .threads(threads)
-                        .block_size(PART.into())
+                        .block_size(XZ_PART)
                         .preset(unsigned)
                         .check(Check::Crc32)
                         .encoder(),

@@ -50,12 +50,24 @@ impl Image {
         let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
         match self.task {
             Task::Build(task) => done(task.run(self.init_binary)),
-            Task::Cat(task) => done(task.run()),
+            Task::Cat(task) => done(while_read(task.run())),
             Task::Diff(task) => task.run(),
             Task::Inspect(task) => done(task.run()),
-            Task::Ls(task) => done(task.run()),
+            Task::Ls(task) => done(while_read(task.run())),
             Task::Verify(task) => task.run(),
         }
+    }
+}
+
+/// Who reads our output, as head(1), may have enough of it.
+fn while_read(result: Result<()>) -> Result<()> {
+    let is_over = |error: &anyhow::Error| {
+        let cause = error.root_cause().downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    match result {
+        Err(error) if is_over(&error) => Ok(()),
+        result => result,
     }
 }
 
