@@ -152,8 +152,8 @@ fn arguments_are_checked(bed: &Bed) -> Result<()> {
     let long = "x".repeat(2048);
     for (arguments, status, expected) in [
         (vec![], 125, "<ROOTFS>"),
-        (vec!["/nonexistent"], 125, "open directory /nonexistent"),
-        (vec!["/etc/passwd"], 125, "is not a directory"),
+        (vec!["/nonexistent"], 125, "find /nonexistent"),
+        (vec!["/etc/passwd"], 125, "neither an archive nor a file system"),
         (vec![&*empty], 125, "has no kernel"),
         (vec!["--kernel", "/nonexistent", &root], 125, "find /nonexistent"),
         (vec!["--kernel", &kernel, &root, "no-such-program"], 125, "searched /usr/bin"),
