@@ -6,6 +6,7 @@
 
 mod archive;
 mod arguments;
+mod boot;
 mod command;
 mod command_host;
 mod command_kills;
