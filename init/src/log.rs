@@ -105,8 +105,8 @@ impl Log {
             let text = record.get(LEVEL_PREFIX..).unwrap_or_default();
             let mut is_shown = false;
             for console in &self.consoles {
-                // Where a session on it has ended it is hung up; `/dev/console`,
-                // which is standard error, is not.
+                // One that was hung up by the end of a session takes nothing any
+                // more; `/dev/console`, which is standard error, does.
                 is_shown |= file::write_all(console, text).is_ok();
             }
             if !is_shown {

@@ -1,6 +1,6 @@
 //! A root's own command: PID 1 starts it, starts it again, and ends the machine.
 //!
-//! Interfaces: signal(7), signalfd(2), wait(2), reboot(2).
+//! Interfaces: signal(7), signalfd(2), wait(2), setsid(2), tcsetpgrp(3), reboot(2).
 //!
 //! Invariant: however long the machine runs, PID 1 keeps no memory of a start:
 //! all that a start needs is allocated by the child.
@@ -106,6 +106,10 @@ pub fn run(request: &Request<'_>, mounts: &[ExtraMount<'_>], log: &Log) -> Resul
     let signals = Signals { children: open(&[Signal::CHILD])?, orders: open(ORDERS)? };
     // Else the kernel resets the machine by itself. A container may not.
     let _ = rustix::system::reboot(RebootCommand::CadOff);
+    // Where a shell was PID 1 before us it may lead its session already; and the
+    // console need not be a terminal.
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::ioctl_tiocsctty(rt::stderr());
     let mut pause = Pause::new();
     // The first start is the proof that there is something to start.
     let mut started = Ok(start(request)?);
@@ -144,6 +148,13 @@ fn end(signals: &Signals, mounts: &[ExtraMount<'_>], log: &Log) -> Result<Infall
         children::signal_all(signal);
         signals.wait_for_all(grace)?;
     }
+    // What was written to a serial line is still on its way. A child waits for it,
+    // for a terminal that was stopped sends no more.
+    if let Ok(None) = rt::process::fork() {
+        let _ = rustix::termios::tcdrain(rt::stderr()); // what is no terminal has nothing on its way
+        rt::exit(0);
+    }
+    signals.wait_for_all(LAST_GRACE)?;
     volume::settle(mounts);
     command::power_off()
 }
@@ -199,8 +210,8 @@ impl Signals {
     }
 }
 
-/// Starts the command on the console, which becomes its controlling terminal
-/// where it is one.
+/// Starts the command on the console, in PID 1's session, which that controls
+/// where it is a terminal.
 fn start(request: &Request<'_>) -> Result<Pid> {
     let what = format_args!("start the command");
     let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).context(what)?;
@@ -227,8 +238,8 @@ fn become_command(request: &Request<'_>) -> Result<(), Failure> {
         // All three of PID 1 are the console, open for both.
         let [input, output, error] = [(); 3].map(|()| duplicate(rt::stderr()));
         let (input, output, error) = (input?, output?, error?);
-        let is_terminal = rustix::termios::isatty(&input);
-        spawn::execute(request, user, Stdio { input, output, error, is_terminal })
+        let stdio = Stdio { input, output, error, session: spawn::Session::Shared };
+        spawn::execute(request, user, stdio)
     })
 }
 

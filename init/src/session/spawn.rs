@@ -65,8 +65,21 @@ pub struct Stdio {
     pub output: OwnedFd,
     /// Standard error.
     pub error: OwnedFd,
-    /// Whether the three are a terminal, which is to control the session.
-    pub is_terminal: bool,
+    /// Whose session the command is in.
+    pub session: Session,
+}
+
+/// The session of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// Its own, without a terminal.
+    Bare,
+    /// Its own, controlled by the terminal that the three streams are.
+    Terminal,
+    /// PID 1's, whose terminal, if it has one, the command's process group gets:
+    /// when the leader of a session ends its terminal hangs up, and a serial line
+    /// loses what was not sent yet.
+    Shared,
 }
 
 /// What the child does, in order.
@@ -94,8 +107,7 @@ struct Plan<'a> {
     stdio: Stdio,
 }
 
-/// Starts the command of `request`. The child leads a session, and so a process
-/// group, of its own.
+/// Starts the command of `request`. The child leads a process group of its own.
 pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
     let what = |operation| move |errno| Failure::of(operation, errno);
     let home = home(user)?;
@@ -183,9 +195,19 @@ impl<'a> Plan<'a> {
     }
 
     fn start_session(&self) -> Result<(), Errno> {
-        rustix::process::setsid()?;
-        if self.stdio.is_terminal {
-            rustix::process::ioctl_tiocsctty(&self.stdio.input)?;
+        let Stdio { input, session, .. } = &self.stdio;
+        match session {
+            Session::Shared => {
+                rustix::process::setpgid(None, None)?;
+                // It need not be a terminal.
+                let _ = rustix::termios::tcsetpgrp(input, rustix::process::getpid());
+            }
+            Session::Bare | Session::Terminal => {
+                rustix::process::setsid()?;
+            }
+        }
+        if *session == Session::Terminal {
+            rustix::process::ioctl_tiocsctty(input)?;
         }
         let limit = Rlimit { current: Some(1024), maximum: Some(DESCRIPTORS_MAX) };
         rustix::process::setrlimit(Resource::Nofile, limit)

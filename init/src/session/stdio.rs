@@ -10,7 +10,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
 use super::pump::PIPE;
-use super::spawn::Stdio;
+use super::spawn::{Session, Stdio};
 use super::user::User;
 use crate::ports::Ports;
 use crate::settings::Size;
@@ -52,7 +52,7 @@ pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
     for ours in [&our_input, &our_output, &our_error] {
         rustix::fs::fcntl_setfl(ours, OFlags::NONBLOCK)?;
     }
-    let stdio = Stdio { input, output, error, is_terminal: false };
+    let stdio = Stdio { input, output, error, session: Session::Bare };
     Ok((stdio, Pipes { input: our_input, output: our_output, error: our_error }))
 }
 
@@ -66,7 +66,7 @@ pub fn terminal(ports: &Ports, user: &User<'_>, size: Size) -> Result<(Stdio, Ma
     rustix::fs::fchown(&input, Some(Uid::from_raw(user.uid)), None)?;
     set_size(&control, size)?;
     let (output, error) = (duplicate(&input)?, duplicate(&input)?);
-    let stdio = Stdio { input, output, error, is_terminal: true };
+    let stdio = Stdio { input, output, error, session: Session::Terminal };
     Ok((stdio, Master { to: duplicate(&control)?, from: duplicate(&control)?, control }))
 }
 

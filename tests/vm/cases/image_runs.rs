@@ -195,11 +195,12 @@ fn pid_1_of_an_image(bed: &Bed) -> Result<()> {
     )
 }
 
-/// The words after `--` are a command then.
+/// The words after `--` are a command then. Its last words come after more than a
+/// serial line takes in at once.
 fn pid_1_without_run_file(bed: &Bed) -> Result<()> {
     let mut guest = bed.guest("")?;
     let mut running =
-        start_direct(bed, &mut guest, "-- sh -c \"echo in $PWD, parent $PPID; exit 3\"")?;
+        start_direct(bed, &mut guest, "-- sh -c \"seq 3000; echo in $PWD, parent $PPID; exit 3\"")?;
     ensure!(running.finish()? == 0, "{running}");
     let lines =
         ["in /, parent 1", "virtinit: the command has ended with status 3", "reboot: Power down"];
