@@ -63,27 +63,33 @@ fn has_its_own_streams(bed: &Bed) -> Result<()> {
     ensure!(output.stdout == expected && output.stderr == b"error\n", "{}", output.stdout.len());
     ensure!(output.status.code() == Some(42), "{:?}", output.status);
 
+    let row = listed(bed, &name)?.context("ps does not list it")?;
+    ensure!(row.ends_with("sh -c 'echo up; exec sleep 600'"), "{row}");
+    Ok(())
+}
+
+/// What `chrootvm ps` says of the machine called `name`, where it does.
+fn listed(bed: &Bed, name: &str) -> Result<Option<String>> {
     let listed = Command::new(bed.workspace.join("scripts/chrootvm")).arg("ps").output()?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let row = listed.lines().find(|line| line.starts_with(&format!("{name} ")));
-    ensure!(row.is_some_and(|row| row.ends_with("sh -c 'echo up; exec sleep 600'")), "{listed}");
-    Ok(())
+    Ok(row.map(str::to_owned))
 }
 
 /// QEMU drops what its control queue cannot hold; so they come one by one.
 fn six_at_once_and_no_more(bed: &Bed) -> Result<()> {
     let name = name("six");
     let mut first = bed.run(&["sh", "-c", LONG])?.options(&["--name", &name]).start()?;
+    // Until the machine has its name it is not found.
+    let mut tries = 0..1000;
+    while listed(bed, &name)?.is_none() {
+        ensure!(tries.next().is_some(), "ps does not list {name}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     // Before the first command runs, they wait.
     let mut children = Vec::new();
-    while children.is_empty() || children.len() < 7 {
-        let mut child = exec(bed, &[], &name, "echo in; read line; echo out")?;
-        // Until the machine has its name it is not found.
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        match child.try_wait()? {
-            Some(_) if children.is_empty() => {}
-            _ => children.push(child),
-        }
+    for _ in 0..7 {
+        children.push(exec(bed, &[], &name, "echo in; read line; echo out")?);
     }
     first.wait_for("up\n")?;
     // The seventh says so before the others are let go.
