@@ -45,9 +45,13 @@ fn debian_shell(bed: &Bed) -> Result<()> {
     boot.shows(&[])
 }
 
-/// systemd as PID 1 on a read-only root, up to basic.target.
+/// systemd as PID 1 on a read-only root.
 fn debian_systemd(bed: &Bed) -> Result<()> {
-    let mut guest = debian(bed, "/lib/systemd/systemd")?;
+    systemd_starts(debian(bed, "/lib/systemd/systemd")?)
+}
+
+/// systemd, which is the payload of `guest`, comes up to basic.target.
+pub(crate) fn systemd_starts(mut guest: Guest) -> Result<()> {
     guest.append("systemd.show_status=1 systemd.unit=basic.target");
     let mut running = guest.start()?;
     // A failed unit on the way would not keep the target from being reached.

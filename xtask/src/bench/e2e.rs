@@ -13,7 +13,6 @@ use super::facts::Facts;
 use super::measure::{Usage, in_turn};
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
-use crate::vm::boot_files::canonical;
 
 /// Time `chrootvm ROOT -- true`, against another command
 #[derive(Debug, clap::Args)]
@@ -41,10 +40,7 @@ impl E2e {
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
-        let root = match &self.root {
-            Some(root) => canonical(root)?,
-            None => subject.root()?,
-        };
+        let root = subject.root_or_busybox(self.root.as_deref())?;
         let ours = subject.chrootvm(&self.options, &root, &["true"])?;
         let other = self.vs.as_ref().map(|text| subject.shell(text, &root));
         let pairs = in_turn(self.runs, &ours, other.as_ref())?;

@@ -14,7 +14,6 @@ use super::Output;
 use super::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject, output};
-use crate::vm::boot_files::canonical;
 
 /// Boot time and free memory by the kind of root
 #[derive(Debug, clap::Args)]
@@ -71,10 +70,7 @@ impl Roots {
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
-        let root = match &self.root {
-            Some(root) => canonical(root)?,
-            None => subject.root()?,
-        };
+        let root = subject.root_or_busybox(self.root.as_deref())?;
         let mut roots = vec![("directory", root.clone())];
         for kind in &self.kinds {
             let image = subject.scratch().join(format!("image.{kind}"));

@@ -62,6 +62,11 @@ impl Subject {
         Ok(root)
     }
 
+    /// The root that was given, or else a busybox one.
+    pub fn root_or_busybox(&self, given: Option<&Path>) -> Result<PathBuf> {
+        given.map_or_else(|| self.root(), canonical)
+    }
+
     /// `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel.
     pub fn chrootvm(&self, options: &[OsString], root: &Path, command: &[&str]) -> Result<Command> {
         let mut chrootvm = Command::new(std::env::current_exe().context("find this program")?);

@@ -8,11 +8,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
 use super::content::Content;
 use super::tree::{Id, Kind, Tree};
 use crate::files::Files;
+use crate::vm::handover::new_memory_file;
 
 /// A tree, and where it was read from.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl Files for ImageRoot {
     /// The contents in memory.
     fn file(&self, path: &Path) -> io::Result<File> {
         let content = self.content(path)?;
-        let mut file = File::from(memfd_create(c"virtinitrd", MFdFlags::MFD_CLOEXEC)?);
+        let mut file = new_memory_file().map_err(io::Error::other)?;
         io::copy(&mut content.open().map_err(io::Error::other)?, &mut file)?;
         file.seek(SeekFrom::Start(0))?;
         Ok(file)

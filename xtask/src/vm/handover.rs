@@ -41,10 +41,15 @@ impl Numbered {
 
 /// A file of `bytes` without a name.
 pub fn memory_file(bytes: &[u8]) -> Result<OwnedFd> {
-    let fd = memfd_create(c"virtinitrd", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
-    let mut file = File::from(fd);
+    let mut file = new_memory_file()?;
     file.write_all(bytes).context("write to memory")?;
     Ok(file.into())
+}
+
+/// An empty file without a name.
+pub fn new_memory_file() -> Result<File> {
+    let fd = memfd_create(c"virtinitrd", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
+    Ok(fd.into())
 }
 
 /// A listening socket, and a connection that waits to be accepted from it.
