@@ -90,8 +90,10 @@ pub fn debian(workspace: &Path) -> Result<PathBuf> {
     }
     eprintln!("making a Debian in {} (about a minute)", debian.display());
     let log = fs::File::create(unfinished.with_extension("log"))?;
-    let mut command = Command::new("debootstrap");
+    // It mounts /proc in there, and would leave it behind where it is interrupted.
+    let mut command = Command::new("unshare");
     command
+        .args(["--mount", "debootstrap"])
         .args(["--variant=minbase", "--include=systemd-sysv,linux-image-cloud-amd64", "bookworm"])
         .arg(&unfinished)
         .stdout(log.try_clone()?)
