@@ -40,6 +40,13 @@ impl RootDir {
         self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
     }
 
+    /// Opens `path`, which is known to be a regular file and no link; what has
+    /// taken its place since is refused.
+    pub fn regular_file(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        regular(self.open_at(path, flags)?.into())
+    }
+
     fn open_at(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let how =
             OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
@@ -61,11 +68,8 @@ impl Files for RootDir {
     fn file(&self, path: &Path) -> io::Result<File> {
         // Looked at before it is opened: opening a device has effects, and
         // opening a FIFO blocks.
-        let location = File::from(self.open_at(path, OFlag::O_PATH)?);
-        match location.metadata()?.is_file() {
-            true => File::open(descriptor_path(&location)),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        }
+        let location = regular(self.open_at(path, OFlag::O_PATH)?.into())?;
+        File::open(descriptor_path(&location))
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
@@ -108,6 +112,14 @@ impl Files for RootDir {
     }
 }
 
+/// `file`, where it is one.
+fn regular(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
 /// A path to what an open descriptor is on (proc_pid_fd(5)).
 fn descriptor_path(fd: &impl AsRawFd) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
@@ -133,6 +145,8 @@ mod tests {
             assert_eq!(root.read(Path::new(name), 100).unwrap(), b"inside", "{name}");
         }
         assert!(root.file(Path::new("hosts-only")).is_err());
+        assert!(root.regular_file(Path::new("etc/hostname")).is_ok());
+        assert!(root.regular_file(Path::new("absolute")).is_err());
         let inside = dir.path().canonicalize().unwrap().join("etc/hostname");
         assert_eq!(root.resolve(Path::new("absolute")).unwrap(), inside);
         assert!(!root.is_file(Path::new("hosts-only")));
@@ -146,8 +160,10 @@ mod tests {
         let root = RootDir::open(dir.path()).unwrap();
         assert_eq!(root.read(Path::new("five"), 5).unwrap(), b"12345");
         assert!(root.read(Path::new("five"), 4).is_err());
-        assert!(root.file(Path::new("fifo")).is_err());
-        assert!(root.file(Path::new(".")).is_err());
+        for name in ["fifo", "."] {
+            assert!(root.file(Path::new(name)).is_err(), "{name}");
+            assert!(root.regular_file(Path::new(name)).is_err(), "{name}");
+        }
         assert_eq!(root.list(Path::new(".")).unwrap(), ["fifo", "five"]);
     }
 }

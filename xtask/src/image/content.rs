@@ -1,10 +1,12 @@
 //! The bytes of regular files in a [`super::tree::Tree`], by reference.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -17,12 +19,12 @@ use crate::rootdir::RootDir;
 pub enum Content {
     /// Made by us, and small.
     Bytes(Arc<[u8]>),
-    /// A file below a directory; `size` is what it had when the tree was read.
-    Below {
-        /// The directory.
-        root: Arc<RootDir>,
-        /// The path in it.
-        path: PathBuf,
+    /// A file of the host; `size` is what it had when the tree was read.
+    Host {
+        /// Where it is, which many files share.
+        directory: Arc<Directory>,
+        /// Its name there.
+        name: Box<[u8]>,
         /// Bytes.
         size: u64,
     },
@@ -48,10 +50,22 @@ pub trait Stored: fmt::Debug + Send + Sync {
     fn open(&self) -> Result<Box<dyn Read + Send + '_>>;
 }
 
-/// As [`Content::Below`], of a file of the host.
-#[must_use]
-pub fn below(root: &Arc<RootDir>, path: &Path, size: u64) -> Content {
-    Content::Below { root: Arc::clone(root), path: path.to_path_buf(), size }
+/// A directory of the host that is at or below the root of a tree.
+#[derive(Debug)]
+pub struct Directory {
+    /// The root, which no look-up leaves.
+    pub root: Arc<RootDir>,
+    /// The path from there.
+    pub path: PathBuf,
+}
+
+impl Directory {
+    /// Opens the regular file `name`, which was one when the tree was read.
+    fn file(&self, name: &[u8]) -> Result<File> {
+        let path = self.path.join(OsStr::from_bytes(name));
+        let file = self.root.regular_file(&path);
+        file.with_context(|| self.root.host_path(&path).display().to_string())
+    }
 }
 
 impl Content {
@@ -60,8 +74,19 @@ impl Content {
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Below { size, .. } | Self::Part { size, .. } => *size,
+            Self::Host { size, .. } | Self::Part { size, .. } => *size,
             Self::Stored(stored) => stored.size(),
+        }
+    }
+
+    /// The file of the host that it is, where it is one.
+    ///
+    /// # Errors
+    /// A file that cannot be opened any more.
+    pub fn host_file(&self) -> Result<Option<File>> {
+        match self {
+            Self::Host { directory, name, .. } => directory.file(name).map(Some),
+            Self::Bytes(_) | Self::Part { .. } | Self::Stored(_) => Ok(None),
         }
     }
 
@@ -72,10 +97,8 @@ impl Content {
     pub fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
         Ok(match self {
             Self::Bytes(bytes) => Box::new(&bytes[..]),
-            Self::Below { root, path, size } => {
-                let file = root.file(path);
-                let file = file.with_context(|| root.host_path(path).display().to_string())?;
-                Box::new(Exactly { inner: file, left: *size })
+            Self::Host { directory, name, size } => {
+                Box::new(Exactly { inner: directory.file(name)?, left: *size })
             }
             Self::Stored(stored) => stored.open()?,
             Self::Part { archive, offset, size } => {
@@ -134,12 +157,15 @@ mod tests {
         std::fs::write(dir.path().join("f"), b"0123456789").unwrap();
         let root = Arc::new(RootDir::open(dir.path()).unwrap());
         let archive = Arc::new(File::open(dir.path().join("f")).unwrap());
+        let directory = Arc::new(Directory { root, path: PathBuf::new() });
+        let host =
+            |size| Content::Host { directory: Arc::clone(&directory), name: (*b"f").into(), size };
         let read = |content: &Content| {
             let mut bytes = Vec::new();
             content.open().unwrap().read_to_end(&mut bytes).map(|_| bytes)
         };
-        assert_eq!(read(&below(&root, Path::new("f"), 4)).unwrap(), b"0123");
-        assert!(read(&below(&root, Path::new("f"), 11)).is_err());
+        assert_eq!(read(&host(4)).unwrap(), b"0123");
+        assert!(read(&host(11)).is_err());
         let part = Content::Part { archive, offset: 3, size: 4 };
         assert_eq!(read(&part).unwrap(), b"3456");
     }

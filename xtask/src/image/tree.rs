@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use super::content::{Content, Stored, below};
+pub use super::content::{Content, Stored};
 
 /// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).
 pub const NAME_MAX: usize = 255;

@@ -13,7 +13,6 @@ use nix::unistd::{Whence, lseek};
 
 use super::layout::{BLOCK, BLOCK_BITS, BLOCK_BYTES};
 use super::segment::SEGMENT;
-use crate::files::Files;
 use crate::image::tree::Content;
 
 /// Smaller files are not looked at: what is zero is compressed.
@@ -92,12 +91,9 @@ pub(super) enum Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn open(content: &'a Content) -> Result<Self> {
-        Ok(match content {
-            Content::Below { root, path, .. } => {
-                let file = root.file(path);
-                Self::File(file.with_context(|| root.host_path(path).display().to_string())?)
-            }
-            _ => Self::Stream(content.open()?, 0),
+        Ok(match content.host_file()? {
+            Some(file) => Self::File(file),
+            None => Self::Stream(content.open()?, 0),
         })
     }
 
@@ -131,10 +127,18 @@ impl<'a> Source<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tree::below;
-    use crate::rootdir::RootDir;
+    use crate::image::notes::Notes;
+    use crate::image::source::dir;
+    use crate::image::tree::Kind;
     use std::path::Path;
-    use std::sync::Arc;
+
+    fn file_in(directory: &Path) -> Content {
+        let tree = dir::read(directory, &mut Notes::default()).unwrap();
+        match &tree.node(tree.find(b"f").unwrap()).kind {
+            Kind::File(content) => content.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn holes_are_what_is_zero() {
@@ -146,11 +150,8 @@ mod tests {
         file.set_len(bytes.len() as u64).unwrap();
         file.write_all_at(&[1], 5000).unwrap();
         file.write_all_at(&[1], SEGMENT as u64 + 4).unwrap();
-        let root = Arc::new(RootDir::open(dir.path()).unwrap());
         let expected: Vec<_> = (0..=256).map(|block| block == 1 || block == 256).collect();
-        for content in
-            [below(&root, Path::new("f"), bytes.len() as u64), Content::Bytes(bytes.clone().into())]
-        {
+        for content in [file_in(dir.path()), Content::Bytes(bytes.clone().into())] {
             let chunks = scan(&content).unwrap();
             assert_eq!(chunks, Some(Chunks { bits: 0, data: expected.clone() }));
             let mut part = [0; 5];
@@ -166,8 +167,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = File::create(dir.path().join("f")).unwrap();
         file.set_len(1 << 40).unwrap();
-        let root = Arc::new(RootDir::open(dir.path()).unwrap());
-        let chunks = scan(&below(&root, Path::new("f"), 1 << 40)).unwrap().unwrap();
+        let chunks = scan(&file_in(dir.path())).unwrap().unwrap();
         assert_eq!((chunks.size(), chunks.data.len()), (16 << 20, 1 << 16));
     }
 }

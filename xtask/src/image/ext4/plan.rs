@@ -13,7 +13,6 @@ use super::dirents::{self, Entry};
 use super::geometry::{Geometry, Need};
 use super::htree::Directory;
 use super::{Options, Size, extents, inode, journal, show, xattrs};
-use crate::files::Files;
 use crate::image::tree::{Content, Id, Kind, Node, Tree};
 
 /// The directory for what e2fsck(8) finds without a name.
@@ -186,9 +185,8 @@ fn with_nodes(data: u64, pieces: u64) -> u64 {
 fn may_have_holes(content: &Content) -> Result<bool> {
     /// `st_blocks` counts these (stat(2)).
     const UNIT: u64 = 512;
-    let Content::Below { root, path, size } = content else { return Ok(true) };
-    let occupied = root.file(path)?.metadata()?.blocks();
-    Ok(occupied * UNIT < *size)
+    let Some(file) = content.host_file()? else { return Ok(true) };
+    Ok(file.metadata()?.blocks() * UNIT < content.size())
 }
 
 /// Blocks that are not zero, and how often one follows another kind.

@@ -5,6 +5,7 @@
 //! entered: a root file system with `/proc` in it would never end.
 
 use std::collections::HashMap;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,10 @@ use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::files::Files;
+use crate::image::content::{Content, Directory};
 use crate::image::notes::Notes;
 use crate::image::paths::{PATH_MAX, directory};
-use crate::image::tree::{self, Id, Kind, Meta, Tree, Xattrs, show};
+use crate::image::tree::{Id, Kind, Meta, Tree, Xattrs, show};
 use crate::rootdir::RootDir;
 
 /// A mount point whose contents are left out.
@@ -36,17 +38,18 @@ pub fn read(path: &Path, notes: &mut Notes) -> Result<Tree> {
     let stat = stat(fd.as_fd(), c"")?;
     let meta = meta(&stat, xattrs(fd.as_fd(), b".")?);
     let device = (stat.stx_dev_major, stat.stx_dev_minor);
-    let mut scan = Scan { root, device, tree: Tree::new(meta), links: HashMap::new(), notes };
+    let mut scan = Scan { device, tree: Tree::new(meta), links: HashMap::new(), notes };
     let mut pending = vec![(Tree::ROOT, PathBuf::new())];
     while let Some((id, path)) = pending.pop() {
-        let found = scan.directory(id, &path, &mut pending);
-        found.with_context(|| format!("look into {}", scan.root.host_path(&path).display()))?;
+        let directory = Arc::new(Directory { root: Arc::clone(&root), path });
+        let found = scan.directory(id, &directory, &mut pending);
+        found
+            .with_context(|| format!("look into {}", root.host_path(&directory.path).display()))?;
     }
     Ok(scan.tree)
 }
 
 struct Scan<'a> {
-    root: Arc<RootDir>,
     device: (u32, u32),
     tree: Tree,
     /// Files that have other names, by device and inode.
@@ -55,21 +58,22 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn directory(&mut self, id: Id, path: &Path, pending: &mut Vec<(Id, PathBuf)>) -> Result<()> {
-        let fd = match path == Path::new("") {
-            true => self.root.directory(Path::new(".")),
-            false => self.root.directory(path),
-        }?;
+    fn directory(
+        &mut self,
+        id: Id,
+        directory: &Arc<Directory>,
+        pending: &mut Vec<(Id, PathBuf)>,
+    ) -> Result<()> {
+        let fd = directory.root.directory(&Path::new(".").join(&directory.path))?;
         for entry in Dir::read_from(&fd)? {
             let entry = entry?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            let path = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-            let added = self.entry(id, &fd, name, &path);
+            let added = self.entry(id, &fd, name, directory);
             let added = added.with_context(|| show(name.to_bytes()))?;
-            pending.extend(added.map(|id| (id, path)));
+            pending.extend(added);
         }
         Ok(())
     }
@@ -80,9 +84,10 @@ impl Scan<'_> {
         &mut self,
         parent: Id,
         fd: &OwnedFd,
-        name: &std::ffi::CStr,
-        path: &Path,
-    ) -> Result<Option<Id>> {
+        name: &CStr,
+        directory: &Arc<Directory>,
+    ) -> Result<Option<(Id, PathBuf)>> {
+        let path = directory.path.join(OsStr::from_bytes(name.to_bytes()));
         ensure!(path.as_os_str().len() <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
         let stat = stat(fd.as_fd(), name)?;
         let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
@@ -90,7 +95,7 @@ impl Scan<'_> {
             self.tree.link(parent, name.to_bytes(), known)?;
             return Ok(None);
         }
-        let kind = self.kind(fd, name, path, &stat)?;
+        let kind = kind(fd, name, directory, &stat)?;
         let meta = meta(&stat, xattrs(fd.as_fd(), name.to_bytes())?);
         let is_directory = matches!(kind, Kind::Directory(_));
         let id = self.tree.add(parent, name.to_bytes(), meta, kind)?;
@@ -104,24 +109,7 @@ impl Scan<'_> {
             self.notes.add(MOUNTED, path.as_os_str().as_bytes());
             return Ok(None);
         }
-        Ok(Some(id))
-    }
-
-    fn kind(&self, fd: &OwnedFd, name: &std::ffi::CStr, path: &Path, stat: &Statx) -> Result<Kind> {
-        let device = (stat.stx_rdev_major, stat.stx_rdev_minor);
-        Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
-            FileType::Directory => directory(),
-            FileType::RegularFile => Kind::File(tree::below(&self.root, path, stat.stx_size)),
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(fd, name, Vec::new())?;
-                Kind::Symlink(target.to_bytes().into())
-            }
-            FileType::CharacterDevice => Kind::CharDevice(device.0, device.1),
-            FileType::BlockDevice => Kind::BlockDevice(device.0, device.1),
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-            FileType::Unknown => bail!("a file of an unknown type"),
-        })
+        Ok(Some((id, path)))
     }
 
     /// Of a directory. A kernel that does not tell shows another device.
@@ -133,7 +121,28 @@ impl Scan<'_> {
     }
 }
 
-fn stat(fd: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<Statx> {
+fn kind(fd: &OwnedFd, name: &CStr, parent: &Arc<Directory>, stat: &Statx) -> Result<Kind> {
+    let device = (stat.stx_rdev_major, stat.stx_rdev_minor);
+    Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::Directory => directory(),
+        FileType::RegularFile => Kind::File(Content::Host {
+            directory: Arc::clone(parent),
+            name: name.to_bytes().into(),
+            size: stat.stx_size,
+        }),
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(fd, name, Vec::new())?;
+            Kind::Symlink(target.to_bytes().into())
+        }
+        FileType::CharacterDevice => Kind::CharDevice(device.0, device.1),
+        FileType::BlockDevice => Kind::BlockDevice(device.0, device.1),
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+        FileType::Unknown => bail!("a file of an unknown type"),
+    })
+}
+
+fn stat(fd: BorrowedFd<'_>, name: &CStr) -> Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     let stat = rustix::fs::statx(fd, name, flags, StatxFlags::BASIC_STATS);
     stat.context("statx")
