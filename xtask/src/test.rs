@@ -24,14 +24,21 @@ impl Test {
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         guest::build()?;
+        let cargo_test = || {
+            let mut command = Command::new(workspace::cargo());
+            command.current_dir(&root).arg("test").args(workspace::vendor_arguments(&root));
+            command.args(["--locked", "--workspace", "--no-fail-fast"]);
+            command
+        };
+        let mut build = cargo_test().arg("--no-run").spawn().context("run cargo test")?;
         // Made here, and not when the first test asks, to be seen while it lasts.
-        if let Err(error) = testbed::debian(&root) {
+        let debian = testbed::debian(&root);
+        // Whatever it is, the tests' own run of cargo says it again.
+        build.wait()?;
+        if let Err(error) = debian {
             eprintln!("no Debian to test with: {error:#}");
         }
-        let mut command = Command::new(workspace::cargo());
-        command.current_dir(&root).arg("test").args(workspace::vendor_arguments(&root));
-        command.args(["--locked", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
-        let mut cargo = command.spawn().context("run cargo test")?;
+        let mut cargo = cargo_test().stdout(Stdio::piped()).spawn().context("run cargo test")?;
         let output = cargo.stdout.take().context("no output of cargo test")?;
         let mut count = Count::default();
         for line in BufReader::new(output).split(b'\n') {
