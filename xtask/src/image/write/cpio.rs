@@ -10,7 +10,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Copier;
+use super::copier::{Copier, copying};
 use crate::archive::newc::{self, Header};
 use crate::image::notes::Notes;
 use crate::image::tree::{Id, Kind, Meta, Node, Tree, mode, show};
@@ -24,10 +24,12 @@ const TIME: &str = "a cpio archive has times from 1970 to 2106, others are moved
 /// A file of 4 GiB or more, before anything is written: newc has 32-bit sizes.
 pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
     check(tree)?;
-    let mut writer = Writer { tree, out, notes, copier: Copier::new(), left: HashMap::new() };
-    tree.walk(&mut |path, id| {
-        let path = if path.is_empty() { b"." } else { path };
-        writer.member(path, id).with_context(|| show(path))
+    copying(tree, |copier| {
+        let mut writer = Writer { tree, out, notes, copier, left: HashMap::new() };
+        tree.walk(&mut |path, id| {
+            let path = if path.is_empty() { b"." } else { path };
+            writer.member(path, id).with_context(|| show(path))
+        })
     })?;
     newc::trailer(out)
 }
@@ -51,7 +53,7 @@ struct Writer<'a> {
     tree: &'a Tree,
     out: &'a mut dyn Write,
     notes: &'a mut Notes,
-    copier: Copier,
+    copier: &'a mut Copier,
     /// Names still to come of what has several.
     left: HashMap<Id, u32>,
 }
@@ -65,7 +67,7 @@ impl Writer<'_> {
             Kind::File(content) if is_last => {
                 let size = content.size();
                 Header { size: u32::try_from(size)?, ..header }.write(self.out, path)?;
-                self.copier.copy(path, content, self.out)?;
+                self.copier.copy(path, node, self.out)?;
                 newc::pad(self.out, size)
             }
             Kind::Symlink(target) => {

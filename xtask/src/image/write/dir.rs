@@ -19,10 +19,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::Copier;
+use super::copier::Copier;
 use crate::image::notes::Notes;
 use crate::image::progress::Progress;
-use crate::image::tree::{Content, Id, Kind, Node, Tree, show};
+use crate::image::tree::{Id, Kind, Node, Tree, show};
 use crate::output;
 
 const OWNER: &str = "owners are kept by root only, and set-id bits with them";
@@ -121,7 +121,7 @@ impl Unpacker<'_> {
         match &node.kind {
             // The rest follows when it is full.
             Kind::Directory(_) => return Ok(rustix::fs::mkdirat(parent, name, private)?),
-            Kind::File(content) => self.file(parent, name, path, content)?,
+            Kind::File(_) => self.file(parent, name, path, node)?,
             Kind::Symlink(target) => rustix::fs::symlinkat(&target[..], parent, name)?,
             Kind::Fifo => rustix::fs::mknodat(parent, name, FileType::Fifo, private, 0)?,
             Kind::Socket => rustix::fs::mknodat(parent, name, FileType::Socket, private, 0)?,
@@ -168,19 +168,13 @@ impl Unpacker<'_> {
         }
     }
 
-    fn file(
-        &mut self,
-        parent: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        content: &Content,
-    ) -> Result<()> {
+    fn file(&mut self, parent: &OwnedFd, name: &[u8], path: &Path, node: &Node) -> Result<()> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?);
         let mut out = Holes { file: &file, at: 0, progress: self.progress };
-        self.copier.copy(path.as_os_str().as_bytes(), content, &mut out)?;
-        Ok(file.set_len(content.size())?)
+        self.copier.copy(path.as_os_str().as_bytes(), node, &mut out)?;
+        Ok(file.set_len(out.at)?)
     }
 
     /// Owner first: to change it takes set-id bits and capabilities away.

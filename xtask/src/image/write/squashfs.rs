@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{BUFFER, tar};
+use super::copier::BUFFER;
+use super::tar;
 use crate::host;
 use crate::image::notes::Notes;
 use crate::image::tree::Tree;
@@ -24,8 +25,10 @@ const HINT: &str =
 /// say nothing.
 const FLAGS: [&str; 3] = ["--no-skip", "--force", "--quiet"];
 
-/// What every kernel with squashfs unpacks.
+/// What every kernel with squashfs unpacks, and its usual level: the tool's own, 9,
+/// takes four times as long for a Debian and saves a third of a percent.
 const COMPRESSOR: &str = "gzip";
+const GZIP_LEVEL: i32 = 6;
 
 /// How to pack.
 #[derive(Clone, Debug, Default)]
@@ -45,10 +48,11 @@ pub struct Options {
 impl Options {
     fn arguments(&self) -> Vec<String> {
         let compressor = self.compressor.clone().unwrap_or_else(|| COMPRESSOR.into());
+        let level = self.level.or_else(|| (compressor == COMPRESSOR).then_some(GZIP_LEVEL));
         let options = [
             ("--defaults", Some(format!("mtime={}", self.mtime))),
             ("--compressor", Some(compressor)),
-            ("--comp-extra", self.level.map(|level| format!("level={level}"))),
+            ("--comp-extra", level.map(|level| format!("level={level}"))),
             ("--block-size", self.block_size.map(|size| size.to_string())),
             ("--num-jobs", Some(self.threads.to_string())),
         ];

@@ -10,7 +10,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use tar::{EntryType, Header};
 
-use super::Copier;
+use super::copier::{Copier, copying};
 use crate::image::notes::Notes;
 use crate::image::tree::{Id, Kind, Meta, Node, Tree, show};
 
@@ -30,16 +30,18 @@ const SOCKET: &str = "a tar archive has no sockets, they are left out";
 /// # Errors
 /// Contents that cannot be read; those of `out`.
 pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
-    let (mut first_names, mut copier) = (HashMap::new(), Copier::new());
-    tree.walk(&mut |path, id| {
-        let node = tree.node(id);
-        if matches!(node.kind, Kind::Socket) {
-            notes.add(SOCKET, path);
-            return Ok(());
-        }
-        let first = (node.names > 1).then(|| first_name(&mut first_names, id, path)).flatten();
-        let written = Member::new(path, node, first.as_deref()).write(path, out, &mut copier);
-        written.with_context(|| show(path))
+    let mut first_names = HashMap::new();
+    copying(tree, |copier| {
+        tree.walk(&mut |path, id| {
+            let node = tree.node(id);
+            if matches!(node.kind, Kind::Socket) {
+                notes.add(SOCKET, path);
+                return Ok(());
+            }
+            let first = (node.names > 1).then(|| first_name(&mut first_names, id, path)).flatten();
+            let written = Member::new(path, node, first.as_deref()).write(path, out, copier);
+            written.with_context(|| show(path))
+        })
     })?;
     out.write_all(&[0; 2 * BLOCK])?;
     Ok(())
@@ -182,7 +184,7 @@ impl<'a> Member<'a> {
         if let Kind::File(content) = &self.node.kind
             && self.is_first
         {
-            copier.copy(path, content, out)?;
+            copier.copy(path, self.node, out)?;
             pad(out, content.size())?;
         }
         Ok(())
