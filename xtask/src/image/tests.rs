@@ -113,6 +113,23 @@ fn assert_equal(name: &str, a: &Tree, b: &Tree, ignore: &[Aspect]) {
     assert_eq!(names(a), names(b), "{name}");
 }
 
+/// Short and long ones; skipped where the file system has none.
+#[test]
+fn attributes_of_a_directory_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = XattrFlags::empty();
+    for (name, size) in [("user.a", 1), ("user.long", 3000)] {
+        if rustix::fs::setxattr(dir.path(), name, &vec![7; size], flags).is_err() {
+            eprintln!("skipped: no extended attributes in {}", dir.path().display());
+            return;
+        }
+    }
+    let tree = dir::read(dir.path(), &mut Notes::default()).unwrap();
+    let xattrs = &tree.node(Tree::ROOT).meta.xattrs;
+    assert_eq!(**xattrs.get(b"user.a".as_slice()).unwrap(), [7]);
+    assert_eq!(**xattrs.get(b"user.long".as_slice()).unwrap(), [7; 3000]);
+}
+
 const STREAMS: &[Format] = &[
     Format::Cpio(Compression::None),
     Format::Cpio(Compression::Gzip),

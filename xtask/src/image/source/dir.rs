@@ -28,6 +28,11 @@ const MOUNTED: &str = "something is mounted there, the directory is left empty";
 /// Attributes that are no property of the file alone, or that the kernel makes up.
 const XATTRS: &[&str] = &["security.", "system.posix_acl_", "trusted.", "user."];
 
+/// Room for a list of attributes or a value, in bytes, at first.
+const XATTR_ROOM: usize = 1 << 10;
+/// Longest of them (`XATTR_SIZE_MAX`, `include/uapi/linux/limits.h`).
+const XATTR_MAX: usize = 1 << 16;
+
 /// What is below `path`.
 ///
 /// # Errors
@@ -192,12 +197,11 @@ fn sized(
     get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
 ) -> rustix::io::Result<&[u8]> {
     loop {
+        // Of a buffer without room rustix tells that nothing is there.
+        buffer.resize(buffer.len().max(XATTR_ROOM), 0);
         match get(buffer) {
-            // Without room the kernel gives the size.
-            Ok(size) if size > buffer.len() => buffer.resize(size, 0),
-            Ok(size) => return Ok(&buffer[..size]),
-            // It has grown in between.
-            Err(Errno::RANGE) => buffer.clear(),
+            Ok(size) => return Ok(buffer.get(..size).unwrap_or_default()),
+            Err(Errno::RANGE) if buffer.len() < XATTR_MAX => buffer.resize(buffer.len() * 2, 0),
             Err(error) => return Err(error),
         }
     }
