@@ -6,14 +6,19 @@
 pub mod cli;
 pub mod compare;
 pub mod content;
+mod device;
 pub mod erofs;
 pub mod ext4;
 pub mod format;
+mod holes;
 pub mod inject;
 pub mod notes;
+mod ordered;
 pub mod paths;
 pub mod progress;
 pub mod root;
+#[cfg(test)]
+mod sample;
 pub mod source;
 #[cfg(test)]
 mod tests;

@@ -128,18 +128,3 @@ impl Inode {
         if u16_at(bytes, 0) & 1 == 0 { Self::COMPACT } else { Self::SIZE_MAX }
     }
 }
-
-/// A device number as Linux keeps it in 32 bits: 12 bits of major, 20 of minor
-/// (`new_encode_dev`, `include/linux/kdev_t.h`).
-pub(super) fn encode_device(major: u32, minor: u32) -> Result<u32> {
-    ensure!(
-        major < 1 << 12 && minor < 1 << 20,
-        "device {major}:{minor}: EROFS has 12 bits for the first number, 20 for the second"
-    );
-    Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
-}
-
-/// Undoes [`encode_device`].
-pub(super) fn decode_device(device: u32) -> (u32, u32) {
-    (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00)
-}

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::extents::Contents;
-use super::inode::{Inode, decode_device};
+use super::inode::Inode;
 use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock};
 use super::{dirents, xattrs};
+use crate::image::device;
 use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, show};
 
 /// Most directories above each other: as many as a path has room for.
@@ -191,7 +192,7 @@ impl Reader {
 
 fn kind(contents: &Contents) -> Result<Kind> {
     let inode = &contents.inode;
-    let (major, minor) = decode_device(inode.union);
+    let (major, minor) = device::decode(inode.union);
     Ok(match inode.mode >> 12 {
         0o01 => Kind::Fifo,
         0o02 => Kind::CharDevice(major, minor),

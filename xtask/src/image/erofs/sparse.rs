@@ -3,16 +3,11 @@
 //! What counts is that bytes are zero, not how the source stored them, so that a
 //! directory and an archive of it give equal images.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
-
-use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
+use anyhow::Result;
 
 use super::layout::{BLOCK, BLOCK_BITS, BLOCK_BYTES};
 use super::segment::SEGMENT;
+use crate::image::holes::{Source, is_zero};
 use crate::image::tree::Content;
 
 /// Smaller files are not looked at: what is zero is compressed.
@@ -52,7 +47,7 @@ pub(super) fn scan(content: &Content) -> Result<Option<Chunks>> {
     let mut data_blocks = 0_u64;
     let mut source = Source::open(content)?;
     let mut buffer = vec![0; SEGMENT];
-    let mut at = source.next_data(0, size);
+    let mut at = source.next_data(0, size, BLOCK_BYTES);
     while at < size {
         let part = &mut buffer[..usize::try_from((size - at).min(SEGMENT as u64))?];
         source.read(at, part)?;
@@ -67,7 +62,7 @@ pub(super) fn scan(content: &Content) -> Result<Option<Chunks>> {
         if data_blocks * BLOCK_BYTES > size / DATA_PART {
             return Ok(None);
         }
-        at = source.next_data(at, size);
+        at = source.next_data(at, size, BLOCK_BYTES);
     }
     Ok(Some(chunks))
 }
@@ -76,60 +71,14 @@ fn chunk_count(size: u64, bits: u32) -> u64 {
     size.div_ceil(BLOCK_BYTES << bits)
 }
 
-fn is_zero(block: &[u8]) -> bool {
-    let (words, rest) = block.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
-}
-
-/// Contents of which parts are skipped.
-pub(super) enum Source<'a> {
-    /// Can be read anywhere, and may know its holes.
-    File(File),
-    /// With the bytes that were read so far.
-    Stream(Box<dyn Read + Send + 'a>, u64),
-}
-
-impl<'a> Source<'a> {
-    pub(super) fn open(content: &'a Content) -> Result<Self> {
-        Ok(match content.host_file()? {
-            Some(file) => Self::File(file),
-            None => Self::Stream(content.open()?, 0),
-        })
-    }
-
-    /// Fills `buffer` with what is at `at`, not before the end of the last read.
-    pub(super) fn read(&mut self, at: u64, buffer: &mut [u8]) -> Result<()> {
-        match self {
-            Self::File(file) => file.read_exact_at(buffer, at).context("read"),
-            Self::Stream(stream, position) => {
-                let skipped = stream.by_ref().take(at.saturating_sub(*position));
-                io::copy(&mut { skipped }, &mut io::sink()).context("read")?;
-                *position = at + buffer.len() as u64;
-                stream.read_exact(buffer).context("read")
-            }
-        }
-    }
-
-    /// The first block from `at` on that may hold data; `size` where there is none.
-    fn next_data(&self, at: u64, size: u64) -> u64 {
-        let Self::File(file) = self else { return at };
-        let Ok(offset) = i64::try_from(at) else { return at };
-        match lseek(file, offset, Whence::SeekData) {
-            Ok(found) => u64::try_from(found).map_or(at, |found| found / BLOCK_BYTES * BLOCK_BYTES),
-            Err(Errno::ENXIO) => size,
-            // Not every file system can tell.
-            Err(_) => at,
-        }
-        .max(at)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::notes::Notes;
     use crate::image::source::dir;
     use crate::image::tree::Kind;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
     use std::path::Path;
 
     fn file_in(directory: &Path) -> Content {

@@ -7,7 +7,8 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 
 use super::super::{Options, read};
-use super::{add, all_options, bytes_of, file, image, noise, opened, text};
+use super::{all_options, bytes_of, image, opened};
+use crate::image::sample::{add, file, noise, text};
 use crate::image::tree::{Children, Kind, Meta, Tree};
 
 /// A small tree with each way to store a file, for tests that read it often.

@@ -2,19 +2,9 @@
 
 use std::process::Command;
 
-use super::{all_options, contents, image, nasty, opened, text};
+use super::{all_options, image, opened};
+use crate::image::sample::{contents, has, nasty, text};
 use crate::image::tree::{Kind, Tree};
-
-/// Whether `tool` is there; with `REQUIRE_VM=1` it must be.
-fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--help").output().is_ok();
-    let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
-    assert!(found || !required, "{tool} is missing: run scripts/setup test");
-    if !found {
-        eprintln!("skipped: {tool} is missing");
-    }
-    found
-}
 
 #[test]
 fn the_system_s_checker_agrees() {
