@@ -20,6 +20,7 @@ pub mod root;
 #[cfg(test)]
 mod sample;
 pub mod source;
+pub mod squashfs;
 #[cfg(test)]
 mod tests;
 pub mod tree;

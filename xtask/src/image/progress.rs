@@ -55,6 +55,11 @@ impl Progress {
         self.bar.wrap_write(out)
     }
 
+    /// Moves by what a node takes without its contents.
+    pub fn node(&self) {
+        self.add(NODE);
+    }
+
     /// Moves by `count` bytes.
     pub fn add(&self, count: u64) {
         self.bar.inc(count);

@@ -1,0 +1,186 @@
+//! Reading an image as a tree, its contents by reference.
+//!
+//! The image is not trusted. What bounds the work: directories together have no
+//! more bytes than the blocks of their table hold, links no more than those of
+//! inodes, no directory is entered twice, none is deeper than [`DEPTH_MAX`];
+//! attributes together are below [`XATTRS_MAX`].
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::dirents::Names;
+use super::image::Image;
+use super::inode::{Body, Inode, kind};
+use super::layout::NONE;
+use super::metadata::{Cursor, Position};
+use super::table;
+use super::unpack::Contents;
+use super::xattrs::Sets;
+use crate::image::device;
+use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, show};
+
+/// Most directories above each other: as many as a path has room for.
+const DEPTH_MAX: usize = 2048;
+/// Bytes of all attributes; those that files share count for each.
+const XATTRS_MAX: usize = 256 << 20;
+
+/// Reads `image` as a tree.
+///
+/// # Errors
+/// What is no squashfs, damaged, or of a kind that is not supported; with the path.
+pub fn read(image: Arc<File>) -> Result<Tree> {
+    let image = Image::open(image)?;
+    let superblock = &image.superblock;
+    let count = superblock.ids.into();
+    let id = |number| table::record(&image, superblock.id_table, count, number);
+    let ids: Result<Vec<_>> =
+        (0..count).map(|number| Ok(u32::from_le_bytes(id(number)?))).collect();
+    let root = Position::of_reference(superblock.root).context("/")?;
+    let mut reader = Reader {
+        ids: ids.context("owners")?,
+        sets: Sets::open(&image).context("attributes")?,
+        tree: Tree::new(Meta::default()),
+        found: HashMap::from([(root.reference(), Tree::ROOT)]),
+        pending: Vec::new(),
+        names_left: image.metadata_size(superblock.directory_table).context("directories")?,
+        targets_left: image.metadata_size(superblock.inode_table).context("inodes")?,
+        xattrs_left: XATTRS_MAX,
+        image: Arc::new(image),
+    };
+    reader.root(root).context("/")?;
+    let mut path = Vec::new();
+    while let Some(next) = reader.pending.pop() {
+        path.truncate(next.above);
+        path.push(b'/');
+        path.extend_from_slice(&next.name);
+        let above = path.len();
+        reader.directory(&next, above).with_context(|| show(&path))?;
+    }
+    Ok(reader.tree)
+}
+
+/// A directory whose names are not read yet.
+struct Pending {
+    id: Id,
+    names: Position,
+    size: u32,
+    name: Box<[u8]>,
+    /// Bytes of the path to the directory that it is in.
+    above: usize,
+    depth: usize,
+}
+
+struct Reader {
+    image: Arc<Image>,
+    /// Owners and groups by number.
+    ids: Vec<u32>,
+    sets: Sets,
+    tree: Tree,
+    /// By reference.
+    found: HashMap<u64, Id>,
+    /// The last one is next, so that a path is that of the last but for its end.
+    pending: Vec<Pending>,
+    names_left: u64,
+    targets_left: u64,
+    xattrs_left: usize,
+}
+
+impl Reader {
+    fn root(&mut self, at: Position) -> Result<()> {
+        let (inode, _) = self.inode(at)?;
+        let Body::Directory { names, size, .. } = inode.body else { bail!("it is no directory") };
+        self.tree.node_mut(Tree::ROOT).meta = self.meta(&inode)?;
+        let name = Box::default();
+        self.directory(&Pending { id: Tree::ROOT, names, size, name, above: 0, depth: 0 }, 0)
+    }
+
+    /// Reads the names in a directory; `above` is the length of its path.
+    fn directory(&mut self, directory: &Pending, above: usize) -> Result<()> {
+        ensure!(directory.depth < DEPTH_MAX, "more than {DEPTH_MAX} directories above each other");
+        if directory.size == 0 {
+            return Ok(());
+        }
+        let rest = self.names_left.checked_sub(directory.size.into());
+        self.names_left = rest.context("directories have more names than there are")?;
+        let image = Arc::clone(&self.image);
+        let cursor = Cursor::new(&image, image.superblock.directory_table, directory.names)?;
+        let mut names = Names::new(cursor, directory.size);
+        while let Some((name, at)) = names.next()? {
+            self.name(directory, above, &name, at).with_context(|| show(&name))?;
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, directory: &Pending, above: usize, name: &[u8], at: Position) -> Result<()> {
+        let parent = directory.id;
+        ensure!(self.tree.child(parent, name).is_none(), "the name is there twice");
+        if let Some(&id) = self.found.get(&at.reference()) {
+            ensure!(self.tree.children(id).is_none(), "the directory has a second name");
+            return self.tree.link(parent, name, id);
+        }
+        let (inode, behind) = self.inode(at)?;
+        let (meta, kind) = (self.meta(&inode)?, self.kind(&inode, behind)?);
+        let id = self.tree.add(parent, name, meta, kind)?;
+        self.found.insert(at.reference(), id);
+        if let Body::Directory { names, size, .. } = inode.body {
+            let depth = directory.depth + 1;
+            self.pending.push(Pending { id, names, size, name: name.into(), above, depth });
+        }
+        Ok(())
+    }
+
+    /// The inode at `at`, and where that ends.
+    fn inode(&self, at: Position) -> Result<(Inode, Position)> {
+        let table = self.image.superblock.inode_table;
+        let mut cursor = Cursor::new(&self.image, table, at)?;
+        Ok((Inode::decode(&mut cursor)?, cursor.position(table)?))
+    }
+
+    fn meta(&mut self, inode: &Inode) -> Result<Meta> {
+        let id = |number: u16| self.ids.get(usize::from(number)).copied();
+        let (uid, gid) = (id(inode.uid), id(inode.gid));
+        let xattrs = match inode.xattrs {
+            NONE => Xattrs::new(),
+            number => self
+                .sets
+                .get(&self.image, number, &mut self.xattrs_left)
+                .context("extended attributes")?,
+        };
+        Ok(Meta {
+            permissions: inode.permissions & 0o7777,
+            uid: uid.with_context(|| format!("owner {} is not in the table", inode.uid))?,
+            gid: gid.with_context(|| format!("group {} is not in the table", inode.gid))?,
+            mtime: inode.mtime.into(),
+            xattrs,
+        })
+    }
+
+    /// Of an inode with what is `behind` it.
+    fn kind(&mut self, inode: &Inode, behind: Position) -> Result<Kind> {
+        Ok(match &inode.body {
+            Body::Directory { .. } => Kind::Directory(Children::new()),
+            &Body::File { start, size, fragment, .. } => {
+                let image = Arc::clone(&self.image);
+                let contents = Contents { image, size, start, blocks: behind, fragment };
+                Kind::File(Content::Stored(Arc::new(contents)))
+            }
+            Body::Symlink(target) => {
+                let rest = self.targets_left.checked_sub(target.len() as u64);
+                self.targets_left = rest.context("links are longer than all inodes")?;
+                Kind::Symlink(target.clone())
+            }
+            &Body::Device(number) => {
+                let (major, minor) = device::decode(number);
+                match inode.kind {
+                    kind::CHAR_DEVICE => Kind::CharDevice(major, minor),
+                    _ => Kind::BlockDevice(major, minor),
+                }
+            }
+            Body::Nothing if inode.kind == kind::FIFO => Kind::Fifo,
+            Body::Nothing => Kind::Socket,
+        })
+    }
+}
