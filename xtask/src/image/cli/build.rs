@@ -19,7 +19,7 @@ use crate::image::notes::Notes;
 use crate::image::progress::Progress;
 use crate::image::source::{self, Source};
 use crate::image::tree::Tree;
-use crate::image::write::{cpio, dir, disk, squashfs, tar};
+use crate::image::write::{cpio, dir, disk, tar};
 use crate::output::{self, Output};
 use crate::rootdir::RootDir;
 use crate::{pack, vm};
@@ -49,7 +49,7 @@ pub(super) struct Build {
     /// Threads that compress; they do not show in the image [default: one a processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: Option<u32>,
-    /// Bytes that squashfs and erofs compress at a time
+    /// Bytes that squashfs and erofs compress at a time [default: 128k and 4k]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     cluster_size: Option<u64>,
     /// Bytes of an ext4 image [default: what it takes]
@@ -159,13 +159,12 @@ impl Build {
                 let encoder = Encoder::new(file, method, self.threads())?;
                 stream(tree, format, encoder, notes, &progress)
             }
-            Format::Squashfs => {
-                let _progress = Progress::spinner(message);
-                squashfs::write(tree, &self.squashfs_options(mtime), file, notes)
-            }
             _ => {
-                let _progress = Progress::spinner(message);
-                disk::write(tree, format, &self.disk_options(mtime), file)
+                let progress = match format {
+                    Format::Squashfs => Progress::bar(tree, message),
+                    _ => Progress::spinner(message),
+                };
+                disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress)
             }
         };
         written.context(name)?;
@@ -217,18 +216,8 @@ impl Build {
             label: self.label.clone().unwrap_or_default(),
             size: self.size,
             slack: self.slack,
-            compression: self.compress.map(|method| method.compression),
+            compress: self.compress,
             cluster_size: self.cluster_size,
-            threads: self.threads(),
-            mtime,
-        }
-    }
-
-    fn squashfs_options(&self, mtime: u32) -> squashfs::Options {
-        squashfs::Options {
-            compressor: self.compress.map(|method| method.compression.to_string()),
-            level: self.compress.and_then(|method| method.level),
-            block_size: self.cluster_size,
             threads: self.threads(),
             mtime,
         }

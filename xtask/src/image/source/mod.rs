@@ -8,7 +8,6 @@ pub mod cpio;
 pub mod dir;
 mod pax;
 mod sparse;
-pub mod squashfs;
 pub mod tar;
 
 use std::fs::File;
@@ -24,7 +23,7 @@ use super::content::At;
 use super::format::{self, Format};
 use super::notes::Notes;
 use super::tree::Tree;
-use super::{erofs, ext4};
+use super::{erofs, ext4, squashfs};
 use crate::archive::stream;
 
 /// Something that was read.
@@ -63,7 +62,7 @@ fn read(path: &Path, file: File, notes: &mut Notes) -> Result<Source> {
         Format::Dir => dir::read(path, notes)?,
         Format::Cpio(_) => cpio::read(&file)?,
         Format::Tar(_) => tar::read(&unpacked(&file)?, notes)?,
-        Format::Squashfs => squashfs::read(&file, notes)?,
+        Format::Squashfs => squashfs::read(Arc::clone(&file))?,
         Format::Erofs => erofs::read(Arc::clone(&file))?,
         Format::Ext4 => ext4::read(Arc::clone(&file))?,
         Format::OtherDisk(_) | Format::PartitionTable => bail!("{format} is not read here"),

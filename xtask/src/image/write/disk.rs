@@ -1,13 +1,16 @@
-//! Disk images that nothing but this program makes: erofs and ext4.
+//! Disk images: erofs, ext4 and squashfs.
 
 use std::fs::File;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::archive::compress::Compression;
+use crate::archive::stream::Method;
 use crate::image::format::Format;
+use crate::image::notes::Notes;
+use crate::image::progress::Progress;
 use crate::image::tree::{Kind, Tree, mode};
-use crate::image::{erofs, ext4};
+use crate::image::{erofs, ext4, squashfs};
 
 /// Free space of an ext4 image whose size nobody chose: so many percent of what
 /// is used, and bytes on top.
@@ -26,9 +29,9 @@ pub struct Options {
     pub size: Option<u64>,
     /// Free space of an ext4 image in percent.
     pub slack: Option<u32>,
-    /// Of erofs: lz4 without.
-    pub compression: Option<Compression>,
-    /// Of erofs: 4096 without.
+    /// Of erofs and squashfs: lz4 and gzip without.
+    pub compress: Option<Method>,
+    /// Of erofs and squashfs: 4096 and 128 KiB without.
     pub cluster_size: Option<u64>,
     /// Threads that compress.
     pub threads: u32,
@@ -36,17 +39,25 @@ pub struct Options {
     pub mtime: u32,
 }
 
-/// Writes `tree` to `out`, a regular file.
+/// Writes `tree` to `out`, a regular file; only squashfs tells how far it is.
 ///
 /// # Errors
 /// What the format cannot hold; contents that cannot be read.
-pub fn write(tree: &Tree, format: Format, options: &Options, out: &File) -> Result<()> {
+pub fn write(
+    tree: &Tree,
+    format: Format,
+    options: &Options,
+    out: &File,
+    notes: &mut Notes,
+    progress: &Progress,
+) -> Result<()> {
     ensure!(out.metadata()?.is_file(), "{format} is not written in one go: it takes a file");
-    let uuid = options.uuid.map_or_else(|| uuid_of(tree), Ok)?;
+    let uuid = || options.uuid.map_or_else(|| uuid_of(tree), Ok);
+    let threads = usize::try_from(options.threads)?;
     match format {
         Format::Erofs => {
             let usual = erofs::Options::default();
-            let compression = match options.compression {
+            let compression = match options.compress.map(|method| method.compression) {
                 Some(Compression::None) => erofs::Compression::None,
                 _ => erofs::Compression::Lz4,
             };
@@ -57,10 +68,10 @@ pub fn write(tree: &Tree, format: Format, options: &Options, out: &File) -> Resu
             let options = erofs::Options {
                 compression,
                 cluster_size,
-                uuid,
+                uuid: uuid()?,
                 label: options.label.clone(),
                 time: options.mtime.into(),
-                threads: usize::try_from(options.threads)?,
+                threads,
             };
             erofs::write(tree, &options, out)
         }
@@ -71,10 +82,35 @@ pub fn write(tree: &Tree, format: Format, options: &Options, out: &File) -> Resu
                 (None, None) => ext4::Size::Slack { percent: SLACK_PERCENT, bytes: SLACK_BYTES },
             };
             let label = ext4::label(&options.label)?;
-            let options = ext4::Options { size, uuid, label, time: options.mtime.into() };
+            let options = ext4::Options { size, uuid: uuid()?, label, time: options.mtime.into() };
             ext4::write(tree, &options, out)
         }
+        Format::Squashfs => {
+            let usual = squashfs::Options::default();
+            let block_size = options.cluster_size.map(u32::try_from).transpose();
+            let options = squashfs::Options {
+                compressor: compressor(options.compress).unwrap_or(usual.compressor),
+                level: options.compress.and_then(|method| method.level),
+                block_size: block_size
+                    .context("--cluster-size: at most 1 MiB")?
+                    .unwrap_or(usual.block_size),
+                threads,
+                time: options.mtime,
+            };
+            squashfs::write(tree, &options, out, notes, progress)
+        }
         other => bail!("{other} is no disk that is written here"),
+    }
+}
+
+/// That of squashfs.
+fn compressor(method: Option<Method>) -> Option<squashfs::Compressor> {
+    match method?.compression {
+        Compression::None => None,
+        Compression::Gzip => Some(squashfs::Compressor::Gzip),
+        Compression::Zstd => Some(squashfs::Compressor::Zstd),
+        Compression::Xz => Some(squashfs::Compressor::Xz),
+        Compression::Lz4 => Some(squashfs::Compressor::Lz4),
     }
 }
 

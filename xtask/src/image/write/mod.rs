@@ -8,5 +8,4 @@ mod copier;
 pub mod cpio;
 pub mod dir;
 pub mod disk;
-pub mod squashfs;
 pub mod tar;
