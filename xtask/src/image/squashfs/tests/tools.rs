@@ -6,14 +6,11 @@ use std::process::{Command, Output};
 
 use super::super::Options;
 use super::opened;
-use crate::archive::compress::Compression;
-use crate::host;
 use crate::image::compare::compare;
 use crate::image::notes::Notes;
 use crate::image::sample::{contents, has, noise, text};
 use crate::image::source::dir;
 use crate::image::tree::{Kind, Tree, components};
-use crate::image::write::tar;
 
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();
@@ -137,27 +134,5 @@ fn images_of_mksquashfs_are_read() {
         } else {
             assert_same(&name, &tree, &image);
         }
-    }
-}
-
-/// Those who have images of squashfs-tools-ng can read them on.
-#[test]
-fn images_of_tar2sqfs_are_read() {
-    let Some(program) = host::find_program("tar2sqfs".as_ref()) else {
-        eprintln!("skipped: tar2sqfs is missing");
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let (root, image) = (dir.path().join("root"), dir.path().join("image"));
-    make_root(&root);
-    let tree = dir::read(&root, &mut Notes::default()).unwrap();
-    let archive = dir.path().join("archive");
-    tar::write(&tree, &mut fs::File::create(&archive).unwrap(), &mut Notes::default()).unwrap();
-    for compression in [Compression::Gzip, Compression::Xz, Compression::Lz4, Compression::Zstd] {
-        let name = compression.to_string();
-        let mut command = Command::new(&program);
-        command.args(["--quiet", "--force", "--compressor", &name]).arg(&image);
-        run(command.stdin(fs::File::open(&archive).unwrap()));
-        assert_same(&name, &tree, &image);
     }
 }
