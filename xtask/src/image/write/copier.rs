@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::image::tree::{Content, Kind, Node, Tree, show};
 
 /// Bytes copied at a time.
-pub(super) const BUFFER: usize = 1 << 17;
+const BUFFER: usize = 1 << 17;
 /// Bytes of the largest file that is read ahead.
 const SMALL: u64 = 1 << 15;
 /// Files that are handed over at a time: a thread that wakes another for each file
