@@ -26,6 +26,23 @@ fn only_trouble_has_the_status_of_trouble() {
     }
 }
 
+#[test]
+fn who_reads_what_is_told_may_have_enough_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f"), "").unwrap();
+    let path = dir.path().to_str().unwrap();
+    for (arguments, status) in
+        [(&["inspect", path][..], 0), (&["ls", path], 0), (&["diff", path, "src"], 1)]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut image = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let output = image.arg("image").args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
 /// `chrootvm ARGUMENTS --kernel-builtin DIR/root -- true`, with `DIR/cache` and
 /// a program that is none of those it stands for, but has their options.
 fn builtin(dir: &Path, arguments: &[&str]) -> Output {

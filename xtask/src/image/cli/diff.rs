@@ -1,11 +1,12 @@
 //! `image diff`: where two images differ, whatever their formats.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{EXIT_FOUND, open, see_owners_as_the_guest};
+use super::{EXIT_FOUND, open, see_owners_as_the_guest, while_read};
 use crate::image::compare::{Aspect, compare};
 
 /// Compare two images; exits with 1 where they differ
@@ -26,11 +27,14 @@ impl Diff {
     pub(super) fn run(self) -> Result<ExitCode> {
         see_owners_as_the_guest(&[&self.a, &self.b])?;
         let (a, b) = (open(&self.a)?.tree, open(&self.b)?.tree);
-        let mut is_equal = true;
+        let (mut is_equal, mut written) = (true, Ok(()));
         compare(&a, &b, &self.ignore, &mut |change| {
-            println!("{change}");
             is_equal = false;
+            if written.is_ok() {
+                written = writeln!(std::io::stdout(), "{change}");
+            }
         })?;
+        while_read(written.map_err(Into::into))?;
         Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
     }
 }

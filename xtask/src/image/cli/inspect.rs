@@ -1,6 +1,6 @@
 //! `image inspect`: what an image is, and what a guest would make of it.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -29,7 +29,7 @@ impl Inspect {
         see_owners_as_the_guest(&[&self.image])?;
         let source = open(&self.image)?;
         for (name, value) in facts(&source)? {
-            println!("{name:<12} {value}");
+            writeln!(std::io::stdout(), "{name:<12} {value}")?;
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Image {
             Task::Build(task) => done(task.run(self.init_binary)),
             Task::Cat(task) => done(while_read(task.run())),
             Task::Diff(task) => task.run(),
-            Task::Inspect(task) => done(task.run()),
+            Task::Inspect(task) => done(while_read(task.run())),
             Task::Ls(task) => done(while_read(task.run())),
             Task::Verify(task) => task.run(),
         }
