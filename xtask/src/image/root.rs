@@ -55,13 +55,8 @@ impl Files for ImageRoot {
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let (wanted, mut found) = (self.find(path)?, None);
-        let walked = self.tree.walk(&mut |path, id| {
-            found = found.take().or_else(|| (id == wanted).then(|| path.to_vec()));
-            Ok(())
-        });
-        walked.map_err(io::Error::other)?;
-        Ok(self.path.join(OsString::from_vec(found.unwrap_or_default())))
+        let found = self.tree.path_of(self.find(path)?).unwrap_or_default();
+        Ok(self.path.join(OsString::from_vec(found)))
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {

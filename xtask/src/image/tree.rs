@@ -215,6 +215,28 @@ impl Tree {
         self.walk_below(&mut Vec::new(), Self::ROOT, visit)
     }
 
+    /// The first path, in the order of names, that leads to node `id`, without a
+    /// leading `/`; `None` where it has no name.
+    #[must_use]
+    pub fn path_of(&self, id: Id) -> Option<Vec<u8>> {
+        let mut found = None;
+        let mut visit = |path: &[u8], at| {
+            if at == id && found.is_none() {
+                found = Some(path.to_vec());
+            }
+            Ok(())
+        };
+        // Nothing fails: `visit` does not.
+        let _ = self.walk(&mut visit);
+        found
+    }
+
+    /// [`Tree::path_of`] for a person, with a leading `/`.
+    #[must_use]
+    pub fn show_path_of(&self, id: Id) -> String {
+        self.path_of(id).map(|path| format!("/{}", show(&path))).unwrap_or_default()
+    }
+
     fn walk_below(
         &self,
         path: &mut Vec<u8>,
@@ -302,6 +324,9 @@ mod tests {
         tree.link(Tree::ROOT, b"a", c).unwrap();
         assert_eq!(walked(&tree), [" 1", "a 2", "b 1", "b/c 2"]);
         assert_eq!(tree.find(b"./b//c"), Some(c));
+        let path = |id| tree.path_of(id).unwrap();
+        assert_eq!((path(Tree::ROOT), path(b), path(c)), (vec![], b"b".to_vec(), b"a".to_vec()));
+        assert_eq!(tree.show_path_of(b), "/b");
         assert_eq!(tree.find(b"b/d"), None);
     }
 

@@ -71,13 +71,8 @@ pub fn read(image: Arc<File>) -> Result<Tree> {
         xattrs_left: XATTRS_MAX,
     };
     reader.root(root).context("/")?;
-    let mut path = Vec::new();
     while let Some(next) = reader.pending.pop() {
-        path.truncate(next.above);
-        path.push(b'/');
-        path.extend_from_slice(&next.name);
-        let above = path.len();
-        reader.directory(&next, above).with_context(|| show(&path))?;
+        reader.directory(&next).with_context(|| reader.tree.show_path_of(next.id))?;
     }
     Ok(reader.tree)
 }
@@ -86,9 +81,6 @@ pub fn read(image: Arc<File>) -> Result<Tree> {
 struct Pending {
     id: Id,
     contents: Contents,
-    name: Box<[u8]>,
-    /// Bytes of the path to the directory that it is in.
-    above: usize,
     depth: usize,
 }
 
@@ -97,7 +89,6 @@ struct Reader {
     tree: Tree,
     /// By nid.
     found: HashMap<u64, Id>,
-    /// The last one is next, so that a path is that of the last but for its end.
     pending: Vec<Pending>,
     names_left: u64,
     xattrs_left: usize,
@@ -108,12 +99,11 @@ impl Reader {
         let (meta, kind, contents) = self.node(nid)?;
         ensure!(matches!(kind, Kind::Directory(_)), "it is no directory");
         self.tree.node_mut(Tree::ROOT).meta = meta;
-        let name = Box::default();
-        self.directory(&Pending { id: Tree::ROOT, contents, name, above: 0, depth: 0 }, 0)
+        self.directory(&Pending { id: Tree::ROOT, contents, depth: 0 })
     }
 
-    /// Reads the names in a directory; `above` is the length of its path.
-    fn directory(&mut self, directory: &Pending, above: usize) -> Result<()> {
+    /// Reads the names in a directory.
+    fn directory(&mut self, directory: &Pending) -> Result<()> {
         ensure!(directory.depth < DEPTH_MAX, "more than {DEPTH_MAX} directories above each other");
         let mut left = directory.contents.inode.size;
         self.take_names(left)?;
@@ -125,7 +115,7 @@ impl Reader {
             left -= block.len() as u64;
             for (name, nid) in dirents::decode(block)? {
                 if name != b"." && name != b".." {
-                    self.name(directory, above, name, nid).with_context(|| show(name))?;
+                    self.name(directory, name, nid).with_context(|| show(name))?;
                 }
             }
         }
@@ -139,7 +129,7 @@ impl Reader {
         Ok(())
     }
 
-    fn name(&mut self, directory: &Pending, above: usize, name: &[u8], nid: u64) -> Result<()> {
+    fn name(&mut self, directory: &Pending, name: &[u8], nid: u64) -> Result<()> {
         let parent = directory.id;
         ensure!(self.tree.child(parent, name).is_none(), "the name is there twice");
         if let Some(&id) = self.found.get(&nid) {
@@ -155,7 +145,7 @@ impl Reader {
         self.found.insert(nid, id);
         if is_directory {
             let depth = directory.depth + 1;
-            self.pending.push(Pending { id, contents, name: name.into(), above, depth });
+            self.pending.push(Pending { id, contents, depth });
         }
         Ok(())
     }

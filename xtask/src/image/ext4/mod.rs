@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::tree::{self, Id, Tree};
+use super::tree::Tree;
 
 /// Bytes of the longest label.
 const LABEL_MAX: usize = 16;
@@ -98,18 +98,4 @@ pub fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
 /// has to be dealt with first.
 pub fn read(image: Arc<File>) -> Result<Tree> {
     read::read(image)
-}
-
-/// The path of a node for a person.
-fn show(tree: &Tree, id: Id) -> String {
-    let mut found = None;
-    let mut visit = |path: &[u8], at| {
-        if at == id && found.is_none() {
-            found = Some(format!("/{}", tree::show(path)));
-        }
-        Ok(())
-    };
-    // Nothing fails: `visit` does not.
-    let _ = tree.walk(&mut visit);
-    found.unwrap_or_default()
 }

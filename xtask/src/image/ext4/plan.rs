@@ -12,7 +12,7 @@ use super::bytes::{BLOCK, ZEROS};
 use super::dirents::{self, Entry};
 use super::geometry::{Geometry, Need};
 use super::htree::Directory;
-use super::{Options, Size, extents, inode, journal, show, xattrs};
+use super::{Options, Size, extents, inode, journal, xattrs};
 use crate::image::tree::{Content, Id, Kind, Node, Tree};
 
 /// The directory for what e2fsck(8) finds without a name.
@@ -73,7 +73,7 @@ impl Plan {
         let mut blocks = lost_and_found.map_or(0, |_| u64::from(LOST_AND_FOUND_BLOCKS));
         for place in &plan.order {
             let needed = plan.blocks(tree, place.id, options);
-            blocks += needed.with_context(|| show(tree, place.id))?;
+            blocks += needed.with_context(|| tree.show_path_of(place.id))?;
         }
         // The journal's extents are few: at most one node of its tree.
         let need = Need { blocks: blocks + 1, inodes: last_inode.into() };

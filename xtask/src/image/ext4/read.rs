@@ -14,8 +14,8 @@ use super::contents::Contents;
 use super::inode::{self, Inode, MAP, flags};
 use super::plan::LOST_AND_FOUND;
 use super::volume::{Map, Volume};
-use super::{dirents, show, xattrs};
-use crate::image::tree::{self, Children, Content, Id, Kind, Meta, Tree, Xattrs};
+use super::{dirents, xattrs};
+use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, show};
 
 /// Directories below each other: a path of `PATH_MAX` bytes has no more.
 const DEPTH_MAX: usize = 2048;
@@ -41,15 +41,12 @@ pub(super) fn read(image: Arc<File>) -> Result<Tree> {
     while let Some((parent, depth, names)) = pending.pop() {
         for (name, number) in names {
             let added = reader.add(parent, &name, number).with_context(|| {
-                format!(
-                    "{}/{}",
-                    show(&reader.tree, parent).trim_end_matches('/'),
-                    tree::show(&name)
-                )
+                let above = reader.tree.show_path_of(parent);
+                format!("{}/{}", above.trim_end_matches('/'), show(&name))
             })?;
             if let Some((id, names)) = added {
                 let fits = depth < DEPTH_MAX;
-                ensure!(fits, "{}: more than {DEPTH_MAX} levels", show(&reader.tree, id));
+                ensure!(fits, "{}: more than {DEPTH_MAX} levels", reader.tree.show_path_of(id));
                 pending.push((id, depth + 1, names));
             }
         }

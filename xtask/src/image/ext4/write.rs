@@ -15,7 +15,7 @@ use super::groups::{self, Used};
 use super::inode::{self, Inode, MAP};
 use super::layout::{DESCRIPTOR, RO_COMPAT, Superblock, compat, incompat};
 use super::plan::{FAST_LINK_MAX, LINKS_MAX, LOST_AND_FOUND_BLOCKS, Plan};
-use super::{Options, Size, dirents, journal, plan, show, xattrs};
+use super::{Options, Size, dirents, journal, plan, xattrs};
 use crate::image::tree::{Content, Id, Kind, Node, Tree, mode};
 
 /// Sectors of a block, in which an inode counts.
@@ -98,7 +98,7 @@ impl Writer<'_> {
     }
 
     fn node(&mut self, id: Id, number: u32, parent: u32) -> Result<()> {
-        self.write_node(id, number, parent).with_context(|| show(self.tree, id))
+        self.write_node(id, number, parent).with_context(|| self.tree.show_path_of(id))
     }
 
     fn write_node(&mut self, id: Id, number: u32, parent: u32) -> Result<()> {

@@ -51,13 +51,8 @@ pub fn read(image: Arc<File>) -> Result<Tree> {
         image: Arc::new(image),
     };
     reader.root(root).context("/")?;
-    let mut path = Vec::new();
     while let Some(next) = reader.pending.pop() {
-        path.truncate(next.above);
-        path.push(b'/');
-        path.extend_from_slice(&next.name);
-        let above = path.len();
-        reader.directory(&next, above).with_context(|| show(&path))?;
+        reader.directory(&next).with_context(|| reader.tree.show_path_of(next.id))?;
     }
     Ok(reader.tree)
 }
@@ -67,9 +62,6 @@ struct Pending {
     id: Id,
     names: Position,
     size: u32,
-    name: Box<[u8]>,
-    /// Bytes of the path to the directory that it is in.
-    above: usize,
     depth: usize,
 }
 
@@ -81,7 +73,6 @@ struct Reader {
     tree: Tree,
     /// By reference.
     found: HashMap<u64, Id>,
-    /// The last one is next, so that a path is that of the last but for its end.
     pending: Vec<Pending>,
     names_left: u64,
     targets_left: u64,
@@ -93,12 +84,11 @@ impl Reader {
         let (inode, _) = self.inode(at)?;
         let Body::Directory { names, size, .. } = inode.body else { bail!("it is no directory") };
         self.tree.node_mut(Tree::ROOT).meta = self.meta(&inode)?;
-        let name = Box::default();
-        self.directory(&Pending { id: Tree::ROOT, names, size, name, above: 0, depth: 0 }, 0)
+        self.directory(&Pending { id: Tree::ROOT, names, size, depth: 0 })
     }
 
-    /// Reads the names in a directory; `above` is the length of its path.
-    fn directory(&mut self, directory: &Pending, above: usize) -> Result<()> {
+    /// Reads the names in a directory.
+    fn directory(&mut self, directory: &Pending) -> Result<()> {
         ensure!(directory.depth < DEPTH_MAX, "more than {DEPTH_MAX} directories above each other");
         if directory.size == 0 {
             return Ok(());
@@ -109,12 +99,12 @@ impl Reader {
         let cursor = Cursor::new(&image, image.superblock.directory_table, directory.names)?;
         let mut names = Names::new(cursor, directory.size);
         while let Some((name, at)) = names.next()? {
-            self.name(directory, above, &name, at).with_context(|| show(&name))?;
+            self.name(directory, &name, at).with_context(|| show(&name))?;
         }
         Ok(())
     }
 
-    fn name(&mut self, directory: &Pending, above: usize, name: &[u8], at: Position) -> Result<()> {
+    fn name(&mut self, directory: &Pending, name: &[u8], at: Position) -> Result<()> {
         let parent = directory.id;
         ensure!(self.tree.child(parent, name).is_none(), "the name is there twice");
         if let Some(&id) = self.found.get(&at.reference()) {
@@ -127,7 +117,7 @@ impl Reader {
         self.found.insert(at.reference(), id);
         if let Body::Directory { names, size, .. } = inode.body {
             let depth = directory.depth + 1;
-            self.pending.push(Pending { id, names, size, name: name.into(), above, depth });
+            self.pending.push(Pending { id, names, size, depth });
         }
         Ok(())
     }

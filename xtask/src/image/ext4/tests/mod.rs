@@ -131,7 +131,7 @@ fn nasty() -> Tree {
         255, 255, 255, 0x10, 0, 4, 0, 255, 255, 255, 255, 0x20, 0, 0, 0, 255, 255, 255, 255,
     ];
     let mut tree = Tree::new(meta(0o755, 1));
-    let long = [b'n'; tree::NAME_MAX];
+    let long = [b'n'; crate::image::tree::NAME_MAX];
     let target = [b't'; 4095];
     let rows: &[(&[u8], Meta, Kind)] = &[
         (b"file", meta(0o6755, -1), file("hello")),
