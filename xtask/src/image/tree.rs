@@ -288,6 +288,20 @@ pub fn mode(node: &Node) -> u32 {
     kind | u32::from(node.meta.permissions)
 }
 
+/// What a node with this `st_mode` is, with nothing in a directory yet; `None` for
+/// what has contents of its own, files and links, and for what is of no type.
+#[must_use]
+pub fn kind_of(mode: u32, (major, minor): (u32, u32)) -> Option<Kind> {
+    Some(match mode >> 12 {
+        0o01 => Kind::Fifo,
+        0o02 => Kind::CharDevice(major, minor),
+        0o04 => Kind::Directory(Children::new()),
+        0o06 => Kind::BlockDevice(major, minor),
+        0o14 => Kind::Socket,
+        _ => return None,
+    })
+}
+
 /// A path of an archive for a person.
 #[must_use]
 pub fn show(path: &[u8]) -> String {
@@ -345,6 +359,20 @@ mod tests {
         assert_eq!(walked(&tree), [" 1", "a 1", "a/x 2", "b 1", "c 2"]);
         tree.add(Tree::ROOT, b"a", Meta::default(), file("3")).unwrap();
         assert_eq!(walked(&tree), [" 1", "a 1", "b 1", "c 1"]);
+    }
+
+    #[test]
+    fn a_mode_tells_what_a_node_is() {
+        let node = |kind| Node { meta: Meta::default(), kind, names: 1 };
+        let plain = [Kind::Fifo, directory(), Kind::Socket];
+        let devices = [Kind::CharDevice(1, 2), Kind::BlockDevice(1, 2)];
+        for kind in plain.into_iter().chain(devices) {
+            let found = kind_of(mode(&node(kind.clone())) | 0o7777, (1, 2));
+            assert_eq!(format!("{found:?}"), format!("{:?}", Some(kind)));
+        }
+        for mode in [mode(&node(file(""))), 0o120_777, 0, 0o170_000] {
+            assert!(kind_of(mode, (1, 2)).is_none(), "{mode:o}");
+        }
     }
 
     #[test]

@@ -10,14 +10,14 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::extents::Contents;
 use super::inode::Inode;
 use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock};
 use super::{dirents, xattrs};
 use crate::image::device;
-use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, show};
+use crate::image::tree::{Content, Id, Kind, Meta, Tree, kind_of, show};
 
 /// Most directories above each other: as many as a path has room for.
 const DEPTH_MAX: usize = 2048;
@@ -182,12 +182,7 @@ impl Reader {
 
 fn kind(contents: &Contents) -> Result<Kind> {
     let inode = &contents.inode;
-    let (major, minor) = device::decode(inode.union);
     Ok(match inode.mode >> 12 {
-        0o01 => Kind::Fifo,
-        0o02 => Kind::CharDevice(major, minor),
-        0o04 => Kind::Directory(Children::new()),
-        0o06 => Kind::BlockDevice(major, minor),
         0o10 => Kind::File(Content::Stored(Arc::new(contents.clone()))),
         0o12 => {
             ensure!(inode.size <= TARGET_MAX, "a link with {} bytes", inode.size);
@@ -195,7 +190,7 @@ fn kind(contents: &Contents) -> Result<Kind> {
             contents.reader()?.read_to_end(&mut target)?;
             Kind::Symlink(target.into())
         }
-        0o14 => Kind::Socket,
-        _ => bail!("mode {:o} is of no kind of file", inode.mode),
+        _ => kind_of(inode.mode.into(), device::decode(inode.union))
+            .with_context(|| format!("mode {:o} is of no kind of file", inode.mode))?,
     })
 }

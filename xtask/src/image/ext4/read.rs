@@ -8,14 +8,14 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::contents::Contents;
 use super::inode::{self, Inode, MAP, flags};
 use super::plan::LOST_AND_FOUND;
 use super::volume::{Map, Volume};
 use super::{dirents, xattrs};
-use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, show};
+use crate::image::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
 
 /// Directories below each other: a path of `PATH_MAX` bytes has no more.
 const DEPTH_MAX: usize = 2048;
@@ -111,16 +111,14 @@ impl Reader {
 
     fn kind(&self, inode: &Inode, number: u32, inline: Option<&[u8]>) -> Result<Kind> {
         ensure!(inode.flags & flags::ENCRYPT == 0, "it is encrypted: this is not supported");
-        let (major, minor) = inode::device_number(&inode.map);
         Ok(match inode.mode >> 12 {
-            0o4 => Kind::Directory(Children::new()),
             0o10 => Kind::File(self.content(inode, number, inline)?),
             0o12 => Kind::Symlink(self.target(inode, number, inline)?),
-            0o2 => Kind::CharDevice(major, minor),
-            0o6 => Kind::BlockDevice(major, minor),
-            0o1 => Kind::Fifo,
-            0o14 => Kind::Socket,
-            _ => bail!("inode {number} is nothing: mode {:o}: run e2fsck", inode.mode),
+            _ => {
+                kind_of(inode.mode.into(), inode::device_number(&inode.map)).with_context(|| {
+                    format!("inode {number} is nothing: mode {:o}: run e2fsck", inode.mode)
+                })?
+            }
         })
     }
 

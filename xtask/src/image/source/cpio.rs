@@ -10,14 +10,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{BUFFER, bytes_at, spool};
 use crate::archive::newc::{HEADER, Header, TRAILER};
 use crate::archive::stream;
 use crate::image::content::At;
-use crate::image::paths::{PATH_MAX, directory};
-use crate::image::tree::{Content, Id, Kind, Meta, Tree, Xattrs, show};
+use crate::image::paths::PATH_MAX;
+use crate::image::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
 
 /// How often a segment may be compressed inside another.
 const NESTING: u32 = 4;
@@ -162,17 +162,13 @@ impl Member<'_> {
         let Header { mode, size, rdev_major, rdev_minor, .. } = *self.header;
         let (offset, size) = (self.offset, u64::from(size));
         Ok(match mode >> 12 {
-            0o01 => Kind::Fifo,
-            0o02 => Kind::CharDevice(rdev_major, rdev_minor),
-            0o04 => directory(),
-            0o06 => Kind::BlockDevice(rdev_major, rdev_minor),
             0o10 => Kind::File(Content::Part { archive: Arc::clone(self.archive), offset, size }),
             0o12 => {
                 let target = bytes_at(self.archive, offset, size, PATH_MAX as u64)?;
                 Kind::Symlink(target.into())
             }
-            0o14 => Kind::Socket,
-            _ => bail!("mode {mode:o} is of no type"),
+            _ => kind_of(mode, (rdev_major, rdev_minor))
+                .with_context(|| format!("mode {mode:o} is of no type"))?,
         })
     }
 }

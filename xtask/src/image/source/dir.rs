@@ -11,15 +11,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::files::Files;
 use crate::image::content::{Content, Directory};
 use crate::image::notes::Notes;
-use crate::image::paths::{PATH_MAX, directory};
-use crate::image::tree::{Id, Kind, Meta, Tree, Xattrs, show};
+use crate::image::paths::PATH_MAX;
+use crate::image::tree::{Id, Kind, Meta, Tree, Xattrs, kind_of, show};
 use crate::rootdir::RootDir;
 
 /// A mount point whose contents are left out.
@@ -127,9 +127,7 @@ impl Scan<'_> {
 }
 
 fn kind(fd: &OwnedFd, name: &CStr, parent: &Arc<Directory>, stat: &Statx) -> Result<Kind> {
-    let device = (stat.stx_rdev_major, stat.stx_rdev_minor);
     Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
-        FileType::Directory => directory(),
         FileType::RegularFile => Kind::File(Content::Host {
             directory: Arc::clone(parent),
             name: name.to_bytes().into(),
@@ -139,11 +137,8 @@ fn kind(fd: &OwnedFd, name: &CStr, parent: &Arc<Directory>, stat: &Statx) -> Res
             let target = rustix::fs::readlinkat(fd, name, Vec::new())?;
             Kind::Symlink(target.to_bytes().into())
         }
-        FileType::CharacterDevice => Kind::CharDevice(device.0, device.1),
-        FileType::BlockDevice => Kind::BlockDevice(device.0, device.1),
-        FileType::Fifo => Kind::Fifo,
-        FileType::Socket => Kind::Socket,
-        FileType::Unknown => bail!("a file of an unknown type"),
+        _ => kind_of(stat.stx_mode.into(), (stat.stx_rdev_major, stat.stx_rdev_minor))
+            .context("a file of an unknown type")?,
     })
 }
 
