@@ -31,9 +31,12 @@ fn who_reads_what_is_told_may_have_enough_of_it() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), "").unwrap();
     let path = dir.path().to_str().unwrap();
-    for (arguments, status) in
-        [(&["inspect", path][..], 0), (&["ls", path], 0), (&["diff", path, "src"], 1)]
-    {
+    for (arguments, status) in [
+        (&["inspect", path][..], 0),
+        (&["ls", path], 0),
+        (&["verify", path], 0),
+        (&["diff", path, "src"], 1),
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut image = Command::new(env!("CARGO_BIN_EXE_xtask"));

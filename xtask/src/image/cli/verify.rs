@@ -1,11 +1,12 @@
 //! `image verify`: whether all of an image can be read.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::{EXIT_FOUND, open, see_owners_as_the_guest};
+use super::{EXIT_FOUND, open, see_owners_as_the_guest, while_read};
 use crate::image::tree::{Kind, show};
 
 /// Read every byte of an image; exits with 1 where something is damaged
@@ -36,16 +37,16 @@ impl Verify {
             }
             Ok(())
         })?;
-        let name = self.image.display();
-        if damaged > 0 {
-            println!("{name}: {}, {damaged} files are damaged", source.format);
-            return Ok(ExitCode::from(EXIT_FOUND));
-        }
-        println!(
-            "{name}: {}, {} files, {bytes} bytes, no damage",
-            source.format,
-            tree.nodes().count()
-        );
-        Ok(ExitCode::SUCCESS)
+        let (found, status) = match damaged {
+            0 => {
+                let files = tree.nodes().count();
+                (format!("{files} files, {bytes} bytes, no damage"), ExitCode::SUCCESS)
+            }
+            _ => (format!("{damaged} files are damaged"), ExitCode::from(EXIT_FOUND)),
+        };
+        let told =
+            writeln!(std::io::stdout(), "{}: {}, {found}", self.image.display(), source.format);
+        while_read(told.map_err(Into::into))?;
+        Ok(status)
     }
 }
