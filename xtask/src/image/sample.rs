@@ -1,14 +1,27 @@
 //! A tree with everything in it, for the tests of formats.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::process::Command;
+use std::sync::Arc;
+
+use tempfile::NamedTempFile;
 
 use super::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, mode};
 
+/// A tool of the system, of those for root as well.
+pub(super) fn command(tool: &str) -> Command {
+    let mut command = Command::new(tool);
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    command.env("PATH", path);
+    command
+}
+
 /// Whether `tool` is there; with `REQUIRE_VM=1` it must be.
 pub(super) fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--help").output().is_ok();
+    let found = command(tool).arg("--help").output().is_ok();
     let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
     assert!(found || !required, "{tool} is missing: run scripts/setup test");
     if !found {
@@ -43,6 +56,28 @@ pub(super) fn listing(tree: &Tree) -> anyhow::Result<Vec<String>> {
         Ok(())
     })?;
     Ok(lines)
+}
+
+/// Reads whatever it can; errors are fine. Sizes are what the image says, so
+/// only the start of a file is read.
+pub(super) fn read_all(image: &[u8], read: fn(Arc<File>) -> anyhow::Result<Tree>) {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(image).unwrap();
+    let Ok(tree) = read(Arc::new(file)) else { return };
+    let visited = tree.walk(&mut |_, id| {
+        if let Kind::File(content) = &tree.node(id).kind
+            && let Ok(reader) = content.open()
+        {
+            // Any answer is one, and any number of bytes.
+            let _ = std::io::copy(&mut reader.take(4 << 20), &mut std::io::sink());
+        }
+        Ok(())
+    });
+    assert!(visited.is_ok());
+}
+
+pub(super) fn bytes_of(file: &NamedTempFile) -> Vec<u8> {
+    std::fs::read(file.path()).unwrap()
 }
 
 pub(super) fn noise(length: usize) -> Vec<u8> {

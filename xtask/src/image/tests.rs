@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -16,13 +16,13 @@ use super::compare::{Aspect, compare};
 use super::notes::Notes;
 use super::paths::directory;
 use super::progress::Progress;
+use super::sample::{command, has};
 use super::source::{self, dir};
 use super::tree::{Content, Kind, Meta, Tree};
 use super::write::{self, disk};
 use super::{format::Format, inject};
 use crate::archive::compress::Compression;
 use crate::archive::stream::{Encoder, Method};
-use crate::host;
 
 /// Files that trip up those who did not think of them, in one of two orders.
 fn make_nasty(top: &Path, order: Order) {
@@ -216,11 +216,7 @@ fn what_fits_no_field_of_tar_is_kept() {
 
 /// `None`, and a word about it, where the tool is not there.
 fn tool(name: &str, arguments: &[&OsStr]) -> Option<Output> {
-    let Some(program) = host::find_program(name.as_ref()) else {
-        eprintln!("skipped: {name} is not there");
-        return None;
-    };
-    Some(Command::new(program).args(arguments).output().unwrap())
+    has(name).then(|| command(name).args(arguments).output().unwrap())
 }
 
 fn accepted(name: &str, arguments: &[&OsStr]) -> String {

@@ -1,14 +1,13 @@
 //! Images that are damaged, or made to do harm.
 
-use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
 use super::super::{Options, read};
-use super::{all_options, bytes_of, image, opened};
-use crate::image::sample::{add, file, noise, text};
+use super::{all_options, image, opened};
+use crate::image::sample::{add, bytes_of, file, noise, read_all, text};
 use crate::image::tree::{Children, Kind, Meta, Tree};
 
 /// A small tree with each way to store a file, for tests that read it often.
@@ -24,24 +23,6 @@ fn small() -> Tree {
     sparse[70_000] = 1;
     add(&mut tree, directory, b"sparse", file(sparse));
     tree
-}
-
-/// Reads whatever it can; errors are fine. Sizes are what the image says, so
-/// only the start of a file is read.
-fn read_all(image: &[u8]) {
-    let mut file = tempfile::tempfile().unwrap();
-    std::io::Write::write_all(&mut file, image).unwrap();
-    let Ok(tree) = read(Arc::new(file)) else { return };
-    let visited = tree.walk(&mut |_, id| {
-        if let Kind::File(content) = &tree.node(id).kind
-            && let Ok(reader) = content.open()
-        {
-            // Any answer is one, and any number of bytes.
-            let _ = std::io::copy(&mut reader.take(4 << 20), &mut std::io::sink());
-        }
-        Ok(())
-    });
-    assert!(visited.is_ok());
 }
 
 /// What each of the options makes of it.
@@ -64,7 +45,7 @@ proptest! {
         for (index, byte) in changes {
             image[*index.get(&interesting)] = byte;
         }
-        read_all(&image);
+        read_all(&image, read);
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 
 use super::{Compression, Options, read, write};
-use crate::image::sample::{add, listing, nasty};
+use crate::image::sample::{add, bytes_of, listing, nasty};
 use crate::image::tree::{Kind, Meta, Tree};
 
 /// Options that differ in every way that matters.
@@ -27,10 +27,6 @@ fn image(tree: &Tree, options: &Options) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     write(tree, options, file.as_file()).unwrap();
     file
-}
-
-fn bytes_of(file: &NamedTempFile) -> Vec<u8> {
-    std::fs::read(file.path()).unwrap()
 }
 
 fn opened(path: &Path) -> anyhow::Result<Tree> {

@@ -1,9 +1,7 @@
 //! What mkfs.erofs(1) writes is read, and fsck.erofs(1) accepts what is written.
 
-use std::process::Command;
-
 use super::{all_options, image, opened};
-use crate::image::sample::{contents, has, nasty, text};
+use crate::image::sample::{command, contents, has, nasty, text};
 use crate::image::tree::{Kind, Tree};
 
 #[test]
@@ -13,8 +11,7 @@ fn the_system_s_checker_agrees() {
     }
     for options in all_options() {
         let image = image(&nasty(), &options);
-        let output =
-            Command::new("fsck.erofs").arg("--extract").arg(image.path()).output().unwrap();
+        let output = command("fsck.erofs").arg("--extract").arg(image.path()).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{options:?}: {}", String::from_utf8_lossy(&said));
     }
@@ -54,8 +51,8 @@ fn images_of_mkfs_are_read() {
     ];
     for arguments in rows {
         let image = dir.path().join("image");
-        let mut command = Command::new("mkfs.erofs");
-        let output = command.args(arguments).arg(&image).arg(&root).output().unwrap();
+        let mut tool = command("mkfs.erofs");
+        let output = tool.args(arguments).arg(&image).arg(&root).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         let found = opened(&image).unwrap();
         let mut count = 0;

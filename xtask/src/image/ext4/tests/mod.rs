@@ -6,12 +6,12 @@ mod hostile;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::Result;
 
 use super::*;
+use crate::image::sample::{command, has};
 use crate::image::tree::{Children, Content, Kind, Meta, Node, Stored, mode};
 
 fn options(size: Size) -> Options {
@@ -68,12 +68,10 @@ fn described(tree: &Tree) -> Vec<String> {
 fn check(image: &File) {
     let path =
         format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(image));
-    let mut command = Command::new("e2fsck");
-    command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").args(["-fn", &path]);
-    let Ok(output) = command.output() else {
-        eprintln!("skipped: there is no e2fsck");
+    if !has("e2fsck") {
         return;
-    };
+    }
+    let output = command("e2fsck").args(["-fn", &path]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     // What it always says: five passes, and a summary.
     let lines = said.lines().filter(|line| !line.starts_with("Pass ")).count();

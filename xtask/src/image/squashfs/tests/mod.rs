@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use super::{Compressor, Options, read, write};
 use crate::image::notes::Notes;
 use crate::image::progress::Progress;
-use crate::image::sample::{add, contents, file, listing, nasty, noise, text};
+use crate::image::sample::{add, bytes_of, contents, file, listing, nasty, noise, text};
 use crate::image::source::dir;
 use crate::image::tree::{Children, Content, Kind, Meta, Tree, Xattrs};
 
@@ -54,10 +54,6 @@ fn image(tree: &Tree, options: &Options) -> NamedTempFile {
     let file = written(tree, options, &mut notes).unwrap();
     assert_eq!(notes.lines().count(), 0);
     file
-}
-
-fn bytes_of(file: &NamedTempFile) -> Vec<u8> {
-    std::fs::read(file.path()).unwrap()
 }
 
 fn opened(path: &Path) -> anyhow::Result<Tree> {

@@ -8,7 +8,7 @@ use super::super::Options;
 use super::opened;
 use crate::image::compare::compare;
 use crate::image::notes::Notes;
-use crate::image::sample::{contents, has, noise, text};
+use crate::image::sample::{command, contents, has, noise, text};
 use crate::image::source::dir;
 use crate::image::tree::{Kind, Tree, components};
 
@@ -22,7 +22,7 @@ fn run(command: &mut Command) -> Output {
 /// Whether unsquashfs lists `count` names, where it is there.
 pub(super) fn lists(image: &Path, count: usize) {
     if has("unsquashfs") {
-        let list = run(Command::new("unsquashfs").arg("-ll").arg(image)).stdout;
+        let list = run(command("unsquashfs").arg("-ll").arg(image)).stdout;
         let lines = list.split(|&byte| byte == b'\n').filter(|line| line.contains(&b'/'));
         assert_eq!(lines.count(), count);
     }
@@ -33,15 +33,15 @@ pub(super) fn agrees(tree: &Tree, options: &Options, image: &Path) {
     if !has("unsquashfs") {
         return;
     }
-    let shown = run(Command::new("unsquashfs").arg("-s").arg(image)).stdout;
+    let shown = run(command("unsquashfs").arg("-s").arg(image)).stdout;
     let shown = String::from_utf8_lossy(&shown).into_owned();
     assert!(shown.contains(&format!("Compression {}", options.compressor.name())), "{shown}");
     assert!(shown.contains(&format!("Block size {}", options.block_size)), "{shown}");
     lists(image, names(tree));
     let parent = tempfile::tempdir().unwrap();
     let to = parent.path().join("out");
-    let mut command = Command::new("unsquashfs");
-    run(command.args(["-no-xattrs", "-d"]).arg(&to).arg(image).args(["sizes", "names"]));
+    let mut tool = command("unsquashfs");
+    run(tool.args(["-no-xattrs", "-d"]).arg(&to).arg(image).args(["sizes", "names"]));
     let found = dir::read(&to, &mut Notes::default()).unwrap();
     let visited = tree.walk(&mut |path, id| {
         let is_there = components(path).next().is_some_and(|top| top == b"sizes");
@@ -124,9 +124,9 @@ fn images_of_mksquashfs_are_read() {
         &["-no-hardlinks", "-tailends"],
     ];
     for arguments in rows {
-        let mut command = Command::new("mksquashfs");
-        command.arg(&root).arg(&image).args(["-noappend", "-no-progress", "-quiet"]);
-        run(command.args(arguments));
+        let mut tool = command("mksquashfs");
+        tool.arg(&root).arg(&image).args(["-noappend", "-no-progress", "-quiet"]);
+        run(tool.args(arguments));
         let name = arguments.join(" ");
         if name.contains("-no-hardlinks") {
             let found = opened(&image).unwrap();
