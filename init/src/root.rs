@@ -39,11 +39,22 @@ pub enum Place {
     Slash,
 }
 
+/// How the new root becomes `/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It is moved there, and the initramfs freed.
+    Move,
+    /// It was mounted on it, and is entered.
+    Enter,
+    /// It is it.
+    Stay,
+}
+
 /// The mounted root, perhaps not yet `/`.
 #[derive(Debug)]
 pub struct NewRoot {
     dir: OwnedFd,
-    place: Place,
+    way: Way,
 }
 
 impl Place {
@@ -56,12 +67,25 @@ impl Place {
 /// Mounts the root, unless it is there, with an overlay over it where the command
 /// line asks for one.
 pub fn mount(place: Place, config: &Config<'_>, log: &Log) -> Result<NewRoot> {
-    if place == Place::Slash {
-        if config.overlay.is_some() {
-            log.warning(format_args!("virtinit.overlay ignored: it needs an initramfs"));
-        }
-        return NewRoot::open(c"/", place);
+    let root = match place {
+        Place::Sysroot => mount_at_sysroot(config, log)?,
+        Place::Slash => NewRoot::open(c"/", Way::Stay)?,
+    };
+    let Some(size) = config.overlay else { return Ok(root) };
+    overlay::cover(&root.dir, "the root", Some(size).filter(|size| !size.is_empty()))?;
+    let root = match place {
+        Place::Sysroot => NewRoot::open(SYSROOT, Way::Move)?,
+        // `..` finds what is mounted on `/` itself (`follow_dotdot()`, fs/namei.c).
+        Place::Slash => NewRoot::open(c"/..", Way::Enter)?,
+    };
+    for survivor in SURVIVORS {
+        // Where there is something else in its place the root does without.
+        let _ = root.make_directory(survivor.to_bytes());
     }
+    Ok(root)
+}
+
+fn mount_at_sysroot(config: &Config<'_>, log: &Log) -> Result<NewRoot> {
     make_directory(SYSROOT)?;
     let flags = mount_flags(config.root_access);
     match config.root {
@@ -77,15 +101,7 @@ pub fn mount(place: Place, config: &Config<'_>, log: &Log) -> Result<NewRoot> {
         }
         Root::Initramfs => initramfs::mount_itself(SYSROOT)?,
     }
-    let root = NewRoot::open(SYSROOT, place)?;
-    let Some(size) = config.overlay else { return Ok(root) };
-    overlay::cover(&root.dir, "the root", Some(size).filter(|size| !size.is_empty()))?;
-    let root = NewRoot::open(SYSROOT, place)?;
-    for survivor in SURVIVORS {
-        // Where there is something else in its place the root does without.
-        let _ = root.make_directory(survivor.to_bytes());
-    }
-    Ok(root)
+    NewRoot::open(SYSROOT, Way::Move)
 }
 
 /// Mounts each `mount=` and `mount-ro=` below `/run/mnt`.
@@ -116,10 +132,10 @@ pub fn mount_flags(access: Access) -> MountFlags {
 }
 
 impl NewRoot {
-    fn open(path: &CStr, place: Place) -> Result<Self> {
+    fn open(path: &CStr, way: Way) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, Mode::empty())
-            .map(|dir| Self { dir, place })
+            .map(|dir| Self { dir, way })
             .context(format_args!("open the root directory"))
     }
 
@@ -157,9 +173,9 @@ impl NewRoot {
     /// directory of its own is detached; it lives on only where a descriptor
     /// holds it.
     pub fn move_mounts(&self, config: &Config<'_>, log: &Log) -> Result<()> {
-        let moved = match self.place {
-            Place::Sysroot => SURVIVORS,
-            Place::Slash => &[],
+        let moved = match self.way {
+            Way::Move | Way::Enter => SURVIVORS,
+            Way::Stay => &[],
         };
         for &from in moved {
             let name = show(from.to_bytes());
@@ -239,20 +255,25 @@ impl NewRoot {
 
     /// Makes the new root `/`, and frees the initramfs where that is not it.
     pub fn switch(self, config: &Config<'_>, log: &Log) -> Result<()> {
-        if self.place == Place::Slash {
+        if self.way == Way::Stay {
             return Ok(());
         }
-        if config.root != Root::Initramfs {
+        let has_initramfs = self.way == Way::Move;
+        let initramfs_stays = has_initramfs && config.root == Root::Initramfs;
+        if has_initramfs && !initramfs_stays {
             initramfs::free(log)?;
         }
         rustix::process::fchdir(&self.dir).context(format_args!("enter the new root"))?;
-        rustix::mount::mount_move(c".", c"/").context(format_args!("move the new root to /"))?;
+        if has_initramfs {
+            rustix::mount::mount_move(c".", c"/")
+                .context(format_args!("move the new root to /"))?;
+        }
         rustix::process::chroot(c".").context(format_args!("chroot to the new root"))?;
         rustix::process::chdir(c"/").context(format_args!("enter /"))?;
-        match (config.root, config.overlay) {
-            (Root::Initramfs, None) => initramfs::settle(config.root_access),
-            (Root::Initramfs, Some(_)) => initramfs::settle(Access::ReadWrite),
-            (Root::Virtiofs(_) | Root::Block(_), _) => Ok(()),
+        match (initramfs_stays, config.overlay) {
+            (false, _) => Ok(()),
+            (true, None) => initramfs::settle(config.root_access),
+            (true, Some(_)) => initramfs::settle(Access::ReadWrite),
         }
     }
 }

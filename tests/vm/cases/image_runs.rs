@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("run_file_is_told_to_end",    run_file_is_told_to_end),
     ("run_file_is_wrong",          run_file_is_wrong),
     ("pid_1_of_an_image",          pid_1_of_an_image),
+    ("pid_1_has_an_overlay",       pid_1_has_an_overlay),
     ("pid_1_without_run_file",     pid_1_without_run_file),
     ("pid_1_misses_a_directory",   pid_1_misses_a_directory),
 ];
@@ -189,6 +190,34 @@ fn pid_1_of_an_image(bed: &Bed) -> Result<()> {
             "image",
             "other",
             "made",
+            "parent 1",
+            "reboot: Power down",
+        ],
+    )
+}
+
+/// An image is read-only, so that what it runs has a root to write to in memory
+/// where it is asked for.
+fn pid_1_has_an_overlay(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest(
+        "awk '{ print $2, $3 }' /proc/mounts | sort | tr '\\n' ';'; echo
+        cat /srv/text; echo other > /srv/text; cat /srv/text
+        echo size $(df -m / | awk 'END { print $2 }'); echo parent $PPID; ls /run; exit 0",
+    )?;
+    fs::create_dir_all(guest.root().join("etc/virtinit"))?;
+    fs::create_dir_all(guest.root().join("srv"))?;
+    fs::write(guest.root().join("srv/text"), "image\n")?;
+    fs::write(guest.root().join("etc/virtinit/run"), encode(&[Record::Arg(b"/bin/test-init")]))?;
+    let words = "virtinit.overlay=16m virtinit.mount=tmpfs:/mnt/new:tmpfs";
+    let mut running = start_direct(bed, &mut guest, words)?;
+    ensure!(running.finish()? == 0, "{running}");
+    shows(
+        &running,
+        &[
+            "/ overlay;/dev devtmpfs;/dev/pts devpts;/dev/shm tmpfs;/mnt/new tmpfs;/proc proc;/run tmpfs;/sys sysfs;/sys/fs/cgroup cgroup2;/tmp tmpfs;",
+            "image",
+            "other",
+            "size 16",
             "parent 1",
             "reboot: Power down",
         ],
