@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::Case;
 use crate::command_run::CommandRun;
 use crate::harness::Bed;
+use crate::initrd;
 use crate::processes::no_process_mentions;
 
 #[rustfmt::skip]
@@ -16,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("two_at_a_time_on_one_root", two_at_a_time_on_one_root),
     ("dry_run_can_be_pasted",     dry_run_can_be_pasted),
     ("all_is_told",               all_is_told),
+    ("a_stuck_boot_begins_again", a_stuck_boot_begins_again),
 ];
 
 /// Both run, both write, and each ends by itself.
@@ -102,4 +104,25 @@ fn all_is_told(bed: &Bed) -> Result<()> {
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     ensure!(listed.contains(" init\n") && listed.contains(" virtinit.run\n"), "{listed}");
     Ok(())
+}
+
+/// What a kernel whose boot is stuck says. The second boot knows itself by a word
+/// that was left where neither firmware nor kernel put anything.
+const STUCK: &str = "#!/bin/sh
+    busybox mkdir /dev; busybox mount -t devtmpfs dev /dev
+    busybox devmem 0x9fff0 | busybox grep -q 0x12345678 && busybox umount /dev && exec /init.real
+    busybox devmem 0x9fff0 32 0x12345678
+    echo 'watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [swapper/0:1]' > /dev/console
+    busybox sleep 3600
+    ";
+
+/// What was typed meanwhile is there, and a reset by the guest ends it as ever.
+fn a_stuck_boot_begins_again(bed: &Bed) -> Result<()> {
+    let warning = "warning: the guest's kernel is stuck; it is started again\n";
+    let mut run = bed.sh("cat; exit 7")?.input(b"typed\n");
+    run.guest.initrd(&initrd::with_first(bed, STUCK)?)?;
+    run.finish()?.is(7, "typed\n", warning)?;
+    let mut run = bed.sh("busybox reboot -f")?.options(&["--quiet"]);
+    run.guest.initrd(&initrd::with_first(bed, STUCK)?)?;
+    run.finish()?.says(125, "", &["the guest reset instead of powering off"]).map(drop)
 }

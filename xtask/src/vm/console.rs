@@ -20,6 +20,10 @@ const TAIL: usize = 25;
 /// `kernel/panic.c`).
 const PANIC: &str = "Kernel panic - not syncing: ";
 
+/// What a kernel says of a processor that is stuck in it (`watchdog_timer_fn()` of
+/// `kernel/watchdog.c`).
+const LOCKUP: &[u8] = b"watchdog: BUG: soft lockup - CPU#";
+
 /// How the lines of /init begin; as long as it boots the last may tell why it
 /// gave up.
 const INIT: &str = "virtinit: ";
@@ -96,6 +100,13 @@ impl Console {
         }
         self.kept.extend(bytes);
         self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+    }
+
+    /// Whether the kernel says that it is stuck.
+    #[must_use]
+    pub fn tells_of_lockup(&mut self) -> bool {
+        let kept = self.kept.make_contiguous();
+        kept.windows(LOCKUP.len()).any(|words| words == LOCKUP)
     }
 
     /// What is left to be told when it is over, be it while the guest booted.

@@ -87,6 +87,13 @@ impl Qmp {
             .with_context(|| format!("ask QEMU for {command}"))
     }
 
+    /// Resets the machine, whose own resets end it (`-no-reboot`) afterwards as before.
+    pub fn reset(&mut self) -> Result<()> {
+        self.tell("set-action", &json!({ "reboot": "reset" }), None)?;
+        self.tell("system_reset", &json!({}), None)?;
+        self.tell("set-action", &json!({ "reboot": "shutdown" }), None)
+    }
+
     /// The ports that the guest has opened since it was asked last, by their ids.
     pub fn take_opened(&mut self) -> Vec<String> {
         std::mem::take(&mut self.opened)

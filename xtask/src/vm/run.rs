@@ -108,7 +108,7 @@ pub fn run(
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
-    let watch = Watch::new(signals, qmp, qemu, daemons, settings.timeout);
+    let watch = Watch::new(signals, qmp, qemu, daemons, settings.timeout, settings.quiet);
     watch.until_the_end(command, console)
 }
 

@@ -47,7 +47,10 @@ pub struct Watch {
     /// When patience ends with whom we are waiting for.
     deadline: Option<Instant>,
     start: Instant,
+    /// When the boot that is watched began.
+    boot: Instant,
     timeout: Option<Duration>,
+    quiet: bool,
     outcome: Option<Outcome>,
     /// The signal that was passed on to the command, and when patience with it
     /// ends. Another one ends the machine.
@@ -74,15 +77,19 @@ impl Watch {
         qemu: Child,
         daemons: Vec<Child>,
         timeout: Option<Duration>,
+        quiet: bool,
     ) -> Self {
+        let start = Instant::now();
         Self {
             signals,
             qmp,
             qemu,
             daemons,
             deadline: None,
-            start: Instant::now(),
+            start,
+            boot: start,
             timeout,
+            quiet,
             outcome: None,
             passed_on: None,
         }
@@ -103,6 +110,9 @@ impl Watch {
             self.take_signals(command.as_mut())?;
             if let Some(command) = &mut command {
                 self.watch_command(command)?;
+            }
+            if let (Some(command), Some(console)) = (&command, &mut console) {
+                self.watch_boot(command, console)?;
             }
             self.watch_clock(command.as_ref());
             if let Some(status) = self.qemu.try_wait()? {
@@ -194,13 +204,28 @@ impl Watch {
         Ok(())
     }
 
+    /// Starts a boot again that is stuck in the kernel, once: before 8.1 QEMU with
+    /// two processors of its own now and then goes on executing what one of them has
+    /// just patched out ("accel/tcg: Always lock pages before translation").
+    fn watch_boot(&mut self, command: &Command<'_>, console: &mut Console) -> Result<()> {
+        let is_first = self.boot == self.start && self.outcome.is_none();
+        if is_first && command.boots() && console.tells_of_lockup() {
+            if !self.quiet {
+                eprintln!("warning: the guest's kernel is stuck; it is started again");
+            }
+            self.boot = Instant::now();
+            self.qmp.reset()?;
+        }
+        Ok(())
+    }
+
     fn watch_clock(&mut self, command: Option<&Command<'_>>) {
         let now = Instant::now();
         if let Some(limit) = self.timeout.filter(|limit| now >= self.start + *limit) {
             self.end(Outcome::TimedOut(limit));
         }
         let boots = command.is_some_and(Command::boots);
-        if boots && now >= self.start + BOOT_LIMIT {
+        if boots && now >= self.boot + BOOT_LIMIT {
             self.end(Outcome::Silent(BOOT_LIMIT));
         }
         if let Some((signal, Some(limit))) = self.passed_on
@@ -267,7 +292,7 @@ impl Watch {
         let deadlines = [
             self.deadline,
             self.timeout.filter(|_| self.deadline.is_none()).map(|limit| self.start + limit),
-            (boots && self.deadline.is_none()).then(|| self.start + BOOT_LIMIT),
+            (boots && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
             self.passed_on.filter(|_| self.deadline.is_none()).and_then(|(_, limit)| limit),
         ];
         sleep(&fds, deadlines.into_iter().flatten().min())
