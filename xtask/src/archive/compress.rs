@@ -86,6 +86,25 @@ mod tests {
     }
 
     #[test]
+    fn methods_have_names_and_levels() {
+        for (text, expected) in [
+            ("none", "none"),
+            ("zstd:19", "zstd:19"),
+            ("lz4", "lz4"),
+            ("lz4:3", "lz4:3"),
+            ("lz4hc", "lz4:9"),
+            ("lz4hc:12", "lz4:12"),
+            ("lz4hc:13", "lz4hc has levels from 1 to 12"),
+            ("none:1", "none has no levels"),
+            ("brotli", "\"brotli\" is none of none, gzip, zstd, xz, lz4, lz4hc"),
+        ] {
+            let parsed = text.parse::<Method>();
+            let shown = parsed.map_or_else(|error| error.to_string(), |method| method.to_string());
+            assert_eq!(shown, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn a_long_archive_takes_several_lz4_blocks() {
         let bytes: Vec<u8> = (0..LZ4_LEGACY_BLOCK + 5).map(|byte| byte.to_le_bytes()[0]).collect();
         let packed = compress(bytes.clone(), Compression::Lz4).unwrap();

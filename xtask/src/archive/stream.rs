@@ -37,13 +37,13 @@ struct Container {
     levels: Option<(i32, i32, i32)>,
 }
 
-/// The usual ones are those of gzip(1), xz(1) and zstd(1).
+/// The usual ones are those of gzip(1), xz(1) and zstd(1). lz4 has levels in EROFS.
 #[rustfmt::skip]
 const CONTAINERS: &[Container] = &[
     Container { compression: Compression::Gzip, magic: &[0x1f, 0x8b],                       levels: Some((1, 6, 9)) },
     Container { compression: Compression::Xz,   magic: &[0xfd, b'7', b'z', b'X', b'Z', 0],  levels: Some((0, 6, 9)) },
     Container { compression: Compression::Zstd, magic: &[0x28, 0xb5, 0x2f, 0xfd],           levels: Some((1, 3, 19)) },
-    Container { compression: Compression::Lz4,  magic: &LZ4_LEGACY_MAGIC.to_le_bytes(),     levels: None },
+    Container { compression: Compression::Lz4,  magic: &LZ4_LEGACY_MAGIC.to_le_bytes(),     levels: Some((1, 1, 12)) },
 ];
 
 impl Compression {
@@ -65,6 +65,10 @@ impl fmt::Display for Compression {
     }
 }
 
+/// A name for lz4 that looks harder for matches, and the level that it means, as of
+/// mkfs.erofs(1).
+const LZ4HC: (&str, i32) = ("lz4hc", 9);
+
 /// How to compress: `METHOD[:LEVEL]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Method {
@@ -79,16 +83,28 @@ impl FromStr for Method {
 
     fn from_str(text: &str) -> Result<Self> {
         let (name, level) = text.split_once(':').map_or((text, None), |(a, b)| (a, Some(b)));
-        let names: Vec<_> = Compression::value_variants().iter().map(ToString::to_string).collect();
-        let at = names.iter().position(|known| known == name);
-        let at = at.with_context(|| format!("\"{name}\" is none of {}", names.join(", ")))?;
-        let compression = Compression::value_variants()[at];
-        let Some(level) = level else { return Ok(Self { compression, level: None }) };
+        let variants = Compression::value_variants().iter();
+        let mut methods: Vec<_> =
+            variants.map(|&compression| (compression.to_string(), compression, None)).collect();
+        methods.push((LZ4HC.0.into(), Compression::Lz4, Some(LZ4HC.1)));
+        let found = methods.iter().find(|(known, ..)| known == name);
+        let Some(&(_, compression, usual)) = found else {
+            let names: Vec<_> = methods.iter().map(|(name, ..)| name.as_str()).collect();
+            bail!("\"{name}\" is none of {}", names.join(", "));
+        };
+        let Some(level) = level else { return Ok(Self { compression, level: usual }) };
         let levels = compression.container().and_then(|container| container.levels);
         let Some((low, _, high)) = levels else { bail!("{name} has no levels") };
         let level = level.parse().ok().filter(|level| (low..=high).contains(level));
         ensure!(level.is_some(), "{name} has levels from {low} to {high}");
         Ok(Self { compression, level })
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.compression.fmt(f)?;
+        self.level.map_or(Ok(()), |level| write!(f, ":{level}"))
     }
 }
 

@@ -20,6 +20,7 @@ use virtinitrd_init::superblock;
 use super::content::At;
 use crate::archive::compress::Compression;
 use crate::archive::stream;
+use crate::archive::stream::Method;
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +81,15 @@ impl Format {
 
     /// Whether it can be made with this compression, around it or in it.
     #[must_use]
-    pub fn takes(self, compression: Compression) -> bool {
-        match self {
-            Self::Cpio(_) => true,
+    pub fn takes(self, method: Method) -> bool {
+        let Method { compression, level } = method;
+        match (self, compression) {
+            (Self::Erofs, _) => matches!(compression, Compression::None | Compression::Lz4),
+            (_, Compression::Lz4) if level.is_some_and(|level| level > 1) => false,
+            (Self::Cpio(_), _) => true,
             // tar(1) knows another container of lz4.
-            Self::Tar(_) => compression != Compression::Lz4,
-            Self::Erofs => matches!(compression, Compression::None | Compression::Lz4),
-            Self::Squashfs => compression != Compression::None,
+            (Self::Tar(_), _) => compression != Compression::Lz4,
+            (Self::Squashfs, _) => compression != Compression::None,
             _ => compression == Compression::None,
         }
     }

@@ -1,7 +1,6 @@
 //! How far writing is: a bar on a terminal, nothing elsewhere.
 
 use std::io::Write;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -9,11 +8,8 @@ use super::tree::{Kind, Tree};
 
 /// Bytes that a node takes beside its contents, for the bar: a header of tar.
 const NODE: u64 = 512;
-/// How often a bar moves that knows no end.
-const TICK: Duration = Duration::from_millis(100);
 
 const BAR: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}";
-const SPINNER: &str = "{msg} {spinner} {elapsed}";
 
 /// Goes when it is dropped.
 #[derive(Debug)]
@@ -30,21 +26,10 @@ impl Progress {
             _ => NODE,
         });
         let total = sizes.fold(0, u64::saturating_add);
-        Self::styled(ProgressBar::new(total), BAR, message)
-    }
-
-    /// A sign of life.
-    #[must_use]
-    pub fn spinner(message: String) -> Self {
-        let progress = Self::styled(ProgressBar::new_spinner(), SPINNER, message);
-        progress.bar.enable_steady_tick(TICK);
-        progress
-    }
-
-    fn styled(bar: ProgressBar, template: &str, message: String) -> Self {
-        // The templates are ours: the default takes their place in no case.
+        let bar = ProgressBar::new(total);
+        // The template is ours: the default takes its place in no case.
         bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         bar.set_message(message);
         Self { bar }

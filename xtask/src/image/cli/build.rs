@@ -43,7 +43,7 @@ pub(super) struct Build {
     /// cpio, tar, erofs, ext4, squashfs or dir [default: by the ending of FILE]
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<Format>,
-    /// How to compress: none, gzip, zstd, xz or lz4, and how much
+    /// How to compress: none, gzip, zstd, xz, lz4 or (erofs) lz4hc, and how much
     #[arg(long, value_name = "METHOD[:LEVEL]")]
     compress: Option<Method>,
     /// Threads that compress; they do not show in the image [default: one a processor]
@@ -150,22 +150,16 @@ impl Build {
         if format == Format::Dir {
             return dir::write(tree, &self.output, notes, &Progress::bar(tree, message));
         }
+        let progress = Progress::bar(tree, message.clone());
         let output = Output::create(&self.output)?;
         let (file, name) = (&output.file, format!("write {message}"));
         let written = match format {
             Format::Cpio(_) | Format::Tar(_) => {
-                let progress = Progress::bar(tree, message);
                 let file = BufWriter::with_capacity(BUFFER, file);
                 let encoder = Encoder::new(file, method, self.threads())?;
                 stream(tree, format, encoder, notes, &progress)
             }
-            _ => {
-                let progress = match format {
-                    Format::Squashfs => Progress::bar(tree, message),
-                    _ => Progress::spinner(message),
-                };
-                disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress)
-            }
+            _ => disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress),
         };
         written.context(name)?;
         output.commit()
@@ -188,7 +182,7 @@ impl Build {
             by_name == Compression::None || by_name == compression,
             "{shown}: --compress {compression} and the name do not agree"
         );
-        ensure!(format.takes(compression), "--compress {compression}: not for {}", format.name());
+        ensure!(format.takes(method), "--compress {method}: not for {}", format.name());
         Ok((format.compressed(compression).unwrap_or(format), method))
     }
 

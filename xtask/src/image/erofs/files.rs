@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result};
 
 use super::layout::BLOCK_BYTES;
-use super::lz4::Filler;
+use super::matches::{Chains, Newest};
 use super::out::{End, Head, Mapped, Out};
 use super::segment::{SEGMENT, Segment, compress};
 use super::sparse::{self, Chunks};
@@ -15,6 +15,7 @@ use super::{Compression, Options};
 use crate::image::device;
 use crate::image::holes::Source;
 use crate::image::ordered::{self, Queue};
+use crate::image::progress::Progress;
 use crate::image::tree::{Content, Id, Kind, Node, Tree, show};
 
 /// Most threads that compress: each has two segments in memory.
@@ -30,10 +31,23 @@ enum Step {
 }
 
 /// Writes all nodes that are no directories.
-pub(super) fn write(tree: &Tree, options: &Options, out: &mut Out) -> Result<()> {
+pub(super) fn write(
+    tree: &Tree,
+    options: &Options,
+    out: &mut Out,
+    progress: &Progress,
+) -> Result<()> {
     let threads = options.threads.clamp(1, THREADS_MAX);
     let cluster = options.cluster_size as usize;
-    let compress = |bytes| Step::Segment(compress(&mut Filler::new(), bytes, cluster), Mapped::Yes);
+    let compress = |bytes: Vec<u8>| {
+        let segment = match options.compression {
+            Compression::Lz4hc(level) => {
+                compress(&mut Chains::new(level, bytes.len()), bytes, cluster)
+            }
+            Compression::Lz4 | Compression::None => compress(&mut Newest::new(), bytes, cluster),
+        };
+        Step::Segment(segment, Mapped::Yes)
+    };
     let mut take = |step| match step {
         Step::Segment(segment, mapped) => out.segment(segment, mapped),
         Step::End(id, head, end) => out.end(id, *head, end),
@@ -45,7 +59,7 @@ pub(super) fn write(tree: &Tree, options: &Options, out: &mut Out) -> Result<()>
         || compress,
         &mut take,
         |queue| {
-            let mut files = Files { queue, compression: options.compression };
+            let mut files = Files { queue, compression: options.compression, progress };
             let mut seen = HashSet::new();
             tree.walk(&mut |path, id| {
                 let node = tree.node(id);
@@ -60,10 +74,12 @@ pub(super) fn write(tree: &Tree, options: &Options, out: &mut Out) -> Result<()>
 struct Files<'a, 'q> {
     queue: &'a mut Queue<'q, Vec<u8>, Step>,
     compression: Compression,
+    progress: &'a Progress,
 }
 
 impl Files<'_, '_> {
     fn node(&mut self, id: Id, node: &Node) -> Result<()> {
+        self.progress.node();
         let mut end = End::Contents;
         let mut head = head(node)?;
         match &node.kind {
@@ -88,7 +104,7 @@ impl Files<'_, '_> {
             self.chunks(content, &chunks)?;
             return Ok(End::Sparse(chunks));
         }
-        let is_compressed = self.compression == Compression::Lz4
+        let is_compressed = self.compression != Compression::None
             && (BLOCK_BYTES + 1..=COMPRESSED_MAX).contains(&content.size());
         let mut left = content.size();
         let mut reader = content.open()?;
@@ -97,6 +113,7 @@ impl Files<'_, '_> {
             reader.read_exact(&mut bytes).context("read")?;
             let length = bytes.len();
             left -= length as u64;
+            self.progress.add(length as u64);
             match is_compressed {
                 true => self.queue.work(bytes, length)?,
                 false => self.queue.push(raw(bytes), length)?,
@@ -111,7 +128,9 @@ impl Files<'_, '_> {
         for (start, has_data) in
             (0..content.size()).step_by(usize::try_from(chunks.size())?).zip(&chunks.data)
         {
-            let end = if *has_data { content.size().min(start + chunks.size()) } else { start };
+            let next = content.size().min(start + chunks.size());
+            self.progress.add(next - start);
+            let end = if *has_data { next } else { start };
             for at in (start..end).step_by(SEGMENT) {
                 let mut bytes = vec![0; usize::try_from((end - at).min(SEGMENT as u64))?];
                 source.read(at, &mut bytes)?;

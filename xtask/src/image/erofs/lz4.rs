@@ -8,9 +8,9 @@
 //! [`MATCH_TO_END`] bytes before the end.
 //!
 //! The compressor is our own, for crates compress a given input into any space,
-//! and because images must not change with the version of a crate. It is greedy,
-//! with one candidate for each hash.
+//! and because images must not change with the version of a crate.
 
+use super::matches::{Limits, Search};
 use super::segment::SEGMENT;
 
 /// Literals that end a block.
@@ -20,22 +20,11 @@ const MATCH_TO_END: usize = 12;
 /// Shortest match.
 pub(super) const MATCH_MIN: usize = 4;
 /// Farthest match.
-const DISTANCE_MAX: usize = 65535;
+pub(super) const DISTANCE_MAX: usize = 65535;
 /// From this on a length in a token is continued.
 pub(super) const NIBBLE: usize = 15;
-/// Bits of a hash: the table of 32 KiB stays in the fastest cache.
-const HASH_BITS: u32 = 13;
-/// Failed look-ups after which the search goes a byte faster, as power of 2.
-const PATIENCE: u32 = 6;
 /// What the last sequence may take after a match of [`MATCH_MIN`].
 const RESERVE: usize = 1 + MATCH_TO_END - MATCH_MIN;
-
-/// Compresses parts of one segment after another.
-#[derive(Debug)]
-pub(super) struct Filler {
-    /// By hash, where in the segment such bytes were seen last.
-    seen: Vec<u32>,
-}
 
 /// What became of a part of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,82 +35,52 @@ pub(super) struct Packed {
     pub made: usize,
 }
 
-impl Filler {
-    pub(super) fn new() -> Self {
-        Self { seen: vec![0; 1 << HASH_BITS] }
-    }
-
-    /// Compresses what of `segment` from `start` on fits into `out`, on its own.
-    /// A segment is worked on from its start to its end.
-    pub(super) fn fill(&mut self, segment: &[u8], start: usize, out: &mut [u8]) -> Packed {
-        debug_assert!(segment.len() <= SEGMENT);
-        let mut block = Block { out, made: 0 };
-        let search_end = segment.len().saturating_sub(MATCH_TO_END);
-        let match_end = segment.len().saturating_sub(LAST_LITERALS);
-        let (mut anchor, mut at, mut misses) = (start, start, 1_usize << PATIENCE);
-        while at < search_end {
-            let found = self.swap(segment, at);
-            let is_match = found >= start
-                && found < at
-                && at - found <= DISTANCE_MAX
-                && segment[found..found + MATCH_MIN] == segment[at..at + MATCH_MIN];
-            if !is_match {
-                if at - anchor > block.room() {
-                    break;
-                }
-                at += misses >> PATIENCE;
-                misses += 1;
-                continue;
-            }
-            let distance = at - found;
-            while at > anchor
-                && at - distance > start
-                && segment[at - 1] == segment[at - distance - 1]
-            {
-                at -= 1;
-            }
-            let length = common(&segment[at - distance..], &segment[at..match_end]);
-            let Some(length) = block.sequence(&segment[anchor..at], distance, length) else {
+/// Compresses what of `segment` from `start` on fits into `out`, on its own. One
+/// `search` works on a segment from its start to its end.
+pub(super) fn fill(
+    search: &mut impl Search,
+    segment: &[u8],
+    start: usize,
+    out: &mut [u8],
+) -> Packed {
+    debug_assert!(segment.len() <= SEGMENT);
+    let mut block = Block { out, made: 0 };
+    let limits = Limits {
+        start,
+        search_end: segment.len().saturating_sub(MATCH_TO_END),
+        match_end: segment.len().saturating_sub(LAST_LITERALS),
+    };
+    let (mut anchor, mut at, mut misses) = (start, start, 0);
+    while at < limits.search_end {
+        let Some(mut found) = search.find(segment, limits, at) else {
+            if at - anchor > block.room() {
                 break;
-            };
-            at += length;
-            anchor = at;
-            misses = 1 << PATIENCE;
-            if at < search_end {
-                self.swap(segment, at - 2);
             }
+            at += search.stride(misses);
+            misses += 1;
+            continue;
+        };
+        while found.at > anchor
+            && found.from > start
+            && segment[found.at - 1] == segment[found.from - 1]
+        {
+            found.at -= 1;
+            found.from -= 1;
+            found.length += 1;
         }
-        let literals = block.last(&segment[anchor..]);
-        Packed { taken: anchor + literals - start, made: block.made }
-    }
-
-    /// Where the bytes at `at` were seen last; now they were seen there.
-    fn swap(&mut self, segment: &[u8], at: usize) -> usize {
-        /// Spreads five bytes.
-        const MULTIPLIER: u64 = 889_523_592_379;
-        let bytes = segment.get(at..).and_then(<[u8]>::first_chunk::<8>);
-        let value = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let hash = (value << 24).wrapping_mul(MULTIPLIER) >> (u64::BITS - HASH_BITS);
-        // A hash has HASH_BITS, a place in a segment some 20.
-        #[allow(clippy::cast_possible_truncation)]
-        let (hash, place) = (hash as usize & ((1 << HASH_BITS) - 1), at as u32);
-        std::mem::replace(&mut self.seen[hash], place) as usize
-    }
-}
-
-/// How many bytes both start with.
-fn common(a: &[u8], b: &[u8]) -> usize {
-    let mut length = 0;
-    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
-        let (a, b) = (a.first_chunk::<8>(), b.first_chunk::<8>());
-        let difference =
-            a.map_or(0, |a| u64::from_le_bytes(*a)) ^ b.map_or(0, |b| u64::from_le_bytes(*b));
-        if difference != 0 {
-            return length + difference.trailing_zeros() as usize / 8;
+        let literals = &segment[anchor..found.at];
+        let Some(length) = block.sequence(literals, found.at - found.from, found.length) else {
+            break;
+        };
+        at = found.at + length;
+        anchor = at;
+        misses = 0;
+        if at < limits.search_end {
+            search.passed(segment, at);
         }
-        length += 8;
     }
-    length + a[length..].iter().zip(&b[length..]).take_while(|(a, b)| a == b).count()
+    let literals = block.last(&segment[anchor..]);
+    Packed { taken: anchor + literals - start, made: block.made }
 }
 
 /// A block that is being written.
@@ -194,16 +153,25 @@ fn continued(length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::matches::{Chains, Newest};
     use super::super::unlz4::{read_length, unpack};
     use super::*;
     use proptest::prelude::*;
 
-    /// Packs `input` into blocks of `space` bytes and checks each of them.
+    /// Packs `input` into blocks of `space` bytes and checks each of them; in how
+    /// many fewer with chains than without is no rule, but for what is tested here.
     fn check(input: &[u8], space: usize) -> usize {
-        let (mut filler, mut at, mut count) = (Filler::new(), 0, 0);
+        let quick = blocks(&mut Newest::new(), input, space);
+        let small = blocks(&mut Chains::new(5, input.len()), input, space);
+        assert!(small <= quick, "{small} blocks, not {quick}");
+        quick
+    }
+
+    fn blocks(search: &mut impl Search, input: &[u8], space: usize) -> usize {
+        let (mut at, mut count) = (0, 0);
         while at < input.len() {
             let mut out = vec![0; space];
-            let packed = filler.fill(input, at, &mut out);
+            let packed = fill(search, input, at, &mut out);
             assert!(packed.taken > 0 && packed.made <= space, "{packed:?}");
             let mut again = vec![0; packed.taken];
             let size = lz4_flex::block::decompress_into(&out[..packed.made], &mut again).unwrap();
@@ -267,7 +235,7 @@ mod tests {
         assert_eq!(check(text.as_bytes(), 4096), 1);
         let noise: Vec<u8> =
             (0..5000_u32).map(|i| blake3::hash(&i.to_le_bytes()).as_bytes()[0]).collect();
-        let packed = Filler::new().fill(&noise, 0, &mut [0; 4096]);
+        let packed = fill(&mut Newest::new(), &noise, 0, &mut [0; 4096]);
         assert!(packed.made == 4096 && packed.taken > 4000, "{packed:?}");
     }
 }

@@ -18,6 +18,7 @@ mod files;
 mod inode;
 mod layout;
 mod lz4;
+mod matches;
 mod out;
 mod place;
 mod read;
@@ -59,6 +60,9 @@ pub enum Compression {
     /// Where it saves a block.
     #[default]
     Lz4,
+    /// The same for who reads it, but smaller and slower to make, with a level from
+    /// 1 to 12.
+    Lz4hc(u32),
 }
 
 impl Default for Options {

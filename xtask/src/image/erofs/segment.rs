@@ -10,7 +10,8 @@
 //! last one of a file is not compressed where it starts in the file's last block.
 
 use super::layout::BLOCK;
-use super::lz4::Filler;
+use super::lz4::fill;
+use super::matches::Search;
 
 /// Bytes of a file that are compressed on their own.
 pub(super) const SEGMENT: usize = 1 << 20;
@@ -46,14 +47,14 @@ pub(super) enum Segment {
 
 /// Compresses `bytes` into clusters of up to `cluster` bytes, a multiple of
 /// [`BLOCK`].
-pub(super) fn compress(filler: &mut Filler, bytes: Vec<u8>, cluster: usize) -> Segment {
+pub(super) fn compress(search: &mut impl Search, bytes: Vec<u8>, cluster: usize) -> Segment {
     let raw_size = bytes.len().next_multiple_of(BLOCK);
     let (mut out, mut extents) = (Vec::with_capacity(raw_size / 2), Vec::new());
     let mut space = vec![0; cluster];
     let mut at = 0;
     while at < bytes.len() && out.len() < raw_size {
         if bytes.len() - at > BLOCK {
-            let packed = filler.fill(&bytes, at, &mut space);
+            let packed = fill(search, &bytes, at, &mut space);
             let blocks = packed.made.div_ceil(BLOCK);
             if packed.taken > blocks * BLOCK {
                 out.resize(out.len() + blocks * BLOCK - packed.made, 0);

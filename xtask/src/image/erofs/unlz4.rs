@@ -64,13 +64,15 @@ pub(super) fn read_length(packed: &[u8], at: &mut usize, nibble: u8) -> Option<u
 
 #[cfg(test)]
 mod tests {
-    use super::super::lz4::Filler;
+    use super::super::lz4::fill;
+    use super::super::matches::Newest;
     use super::*;
 
     #[test]
     fn damage_is_an_error() {
         let mut out = [0; 100];
-        let packed = Filler::new().fill(&[b"abcd".repeat(20), vec![1; 20]].concat(), 0, &mut out);
+        let packed =
+            fill(&mut Newest::new(), &[b"abcd".repeat(20), vec![1; 20]].concat(), 0, &mut out);
         let unpack_to = |block: &[u8], size| unpack(block, &mut vec![0; size]).is_ok();
         assert!(unpack_to(&out, packed.taken));
         for cut in 0..packed.made {

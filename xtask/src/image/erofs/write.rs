@@ -9,6 +9,7 @@ use super::inode::Inode;
 use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock, incompatible};
 use super::out::{FIRST_BLOCK, Head, Out, address};
 use super::{Options, directories, files, xattrs};
+use crate::image::progress::Progress;
 use crate::image::tree::{Node, Tree, mode};
 
 /// Largest cluster, in bytes (`Z_EROFS_PCLUSTER_MAX_SIZE`).
@@ -21,7 +22,7 @@ const LABEL_MAX: usize = 15;
 /// # Errors
 /// Options out of range; metadata that EROFS cannot hold; a file that cannot be
 /// read any more; more than 16 TiB.
-pub fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
+pub fn write(tree: &Tree, options: &Options, out: &File, progress: &Progress) -> Result<()> {
     let cluster = options.cluster_size as usize;
     ensure!(
         cluster.is_multiple_of(BLOCK) && (BLOCK..=CLUSTER_MAX).contains(&cluster),
@@ -40,7 +41,7 @@ pub fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
     let (directories, next) = directories::plan(tree, time)?;
     let places = directories.iter().map(|directory| (directory.id, directory.place));
     let mut image = Out::new(out, time, clusters, places, next)?;
-    files::write(tree, options, &mut image)?;
+    files::write(tree, options, &mut image, progress)?;
     image.flush()?;
     for directory in &directories {
         directories::write(tree, directory, &image, time)?;

@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
+use super::progress::Progress;
 use super::tree::Tree;
 
 /// Bytes of the longest label.
@@ -86,8 +87,8 @@ pub fn label(text: &str) -> Result<[u8; LABEL_MAX]> {
 /// # Errors
 /// What ext4 cannot hold, and a tree too large for the size, before anything is
 /// written; contents that cannot be read.
-pub fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
-    write::write(tree, options, out)
+pub fn write(tree: &Tree, options: &Options, out: &File, progress: &Progress) -> Result<()> {
+    write::write(tree, options, out, progress)
 }
 
 /// Reads the file system in `image`; contents stay there. An empty `lost+found` is

@@ -16,13 +16,14 @@ use super::inode::{self, Inode, MAP};
 use super::layout::{DESCRIPTOR, RO_COMPAT, Superblock, compat, incompat};
 use super::plan::{FAST_LINK_MAX, LINKS_MAX, LOST_AND_FOUND_BLOCKS, Plan};
 use super::{Options, Size, dirents, journal, plan, xattrs};
+use crate::image::progress::Progress;
 use crate::image::tree::{Content, Id, Kind, Node, Tree, mode};
 
 /// Sectors of a block, in which an inode counts.
 const UNITS: u64 = BLOCK as u64 / 512;
 
 /// Writes the file system of `tree` into the empty or old file `out`.
-pub(super) fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
+pub(super) fn write(tree: &Tree, options: &Options, out: &File, progress: &Progress) -> Result<()> {
     let plan = Plan::new(tree, options)?;
     let size = match options.size {
         Size::Exact(bytes) => bytes,
@@ -33,8 +34,10 @@ pub(super) fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
     let seed = crc32c(!0, &options.uuid);
     let directories = vec![0; plan.geometry.groups as usize];
     let table = Table::new(out);
+    let plan = &plan;
+    let journal = [0; 68];
     let mut writer =
-        Writer { tree, options, plan: &plan, space, seed, table, directories, journal: [0; 68] };
+        Writer { tree, options, plan, space, seed, table, directories, journal, progress };
     writer.inodes()?;
     writer.space.disk.flush()?;
     let used = Used {
@@ -58,6 +61,7 @@ struct Writer<'a> {
     directories: Vec<u32>,
     /// The journal's map and size, for the superblock.
     journal: [u8; 68],
+    progress: &'a Progress,
 }
 
 /// What a node keeps in its inode about its contents.
@@ -103,6 +107,7 @@ impl Writer<'_> {
 
     fn write_node(&mut self, id: Id, number: u32, parent: u32) -> Result<()> {
         let node = self.tree.node(id);
+        self.progress.node();
         let body = match &node.kind {
             Kind::Directory(_) => self.directory(id, number, parent)?,
             Kind::File(content) => self.file(content, number)?,
@@ -159,8 +164,11 @@ impl Writer<'_> {
 
     fn file(&mut self, content: &Content, number: u32) -> Result<Body> {
         let mut extents = Builder::new(inode::seed(self.seed, number));
-        let mut blocks = 0;
+        let (mut blocks, mut told) = (0, 0);
         plan::for_blocks(content, &mut |at, block| {
+            let seen = content.size().min((u64::from(at) + 1) * BLOCK as u64);
+            self.progress.add(seen - told);
+            told = seen;
             if *block == ZEROS {
                 return Ok(());
             }
@@ -168,6 +176,7 @@ impl Writer<'_> {
             blocks += 1;
             extents.push(at, place, &mut self.space)
         })?;
+        self.progress.add(content.size() - told);
         let (map, nodes) = extents.finish(&mut self.space)?;
         Ok(Body { map, size: content.size(), blocks: blocks + nodes, flags: inode::flags::EXTENTS })
     }

@@ -39,7 +39,7 @@ pub struct Options {
     pub mtime: u32,
 }
 
-/// Writes `tree` to `out`, a regular file; only squashfs tells how far it is.
+/// Writes `tree` to `out`, a regular file.
 ///
 /// # Errors
 /// What the format cannot hold; contents that cannot be read.
@@ -57,8 +57,11 @@ pub fn write(
     match format {
         Format::Erofs => {
             let usual = erofs::Options::default();
-            let compression = match options.compress.map(|method| method.compression) {
-                Some(Compression::None) => erofs::Compression::None,
+            let compression = match options.compress {
+                Some(Method { compression: Compression::None, .. }) => erofs::Compression::None,
+                Some(Method { level: Some(level @ 2..), .. }) => {
+                    erofs::Compression::Lz4hc(u32::try_from(level)?)
+                }
                 _ => erofs::Compression::Lz4,
             };
             let cluster_size = match options.cluster_size {
@@ -73,7 +76,7 @@ pub fn write(
                 time: options.mtime.into(),
                 threads,
             };
-            erofs::write(tree, &options, out)
+            erofs::write(tree, &options, out, progress)
         }
         Format::Ext4 => {
             let size = match (options.size, options.slack) {
@@ -83,7 +86,7 @@ pub fn write(
             };
             let label = ext4::label(&options.label)?;
             let options = ext4::Options { size, uuid: uuid()?, label, time: options.mtime.into() };
-            ext4::write(tree, &options, out)
+            ext4::write(tree, &options, out, progress)
         }
         Format::Squashfs => {
             let usual = squashfs::Options::default();

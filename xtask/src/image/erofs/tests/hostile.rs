@@ -26,7 +26,7 @@ fn small() -> Tree {
 }
 
 /// What each of the options makes of it.
-static SMALL: LazyLock<[Vec<u8>; 3]> =
+static SMALL: LazyLock<[Vec<u8>; 4]> =
     LazyLock::new(|| all_options().map(|options| bytes_of(&image(&small(), &options))));
 
 proptest! {

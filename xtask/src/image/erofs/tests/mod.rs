@@ -9,18 +9,24 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::{Compression, Options, read, write};
+use super::{Compression, Options, read};
+use crate::image::progress::Progress;
 use crate::image::sample::{add, bytes_of, listing, nasty};
 use crate::image::tree::{Kind, Meta, Tree};
 
 /// Options that differ in every way that matters.
-fn all_options() -> [Options; 3] {
+fn all_options() -> [Options; 4] {
     let lz4 = Options { time: 7, threads: 2, ..Options::default() };
     [
         Options { compression: Compression::None, ..lz4.clone() },
         Options { label: "fifteen bytes..".into(), uuid: [7; 16], ..lz4.clone() },
-        Options { cluster_size: 65536, ..lz4 },
+        Options { cluster_size: 65536, ..lz4.clone() },
+        Options { compression: Compression::Lz4hc(5), ..lz4 },
     ]
+}
+
+fn write(tree: &Tree, options: &Options, out: &File) -> anyhow::Result<()> {
+    super::write(tree, options, out, &Progress::bar(tree, String::new()))
 }
 
 fn image(tree: &Tree, options: &Options) -> NamedTempFile {

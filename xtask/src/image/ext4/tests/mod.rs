@@ -20,6 +20,10 @@ fn options(size: Size) -> Options {
 
 const SLACK: Size = Size::Slack { percent: 10, bytes: 1 << 20 };
 
+fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
+    super::write(tree, options, out, &Progress::bar(tree, String::new()))
+}
+
 fn image(tree: &Tree, size: Size) -> File {
     let file = tempfile::tempfile().unwrap();
     write(tree, &options(size), &file).unwrap();
