@@ -88,8 +88,11 @@ impl Qmp {
     }
 
     /// Resets the machine, whose own resets end it (`-no-reboot`) afterwards as before.
+    ///
+    /// # Errors
+    /// QEMU has ended, or is older than 6.0.
     pub fn reset(&mut self) -> Result<()> {
-        self.tell("set-action", &json!({ "reboot": "reset" }), None)?;
+        self.execute("set-action", &json!({ "reboot": "reset" }), None)?;
         self.tell("system_reset", &json!({}), None)?;
         self.tell("set-action", &json!({ "reboot": "shutdown" }), None)
     }

@@ -125,11 +125,11 @@ impl Chains {
     fn note(&mut self, segment: &[u8], end: usize) {
         for at in self.noted..end {
             let newest = &mut self.newest[Self::hash(segment, at)];
-            // 0, for none, is as far away as a place before the segment.
-            let distance = (at + 1 - *newest as usize).min(DISTANCE_MAX + 1);
-            let is_known = *newest > 0;
-            self.back[at] = u16::try_from(distance).ok().filter(|_| is_known).unwrap_or(0);
-            *newest = u32::try_from(at + 1).unwrap_or(0);
+            let now = u32::try_from(at + 1).unwrap_or(0);
+            self.back[at] = match std::mem::replace(newest, now) {
+                0 => 0,
+                before => u16::try_from(now - before).unwrap_or(0),
+            };
         }
         self.noted = self.noted.max(end);
     }
