@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::Case;
-use crate::command_run::CommandRun;
+use crate::command_run::{CommandRun, Finished};
 use crate::harness::Bed;
 use crate::initrd;
 use crate::processes::no_process_mentions;
@@ -109,8 +109,8 @@ fn all_is_told(bed: &Bed) -> Result<()> {
 /// What a kernel whose boot is stuck says. The second boot knows itself by a word
 /// that was left where neither firmware nor kernel put anything.
 const STUCK: &str = "#!/bin/sh
-    busybox mkdir /dev; busybox mount -t devtmpfs dev /dev
-    busybox devmem 0x9fff0 | busybox grep -q 0x12345678 && busybox umount /dev && exec /init.real
+    busybox mkdir -p /dev; busybox mount -t devtmpfs dev /dev
+    busybox devmem 0x9fff0 | busybox grep -q 0x12345678 && busybox umount /dev && exec /init
     busybox devmem 0x9fff0 32 0x12345678
     echo 'watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [swapper/0:1]' > /dev/console
     busybox sleep 3600
@@ -119,10 +119,18 @@ const STUCK: &str = "#!/bin/sh
 /// What was typed meanwhile is there, and a reset by the guest ends it as ever.
 fn a_stuck_boot_begins_again(bed: &Bed) -> Result<()> {
     let warning = "warning: the guest's kernel is stuck; it is started again\n";
-    let mut run = bed.sh("cat; exit 7")?.input(b"typed\n");
-    run.guest.initrd(&initrd::with_first(bed, STUCK)?)?;
-    run.finish()?.is(7, "typed\n", warning)?;
-    let mut run = bed.sh("busybox reboot -f")?.options(&["--quiet"]);
-    run.guest.initrd(&initrd::with_first(bed, STUCK)?)?;
-    run.finish()?.says(125, "", &["the guest reset instead of powering off"]).map(drop)
+    let run = bed.sh("cat; exit 7")?.input(b"typed\n");
+    stuck_at_first(bed, run)?.is(7, "typed\n", warning)?;
+    let run = bed.sh("busybox reboot -f")?.options(&["--quiet"]);
+    let reset = "the guest reset instead of powering off";
+    stuck_at_first(bed, run)?.says(125, "", &[reset]).map(drop)
+}
+
+fn stuck_at_first(bed: &Bed, mut run: CommandRun) -> Result<Finished> {
+    let script = run.guest.path("script");
+    fs::write(&script, STUCK)?;
+    let modules = initrd::with_module(bed, "virtio_console")?;
+    run.guest.initrd(&[modules, initrd::with_system(bed, &script)?].concat())?;
+    run.guest.append("rdinit=/bin/test-init");
+    run.finish()
 }

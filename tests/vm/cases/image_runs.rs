@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use virtinitrd_init::settings::{Record, Restart, encode};
 
 use crate::Case;
@@ -58,9 +58,13 @@ fn initramfs_with_an_overlay(bed: &Bed) -> Result<()> {
 }
 
 /// A root with a run file, which the host does not overrule by `init=`.
-fn start_run_file(guest: &mut Guest, records: &[u8]) -> Result<Running> {
+fn write_run_file(guest: &Guest, records: &[u8]) -> Result<()> {
     fs::create_dir_all(guest.root().join("etc/virtinit"))?;
-    fs::write(guest.root().join("etc/virtinit/run"), records)?;
+    fs::write(guest.root().join("etc/virtinit/run"), records).context("write the run file")
+}
+
+fn start_run_file(guest: &mut Guest, records: &[u8]) -> Result<Running> {
+    write_run_file(guest, records)?;
     guest.append("virtinit.fail=poweroff");
     guest.start_edited("", &|commands| commands.replace(" init=/bin/test-init", ""))
 }
@@ -175,10 +179,9 @@ fn pid_1_of_an_image(bed: &Bed) -> Result<()> {
         cat /etc/hostname; echo other > /etc/hostname; cat /etc/hostname
         mkdir /run/group && echo made; echo parent $PPID; ls /run; exit 0",
     )?;
-    fs::create_dir_all(guest.root().join("etc/virtinit"))?;
     fs::create_dir_all(guest.root().join("data"))?;
+    write_run_file(&guest, &encode(&[Record::Arg(b"/bin/test-init")]))?;
     fs::write(guest.root().join("etc/hostname"), "image\n")?;
-    fs::write(guest.root().join("etc/virtinit/run"), encode(&[Record::Arg(b"/bin/test-init")]))?;
     let words = "virtinit.etc=overlay virtinit.mount=tmpfs:/data:tmpfs:size=1m -- /bin/false";
     let mut running = start_direct(bed, &mut guest, words)?;
     ensure!(running.finish()? == 0, "{running}");
@@ -204,10 +207,9 @@ fn pid_1_has_an_overlay(bed: &Bed) -> Result<()> {
         cat /srv/text; echo other > /srv/text; cat /srv/text
         echo size $(df -m / | awk 'END { print $2 }'); echo parent $PPID; ls /run; exit 0",
     )?;
-    fs::create_dir_all(guest.root().join("etc/virtinit"))?;
     fs::create_dir_all(guest.root().join("srv"))?;
     fs::write(guest.root().join("srv/text"), "image\n")?;
-    fs::write(guest.root().join("etc/virtinit/run"), encode(&[Record::Arg(b"/bin/test-init")]))?;
+    write_run_file(&guest, &encode(&[Record::Arg(b"/bin/test-init")]))?;
     let words = "virtinit.overlay=16m virtinit.mount=tmpfs:/mnt/new:tmpfs";
     let mut running = start_direct(bed, &mut guest, words)?;
     ensure!(running.finish()? == 0, "{running}");

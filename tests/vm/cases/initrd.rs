@@ -66,20 +66,6 @@ pub(crate) fn with_system(bed: &Bed, payload: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What a command's guest takes, but with a shell script as the first program, which
-/// finds `/init` as `/init.real`.
-pub(crate) fn with_first(bed: &Bed, script: &str) -> Result<Vec<u8>> {
-    let mut bytes = with_module(bed, "virtio_console")?;
-    let mut archive = Archive::default();
-    archive.add_file("init", 0o755, script.into());
-    archive.add_file("init.real", 0o755, std::fs::read(bed.init())?);
-    for name in ["bin/busybox", "bin/sh"] {
-        archive.add_file(name, 0o755, std::fs::read(&bed.busybox)?);
-    }
-    archive.write(&mut bytes, 0)?;
-    Ok(bytes)
-}
-
 pub(crate) fn without_modules(bed: &Bed) -> Result<Vec<u8>> {
     pack(bed, Vec::new())
 }

@@ -56,6 +56,9 @@ fn keys_control_jobs(bed: &Bed) -> Result<()> {
     terminal.wait_for("Stopped")?;
     shell(&mut terminal, "fg", "exec cat\"\n")?;
     terminal.line("~~ is a tilde", "~ is a tilde\n~ is a tilde\n")?;
+    terminal.keys("\x1a")?;
+    terminal.wait_for("Stopped")?;
+    shell(&mut terminal, "fg", "exec cat\"\n")?;
     // Its own end, not a signal: where a child ends while busybox asks for a line, the
     // prompt may never be shown.
     terminal.keys("\x04")?;

@@ -19,8 +19,7 @@ use virtinitrd_init::superblock;
 
 use super::content::At;
 use crate::archive::compress::Compression;
-use crate::archive::stream;
-use crate::archive::stream::Method;
+use crate::archive::stream::{self, Method};
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
