@@ -1,8 +1,8 @@
-//! Paths in a [`Tree`]: made as an archive names them, or followed as the kernel
-//! follows them.
+//! Paths in a [`Tree`], looked up as the kernel looks them up (path_resolution(7))
+//! with the tree's root as `/`: no link and no `..` leads out of the tree.
 //!
-//! What comes from an archive never goes through a link, so that a member is
-//! where its name says; what comes from a person does, within the tree.
+//! A member of an archive goes where an unpacker puts it: links above it are
+//! followed (`lib` may be a link to `usr/lib`), a link of its own name is replaced.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -15,6 +15,8 @@ pub const PATH_MAX: usize = 4095;
 /// Links that are followed on one way (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: u32 = 40;
 
+const TOO_LONG: &str = "the path has more than 4095 bytes";
+
 /// Of a directory that an archive does not mention.
 fn implied() -> Meta {
     Meta { permissions: 0o755, ..Meta::default() }
@@ -26,12 +28,23 @@ pub fn directory() -> Kind {
     Kind::Directory(Children::new())
 }
 
+/// A path that was followed up to its end, or up to the first name that is missing.
+struct Followed {
+    /// The last node that exists.
+    at: Id,
+    /// Bytes of that node's own path, one slash for each name included.
+    length: usize,
+    /// The names that do not exist, the first one first.
+    missing: Vec<Box<[u8]>>,
+}
+
 impl Tree {
-    /// Adds a node at `path`, and the directories above it that are missing. The
-    /// root is there already and takes `meta`.
+    /// Adds a node at `path`, and the directories above it that are missing. Links
+    /// above it are followed. The root is there already and takes `meta`.
     ///
     /// # Errors
-    /// A path that is too long, has `..` or goes through what is no directory.
+    /// A path that is too long (its own name, or the one that links lead to), has
+    /// `..`, or goes through what is no directory.
     pub fn put(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
         match self.place(path)? {
             Some((parent, name)) => self.add(parent, name, meta, kind),
@@ -52,36 +65,53 @@ impl Tree {
         self.link(parent, name, id)
     }
 
-    /// Parent, which is made where it is missing, and name; `None` for the root.
-    fn place<'a>(&mut self, path: &'a [u8]) -> Result<Option<(Id, &'a [u8])>> {
-        ensure!(path.len() <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
-        ensure!(components(path).all(|name| name != b".."), "the path has \"..\"");
-        let mut names = components(path).peekable();
-        let mut at = Self::ROOT;
-        while let Some(name) = names.next() {
-            if names.peek().is_none() {
-                return Ok(Some((at, name)));
-            }
-            at = match self.child(at, name) {
-                None => self.add(at, name, implied(), directory())?,
-                Some(id) if self.children(id).is_some() => id,
-                Some(_) => bail!("{} above it is no directory", show(name)),
-            };
-        }
-        Ok(None)
+    /// The node at `path`, links above it followed, but not the node itself: what
+    /// another name of a member means.
+    #[must_use]
+    pub fn find_member(&self, path: &[u8]) -> Option<Id> {
+        let mut names: Vec<_> = components(path).collect();
+        let Some(name) = names.pop() else { return Some(Self::ROOT) };
+        self.child(self.resolve(&names.join(&b'/')).ok()?, name)
     }
 
-    /// What `path` means in this tree, links followed: to the end, or to the first
-    /// name that is missing and those behind it.
-    fn follow(&self, path: &[u8]) -> Result<(Id, Vec<Box<[u8]>>)> {
+    /// Parent directory of `path`, made where it is missing, and last name; `None`
+    /// for the root.
+    fn place<'a>(&mut self, path: &'a [u8]) -> Result<Option<(Id, &'a [u8])>> {
+        ensure!(path.len() <= PATH_MAX, TOO_LONG);
+        ensure!(components(path).all(|name| name != b".."), "the path has \"..\"");
+        let mut above: Vec<_> = components(path).collect();
+        let Some(name) = above.pop() else { return Ok(None) };
+        let mut at = Self::ROOT;
+        for &directory in &above {
+            at = match self.child(at, directory) {
+                None => self.add(at, directory, implied(), self::directory())?,
+                Some(id) if self.children(id).is_some() => id,
+                // Links are rare: only they pay for being followed.
+                Some(_) => {
+                    let (parent, length) = self.make(&above.join(&b'/'))?;
+                    ensure!(length + name.len() < PATH_MAX, TOO_LONG);
+                    return Ok(Some((parent, name)));
+                }
+            };
+        }
+        Ok(Some((at, name)))
+    }
+
+    /// Follows `path` and the links on it.
+    fn follow(&self, path: &[u8]) -> Result<Followed> {
         let reversed = |path: &[u8]| {
             let mut names: Vec<Box<[u8]>> = components(path).map(Into::into).collect();
             names.reverse();
             names
         };
-        let (mut pending, mut trail, mut links) = (reversed(path), vec![Self::ROOT], 0);
-        while let Some(name) = pending.pop() {
-            let at = trail.last().copied().unwrap_or(Self::ROOT);
+        // Directories on the way from the root, which is left out, with the lengths
+        // of their paths.
+        let (mut pending, mut trail, mut links) = (reversed(path), Vec::new(), 0);
+        loop {
+            let (at, length) = trail.last().copied().unwrap_or((Self::ROOT, 0));
+            let Some(name) = pending.pop() else {
+                return Ok(Followed { at, length, missing: Vec::new() });
+            };
             ensure!(self.children(at).is_some(), "a file has nothing in it: {}", show(&name));
             if *name == *b".." {
                 trail.pop();
@@ -90,10 +120,10 @@ impl Tree {
             let Some(id) = self.child(at, &name) else {
                 pending.push(name);
                 pending.reverse();
-                return Ok((at, pending));
+                return Ok(Followed { at, length, missing: pending });
             };
             let Kind::Symlink(target) = &self.node(id).kind else {
-                trail.push(id);
+                trail.push((id, length + 1 + name.len()));
                 continue;
             };
             links += 1;
@@ -103,7 +133,6 @@ impl Tree {
             }
             pending.extend(reversed(target));
         }
-        Ok((trail.last().copied().unwrap_or(Self::ROOT), Vec::new()))
     }
 
     /// What is at `path`, links followed within the tree.
@@ -111,9 +140,9 @@ impl Tree {
     /// # Errors
     /// Where there is nothing.
     pub fn resolve(&self, path: &[u8]) -> Result<Id> {
-        let (id, missing) = self.follow(path)?;
+        let Followed { at, missing, .. } = self.follow(path)?;
         match missing.first() {
-            None => Ok(id),
+            None => Ok(at),
             Some(name) => bail!("there is no {}", show(name)),
         }
     }
@@ -124,12 +153,20 @@ impl Tree {
     /// # Errors
     /// A file where a directory is needed.
     pub fn make_directories(&mut self, path: &[u8]) -> Result<Id> {
-        let (mut at, missing) = self.follow(path)?;
+        self.make(path).map(|(id, _)| id)
+    }
+
+    /// As [`Tree::make_directories`], with the length of the directory's own path:
+    /// links must not make a tree deeper than a path can be.
+    fn make(&mut self, path: &[u8]) -> Result<(Id, usize)> {
+        let Followed { mut at, mut length, missing } = self.follow(path)?;
         for name in missing {
+            length += 1 + name.len();
+            ensure!(length <= PATH_MAX, TOO_LONG);
             at = self.add(at, &name, implied(), directory())?;
         }
-        ensure!(self.children(at).is_some(), "it is no directory");
-        Ok(at)
+        ensure!(self.children(at).is_some(), "{} is no directory", show(path));
+        Ok((at, length))
     }
 }
 
@@ -146,12 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn members_do_not_go_through_links() {
+    fn paths_of_members_are_checked() {
         let mut tree = Tree::new(Meta::default());
         put(&mut tree, "a/b/file", Kind::Fifo).unwrap();
-        put(&mut tree, "a/link", link("/etc")).unwrap();
         let long = "x/".repeat(PATH_MAX);
-        for path in ["a/link/x", "a/b/file/x", "../x", "a/../x", "a/b/..", &long, ""] {
+        for path in ["a/b/file/x", "../x", "a/../x", "a/b/..", &long, ""] {
             assert!(put(&mut tree, path, Kind::Fifo).is_err(), "{path}");
         }
         put(&mut tree, "/a/./b//other", Kind::Fifo).unwrap();
@@ -160,6 +196,50 @@ mod tests {
         let root = Meta { uid: 5, ..Meta::default() };
         tree.put(b"./", root, directory()).unwrap();
         assert_eq!(tree.node(Tree::ROOT).meta.uid, 5);
+    }
+
+    #[test]
+    fn members_go_through_links_above_them() {
+        let mut tree = Tree::new(Meta::default());
+        let usr = put(&mut tree, "usr/lib", directory()).unwrap();
+        for (name, target) in
+            [("lib", "usr/lib"), ("up", "../../usr/lib"), ("abs", "/usr/./lib"), ("chain", "lib")]
+        {
+            put(&mut tree, name, link(target)).unwrap();
+            let file = put(&mut tree, &format!("{name}/{name}"), Kind::Fifo).unwrap();
+            assert_eq!(tree.find(format!("usr/lib/{name}").as_bytes()), Some(file), "{name}");
+            assert_eq!(tree.find_member(format!("{name}/{name}").as_bytes()), Some(file));
+            assert!(tree.children(tree.find(name.as_bytes()).unwrap()).is_none(), "{name}");
+        }
+        put(&mut tree, "dangling", link("opt/new")).unwrap();
+        let deep = put(&mut tree, "dangling/a/b", Kind::Fifo).unwrap();
+        assert_eq!(tree.find(b"opt/new/a/b"), Some(deep));
+        let file = tree.find_member(b"chain/lib").unwrap();
+        tree.put_link(b"up/again", file).unwrap();
+        assert_eq!(tree.child(usr, b"again"), Some(file));
+        // The link itself is what another name of it means, and what is replaced.
+        assert_eq!(tree.find_member(b"lib"), tree.find(b"lib"));
+        put(&mut tree, "lib", directory()).unwrap();
+        assert!(tree.find(b"lib/lib").is_none());
+        put(&mut tree, "loop", link("loop")).unwrap();
+        put(&mut tree, "file", link("usr/lib/up")).unwrap();
+        for path in ["loop/x", "file/x"] {
+            assert!(put(&mut tree, path, Kind::Fifo).is_err(), "{path}");
+        }
+    }
+
+    /// A tree is walked by recursion.
+    #[test]
+    fn links_make_no_tree_deeper_than_a_path_is_long() {
+        let mut tree = Tree::new(Meta::default());
+        let deep = "d/".repeat(PATH_MAX / 2 - 10);
+        put(&mut tree, &deep, directory()).unwrap();
+        put(&mut tree, "l", link(&deep)).unwrap();
+        put(&mut tree, "l/near", Kind::Fifo).unwrap();
+        for path in ["l/a/b/c/d/e/f/g/h/i/j/k/l", "l/a-name-that-is-too-long-for-it"] {
+            let error = put(&mut tree, path, Kind::Fifo).unwrap_err();
+            assert_eq!(error.to_string(), TOO_LONG, "{path}");
+        }
     }
 
     #[test]

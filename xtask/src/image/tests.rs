@@ -298,7 +298,8 @@ fn hostile_members_are_refused() {
     for (name, members) in [
         ("climbing", vec![member(b'0', "../x", "")]),
         ("climbing inside", vec![member(b'0', "a/../../x", "")]),
-        ("through a link", vec![member(b'2', "a", "/etc"), member(b'0', "a/x", "")]),
+        ("through a file", vec![member(b'0', "a", ""), member(b'0', "a/x", "")]),
+        ("in a circle", vec![member(b'2', "a", "a"), member(b'0', "a/x", "")]),
         ("a link out", vec![member(b'1', "a", "../etc/passwd")]),
         ("a link to nothing", vec![member(b'1', "a", "b")]),
         ("a directory twice", vec![member(b'5', "a", ""), member(b'1', "b", "a")]),
@@ -306,6 +307,15 @@ fn hostile_members_are_refused() {
     ] {
         assert!(read(&members.concat()).is_err(), "{name}");
     }
+    let merged = [
+        member(b'2', "lib", "/usr/lib"),
+        member(b'0', "lib/x", ""),
+        member(b'1', "y", "lib/x"),
+        vec![0; 1024],
+    ];
+    let tree = read(&merged.concat()).unwrap();
+    assert_eq!(tree.find(b"usr/lib/x"), tree.find(b"y"));
+    assert_eq!(tree.node(tree.find(b"y").unwrap()).names, 2);
     let last = [member(b'2', "a", "x"), member(b'2', "/a", "y"), vec![0; 1024]].concat();
     let tree = read(&last).unwrap();
     let Kind::Symlink(target) = &tree.node(tree.find(b"a").unwrap()).kind else {

@@ -3,7 +3,7 @@
 //! Format: blocks of 512 bytes; ustar headers of POSIX pax(1) with its extended
 //! headers, and GNU tar's long names, big numbers and sparse files (tar(5) of
 //! libarchive). The input is not trusted: of two members with one name the last
-//! counts, none is outside of the tree or goes through a link.
+//! counts; none is outside of the tree, and links above it are followed in the tree.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt};
@@ -204,7 +204,7 @@ impl Reader<'_> {
 
     fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
         ensure!(components(target).all(|name| name != b".."), "a link out of the archive");
-        let id = self.tree.find(target);
+        let id = self.tree.find_member(target);
         let id = id.with_context(|| format!("a link to {}, which is not there", show(target)))?;
         self.tree.put_link(path, id)
     }
