@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::{ExitCode, exit};
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::Signal;
 use xtask::{bench, check, demo, dist, doctor, fuzz, guest, image, ls, own_kernel, pack, test, vm};
 
 /// Exit status of a subcommand that failed.
@@ -93,10 +94,13 @@ struct MkVirtInitrd {
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     let name = arguments.peek().and_then(|name| name.to_str()).map(str::to_owned);
-    let result = match name.as_deref() {
-        Some("chrootvm") => (chrootvm(arguments), EXIT_TROUBLE),
-        Some("mkvirtinitrd") => done(MkVirtInitrd::parse_from(arguments).pack.run()),
-        _ => run(Cli::parse().task),
+    // A program that ignores SIGCHLD, as its caller did, cannot wait for children.
+    let prepared = vm::signals::pass_on_defaults([Signal::SIGCHLD]);
+    let result = match (prepared, name.as_deref()) {
+        (Err(error), _) => (Err(error), EXIT_TROUBLE),
+        (Ok(()), Some("chrootvm")) => (chrootvm(arguments), EXIT_TROUBLE),
+        (Ok(()), Some("mkvirtinitrd")) => done(MkVirtInitrd::parse_from(arguments).pack.run()),
+        (Ok(()), _) => run(Cli::parse().task),
     };
     match result {
         (Ok(code), _) => code,

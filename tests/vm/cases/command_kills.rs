@@ -22,6 +22,8 @@ pub(crate) const CASES: &[Case] = &[
     ("signals_reach_the_command",   signals_reach_the_command),
     ("a_second_signal_ends_it",     a_second_signal_ends_it),
     ("a_signal_ends_a_boot",        a_signal_ends_a_boot),
+    ("an_ignored_signal_stays_so",  an_ignored_signal_stays_so),
+    ("ends_are_seen_all_the_same",  ends_are_seen_all_the_same),
 ];
 
 /// Deaths of each kind, unless `VM_KILLS` says how many.
@@ -101,8 +103,11 @@ fn killed_at(bed: &Bed, victim: Victim, moment: u64) -> Result<()> {
 /// What chrootvm is sent is the command's, and so is the status. All of its
 /// process group hears it, as on a terminal.
 fn signals_reach_the_command(bed: &Bed) -> Result<()> {
+    // `/init` sends it to the group, and again once the command has ended. Both wait in a
+    // shell that runs a trap, and a second one must not be heard.
     let script = "for signal in HUP TERM INT QUIT; do trap \"echo $signal; exit 7\" $signal; done
-                  (trap 'echo child; exit' TERM; echo child is up; while :; do sleep 0.1; done) &
+                  (trap 'trap \"\" TERM; echo child; exit' TERM; echo child is up
+                   while :; do sleep 0.1; done) &
                   sleep 0.2; echo is up; exec 2>/dev/null; while :; do sleep 0.1; done";
     let mut live = bed.sh(script)?.start()?;
     live.wait_for("child is up")?;
@@ -147,4 +152,33 @@ fn a_signal_ends_a_boot(bed: &Bed) -> Result<()> {
         no_process_mentions(&root)?;
     }
     Ok(())
+}
+
+/// As under nohup(1), or as a script's background job. The command hears of no
+/// such signal either, and of others it does.
+fn an_ignored_signal_stays_so(bed: &Bed) -> Result<()> {
+    let script = "for signal in HUP INT QUIT TERM; do trap \"echo $signal; exit 7\" $signal; done
+                  echo is up; while :; do sleep 0.1; done";
+    let run = bed.sh(script)?.through("trap '' HUP INT QUIT; exec \"$@\"");
+    let mut live = run.start()?;
+    live.wait_for("is up\n")?;
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        live.signal(signal)?;
+    }
+    live.finish()?.is(7, "is up\nTERM\n", "").map(drop)
+}
+
+/// A caller that ignores SIGCHLD hands that down, and the kernel then keeps no
+/// status of a child. Shells need not hand it down, so env(1) of coreutils does,
+/// where it can.
+fn ends_are_seen_all_the_same(bed: &Bed) -> Result<()> {
+    let ignore = "env --ignore-signal=CHLD true 2>/dev/null &&
+                  exec env --ignore-signal=CHLD,TERM \"$@\"; trap '' CHLD TERM; exec \"$@\"";
+    bed.sh("echo out; exit 3")?.through(ignore).finish()?.is(3, "out\n", "")?;
+    let mut live = bed.sh("echo is up; exec sleep 3600")?.through(ignore).start()?;
+    live.wait_for("is up\n")?;
+    let family = family(live.pid())?;
+    live.signal(Signal::SIGKILL)?;
+    live.finish()?.is(137, "is up\n", "")?;
+    all_gone(&family)
 }

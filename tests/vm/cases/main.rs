@@ -2,7 +2,9 @@
 //!
 //! `cargo test -p virtinitrd-vm-tests NAME` runs those whose name contains
 //! NAME. Where a machine cannot be booted they are skipped, and counted so;
-//! with `REQUIRE_VM=1` that is a failure.
+//! with `REQUIRE_VM=1` that is a failure. Each test runs in a process of its
+//! own, which [`trial`] ends when its deadline has passed; `VM_DEADLINE` gives
+//! another deadline, in seconds.
 
 mod archive;
 mod arguments;
@@ -29,17 +31,20 @@ mod random;
 mod roots;
 mod streams;
 mod terminal;
+mod trial;
 mod tty;
 mod unprivileged;
 mod unwatched;
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::signal::{SigSet, Signal};
 use xtask::testbed;
+use xtask::vm::signals;
 
 use harness::Bed;
 
@@ -47,24 +52,63 @@ use harness::Bed;
 type Case = (&'static str, fn(&Bed) -> Result<()>);
 
 /// What a trial runs.
-type Body = Box<dyn Fn(&Bed) -> Result<()> + Send>;
+type Body = Box<dyn Fn(&Bed) -> Result<()>>;
 
 fn main() -> ExitCode {
-    if let Err(error) = use_own_cache() {
-        eprintln!("{error:#}");
-        return ExitCode::FAILURE;
+    match (prepare(), trial::asked_for()) {
+        (Err(error), _) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+        (Ok(()), Some(name)) => run_one(&name),
+        (Ok(()), None) => run_all(),
     }
+}
+
+/// What the caller blocks or ignores must not change a result.
+fn prepare() -> Result<()> {
+    SigSet::empty().thread_set_mask().context("unblock signals")?;
+    signals::pass_on_defaults(Signal::iterator())?;
+    use_own_cache()
+}
+
+/// Runs the test that this process was started for.
+fn run_one(name: &OsStr) -> ExitCode {
+    let hidden =
+        trial::HIDDEN.iter().map(|&(name, body)| (name.to_owned(), Box::new(body) as Body));
+    let found = tests().chain(hidden).find(|(known, _)| **known == *name);
+    let found = found.with_context(|| format!("no test is called {}", name.display()));
+    trial::run_here(|| (found?.1)(&Bed::new()?))
+}
+
+/// Runs those that the arguments ask for, each in a process of its own.
+fn run_all() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Two machines at a time keep two processors busy.
     arguments.test_threads.get_or_insert(2);
     let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
-    let bed = Bed::new().map_err(|error| format!("{error:#}"));
-    if let Err(problem) = &bed {
+    let problem = Bed::new().err().map(|error| format!("{error:#}"));
+    if let Some(problem) = &problem {
         eprintln!("no machine can be booted here: {problem}");
     }
-    let skip = bed.is_err() && !required;
-    let bed = Arc::new(bed);
-    let groups: [(&str, &[Case]); 20] = [
+    let skip = problem.is_some() && !required;
+    let trials = tests().map(|(name, _)| {
+        let (test, problem) = (name.clone(), problem.clone());
+        let run = move || match problem {
+            None => trial::run(&test).map_err(|error| Failed::from(format!("{error:#}"))),
+            Some(problem) => Err(Failed::from(problem)),
+        };
+        let skip =
+            skip || !required && !unprivileged::can_run() && name.starts_with("unprivileged");
+        Trial::test(name, run).with_ignored_flag(skip)
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// All tests, by their full names.
+fn tests() -> impl Iterator<Item = (String, Body)> {
+    let groups: [(&str, &[Case]); 21] = [
+        ("trial", trial::CASES),
         ("contract", contract::CASES),
         ("archive", archive::CASES),
         ("host", host::CASES),
@@ -98,17 +142,7 @@ fn main() -> ExitCode {
     let roots = roots::ROOTS.iter().map(|root| {
         (format!("roots::{}", root.name), Box::new(|bed: &Bed| root.check(bed)) as Body)
     });
-    let trials = cases.chain(faults).chain(ends).chain(roots).map(|(name, body)| {
-        let bed = Arc::clone(&bed);
-        let run = move || match &*bed {
-            Ok(bed) => body(bed).map_err(|error| Failed::from(format!("{error:#}"))),
-            Err(problem) => Err(Failed::from(problem.clone())),
-        };
-        let skip =
-            skip || !required && !unprivileged::can_run() && name.starts_with("unprivileged");
-        Trial::test(name, run).with_ignored_flag(skip)
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    cases.chain(faults).chain(ends).chain(roots)
 }
 
 /// Sees to it that what kernels are unpacked to is kept once for all tests, and

@@ -52,6 +52,11 @@ fn runs(pid: Pid) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
 }
 
+/// Those that still run.
+pub(crate) fn running(family: Family) -> impl Iterator<Item = (Pid, String)> {
+    family.into_iter().filter(|(pid, _)| runs(*pid))
+}
+
 pub(crate) fn all_gone(family: &Family) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {

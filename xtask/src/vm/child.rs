@@ -26,6 +26,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
 
 use super::console::printable;
+use super::signals::pass_on_defaults;
 
 /// Bytes of a daemon's messages that are kept.
 const MESSAGES_MAX: u64 = 64 << 10;
@@ -57,6 +58,8 @@ impl Exec {
         if let Some(file) = &self.user_namespace {
             enter(file).with_context(|| format!("enter user namespace {}", file.display()))?;
         }
+        // The caller may ignore it; then a daemon would outlive us.
+        pass_on_defaults([Signal::SIGTERM])?;
         // SIGTERM lets QEMU put the terminal back in order.
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;
         if Pid::parent() != Pid::from_raw(self.parent) {

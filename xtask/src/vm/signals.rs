@@ -1,8 +1,11 @@
-//! The signals that concern a run, as a descriptor.
+//! The signals that concern a run, as a descriptor; and what of the caller's
+//! choice of signals is passed on.
 //!
-//! Interface: signalfd(2).
+//! Interfaces: signalfd(2), sigaction(2).
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
@@ -24,7 +27,7 @@ impl Signals {
     /// held back too: a background process may then still restore the terminal;
     /// and SIGTTIN: to read it fails there instead of stopping us.
     pub fn block() -> Result<Self> {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = own_status();
         let ends = ENDS.into_iter().filter(|signal| !is_ignored(*signal, &status));
         let watched: SigSet = ends.chain(NEWS).collect();
         let mut blocked = watched;
@@ -54,6 +57,36 @@ impl Signals {
 #[must_use]
 pub fn is_end(signal: Signal) -> bool {
     ENDS.contains(&signal)
+}
+
+/// Gives each of `signals` that our caller ignores a handler that does nothing.
+/// For us that is the same, but execve(2) makes the default of a handler, so the
+/// programs that we start do not ignore the signal; and with SIGCHLD the ends of
+/// our children are kept until we wait for them (wait(2)).
+pub fn pass_on_defaults(signals: impl IntoIterator<Item = Signal>) -> Result<()> {
+    /// Signals that cannot have a handler, or none that returns; and the one that
+    /// Rust ignores in every program, and gives back its default in each child.
+    const LEFT: [Signal; 6] = [
+        Signal::SIGKILL,
+        Signal::SIGSTOP,
+        Signal::SIGILL,
+        Signal::SIGFPE,
+        Signal::SIGSEGV,
+        Signal::SIGPIPE,
+    ];
+    let status = own_status();
+    for signal in signals {
+        if is_ignored(signal, &status) && !LEFT.contains(&signal) {
+            signal_hook::flag::register(signal as i32, Arc::new(AtomicBool::new(false)))
+                .with_context(|| format!("handle {signal}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Empty where /proc is not mounted.
+fn own_status() -> String {
+    std::fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
 /// Whether `SigIgn` of a `/proc/PID/status` has the signal (proc_pid_status(5)).
