@@ -11,8 +11,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use flate2::Crc;
 
+use super::source::Fingerprint;
 use crate::host;
 
 /// The link to the kernel in use.
@@ -35,14 +35,16 @@ pub struct Build {
     pub config: String,
 }
 
-/// The name of what is built from a source of `version` whose archive has
-/// `source_len` bytes (0: a directory), with `fragment`.
+/// The name of what is built from a source of `version` whose fingerprint is
+/// `source`, with `fragment`.
 #[must_use]
-pub fn key(version: &str, source_len: u64, fragment: &str) -> String {
-    let mut crc = Crc::new();
-    crc.update(&source_len.to_le_bytes());
-    crc.update(fragment.as_bytes());
-    format!("{version}-{:08x}", crc.sum())
+pub fn key(version: &str, source: &Fingerprint, fragment: &str) -> String {
+    /// Hexadecimal digits of the hash: 64 bits.
+    const DIGITS: usize = 16;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(source.as_bytes()).update(fragment.as_bytes());
+    let hash = hasher.finalize().to_hex();
+    format!("{version}-{}", &hash[..DIGITS])
 }
 
 impl Cache {
@@ -131,13 +133,15 @@ mod tests {
 
     #[test]
     fn what_a_kernel_is_made_of_names_it() {
-        let one = key("6.1.1", 5, "CONFIG_A=y\n");
-        assert_eq!(one, key("6.1.1", 5, "CONFIG_A=y\n"));
+        let [source, changed] = [blake3::hash(b"5"), blake3::hash(b"6")];
+        let one = key("6.1.1", &source, "CONFIG_A=y\n");
+        assert_eq!(one, key("6.1.1", &source, "CONFIG_A=y\n"));
         assert!(one.starts_with("6.1.1-"), "{one}");
-        for other in [key("6.1.2", 5, "CONFIG_A=y\n"), key("6.1.1", 6, "CONFIG_A=y\n")] {
+        for other in [key("6.1.2", &source, "CONFIG_A=y\n"), key("6.1.1", &changed, "CONFIG_A=y\n")]
+        {
             assert_ne!(one, other);
         }
-        assert_ne!(one, key("6.1.1", 5, "CONFIG_B=y\n"));
+        assert_ne!(one, key("6.1.1", &source, "CONFIG_B=y\n"));
     }
 
     #[test]

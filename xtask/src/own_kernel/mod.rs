@@ -25,7 +25,8 @@ use crate::{guest, testbed, workspace};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "It is kept below $XDG_CACHE_HOME/virtinitrd/kernel and built again only if\n\
-                  kernel/config or the source has changed."
+                  kernel/config or the source has changed: the contents of a TARBALL; names, sizes\n\
+                  and times of the files in a DIR."
 )]
 pub struct Kernel {
     /// The kernel's source [default: the distribution's package linux-source]
@@ -52,8 +53,8 @@ impl Kernel {
             None => Source::of_distribution(&tree, &target.join("source"))?,
         };
         let version = source.version()?;
-        let (path, len) = source.path_and_len()?;
-        let key = cache::key(&version, len, fragment::TEXT);
+        let path = source.path();
+        let key = cache::key(&version, &source.fingerprint()?, fragment::TEXT);
         let cache = Cache::of_user()?;
         if let Some(image) = cache.choose(&key)? {
             println!("{}: built from this source and kernel/config before", image.display());

@@ -1,6 +1,9 @@
 //! The kernel's source: a directory, or a tarball as distributions package it.
 
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +20,15 @@ pub enum Source {
     /// An archive that tar(1) reads, with one directory at its top.
     Tarball(PathBuf),
 }
+
+/// What changes with a source.
+pub type Fingerprint = blake3::Hash;
+
+/// Most files of a source that are looked at. Linux 6.12 has 90,000.
+const ENTRIES_MOST: usize = 4_000_000;
+
+/// What is beside the source: git(1) writes there even when asked for a status.
+const NO_SOURCE: &str = ".git";
 
 /// Where Debian's package `linux-source` has its tarballs.
 const PACKAGED: &str = "usr/src";
@@ -48,21 +60,32 @@ impl Source {
         Ok(Self::Tarball(found))
     }
 
-    /// The path, and the length of an archive in bytes; 0 for a directory.
-    pub fn path_and_len(&self) -> Result<(&Path, u64)> {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         match self {
-            Self::Dir(path) => Ok((path, 0)),
+            Self::Dir(path) | Self::Tarball(path) => path,
+        }
+    }
+
+    /// What changes with the source.
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        match self {
+            Self::Dir(path) => of_directory(path),
             Self::Tarball(path) => {
-                let len =
-                    path.metadata().with_context(|| format!("find {}", path.display()))?.len();
-                Ok((path, len))
+                let mut hasher = blake3::Hasher::new();
+                let hashed = fs::File::open(path).and_then(|mut file| {
+                    io::copy(&mut file, &mut hasher)
+                });
+                hashed.with_context(|| format!("read {}", path.display()))?;
+                Ok(hasher.finalize())
             }
         }
     }
 
     /// Such as `6.1.192`.
     pub fn version(&self) -> Result<String> {
-        let (path, _) = self.path_and_len()?;
+        let path = self.path();
         let text = match self {
             Self::Dir(path) => {
                 let makefile = path.join("Makefile");
@@ -85,7 +108,7 @@ impl Source {
     /// The unpacked tree; `dir` is where to unpack an archive.
     pub fn unpack(&self, dir: &Path) -> Result<PathBuf> {
         let Self::Tarball(path) = self else {
-            return Ok(self.path_and_len()?.0.to_path_buf());
+            return Ok(self.path().to_path_buf());
         };
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         run(Command::new("tar")
@@ -96,6 +119,39 @@ impl Source {
             .args(["--strip-components=1", "--no-same-owner"]))?;
         Ok(dir.to_path_buf())
     }
+}
+
+/// The fingerprint of a directory: names, types, sizes and times of all that is in
+/// it, links not followed. To look at the times takes a second where to read the
+/// gigabyte of a kernel's source takes many; the time of change (inode(7)) is not
+/// for programs to set, so that no edit is missed.
+fn of_directory(top: &Path) -> Result<Fingerprint> {
+    let mut hasher = blake3::Hasher::new();
+    let mut pending = vec![top.to_path_buf()];
+    let mut count = 0_usize;
+    while let Some(dir) = pending.pop() {
+        let listed = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut entries = listed.with_context(|| format!("list {}", dir.display()))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        count += entries.len();
+        ensure!(count <= ENTRIES_MOST, "{}: more than {ENTRIES_MOST} files", top.display());
+        for entry in entries.iter().filter(|entry| entry.file_name() != NO_SOURCE) {
+            let path = entry.path();
+            let found = entry.metadata().with_context(|| format!("find {}", path.display()))?;
+            let name = path.as_os_str().as_bytes();
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
+            hasher.update(&found.mode().to_le_bytes());
+            // What comes and goes in a directory shows in the names themselves.
+            if found.is_dir() {
+                pending.push(path);
+                continue;
+            }
+            hasher.update(&found.len().to_le_bytes());
+            let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+            hasher.update(times.map(i64::to_le_bytes).as_flattened());
+        }
+    }
+    Ok(hasher.finalize())
 }
 
 /// The newest tarball that the package has put below `root`.
@@ -170,6 +226,50 @@ mod tests {
         let error = Source::given(&dir.path().join("x")).unwrap_err().to_string();
         assert!(error.contains("--source"), "{error}");
         assert!(Source::given(dir.path()).unwrap().version().is_err());
+    }
+
+    /// Any edit builds again, whatever keeps its length and its time.
+    #[test]
+    fn an_edit_changes_the_fingerprint() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("linux");
+        fs::create_dir_all(tree.join("kernel")).unwrap();
+        fs::create_dir_all(tree.join(".git")).unwrap();
+        let file = tree.join("kernel/fork.c");
+        fs::write(&file, "int one;\n").unwrap();
+        let of_tree = || Source::given(&tree).unwrap().fingerprint().unwrap();
+        let first = of_tree();
+        fs::write(tree.join(".git/index"), "by git status").unwrap();
+        assert_eq!(of_tree(), first, "nothing was edited");
+        let time = file.metadata().unwrap().modified().unwrap();
+        let mut seen = vec![first];
+        let steps: [(&str, &dyn Fn()); 4] = [
+            ("same length and time", &|| {
+                // The clock of a file system ticks every 10 ms at the most (CONFIG_HZ).
+                let changed = |old: i64| file.metadata().unwrap().ctime_nsec() != old;
+                let old = file.metadata().unwrap().ctime_nsec();
+                while !changed(old) {
+                    fs::write(&file, "int two;\n").unwrap();
+                    fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+                }
+            }),
+            ("a new file", &|| fs::write(tree.join("kernel/new.c"), "").unwrap()),
+            ("a new name", &|| fs::rename(tree.join("kernel/new.c"), tree.join("n.c")).unwrap()),
+            ("an empty directory", &|| fs::create_dir(tree.join("mm")).unwrap()),
+        ];
+        for (name, step) in steps {
+            step();
+            let found = of_tree();
+            assert!(!seen.contains(&found), "{name}");
+            seen.push(found);
+        }
+        let tarball = dir.path().join("linux.tar");
+        let of_tarball = |contents: &str| {
+            fs::write(&tarball, contents).unwrap();
+            Source::given(&tarball).unwrap().fingerprint().unwrap()
+        };
+        assert_ne!(of_tarball("one"), of_tarball("two"), "two tarballs of one length");
+        assert_eq!(of_tarball("one"), of_tarball("one"));
     }
 
     #[test]
