@@ -40,8 +40,10 @@ pub(crate) fn can_run() -> bool {
 /// The user, in no distribution's range of system or login users.
 const UID: u32 = 54321;
 
-/// Two ranges, found by name and by number: 1 is 600000, and 1001 is 700000.
-const RANGES: &str = "vmtest:600000:1000\n54321:700000:64536\n";
+/// Two ranges, found by name and by number: 1 is 600000, and 1001 is 700000. Half of
+/// the first is named once more, and so is the user's own id, as several tools that
+/// write to one file leave it.
+const RANGES: &str = "vmtest:600000:1000\nvmtest:600500:500\n54321:700000:64536\n54321:54320:3\n";
 
 /// A testbed of which the user can read everything, and its own programs.
 struct Stage {

@@ -15,6 +15,7 @@ pub mod escape;
 pub mod exec;
 pub mod foreground;
 pub mod handover;
+pub mod id_map;
 pub mod keep;
 pub mod kernel;
 pub mod machine;

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{User, getegid, geteuid};
 
+use super::id_map::{arguments, delegated, fields, left_out, rows};
 use crate::host;
 
 /// Name of the subcommand that [`Hold`] is.
@@ -77,6 +78,8 @@ pub struct UserNamespace {
     lacks: Vec<Lack>,
     /// Whether a process in it may change its supplementary groups.
     pub has_groups: bool,
+    /// Subordinate ids that do not fit into a map, a line for each file.
+    pub left_out: Vec<String>,
 }
 
 impl UserNamespace {
@@ -110,10 +113,11 @@ impl UserNamespace {
         let owner = Owner { uid, name };
         let users = USERS.map(pid, uid, &owner)?;
         let groups = GROUPS.map(pid, getegid().as_raw(), &owner)?;
-        let has_groups = groups.is_none();
-        let mut lacks: Vec<_> = [users, groups].into_iter().flatten().collect();
+        let has_groups = groups.lack.is_none();
+        let left_out = [users.left_out, groups.left_out].into_iter().flatten().collect();
+        let mut lacks: Vec<_> = [users.lack, groups.lack].into_iter().flatten().collect();
         lacks.dedup();
-        Ok(Self { namespace, owner: owner.shown(), lacks, has_groups })
+        Ok(Self { namespace, owner: owner.shown(), lacks, has_groups, left_out })
     }
 
     /// Where our children open it.
@@ -140,6 +144,14 @@ impl UserNamespace {
     }
 }
 
+/// How the ids of one sort were mapped.
+struct Mapped {
+    /// Why only the user's own is.
+    lack: Option<Lack>,
+    /// Which of the others are not.
+    left_out: Option<String>,
+}
+
 /// To whom ids are delegated.
 struct Owner {
     uid: u32,
@@ -152,18 +164,13 @@ impl Owner {
     }
 }
 
-/// Ids that lie side by side: a row of uid_map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
-    inside: u32,
-    outside: u32,
-    count: u32,
-}
-
 impl Sort {
     /// Maps all that may be, or `own` alone: then says why.
-    fn map(&self, pid: u32, own: u32, owner: &Owner) -> Result<Option<Lack>> {
-        let Err(lack) = self.map_all(pid, own, owner) else { return Ok(None) };
+    fn map(&self, pid: u32, own: u32, owner: &Owner) -> Result<Mapped> {
+        let lack = match self.map_all(pid, own, owner) {
+            Ok(left_out) => return Ok(Mapped { lack: None, left_out }),
+            Err(lack) => lack,
+        };
         let write = |name: &str, text: &str| {
             let path = Path::new("/proc").join(pid.to_string()).join(name);
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))
@@ -173,10 +180,11 @@ impl Sort {
             write("setgroups", "deny")?;
         }
         write(self.map, &format!("0 {own} 1"))?;
-        Ok(Some(lack))
+        Ok(Mapped { lack: Some(lack), left_out: None })
     }
 
-    fn map_all(&self, pid: u32, own: u32, owner: &Owner) -> Result<(), Lack> {
+    /// Maps all that may be; says what of it does not fit into a map.
+    fn map_all(&self, pid: u32, own: u32, owner: &Owner) -> Result<Option<String>, Lack> {
         let Some(name) = &owner.name else { return Err(Lack::Name) };
         let text = fs::read_to_string(self.delegations).unwrap_or_default();
         let delegated = delegated(&text, name, owner.uid);
@@ -185,51 +193,16 @@ impl Sort {
         }
         let helper = host::find_program(self.helper.as_ref()).ok_or(Lack::Helper(self.helper))?;
         let rows = rows(own, &delegated);
+        let left_out = left_out(own, &delegated, &rows);
         let output = Command::new(helper).arg(pid.to_string()).args(arguments(&rows)).output();
         let output = output.map_err(|error| Lack::Refused(format!("{}: {error}", self.helper)))?;
         match output.status.success() {
-            true => Ok(()),
+            true => Ok(left_out.map(|words| format!("{}: {words}", self.delegations))),
             false => Err(Lack::Refused(
                 String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
             )),
         }
     }
-}
-
-/// First id and count of each range that subuid(5) has for a user, who is in it
-/// by name or number.
-fn delegated(text: &str, name: &str, uid: u32) -> Vec<(u32, u32)> {
-    let uid = uid.to_string();
-    let lines = text.lines().filter_map(fields);
-    let theirs = lines.filter(|(owner, ..)| *owner == name || *owner == uid);
-    theirs.map(|(_, first, count)| (first, count)).collect()
-}
-
-/// The fields of a line that means something.
-fn fields(line: &str) -> Option<(&str, u32, u32)> {
-    let mut fields = line.trim().split(':');
-    let (owner, first, count) = (fields.next()?, fields.next()?, fields.next()?);
-    let (first, count) = (first.parse::<u32>().ok()?, count.parse().ok()?);
-    first.checked_add(count).filter(|_| count > 0 && fields.next().is_none())?;
-    Some((owner, first, count))
-}
-
-/// The user as root, then the delegated ids in their order.
-fn rows(own: u32, delegated: &[(u32, u32)]) -> Vec<Row> {
-    let mut rows = vec![Row { inside: 0, outside: own, count: 1 }];
-    let mut inside = 1_u32;
-    for &(outside, count) in delegated {
-        let Some(next) = inside.checked_add(count) else { break };
-        rows.push(Row { inside, outside, count });
-        inside = next;
-    }
-    rows
-}
-
-/// What newuidmap reads behind a process id.
-fn arguments(rows: &[Row]) -> Vec<String> {
-    let numbers = rows.iter().flat_map(|row| [row.inside, row.outside, row.count]);
-    numbers.map(|number| number.to_string()).collect()
 }
 
 /// The first id that is nobody's, from where useradd(8) begins.
@@ -296,31 +269,6 @@ fn forbidden(words: &str, switches: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn delegations_are_by_name_or_number() {
-        let text = "# comment\nann:100000:65536\nbob:165536:65536\n1000:300000:10\nann : 1:1\n\
-                    ann:x:5\nann:5\nann:500000:0\nann:4294967295:5\nann:1:2:3\n\nann:400000:20\n";
-        for (name, uid, expected) in [
-            ("ann", 1000, &[(100_000, 65_536), (300_000, 10), (400_000, 20)][..]),
-            ("bob", 1001, &[(165_536, 65_536)]),
-            ("bo", 100, &[]),
-        ] {
-            assert_eq!(delegated(text, name, uid), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn delegated_ids_follow_the_users_own() {
-        for (name, delegated, expected) in [
-            ("none", &[][..], "0 1000 1"),
-            ("one", &[(100_000, 65_536)], "0 1000 1 1 100000 65536"),
-            ("two", &[(500, 10), (100_000, 7)], "0 1000 1 1 500 10 11 100000 7"),
-            ("too many", &[(500, u32::MAX - 500), (1, 600)], "0 1000 1 1 500 4294966795"),
-        ] {
-            assert_eq!(arguments(&rows(1000, delegated)).join(" "), expected, "{name}");
-        }
-    }
 
     #[test]
     fn proposed_ids_are_free() {

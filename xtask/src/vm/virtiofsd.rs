@@ -182,18 +182,19 @@ impl Virtiofsd {
                 return Ok(Housed { daemon, namespace: None, warning: Some(warning) });
             }
         };
-        let mut warning = None;
+        let mut warnings = namespace.left_out.clone();
         if let Some(lack) = namespace.lack() {
             ensure!(
                 self.flavour != Flavour::C || namespace.has_groups || getgroups()?.is_empty(),
                 "{program} is the C virtiofsd of QEMU, which drops your supplementary groups and \
                  needs subordinate ids for that: {lack}; or install the Rust virtiofsd"
             );
-            warning = Some(format!(
+            warnings.push(format!(
                 "the guest sees only your own files as root's, all others as nobody's, \
                  and can make none for another user than root: {lack}"
             ));
         }
+        let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
         Ok(Housed { daemon, namespace: Some(namespace), warning })
     }
 

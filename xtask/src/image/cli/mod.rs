@@ -108,6 +108,9 @@ fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
             if let Some(lack) = namespace.lack() {
                 eprintln!("warning: files of others are nobody's: {lack}");
             }
+            for words in &namespace.left_out {
+                eprintln!("warning: {words}");
+            }
             namespace.enter()
         }
         Err(error) => {
