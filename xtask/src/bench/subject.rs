@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::scratch;
-use crate::doctor::gather::version;
+use crate::vm::qemu::version;
 use crate::testbed::{self, HostKernel};
 use crate::vm::boot_files::canonical;
 use crate::vm::{machine, qemu};

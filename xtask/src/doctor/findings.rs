@@ -6,10 +6,8 @@ use std::path::Path;
 use super::facts::{Daemon, Facts, Ids, Kvm, Program, Qemu, User};
 use super::packages::{Distribution, Tool};
 use super::{Finding, Status, kernels};
+use crate::vm::qemu::too_old;
 use crate::vm::virtiofsd::{Flavour, Guard};
-
-/// The oldest QEMU that the command lines are written for: major, minor.
-const QEMU_MIN: (u32, u32) = (5, 0);
 
 /// Subordinate ids that a user gets: those of 16 bits (login.defs(5), `SUB_UID_COUNT`).
 const RANGE: u32 = 1 << 16;
@@ -53,9 +51,8 @@ fn qemu(qemu: &Program<Qemu>, install: &str) -> (Status, String) {
         Program::Works(qemu) => qemu,
     };
     let name = named(&qemu.program, qemu.version.as_deref());
-    if qemu.version.as_deref().and_then(major_minor).is_some_and(|version| version < QEMU_MIN) {
-        let (major, minor) = QEMU_MIN;
-        return (Status::Missing, format!("{name}: {major}.{minor} or newer is needed: {install}"));
+    if let Some(problem) = qemu.version.as_deref().and_then(too_old) {
+        return (Status::Missing, format!("{name}: {problem}: {install}"));
     }
     let features = [
         (qemu.sandbox, "-sandbox", "without -sandbox (built without libseccomp)"),
@@ -182,11 +179,6 @@ fn named(program: &Path, version: Option<&str>) -> String {
     format!("{}, version {}", program.display(), version.unwrap_or("unknown"))
 }
 
-fn major_minor(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split('.').map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -248,7 +240,7 @@ pub(super) mod tests {
 
     #[test]
     fn qemu_is_needed_and_its_features_are_wanted() {
-        let old = Qemu { version: Some("4.2.1".into()), ..working_qemu() };
+        let old = |version: &str| Qemu { version: Some(version.into()), ..working_qemu() };
         let unknown = Qemu { version: None, ..working_qemu() };
         let bare = Qemu { sandbox: false, user_network: false, ..working_qemu() };
         #[rustfmt::skip]
@@ -256,7 +248,9 @@ pub(super) mod tests {
             ("fine", Program::Works(working_qemu()), Status::Ok, "/usr/bin/q, version 7.2.22, with -sandbox, user network"),
             ("missing", Program::Missing, Status::Missing, "not found in PATH: dnf install qemu-system-x86-core"),
             ("broken", Program::Broken("exit status: 127".into()), Status::Missing, "127"),
-            ("old", Program::Works(old), Status::Missing, "5.0 or newer"),
+            ("old", Program::Works(old("4.2.1")), Status::Missing, "5.2 or newer"),
+            ("without hpet=off", Program::Works(old("5.1.0")), Status::Missing, "version 5.1.0: QEMU 5.2 or newer is needed"),
+            ("oldest", Program::Works(old("5.2.0")), Status::Ok, "version 5.2.0"),
             ("unknown", Program::Works(unknown), Status::Ok, "version unknown"),
             ("bare", Program::Works(bare), Status::Note, "without -sandbox (built without libseccomp), without user"),
         ];

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::options::{self, Publish, parse_memory, parse_name, parse_publish};
 use super::plan::Network;
@@ -22,9 +22,10 @@ pub struct MachineOptions {
     /// Number of processors [default: as many as here]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cpus: Option<u16>,
-    /// Network of the guest: only loopback, or QEMU's user network too
-    #[arg(long, value_enum, default_value_t)]
-    net: Net,
+    /// Network of the guest: only loopback, or QEMU's user network too [default: none, or user
+    /// with --publish]
+    #[arg(long, value_enum)]
+    net: Option<Net>,
     /// Forward a port of this host, at 127.0.0.1 without ADDRESS, to the guest; means --net user;
     /// repeatable
     #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", value_parser = parse_publish)]
@@ -78,20 +79,24 @@ pub struct MachineOptions {
 }
 
 /// `--net`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Net {
-    #[default]
     None,
     User,
 }
 
 impl MachineOptions {
     /// The network; a published port needs one.
-    #[must_use]
-    pub fn network(&self) -> Network {
-        match self.net == Net::User || !self.publish.is_empty() {
-            true => Network::User(self.publish.clone()),
-            false => Network::None,
+    ///
+    /// # Errors
+    /// A published port where the network is switched off.
+    pub fn network(&self) -> Result<Network> {
+        match (self.net, self.publish.is_empty()) {
+            (Some(Net::None), false) => bail!(
+                "--publish needs a network, and --net none switches it off: leave out one of them"
+            ),
+            (None | Some(Net::None), true) => Ok(Network::None),
+            (None | Some(Net::User), _) => Ok(Network::User(self.publish.clone())),
         }
     }
 
@@ -113,5 +118,41 @@ impl MachineOptions {
     pub fn cpus(&self, most: usize) -> usize {
         let here = || std::thread::available_parallelism().map_or(1, usize::from);
         self.cpus.map_or_else(|| here().min(most), usize::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: MachineOptions,
+    }
+
+    #[test]
+    fn a_port_is_never_published_without_a_network() {
+        for (words, expected) in [
+            (&[][..], Ok(0)),
+            (&["--net", "none"], Ok(0)),
+            (&["--net", "user"], Ok(1)),
+            (&["--publish", "1:2"], Ok(1)),
+            (&["--net", "user", "-p", "1:2"], Ok(1)),
+            (&["--net", "none", "-p", "1:2"], Err("--net none")),
+            (&["-p", "1:2", "--net=none"], Err("--publish")),
+        ] {
+            let line = Line::parse_from([&["x"], words].concat());
+            match (line.options.network(), expected) {
+                (Ok(network), Ok(count)) => {
+                    assert_eq!(usize::from(network != Network::None), count, "{words:?}");
+                }
+                (Err(error), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{words:?}: {error}");
+                }
+                (found, _) => panic!("{words:?}: {found:?}"),
+            }
+        }
     }
 }

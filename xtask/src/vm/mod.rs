@@ -159,7 +159,7 @@ impl Vm {
         let root = Source::open(rootfs)?;
         let options = &self.machine;
         let qemu = qemu::find(machine::of_host()?, options.qemu.as_deref())?;
-        let sandbox = qemu::SandboxProbe::start(&qemu);
+        let probe = qemu::Probe::start(&qemu);
         let builtin = options.builtin_kernel()?;
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = find_kernel(&root, kernel, options.modules.as_deref())?;
@@ -182,7 +182,7 @@ impl Vm {
             }
         };
         let kernel = image.bootable(options.pvh, self.shown.quiet)?;
-        let sandbox = sandbox.finish();
+        let sandbox = probe.finish()?;
         let script = || {
             let on_host = |path| FoundAt { image: None, path };
             let place = kernel.kept.clone().map(on_host).map_or_else(|| image.place(), Ok)?;
@@ -282,7 +282,7 @@ impl Vm {
             command_line: line.build()?,
             mode,
             records: self.records(records, mode)?,
-            network: self.machine.network(),
+            network: self.machine.network()?,
             virtiofsd: self.virtiofsd(&shares)?,
             disks: self.directories.disks(root)?,
             shares,
@@ -333,7 +333,7 @@ impl Vm {
         let name = self.machine.hostname.as_deref().or(self.name.as_deref());
         let default = (!self.command.is_empty()).then_some("localhost");
         records.extend(name.or(default).map(|name| Record::Hostname(name.as_bytes()).to_bytes()));
-        if self.machine.network() != Network::None {
+        if self.machine.network()? != Network::None {
             records.push(Record::Network.to_bytes());
         }
         if let Mode::Command { terminal } = mode {

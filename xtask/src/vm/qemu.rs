@@ -65,24 +65,70 @@ pub fn firmware(machine: &Machine, qemu: &Path) -> Option<PathBuf> {
     Some(prefix.join("share/qemu").join(machine.firmware?)).filter(|file| file.is_file())
 }
 
-/// The question whether QEMU was built with `-sandbox`, on its way.
-#[derive(Debug)]
-pub struct SandboxProbe(Option<Child>);
+/// The oldest QEMU that knows all that [`super::plan`] writes: major and minor
+/// number. What came last is `hpet=off` of q35 (5.2); `-machine memory-backend=`
+/// came with 5.0, vhost-user-fs-pci with 4.2, the entry by PVH with 4.0,
+/// memory-backend-memfd and `fd=` of a socket with 2.12, the switches of `-sandbox`
+/// with 2.11. `set-action` (6.0) is tried, and its absence is no error.
+const OLDEST: (u32, u32) = (5, 2);
 
-impl SandboxProbe {
+/// The first word that begins with a digit, in what a program says to `--version`.
+#[must_use]
+pub fn version(text: &str) -> Option<String> {
+    let mut words = text.split_whitespace();
+    words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+}
+
+/// What is wrong with a QEMU of `version`; `None` also where that says nothing.
+#[must_use]
+pub fn too_old(version: &str) -> Option<String> {
+    let mut numbers = version.split('.').map(|part| {
+        let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        part[..end].parse::<u32>().ok()
+    });
+    let found = (numbers.next()??, numbers.next().flatten().unwrap_or(0));
+    let (major, minor) = OLDEST;
+    (found < OLDEST).then(|| format!("QEMU {major}.{minor} or newer is needed"))
+}
+
+/// The question of which version QEMU is, and whether it was built with `-sandbox`,
+/// on its way.
+#[derive(Debug)]
+pub struct Probe {
+    program: PathBuf,
+    child: Option<Child>,
+}
+
+impl Probe {
     /// Asks. The answer takes a few milliseconds, in which there is other work.
     #[must_use]
     pub fn start(qemu: &Path) -> Self {
         let mut command = Command::new(qemu);
         command.args(["-sandbox", SANDBOX, "-version"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().ok())
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self { program: qemu.to_path_buf(), child: command.spawn().ok() }
     }
 
-    /// Whether it has. One that cannot be asked has not.
-    #[must_use]
-    pub fn finish(self) -> bool {
-        self.0.is_some_and(|mut child| child.wait().is_ok_and(|status| status.success()))
+    /// Whether it has `-sandbox`. One that cannot be asked has not.
+    ///
+    /// # Errors
+    /// A version that is too old.
+    pub fn finish(self) -> Result<bool> {
+        let answer = self.child.and_then(|child| child.wait_with_output().ok());
+        let answer = answer.filter(|answer| answer.status.success());
+        let text = answer.map(|answer| String::from_utf8_lossy(&answer.stdout).into_owned());
+        judge(&self.program, text.as_deref())
+    }
+}
+
+/// What follows from `answer`, the version of `program`; `None` where that does not
+/// know `-sandbox`.
+fn judge(program: &Path, answer: Option<&str>) -> Result<bool> {
+    let Some(answer) = answer else { return Ok(false) };
+    let version = version(answer).unwrap_or_default();
+    match too_old(&version) {
+        Some(problem) => bail!("{} is version {version}: {problem}", program.display()),
+        None => Ok(true),
     }
 }
 
@@ -98,6 +144,59 @@ mod tests {
         assert_eq!(Accel::Auto.choose(problem()).unwrap(), Accelerator::Tcg);
         assert_eq!(Accel::Tcg.choose(None).unwrap(), Accelerator::Tcg);
         assert!(Accel::Kvm.choose(problem()).is_err());
+    }
+
+    #[test]
+    fn versions_are_read_from_what_programs_say() {
+        for (text, expected) in [
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg)\nCopyright 2003", Some("7.2.22")),
+            ("virtiofsd version 7.2.22 (Debian)\nusing FUSE 7.36", Some("7.2.22")),
+            ("virtiofsd 1.11.1\n", Some("1.11.1")),
+            ("", None),
+        ] {
+            assert_eq!(version(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_qemu_before_hpet_off_is_too_old() {
+        for (version, is_old) in [
+            ("2.12.1", true),
+            ("4.2.1", true),
+            ("5", true),
+            ("5.0.0", true),
+            ("5.1.92", true),
+            ("5.2", false),
+            ("5.2.0", false),
+            ("5.2rc1", false),
+            ("6.2.0", false),
+            ("7.2.22", false),
+            ("10.0.2", false),
+            ("10", false),
+            ("", false),
+            ("unknown", false),
+        ] {
+            assert_eq!(too_old(version).is_some(), is_old, "{version}");
+        }
+    }
+
+    #[test]
+    fn an_old_qemu_is_refused_before_anything_runs() {
+        let program = Path::new("/q");
+        for (name, answer, expected) in [
+            ("new", Some("QEMU emulator version 7.2.22\n"), Ok(true)),
+            ("silent", Some(""), Ok(true)),
+            ("without -sandbox", None, Ok(false)),
+            ("old", Some("QEMU emulator version 5.1.0 (Fedora)"), Err("/q is version 5.1.0: QEMU 5.2")),
+        ] {
+            match (judge(program, answer), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{name}"),
+                (Err(error), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{name}: {error}");
+                }
+                (found, _) => panic!("{name}: {found:?}"),
+            }
+        }
     }
 
     #[test]
