@@ -163,7 +163,10 @@ impl Pack {
             "--module takes a --modules-dir"
         );
         let modules_dir = modules_dir.as_ref().map(|dir| (&*root, dir.as_path()));
-        behind(self.archive.as_deref(), initrd(read_init(init)?, modules_dir, &self.choice)?)
+        let mut notes = Vec::new();
+        let initrd = initrd(read_init(init)?, modules_dir, &self.choice, &mut notes)?;
+        warn(&notes);
+        behind(self.archive.as_deref(), initrd)
     }
 }
 
@@ -193,18 +196,27 @@ pub fn read_init(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read the /init binary {}", path.display()))
 }
 
+/// Tells what [`initrd`] noted on standard error.
+pub fn warn(notes: &[String]) {
+    for note in notes {
+        eprintln!("warning: {note}");
+    }
+}
+
 /// An uncompressed initrd. `modules_dir` is a directory as seen in a root; where
-/// there is none, the kernel has all it needs built in.
+/// there is none, the kernel has all it needs built in. What its index files lack
+/// is added to `notes`.
 pub fn initrd(
     init: Vec<u8>,
     modules_dir: Option<(&dyn Files, &Path)>,
     choice: &Choice,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<u8>> {
     let mtime = source_date_epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     let mut archive = Archive::default();
     archive.add_file("init", 0o755, init);
     if let Some((root, path)) = modules_dir {
-        for (file, module) in packed_modules(root, path, choice)? {
+        for (file, module) in packed_modules(root, path, choice, notes)? {
             archive.add_file(&format!("{MODULES_DIR}/{file}"), 0o644, module);
         }
     }
@@ -249,6 +261,7 @@ fn packed_modules(
     root: &dyn Files,
     path: &Path,
     choice: &Choice,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<(String, Vec<u8>)>> {
     let dir = ModulesDir::open(root, path)?;
     let requests = choice.requests();
@@ -267,6 +280,7 @@ fn packed_modules(
         ensure!(total <= MODULES_MAX, "the modules have more than {} MiB", MODULES_MAX >> 20);
         packed.push((file, module));
     }
+    notes.extend(dir.notes().lines());
     Ok(packed)
 }
 

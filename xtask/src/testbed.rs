@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::files::Files;
 use crate::guest::check_static;
 use crate::kmod::dir::ModulesDir;
-use crate::kmod::resolve::{Lookup, Source};
+use crate::kmod::resolve::{Lookup, Need, Source};
 use crate::rootdir::RootDir;
 use crate::vm::kernel;
 
@@ -46,7 +46,10 @@ fn usable_kernel(root: &Path) -> Result<HostKernel> {
     let found = kernel::find(&root)?;
     root.file(&found.image).with_context(|| format!("read {}", found.image.display()))?;
     let modules = ModulesDir::open(&root, &found.modules)?;
-    ensure!(modules.lookup("virtiofs")? != Lookup::Unknown, "the kernel has no virtiofs");
+    ensure!(
+        modules.lookup("virtiofs", Need::Hard)? != Lookup::Unknown,
+        "the kernel has no virtiofs"
+    );
     Ok(HostKernel { image: root.host_path(&found.image), modules: root.host_path(&found.modules) })
 }
 

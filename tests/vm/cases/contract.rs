@@ -306,7 +306,8 @@ fn initramfs_is_freed(bed: &Bed) -> Result<()> {
 fn packed(bed: &Bed) -> Result<Vec<u8>> {
     let root = xtask::rootdir::RootDir::open(Path::new("/"))?;
     let init = xtask::pack::read_init(&bed.init())?;
-    xtask::pack::initrd(init, Some((&root, &bed.kernel.modules)), &xtask::pack::Choice::default())
+    let choice = xtask::pack::Choice::default();
+    xtask::pack::initrd(init, Some((&root, &bed.kernel.modules)), &choice, &mut Vec::new())
 }
 
 fn selinux_kernel(bed: &Bed) -> Result<()> {

@@ -105,6 +105,7 @@ impl Stage {
             init,
             Some((&host, &self.bed.kernel.modules)),
             &Choice::default(),
+            &mut Vec::new(),
         )?)?;
         give(&root, UID)?;
         for (name, owner) in others {

@@ -8,9 +8,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::scratch;
-use crate::vm::qemu::version;
 use crate::testbed::{self, HostKernel};
 use crate::vm::boot_files::canonical;
+use crate::vm::qemu::version;
 use crate::vm::{machine, qemu};
 use crate::{guest, workspace};
 

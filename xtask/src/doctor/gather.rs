@@ -276,6 +276,11 @@ mod tests {
         let dep = "kernel/fs/virtiofs.ko: kernel/fs/fuse.ko\nkernel/fs/fuse.ko:\n\
                    kernel/fs/overlay.ko: kernel/fs/gone.ko\n";
         write("lib/modules/6.9.1/modules.dep", dep);
+        for name in ["virtiofs", "fuse", "overlay"] {
+            let path = format!("lib/modules/6.9.1/kernel/fs/{name}.ko");
+            write(&path, "");
+            fs::write(dir.path().join(path), crate::kmod::file::sample("")).unwrap();
+        }
         write("lib/modules/6.8.1/nothing", "");
 
         let place = place(dir.path(), true).unwrap();

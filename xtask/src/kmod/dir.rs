@@ -1,27 +1,38 @@
 //! A modules directory such as `/usr/lib/modules/6.1.0-56-cloud-amd64`.
 //!
-//! What depmod(8) wrote there is believed; where it has not run (a kernel
-//! package unpacked but not installed) the module files are looked at instead. The
-//! kernel's build lists those below `kernel` in modules.order, as they were before
-//! anybody compressed them; all others are searched for.
+//! What depmod(8) wrote there is believed, as far as it goes: a module that
+//! modules.dep does not list, or lists at a path that is gone, is looked for as
+//! where depmod has not run (a kernel package unpacked but not installed), and
+//! [`ModulesDir::notes`] tells. Without depmod a module is where `updates` or
+//! `extra` has it, or where the kernel's build put it, which modules.order lists;
+//! only what is needed and in none of these is searched for in all of `kernel`.
+//!
+//! What a module needs is said by modules.dep and by the module itself: a depmod
+//! that could not unpack a module leaves out what others need of it.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::file::{MODULE_MAX, modinfo, parse_softdep, unpack};
-use super::resolve::{Lookup, Module, Source};
-use super::{ENDINGS, canonical, name_of};
+use super::alias::Aliases;
+use super::file::{MODULE_MAX, modinfo, unpack};
+use super::index::{self, Line, ModuleFiles, OWN};
+use super::resolve::{Lookup, Module, Need, Source};
+use super::{ENDINGS, name_of, stem};
 use crate::files::Files;
+use crate::image::notes::Notes;
 
 /// Largest index file in bytes that is read. Debian's modules.dep has 700 kB.
 const INDEX_MAX: u64 = 64 << 20;
 
-/// The directory of the modules that come with the kernel.
-const OWN: &str = "kernel";
+/// Most names in a modules directory that are searched. Debian's has 5,000.
+const NAMES_MAX: usize = 1 << 20;
+
+/// How aliases of ciphers and sums begin (kernel: `MODULE_ALIAS_CRYPTO`).
+const CRYPTO: &str = "crypto_";
 
 /// An open modules directory.
 #[derive(Debug)]
@@ -29,45 +40,46 @@ pub struct ModulesDir<'a> {
     root: &'a dyn Files,
     path: PathBuf,
     builtin: HashSet<String>,
-    /// Those that an index file names.
-    listed: ModuleFiles,
-    /// Those that had to be searched for.
-    found: OnceCell<ModuleFiles>,
-    index: Index,
-}
-
-/// Canonical name → path below the modules directory.
-type ModuleFiles = BTreeMap<String, PathBuf>;
-
-/// Where dependencies are written down.
-#[derive(Debug)]
-enum Index {
-    /// modules.dep and modules.softdep, by canonical name.
-    Depmod {
-        /// Paths of the modules that one needs, in reverse load order; split only
-        /// for those that are asked for.
-        needed: BTreeMap<String, String>,
-        /// Soft dependencies.
-        soft: BTreeMap<String, Module>,
-    },
-    /// The modules themselves; unpacked ones are kept for [`ModulesDir::read`].
-    Modinfo(RefCell<BTreeMap<String, Vec<u8>>>),
+    /// modules.dep, where depmod has run.
+    dep: Option<BTreeMap<String, Line>>,
+    /// modules.softdep.
+    soft: BTreeMap<String, Module>,
+    /// modules.order.
+    order: OnceCell<ModuleFiles>,
+    /// What was searched for outside of [`OWN`], and in it.
+    outside: OnceCell<ModuleFiles>,
+    own: OnceCell<ModuleFiles>,
+    /// modules.alias; `None` where depmod has not written it.
+    aliases: OnceCell<Option<Aliases>>,
+    /// modules.builtin.modinfo.
+    builtin_aliases: OnceCell<Aliases>,
+    /// Modules that were looked at, kept for [`ModulesDir::read`].
+    unpacked: RefCell<BTreeMap<String, Vec<u8>>>,
+    notes: RefCell<Notes>,
+    /// Modules of which something was noted.
+    noted: RefCell<HashSet<PathBuf>>,
 }
 
 impl<'a> ModulesDir<'a> {
     /// Opens directory `path` of `root`.
     ///
     /// # Errors
-    /// A directory with neither index files nor modules, or with an index that
-    /// points out of it.
+    /// A directory with neither index files nor modules.
     pub fn open(root: &'a dyn Files, path: &Path) -> Result<Self> {
         let mut dir = Self {
             root,
             path: path.to_path_buf(),
             builtin: HashSet::new(),
-            listed: BTreeMap::new(),
-            found: OnceCell::new(),
-            index: Index::Modinfo(RefCell::default()),
+            dep: None,
+            soft: BTreeMap::new(),
+            order: OnceCell::new(),
+            outside: OnceCell::new(),
+            own: OnceCell::new(),
+            aliases: OnceCell::new(),
+            builtin_aliases: OnceCell::new(),
+            unpacked: RefCell::default(),
+            notes: RefCell::default(),
+            noted: RefCell::default(),
         };
         dir.load()
             .with_context(|| format!("modules directory {}", dir.root.host_path(path).display()))?;
@@ -78,20 +90,14 @@ impl<'a> ModulesDir<'a> {
         ensure!(self.root.is_dir(&self.path), "no such directory");
         let builtin = self.index_file("modules.builtin")?;
         self.builtin = builtin.iter().flat_map(|text| text.lines()).filter_map(name_of).collect();
-        if let Some(text) = self.index_file("modules.dep")? {
-            let (listed, needed) = parse_dep(&text)?;
-            let mut soft = BTreeMap::new();
-            for line in self.index_file("modules.softdep")?.unwrap_or_default().lines() {
-                read_softdep_line(line, &mut soft);
-            }
-            self.listed = listed;
-            self.index = Index::Depmod { needed, soft };
-        } else if let Some(text) = self.index_file("modules.order")? {
-            self.listed = parse_order(&text)?;
-        }
-        let is_listed = !self.listed.is_empty() || builtin.is_some();
+        self.dep = self.index_file("modules.dep")?.map(|text| index::parse_dep(&text));
+        self.soft = index::parse_softdeps(&self.index_file("modules.softdep")?.unwrap_or_default());
+        let is_listed = builtin.is_some() || self.dep.as_ref().is_some_and(|dep| !dep.is_empty());
         ensure!(
-            is_listed || !self.found()?.is_empty(),
+            is_listed
+                || !self.order()?.is_empty()
+                || !self.outside()?.is_empty()
+                || !self.own()?.is_empty(),
             "no modules directory: it has no modules.dep, no modules.builtin and no .ko files"
         );
         Ok(())
@@ -99,44 +105,101 @@ impl<'a> ModulesDir<'a> {
 
     /// Reads a module, unpacked.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        if let Index::Modinfo(unpacked) = &self.index
-            && let Some(module) = unpacked.borrow_mut().remove(name)
-        {
+        if let Some(module) = self.unpacked.borrow_mut().remove(name) {
             return Ok(module);
         }
-        let path = self.file(name)?.with_context(|| format!("no file of module {name}"))?;
-        let bytes = self.root.read(&self.path.join(&path), MODULE_MAX);
+        let path = self.file(name, Need::Hard)?;
+        self.read_file(&path.with_context(|| format!("no file of module {name}"))?)
+    }
+
+    /// What was done without depmod's word, though there is one.
+    pub fn notes(&self) -> Ref<'_, Notes> {
+        self.notes.borrow()
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        let bytes = self.root.read(&self.path.join(path), MODULE_MAX);
         bytes.map_err(anyhow::Error::from).and_then(unpack).with_context(|| {
-            format!("module {}", self.root.host_path(&self.path.join(&path)).display())
+            format!("module {}", self.root.host_path(&self.path.join(path)).display())
         })
     }
 
     /// Where a module is, if it is one.
-    fn file(&self, name: &str) -> Result<Option<PathBuf>> {
-        let listed = self.listed.get(name);
-        if let Index::Depmod { .. } = self.index {
-            return Ok(listed.cloned());
+    fn file(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
+        let Some(dep) = &self.dep else { return self.search(name, need) };
+        let Some(line) = dep.get(name) else {
+            let found = match self.builtin.contains(name) {
+                true => None,
+                false => self.search(name, need)?,
+            };
+            self.note(
+                "modules.dep does not list a module that is there; run depmod",
+                found.as_ref(),
+            );
+            return Ok(found);
+        };
+        if let Some(file) = self.installed(&line.path(&self.path)?) {
+            return Ok(Some(file));
         }
-        let installed = listed.and_then(|path| self.installed(path));
-        if installed.is_some() || self.builtin.contains(name) {
-            return Ok(installed);
-        }
-        Ok(self.found()?.get(name).cloned())
+        let found = self.search(name, need)?;
+        self.note("modules.dep has another path of a module; run depmod", found.as_ref());
+        Ok(found)
     }
 
-    /// The file that a line of modules.order became.
+    fn note(&self, what: &'static str, found: Option<&PathBuf>) {
+        if let Some(path) = found
+            && self.noted.borrow_mut().insert(path.clone())
+        {
+            let path = self.root.host_path(&self.path.join(path));
+            self.notes.borrow_mut().add(what, path.as_os_str().as_encoded_bytes());
+        }
+    }
+
+    /// Where a module is, without modules.dep.
+    fn search(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
+        let outside = self.outside()?.get(name);
+        if let Some(path) = outside.filter(|path| index::precedes(path, Path::new(OWN))) {
+            return Ok(Some(path.clone()));
+        }
+        let order = self.order()?;
+        let listed = match order.is_empty() {
+            true => self.own()?.get(name).cloned(),
+            false => order.get(name).and_then(|path| self.installed(path)),
+        };
+        if listed.is_some() || self.builtin.contains(name) {
+            return Ok(listed);
+        }
+        if outside.is_some() {
+            return Ok(outside.cloned());
+        }
+        // The kernel's build has listed its own: a search hardly finds more, and costs.
+        Ok(if need == Need::Hard { self.own()?.get(name).cloned() } else { None })
+    }
+
+    /// The file at `path`, compressed or not.
     fn installed(&self, path: &Path) -> Option<PathBuf> {
-        let mut files = ENDINGS.iter().map(|ending| path.with_extension(&ending[1..]));
+        let stem = stem(path.to_str()?)?;
+        let packed = ENDINGS.iter().map(|ending| PathBuf::from(format!("{stem}{ending}")));
+        let mut files = [path.to_path_buf()].into_iter().chain(packed);
         files.find(|file| self.root.is_file(&self.path.join(file)))
     }
 
-    /// Every module below the directory that nobody listed, searched for once.
-    fn found(&self) -> Result<&ModuleFiles> {
-        if self.found.get().is_none() {
-            // Nobody else can have set it.
-            let _ = self.found.set(self.find_modules()?);
-        }
-        self.found.get().context("find modules")
+    fn order(&self) -> Result<&ModuleFiles> {
+        once(&self.order, || {
+            let text = self.index_file("modules.order")?;
+            Ok(text.map_or_else(ModuleFiles::new, |text| index::parse_order(&text)))
+        })
+    }
+
+    fn outside(&self) -> Result<&ModuleFiles> {
+        once(&self.outside, || self.find_modules(PathBuf::new()))
+    }
+
+    fn own(&self) -> Result<&ModuleFiles> {
+        once(&self.own, || match self.root.is_real_dir(&self.path.join(OWN)) {
+            true => self.find_modules(OWN.into()),
+            false => Ok(ModuleFiles::new()),
+        })
     }
 
     fn index_file(&self, name: &str) -> Result<Option<String>> {
@@ -147,177 +210,114 @@ impl<'a> ModulesDir<'a> {
         }
     }
 
-    /// Every module below the directory, or all but the kernel's own where they are
-    /// listed. Links to directories (`build`, `source`) are not followed, so that the
-    /// walk ends.
-    fn find_modules(&self) -> Result<ModuleFiles> {
-        let mut files = BTreeMap::new();
-        let mut pending = vec![PathBuf::new()];
+    /// Every module below the directory `top`, but for the kernel's own where that
+    /// is the top of all. Links to directories (`build`, `source`) are not
+    /// followed, so that the walk ends.
+    fn find_modules(&self, top: PathBuf) -> Result<ModuleFiles> {
+        let mut files = ModuleFiles::new();
+        let mut pending = vec![top];
+        let mut count = 0;
         while let Some(dir) = pending.pop() {
             let names = self.root.list(&self.path.join(&dir));
             let names = names.with_context(|| format!("list {}", dir.display()))?;
+            count += names.len();
+            ensure!(count <= NAMES_MAX, "more than {NAMES_MAX} names to search");
             for path in names.iter().map(|name| dir.join(name)) {
                 if let Some(module) = path.to_str().and_then(name_of) {
-                    files.entry(module).or_insert(path);
-                } else if (self.listed.is_empty() || path != Path::new(OWN))
-                    && self.root.is_real_dir(&self.path.join(&path))
-                {
+                    let known = files.get(&module);
+                    if known.is_none_or(|known| index::precedes(&path, known)) {
+                        files.insert(module, path);
+                    }
+                } else if path != Path::new(OWN) && self.root.is_real_dir(&self.path.join(&path)) {
                     pending.push(path);
                 }
             }
         }
         Ok(files)
     }
+
+    /// What `name`, which is no module's, stands for.
+    fn alias(&self, name: &str) -> Result<Lookup> {
+        let builtin = once(&self.builtin_aliases, || {
+            let text = self.index_file("modules.builtin.modinfo")?.unwrap_or_default();
+            Ok(Aliases::parse_builtin(&text))
+        })?;
+        if !builtin.find(name).is_empty() {
+            return Ok(Lookup::BuiltIn);
+        }
+        let aliases = once(&self.aliases, || {
+            Ok(self.index_file("modules.alias")?.map(|text| Aliases::parse(&text)))
+        })?;
+        let found = match (aliases, name.strip_prefix(CRYPTO)) {
+            (Some(aliases), _) => aliases.find(name),
+            // Only depmod reads them all; these are named after what they do.
+            (None, Some(what)) => vec![format!("{what}_generic"), what.to_owned()],
+            (None, None) => Vec::new(),
+        };
+        Ok(if found.is_empty() { Lookup::Unknown } else { Lookup::Alias(found) })
+    }
+
+    /// What the module `name` at `path` needs.
+    fn look_at(&self, name: &str, path: &Path) -> Result<Module> {
+        let bytes = self.read_file(path)?;
+        let line = self.dep.as_ref().and_then(|dep| dep.get(name));
+        let line = line.filter(|line| line.path(&self.path).is_ok_and(|at| is_same(&at, path)));
+        let mut module = match (modinfo(&bytes), line) {
+            (Err(error), None) => return Err(error).with_context(|| format!("module {name}")),
+            (own, None) => own?,
+            (own, Some(line)) => {
+                let own = own.unwrap_or_default();
+                let mut depends = line.needs()?;
+                for also in own.depends {
+                    // What is not there either was built in when the module was built.
+                    if !depends.contains(&also) && self.file(&also, Need::Hard)?.is_some() {
+                        depends.push(also);
+                    }
+                }
+                Module { depends, ..own }
+            }
+        };
+        if let Some(soft) = self.soft.get(name) {
+            let pairs =
+                [(&mut module.soft_pre, &soft.soft_pre), (&mut module.soft_post, &soft.soft_post)];
+            for (all, more) in pairs {
+                let new: Vec<_> = more.iter().filter(|name| !all.contains(name)).cloned().collect();
+                all.extend(new);
+            }
+        }
+        self.unpacked.borrow_mut().insert(name.to_owned(), bytes);
+        Ok(module)
+    }
+}
+
+/// What `make` gives, made at the first time.
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if cell.get().is_none() {
+        let _ = cell.set(make()?); // nobody else can have set it
+    }
+    cell.get().context("a value that was made")
+}
+
+/// Whether two paths are of one module, compressed or not.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let stem = |path: &Path| path.to_str().and_then(stem).map(str::to_owned);
+    stem(one).is_some() && stem(one) == stem(other)
 }
 
 impl Source for ModulesDir<'_> {
-    fn lookup(&self, name: &str) -> Result<Lookup> {
-        if self.file(name)?.is_none() {
-            return Ok(match self.builtin.contains(name) {
-                true => Lookup::BuiltIn,
-                false => Lookup::Unknown,
-            });
+    fn lookup(&self, name: &str, need: Need) -> Result<Lookup> {
+        match self.file(name, need)? {
+            Some(path) => Ok(Lookup::Module(self.look_at(name, &path)?)),
+            None if self.builtin.contains(name) => Ok(Lookup::BuiltIn),
+            None => self.alias(name),
         }
-        Ok(Lookup::Module(match &self.index {
-            Index::Depmod { needed, soft } => {
-                let paths = needed.get(name).map_or("", String::as_str).split_whitespace();
-                let depends = paths.rev().filter_map(name_of).collect();
-                Module { depends, ..soft.get(name).cloned().unwrap_or_default() }
-            }
-            Index::Modinfo(unpacked) => {
-                let bytes = self.read(name)?;
-                let module = modinfo(&bytes).with_context(|| format!("module {name}"))?;
-                unpacked.borrow_mut().insert(name.to_owned(), bytes);
-                module
-            }
-        }))
     }
-}
 
-/// `kernel/a.ko: kernel/b.ko kernel/c.ko`, one line a module. Its dependencies
-/// stand in reverse load order.
-fn parse_dep(text: &str) -> Result<(ModuleFiles, BTreeMap<String, String>)> {
-    let (mut files, mut dependencies) = (BTreeMap::new(), BTreeMap::new());
-    for (number, line) in text.lines().enumerate() {
-        let malformed = || format!("modules.dep, line {}", number + 1);
-        let (path, needed) = line.split_once(':').context("no colon").with_context(malformed)?;
-        let name = module_inside(path).with_context(malformed)?;
-        files.insert(name.clone(), PathBuf::from(path));
-        dependencies.insert(name, needed.to_owned());
+    fn left_out(&self, name: &str) {
+        let what = "a soft dependency is left out: it cannot be loaded";
+        self.notes.borrow_mut().add(what, name.as_bytes());
     }
-    Ok((files, dependencies))
-}
-
-/// `kernel/a.ko`, one line a module.
-fn parse_order(text: &str) -> Result<ModuleFiles> {
-    let named = text.lines().enumerate().map(|(number, path)| {
-        let name = module_inside(path);
-        let name = name.with_context(|| format!("modules.order, line {}", number + 1))?;
-        Ok((name, PathBuf::from(path)))
-    });
-    named.collect()
-}
-
-/// The name of the module at `path`, which must be below the modules directory.
-fn module_inside(path: &str) -> Result<String> {
-    let name = name_of(path).context("no module")?;
-    let inside = |part| matches!(part, Component::Normal(_));
-    ensure!(Path::new(path).components().all(inside), "\"{path}\" leads out of the directory");
-    Ok(name)
-}
-
-/// `softdep NAME pre: A B post: C`
-fn read_softdep_line(line: &str, modules: &mut BTreeMap<String, Module>) {
-    let Some(rest) = line.strip_prefix("softdep ") else { return };
-    let (name, text) = rest.trim_start().split_once(' ').unwrap_or((rest, ""));
-    parse_softdep(text, modules.entry(canonical(name)).or_default());
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rootdir::RootDir;
-
-    fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&dyn Files) -> T) -> T {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        check(&RootDir::open(dir.path()).unwrap())
-    }
-
-    #[test]
-    fn depmods_files_are_believed() {
-        let files = [
-            (
-                "m/modules.dep",
-                "kernel/a-b.ko.xz: kernel/d.ko kernel/c.ko\nkernel/c.ko:\nkernel/d.ko: kernel/c.ko\n",
-            ),
-            ("m/modules.softdep", "# comment\nsoftdep a_b pre: x post: y\nsoftdep gone pre: z\n"),
-            ("m/modules.builtin", "kernel/fs/ext4/ext-4.ko\n"),
-        ];
-        with_files(&files, |root| {
-            let dir = ModulesDir::open(root, Path::new("m")).unwrap();
-            let Lookup::Module(module) = dir.lookup("a_b").unwrap() else { panic!() };
-            assert_eq!(module.depends, ["c", "d"]);
-            assert_eq!((module.soft_pre, module.soft_post), (vec!["x".into()], vec!["y".into()]));
-            assert_eq!(dir.lookup("ext_4").unwrap(), Lookup::BuiltIn);
-            assert_eq!(dir.lookup("gone").unwrap(), Lookup::Unknown);
-        });
-    }
-
-    #[test]
-    fn what_is_no_modules_directory_is_refused() {
-        for (name, files, expected) in [
-            ("empty", &[("m/readme", "")][..], "no modules directory"),
-            ("missing", &[("x", "")], "no such directory"),
-            ("escaping", &[("m/modules.dep", "../../etc/a.ko:\n")], "leads out"),
-            ("absolute", &[("m/modules.dep", "/etc/a.ko:\n")], "leads out"),
-            ("garbage", &[("m/modules.dep", "what is this\n")], "line 1"),
-            ("escaping order", &[("m/modules.order", "a.ko\n../a.ko\n")], "line 2"),
-        ] {
-            let error =
-                with_files(files, |root| ModulesDir::open(root, Path::new("m")).unwrap_err());
-            assert!(format!("{error:#}").contains(expected), "{name}: {error:#}");
-        }
-    }
-
-    #[test]
-    fn the_order_of_the_build_spares_a_search() {
-        let files = [
-            ("m/modules.order", "kernel/fs/fuse.ko\nkernel/net/gone.ko\nkernel/fs/b-c.ko\n"),
-            ("m/modules.builtin", "kernel/fs/ext4/ext4.ko\n"),
-            ("m/kernel/fs/fuse.ko", ""),
-            ("m/kernel/fs/b-c.ko.zst", ""),
-            ("m/kernel/fs/unlisted.ko", ""),
-            ("m/updates/dkms/extra.ko", ""),
-        ];
-        with_files(&files, |root| {
-            let dir = ModulesDir::open(root, Path::new("m")).unwrap();
-            let file = |name| dir.file(name).unwrap().map(|path| path.display().to_string());
-            assert_eq!(file("fuse").as_deref(), Some("kernel/fs/fuse.ko"));
-            assert_eq!(file("b_c").as_deref(), Some("kernel/fs/b-c.ko.zst"));
-            assert_eq!(dir.lookup("ext4").unwrap(), Lookup::BuiltIn);
-            assert!(dir.found.get().is_none(), "nothing was searched for yet");
-            assert_eq!(file("extra").as_deref(), Some("updates/dkms/extra.ko"));
-            for name in ["gone", "unlisted"] {
-                assert_eq!(dir.lookup(name).unwrap(), Lookup::Unknown, "{name}");
-            }
-        });
-    }
-
-    #[test]
-    fn without_depmod_the_files_are_found() {
-        let files = [("m/kernel/fs/fuse.ko", ""), ("m/updates/extra.ko.zst", ""), ("b/not.ko", "")];
-        with_files(&files, |root| {
-            std::os::unix::fs::symlink("../b", root.path().join("m/build")).unwrap();
-            std::os::unix::fs::symlink(".", root.path().join("m/kernel/loop")).unwrap();
-            let dir = ModulesDir::open(root, Path::new("m")).unwrap();
-            assert_eq!(dir.found().unwrap().keys().collect::<Vec<_>>(), ["extra", "fuse"]);
-            let error = dir.lookup("fuse").unwrap_err();
-            assert!(format!("{error:#}").contains("kernel/fs/fuse.ko"), "{error:#}");
-        });
-    }
-}
+mod tests;

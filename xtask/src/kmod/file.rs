@@ -66,6 +66,34 @@ pub fn parse_softdep(text: &str, module: &mut Module) {
     }
 }
 
+/// A module that consists of its `.modinfo`, in which `;` stands for NUL.
+#[cfg(test)]
+pub(crate) fn sample(modinfo: &str) -> Vec<u8> {
+    const NAMES: &[u8] = b"\0.modinfo\0.shstrtab\0";
+    let modinfo = modinfo.replace(';', "\0");
+    let section = |name: u32, kind: u32, offset: usize, size: usize| {
+        let head = [name.to_le_bytes(), kind.to_le_bytes()].concat();
+        let place = [0, 0, offset as u64, size as u64, 0, 1, 0].map(u64::to_le_bytes).concat();
+        [head, place].concat()
+    };
+    let mut elf = vec![0; 64];
+    elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+    elf[16] = 1; // ET_REL
+    elf[18] = 62; // EM_X86_64
+    elf[20] = 1; // EV_CURRENT
+    elf[40] = 64; // e_shoff
+    elf[52] = 64; // e_ehsize
+    elf[58] = 64; // e_shentsize
+    elf[60] = 3; // e_shnum
+    elf[62] = 2; // e_shstrndx
+    elf.extend([0; 64]);
+    elf.extend(section(1, 1, 256, modinfo.len()));
+    elf.extend(section(10, 3, 256 + modinfo.len(), NAMES.len()));
+    elf.extend(modinfo.as_bytes());
+    elf.extend(NAMES);
+    elf
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,20 +109,9 @@ mod tests {
         assert_eq!(module.soft_post, ["d"]);
     }
 
-    /// The smallest relocatable object that `object` accepts.
-    fn elf() -> Vec<u8> {
-        let mut elf = vec![0; 64];
-        elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
-        elf[16] = 1; // ET_REL
-        elf[18] = 62; // EM_X86_64
-        elf[20] = 1; // EV_CURRENT
-        elf[52] = 64; // e_ehsize
-        elf
-    }
-
     #[test]
     fn each_compression_is_undone_and_its_truncation_noticed() {
-        let plain = elf();
+        let plain = sample("");
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(&plain).unwrap();
         let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
@@ -117,7 +134,7 @@ mod tests {
         for (name, bytes) in [
             ("empty", Vec::new()),
             ("text", b"not a module".to_vec()),
-            ("cut header", elf()[..40].to_vec()),
+            ("cut header", sample("")[..40].to_vec()),
         ] {
             assert!(unpack(bytes).is_err(), "{name}");
         }

@@ -1,16 +1,19 @@
 //! Kernel modules: which files a name needs, and in which order they load.
 //!
-//! Formats: modules.dep(5), modules.builtin and modules.softdep of depmod(8),
-//! and the `.modinfo` section where depmod has not run.
+//! Formats: those of depmod(8) and of the kernel's build, and the `.modinfo` section.
 //!
 //! - [`dir`] reads a modules directory,
+//! - [`index`] the files in it that list modules,
+//! - [`alias`] those that list other names of them,
 //! - [`mod@file`] reads one module, compressed or not,
 //! - [`resolve`] decides what loads, without I/O of its own,
 //! - [`strip`] takes out of a module what only costs time,
 //! - [`trace`] what lets its functions be traced.
 
+pub mod alias;
 pub mod dir;
 pub mod file;
+pub mod index;
 pub mod resolve;
 pub mod strip;
 pub mod trace;
@@ -28,9 +31,13 @@ pub fn canonical(name: &str) -> String {
 /// `None` where it is no module.
 #[must_use]
 pub fn name_of(path: &str) -> Option<String> {
-    let file = path.rsplit('/').next()?;
-    let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending))?;
-    (!stem.is_empty()).then(|| canonical(stem))
+    let name = stem(path)?.rsplit('/').next()?;
+    (!name.is_empty()).then(|| canonical(name))
+}
+
+/// The path of a module file without its ending.
+fn stem(path: &str) -> Option<&str> {
+    ENDINGS.iter().find_map(|ending| path.strip_suffix(ending))
 }
 
 #[cfg(test)]

@@ -122,13 +122,14 @@ pub struct Contents {
 }
 
 impl Initrd {
-    /// The archive, with the guest's settings as its last segment.
-    pub fn bytes(&self, records: &[Vec<u8>]) -> Result<Vec<u8>> {
+    /// The archive, with the guest's settings as its last segment; `notes` as in
+    /// [`pack::initrd`].
+    pub fn bytes(&self, records: &[Vec<u8>], notes: &mut Vec<String>) -> Result<Vec<u8>> {
         let initrd = match self {
             Initrd::File(file) => pack::read_initrd(file)?,
             Initrd::Packed(Contents { init, modules, choice, archive }) => {
                 let modules = modules.as_ref().map(|found| (&*found.root, found.path.as_path()));
-                let initrd = pack::initrd(pack::read_init(init)?, modules, choice)?;
+                let initrd = pack::initrd(pack::read_init(init)?, modules, choice, notes)?;
                 pack::behind(archive.as_deref(), initrd)?
             }
         };

@@ -106,9 +106,10 @@ fn without((start, length): Range, first: u32, count: u32) -> impl Iterator<Item
     let (start, first) = (u64::from(start), u64::from(first));
     let (end, last) = (start + u64::from(length), first + u64::from(count));
     let parts = [(start, end.min(first)), (start.max(last), end)];
-    parts.into_iter().filter(|(from, to)| from < to).filter_map(|(from, to)| {
-        Some((u32::try_from(from).ok()?, u32::try_from(to - from).ok()?))
-    })
+    parts
+        .into_iter()
+        .filter(|(from, to)| from < to)
+        .filter_map(|(from, to)| Some((u32::try_from(from).ok()?, u32::try_from(to - from).ok()?)))
 }
 
 /// `ranges`, of which those that follow each other are one.

@@ -193,7 +193,11 @@ impl Vm {
             std::io::stdout().lock().write_all(script.as_bytes()).context("write the commands")?;
             return Ok(ExitCode::SUCCESS);
         }
-        let bytes = initrd.bytes(&plan.records)?;
+        let mut notes = Vec::new();
+        let bytes = initrd.bytes(&plan.records, &mut notes)?;
+        if !self.shown.quiet {
+            pack::warn(&notes);
+        }
         let kept = match self.shown.keep {
             true => Some(keep::keep(&bytes, &script()?)?),
             false => None,

@@ -187,7 +187,11 @@ mod tests {
             ("new", Some("QEMU emulator version 7.2.22\n"), Ok(true)),
             ("silent", Some(""), Ok(true)),
             ("without -sandbox", None, Ok(false)),
-            ("old", Some("QEMU emulator version 5.1.0 (Fedora)"), Err("/q is version 5.1.0: QEMU 5.2")),
+            (
+                "old",
+                Some("QEMU emulator version 5.1.0 (Fedora)"),
+                Err("/q is version 5.1.0: QEMU 5.2"),
+            ),
         ] {
             match (judge(program, answer), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{name}"),

@@ -249,7 +249,11 @@ impl Build {
                 (root, newest.modules)
             }
         };
-        pack::initrd(pack::read_init(init)?, Some((&root, &dir)), &choice)
+        let mut notes = Vec::new();
+        let initrd =
+            pack::initrd(pack::read_init(init)?, Some((&root, &dir)), &choice, &mut notes)?;
+        pack::warn(&notes);
+        Ok(initrd)
     }
 }
 

@@ -1,0 +1,199 @@
+//! The index files of a modules directory, as values.
+//!
+//! Formats: modules.dep(5), modprobe.d(5) for modules.softdep, and modules.order and
+//! modules.builtin of the kernel's build (kernel doc: kbuild/kbuild.rst). All are
+//! lines of text; `modules.dep.bin` and its like say the same and are not read.
+//!
+//! - modules.dep: `kernel/a.ko: kernel/b.ko kernel/c.ko`, the dependencies in reverse
+//!   load order,
+//! - modules.order, modules.builtin: `kernel/a.ko`,
+//! - modules.softdep: `softdep NAME pre: A B post: C`.
+//!
+//! Invariant: a line that nobody needs does no harm, whatever it says. Weak
+//! dependencies (`weakdep`) are for programs that keep modules at hand until the
+//! kernel asks; `/init` loads all that is packed, so they are left out.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::file::parse_softdep;
+use super::resolve::Module;
+use super::{canonical, name_of};
+
+/// Directories whose modules go before those of the same name elsewhere, the first
+/// one most (depmod.d(5), `search`, as distributions set it). Others come last.
+const PRECEDENCE: &[&str] = &["updates", "extra", OWN];
+
+/// The directory of the modules that come with the kernel.
+pub const OWN: &str = "kernel";
+
+/// Canonical name → path below the modules directory.
+pub type ModuleFiles = BTreeMap<String, PathBuf>;
+
+/// A line of modules.dep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Counted from 1.
+    number: usize,
+    /// Path of the module as it is written.
+    path: String,
+    /// Paths of the modules that it needs, separated by blanks.
+    needs: String,
+}
+
+impl Line {
+    /// Path of the module below the modules directory `dir`.
+    ///
+    /// # Errors
+    /// A path that leads out of it.
+    pub fn path(&self, dir: &Path) -> Result<PathBuf> {
+        inside(&self.path, dir).with_context(|| self.place())
+    }
+
+    /// Canonical names of the modules that it needs, in load order.
+    ///
+    /// # Errors
+    /// A word that is no module's path.
+    pub fn needs(&self) -> Result<Vec<String>> {
+        let words = self.needs.split_whitespace().rev();
+        let name = |word| name_of(word).with_context(|| format!("\"{word}\" is no module"));
+        words.map(name).collect::<Result<_>>().with_context(|| self.place())
+    }
+
+    fn place(&self) -> String {
+        format!("modules.dep, line {}", self.number)
+    }
+}
+
+/// Whether modules at `path` go before those at `other`: by [`PRECEDENCE`], and else
+/// by their names.
+#[must_use]
+pub fn precedes(path: &Path, other: &Path) -> bool {
+    let rank = |path: &Path| {
+        let top = path.components().next();
+        let is_it = |name: &&str| top == Some(Component::Normal(name.as_ref()));
+        PRECEDENCE.iter().position(|name| is_it(&name)).unwrap_or(PRECEDENCE.len())
+    };
+    (rank(path), path) < (rank(other), other)
+}
+
+/// The lines of modules.dep by canonical name; of two the one that goes before.
+#[must_use]
+pub fn parse_dep(text: &str) -> BTreeMap<String, Line> {
+    let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let Some((path, needs)) = line.split_once(':') else { continue };
+        let path = path.trim();
+        let Some(name) = name_of(path) else { continue };
+        let line = Line { number: index + 1, path: path.to_owned(), needs: needs.to_owned() };
+        let known = lines.get(&name);
+        if known.is_none_or(|known| precedes(Path::new(path), Path::new(&known.path))) {
+            lines.insert(name, line);
+        }
+    }
+    lines
+}
+
+/// The files that modules.order names, as they were before anybody compressed them.
+#[must_use]
+pub fn parse_order(text: &str) -> ModuleFiles {
+    let paths = text.lines().map(str::trim);
+    let named = paths.filter_map(|path| Some((name_of(path)?, inside(path, Path::new("")).ok()?)));
+    named.collect()
+}
+
+/// `softdep NAME pre: A B post: C` of modules.softdep, by canonical name.
+#[must_use]
+pub fn parse_softdeps(text: &str) -> BTreeMap<String, Module> {
+    let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.trim().splitn(3, [' ', '\t']);
+        if let (Some("softdep"), Some(name), Some(text)) =
+            (words.next(), words.next(), words.next())
+        {
+            parse_softdep(text, modules.entry(canonical(name)).or_default());
+        }
+    }
+    modules
+}
+
+/// `path` below the modules directory `dir`. It may be written as absolute, as
+/// depmod(8) once did, if it is in that directory.
+fn inside(path: &str, dir: &Path) -> Result<PathBuf> {
+    /// Where a root has its modules directories, with and without a merged /usr.
+    const PARENTS: &[&str] = &["/lib/modules", "/usr/lib/modules"];
+    let version = dir.file_name().unwrap_or_default();
+    let tops = PARENTS.iter().map(|parent| Path::new(parent).join(version));
+    let tops = tops.chain([Path::new("/").join(dir)]).filter(|_| !version.is_empty());
+    let relative = tops.into_iter().find_map(|top| Path::new(path).strip_prefix(top).ok());
+    let relative = relative.unwrap_or(Path::new(path));
+    let relative = relative.strip_prefix(".").unwrap_or(relative);
+    let is_inside = |part| matches!(part, Component::Normal(_));
+    ensure!(relative.components().all(is_inside), "\"{path}\" leads out of the directory");
+    Ok(relative.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_however_they_are_written() {
+        let dir = Path::new("usr/lib/modules/6.1");
+        for (name, text, path, needs) in [
+            ("plain", "kernel/a.ko: kernel/c.ko kernel/b-b.ko.xz\n", "kernel/a.ko", "b_b c"),
+            ("CRLF", "kernel/a.ko:\r\nkernel/b.ko:\r\n", "kernel/a.ko", ""),
+            ("blanks", "  kernel/a.ko :   kernel/b.ko  \n", "kernel/a.ko", "b"),
+            ("a path with a blank", "extra/my mod/a.ko:\n", "extra/my mod/a.ko", ""),
+            ("no end of line", "x\n\n# a: b\nkernel/a.ko:", "kernel/a.ko", ""),
+            ("absolute, inside", "/lib/modules/6.1/kernel/a.ko:\n", "kernel/a.ko", ""),
+            ("absolute, /usr", "/usr/lib/modules/6.1/kernel/a.ko:\n", "kernel/a.ko", ""),
+            ("dotted", "./kernel/a.ko:\n", "kernel/a.ko", ""),
+            ("twice", "kernel/a.ko: kernel/b.ko\nupdates/a.ko:\n", "updates/a.ko", ""),
+            ("twice, otherwise", "updates/a.ko:\nkernel/a.ko: kernel/b.ko\n", "updates/a.ko", ""),
+            ("extra", "weak-updates/a.ko:\nkernel/a.ko:\nextra/a.ko:\n", "extra/a.ko", ""),
+        ] {
+            let lines = parse_dep(text);
+            let line = lines.get("a").unwrap_or_else(|| panic!("{name}"));
+            assert_eq!(line.path(dir).unwrap(), Path::new(path), "{name}");
+            assert_eq!(line.needs().unwrap().join(" "), needs, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_refused_when_it_is_used() {
+        let text = "/etc/a.ko:\nkernel/../../b.ko:\n/lib/modules/6.2/c.ko:\nkernel/d.ko: what\n";
+        let lines = parse_dep(text);
+        for (name, number) in [("a", 1), ("b", 2), ("c", 3)] {
+            let error = lines[name].path(Path::new("/lib/modules/6.1")).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(
+                error.contains("leads out") && error.contains(&format!("line {number}")),
+                "{error}"
+            );
+        }
+        let error = format!("{:#}", lines["d"].needs().unwrap_err());
+        assert!(error.contains("line 4") && error.contains("\"what\" is no module"), "{error}");
+    }
+
+    #[test]
+    fn bad_lines_of_the_order_are_left_out() {
+        let files = parse_order("kernel/a.ko\n../b.ko\n/c.ko\n\nd\nkernel/e-e.ko\r\n");
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "e_e"]);
+    }
+
+    #[test]
+    fn soft_dependencies_are_read() {
+        let text = "# comment\nsoftdep a-b pre: x  post: y\nsoftdep c\nsoftdep\td post: z\nsoftdep e gcm\n";
+        let soft = parse_softdeps(text);
+        assert_eq!(
+            (&soft["a_b"].soft_pre[..], &soft["a_b"].soft_post[..]),
+            (&["x".into()][..], &["y".into()][..])
+        );
+        assert_eq!(soft["d"].soft_post, ["z"]);
+        assert_eq!(soft["e"], Module::default());
+        assert!(!soft.contains_key("c"));
+    }
+}
