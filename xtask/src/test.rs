@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that is tested, and one line that counts it.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
@@ -11,12 +12,17 @@ use crate::{guest, testbed, workspace};
 #[derive(Debug, clap::Args)]
 pub struct Test {}
 
+/// Beginning of the line by which a test that passes tells that it was skipped.
+const SKIPPED: &str = "skipped: ";
+
 /// How many tests ended in which way.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Count {
     passed: u64,
     failed: u64,
-    skipped: u64,
+    ignored: u64,
+    /// Names of the tests that are counted as passed and were skipped.
+    skipped: BTreeSet<String>,
 }
 
 impl Test {
@@ -47,20 +53,25 @@ impl Test {
             count.add(&line);
         }
         let status = cargo.wait()?;
-        let Count { passed, failed, skipped } = count;
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
-        ensure!(passed > 0, "no test ran");
-        if !status.success() || failed > 0 {
+        println!("{count}");
+        ensure!(count.passed > 0, "no test ran");
+        if !status.success() || count.failed > 0 {
             bail!("the tests failed");
         }
+        let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
+        ensure!(!required || count.skipped() == 0, "REQUIRE_VM=1: no test may be skipped");
         Ok(())
     }
 }
 
 impl Count {
     /// Adds a line such as
-    /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
+    /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`, or one of a
+    /// skipped test such as `skipped: a::b: mke2fs is missing`.
     fn add(&mut self, line: &str) {
+        if let Some((test, _)) = line.strip_prefix(SKIPPED).and_then(|said| said.split_once(": ")) {
+            self.skipped.insert(test.into());
+        }
         let Some(result) = line.strip_prefix("test result: ") else { return };
         for part in result.split([';', '.']) {
             let Some((number, what)) = part.trim().split_once(' ') else { continue };
@@ -68,10 +79,21 @@ impl Count {
             match what {
                 "passed" => self.passed += number,
                 "failed" => self.failed += number,
-                "ignored" => self.skipped += number,
+                "ignored" => self.ignored += number,
                 _ => {}
             }
         }
+    }
+
+    fn skipped(&self) -> u64 {
+        self.ignored + self.skipped.len() as u64
+    }
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let passed = self.passed.saturating_sub(self.skipped.len() as u64);
+        write!(f, "{passed} passed, {} failed, {} skipped", self.failed, self.skipped())
     }
 }
 
@@ -86,9 +108,18 @@ mod tests {
             "test result: ok. 26 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.15s",
             "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
             "test a::b ... ok",
+            "skipped: a::b: mke2fs is missing: run scripts/setup test",
+            "skipped: a::b: blkid is missing: run scripts/setup test",
+            "skipped: a::c: no extended attributes",
         ] {
             count.add(line);
         }
-        assert_eq!(count, Count { passed: 30, failed: 2, skipped: 1 });
+        assert_eq!(count.to_string(), "28 passed, 2 failed, 3 skipped");
+    }
+
+    /// What the tests print is what is counted.
+    #[test]
+    fn skipped_tests_say_so_in_one_way() {
+        assert_eq!(SKIPPED, virtinitrd_vm_tests::SKIPPED);
     }
 }

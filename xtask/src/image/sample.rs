@@ -3,32 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::Command;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
+pub(super) use virtinitrd_vm_tests::{has, skip, tool as command};
 
 use super::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, mode};
-
-/// A tool of the system, of those for root as well.
-pub(super) fn command(tool: &str) -> Command {
-    let mut command = Command::new(tool);
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    path.push(":/usr/sbin:/sbin");
-    command.env("PATH", path);
-    command
-}
-
-/// Whether `tool` is there; with `REQUIRE_VM=1` it must be.
-pub(super) fn has(tool: &str) -> bool {
-    let found = command(tool).arg("--help").output().is_ok();
-    let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
-    assert!(found || !required, "{tool} is missing: run scripts/setup test");
-    if !found {
-        eprintln!("skipped: {tool} is missing");
-    }
-    found
-}
 
 pub(super) fn contents(content: &Content) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -63,7 +43,13 @@ pub(super) fn listing(tree: &Tree) -> anyhow::Result<Vec<String>> {
 pub(super) fn read_all(image: &[u8], read: fn(Arc<File>) -> anyhow::Result<Tree>) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(image).unwrap();
-    let Ok(tree) = read(Arc::new(file)) else { return };
+    if let Ok(tree) = read(Arc::new(file)) {
+        read_contents(&tree);
+    }
+}
+
+/// As [`read_all`], of a tree that could be read.
+pub(super) fn read_contents(tree: &Tree) {
     let visited = tree.walk(&mut |_, id| {
         if let Kind::File(content) = &tree.node(id).kind
             && let Ok(reader) = content.open()

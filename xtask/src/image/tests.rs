@@ -1,26 +1,26 @@
 //! Every format against the others, and against the system's own tools.
 
+mod damage;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Output;
 use std::sync::Arc;
 
-use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
 use super::compare::{Aspect, compare};
+use super::format::Format;
 use super::notes::Notes;
 use super::paths::directory;
 use super::progress::Progress;
-use super::sample::{command, has};
+use super::sample::{command, has, skip};
 use super::source::{self, dir};
 use super::tree::{Content, Kind, Meta, Tree};
 use super::write::{self, disk};
-use super::{format::Format, inject};
 use crate::archive::compress::Compression;
 use crate::archive::stream::{Encoder, Method};
 
@@ -113,15 +113,14 @@ fn assert_equal(name: &str, a: &Tree, b: &Tree, ignore: &[Aspect]) {
     assert_eq!(names(a), names(b), "{name}");
 }
 
-/// Short and long ones; skipped where the file system has none.
+/// Short and long ones.
 #[test]
 fn attributes_of_a_directory_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let flags = XattrFlags::empty();
     for (name, size) in [("user.a", 1), ("user.long", 3000)] {
         if rustix::fs::setxattr(dir.path(), name, &vec![7; size], flags).is_err() {
-            eprintln!("skipped: no extended attributes in {}", dir.path().display());
-            return;
+            return skip(&format!("no extended attributes in {}", dir.path().display()));
         }
     }
     let tree = dir::read(dir.path(), &mut Notes::default()).unwrap();
@@ -214,13 +213,9 @@ fn what_fits_no_field_of_tar_is_kept() {
     assert_equal("tar", &tree, &read(&written(&tree, STREAMS[5], 0)).unwrap(), &[]);
 }
 
-/// `None`, and a word about it, where the tool is not there.
-fn tool(name: &str, arguments: &[&OsStr]) -> Option<Output> {
-    has(name).then(|| command(name).args(arguments).output().unwrap())
-}
-
+/// What the tool says, which must succeed.
 fn accepted(name: &str, arguments: &[&OsStr]) -> String {
-    let Some(output) = tool(name, arguments) else { return String::new() };
+    let output = command(name).args(arguments).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {words}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -232,17 +227,27 @@ fn the_systems_tools_take_our_archives() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().as_os_str();
     fs::write(path, written(&tree, STREAMS[0], 0)).unwrap();
-    let list = accepted("cpio", &["-tv".as_ref(), "--file".as_ref(), path]);
-    assert!(list.is_empty() || list.contains("dangling -> /nowhere/at all"), "{list}");
+    if has("cpio") {
+        let list = accepted("cpio", &["-tv".as_ref(), "--file".as_ref(), path]);
+        assert!(list.contains("dangling -> /nowhere/at all"), "{list}");
+    }
     fs::write(path, written(&tree, STREAMS[5], 0)).unwrap();
-    let list = accepted("tar", &["-tvf".as_ref(), path]);
-    assert!(list.is_empty() || list.contains("second link to "), "{list}");
+    if has("tar") {
+        let list = accepted("tar", &["-tvf".as_ref(), path]);
+        assert!(list.contains("second link to "), "{list}");
+    }
 }
 
 /// Sparse files of GNU tar, in each of its forms.
 #[test]
 fn archives_of_gnu_tar_are_read() {
     let (dir, tree) = nasty(Order::Forward);
+    if !has("tar") {
+        return;
+    }
+    if !accepted("tar", &["--version".as_ref()]).contains("GNU tar") {
+        return skip("tar is not GNU tar");
+    }
     let options: &[&[&str]] = &[
         &["--format=gnu", "--sparse"],
         &["--format=pax", "--sparse", "--sparse-version=0.0"],
@@ -256,9 +261,12 @@ fn archives_of_gnu_tar_are_read() {
         let mut arguments: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
         arguments.extend(["-cf".as_ref(), file.path().as_os_str()]);
         arguments.extend(["-C".as_ref(), dir.path().as_os_str(), ".".as_ref()]);
-        if tool("tar", &arguments).is_none_or(|output| !output.status.success()) {
+        // GNU tar starts the program that compresses.
+        let program = words.last().and_then(|word| word.strip_prefix("--"));
+        if program.filter(|name| ["xz", "zstd"].contains(name)).is_some_and(|name| !has(name)) {
             continue;
         }
+        accepted("tar", &arguments);
         let again = source::open(file.path(), &mut Notes::default()).unwrap().tree;
         assert_equal(&words.join(" "), &tree, &again, &[Aspect::Xattrs]);
     }
@@ -322,29 +330,4 @@ fn hostile_members_are_refused() {
         panic!("no link")
     };
     assert_eq!(**target, *b"y");
-}
-
-fn small() -> Tree {
-    let mut tree = Tree::new(Meta::default());
-    inject::init(&mut tree, STREAMS[0], b"#!".into(), 0).unwrap();
-    tree.put(b"a/b", Meta::default(), Kind::Symlink(b"c"[..].into())).unwrap();
-    tree
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
-    #[test]
-    fn no_damage_makes_a_reader_panic(
-        at in any::<prop::sample::Index>(),
-        byte: u8,
-        length in any::<prop::sample::Index>(),
-        format in 0..STREAMS.len(),
-    ) {
-        let mut bytes = written(&small(), STREAMS[format], 0);
-        let at = at.index(bytes.len());
-        bytes[at] = byte;
-        let _ = read(&bytes);
-        bytes.truncate(length.index(bytes.len()));
-        let _ = read(&bytes);
-    }
 }
