@@ -5,6 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use xtask::vmlinux::samples::vmlinux;
+
 #[test]
 fn only_trouble_has_the_status_of_trouble() {
     for (arguments, status) in [
@@ -90,7 +92,7 @@ fn the_built_kernel_is_booted_without_modules() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache/virtinitrd/kernel");
     fs::create_dir_all(cache.join("6.1.1-x")).unwrap();
-    fs::write(cache.join("6.1.1-x/vmlinux"), "\x7fELF").unwrap();
+    fs::write(cache.join("6.1.1-x/vmlinux"), vmlinux(Some(0x100_0010))).unwrap();
     symlink("6.1.1-x", cache.join("current")).unwrap();
     let output = builtin(dir.path(), &["--overlay", "--net", "user", "--dry-run"]);
     let script = String::from_utf8(output.stdout).unwrap();

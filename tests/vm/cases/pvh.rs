@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use xtask::archive::compress::{Compression, compress};
 use xtask::testbed::HostKernel;
+use xtask::vmlinux::samples::{uki, zboot};
 
 use crate::Case;
+use crate::command_run::CommandRun;
 use crate::harness::Bed;
 
 #[rustfmt::skip]
@@ -19,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     ("damaged_header",   |bed| boots_changed(bed, PAYLOAD_OFFSET + 7, &[], "as with --pvh never: the image is cut")),
     ("damage_is_quiet",  |bed| boots_changed(bed, PAYLOAD_OFFSET + 7, &["--quiet"], "")),
     ("a_vmlinux_itself", a_vmlinux_itself),
+    ("a_uki",            |bed| boots_packed(bed, |image| Ok(uki(".linux", image)), &[], By::Pvh)),
+    ("compressed",       |bed| boots_packed(bed, gzip, &["--pvh", "never"], By::Image)),
+    ("efi_zboot",        |bed| boots_packed(bed, |image| Ok(zboot(&gzip(image)?, "gzip")), &[], By::Pvh)),
+    ("no_kernel",        no_kernel),
 ];
 
 /// Who entered the kernel.
@@ -64,6 +71,54 @@ fn boots_changed(bed: &Bed, at: usize, options: &[&str], says: &str) -> Result<(
     let kernel = dir.path().join("vmlinuz");
     fs::write(&kernel, image)?;
     boots(&with(bed, kernel), options, &[], By::Image, says)
+}
+
+/// A kernel in another file, as `pack` makes it.
+fn boots_packed(
+    bed: &Bed,
+    pack: impl FnOnce(&[u8]) -> Result<Vec<u8>>,
+    options: &[&str],
+    by: By,
+) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let kernel = dir.path().join("kernel");
+    fs::write(&kernel, pack(&fs::read(&bed.kernel.image)?)?)?;
+    boots(&with(bed, kernel), options, &[], by, "")
+}
+
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    compress(bytes.to_vec(), Compression::Gzip)
+}
+
+/// What is no kernel is called by its name, before anything runs; given, and found
+/// in ROOTFS.
+fn no_kernel(bed: &Bed) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("vmlinuz");
+    let whole = fs::read(&bed.kernel.image)?;
+    let cut = whole.get(..whole.len() / 2).context("no half")?;
+    let gzipped = gzip(b"07070100000000")?;
+    let cases: &[(&[u8], &str)] = &[
+        (b"", "it is empty"),
+        (b"not a kernel\n", "it is text"),
+        (cut, "it is a bzImage that is cut"),
+        (&gzipped, "a cpio archive, as an initrd is"),
+    ];
+    for (bytes, what) in cases {
+        fs::write(&file, bytes)?;
+        for options in [&["--pvh", "never"][..], &[]] {
+            let run = with(bed, file.clone()).sh("echo not reached")?.options(options);
+            let name = format!("error: kernel {}", file.display());
+            run.finish()?.says(125, "", &[&name, what])?;
+        }
+    }
+    let root = dir.path().join("root");
+    for name in ["boot", "lib/modules/6.1"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    fs::write(root.join("boot/vmlinuz-6.1"), "")?;
+    let run = CommandRun::new(bed.command_guest_on(&root)?, &["true"]);
+    run.finish()?.says(125, "", &["/boot/vmlinuz-6.1: it is empty"]).map(drop)
 }
 
 /// The testbed, with another image of its kernel.

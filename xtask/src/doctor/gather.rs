@@ -18,6 +18,7 @@ use crate::vm::plan::{self, Access, Share};
 use crate::vm::qemu::version;
 use crate::vm::source::Source;
 use crate::vm::{kernel, machine, qemu, virtiofsd};
+use crate::vmlinux::form;
 use crate::{guest, host};
 
 /// Where subordinate ids are handed out (subuid(5)).
@@ -204,9 +205,11 @@ fn place(path: &Path, is_rootfs: bool) -> Result<Place> {
 }
 
 fn look_into(root: &dyn Files, found: kernel::Installed) -> Installed {
-    let unreadable = found.image.as_ref().and_then(|image| root.file(image).err());
+    let file = found.image.as_ref().map(|image| root.file(image));
+    let form = file.as_ref().and_then(|file| file.as_ref().ok()).map(form::of_file);
     Installed {
-        unreadable: unreadable.map(|error| error.to_string()),
+        unreadable: file.and_then(Result::err).map(|error| error.to_string()),
+        no_kernel: form.and_then(Result::err).map(|error| format!("{error:#}")),
         image: found.image.map(|image| root.host_path(&image)),
         modules: supports(root, &found.modules).map_err(|error| format!("{error:#}")),
         modules_dir: root.host_path(&found.modules),

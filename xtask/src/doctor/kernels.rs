@@ -29,6 +29,8 @@ pub struct Installed {
     pub image: Option<PathBuf>,
     /// Why the image cannot be read.
     pub unreadable: Option<String>,
+    /// What the image is instead of a kernel for this machine.
+    pub no_kernel: Option<String>,
     /// Its modules.
     pub modules_dir: PathBuf,
     /// How it has each of [`MODULES`], in that order, or why that is not known.
@@ -146,6 +148,9 @@ fn judge(kernel: &Installed) -> Verdict {
     if let Some(error) = &kernel.unreadable {
         return Verdict::Cannot(format!("{error}; run as root, or chmod a+r {}", image.display()));
     }
+    if let Some(what) = &kernel.no_kernel {
+        return Verdict::Cannot(what.clone());
+    }
     let supports = match &kernel.modules {
         Ok(supports) => supports,
         Err(error) => return Verdict::Cannot(error.clone()),
@@ -195,6 +200,7 @@ mod tests {
             version: "6.1".into(),
             image: Some("/boot/vmlinuz-6.1".into()),
             unreadable: None,
+            no_kernel: None,
             modules_dir: "/lib/modules/6.1".into(),
             modules: Ok(MODULES.iter().map(support).collect()),
         }
@@ -203,6 +209,7 @@ mod tests {
     #[test]
     fn each_kernel_says_what_it_lacks() {
         let unreadable = Installed { unreadable: Some("EACCES".into()), ..kernel(&[]) };
+        let empty = Installed { no_kernel: Some("it is empty".into()), ..kernel(&[]) };
         let without_image = Installed { image: None, ..kernel(&[]) };
         let unknown = Installed { modules: Err("no such directory".into()), ..kernel(&[]) };
         #[rustfmt::skip]
@@ -211,6 +218,7 @@ mod tests {
             ("console", kernel(&["virtio_console"]), Status::Note, "lacks virtio_console (ports to the host); modules virtiofs"),
             ("virtiofs", kernel(&["virtiofs"]), Status::Note, "cannot be booted: no virtiofs for the root file system: unknown"),
             ("unreadable", unreadable, Status::Note, "cannot be booted: EACCES; run as root, or chmod a+r /boot/vmlinuz-6.1"),
+            ("no kernel", empty, Status::Note, "/boot/vmlinuz-6.1: cannot be booted: it is empty"),
             ("image", without_image, Status::Note, "no image (boot/vmlinuz-6.1)"),
             ("modules", unknown, Status::Note, "cannot be booted: no such directory"),
         ];

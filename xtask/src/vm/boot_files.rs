@@ -2,25 +2,27 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::handover::memory_file;
 use super::kernel;
 use super::source::Source;
 use crate::files::Files;
+use crate::kmod::dir::ModulesDir;
+use crate::kmod::resolve::{Request, load_order};
 use crate::pack::Choice;
 use crate::rootdir::RootDir;
 use crate::vmlinux::cache::Cache;
-use crate::vmlinux::{self, Pvh, Vmlinux};
+use crate::vmlinux::{self, Pvh, Vmlinux, form, wrapper};
 use crate::{pack, workspace};
 
 /// Bytes of an image in which its version is found.
-const IMAGE_HEAD: u64 = 64 << 10;
+const IMAGE_HEAD: usize = 64 << 10;
 
 /// A kernel image or its modules, named as seen from a root.
 #[derive(Clone, Debug)]
@@ -34,16 +36,44 @@ pub struct Located {
 impl Located {
     /// Opens a kernel image.
     pub fn open(&self) -> Result<File> {
+        let path = self.root.host_path(&self.path);
+        ensure!(
+            !self.root.is_dir(&self.path),
+            "kernel {}: it is a directory, no kernel",
+            path.display()
+        );
         let file = self.root.file(&self.path);
-        file.with_context(|| format!("open kernel {}", self.root.host_path(&self.path).display()))
+        file.with_context(|| format!("open kernel {}", path.display()))
+    }
+
+    /// Opens a kernel image that QEMU can load: what is in another file is taken out.
+    ///
+    /// # Errors
+    /// What is no kernel for this machine.
+    pub fn kernel(&self) -> Result<Bootable> {
+        let file = self.open()?;
+        let unpack = || {
+            let form = form::of_file(&file)?;
+            match form.is_loadable() {
+                true => Ok(None),
+                false => wrapper::find(&file, form, Cache::of_user().as_ref()).map(Some),
+            }
+        };
+        let found = unpack();
+        let found = found
+            .with_context(|| format!("kernel {}", self.root.host_path(&self.path).display()))?;
+        match found {
+            None => Ok(Bootable { file, named: Named::Image }),
+            Some(kernel) => Bootable::of(kernel, Named::Nothing),
+        }
     }
 
     /// Opens what QEMU is to load: by PVH the vmlinux in a kernel image, or else
     /// the image.
     pub fn bootable(&self, pvh: Pvh, quiet: bool) -> Result<Bootable> {
-        let image = self.open()?;
+        let image = self.kernel()?;
         let found = match pvh {
-            Pvh::Auto => vmlinux::find(&image, Cache::of_user().as_ref()),
+            Pvh::Auto => vmlinux::find(&image.file, Cache::of_user().as_ref()),
             Pvh::Never => Ok(None),
         };
         let found = found.unwrap_or_else(|error| {
@@ -56,13 +86,10 @@ impl Located {
             }
             None
         });
-        Ok(match found {
-            None => Bootable { file: image, kept: None },
-            Some(Vmlinux::Kept { file, path }) => Bootable { file, kept: Some(path) },
-            Some(Vmlinux::Unpacked(bytes)) => {
-                Bootable { file: memory_file(&bytes)?.into(), kept: None }
-            }
-        })
+        match found {
+            None => Ok(image),
+            Some(vmlinux) => Bootable::of(vmlinux, image.named),
+        }
     }
 
     /// Where a command finds it, links resolved.
@@ -94,8 +121,45 @@ pub struct FoundAt {
 pub struct Bootable {
     /// Opened.
     pub file: File,
-    /// The path of a vmlinux that is kept.
-    pub kept: Option<PathBuf>,
+    /// The file that a command has to name.
+    pub named: Named,
+}
+
+/// A file by which a command boots the same kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The kernel image.
+    Image,
+    /// What was made of it, and is kept.
+    Kept(PathBuf),
+    /// None: what was made of it is in memory alone, and QEMU cannot load the image.
+    Nothing,
+}
+
+impl Bootable {
+    /// `vmlinux`, which a command calls `named` where it is not kept.
+    fn of(vmlinux: Vmlinux, named: Named) -> Result<Self> {
+        Ok(match vmlinux {
+            Vmlinux::Kept { file, path } => Self { file, named: Named::Kept(path) },
+            Vmlinux::Unpacked(bytes) => Self { file: memory_file(&bytes)?.into(), named },
+        })
+    }
+
+    /// Where a command finds it; `image` is what it was made of.
+    ///
+    /// # Errors
+    /// It is in memory alone.
+    pub fn place(&self, image: &Located) -> Result<FoundAt> {
+        match &self.named {
+            Named::Image => image.place(),
+            Named::Kept(path) => Ok(FoundAt { image: None, path: path.clone() }),
+            Named::Nothing => bail!(
+                "no command can show kernel {}: it has to be unpacked, and there is no cache to \
+                 keep it in; set HOME or XDG_CACHE_HOME, or unpack it",
+                image.root.host_path(&image.path).display()
+            ),
+        }
+    }
 }
 
 /// Where the machine's initrd comes from.
@@ -190,12 +254,37 @@ pub fn find_kernel(
     if modules.is_some() {
         return Ok((image, modules));
     }
-    let mut head = Vec::new();
-    image.open()?.take(IMAGE_HEAD).read_to_end(&mut head)?;
-    let Some(version) = kernel::image_version(&head) else { return Ok((image, None)) };
+    let Some(version) = version(&image)? else { return Ok((image, None)) };
     let root = source.files()?;
     let own = kernel::modules_of(&*root, &version).map(|path| Located { root, path });
     Ok((image, own))
+}
+
+/// Whether the kernel that has `modules` has module `name` in a machine: built in, or
+/// to be packed where `is_packed` says that modules are.
+#[must_use]
+pub fn has_module(name: &str, modules: Option<&Located>, is_packed: bool) -> bool {
+    let order = modules.map(|found| {
+        let dir = ModulesDir::open(&*found.root, &found.path)?;
+        load_order(&dir, &[Request::Needed(name)])
+    });
+    order.is_some_and(|order| order.is_ok_and(|order| is_packed || order.is_empty()))
+}
+
+/// The version of a kernel image, which may be in another file.
+fn version(image: &Located) -> Result<Option<String>> {
+    let kernel = image.kernel()?;
+    let size = usize::try_from(kernel.file.metadata().context("look at the kernel")?.len())?;
+    let read = |size| {
+        let mut bytes = vec![0; size];
+        kernel.file.read_exact_at(&mut bytes, 0).context("read the kernel").map(|()| bytes)
+    };
+    let version = kernel::image_version(&read(size.min(IMAGE_HEAD))?);
+    // A vmlinux that was unpacked has no more bytes than may be.
+    if version.is_some() || kernel.named == Named::Image {
+        return Ok(version);
+    }
+    Ok(wrapper::version(&read(size)?))
 }
 
 /// The `/init` binary: the one given, or this tree's.

@@ -33,7 +33,8 @@ pub struct MachineOptions {
     /// The guest's hostname [default: --name, or localhost]
     #[arg(long, value_parser = parse_name)]
     pub hostname: Option<String>,
-    /// Kernel image [default: the newest in ROOTFS]
+    /// Kernel image: a bzImage or a vmlinux, also compressed, in a UKI or as EFI zboot [default: the
+    /// newest in ROOTFS]
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
     /// Enter the kernel directly, without its own unpacking (PVH): where it can be done, or never

@@ -50,9 +50,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use virtinitrd_init::etc::Etc;
 use virtinitrd_init::settings::Record;
 
-use self::boot_files::{Contents, FoundAt, Initrd, find_init, find_kernel};
+use self::boot_files::{Contents, Initrd, Located, find_init, find_kernel};
 use self::cmdline::CommandLine;
 use self::command::CommandOptions;
 use self::directories::{Directories, Shares};
@@ -183,11 +184,7 @@ impl Vm {
         };
         let kernel = image.bootable(options.pvh, self.shown.quiet)?;
         let sandbox = probe.finish()?;
-        let script = || {
-            let on_host = |path| FoundAt { image: None, path };
-            let place = kernel.kept.clone().map(on_host).map_or_else(|| image.place(), Ok)?;
-            script::script(&plan, place, &initrd, sandbox)
-        };
+        let script = || script::script(&plan, kernel.place(&image)?, &initrd, sandbox);
         if self.dry_run {
             let script = script()?;
             std::io::stdout().lock().write_all(script.as_bytes()).context("write the commands")?;

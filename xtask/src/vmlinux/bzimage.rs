@@ -4,7 +4,8 @@
 //! fixed offsets of the image and are little endian: `setup_sects` at 0x1f1 (one
 //! byte; 0 means 4), the magic `HdrS` at 0x202, the protocol's `version` at 0x206
 //! (two bytes), `payload_offset` at 0x248 and `payload_length` at 0x24c (four
-//! bytes each; since protocol 2.08). The offset counts from the end of the setup
+//! bytes each; since protocol 2.08), and `syssize` at 0x1f4, the size of all that
+//! follows the setup sectors (four bytes since 2.04). The offset counts from the end of the setup
 //! sectors, which is that of `setup_sects` sectors and the boot sector.
 
 use anyhow::{Context, Result};
@@ -25,6 +26,12 @@ const PAYLOAD: usize = 0x248;
 const PROTOCOL_WITH_PAYLOAD: u16 = 0x208;
 /// Bytes.
 const SECTOR: usize = 512;
+/// Offset of `syssize`: what follows the setup sectors, in paragraphs.
+const SIZE: usize = 0x1f4;
+/// Bytes.
+const PARAGRAPH: u64 = 16;
+/// The first protocol whose `syssize` has four bytes.
+const PROTOCOL_WITH_SIZE: u16 = 0x204;
 
 /// Where the fields end.
 pub const HEADER_END: usize = PAYLOAD + 8;
@@ -54,14 +61,32 @@ pub fn payload(image: &[u8]) -> Result<Option<&[u8]>> {
     let range = || {
         let offset = u32::from_le_bytes(number(image, PAYLOAD)?) as usize;
         let length = u32::from_le_bytes(number(image, PAYLOAD + 4)?) as usize;
-        let setup = match usize::from(*image.get(SETUP_SECTORS)?) {
-            0 => SETUP_SECTORS_DEFAULT,
-            sectors => sectors,
-        };
-        let start = (setup + 1) * SECTOR + offset;
+        let start = (setup_sectors(image)? + 1) * SECTOR + offset;
         image.get(start..start + length)
     };
     range().map(Some).context("the image is cut: its compressed kernel ends behind it")
+}
+
+/// Least bytes of the whole bzImage of which `image` has the first ones, by its
+/// header; a signature may follow. `None` where the header is cut.
+#[must_use]
+pub fn size(image: &[u8]) -> Option<u64> {
+    let version = u16::from_le_bytes(number(image, VERSION)?);
+    image.get(..HEADER_END)?;
+    let setup = (setup_sectors(image)? + 1) * SECTOR;
+    // Before, the field had two bytes, and boot loaders wrote into the others.
+    let paragraphs = match version >= PROTOCOL_WITH_SIZE {
+        true => u32::from_le_bytes(number(image, SIZE)?),
+        false => 0,
+    };
+    Some(setup as u64 + u64::from(paragraphs) * PARAGRAPH)
+}
+
+fn setup_sectors(image: &[u8]) -> Option<usize> {
+    Some(match usize::from(*image.get(SETUP_SECTORS)?) {
+        0 => SETUP_SECTORS_DEFAULT,
+        sectors => sectors,
+    })
 }
 
 fn number<const N: usize>(image: &[u8], at: usize) -> Option<[u8; N]> {

@@ -19,6 +19,8 @@ pub const MOST: usize = 512 << 20;
 /// Most bytes that an lzma decoder may take; the kernel's build asks for a
 /// window of up to 128 MiB.
 const LZMA_MEMORY: u64 = 256 << 20;
+/// How a file of lz4(1) starts that is none for the kernel.
+const LZ4_FRAME: &[u8] = b"\x04\x22\x4d\x18";
 /// Bytes of the appended size.
 const TRAILER: usize = 4;
 
@@ -57,6 +59,32 @@ pub fn decompress(payload: &[u8]) -> Result<Option<Vec<u8>>> {
     unpack(format, payload).context(format.name).map(Some)
 }
 
+/// The tool that compressed a file of which `head` is the start.
+#[must_use]
+pub fn tool(head: &[u8]) -> Option<&'static str> {
+    if head.starts_with(LZ4_FRAME) {
+        return Some("lz4");
+    }
+    FORMATS.iter().find(|format| head.starts_with(format.magic)).map(|format| format.name)
+}
+
+/// The contents of the compressed file `packed`, without the size that a kernel's
+/// build appends; `None` where it is compressed in a way that is not known.
+///
+/// # Errors
+/// Damaged or cut contents, or more than [`MOST`] bytes of them.
+pub fn whole(packed: &[u8]) -> Result<Option<Vec<u8>>> {
+    let Some(name) = tool(packed) else { return Ok(None) };
+    let format = FORMATS.iter().find(|format| packed.starts_with(format.magic));
+    let contents = match format {
+        Some(format) => (format.unpack)(packed, MOST),
+        None => read(lz4_flex::frame::FrameDecoder::new(packed), MOST),
+    };
+    let contents = contents.context(name)?;
+    ensure!(contents.len() <= MOST, "{name}: more than {} MiB", MOST >> 20);
+    Ok(Some(contents))
+}
+
 fn unpack(format: &Format, payload: &[u8]) -> Result<Vec<u8>> {
     let (packed, size) = payload.split_last_chunk::<TRAILER>().context("the payload is cut")?;
     let size = u32::from_le_bytes(*size) as usize;
@@ -83,7 +111,8 @@ fn lzma(packed: &[u8], size: usize) -> Result<Vec<u8>> {
 
 /// Reads one byte past `size`, where there are more.
 fn read(decoder: impl Read, size: usize) -> Result<Vec<u8>> {
-    let mut contents = Vec::with_capacity(size);
+    // Where the size is a limit only, memory is taken as there is need for it.
+    let mut contents = Vec::with_capacity(if size == MOST { 0 } else { size });
     decoder.take(size as u64 + 1).read_to_end(&mut contents).context("damaged or truncated")?;
     Ok(contents)
 }

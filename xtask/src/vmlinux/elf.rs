@@ -14,7 +14,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use object::elf::{self, FileHeader64, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
-use object::{LittleEndian as LE, U16, U32, U64};
+use object::{LittleEndian as LE, ReadRef, U16, U32, U64};
 
 /// `XEN_ELFNOTE_PHYS32_ENTRY`
 const PHYS32_ENTRY: u32 = 18;
@@ -65,7 +65,10 @@ pub fn header_of(kernel: &[u8]) -> Option<&FileHeader64<LE>> {
 ///
 /// # Errors
 /// A damaged note, or one that holds no 32-bit address.
-pub fn entry(segments: &[ProgramHeader64<LE>], kernel: &[u8]) -> Result<Option<u64>> {
+pub fn entry<'a>(
+    segments: &[ProgramHeader64<LE>],
+    kernel: impl ReadRef<'a>,
+) -> Result<Option<u64>> {
     for segment in segments {
         let Some(mut notes) = segment.notes(LE, kernel).context("notes")? else { continue };
         while let Some(note) = notes.next().context("notes")? {
@@ -148,46 +151,15 @@ fn write(
 }
 
 /// The note that tells `entry`. QEMU reads eight bytes of it.
-fn note(entry: u64) -> Vec<u8> {
+pub(super) fn note(entry: u64) -> Vec<u8> {
     let sizes = [4_u32, 8, PHYS32_ENTRY].map(u32::to_le_bytes).concat();
     [&sizes[..], NOTE_NAME, b"\0", &entry.to_le_bytes()].concat()
-}
-
-/// A kernel of two segments that is entered at `entry`, where one is given.
-#[cfg(test)]
-pub(super) fn sample(entry: Option<u32>) -> Vec<u8> {
-    let header = |kind: u32, offset: u64, address: u64, size: u64, memory: u64| {
-        let virtual_address = address | 0xffff_ffff_8000_0000;
-        let flags = u64::from(kind) | 7 << 32;
-        [flags, offset, virtual_address, address, size, memory, 4].map(u64::to_le_bytes).concat()
-    };
-    let note = entry.map_or_else(Vec::new, |entry| note(entry.into()));
-    let ident = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0";
-    let tail: [u16; 6] = [64, 56, 3, 64, 9, 8];
-    let elf = [
-        &ident[..],
-        &[2, 0, 62, 0, 1, 0, 0, 0],
-        &[0x100_0000_u64, 64, 0x5000].map(u64::to_le_bytes).concat(),
-        &[0; 4],
-        &tail.map(u16::to_le_bytes).concat(),
-        // The second one lies below the first and ends in zeros.
-        &header(1, 0x200, 0x100_0000, 0x100, 0x3000),
-        &header(1, 0x300, 0x80_0000, 0x100, 0x100),
-        &header(4, 0x400, 0, note.len() as u64, 0),
-    ];
-    let mut file = elf.concat();
-    file.resize(0x200, 0);
-    file.extend([0x90; 0x100]);
-    file.extend([0x91; 0x80]);
-    file.extend([0; 0x80]);
-    file.extend(note);
-    file.extend(b"relocations");
-    file
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vmlinux::samples::vmlinux as sample;
     use proptest::prelude::*;
 
     const ENTRY: u32 = 0x100_0010;
@@ -214,7 +186,7 @@ mod tests {
         let header = header_of(&out).unwrap();
         assert_eq!(header.e_shoff(LE), 0);
         let headers = header.program_headers(LE, &*out).unwrap();
-        assert_eq!(entry(headers, &out).unwrap(), Some(ENTRY.into()));
+        assert_eq!(entry(headers, &*out).unwrap(), Some(ENTRY.into()));
         assert!(!out.windows(11).any(|part| part == b"relocations"));
         assert_eq!(cut_down(&out).unwrap().unwrap(), out);
     }

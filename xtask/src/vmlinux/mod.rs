@@ -5,13 +5,19 @@
 //! (`CONFIG_PVH`, as distributions have it). What is unpacked is kept in a
 //! [`Cache`]. Such a kernel is where it was linked to be: it is the unpacking
 //! code that would move it to a random address.
+//!
+//! A kernel may be packed once more, compressed or in an EFI program: [`form`] tells
+//! what a file is, and [`wrapper`] takes the kernel out.
 
 pub mod bzimage;
 pub mod cache;
 pub mod decompress;
 pub mod elf;
+pub mod form;
 pub mod key;
 pub mod lzop;
+pub mod samples;
+pub mod wrapper;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -110,7 +116,7 @@ mod tests {
 
     /// A bzImage around a kernel that is entered at `entry`.
     fn image(entry: Option<u32>) -> Vec<u8> {
-        let kernel = elf::sample(entry);
+        let kernel = samples::vmlinux(entry);
         let size = u32::try_from(kernel.len()).unwrap().to_le_bytes();
         let packed = compress(kernel, Compression::Zstd).unwrap();
         bzimage::wrap(&[&packed[..], &size].concat())
@@ -169,7 +175,8 @@ mod tests {
         let cache = Cache::below(base.path()).unwrap();
         let whole = image(Some(0x100_0010));
         let unknown = bzimage::wrap(b"compressed by a tool of tomorrow");
-        for (name, bytes) in [("ELF", &elf::sample(None)[..]), ("empty", b""), ("other", &unknown)]
+        for (name, bytes) in
+            [("ELF", &samples::vmlinux(None)[..]), ("empty", b""), ("other", &unknown)]
         {
             assert!(find(&file(bytes), Some(&cache)).unwrap().is_none(), "{name}");
         }

@@ -1,0 +1,85 @@
+//! Kernels packed as others pack them, for tests; [`super::wrapper`] unpacks them.
+//!
+//! The offsets are those of the PE format, and of [`super::wrapper`] for EFI zboot.
+
+use super::elf::note;
+
+/// A kernel of two segments that is entered at `entry`, where one is given.
+#[must_use]
+pub fn vmlinux(entry: Option<u32>) -> Vec<u8> {
+    let header = |kind: u32, offset: u64, address: u64, size: u64, memory: u64| {
+        let virtual_address = address | 0xffff_ffff_8000_0000;
+        let flags = u64::from(kind) | 7 << 32;
+        [flags, offset, virtual_address, address, size, memory, 4].map(u64::to_le_bytes).concat()
+    };
+    let note = entry.map_or_else(Vec::new, |entry| note(entry.into()));
+    let ident = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0";
+    let tail: [u16; 6] = [64, 56, 3, 64, 9, 8];
+    let elf = [
+        &ident[..],
+        &[2, 0, 62, 0, 1, 0, 0, 0],
+        &[0x100_0000_u64, 64, 0x5000].map(u64::to_le_bytes).concat(),
+        &[0; 4],
+        &tail.map(u16::to_le_bytes).concat(),
+        // The second one lies below the first and ends in zeros.
+        &header(1, 0x200, 0x100_0000, 0x100, 0x3000),
+        &header(1, 0x300, 0x80_0000, 0x100, 0x100),
+        &header(4, 0x400, 0, note.len() as u64, 0),
+    ];
+    let mut file = elf.concat();
+    file.resize(0x200, 0);
+    file.extend([0x90; 0x100]);
+    file.extend([0x91; 0x80]);
+    file.extend([0; 0x80]);
+    file.extend(note);
+    file.extend(b"relocations");
+    file
+}
+
+/// A zboot image around a payload.
+#[must_use]
+pub fn zboot(payload: &[u8], tool: &str) -> Vec<u8> {
+    let numbers = [64, length(payload), 0, 0].map(u32::to_le_bytes);
+    let mut image = [b"MZ\0\0zimg", numbers.as_flattened(), tool.as_bytes()].concat();
+    image.resize(64, 0);
+    image.extend(payload);
+    image
+}
+
+/// A UKI with a kernel, behind a section of other contents.
+#[must_use]
+pub fn uki(section: &str, kernel: &[u8]) -> Vec<u8> {
+    const DATA: u32 = 0x400;
+    let mut image = vec![0; 0x80];
+    image[..2].copy_from_slice(b"MZ");
+    image[0x3c] = 0x80;
+    // Machine, sections, time, symbols, their number, size of the optional header.
+    image.extend(b"PE\0\0\x64\x86\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\xf0\0\x22\0");
+    let mut optional = vec![0; 0xf0];
+    optional[..2].copy_from_slice(&[0x0b, 0x02]);
+    optional[0x20..0x24].copy_from_slice(&0x1000_u32.to_le_bytes()); // alignments
+    optional[0x24..0x28].copy_from_slice(&0x200_u32.to_le_bytes());
+    optional[0x6c] = 16; // data directories
+    image.extend(optional);
+    let size = length(kernel);
+    for (name, at, size, raw) in
+        [(".cmdline", DATA, 5, 0x200), (section, DATA + 0x200, size, size.next_multiple_of(0x200))]
+    {
+        let mut header = name.as_bytes().to_vec();
+        header.resize(8, 0);
+        let numbers = [size, 0x1000 * (at / 0x200), raw, at, 0, 0, 0, 0x4000_0040];
+        header.extend(numbers.map(u32::to_le_bytes).as_flattened());
+        image.extend(header);
+    }
+    image.resize(DATA as usize, 0);
+    image.extend(b"quiet");
+    image.resize(DATA as usize + 0x200, 0);
+    image.extend(kernel);
+    image.resize(image.len().next_multiple_of(0x200), 0);
+    image
+}
+
+/// The length as a field of 32 bits holds it.
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
