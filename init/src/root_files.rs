@@ -8,7 +8,7 @@
 use core::ffi::CStr;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
@@ -50,7 +50,8 @@ impl NewRoot {
 
     /// Lets `path` have `contents`: by a file `name` in `/run` that is mounted
     /// over it or, where it is missing, or a link to what is missing, by a new
-    /// one.
+    /// one. A link to what cannot be made gives way to the file, where the guest
+    /// may change its directory.
     ///
     /// # Errors
     /// ENOENT where it would have to be made on the host.
@@ -78,14 +79,22 @@ impl NewRoot {
         let mut buffer = [0; PATH_MAX];
         let link = self.locate(path, OFlags::NOFOLLOW);
         let target = link.and_then(|link| rustix::fs::readlinkat_raw(&link, c"", &mut buffer[..]));
+        let is_link = target.is_ok();
         let wanted = target.map_or(path, |length| buffer.get(..length).unwrap_or_default());
         // systemd links /etc/resolv.conf to ../run/…
         let wanted = wanted.strip_prefix(b"..").unwrap_or(wanted);
-        if !wanted.starts_with(b"/") {
-            return Err(Errno::NOENT);
+        let make_new = |path: &[u8], is_link: bool| {
+            let at = path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::NOENT)?;
+            let dir = self.make_directory(path.get(..at).unwrap_or_default())?;
+            let name = file::c_string(&[path.get(at + 1..).unwrap_or_default()])?;
+            if is_link && self.owns(&dir)? {
+                rustix::fs::unlinkat(&dir, &*name, AtFlags::empty())?;
+            }
+            make(&dir, &name).map(drop)
+        };
+        match make_new(wanted, false) {
+            Err(_) if is_link => make_new(path, true),
+            made => made,
         }
-        let at = wanted.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
-        let dir = self.make_directory(wanted.get(..at).unwrap_or_default())?;
-        make(&dir, &file::c_string(&[wanted.get(at + 1..).unwrap_or_default()])?).map(drop)
     }
 }

@@ -37,6 +37,9 @@ pub trait Files: Debug {
     /// Whether `path` is a directory and its last part no link to one.
     fn is_real_dir(&self, path: &Path) -> bool;
 
+    /// Where `path`, which is not followed, leads as a link; `None` where it is none.
+    fn link(&self, path: &Path) -> Option<PathBuf>;
+
     /// Whether `path` is a regular file, readable or not.
     fn is_file(&self, path: &Path) -> bool;
 

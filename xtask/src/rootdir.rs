@@ -106,6 +106,11 @@ impl Files for RootDir {
         self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).is_ok()
     }
 
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        let link = self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW).ok()?;
+        nix::fcntl::readlinkat(&link, "").ok().map(PathBuf::from)
+    }
+
     fn is_file(&self, path: &Path) -> bool {
         let found = self.open_at(path, OFlag::O_PATH).map(File::from);
         found.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())

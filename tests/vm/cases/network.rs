@@ -1,8 +1,10 @@
 //! QEMU's user network and published ports, in a whole distribution and in
 //! busybox. Nothing leaves this host.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +17,35 @@ pub(crate) const CASES: &[Case] = &[
     ("debian_has_a_network", debian_has_a_network),
     ("a_port_is_forwarded",  a_port_is_forwarded),
     ("a_port_is_taken",      a_port_is_taken),
+    ("names_without_a_file", |bed| names(bed, None)),
+    ("names_by_a_link",      |bed| names(bed, Some("/mnt/wsl/resolv.conf"))),
+    ("names_by_systemd",     |bed| names(bed, Some("../run/systemd/x.conf"))),
+    ("no_names_with_rw",     no_names_with_rw),
 ];
+
+/// The name server is there whatever the root has, of which nothing is changed.
+fn names(bed: &Bed, link: Option<&str>) -> Result<()> {
+    let run = bed.sh("cat /etc/resolv.conf; cat /etc/kept")?.options(&["--net", "user"]);
+    let etc = run.guest.root().join("etc");
+    fs::create_dir(&etc)?;
+    fs::write(etc.join("kept"), "kept\n")?;
+    if let Some(target) = link {
+        symlink(target, etc.join("resolv.conf"))?;
+    }
+    let guest = run.finish()?.is(0, "nameserver 10.0.2.3\nkept\n", "")?;
+    let names = fs::read_dir(guest.root().join("etc"))?.count();
+    ensure!(names == 1 + usize::from(link.is_some()), "{names} names in etc");
+    Ok(())
+}
+
+/// Nothing is made in a directory of the host unasked; the warning is not for
+/// `--verbose` alone.
+fn no_names_with_rw(bed: &Bed) -> Result<()> {
+    let run = bed.sh("cat /etc/resolv.conf 2>/dev/null; exit 3")?;
+    fs::create_dir(run.guest.root().join("etc"))?;
+    let run = run.options(&["--net", "user", "--rw"]);
+    run.finish()?.says(3, "", &["warning: no name resolution", "/etc/resolv.conf"]).map(drop)
+}
 
 /// How long a server in the guest may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,6 +64,7 @@ fn a_port_is_forwarded(bed: &Bed) -> Result<()> {
     // Free a moment ago, and no system hands it out again at once.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let run = bed.sh("echo from the guest | nc -l -p 7 > /tmp/got; cat /tmp/got; exit 8")?;
+    fs::create_dir(run.guest.root().join("etc"))?;
     let live = run.options(&["--publish", &format!("{port}:7")]).start()?;
     let deadline = Instant::now() + PATIENCE;
     let heard = loop {

@@ -224,6 +224,8 @@ fn commands_run(bed: &Bed) -> Result<()> {
     let stage = Stage::new(bed, RANGES)?;
     let run = stage.run("id -u; cat; echo err >&2; echo out > /new; chown 1001 /new; exit 42")?;
     let root = run.guest.root();
+    fs::create_dir(root.join("etc"))?;
+    fs::write(root.join("etc/resolv.conf"), "")?;
     let run = run.options(&["--rw", "--net", "user"]).input(b"in\n");
     let _guest = run.finish()?.is(42, "0\nin\n", "err\n")?;
     let owner = owner(&root.join("new"))?;

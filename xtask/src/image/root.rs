@@ -74,6 +74,15 @@ impl Files for ImageRoot {
         Ok(children.keys().map(|name| OsString::from_vec(name.to_vec())).collect())
     }
 
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        let parent = self.find(path.parent()?).ok()?;
+        let found = self.tree.child(parent, path.file_name()?.as_bytes())?;
+        match &self.tree.node(found).kind {
+            Kind::Symlink(target) => Some(OsString::from_vec(target.to_vec()).into()),
+            _ => None,
+        }
+    }
+
     fn is_dir(&self, path: &Path) -> bool {
         self.find(path).is_ok_and(|id| self.tree.children(id).is_some())
     }

@@ -74,9 +74,8 @@ impl Source {
             Self::Dir(path) => of_directory(path),
             Self::Tarball(path) => {
                 let mut hasher = blake3::Hasher::new();
-                let hashed = fs::File::open(path).and_then(|mut file| {
-                    io::copy(&mut file, &mut hasher)
-                });
+                let hashed =
+                    fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher));
                 hashed.with_context(|| format!("read {}", path.display()))?;
                 Ok(hasher.finalize())
             }
@@ -250,7 +249,12 @@ mod tests {
                 let old = file.metadata().unwrap().ctime_nsec();
                 while !changed(old) {
                     fs::write(&file, "int two;\n").unwrap();
-                    fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+                    fs::File::options()
+                        .write(true)
+                        .open(&file)
+                        .unwrap()
+                        .set_modified(time)
+                        .unwrap();
                 }
             }),
             ("a new file", &|| fs::write(tree.join("kernel/new.c"), "").unwrap()),

@@ -20,6 +20,7 @@ pub mod keep;
 pub mod kernel;
 pub mod machine;
 pub mod machine_options;
+pub mod name_server;
 pub mod options;
 pub mod outcome;
 pub mod payload;
@@ -165,14 +166,21 @@ impl Vm {
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = find_kernel(&root, kernel, options.modules.as_deref())?;
         let config = signatures::config(&image, modules.as_ref());
-        let plan = self.plan(&root, qemu, config.as_deref())?;
+        let name_server = self.name_server(&root, modules.as_ref(), config.as_deref())?;
+        if let name_server::Decision::Warn(why) = name_server
+            && !self.shown.quiet
+        {
+            eprintln!("warning: no name resolution from {}: {why}", root.path().display());
+        }
+        let etc = (name_server == name_server::Decision::Overlay).then_some(Etc::Overlay);
+        let plan = self.plan(&root, qemu, config.as_deref(), etc)?;
         let initrd = match &options.initrd {
             Some(file) => Initrd::File(pack::absolute(file)?),
             None => {
                 let init = find_init(options.init.as_deref())?;
                 let line = plan.command_line.as_bytes();
                 let choice = Choice {
-                    modules: self.needed_modules(&root, &plan),
+                    modules: self.needed_modules(&root, &plan, etc),
                     strip: options.strip.decide(config.as_deref(), line),
                     // The plan's devices are all on it.
                     transports: vec![Transport::Pci],
@@ -244,7 +252,40 @@ impl Vm {
         }
     }
 
-    fn plan(&self, root: &Source, qemu: PathBuf, config: Option<&str>) -> Result<Plan> {
+    /// What to do about the guest's name server.
+    fn name_server(
+        &self,
+        root: &Source,
+        modules: Option<&Located>,
+        config: Option<&str>,
+    ) -> Result<name_server::Decision> {
+        let is_wanted = self.machine.network()? != Network::None;
+        // What only the guest's kernel can read is not looked into.
+        let Some(files) = is_wanted.then(|| root.files().ok()).flatten() else {
+            return Ok(name_server::Decision::Nothing);
+        };
+        let has_overlay_built_in =
+            |config: &str| config.lines().any(|line| line == "CONFIG_OVERLAY_FS=y");
+        let append = self.machine.append.join(OsStr::new(" "));
+        let run = name_server::Run {
+            access: self.directories.root_access(),
+            has_overlay: self.directories.overlay().is_some(),
+            append: append.as_bytes(),
+        };
+        let is_packed = self.machine.initrd.is_none();
+        Ok(name_server::decide(name_server::look(&*files), run, || {
+            boot_files::has_module("overlay", modules, is_packed)
+                || modules.is_none() && config.is_some_and(has_overlay_built_in)
+        }))
+    }
+
+    fn plan(
+        &self,
+        root: &Source,
+        qemu: PathBuf,
+        config: Option<&str>,
+        etc: Option<Etc>,
+    ) -> Result<Plan> {
         let machine = machine::of_host()?;
         let Shares { shares, records } = self.directories.shares(root)?;
         let mode = self.mode();
@@ -259,11 +300,13 @@ impl Vm {
             Accelerator::Tcg => clock::words(&host::cpuinfo(), config, &qemu_arguments),
             Accelerator::Kvm => None,
         };
+        let mut root_words = root.words(access, overlay, append.as_bytes())?;
+        root_words.extend(etc.map(|_| "virtinit.etc=overlay".to_owned()));
         let line = CommandLine {
             machine,
             clock,
             init: init.as_deref(),
-            root: &root.words(access, overlay, append.as_bytes())?,
+            root: &root_words,
             shares: &shares,
             debug: self.shown.more.debug,
             append: &self.machine.append,
@@ -317,11 +360,12 @@ impl Vm {
     }
 
     /// Modules beyond those that every machine needs.
-    fn needed_modules(&self, root: &Source, plan: &Plan) -> Vec<String> {
+    fn needed_modules(&self, root: &Source, plan: &Plan, etc: Option<Etc>) -> Vec<String> {
         let needed = [
             (!self.command.is_empty(), "virtio_console"),
             (plan.network != Network::None, "virtio_net"),
             (!plan.disks.is_empty(), "virtio_blk"),
+            (etc.is_some(), "overlay"),
         ];
         let needed = needed.into_iter().filter_map(|(needed, name)| needed.then_some(name));
         let needed = needed.chain(root.modules(self.directories.overlay())).map(str::to_owned);
