@@ -42,6 +42,19 @@ fn it_agrees_with_what_is_installed() {
     }
 }
 
+/// The same report, about a root too.
+#[test]
+fn chrootvm_asks_it() {
+    let empty = tempfile::tempdir().unwrap();
+    let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = chrootvm.args(["chrootvm", "--doctor"]).arg(empty.path()).output().unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    let missing = report.lines().any(|line| line.starts_with("missing"));
+    assert_eq!(output.status.code(), Some(i32::from(missing)), "{report}");
+    let kernel = line(&report, "kernel");
+    assert!(kernel.contains(empty.path().to_str().unwrap()), "{kernel}");
+}
+
 #[test]
 fn without_qemu_it_names_the_package_and_fails() {
     let empty = tempfile::tempdir().unwrap();

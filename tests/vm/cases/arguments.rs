@@ -116,6 +116,7 @@ fn users_of_the_guest(bed: &Bed) -> Result<()> {
 fn name_directory_loopback(bed: &Bed) -> Result<()> {
     let script = "hostname; pwd; ping -c 1 127.0.0.1 | grep -c ' 0% packet loss'
                   ls /sys/class/net; nproc; ulimit -n; umask; grep -c . /proc/1/cmdline";
-    let run = bed.sh(script)?.options(&["--hostname", "box-1", "-w", "/tmp/../tmp", "-c", "1"]);
+    let run =
+        bed.sh(script)?.options(&["--hostname", "box-1", "--workdir", "/tmp/../tmp", "-c", "1"]);
     run.finish()?.is(0, "box-1\n/tmp\n1\nlo\n1\n1024\n0022\n1\n", "").map(drop)
 }

@@ -158,7 +158,7 @@ fn a_signal_ends_a_boot(bed: &Bed) -> Result<()> {
 /// such signal either, and of others it does.
 fn an_ignored_signal_stays_so(bed: &Bed) -> Result<()> {
     let script = "for signal in HUP INT QUIT TERM; do trap \"echo $signal; exit 7\" $signal; done
-                  echo is up; while :; do sleep 0.1; done";
+                  echo is up; exec 2>/dev/null; while :; do sleep 0.1; done";
     let run = bed.sh(script)?.through("trap '' HUP INT QUIT; exec \"$@\"");
     let mut live = run.start()?;
     live.wait_for("is up\n")?;

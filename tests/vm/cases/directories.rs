@@ -143,6 +143,6 @@ fn volume_of_a_file(bed: &Bed) -> Result<()> {
 fn scratch_is_enough(bed: &Bed) -> Result<()> {
     let run =
         bed.scratch("echo /*; test -t 0 && echo a terminal; read line || echo end; exit 4")?;
-    let run = run.options(&["-t"]);
+    let run = run.options(&["--tty"]);
     run.finish()?.is(4, "/busybox\r\na terminal\r\nend\r\n", "").map(drop)
 }

@@ -23,6 +23,12 @@ pub(crate) const CASES: &[Case] = &[
     ("plain_erofs_is_it",      |bed| is_the_tree(bed, "erofs", &["--compress", "none"])),
     ("ext4_is_the_tree",       |bed| is_the_tree(bed, "ext4", &[])),
     ("squashfs_is_the_tree",   |bed| is_the_tree(bed, "squashfs", &[])),
+    ("small_erofs_boots",      |bed| boots(bed, "erofs", &["--compress", "lz4hc", "--cluster-size", "64k"])),
+    ("zstd_squashfs_boots",    |bed| boots(bed, "squashfs", &["--compress", "zstd", "--cluster-size", "16k"])),
+    ("xz_squashfs_boots",      |bed| boots(bed, "squashfs", &["--compress", "xz"])),
+    ("lz4_squashfs_boots",     |bed| boots(bed, "squashfs", &["--compress", "lz4"])),
+    ("sized_ext4_boots",       |bed| boots(bed, "ext4", &["--size", "40M"])),
+    ("slack_ext4_boots",       |bed| boots(bed, "ext4", &["--slack", "50"])),
     ("cpio_is_the_tree",       |bed| is_the_tree(bed, "cpio", &[])),
     ("packed_cpio_is_it",      |bed| is_the_tree(bed, "cpio.zst", &[])),
     ("rw_is_kept",             rw_is_kept),
@@ -125,6 +131,15 @@ fn is_the_tree(bed: &Bed, ending: &str, options: &[&str]) -> Result<()> {
     run.finish()?.is(0, here.stdout, "").map(drop)
 }
 
+/// An image made in another way than by default, as the guest's kernel reads it.
+fn boots(bed: &Bed, ending: &str, options: &[&str]) -> Result<()> {
+    let subject = subject(bed, ending)?;
+    let text = "all work and no play\n".repeat(20_000);
+    fs::write(subject.tree.join("text"), &text)?;
+    subject.build(bed, options)?;
+    shell(subject, "cat /text").finish()?.is(0, text, "").map(drop)
+}
+
 /// And the file system is as after umount(8).
 fn rw_is_kept(bed: &Bed) -> Result<()> {
     let subject = subject(bed, "ext4")?;
@@ -207,6 +222,11 @@ fn refused(bed: &Bed) -> Result<()> {
     let run = shell(erofs, "true").options(&["--rw"]);
     let guest = run.finish()?.says(125, "", &["--rw", &image, "use --overlay"])?;
     drop(guest);
+    for ending in ["tar", "tar.gz", "tar.zst", "tar.xz"] {
+        let tar = subject(bed, ending)?;
+        tar.build(bed, &[])?;
+        shell(tar, "true").finish()?.says(125, "", &["chrootvm image build"])?;
+    }
     for (contents, words) in [
         (&b"neither this nor that"[..], &["root.bin"][..]),
         (&[0; 2048], &["root.bin"]),

@@ -25,6 +25,7 @@ mod image_runs;
 mod initrd;
 mod modules;
 mod network;
+mod options;
 mod processes;
 mod pvh;
 mod random;
@@ -107,7 +108,7 @@ fn run_all() -> ExitCode {
 
 /// All tests, by their full names.
 fn tests() -> impl Iterator<Item = (String, Body)> {
-    let groups: [(&str, &[Case]); 21] = [
+    let groups: [(&str, &[Case]); 22] = [
         ("trial", trial::CASES),
         ("contract", contract::CASES),
         ("archive", archive::CASES),
@@ -120,6 +121,7 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         ("arguments", arguments::CASES),
         ("directories", directories::CASES),
         ("network", network::CASES),
+        ("options", options::CASES),
         ("tty", tty::CASES),
         ("command_kills", command_kills::CASES),
         ("command_host", command_host::CASES),

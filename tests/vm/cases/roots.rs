@@ -19,6 +19,9 @@ type Maker = &'static str;
 const EXT4: Maker = "mke2fs -q -t ext4 -L \"the root\" -U 11223344-5566-7788-99aa-bbccddeeff00 -d {root} {image} 16M";
 const EROFS: Maker = "mkfs.erofs --quiet -U 21223344-5566-7788-99aa-bbccddeeff00 {image} {root}";
 const SQUASHFS: Maker = "mksquashfs {root} {image} -quiet -no-progress";
+const BTRFS: Maker = "truncate -s 128M {image} && mkfs.btrfs -q --rootdir {root} {image}";
+/// Empty; the smallest that mkfs.xfs(8) makes.
+const XFS: Maker = "truncate -s 300M {image} && mkfs.xfs -q {image}";
 /// The root is the second partition of three.
 const GPT: Maker = "mke2fs -q -t ext4 -d {root} {image}.part 16M && truncate -s 32M {image} &&
     printf 'label: gpt\nstart=2048,size=2048\nstart=4096,size=32768,uuid=31223344-5566-7788-99aa-bbccddeeff00,name=system\nstart=36864,size=2048\n' |
@@ -60,6 +63,9 @@ pub(crate) const ROOTS: &[Root] = &[
         lines: &["virtinit: find root=LABEL=data: no such label; block devices: vda (ext4, label \"the root\")"] },
     Root { name: "no_such_device", maker: GPT,      words: "root=/dev/vdb virtinit.wait=0",
         lines: &["virtinit: find root=/dev/vdb: no such device; block devices: vda, vda1, vda2 (ext4), vda3"] },
+    Root { name: "delay",          maker: EROFS,    words: "root=/dev/vda rootdelay=1",                                     lines: &["/dev/vda erofs ro"] },
+    Root { name: "wait_in_seconds", maker: EROFS,   words: "root=/dev/vdb rootwait=1",
+        lines: &["virtinit: find root=/dev/vdb: no such device; block devices: vda (erofs)"] },
     Root { name: "nothing_on_it",  maker: NOTHING,  words: "root=/dev/vda",
         lines: &["virtinit: mount root=/dev/vda at /sysroot: ENODATA: no file system that is told by itself is on it (ext2-4, erofs, squashfs, btrfs, xfs): name its type"] },
 ];
@@ -68,6 +74,7 @@ pub(crate) const ROOTS: &[Root] = &[
 pub(crate) const CASES: &[Case] = &[
     ("late_disk_is_waited_for", late_disk_is_waited_for),
     ("more_mounts",             more_mounts),
+    ("btrfs_and_xfs",           btrfs_and_xfs),
 ];
 
 impl Root {
@@ -101,7 +108,16 @@ pub(crate) fn make_image(root: &Path, image: &Path, maker: Maker) -> Result<()> 
 
 /// Gives the machine disks, images of its root, and the modules that they need.
 fn with_disks(bed: &Bed, guest: &mut Guest, disks: &[(Maker, &str)]) -> Result<Vec<PathBuf>> {
-    guest.initrd(&initrd::with_modules(bed, &["virtio_blk", "erofs", "squashfs", "overlay"])?)?;
+    with_modules(bed, guest, &["virtio_blk", "erofs", "squashfs", "overlay"], disks)
+}
+
+fn with_modules(
+    bed: &Bed,
+    guest: &mut Guest,
+    modules: &[&str],
+    disks: &[(Maker, &str)],
+) -> Result<Vec<PathBuf>> {
+    guest.initrd(&initrd::with_modules(bed, modules)?)?;
     let mut images = Vec::new();
     for (maker, name) in disks {
         let image = guest.path(name);
@@ -135,6 +151,17 @@ fn late_disk_is_waited_for(bed: &Bed) -> Result<()> {
     ensure!(running.finish()? == 0, "{running}");
     ensure!(running.to_string().contains("/dev/vdb ext4 ro"), "{running}");
     Ok(())
+}
+
+/// Neither has to be named: the superblocks tell.
+fn btrfs_and_xfs(bed: &Bed) -> Result<()> {
+    let mut guest =
+        bed.guest(&format!("{SHOW_ROOT}\n awk '$2 == \"/data\" {{ print $1, $3 }}' /proc/mounts"))?;
+    fs::create_dir(guest.root().join("data"))?;
+    let disks = [(BTRFS, "root.btrfs"), (XFS, "data.xfs")];
+    with_modules(bed, &mut guest, &["virtio_blk", "btrfs", "xfs"], &disks)?;
+    guest.append("root=/dev/vda virtinit.mount=/dev/vdb:/data");
+    guest.boot()?.shows(&["/dev/vda btrfs ro", "/dev/vdb xfs"])
 }
 
 /// `virtinit.mount=` and `virtinit.etc=`, over a root that cannot be written to.
