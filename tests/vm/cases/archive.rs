@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Case;
 use crate::harness::Bed;
+use crate::trial::needs;
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -55,6 +56,7 @@ fn filter(command: &mut Command, input: Vec<u8>) -> Result<String> {
 /// Names, modes, link counts, owners and sizes as cpio sees them are those that
 /// `ls` prints.
 fn cpio_reads_it(bed: &Bed) -> Result<()> {
+    needs(&["cpio"])?;
     let archive = pack(bed, &["--module", "virtio-console"])?;
     let theirs = filter(Command::new("cpio").args(["-tvn", "--quiet"]), archive.clone())?;
     let ours = filter(xtask(bed).args(["ls", "-"]), archive)?;
@@ -75,6 +77,7 @@ fn cpio_reads_it(bed: &Bed) -> Result<()> {
 }
 
 fn equal_input_equal_bytes(bed: &Bed) -> Result<()> {
+    needs(&["cpio"])?;
     for compression in ["none", "gzip", "zstd", "xz", "lz4"] {
         let once = pack(bed, &["--compress", compression])?;
         ensure!(once == pack(bed, &["--compress", compression])?, "{compression}");
@@ -123,6 +126,7 @@ fn bad_input_writes_nothing(bed: &Bed) -> Result<()> {
 
 /// At most 75 kB, and file(1) finds it static.
 fn init_is_static(bed: &Bed) -> Result<()> {
+    needs(&["file"])?;
     let output = Command::new("file").arg("-b").arg(bed.init()).output()?;
     let text = String::from_utf8(output.stdout)?;
     ensure!(text.contains("statically linked") && !text.contains("interpreter"), "{text}");

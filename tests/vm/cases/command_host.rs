@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::Case;
-use crate::command_run::{CommandRun, Finished};
+use crate::command_run::{CommandRun, Finished, RESTARTED};
 use crate::harness::Bed;
 use crate::initrd;
 use crate::processes::no_process_mentions;
@@ -118,9 +118,8 @@ const STUCK: &str = "#!/bin/sh
 
 /// What was typed meanwhile is there, and a reset by the guest ends it as ever.
 fn a_stuck_boot_begins_again(bed: &Bed) -> Result<()> {
-    let warning = "warning: the guest's kernel is stuck; it is started again\n";
     let run = bed.sh("cat; exit 7")?.input(b"typed\n");
-    stuck_at_first(bed, run)?.is(7, "typed\n", warning)?;
+    stuck_at_first(bed, run)?.is(7, "typed\n", RESTARTED)?;
     let run = bed.sh("busybox reboot -f")?.options(&["--quiet"]);
     let reset = "the guest reset instead of powering off";
     stuck_at_first(bed, run)?.says(125, "", &[reset]).map(drop)

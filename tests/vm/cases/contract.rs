@@ -9,6 +9,7 @@ use xtask::testbed;
 
 use crate::Case;
 use crate::harness::Bed;
+use crate::trial::needs;
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -176,6 +177,7 @@ fn debug_is_shown_once(bed: &Bed) -> Result<()> {
 /// What /init loads, in which order, against the archive's own listing and
 /// modinfo(8).
 fn modules_load_in_order(bed: &Bed) -> Result<()> {
+    needs(&["modinfo"])?;
     let mut guest = bed.guest("echo done")?;
     guest.append("virtinit.debug");
     let boot = guest.boot()?;
@@ -320,6 +322,7 @@ fn selinux_kernel(bed: &Bed) -> Result<()> {
 /// command line word for word: `.` in mode 0700, an empty `bin`, the payload on
 /// a share.
 fn osbuild(bed: &Bed) -> Result<()> {
+    needs(&["cpio"])?;
     let mut guest = bed.guest("echo wrong payload")?;
     let share = guest.mount("--mount", "mnt0")?;
     fs::create_dir(share.join("osbuild"))?;

@@ -1,6 +1,6 @@
 //! More commands in a machine that runs: `chrootvm exec` and `ps`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -37,6 +37,15 @@ fn exec(bed: &Bed, options: &[&str], name: &str, script: &str) -> Result<Child> 
     command.arg("exec").args(options).arg(name).args(["--", "sh", "-c", script]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().context("start chrootvm exec")
+}
+
+/// Waits until the command has written `up\n`, which its output then lacks.
+fn wait_until_up(child: &mut Child) -> Result<()> {
+    let mut word = [0; 3];
+    let stdout = child.stdout.as_mut().context("stdout")?;
+    stdout.read_exact(&mut word).context("read the command's output")?;
+    ensure!(word == *b"up\n", "{word:?}");
+    Ok(())
 }
 
 fn is(output: &Output, status: i32, stdout: &str, stderr: &str) -> Result<()> {
@@ -122,8 +131,8 @@ fn each_end_is_told(bed: &Bed) -> Result<()> {
     is(&run(&[], "kill -9 $PPID; sleep 60")?, 125, "", "its /init has ended")?;
     let limited = run(&["--timeout", "2s"], "trap '' HUP; sleep 601")?;
     is(&limited, 124, "", "has not ended in time")?;
-    let mut gone = exec(bed, &[], &name, "sleep 602")?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    let mut gone = exec(bed, &[], &name, "echo up; exec sleep 602")?;
+    wait_until_up(&mut gone)?;
     gone.kill()?;
     gone.wait()?;
     // Neither outlives whoever asked for it.
@@ -131,10 +140,10 @@ fn each_end_is_told(bed: &Bed) -> Result<()> {
     is(&run(&["--timeout", "60s"], wait)?, 0, "gone\n", "")?;
 
     let mut last = exec(bed, &[], &name, "echo up; exec sleep 603")?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    wait_until_up(&mut last)?;
     machine.signal(nix::sys::signal::Signal::SIGKILL)?;
     last.stdin.take();
-    is(&last.wait_with_output()?, 125, "up\n", "ended, or its /init did")
+    is(&last.wait_with_output()?, 125, "", "ended, or its /init did")
 }
 
 fn an_unknown_name_is_told(bed: &Bed) -> Result<()> {

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use crate::Case;
 use crate::harness::{Bed, Guest};
 use crate::processes::{all_gone, family, named, no_process_mentions};
+use crate::trial::needs;
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -123,6 +124,7 @@ fn dry_run_can_be_pasted(bed: &Bed) -> Result<()> {
 /// On a terminal of its own, made by script(1): QEMU is killed while the
 /// terminal is raw, and stty(1) then finds it as it was.
 fn a_terminal_is_restored(bed: &Bed) -> Result<()> {
+    needs(&["script"])?;
     let guest = waiting(bed)?;
     let chrootvm = format!("{:?}", guest.command()).replace('\'', "'\\''");
     let shell = format!(
@@ -132,7 +134,7 @@ fn a_terminal_is_restored(bed: &Bed) -> Result<()> {
          [ \"$before\" = \"$(stty -g)\" ] && echo restored"
     );
     let script = Command::new("timeout")
-        .args(["60", "script", "-qec", &shell, "/dev/null"])
+        .args(["300", "script", "-qec", &shell, "/dev/null"])
         .stdin(Stdio::null())
         .output()
         .context("run script(1)")?;

@@ -10,12 +10,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::{Mode, SFlag, mknod};
+use virtinitrd_vm_tests::tool;
 use xtask::testbed;
 
 use crate::Case;
 use crate::command_run::CommandRun;
 use crate::distribution::systemd_starts;
 use crate::harness::{Bed, Guest};
+use crate::trial::needs;
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -142,12 +144,13 @@ fn boots(bed: &Bed, ending: &str, options: &[&str]) -> Result<()> {
 
 /// And the file system is as after umount(8).
 fn rw_is_kept(bed: &Bed) -> Result<()> {
+    needs(&["e2fsck"])?;
     let subject = subject(bed, "ext4")?;
     subject.build(bed, &[])?;
     let image = subject.image.clone();
     let run = shell(subject, "echo kept > /new; mkdir /dir").options(&["--rw"]);
     let guest = run.finish()?.is(0, "", "")?;
-    let fsck = Command::new("/sbin/e2fsck").arg("-fn").arg(&image).output()?;
+    let fsck = tool("e2fsck").arg("-fn").arg(&image).output()?;
     let said = String::from_utf8_lossy(&fsck.stdout);
     ensure!(fsck.status.success() && !said.contains("recover"), "{said}");
     CommandRun::new(guest, &["sh", "-c", "cat /new"]).finish()?.is(0, "kept\n", "").map(drop)

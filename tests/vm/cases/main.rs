@@ -1,8 +1,8 @@
 //! Tests that boot real kernels, each proving one behaviour.
 //!
 //! `cargo test -p virtinitrd-vm-tests NAME` runs those whose name contains
-//! NAME. Where a machine cannot be booted they are skipped, and counted so;
-//! with `REQUIRE_VM=1` that is a failure. Each test runs in a process of its
+//! NAME. Where a machine cannot be booted they are skipped, and counted so, and
+//! so is a test whose tools are missing; with `REQUIRE_VM=1` that is a failure. Each test runs in a process of its
 //! own, which [`trial`] ends when its deadline has passed; `VM_DEADLINE` gives
 //! another deadline, in seconds.
 
@@ -87,7 +87,7 @@ fn run_all() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Two machines at a time keep two processors busy.
     arguments.test_threads.get_or_insert(2);
-    let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
+    let required = virtinitrd_vm_tests::is_required();
     let problem = Bed::new().err().map(|error| format!("{error:#}"));
     if let Some(problem) = &problem {
         eprintln!("no machine can be booted here: {problem}");
@@ -101,7 +101,7 @@ fn run_all() -> ExitCode {
         };
         let skip =
             skip || !required && !unprivileged::can_run() && name.starts_with("unprivileged");
-        Trial::test(name, run).with_ignored_flag(skip)
+        Trial::ignorable_test(name, run).with_ignored_flag(skip)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

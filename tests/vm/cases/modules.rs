@@ -11,6 +11,7 @@ use xtask::rootdir::RootDir;
 
 use crate::Case;
 use crate::harness::Bed;
+use crate::trial::needs;
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -74,6 +75,7 @@ fn always_is_as_said(bed: &Bed) -> Result<()> {
 /// readelf(1) has nothing to say against them, and modinfo(8) says of them what it
 /// said before, but for the signature.
 fn tools_read_them(bed: &Bed) -> Result<()> {
+    needs(&["readelf", "modinfo"])?;
     let root = RootDir::open(Path::new("/"))?;
     let modules = ModulesDir::open(&root, &bed.kernel.modules)?;
     let dir = tempfile::tempdir()?;

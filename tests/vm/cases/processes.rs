@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use nix::unistd::Pid;
 
-/// How long an orphan may take to notice that its parent is gone.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an orphan may take to notice that its parent is gone, on a host that
+/// is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Process ids and command lines.
 pub(crate) type Family = Vec<(Pid, String)>;

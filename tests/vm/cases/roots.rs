@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crate::Case;
 use crate::harness::{Bed, Guest};
 use crate::initrd;
+use crate::trial::needs;
 
 /// What makes an image of a directory: a command with `{root}` and `{image}`.
 type Maker = &'static str;
@@ -31,6 +32,8 @@ const MBR: Maker = "mke2fs -q -t ext4 -d {root} {image}.part 16M && truncate -s 
     printf 'label: dos\nlabel-id: 0xdeadbeef\nstart=2048,size=2048\nstart=4096,size=32768\n' |
     sfdisk --quiet --no-reread --no-tell-kernel {image} &&
     dd if={image}.part of={image} bs=512 seek=4096 conv=notrunc status=none";
+/// Those that not every host has.
+const TOOLS: &[&str] = &["mke2fs", "mkfs.erofs", "mksquashfs", "mkfs.btrfs", "mkfs.xfs", "sfdisk"];
 const NOTHING: Maker = "truncate -s 1M {image}";
 
 /// A boot from one disk.
@@ -95,6 +98,8 @@ impl Root {
 
 /// Makes an image of the guest's root at `image`.
 pub(crate) fn make_image(root: &Path, image: &Path, maker: Maker) -> Result<()> {
+    let used = TOOLS.iter().copied().filter(|tool| maker.contains(tool));
+    needs(&used.collect::<Vec<_>>())?;
     let quoted = |path: &Path| format!("'{}'", path.display());
     let script = maker.replace("{root}", &quoted(root)).replace("{image}", &quoted(image));
     let output = Command::new("sh")

@@ -17,10 +17,12 @@ use std::process::{Child, Command, ExitCode, exit};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use libtest_mimic::Completion;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
+use virtinitrd_vm_tests::{is_installed, is_required};
 
 use crate::Case;
 use crate::harness::Bed;
@@ -36,8 +38,11 @@ const DEADLINE_VARIABLE: &str = "VM_DEADLINE";
 /// Environment variable with the name of the test that this process runs.
 pub(crate) const VARIABLE: &str = "VM_TRIAL";
 
-/// How long processes may take to end after SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Exit status of a test's process that lacks a tool, as automake has it.
+const STATUS_SKIPPED: u8 = 77;
+
+/// How long processes may take to end after SIGKILL, on a host that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often processes that are no children of ours are looked at.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -47,6 +52,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_hung_test_is_ended",                 a_hung_test_is_ended),
     ("an_abandoned_test_is_ended",           an_abandoned_test_is_ended),
     ("a_failure_is_passed_on",               a_failure_is_passed_on),
+    ("a_missing_tool_skips_a_test",          a_missing_tool_skips_a_test),
+    ("a_hung_boot_begins_again",             a_hung_boot_begins_again),
     ("ignored_signals_have_their_defaults",  ignored_signals_have_their_defaults),
 ];
 
@@ -54,11 +61,12 @@ pub(crate) const CASES: &[Case] = &[
 pub(crate) const HIDDEN: &[Case] = &[
     ("trial::hangs", |_| hangs()),
     ("trial::fails", |_| bail!("a reason")),
+    ("trial::lacks", |_| needs(&["sh", "no-such-tool"])),
     ("trial::dispositions", |_| dispositions()),
 ];
 
 /// Runs the test `name` in a new process until it ends, or its deadline passes.
-pub(crate) fn run(name: &str) -> Result<()> {
+pub(crate) fn run(name: &str) -> Result<Completion> {
     let seconds = std::env::var(DEADLINE_VARIABLE).ok().and_then(|text| text.parse().ok());
     let mut command = Command::new(std::env::current_exe().context("find this program")?);
     command.env(VARIABLE, name);
@@ -89,7 +97,7 @@ impl Trial {
         Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(i32::MAX))
     }
 
-    fn finish(mut self, limit: Duration) -> Result<()> {
+    fn finish(mut self, limit: Duration) -> Result<Completion> {
         let is_over = self.ends_within(limit)?;
         let killed = if is_over { Vec::new() } else { end_with_family(self.pid())? };
         let status = self.process.wait()?;
@@ -102,10 +110,13 @@ impl Trial {
             let killed: Vec<_> = killed.iter().map(|(pid, line)| format!("{pid} {line}")).collect();
             bail!("the test has not ended in {} s; killed: {killed:#?}\n{said}", limit.as_secs());
         }
-        match (status.success(), said.is_empty()) {
-            (true, _) => Ok(()),
-            (false, false) => Err(anyhow!("{}", said.trim_end())),
-            (false, true) => Err(anyhow!("the test's process has ended: {status}")),
+        match (status.code(), said.trim_end()) {
+            (Some(0), _) => Ok(Completion::Completed),
+            (Some(code), said) if code == i32::from(STATUS_SKIPPED) => {
+                Ok(Completion::ignored_with(said))
+            }
+            (_, "") => Err(anyhow!("the test's process has ended: {status}")),
+            (_, said) => Err(anyhow!("{said}")),
         }
     }
 
@@ -162,6 +173,27 @@ pub(crate) fn asked_for() -> Option<OsString> {
     std::env::var_os(VARIABLE)
 }
 
+/// Tools that a test needs, and that are not installed.
+#[derive(Debug)]
+struct Missing(String);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: not installed; run scripts/setup test", self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Skips the test that calls this where one of `tools` is missing.
+///
+/// # Errors
+/// One is missing: an error to be returned by the test.
+pub(crate) fn needs(tools: &[&str]) -> Result<()> {
+    let missing: Vec<_> = tools.iter().copied().filter(|tool| !is_installed(tool)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(Missing(missing.join(", ")).into()) }
+}
+
 /// Runs `body` as the test of this process.
 pub(crate) fn run_here(body: impl FnOnce() -> Result<()>) -> ExitCode {
     let result = prepare().and_then(|()| body());
@@ -169,7 +201,8 @@ pub(crate) fn run_here(body: impl FnOnce() -> Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("{error:#}");
-            ExitCode::FAILURE
+            let is_skipped = error.is::<Missing>() && !is_required();
+            if is_skipped { ExitCode::from(STATUS_SKIPPED) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -241,6 +274,33 @@ fn a_failure_is_passed_on(_: &Bed) -> Result<()> {
     Ok(())
 }
 
+fn a_missing_tool_skips_a_test(_: &Bed) -> Result<()> {
+    let ends = |required| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(VARIABLE, "trial::lacks").env("REQUIRE_VM", required);
+        Trial::start(command)?.finish(DEADLINE)
+    };
+    let words = "no-such-tool: not installed";
+    match ends("0")? {
+        Completion::Ignored { reason: Some(reason) } if reason.contains(words) => {}
+        _ => bail!("it was not skipped for that reason"),
+    }
+    let error = ends("1").err().context("it passed")?.to_string();
+    ensure!(error.contains(words), "{error}");
+    Ok(())
+}
+
+/// The machine of a boot that hangs in the kernel is ended, and another started.
+fn a_hung_boot_begins_again(bed: &Bed) -> Result<()> {
+    let mut guest = bed.guest(
+        "[ -e /run/mnt/state/hung ] && echo a second time && poweroff -f
+        echo > /run/mnt/state/hung
+        echo 'watchdog: BUG: soft lockup - CPU#0 stuck for 26s!'; sleep 3600",
+    )?;
+    guest.mount("--mount", "state")?;
+    guest.boot()?.shows(&["a second time"])
+}
+
 /// Standard signals in a mask of proc_pid_status(5): those below 32, where the
 /// real-time ones begin (signal(7)).
 const STANDARD: u64 = 0x7fff_ffff;
@@ -262,5 +322,5 @@ fn ignored_signals_have_their_defaults(_: &Bed) -> Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP INT QUIT PIPE TERM TSTP TTOU USR1; exec \"$0\""]);
     command.arg(std::env::current_exe()?).env(VARIABLE, "trial::dispositions");
-    Trial::start(command)?.finish(DEADLINE)
+    Trial::start(command)?.finish(DEADLINE).map(drop)
 }

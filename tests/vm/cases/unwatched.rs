@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
+use virtinitrd_vm_tests::tool;
 use xtask::vm::plan::{Access, Place, Share};
 use xtask::vm::virtiofsd::{self, Socket};
 
@@ -15,6 +16,7 @@ use crate::Case;
 use crate::harness::{Bed, Guest, Running};
 use crate::initrd;
 use crate::processes::{family, named};
+use crate::trial::needs;
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -125,14 +127,14 @@ fn on_disk(bed: &Bed, guest: &mut Guest, image: &[u8]) -> Result<Running> {
 }
 
 fn block_root(bed: &Bed) -> Result<()> {
+    needs(&["mke2fs"])?;
     let mut guest =
         bed.guest("awk '$2 == \"/\" { print $1, $3, substr($4, 1, 2) }' /proc/mounts")?;
     let image = guest.path("image");
-    let made = Command::new("mke2fs")
+    let made = tool("mke2fs")
         .args(["-q", "-t", "ext4", "-d"])
         .args([&guest.root(), &image])
         .arg("16M")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
         .output()
         .context("run mke2fs")?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -21,13 +21,25 @@ pub fn tool(name: &str) -> Command {
     command
 }
 
+/// Whether the tool can be run here.
+#[must_use]
+pub fn is_installed(name: &str) -> bool {
+    tool(name).arg("--help").output().is_ok()
+}
+
+/// Whether nothing may be skipped, as in continuous integration.
+#[must_use]
+pub fn is_required() -> bool {
+    std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1")
+}
+
 /// Whether the tool is there. Where it is not, the test that asks is skipped.
 ///
 /// # Panics
 /// The tool is missing, and nothing may be skipped.
 #[must_use]
 pub fn has(name: &str) -> bool {
-    let found = tool(name).arg("--help").output().is_ok();
+    let found = is_installed(name);
     if !found {
         skip(&format!("{name} is missing: run scripts/setup test"));
     }
@@ -39,8 +51,7 @@ pub fn has(name: &str) -> bool {
 /// # Panics
 /// Nothing may be skipped.
 pub fn skip(reason: &str) {
-    let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
-    assert!(!required, "{reason}");
+    assert!(!is_required(), "{reason}");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unknown");
     // Not by `println!`, whose text libtest only shows of tests that fail. The line before
