@@ -137,7 +137,7 @@ fn each_end_is_told(bed: &Bed) -> Result<()> {
     gone.wait()?;
     // Neither outlives whoever asked for it.
     let wait = "until ! ps | grep -q 'slee[p] 60[12]'; do sleep 0.1; done; echo gone";
-    is(&run(&["--timeout", "60s"], wait)?, 0, "gone\n", "")?;
+    is(&run(&["--timeout", "300s"], wait)?, 0, "gone\n", "")?;
 
     let mut last = exec(bed, &[], &name, "echo up; exec sleep 603")?;
     wait_until_up(&mut last)?;

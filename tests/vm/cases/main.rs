@@ -2,9 +2,9 @@
 //!
 //! `cargo test -p virtinitrd-vm-tests NAME` runs those whose name contains
 //! NAME. Where a machine cannot be booted they are skipped, and counted so, and
-//! so is a test whose tools are missing; with `REQUIRE_VM=1` that is a failure. Each test runs in a process of its
-//! own, which [`trial`] ends when its deadline has passed; `VM_DEADLINE` gives
-//! another deadline, in seconds.
+//! so is a test whose tools are missing; with `REQUIRE_VM=1` that is a failure.
+//! Each test runs in a process of its own, which [`trial`] ends when its deadline
+//! has passed; `VM_DEADLINE` gives another deadline, in seconds.
 
 mod archive;
 mod arguments;
