@@ -25,3 +25,4 @@ pub mod squashfs;
 mod tests;
 pub mod tree;
 pub mod write;
+pub mod xattrs;

@@ -13,12 +13,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use super::content::{Content, Stored};
+pub use super::xattrs::Xattrs;
 
 /// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).
 pub const NAME_MAX: usize = 255;
-
-/// Extended attributes by their full names, such as `security.capability`.
-pub type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 /// Names in a directory.
 pub type Children = BTreeMap<Box<[u8]>, Id>;
