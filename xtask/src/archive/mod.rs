@@ -7,6 +7,7 @@
 pub mod compress;
 pub mod newc;
 pub mod read;
+pub mod spool;
 pub mod stream;
 
 use std::collections::BTreeMap;

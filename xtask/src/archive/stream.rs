@@ -14,6 +14,7 @@ use liblzma::stream::{Check, MtStreamBuilder, Stream};
 use zstd::zstd_safe::CParameter;
 
 use super::compress::Compression;
+use super::spool::TooLarge;
 
 /// First bytes of a legacy lz4 file, little endian.
 const LZ4_LEGACY_MAGIC: u32 = 0x184C_2102;
@@ -266,7 +267,7 @@ pub fn decompress(input: &mut dyn BufRead, out: &mut dyn Write, limit: u64) -> R
         let mut reader = reader(compression, input)?.take(room);
         total += io::copy(&mut reader, out).context("damaged or truncated")?;
         drop(reader);
-        ensure!(total <= limit, "unpacks to more than {} MiB", limit >> 20);
+        ensure!(total <= limit, TooLarge { limit });
         // The kernel takes no second xz file that directly follows one.
         let repeats = matches!(compression, Compression::Gzip | Compression::Zstd);
         anyhow::Ok(repeats && Compression::of(input.fill_buf()?) == compression)

@@ -6,7 +6,7 @@
 //! | cpio | `070701` or `070702` at 0 (kernel doc: driver-api/early-userspace/buffer-format.rst) |
 //! | file systems | [`virtinitrd_init::superblock`] |
 //! | GPT, MBR | `EFI PART` at 512, `55 aa` at 510 |
-//! | tar | the check sum of its first header (POSIX pax(1), ustar) |
+//! | tar | the check sum of its first header (POSIX pax(1), ustar), or nothing but zeroes |
 
 use std::fmt;
 use std::fs::File;
@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use virtinitrd_init::superblock;
 
 use super::content::At;
+use super::source::ustar::{BLOCK, Header};
 use crate::archive::compress::Compression;
 use crate::archive::stream::{self, Method};
 
@@ -205,18 +206,17 @@ fn by_head(head: &[u8]) -> Option<Format> {
     is_tar(head).then_some(Format::Tar(Compression::None))
 }
 
-/// The sum of a header's bytes, those of the sum taken as blanks.
-#[must_use]
-pub fn tar_sum(header: &[u8; 512]) -> u32 {
-    const SUM: std::ops::Range<usize> = 148..156;
-    let byte = |(at, &byte): (usize, &u8)| u32::from(if SUM.contains(&at) { b' ' } else { byte });
-    header.iter().enumerate().map(byte).sum()
-}
-
+/// Also of an archive without members: zeroes, as many as its writer puts into a
+/// record. An empty disk has more of them.
 fn is_tar(head: &[u8]) -> bool {
-    let Some(block) = head.first_chunk::<512>() else { return false };
-    let sum = tar::Header::from_byte_slice(block).cksum();
-    block[0] != 0 && sum.is_ok_and(|sum| sum == tar_sum(block))
+    let (blocks, rest) = head.as_chunks::<BLOCK>();
+    let is_zero = |block: &[u8; BLOCK]| block.iter().all(|&byte| byte == 0);
+    let is_whole = rest.is_empty() && head.len() < superblock::HEAD;
+    match blocks.first() {
+        None => false,
+        Some(first) if is_zero(first) => is_whole && blocks.iter().all(is_zero),
+        Some(first) => first[0] != 0 && Header::parse(first).is_some(),
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +257,7 @@ mod tests {
         for (name, bytes, expected) in [
             ("cpio", cpio(), Format::Cpio(Compression::None)),
             ("tar", tar(), Format::Tar(Compression::None)),
+            ("tar without members", vec![0; 10240], Format::Tar(Compression::None)),
             ("erofs", marked(1024, b"\xe2\xe1\xf5\xe0"), Format::Erofs),
             ("ext4", marked(1080, b"\x53\xef"), Format::Ext4),
             ("squashfs", marked(0, b"hsqs"), Format::Squashfs),
@@ -278,7 +279,9 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_an_error() {
-        for bytes in [&b""[..], b"text", &[0; 4096], b"\x1f\x8b", b"\x02\x21\x4c\x18\xff\xff"] {
+        for bytes in
+            [&b""[..], b"text", &[0; 1000], &[0; 1 << 20], b"\x1f\x8b", b"\x02\x21\x4c\x18\xff\xff"]
+        {
             assert!(of(bytes).is_err(), "{bytes:?}");
         }
     }

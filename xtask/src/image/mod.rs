@@ -15,6 +15,7 @@ pub mod inject;
 pub mod notes;
 mod ordered;
 pub mod paths;
+pub mod posix_acl;
 pub mod progress;
 pub mod root;
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub mod squashfs;
 mod tests;
 pub mod tree;
 pub mod write;
+pub mod xattr_policy;
 pub mod xattrs;

@@ -1,5 +1,7 @@
 //! What an image could not keep: told once a sort, with an example.
 
+use std::borrow::Cow;
+
 use super::tree::show;
 
 /// Warnings, by what is wrong.
@@ -10,14 +12,15 @@ pub struct Notes {
 
 #[derive(Debug)]
 struct Row {
-    what: &'static str,
+    what: Cow<'static, str>,
     count: u64,
     example: String,
 }
 
 impl Notes {
     /// Notes that `what` is so of `path`.
-    pub fn add(&mut self, what: &'static str, path: &[u8]) {
+    pub fn add(&mut self, what: impl Into<Cow<'static, str>>, path: &[u8]) {
+        let what = what.into();
         match self.rows.iter_mut().find(|row| row.what == what) {
             Some(row) => row.count += 1,
             None => self.rows.push(Row { what, count: 1, example: show(path) }),

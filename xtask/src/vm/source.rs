@@ -96,7 +96,8 @@ impl Source {
         let files: Rc<dyn Files> = match self.kind {
             Kind::Directory => Rc::new(RootDir::open(&self.path)?),
             _ => {
-                let read = source::open(&self.path, &mut Notes::default())?;
+                let read =
+                    source::open(&self.path, &source::Options::default(), &mut Notes::default())?;
                 Rc::new(ImageRoot::new(self.path.clone(), read.tree))
             }
         };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use virtinitrd_init::settings::Restart;
 
-use super::options::{parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid};
+use super::options::{Reading, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid};
 use super::{init_binary, see_owners_as_the_guest};
 use crate::archive::compress::Compression;
 use crate::archive::source_date_epoch;
@@ -90,6 +90,8 @@ pub(super) struct Build {
     /// The kernel's modules for it [default: those of the newest kernel in SOURCE]
     #[arg(long, value_name = "DIR", requires = "boot_initrd")]
     kernel_modules: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
     /// What to run
     #[arg(last = true, value_name = "COMMAND", requires = "run")]
     command: Vec<OsString>,
@@ -114,7 +116,7 @@ impl Build {
         let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
         let mtime = source_date_epoch(epoch.as_deref())?;
         let mut notes = Notes::default();
-        let mut source = source::open(&self.source, &mut notes)?;
+        let mut source = source::open(&self.source, &self.reading.options()?, &mut notes)?;
         if self.init.is_some() {
             let init = pack::read_init(&init_binary(init_path.clone())?)?;
             inject::init(&mut source.tree, format, init, mtime.into())?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use super::options::Limits;
 use super::{open, see_owners_as_the_guest};
 use crate::image::tree::Kind;
 
@@ -16,13 +17,15 @@ pub(super) struct Cat {
     image: PathBuf,
     /// A path in it; links are followed within the image
     path: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Cat {
     /// Writes it.
     pub(super) fn run(self) -> Result<()> {
         see_owners_as_the_guest(&[&self.image])?;
-        let tree = open(&self.image)?.tree;
+        let tree = open(&self.image, &self.limits.options())?.tree;
         let shown = || format!("{} in {}", self.path.display(), self.image.display());
         let id = tree.resolve(self.path.as_os_str().as_bytes()).with_context(shown)?;
         let Kind::File(content) = &tree.node(id).kind else {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::options::Reading;
 use super::{EXIT_FOUND, open, see_owners_as_the_guest, while_read};
 use crate::image::compare::{Aspect, compare};
 
@@ -19,6 +20,8 @@ pub(super) struct Diff {
     /// What not to compare; repeatable
     #[arg(long, value_enum, value_name = "WHAT")]
     ignore: Vec<Aspect>,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 impl Diff {
@@ -26,7 +29,8 @@ impl Diff {
     /// both.
     pub(super) fn run(self) -> Result<ExitCode> {
         see_owners_as_the_guest(&[&self.a, &self.b])?;
-        let (a, b) = (open(&self.a)?.tree, open(&self.b)?.tree);
+        let options = self.reading.options()?;
+        let (a, b) = (open(&self.a, &options)?.tree, open(&self.b, &options)?.tree);
         let (mut is_equal, mut written) = (true, Ok(()));
         compare(&a, &b, &self.ignore, &mut |change| {
             is_equal = false;

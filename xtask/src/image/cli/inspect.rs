@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use virtinitrd_init::settings::{self, IMAGE_FILE, Request, Restart};
 use virtinitrd_init::superblock;
 
-use super::options::show_uuid;
+use super::options::{Limits, show_uuid};
 use super::{open, see_owners_as_the_guest};
 use crate::image::content::At;
 use crate::image::source::Source;
@@ -21,13 +21,15 @@ const MODULES: &[&str] = &["usr/lib/modules", "lib/modules"];
 pub(super) struct Inspect {
     /// The image
     image: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Inspect {
     /// Prints a line a fact.
     pub(super) fn run(self) -> Result<()> {
         see_owners_as_the_guest(&[&self.image])?;
-        let source = open(&self.image)?;
+        let source = open(&self.image, &self.limits.options())?;
         for (name, value) in facts(&source)? {
             writeln!(std::io::stdout(), "{name:<12} {value}")?;
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::options::Limits;
 use super::{open, see_owners_as_the_guest};
 use crate::image::tree::{Kind, Node, mode, show};
 use crate::ls::mode_string;
@@ -15,13 +16,15 @@ use crate::ls::mode_string;
 pub(super) struct Ls {
     /// The image
     image: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Ls {
     /// Prints one line per name.
     pub(super) fn run(self) -> Result<()> {
         see_owners_as_the_guest(&[&self.image])?;
-        let tree = open(&self.image)?.tree;
+        let tree = open(&self.image, &self.limits.options())?.tree;
         let mut out = BufWriter::new(std::io::stdout().lock());
         tree.walk(&mut |path, id| {
             let path = if path.is_empty() { b"." } else { path };

@@ -72,9 +72,9 @@ fn while_read(result: Result<()>) -> Result<()> {
 }
 
 /// What `path` is, with warnings told.
-fn open(path: &Path) -> Result<Source> {
+fn open(path: &Path, options: &source::Options) -> Result<Source> {
     let mut notes = Notes::default();
-    let source = source::open(path, &mut notes)?;
+    let source = source::open(path, options, &mut notes)?;
     notes.print();
     Ok(source)
 }

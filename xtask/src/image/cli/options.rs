@@ -3,7 +3,48 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use anyhow::Result;
 use virtinitrd_init::settings::{RESTARTS, Restart};
+
+use crate::image::source;
+use crate::image::xattr_policy::{Selection, Word};
+
+/// Bounds for what is read.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Limits {
+    /// Most bytes that a compressed archive or standard input may have in $TMPDIR [default: 64G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
+}
+
+impl Limits {
+    /// How to read with these bounds.
+    pub(super) fn options(&self) -> source::Options {
+        let usual = source::Options::default();
+        source::Options { max_size: self.max_size.unwrap_or(usual.max_size), ..usual }
+    }
+}
+
+/// How a source is read.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Reading {
+    /// Extended attributes to keep: all, none, or those whose names begin with PREFIX; repeatable
+    /// [default: all of an archive; user.*, security.capability and ACLs of a directory]
+    #[arg(long, value_name = "all|none|PREFIX", value_delimiter = ',', verbatim_doc_comment)]
+    xattrs: Vec<Word>,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+impl Reading {
+    /// What was chosen.
+    ///
+    /// # Errors
+    /// Words that contradict each other.
+    pub(super) fn options(&self) -> Result<source::Options> {
+        Ok(source::Options { xattrs: Selection::of(&self.xattrs)?, ..self.limits.options() })
+    }
+}
 
 /// Bytes from `4096`, `64k`, `512M`, `4G` or `1T`.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {

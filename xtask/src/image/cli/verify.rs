@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use super::options::Limits;
 use super::{EXIT_FOUND, open, see_owners_as_the_guest, while_read};
 use crate::image::tree::{Kind, show};
 
@@ -14,13 +15,15 @@ use crate::image::tree::{Kind, show};
 pub(super) struct Verify {
     /// The image
     image: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Verify {
     /// Names each file that cannot be read.
     pub(super) fn run(self) -> Result<ExitCode> {
         see_owners_as_the_guest(&[&self.image])?;
-        let source = open(&self.image)?;
+        let source = open(&self.image, &self.limits.options())?;
         let tree = &source.tree;
         let (mut bytes, mut damaged) = (0, 0_u64);
         tree.walk(&mut |path, id| {

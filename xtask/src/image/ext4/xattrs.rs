@@ -93,7 +93,8 @@ pub(super) fn encode(xattrs: &Xattrs) -> Result<Encoded> {
     for attribute in &attributes {
         ensure!(
             body.add(attribute) || block.add(attribute),
-            "its attributes need more than the {BODY} bytes of the inode and one block of 4 KiB"
+            "its attributes need more than the {BODY} bytes of the inode and one block of 4 KiB: \
+             leave some out with --xattrs"
         );
     }
     let mut encoded = Encoded::default();

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{BUFFER, bytes_at, spool};
+use super::bytes_at;
 use crate::archive::newc::{HEADER, Header, TRAILER};
+use crate::archive::spool::{BUFFER, spool};
 use crate::archive::stream;
 use crate::image::content::At;
 use crate::image::paths::PATH_MAX;
@@ -22,27 +23,28 @@ use crate::image::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
 /// How often a segment may be compressed inside another.
 const NESTING: u32 = 4;
 
-/// The files of `archive`.
+/// The files of `archive`, of which all that is compressed unpacks to at most `limit`
+/// bytes.
 ///
 /// # Errors
 /// Anything but whole segments, with the offset at which sense ends.
-pub fn read(archive: &Arc<File>) -> Result<Tree> {
+pub fn read(archive: &Arc<File>, mut limit: u64) -> Result<Tree> {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
-    segments(archive, NESTING, &mut tree)?;
+    segments(archive, &mut limit, NESTING, &mut tree)?;
     Ok(tree)
 }
 
-fn segments(archive: &Arc<File>, nesting: u32, tree: &mut Tree) -> Result<()> {
+fn segments(archive: &Arc<File>, left: &mut u64, nesting: u32, tree: &mut Tree) -> Result<()> {
     let mut at = 0;
     while let Some(start) = after_padding(archive, at)? {
-        at = segment(archive, start, nesting, tree)
+        at = segment(archive, start, left, nesting, tree)
             .with_context(|| format!("segment at offset {start}"))?;
     }
     Ok(())
 }
 
 /// The offset of the first byte that is not 0.
-fn after_padding(archive: &File, mut at: u64) -> Result<Option<u64>> {
+pub(super) fn after_padding(archive: &File, mut at: u64) -> Result<Option<u64>> {
     let mut input = BufReader::with_capacity(BUFFER, At { file: archive, offset: at });
     loop {
         let ahead = input.fill_buf()?;
@@ -59,20 +61,27 @@ fn after_padding(archive: &File, mut at: u64) -> Result<Option<u64>> {
 }
 
 /// Takes the segment at `start`; gives where it ends.
-fn segment(archive: &Arc<File>, start: u64, nesting: u32, tree: &mut Tree) -> Result<u64> {
+fn segment(
+    archive: &Arc<File>,
+    start: u64,
+    left: &mut u64,
+    nesting: u32,
+    tree: &mut Tree,
+) -> Result<u64> {
     let mut input = BufReader::with_capacity(BUFFER, At { file: archive, offset: start });
     if input.fill_buf()?.starts_with(b"07070") {
         return plain(archive, start, tree);
     }
     ensure!(nesting > 0, "compressed more than {NESTING} times");
     let unpacked = spool(|out| {
-        let found = stream::decompress(&mut input, out, u64::MAX)?;
-        found.map(drop).context("neither newc nor compressed")
+        let found = stream::decompress(&mut input, out, *left)?;
+        *left -= found.context("neither newc nor compressed")?;
+        Ok(())
     })?;
     // What is buffered was read from the file, but not taken.
     let end = input.get_ref().offset - input.buffer().len() as u64;
     drop(input);
-    segments(&Arc::new(unpacked), nesting - 1, tree)?;
+    segments(&Arc::new(unpacked), left, nesting - 1, tree)?;
     Ok(end)
 }
 

@@ -7,23 +7,31 @@
 pub mod cpio;
 pub mod dir;
 mod pax;
+mod pax_xattrs;
 mod sparse;
+mod sparse_map;
 pub mod tar;
+mod tar_blocks;
+#[cfg(test)]
+mod tests;
+pub(super) mod ustar;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::content::At;
 use super::format::{self, Format};
 use super::notes::Notes;
 use super::tree::Tree;
+use super::xattr_policy::{self, Origin, Selection};
 use super::{erofs, ext4, squashfs};
+use crate::archive::spool::{BUFFER, TooLarge, spool};
 use crate::archive::stream;
 
 /// Something that was read.
@@ -37,59 +45,81 @@ pub struct Source {
     pub file: Arc<File>,
 }
 
+/// How a source is read.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Extended attributes to keep.
+    pub xattrs: Selection,
+    /// Most bytes that a source may have as a copy in `$TMPDIR`.
+    pub max_size: u64,
+}
+
+/// Most bytes of a copy where nothing else is asked for: more than any root file
+/// system should have, and few enough for a zstd bomb of 2 MB to end in minutes.
+const SIZE_MAX: u64 = 64 << 30;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { xattrs: Selection::default(), max_size: SIZE_MAX }
+    }
+}
+
 /// Reads the directory, archive or image `path`; `-` is standard input.
 ///
 /// # Errors
 /// What is in none of the formats that are read here, or damaged.
-pub fn open(path: &Path, notes: &mut Notes) -> Result<Source> {
+pub fn open(path: &Path, options: &Options, notes: &mut Notes) -> Result<Source> {
     let file = match path.as_os_str() == "-" {
         true => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
         false => File::open(path),
     };
     let file = file.with_context(|| format!("open {}", path.display()))?;
-    read(path, file, notes).with_context(|| format!("read {}", path.display()))
+    let source = read(path, file, options, notes).map_err(|error| match error.downcast_ref() {
+        Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
+        None => error,
+    });
+    source.with_context(|| format!("read {}", path.display()))
 }
 
-fn read(path: &Path, file: File, notes: &mut Notes) -> Result<Source> {
+fn read(path: &Path, file: File, options: &Options, notes: &mut Notes) -> Result<Source> {
     let kind = file.metadata()?.file_type();
     let file = match kind.is_file() || kind.is_dir() || kind.is_block_device() {
         true => file,
-        false => spool(|out| Ok(std::io::copy(&mut &file, out).map(drop)?))?,
+        false => spool(|out| copy(&file, out, options.max_size))?,
     };
     let format = format::recognise(&file)?;
     let file = Arc::new(file);
-    let tree = match format {
+    let mut tree = match format {
         Format::Dir => dir::read(path, notes)?,
-        Format::Cpio(_) => cpio::read(&file)?,
-        Format::Tar(_) => tar::read(&unpacked(&file)?, notes)?,
+        Format::Cpio(_) => cpio::read(&file, options.max_size)?,
+        Format::Tar(_) => tar::read(&unpacked(&file, options.max_size)?, notes)?,
         Format::Squashfs => squashfs::read(Arc::clone(&file))?,
         Format::Erofs => erofs::read(Arc::clone(&file))?,
         Format::Ext4 => ext4::read(Arc::clone(&file))?,
         Format::OtherDisk(_) | Format::PartitionTable => bail!("{format} is not read here"),
     };
+    let origin = if format == Format::Dir { Origin::Host } else { Origin::Content };
+    xattr_policy::apply(&mut tree, &options.xattrs, origin, notes);
     Ok(Source { tree, format, file })
 }
 
-/// A file that has no name, with what `body` writes.
-fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
-    let file = tempfile::tempfile().context("make a temporary file")?;
-    let mut out = BufWriter::with_capacity(BUFFER, &file);
-    body(&mut out).and_then(|()| Ok(out.flush()?)).with_context(|| {
-        format!("unpack into {} ($TMPDIR names another place)", std::env::temp_dir().display())
-    })?;
-    drop(out);
-    Ok(file)
+/// Copies what can be read only once.
+fn copy(mut file: &File, out: &mut dyn Write, limit: u64) -> Result<()> {
+    let copied = std::io::copy(&mut file.take(limit), out)?;
+    // One byte more shows that there are too many.
+    let is_end = copied < limit || file.read(&mut [0])? == 0;
+    ensure!(is_end, TooLarge { limit });
+    Ok(())
 }
 
-/// Bytes that are read or written at a time.
-const BUFFER: usize = 1 << 18;
-
-/// `file`, or what is in the containers that it consists of.
-fn unpacked(file: &Arc<File>) -> Result<Arc<File>> {
+/// `file`, or what is in the containers that it consists of: at most `limit` bytes.
+fn unpacked(file: &Arc<File>, limit: u64) -> Result<Arc<File>> {
     let mut input = BufReader::with_capacity(BUFFER, At { file, offset: 0 });
     let mut is_packed = false;
     let unpacked = spool(|out| {
-        while stream::decompress(&mut input, out, u64::MAX)?.is_some() {
+        let mut left = limit;
+        while let Some(size) = stream::decompress(&mut input, out, left)? {
+            left -= size;
             is_packed = true;
         }
         Ok(())

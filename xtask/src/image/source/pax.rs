@@ -2,23 +2,33 @@
 //!
 //! Format: records `LENGTH KEY=VALUE\n`, LENGTH counting the whole record
 //! (POSIX pax(1)); `GNU.sparse.*` in tar(5) of libarchive and the manual of GNU
-//! tar, "Storing Sparse Files"; `SCHILY.xattr.NAME` in star(5).
+//! tar, "Storing Sparse Files"; attributes in [`super::pax_xattrs`].
+
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
+use super::pax_xattrs::Records;
 use crate::image::tree::Xattrs;
 
-/// What takes the place of the fields of a header.
+/// What takes the place of the fields of a header. A clone shares what is large.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extended {
-    pub(super) path: Option<Vec<u8>>,
-    pub(super) link: Option<Vec<u8>>,
+    pub(super) path: Option<Arc<[u8]>>,
+    pub(super) link: Option<Arc<[u8]>>,
     pub(super) size: Option<u64>,
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<i64>,
+    /// `SCHILY.devmajor`
+    pub(super) dev_major: Option<u64>,
+    /// `SCHILY.devminor`
+    pub(super) dev_minor: Option<u64>,
     pub(super) xattrs: Xattrs,
-    pub(super) has_acl: bool,
+    /// An access control list that is no attribute of Linux.
+    pub(super) has_lost_acl: bool,
+    /// The file begins in another volume (`GNU.volume.filename`).
+    pub(super) is_continued: bool,
     pub(super) sparse: SparseRecords,
 }
 
@@ -26,7 +36,7 @@ pub(super) struct Extended {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SparseRecords {
     /// The path; the member's own is made up.
-    pub(super) name: Option<Vec<u8>>,
+    pub(super) name: Option<Arc<[u8]>>,
     /// 1 where the map is before the data; 0 where it is in the records.
     pub(super) major: Option<u64>,
     pub(super) size: Option<u64>,
@@ -34,14 +44,13 @@ pub(super) struct SparseRecords {
     pub(super) map: Vec<u64>,
 }
 
-const XATTR: &[u8] = b"SCHILY.xattr.";
-
 impl Extended {
     /// Takes the records of one extended header.
     ///
     /// # Errors
     /// Text that is no records, or a value that is no number where one is needed.
     pub(super) fn take(&mut self, mut text: &[u8]) -> Result<()> {
+        let mut xattrs = Records::default();
         // Some writers pad with NULs.
         while !text.is_empty() && text[0] != 0 {
             let blank = text.iter().position(|&byte| byte == b' ').context(DAMAGED)?;
@@ -50,16 +59,31 @@ impl Extended {
             let record = record.strip_suffix(b"\n").context(DAMAGED)?;
             let equals = record.iter().position(|&byte| byte == b'=').context(DAMAGED)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
-            let taken = self.record(key, value);
+            let taken = xattrs.take(record).and_then(|is_taken| match is_taken {
+                true => Ok(()),
+                false => self.record(key, value),
+            });
             taken.with_context(|| format!("\"{}\"", key.escape_ascii()))?;
             text = &text[length..];
         }
+        self.has_lost_acl |= xattrs.add_to(&mut self.xattrs);
+        Ok(())
+    }
+
+    /// Takes the records of a header that counts for all members to come: not what
+    /// says where the data of one member are.
+    ///
+    /// # Errors
+    /// As those of [`Extended::take`].
+    pub(super) fn take_global(&mut self, text: &[u8]) -> Result<()> {
+        self.take(text)?;
+        (self.size, self.sparse, self.is_continued) = (None, SparseRecords::default(), false);
         Ok(())
     }
 
     /// An empty value takes back what a global header said.
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let bytes = || (!value.is_empty()).then(|| value.to_vec());
+        let bytes = || (!value.is_empty()).then(|| value.into());
         let count = || (!value.is_empty()).then(|| number(value)).transpose();
         match key {
             b"path" => self.path = bytes(),
@@ -68,6 +92,9 @@ impl Extended {
             b"uid" => self.uid = count()?,
             b"gid" => self.gid = count()?,
             b"mtime" => self.mtime = (!value.is_empty()).then(|| seconds(value)).transpose()?,
+            b"SCHILY.devmajor" => self.dev_major = count()?,
+            b"SCHILY.devminor" => self.dev_minor = count()?,
+            b"GNU.volume.filename" => self.is_continued = !value.is_empty(),
             b"GNU.sparse.name" => self.sparse.name = bytes(),
             b"GNU.sparse.major" => self.sparse.major = count()?,
             b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse.size = count()?,
@@ -78,12 +105,7 @@ impl Extended {
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
                 self.sparse.map.push(number(value)?);
             }
-            b"SCHILY.acl.access" | b"SCHILY.acl.default" => self.has_acl = true,
-            _ => {
-                if let Some(name) = key.strip_prefix(XATTR).filter(|name| !name.is_empty()) {
-                    self.xattrs.insert(name.into(), value.into());
-                }
-            }
+            _ => {}
         }
         Ok(())
     }
@@ -118,6 +140,13 @@ mod tests {
         assert_eq!(*extended.xattrs[&b"user.a"[..]], *b"x\n=\0\xffy");
         extended.take(b"8 path=\n").unwrap();
         assert_eq!(extended.path, None);
+    }
+
+    #[test]
+    fn global_records_say_nothing_of_data() {
+        let mut global = Extended::default();
+        global.take_global(b"9 size=5\n11 mtime=7\n21 GNU.sparse.size=5\n").unwrap();
+        assert_eq!((global.size, global.sparse.size, global.mtime), (None, None, Some(7)));
     }
 
     #[test]

@@ -44,7 +44,11 @@ impl Sparse {
         mut from: u64,
         end: u64,
     ) -> Result<Self> {
-        ensure!(size <= SIZE_MAX, "a file of {size} bytes");
+        ensure!(
+            size <= SIZE_MAX,
+            "a sparse file of {size} bytes, more than the {} TiB that a file may have",
+            SIZE_MAX >> 40
+        );
         let (mut pieces, mut done) = (Vec::new(), 0_u64);
         for &(at, length) in map {
             ensure!(at >= done, "pieces of a sparse file overlap");

@@ -6,131 +6,119 @@
 //! counts; none is outside of the tree, and links above it are followed in the tree.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
+use tar::GnuExtSparseHeader;
 
-use super::bytes_at;
 use super::pax::Extended;
 use super::sparse::Sparse;
-use crate::image::format::tar_sum;
+use super::tar_blocks::Blocks;
+use super::ustar::{self, Header};
+use super::{bytes_at, sparse_map};
 use crate::image::notes::Notes;
 use crate::image::paths::{PATH_MAX, directory};
 use crate::image::tree::{Content, Kind, Meta, Tree, components, show};
 
-/// Bytes that headers and data are padded to.
-const BLOCK: usize = 512;
-/// As an offset.
-const BLOCK_BYTES: u64 = BLOCK as u64;
-
 /// Bytes of an extended header at the most: room for the attributes of one file,
 /// each of which the kernel limits to 64 KiB.
 const EXTENDED_MAX: u64 = 1 << 20;
+/// Bytes of the attributes of all members, counted for each that has them: an image
+/// has them as often, though here members share what a global header says.
+const XATTRS_MAX: usize = 1 << 30;
+/// Pieces of all sparse files together: about 100 MB of memory.
+const PIECES_MAX: usize = 1 << 22;
 
-/// Text that is in no attribute, and that nothing here reads.
-const ACL: &str = "a POSIX ACL in text form is left out";
+const ACL: &str = "an access control list that names no numbers, or is not of Linux, is left out";
+const UNKNOWN: &str = "a member of an unknown type is read as a file";
+const SOLARIS_ACL: &str = "an access control list of Solaris is left out";
+
+const CONTINUED: &str =
+    "it begins in another volume: join the volumes first, as tar --multi-volume reads them";
 
 /// The members of `archive`, which is not compressed.
 ///
 /// # Errors
 /// Damage, with its offset; a member that cannot be where its name says.
 pub fn read(archive: &Arc<File>, notes: &mut Notes) -> Result<Tree> {
-    let size = match archive.metadata()?.file_type().is_block_device() {
-        true => u64::MAX,
-        false => archive.metadata()?.len(),
-    };
     let meta = Meta { permissions: 0o755, ..Meta::default() };
     let mut reader = Reader {
-        archive,
-        size,
-        at: 0,
+        blocks: Blocks::new(archive)?,
         tree: Tree::new(meta),
         global: Extended::default(),
-        next: Extended::default(),
+        next: None,
+        xattrs_left: XATTRS_MAX,
+        pieces_left: PIECES_MAX,
         notes,
     };
-    while let Some(header) = reader.header()? {
-        let at = reader.at;
+    while let Some((header, at)) = reader.blocks.header(reader.notes)? {
         reader.member(&header).with_context(|| format!("member at offset {at}"))?;
     }
+    ensure!(reader.next.is_none(), "truncated: nothing follows an extended header");
     Ok(reader.tree)
 }
 
 struct Reader<'a> {
-    archive: &'a Arc<File>,
-    size: u64,
-    /// Where the next block is.
-    at: u64,
+    blocks: Blocks<'a>,
     tree: Tree,
     /// For all members to come.
     global: Extended,
-    /// For the next one.
-    next: Extended,
+    /// For the next one, where something was said of it.
+    next: Option<Extended>,
+    /// Bytes that attributes may still have.
+    xattrs_left: usize,
+    /// Pieces that sparse files may still have.
+    pieces_left: usize,
     notes: &'a mut Notes,
 }
 
 impl Reader<'_> {
-    /// Reads one; `None` at the end of the archive.
-    fn header(&mut self) -> Result<Option<Header>> {
-        // Not every writer ends an archive as it should.
-        if self.at == self.size {
-            return Ok(None);
-        }
-        let mut header = Header::new_old();
-        self.block(header.as_mut_bytes())?;
-        if header.as_bytes().iter().all(|&byte| byte == 0) {
-            return Ok(None);
-        }
-        let sum = header.cksum().ok();
-        let is_right = sum == Some(tar_sum(header.as_bytes()));
-        ensure!(is_right, "offset {}: no header of a member", self.at - BLOCK_BYTES);
-        Ok(Some(header))
-    }
-
-    fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
-        let read = self.archive.read_exact_at(block, self.at);
-        read.with_context(|| format!("offset {}: truncated", self.at))?;
-        self.at += BLOCK_BYTES;
-        Ok(())
-    }
-
     fn member(&mut self, header: &Header) -> Result<()> {
-        let size = header.entry_size()?;
-        match header.entry_type().as_byte() {
-            b'x' => {
+        let size = header.number(ustar::SIZE)?;
+        let size = u64::try_from(size).with_context(|| format!("a size of {size} bytes"))?;
+        match header.kind() {
+            // Solaris' own letter for the same.
+            b'x' | b'X' => {
                 let text = self.extension(size)?;
-                self.next = self.global.clone();
-                self.next.take(&text)
+                self.next().take(&text)
             }
             b'g' => {
                 let text = self.extension(size)?;
-                self.global.take(&text)?;
-                self.next = self.global.clone();
-                Ok(())
+                self.global.take_global(&text)
             }
             b'L' => {
-                self.next.path = Some(self.gnu_name(size)?);
+                self.next().path = Some(self.gnu_name(size)?.into());
                 Ok(())
             }
             b'K' => {
-                self.next.link = Some(self.gnu_name(size)?);
+                self.next().link = Some(self.gnu_name(size)?.into());
                 Ok(())
             }
             // A volume's label.
-            b'V' => Ok(()),
+            b'V' => {
+                self.next = None;
+                self.blocks.data(size).map(drop)
+            }
             kind => {
-                let extended = std::mem::replace(&mut self.next, self.global.clone());
-                self.file(header, kind, extended, size)
+                let has_records = self.next.is_some();
+                let extended = self.next.take().unwrap_or_else(|| self.global.clone());
+                let named = extended.sparse.name.as_ref().or(extended.path.as_ref());
+                let path = named.map_or_else(|| header.path().into(), Arc::clone);
+                let member = Member { header, kind, path: &path, has_records };
+                self.file(&member, extended, size).with_context(|| show(&path))
             }
         }
+    }
+
+    /// What is said of the next member.
+    fn next(&mut self) -> &mut Extended {
+        self.next.get_or_insert_with(|| self.global.clone())
     }
 
     /// The contents of a member that describes the next one.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
-        let (offset, _) = self.data(size)?;
-        bytes_at(self.archive, offset, size, EXTENDED_MAX).context("extended header")
+        let (offset, _) = self.blocks.data(size)?;
+        bytes_at(self.blocks.archive, offset, size, EXTENDED_MAX).context("extended header")
     }
 
     fn gnu_name(&mut self, size: u64) -> Result<Vec<u8>> {
@@ -140,148 +128,191 @@ impl Reader<'_> {
         Ok(name)
     }
 
-    /// Where `size` bytes of data begin and end; goes past them.
-    fn data(&mut self, size: u64) -> Result<(u64, u64)> {
-        let start = self.at;
-        let end = start.checked_add(size).filter(|&end| end <= self.size);
-        let end = end.with_context(|| format!("offset {start}: truncated"))?;
-        // The padding of the last one may be missing.
-        self.at = end.next_multiple_of(BLOCK_BYTES).min(self.size);
-        Ok((start, end))
-    }
-
-    fn file(&mut self, header: &Header, kind: u8, mut extended: Extended, size: u64) -> Result<()> {
-        let path = extended.sparse.name.take().or(extended.path.take());
-        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+    fn file(&mut self, member: &Member<'_>, extended: Extended, size: u64) -> Result<()> {
+        let Member { header, path, .. } = *member;
+        ensure!(!path.is_empty(), "it has no name");
+        ensure!(!extended.is_continued, "{CONTINUED}");
         let size = extended.size.unwrap_or(size);
-        let added = self.add(header, kind, extended, &path, size);
-        added.with_context(|| show(&path))
-    }
-
-    fn add(
-        &mut self,
-        header: &Header,
-        kind: u8,
-        mut extended: Extended,
-        path: &[u8],
-        size: u64,
-    ) -> Result<()> {
-        if extended.has_acl {
+        let used = extended.xattrs.size();
+        let left = self.xattrs_left.checked_sub(used);
+        self.xattrs_left = left
+            .with_context(|| format!("the attributes have more than {} MiB", XATTRS_MAX >> 20))?;
+        let sparse = &extended.sparse;
+        ensure!(
+            sparse.size.is_some() || sparse.major.is_none() && sparse.map.is_empty(),
+            "a sparse file without its size"
+        );
+        if extended.has_lost_acl {
             self.notes.add(ACL, path);
         }
-        let target = extended.link.take();
-        let target = target.or_else(|| header.link_name_bytes().map(Into::into));
-        let target = || {
-            let target = target.filter(|target| target.len() <= PATH_MAX);
-            target.context("a link to nothing, or to a path that is too long")
-        };
-        let device = || {
-            let numbers = (header.device_major()?, header.device_minor()?);
-            anyhow::Ok((numbers.0.unwrap_or_default(), numbers.1.unwrap_or_default()))
-        };
-        let node = match kind {
-            b'1' => return self.hard_link(path, &target()?),
-            // Before POSIX a directory was told by its name alone.
-            b'0' | 0 | b'7' if path.ends_with(b"/") => {
-                self.data(size)?;
+        // Before POSIX a directory was told by its name alone.
+        let is_directory = path.ends_with(b"/");
+        let node = match member.kind {
+            b'1' => return self.hard_link(member, extended, size),
+            b'0' | 0 | b'7' if is_directory => {
+                self.skip(member, size)?;
                 directory()
             }
             b'0' | 0 | b'7' => Kind::File(self.content(&extended, size)?),
             b'S' => Kind::File(self.gnu_sparse(header, size)?),
-            b'2' => Kind::Symlink(target()?.into()),
-            b'3' => device().map(|(major, minor)| Kind::CharDevice(major, minor))?,
-            b'4' => device().map(|(major, minor)| Kind::BlockDevice(major, minor))?,
-            b'5' | b'D' => {
-                self.data(size)?;
+            b'2' => {
+                self.skip(member, size)?;
+                Kind::Symlink(target(header, &extended)?.into())
+            }
+            b'3' | b'4' => {
+                self.skip(member, size)?;
+                member.device(&extended)?
+            }
+            b'5' => {
+                self.skip(member, size)?;
                 directory()
             }
-            b'6' => Kind::Fifo,
-            other => bail!("a member of the unknown type '{}'", other.escape_ascii()),
+            b'6' => {
+                self.skip(member, size)?;
+                Kind::Fifo
+            }
+            // With a list of names, of an incremental archive.
+            b'D' => {
+                self.blocks.data(size)?;
+                directory()
+            }
+            b'A' => {
+                self.notes.add(SOLARIS_ACL, path);
+                return self.blocks.data(size).map(drop);
+            }
+            b'M' => bail!("{CONTINUED}"),
+            b'N' => bail!("the names of an archive of GNU tar before 1.12 are not supported"),
+            _ => {
+                self.notes.add(UNKNOWN, path);
+                Kind::File(self.content(&extended, size)?)
+            }
         };
         self.tree.put(path, meta(header, extended)?, node)?;
         Ok(())
     }
 
-    fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
-        ensure!(components(target).all(|name| name != b".."), "a link out of the archive");
-        let id = self.tree.find_member(target);
-        let id = id.with_context(|| format!("a link to {}, which is not there", show(target)))?;
-        self.tree.put_link(path, id)
+    /// One more name; the member may bring the contents once more, and counts as a
+    /// file where nothing else has them.
+    fn hard_link(&mut self, member: &Member<'_>, extended: Extended, size: u64) -> Result<()> {
+        let target = target(member.header, &extended)?;
+        ensure!(components(&target).all(|name| name != b".."), "a link out of the archive");
+        let has_data = self.blocks.has_data(size, member.has_records)?;
+        let id = self.tree.find_member(&target);
+        if !has_data {
+            let id =
+                id.with_context(|| format!("a link to {}, which is missing", show(&target)))?;
+            return self.tree.put_link(member.path, id);
+        }
+        let content = self.content(&extended, size)?;
+        let Some(id) = id else {
+            let meta = meta(member.header, extended)?;
+            return self.tree.put(member.path, meta, Kind::File(content)).map(drop);
+        };
+        self.tree.put_link(member.path, id)?;
+        if let Kind::File(old) = &mut self.tree.node_mut(id).kind {
+            *old = content;
+        }
+        Ok(())
+    }
+
+    /// Goes past data that mean nothing.
+    fn skip(&mut self, member: &Member<'_>, size: u64) -> Result<()> {
+        if self.blocks.has_data(size, member.has_records)? {
+            self.blocks.data(size)?;
+        }
+        Ok(())
     }
 
     fn content(&mut self, extended: &Extended, size: u64) -> Result<Content> {
-        let (offset, end) = self.data(size)?;
+        let (offset, end) = self.blocks.data(size)?;
         let sparse = &extended.sparse;
         let Some(real) = sparse.size else {
-            return Ok(Content::Part { archive: Arc::clone(self.archive), offset, size });
+            return Ok(Content::Part { archive: Arc::clone(self.blocks.archive), offset, size });
         };
         let (map, offset) = match sparse.major {
-            Some(1) => self.map_before_data(offset, end)?,
-            _ => (sparse.map.clone(), offset),
+            Some(1) => sparse_map::before_data(self.blocks.archive, offset, end)?,
+            _ => (sparse_map::of_records(&sparse.map)?, offset),
         };
-        let (map, rest) = map.as_chunks::<2>();
-        ensure!(rest.is_empty(), "half a piece in the map of a sparse file");
-        let map: Vec<_> = map.iter().map(|[at, size]| (*at, *size)).collect();
-        let sparse = Sparse::new(self.archive, real, &map, offset, end)?;
+        self.sparse(real, &map, offset, end)
+    }
+
+    fn sparse(&mut self, real: u64, map: &sparse_map::Map, from: u64, end: u64) -> Result<Content> {
+        self.take_pieces(map.len())?;
+        let sparse = Sparse::new(self.blocks.archive, real, map, from, end)?;
         Ok(Content::Stored(Arc::new(sparse)))
     }
 
-    /// Lines with numbers: how many pieces, then the offset and length of each,
-    /// padded to a block. Gives those, and where the data begin.
-    fn map_before_data(&self, offset: u64, end: u64) -> Result<(Vec<u64>, u64)> {
-        /// Bytes of a map: that of a million pieces.
-        const MAP_MAX: u64 = 32 << 20;
-        let size = (end - offset).min(MAP_MAX);
-        let mut blocks = super::buffered(self.archive, offset, size);
-        let mut line = || super::number_line(&mut blocks);
-        let count = line()?;
-        ensure!(count <= size, "the map of a sparse file is too long");
-        let map = (0..count * 2).map(|_| line()).collect::<Result<Vec<_>>>()?;
-        let length: u64 = std::iter::once(&count).chain(&map).map(|&number| digits(number)).sum();
-        Ok((map, offset + length.next_multiple_of(BLOCK_BYTES)))
+    fn take_pieces(&mut self, count: usize) -> Result<()> {
+        let left = self.pieces_left.checked_sub(count);
+        self.pieces_left =
+            left.with_context(|| format!("sparse files have more than {PIECES_MAX} pieces"))?;
+        Ok(())
     }
 
     /// With its map in the header and in blocks that follow it.
     fn gnu_sparse(&mut self, header: &Header, size: u64) -> Result<Content> {
-        let gnu = header.as_gnu().context("a sparse file without a GNU header")?;
+        let gnu = header.gnu().context("a sparse file without a header of GNU tar")?;
         let mut map = Vec::new();
-        pieces(&gnu.sparse, &mut map)?;
+        sparse_map::add(&gnu.sparse, &mut map)?;
         let mut is_extended = gnu.is_extended();
         while is_extended {
             let mut more = GnuExtSparseHeader::new();
-            self.block(more.as_mut_bytes())?;
-            pieces(more.sparse(), &mut map)?;
+            self.blocks.block(more.as_mut_bytes())?;
+            sparse_map::add(more.sparse(), &mut map)?;
+            ensure!(map.len() <= self.pieces_left, "it has more than {PIECES_MAX} pieces");
             is_extended = more.is_extended();
         }
-        let (offset, end) = self.data(size)?;
-        let sparse = Sparse::new(self.archive, gnu.real_size()?, &map, offset, end)?;
-        Ok(Content::Stored(Arc::new(sparse)))
+        let (offset, end) = self.blocks.data(size)?;
+        self.sparse(gnu.real_size()?, &map, offset, end)
     }
 }
 
-fn pieces(headers: &[GnuSparseHeader], map: &mut Vec<(u64, u64)>) -> Result<()> {
-    for header in headers.iter().filter(|header| !header.is_empty()) {
-        map.push((header.offset()?, header.length()?));
-    }
-    Ok(())
+/// A member that is no description of another.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    header: &'a Header,
+    /// `typeflag`
+    kind: u8,
+    path: &'a [u8],
+    /// Something was said before it, so that the format is that of POSIX or GNU.
+    has_records: bool,
 }
 
-/// Of a line with a number.
-fn digits(number: u64) -> u64 {
-    u64::from(number.checked_ilog10().unwrap_or_default()) + 2
+impl Member<'_> {
+    fn device(&self, extended: &Extended) -> Result<Kind> {
+        let number = |said: Option<u64>, field| {
+            let number =
+                said.map_or_else(|| Ok(self.header.number(field)?.cast_unsigned()), anyhow::Ok);
+            u32::try_from(number?).context("a device number above 32 bits")
+        };
+        let major = number(extended.dev_major, ustar::DEV_MAJOR)?;
+        let minor = number(extended.dev_minor, ustar::DEV_MINOR)?;
+        Ok(match self.kind {
+            b'3' => Kind::CharDevice(major, minor),
+            _ => Kind::BlockDevice(major, minor),
+        })
+    }
+}
+
+/// What a link leads to.
+fn target(header: &Header, extended: &Extended) -> Result<Vec<u8>> {
+    let target = extended.link.as_deref().unwrap_or_else(|| header.link());
+    ensure!(!target.is_empty(), "a link to nothing");
+    ensure!(target.len() <= PATH_MAX, "a link to a path of more than {PATH_MAX} bytes");
+    ensure!(!target.contains(&0), "a link to a path with NUL");
+    Ok(target.to_vec())
 }
 
 fn meta(header: &Header, extended: Extended) -> Result<Meta> {
-    let id = |id: Option<u64>, field: std::io::Result<u64>| {
-        u32::try_from(id.map_or(field, Ok)?).context("an owner or group above 32 bits")
+    let id = |id: Option<u64>, field| {
+        let id = id.map_or_else(|| Ok(header.number(field)?.cast_unsigned()), anyhow::Ok);
+        u32::try_from(id?).context("an owner or group above 32 bits")
     };
-    // Negative ones are in two's complement.
-    let mtime = || anyhow::Ok(header.mtime()?.cast_signed());
     Ok(Meta {
-        permissions: u16::try_from(header.mode()? & 0o7777).unwrap_or_default(),
-        uid: id(extended.uid, header.uid())?,
-        gid: id(extended.gid, header.gid())?,
-        mtime: extended.mtime.map_or_else(mtime, Ok)?,
+        permissions: u16::try_from(header.number(ustar::MODE)? & 0o7777).unwrap_or_default(),
+        uid: id(extended.uid, ustar::UID)?,
+        gid: id(extended.gid, ustar::GID)?,
+        mtime: extended.mtime.map_or_else(|| header.number(ustar::MTIME), Ok)?,
         xattrs: extended.xattrs,
     })
 }

@@ -114,7 +114,7 @@ impl<'a> Member<'a> {
             self.record(b"mtime", mtime.to_string().as_bytes());
         }
         for (name, value) in xattrs {
-            self.record(&[b"SCHILY.xattr.", &name[..]].concat(), value);
+            self.record(&[b"SCHILY.xattr.", &escaped(name)[..]].concat(), value);
         }
     }
 
@@ -189,6 +189,16 @@ impl<'a> Member<'a> {
         }
         Ok(())
     }
+}
+
+/// The name of an attribute in a key, which `=` would end, as GNU tar has it.
+fn escaped(name: &[u8]) -> Vec<u8> {
+    let bytes = name.iter().map(|byte| match byte {
+        b'%' => &b"%25"[..],
+        b'=' => b"%3D",
+        _ => std::slice::from_ref(byte),
+    });
+    bytes.collect::<Vec<_>>().concat()
 }
 
 fn pad(out: &mut dyn Write, size: u64) -> Result<()> {

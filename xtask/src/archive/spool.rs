@@ -1,0 +1,142 @@
+//! Copies of what cannot be read by offset: compressed archives and pipes.
+//!
+//! Interface: statvfs(3). A copy has no name, so that it goes with this program; it
+//! never fills the file system that it shares with others.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use anyhow::{Context, Result};
+
+/// Bytes that are read or written at a time.
+pub const BUFFER: usize = 1 << 18;
+
+/// Bytes written between two looks at what is free.
+const CHECKED_EVERY: u64 = 16 << 20;
+/// Most bytes that are left free for others, and the part of the file system that
+/// is left free where it is a small one.
+const FREE_MAX: u64 = 1 << 30;
+/// As [`FREE_MAX`].
+const FREE_PART: u64 = 20;
+
+/// Contents are larger than somebody allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// Most bytes that are allowed.
+    pub limit: u64,
+}
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { limit } = self;
+        match limit >> 20 {
+            0 => write!(f, "unpacks to more than {limit} bytes"),
+            mebibytes => write!(f, "unpacks to more than {mebibytes} MiB"),
+        }
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+/// Spools the output of `body` into an unlinked file in `$TMPDIR`.
+///
+/// # Errors
+/// Those of `body`; a disk that is almost full.
+pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
+    let file = tempfile::tempfile().context("make a temporary file")?;
+    let room = || {
+        let found = rustix::fs::fstatvfs(&file)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+    };
+    let careful = Careful { out: &file, room, unchecked: 0 };
+    let mut out = BufWriter::with_capacity(BUFFER, careful);
+    body(&mut out).and_then(|()| Ok(out.flush()?)).with_context(|| {
+        format!("unpack into {} ($TMPDIR names another place)", std::env::temp_dir().display())
+    })?;
+    drop(out);
+    Ok(file)
+}
+
+/// Bytes of a file system.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    free: u64,
+    total: u64,
+}
+
+impl Room {
+    /// Whether others need what is still free.
+    fn is_scarce(self) -> bool {
+        self.free < FREE_MAX.min(self.total / FREE_PART)
+    }
+}
+
+/// Writes as long as there is room.
+struct Careful<W, F> {
+    out: W,
+    room: F,
+    /// Bytes written since the last look.
+    unchecked: u64,
+}
+
+impl<W: Write, F: Fn() -> io::Result<Room>> Write for Careful<W, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unchecked >= CHECKED_EVERY {
+            self.unchecked = 0;
+            let room = (self.room)()?;
+            if room.is_scarce() {
+                let left = room.free >> 20;
+                let text = format!("its file system is almost full: {left} MiB are left");
+                return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+            }
+        }
+        let count = self.out.write(bytes)?;
+        self.unchecked += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_file_system_is_left_to_others() {
+        const GIB: u64 = 1 << 30;
+        for (name, free, total, is_scarce) in [
+            ("large and empty", 400 * GIB, 500 * GIB, false),
+            ("large, enough left", 2 * GIB, 500 * GIB, false),
+            ("large, almost full", GIB - 1, 500 * GIB, true),
+            ("small and empty", GIB / 2, GIB / 2, false),
+            ("small, almost full", GIB / 50, GIB / 2, true),
+            ("full", 0, GIB, true),
+            ("of unknown size", 0, 0, false),
+        ] {
+            assert_eq!(Room { free, total }.is_scarce(), is_scarce, "{name}");
+        }
+    }
+
+    #[test]
+    fn writing_ends_before_the_file_system_is_full() {
+        let total = 1 << 30;
+        let free = std::cell::Cell::new(total / FREE_PART + 3 * CHECKED_EVERY);
+        let room = || Ok(Room { free: free.get(), total });
+        let mut out = Careful { out: io::sink(), room, unchecked: 0 };
+        let bytes = vec![0; BUFFER];
+        let error = loop {
+            match out.write(&bytes) {
+                Ok(count) => free.set(free.get() - count as u64),
+                Err(error) => break error,
+            }
+        };
+        assert!(free.get() > 0 && error.kind() == io::ErrorKind::StorageFull, "{error}");
+        // What is small needs no look.
+        let full = || Ok(Room { free: 0, total });
+        Careful { out: io::sink(), room: full, unchecked: 0 }.write_all(&bytes).unwrap();
+    }
+}
