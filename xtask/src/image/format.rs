@@ -207,14 +207,11 @@ fn by_head(head: &[u8]) -> Option<Format> {
 }
 
 /// Also of an archive without members: zeroes, as many as its writer puts into a
-/// record. An empty disk has more of them.
+/// record, and perhaps another archive behind them. An empty disk has more zeroes.
 fn is_tar(head: &[u8]) -> bool {
     let (blocks, rest) = head.as_chunks::<BLOCK>();
-    let is_zero = |block: &[u8; BLOCK]| block.iter().all(|&byte| byte == 0);
-    let is_whole = rest.is_empty() && head.len() < superblock::HEAD;
-    match blocks.first() {
-        None => false,
-        Some(first) if is_zero(first) => is_whole && blocks.iter().all(is_zero),
+    match blocks.iter().find(|block| block.iter().any(|&byte| byte != 0)) {
+        None => !blocks.is_empty() && rest.is_empty() && head.len() < superblock::HEAD,
         Some(first) => first[0] != 0 && Header::parse(first).is_some(),
     }
 }
@@ -258,6 +255,7 @@ mod tests {
             ("cpio", cpio(), Format::Cpio(Compression::None)),
             ("tar", tar(), Format::Tar(Compression::None)),
             ("tar without members", vec![0; 10240], Format::Tar(Compression::None)),
+            ("tar behind none", [vec![0; 1024], tar()].concat(), Format::Tar(Compression::None)),
             ("erofs", marked(1024, b"\xe2\xe1\xf5\xe0"), Format::Erofs),
             ("ext4", marked(1080, b"\x53\xef"), Format::Ext4),
             ("squashfs", marked(0, b"hsqs"), Format::Squashfs),

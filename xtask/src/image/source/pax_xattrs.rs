@@ -41,7 +41,8 @@ pub(super) struct Records {
     libarchive: Vec<Pair>,
     /// What other keys say.
     others: Vec<Pair>,
-    has_lost_acl: bool,
+    /// Attributes of lists that could not be read.
+    lost: Vec<&'static [u8]>,
 }
 
 impl Records {
@@ -62,20 +63,20 @@ impl Records {
         } else if let Some(text) = record.strip_prefix(ACL_DEFAULT) {
             self.acl(posix_acl::DEFAULT, text, posix_acl::default_from_text);
         } else if let Some(text) = record.strip_prefix(ACL_NFS) {
-            self.has_lost_acl |= !text.is_empty();
+            self.lost.extend((!text.is_empty()).then_some(&b""[..]));
         } else {
             return Ok(false);
         }
         Ok(true)
     }
 
-    fn acl(&mut self, name: &[u8], text: &[u8], read: fn(&[u8]) -> Text) {
+    fn acl(&mut self, name: &'static [u8], text: &[u8], read: fn(&[u8]) -> Text) {
         match read(text) {
             _ if text.is_empty() => self.others.push((name.into(), Box::default())),
             // The mode says it, so that nothing of a global header counts.
             Text::Mode => self.others.push((name.into(), Box::default())),
             Text::List(value) => self.others.push((name.into(), value.into())),
-            Text::Unclear => self.has_lost_acl = true,
+            Text::Unclear => self.lost.push(name),
         }
     }
 
@@ -106,7 +107,7 @@ impl Records {
                 false => drop(xattrs.insert(name, value)),
             }
         }
-        self.has_lost_acl
+        self.lost.iter().any(|name| !xattrs.contains_key(*name))
     }
 }
 
@@ -217,6 +218,14 @@ mod tests {
                 (Xattrs::new(), false),
             ),
             ("no list", &[b"SCHILY.acl.access=user:ann:rwx"], (Xattrs::new(), true)),
+            (
+                "GNU, all of it",
+                &[
+                    b"SCHILY.acl.access=user::rw-,user:ann:r--,group::r--,mask::r--,other::r--",
+                    b"SCHILY.xattr.system.posix_acl_access=raw",
+                ],
+                one(posix_acl::ACCESS, b"raw"),
+            ),
             ("NFS", &[b"SCHILY.acl.ace=everyone@:r:allow"], (Xattrs::new(), true)),
         ] {
             assert_eq!(taken(records), expected, "{name}");
