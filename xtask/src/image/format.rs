@@ -212,7 +212,7 @@ fn is_tar(head: &[u8]) -> bool {
     let (blocks, rest) = head.as_chunks::<BLOCK>();
     match blocks.iter().find(|block| block.iter().any(|&byte| byte != 0)) {
         None => !blocks.is_empty() && rest.is_empty() && head.len() < superblock::HEAD,
-        Some(first) => first[0] != 0 && Header::parse(first).is_some(),
+        Some(first) => Header::parse(first).is_some(),
     }
 }
 
@@ -237,6 +237,13 @@ mod tests {
         [header.as_bytes(), &[0; 1024][..]].concat()
     }
 
+    fn nameless() -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        header.set_cksum();
+        [header.as_bytes(), &[0; 1024][..]].concat()
+    }
+
     fn marked(at: usize, magic: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; 70_000];
         bytes[at..at + magic.len()].copy_from_slice(magic);
@@ -256,6 +263,8 @@ mod tests {
             ("tar", tar(), Format::Tar(Compression::None)),
             ("tar without members", vec![0; 10240], Format::Tar(Compression::None)),
             ("tar behind none", [vec![0; 1024], tar()].concat(), Format::Tar(Compression::None)),
+            // Some writers give an extended header no name.
+            ("tar whose first member has no name", nameless(), Format::Tar(Compression::None)),
             ("erofs", marked(1024, b"\xe2\xe1\xf5\xe0"), Format::Erofs),
             ("ext4", marked(1080, b"\x53\xef"), Format::Ext4),
             ("squashfs", marked(0, b"hsqs"), Format::Squashfs),

@@ -9,7 +9,8 @@ use crate::archive::compress::{Compression, compress};
 use crate::archive::spool::TooLarge;
 use crate::image::notes::Notes;
 use crate::image::posix_acl;
-use crate::image::tree::{Content, Kind, Node, Tree, Xattrs};
+use crate::image::tree::{Content, Kind, Meta, Node, Tree, Xattrs};
+use crate::image::write;
 
 /// A header to be filled, and its data.
 struct Member {
@@ -337,6 +338,20 @@ fn attributes_are_kept_or_noted() {
         records(b'x', &[b"SCHILY.acl.access=user::rw-,user:ann:r--,group::r--,other::---"]);
     let (tree, notes) = read(&[&unclear, &file, END]).unwrap();
     assert_eq!((node(&tree, "f").meta.xattrs.len(), notes.len()), (0, 1));
+}
+
+#[test]
+fn attributes_that_we_write_are_read_again() {
+    let pairs: [(&[u8], &[u8]); 4] =
+        [(b"user.a=b", b"1=2"), (b"user.5%", b"\n"), (b"user.%3D", b"x"), (b"user.empty", b"")];
+    let xattrs: Xattrs = pairs.map(|(name, value)| (name.into(), value.into())).into();
+    let mut tree = Tree::new(Meta::default());
+    let meta = Meta { xattrs: xattrs.clone(), ..Meta::default() };
+    tree.put(b"f", meta, Kind::Fifo).unwrap();
+    let mut bytes = Vec::new();
+    write::tar::write(&tree, &mut bytes, &mut Notes::default()).unwrap();
+    let (again, notes) = read(&[&bytes]).unwrap();
+    assert_eq!((&node(&again, "f").meta.xattrs, notes.len()), (&xattrs, 0));
 }
 
 /// Memory for one set, however many members have it, and an end to their number.
