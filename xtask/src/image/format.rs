@@ -286,9 +286,14 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_an_error() {
-        for bytes in
-            [&b""[..], b"text", &[0; 1000], &[0; 1 << 20], b"\x1f\x8b", b"\x02\x21\x4c\x18\xff\xff"]
-        {
+        for bytes in [
+            &b""[..],
+            b"text",
+            &[0; 1000],
+            &vec![0; 1 << 20],
+            b"\x1f\x8b",
+            b"\x02\x21\x4c\x18\xff\xff",
+        ] {
             assert!(of(bytes).is_err(), "{bytes:?}");
         }
     }

@@ -178,10 +178,13 @@ pub fn apply(tree: &mut Tree, selection: &Selection, origin: Origin, notes: &mut
         let xattrs = &tree.node(id).meta.xattrs;
         let Some(address) = xattrs.address() else { return Ok(()) };
         let kept = smaller.entry(address).or_insert_with(|| {
-            let kept = |(name, value): &(&Box<[u8]>, &Box<[u8]>)| judge(name, value) == Fate::Kept;
-            let count = xattrs.iter().filter(kept).count();
-            let pair = |(name, value): (&Box<[u8]>, &Box<[u8]>)| (name.clone(), value.clone());
-            (count < xattrs.len()).then(|| xattrs.iter().filter(kept).map(pair).collect())
+            let mut kept = xattrs.clone();
+            let is_kept = |name: &[u8], value: &[u8]| judge(name, value) == Fate::Kept;
+            let is_whole = xattrs.iter().all(|(name, value)| is_kept(name, value));
+            (!is_whole).then(|| {
+                kept.retain(is_kept);
+                kept
+            })
         });
         let Some(kept) = kept else { return Ok(()) };
         for (name, value) in xattrs {

@@ -46,8 +46,7 @@ impl Sparse {
     ) -> Result<Self> {
         ensure!(
             size <= SIZE_MAX,
-            "a sparse file of {size} bytes, more than the {} TiB that a file may have",
-            SIZE_MAX >> 40
+            "a sparse file of {size} bytes: no more than 16 TiB are read here"
         );
         let (mut pieces, mut done) = (Vec::new(), 0_u64);
         for &(at, length) in map {

@@ -46,7 +46,7 @@ impl Member {
 
     /// Header and padded data.
     fn bytes(self) -> Vec<u8> {
-        self.bytes_with_sum(|byte| i64::from(byte))
+        self.bytes_with_sum(i64::from)
     }
 
     fn bytes_with_sum(mut self, number: fn(u8) -> i64) -> Vec<u8> {
@@ -64,7 +64,8 @@ fn records(kind: u8, records: &[&[u8]]) -> Vec<u8> {
     let mut data = Vec::new();
     for record in records {
         let rest = record.len() + " \n".len();
-        let length = (rest..).find(|length| *length == rest + length.to_string().len()).unwrap();
+        let length =
+            (rest..rest + 9).find(|length| *length == rest + length.to_string().len()).unwrap();
         data.extend([length.to_string().as_bytes(), b" ", record, b"\n"].concat());
     }
     member(kind, "header", &data).bytes()
@@ -401,7 +402,7 @@ fn sparse_members_have_bounds() {
 /// What is compressed, and what comes through a pipe.
 #[test]
 fn a_source_that_unpacks_to_too_much_is_refused() {
-    let file = member(b'0', "a", &[0; 100_000]).bytes();
+    let file = member(b'0', "a", &vec![0; 100_000]).bytes();
     let tar = [&file, END].concat();
     let mut newc = crate::archive::Archive::default();
     newc.add_file("a", 0o644, vec![0; 100_000]);
