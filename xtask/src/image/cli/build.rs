@@ -17,7 +17,7 @@ use crate::image::format::{self, Format};
 use crate::image::inject::{self, Run};
 use crate::image::notes::Notes;
 use crate::image::progress::Progress;
-use crate::image::source::{self, Source};
+use crate::image::source::Source;
 use crate::image::tree::Tree;
 use crate::image::write::{cpio, dir, disk, tar};
 use crate::output::{self, Output};
@@ -116,7 +116,7 @@ impl Build {
         let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
         let mtime = source_date_epoch(epoch.as_deref())?;
         let mut notes = Notes::default();
-        let mut source = source::open(&self.source, &self.reading.options()?, &mut notes)?;
+        let mut source = super::read(&self.source, &self.reading.options()?, &mut notes)?;
         if self.init.is_some() {
             let init = pack::read_init(&init_binary(init_path.clone())?)?;
             inject::init(&mut source.tree, format, init, mtime.into())?;

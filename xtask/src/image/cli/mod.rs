@@ -12,10 +12,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::notes::Notes;
 use super::source::{self, Source};
+use crate::archive::spool::TooLarge;
 use crate::vm::userns::UserNamespace;
 use crate::workspace;
 
@@ -74,9 +75,17 @@ fn while_read(result: Result<()>) -> Result<()> {
 /// What `path` is, with warnings told.
 fn open(path: &Path, options: &source::Options) -> Result<Source> {
     let mut notes = Notes::default();
-    let source = source::open(path, options, &mut notes)?;
+    let source = read(path, options, &mut notes)?;
     notes.print();
     Ok(source)
+}
+
+/// What `path` is; an error names the option that may help.
+fn read(path: &Path, options: &source::Options, notes: &mut Notes) -> Result<Source> {
+    source::open(path, options, notes).map_err(|error| match error.downcast_ref() {
+        Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
+        None => error,
+    })
 }
 
 /// The /init binary that was asked for, or that `cargo xtask build` makes.

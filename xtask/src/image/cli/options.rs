@@ -29,7 +29,7 @@ impl Limits {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Reading {
     /// Extended attributes to keep: all, none, or those whose names begin with PREFIX; repeatable
-    /// [default: all of an archive; user.*, security.capability and ACLs of a directory]
+    /// [default: all of archives and images; user.*, security.capability and ACLs of a directory]
     #[arg(long, value_name = "all|none|PREFIX", value_delimiter = ',', verbatim_doc_comment)]
     xattrs: Vec<Word>,
     #[command(flatten)]

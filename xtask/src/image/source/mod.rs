@@ -23,7 +23,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::content::At;
 use super::format::{self, Format};
@@ -74,11 +74,7 @@ pub fn open(path: &Path, options: &Options, notes: &mut Notes) -> Result<Source>
         false => File::open(path),
     };
     let file = file.with_context(|| format!("open {}", path.display()))?;
-    let source = read(path, file, options, notes).map_err(|error| match error.downcast_ref() {
-        Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
-        None => error,
-    });
-    source.with_context(|| format!("read {}", path.display()))
+    read(path, file, options, notes).with_context(|| format!("read {}", path.display()))
 }
 
 fn read(path: &Path, file: File, options: &Options, notes: &mut Notes) -> Result<Source> {

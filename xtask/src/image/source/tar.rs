@@ -26,6 +26,8 @@ const EXTENDED_MAX: u64 = 1 << 20;
 /// Bytes of the attributes of all members, counted for each that has them: an image
 /// has them as often, though here members share what a global header says.
 const XATTRS_MAX: usize = 1 << 30;
+/// Bytes that an attribute takes in memory besides its name and value.
+const XATTR_OVERHEAD: usize = 128;
 /// Pieces of all sparse files together: about 100 MB of memory.
 const PIECES_MAX: usize = 1 << 22;
 
@@ -133,7 +135,7 @@ impl Reader<'_> {
         ensure!(!path.is_empty(), "it has no name");
         ensure!(!extended.is_continued, "{CONTINUED}");
         let size = extended.size.unwrap_or(size);
-        let used = extended.xattrs.size();
+        let used = extended.xattrs.size() + XATTR_OVERHEAD * extended.xattrs.len();
         let left = self.xattrs_left.checked_sub(used);
         self.xattrs_left = left
             .with_context(|| format!("the attributes have more than {} MiB", XATTRS_MAX >> 20))?;
