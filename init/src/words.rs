@@ -84,6 +84,11 @@ pub fn text(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()
 }
 
+/// The words of a list of ours, which blanks separate.
+pub fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(u8::is_ascii_whitespace)
+}
+
 /// A decimal number; digits only.
 #[must_use]
 #[inline(never)]
