@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::error::{Context, Error, Hints, Result, show};
+use crate::error::{Error, Hints, NO_HINT, Result, hint_for, show};
 use crate::file;
 
 /// Where the upper layer is mounted while the overlay is made; the overlay
@@ -24,29 +24,64 @@ const UPPER: &CStr = c"/run/overlay/upper";
 
 const WORK: &CStr = c"/run/overlay/work";
 
+/// Why the tmpfs of the upper layer cannot be mounted.
 #[rustfmt::skip]
-const HINTS: Hints = &[
-    (Some(Errno::NODEV), "this kernel has no overlayfs; pack its module (overlay.ko)"),
+const TMPFS_HINTS: Hints = &[
     (Some(Errno::INVAL), "the size must be bytes, with a suffix k, m or g, or a percentage of memory"),
+];
+
+/// Why overlayfs cannot be mounted. It logs what it misses in a lower layer
+/// (`ovl_mount_dir_noesc()`, fs/overlayfs/super.c).
+#[rustfmt::skip]
+const OVERLAYFS_HINTS: Hints = &[
+    (Some(Errno::NODEV), "this kernel has no overlayfs; pack its module (overlay.ko)"),
+    (Some(Errno::INVAL), "that file system cannot be its lower layer; the kernel's line above says why"),
 ];
 
 /// Covers directory `dir`, which messages call `name`, by an overlay whose upper
 /// layer is a tmpfs of `size`, in tmpfs's words; without one half of the memory.
 pub fn cover(dir: &OwnedFd, name: &str, size: Option<&[u8]>) -> Result<()> {
-    make(dir, size).hinted(format_args!("make the overlay over {name}"), HINTS)
+    make(dir, size).map_err(|failed| explain(name, failed))
 }
 
-fn make(dir: &OwnedFd, size: Option<&[u8]>) -> Result<(), Errno> {
+fn explain(name: &str, (step, errno, hints): Failed) -> Error {
+    let what = format_args!("make the overlay over {name}: {step}");
+    Error::sys(what, errno, hint_for(hints, errno))
+}
+
+/// The step that failed, what the kernel said, and what to do about that.
+type Failed = (&'static str, Errno, Hints);
+
+fn make(dir: &OwnedFd, size: Option<&[u8]>) -> Result<(), Failed> {
+    fn at(step: &'static str, hints: Hints) -> impl FnOnce(Errno) -> Failed {
+        move |errno| (step, errno, hints)
+    }
+    mount_upper(size).map_err(at("mount a tmpfs for what is written", TMPFS_HINTS))?;
+    make_upper(dir).map_err(at("make the upper layer", NO_HINT))?;
+    mount_overlay(dir).map_err(at("mount overlayfs", OVERLAYFS_HINTS))?;
+    put_away().map_err(at("put the layers away", NO_HINT))
+}
+
+fn mount_upper(size: Option<&[u8]>) -> Result<(), Errno> {
     let size = size.map(|size| file::c_string(&[b"size=", size])).transpose()?;
     file::mkdir(LAYERS)?;
-    rustix::mount::mount(c"overlay", LAYERS, c"tmpfs", MountFlags::empty(), size.as_deref())?;
+    rustix::mount::mount(c"overlay", LAYERS, c"tmpfs", MountFlags::empty(), size.as_deref())
+}
+
+fn make_upper(dir: &OwnedFd) -> Result<(), Errno> {
     file::mkdir(UPPER)?;
     file::mkdir(WORK)?;
-    copy_owner(dir)?;
+    copy_owner(dir)
+}
+
+fn mount_overlay(dir: &OwnedFd) -> Result<(), Errno> {
     let layers = [b"lowerdir=.,upperdir=", UPPER.to_bytes(), b",workdir=", WORK.to_bytes()];
     let options = file::c_string(&layers)?;
     rustix::process::fchdir(dir)?;
-    rustix::mount::mount(c"overlay", c".", c"overlay", MountFlags::empty(), &*options)?;
+    rustix::mount::mount(c"overlay", c".", c"overlay", MountFlags::empty(), &*options)
+}
+
+fn put_away() -> Result<(), Errno> {
     rustix::process::chdir(c"/")?;
     rustix::mount::unmount(LAYERS, UnmountFlags::DETACH)?;
     rustix::fs::rmdir(LAYERS)
@@ -79,10 +114,27 @@ pub fn check_size(size: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn a_size_brings_no_other_option() {
         assert!(check_size(b"512m").is_ok() && check_size(b"50%").is_ok());
         assert!(check_size(b"1m,huge=always").is_err());
+    }
+
+    /// EINVAL of one call is not EINVAL of another.
+    #[test]
+    fn each_step_has_its_own_hints() {
+        let line = |step, errno, hints| explain("/etc", (step, errno, hints)).to_string();
+        let size = line("mount a tmpfs", Errno::INVAL, TMPFS_HINTS);
+        assert!(size.contains("the size must be bytes"), "{size}");
+        let lower = line("mount overlayfs", Errno::INVAL, OVERLAYFS_HINTS);
+        assert_eq!(
+            lower,
+            "make the overlay over /etc: mount overlayfs: EINVAL: that file system cannot be its \
+             lower layer; the kernel's line above says why"
+        );
+        let upper = line("make the upper layer", Errno::INVAL, NO_HINT);
+        assert_eq!(upper, "make the overlay over /etc: make the upper layer: EINVAL");
     }
 }
