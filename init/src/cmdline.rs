@@ -76,7 +76,7 @@ pub struct Config<'a> {
     /// (`virtinit.wait=`).
     pub wait: Duration,
     /// Words of the form `MODULE.PARAM[=VALUE]`, in order.
-    module_words: Vec<Word<'a>>,
+    pub module_words: Vec<Word<'a>>,
     /// What was odd but harmless; to be logged by the caller.
     pub warnings: Vec<String>,
 }
@@ -139,10 +139,12 @@ impl<'a> Config<'a> {
 
         let mut words = Words::new(line);
         while let Some(word) = words.next() {
-            // An empty value means "not given", as in osbuild/initrd.
+            // An empty value means "not given", as in osbuild/initrd. A word that takes no
+            // value is another word with one, as in the kernel (`__setup("ro", …)`).
+            let is_bare = word.value.is_none();
             let value = word.value.filter(|value| !value.is_empty());
             match (text(word.param), value) {
-                ("--", _) if word.value.is_none() => {
+                ("--", _) if is_bare => {
                     for word in words.by_ref() {
                         config.args.push(word.to_argument());
                     }
@@ -151,19 +153,22 @@ impl<'a> Config<'a> {
                 ("root", Some(value)) => root.root = Some(value),
                 ("rootfstype", Some(value)) => root.kind = Some(value),
                 ("rootflags", Some(value)) => root.options = value,
-                ("rootwait", None) => root_wait = Some(FOREVER),
-                (key @ "rootwait", Some(value)) => {
-                    root_wait = config.seconds(key, value).or(root_wait);
+                ("rootwait", _) if is_bare => root_wait = Some(FOREVER),
+                (key @ "rootwait", value) => {
+                    let seconds = config.seconds(key, value.unwrap_or_default());
+                    root_wait = seconds.or(root_wait);
                 }
                 (key @ "rootdelay", Some(value)) => {
                     config.root_delay = config.seconds(key, value).unwrap_or(config.root_delay);
                 }
-                ("ro", None) => root_access = Some(Access::ReadOnly),
-                ("rw", None) => root_access = Some(Access::ReadWrite),
+                ("ro", _) if is_bare => root_access = Some(Access::ReadOnly),
+                ("rw", _) if is_bare => root_access = Some(Access::ReadWrite),
                 ("mount", Some(value)) => config.share(value, Access::ReadWrite)?,
                 ("mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
                 ("init", Some(value)) => (config.init, config.has_init) = (value, true),
-                ("debug" | "virtinit.debug", _) => config.debug = true,
+                // The kernel's own word counts with any value (`early_param()`).
+                ("debug", _) => config.debug = true,
+                ("virtinit.debug", _) if is_bare => config.debug = true,
                 ("virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
                 ("virtinit.overlay", value) => {
                     let size = value.unwrap_or_default();
@@ -183,7 +188,7 @@ impl<'a> Config<'a> {
                 _ if word.param.starts_with(b"virtinit.") => {
                     config.warnings.push(compose(format_args!(
                         "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
-                        show(word.param)
+                        show(&word.to_argument())
                     )));
                 }
                 _ if word.param.contains(&b'.') => config.module_words.push(word),
@@ -201,33 +206,6 @@ impl<'a> Config<'a> {
         };
         config.root_access = root_access.unwrap_or(of_itself);
         Ok(config)
-    }
-
-    /// The parameters for a module, as finit_module(2) takes them: the words
-    /// `MODULE.PARAM=VALUE`, in which `-` and `_` are the same, less `MODULE.`.
-    #[must_use]
-    pub fn module_parameters(&self, module: &[u8]) -> Vec<u8> {
-        let mut parameters = Vec::new();
-        for word in &self.module_words {
-            let mut parts = word.param.splitn(2, |&byte| byte == b'.');
-            let (Some(name), Some(parameter)) = (parts.next(), parts.next()) else { continue };
-            if !same_module(name, module) {
-                continue;
-            }
-            let quote: &[u8] = match word.value {
-                Some(value) if value.iter().any(u8::is_ascii_whitespace) => b"\"",
-                _ => b"",
-            };
-            let separator: &[u8] = if parameters.is_empty() { b"" } else { b" " };
-            parameters.extend_from_slice(separator);
-            parameters.extend_from_slice(parameter);
-            if let Some(value) = word.value {
-                for part in [b"=", quote, value, quote] {
-                    parameters.extend_from_slice(part);
-                }
-            }
-        }
-        parameters
     }
 
     fn share(&mut self, tag: &'a [u8], access: Access) -> Result<(), Error> {
@@ -265,12 +243,6 @@ impl<'a> Config<'a> {
     }
 }
 
-/// Names of one module: `-` and `_` are the same (modprobe(8)).
-fn same_module(a: &[u8], b: &[u8]) -> bool {
-    let canonical = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
-    a.iter().map(canonical).eq(b.iter().map(canonical))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,17 +265,6 @@ mod tests {
             assert_eq!(config.wait, Duration::from_secs(seconds), "{line}");
             assert_eq!(config.warnings.len(), warnings, "{line}");
         }
-    }
-
-    #[test]
-    fn modules_get_their_parameters() {
-        let config =
-            parse("loop.max_loop=3 usb-storage.quirks=\"a b\" loop.flag x.y=1 loop=2 l.oop.a=1");
-        let parameters = |name: &str| String::from_utf8(config.module_parameters(name.as_bytes()));
-        assert_eq!(parameters("loop").unwrap(), "max_loop=3 flag");
-        assert_eq!(parameters("usb_storage").unwrap(), "quirks=\"a b\"");
-        assert_eq!(parameters("l").unwrap(), "oop.a=1");
-        assert_eq!(parameters("virtio").unwrap(), "");
     }
 
     fn parse(line: &str) -> Config<'_> {
@@ -358,6 +319,24 @@ mod tests {
         let config = parse("init=/bin/sh -- -c \"echo a; echo b\" X=\"y z\" -- debug");
         assert_eq!(config.args, [&b"-c"[..], b"echo a; echo b", b"X=y z", b"--", b"debug"]);
         assert!(!config.debug);
+    }
+
+    #[test]
+    fn words_without_values_take_none() {
+        for (line, access, debug, warnings) in [
+            ("rw virtinit.debug", Access::ReadWrite, true, 0),
+            ("rw=", Access::ReadOnly, false, 0),
+            ("rw=1 rw=\"\"", Access::ReadOnly, false, 0),
+            ("rw ro= ro=0", Access::ReadWrite, false, 0),
+            ("debug=", Access::ReadOnly, true, 0),
+            ("virtinit.debug=0", Access::ReadOnly, false, 1),
+            ("virtinit.debug=", Access::ReadOnly, false, 1),
+        ] {
+            let config = parse(line);
+            let found = (config.root_access, config.debug, config.warnings.len());
+            assert_eq!(found, (access, debug, warnings), "{line}");
+        }
+        assert_eq!(parse("init=/x --= a").args, Vec::<Vec<u8>>::new());
     }
 
     #[test]

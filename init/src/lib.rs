@@ -30,6 +30,7 @@ pub mod file;
 pub mod initramfs;
 pub mod kernel_log;
 pub mod log;
+pub mod module_parameters;
 pub mod modules;
 pub mod mount;
 pub mod mount_options;

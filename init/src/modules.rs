@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Hints, Result, compose, hint_for, show};
 use crate::file;
 use crate::kernel_log::KernelLog;
 use crate::log::Log;
+use crate::module_parameters;
 use crate::watch::{self, Step};
 use crate::words::text;
 
@@ -74,7 +75,8 @@ pub fn load_all(config: &Config<'_>, log: &Log) -> Result<()> {
     for name in &names {
         watch::enter(Step::LoadModule);
         kernel_log.skip();
-        let parameters = config.module_parameters(module_name(name.to_bytes()));
+        let parameters =
+            module_parameters::of_module(&config.module_words, module_name(name.to_bytes()));
         match load(&dir, name, &parameters) {
             Ok(()) => log.debug(format_args!("loaded {}", show(name.to_bytes()))),
             Err(Errno::EXIST) => {

@@ -143,9 +143,13 @@ mod tests {
             ("virtinit.wait=7", seconds(7), seconds(0)),
             ("rootwait virtinit.wait=7 rootdelay=2", FOREVER, seconds(2)),
             ("rootwait=3 rootdelay=x rootwait=y", seconds(3), seconds(0)),
+            ("rootwait=", seconds(5), seconds(0)),
+            ("rootwait=4 rootwait= rootdelay=", seconds(4), seconds(0)),
+            ("rootwait rootwait=\"\"", FOREVER, seconds(0)),
         ] {
             let config = parse(line);
             assert_eq!((config.root_wait, config.root_delay), (wait, delay), "{line}");
         }
+        assert_eq!(parse("rootwait=").warnings, ["rootwait= ignored: it is a number of seconds"]);
     }
 }

@@ -113,7 +113,7 @@ pub(crate) const MATRIX: &[Fault] = &[
     words!("unknown_word", "nonsense=1 more-nonsense", Boots,
         "the payload runs"),
     words!("unknown_word_of_ours", "virtinit.nonsense=2", Boots,
-        "virtinit: unknown parameter \"virtinit.nonsense\" ignored; known: virtinit.debug, virtinit.etc=tmpfs|overlay, virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], virtinit.overlay[=SIZE], virtinit.wait=SECONDS"),
+        "virtinit: unknown parameter \"virtinit.nonsense=2\" ignored; known: virtinit.debug, virtinit.etc=tmpfs|overlay, virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], virtinit.overlay[=SIZE], virtinit.wait=SECONDS"),
     words!("bad_wait", "virtinit.wait=soon", Boots,
         "virtinit: virtinit.wait=soon ignored: it is a number of seconds"),
     words!("bad_policy", "virtinit.fail=explode", Boots,
@@ -133,6 +133,8 @@ pub(crate) const MATRIX: &[Fault] = &[
     // Block devices.
     words!("device_missing", "root=/dev/vdz rootfstype=ext4 virtinit.wait=0", GivesUp,
         "virtinit: find root=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk"),
+    words!("device_not_waited_for_without_value", "root=/dev/vdz rootfstype=ext4 rootwait= virtinit.wait=0", GivesUp,
+        "virtinit: rootwait= ignored: it is a number of seconds"),
     words!("device_is_none", "root=/dev/null rootfstype=ext4", GivesUp,
         "virtinit: mount root=/dev/null at /sysroot: ENOTBLK: it is no block device"),
     words!("device_is_none_without_type", "root=/dev/null", GivesUp,
