@@ -115,7 +115,7 @@ impl Boot {
         }
         // After the move: a volume may be below /run.
         volume::mount_all(&settings.volumes, &new_root, &config, self.log)?;
-        volume::place_extra(&staged, &new_root, &config, self.log)?;
+        volume::place_extra(&staged, &new_root, self.log)?;
         watch::enter(Step::EnterRoot);
         self.set_up_host(&settings, &new_root, config.wait)?;
         // So may the payload.

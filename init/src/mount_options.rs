@@ -1,14 +1,18 @@
 //! Mount options as people write them: those of every file system, which are
-//! flags to the kernel, and those of one, which are its text.
+//! flags to the kernel, those of fstab(5) that are not for the kernel at all, and
+//! those of one file system, which are its text.
 //!
-//! Source: mount(8), "Filesystem-independent mount options"; mount(2). The kernel
-//! takes `rootflags=` for the text alone, and no file system knows `noatime`.
+//! Sources: mount(8), "Filesystem-independent mount options", and the tables of
+//! util-linux (`libmount/src/optmap.c`); fstab(5); systemd.mount(5); mount(2). The
+//! kernel takes `rootflags=` for the text alone, and no file system knows
+//! `noatime`. What mounts something else than a device (`bind`, `loop`, `remount`)
+//! is passed on, so that it is refused.
 
 use alloc::vec::Vec;
 
 use rustix::mount::MountFlags;
 
-use crate::words::text;
+use crate::words::words;
 
 /// What mount(2) is given.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,55 +23,109 @@ pub struct Options {
     pub data: Vec<u8>,
 }
 
-/// Words that set a flag.
+/// Flags that have words of their own, in the order of [`FLAG_WORDS`].
 #[rustfmt::skip]
-const SET: &[(&str, MountFlags)] = &[
-    ("ro",          MountFlags::RDONLY),
-    ("nosuid",      MountFlags::NOSUID),
-    ("nodev",       MountFlags::NODEV),
-    ("noexec",      MountFlags::NOEXEC),
-    ("sync",        MountFlags::SYNCHRONOUS),
-    ("dirsync",     MountFlags::DIRSYNC),
-    ("noatime",     MountFlags::NOATIME),
-    ("nodiratime",  MountFlags::NODIRATIME),
-    ("relatime",    MountFlags::RELATIME),
-    ("strictatime", MountFlags::STRICTATIME),
-    ("lazytime",    MountFlags::LAZYTIME),
-    ("silent",      MountFlags::SILENT),
+const FLAGS: [MountFlags; 19] = [
+    MountFlags::RDONLY,
+    MountFlags::NOSUID,
+    MountFlags::NODEV,
+    MountFlags::NOEXEC,
+    MountFlags::SYNCHRONOUS,
+    MountFlags::DIRSYNC,
+    MountFlags::NOATIME,
+    MountFlags::NODIRATIME,
+    MountFlags::RELATIME,
+    MountFlags::STRICTATIME,
+    MountFlags::LAZYTIME,
+    MountFlags::NOSYMFOLLOW,
+    MountFlags::SILENT,
+    MountFlags::PERMIT_MANDATORY_FILE_LOCKING,
+    I_VERSION,
+    USERS,
+    USERS,
+    OWNERS,
+    OWNERS,
 ];
 
-/// Words that clear one.
-#[rustfmt::skip]
-const CLEARED: &[(&str, MountFlags)] = &[
-    ("rw",       MountFlags::RDONLY),
-    ("suid",     MountFlags::NOSUID),
-    ("dev",      MountFlags::NODEV),
-    ("exec",     MountFlags::NOEXEC),
-    ("defaults", MountFlags::empty()),
-];
+/// For each of [`FLAGS`] the word that sets it and the word that clears it, or `-`. One
+/// text takes a third of the room of a table of references. `user` to `group` say
+/// who may mount; what that implies can be taken back by a later word.
+const FLAG_WORDS: &[u8] = b"\
+    ro rw \
+    nosuid suid \
+    nodev dev \
+    noexec exec \
+    sync async \
+    dirsync - \
+    noatime atime \
+    nodiratime diratime \
+    relatime norelatime \
+    strictatime nostrictatime \
+    lazytime nolazytime \
+    nosymfollow symfollow \
+    silent loud \
+    mand nomand \
+    iversion noiversion \
+    user - \
+    users - \
+    owner - \
+    group -";
+
+/// `MS_I_VERSION` (`include/uapi/linux/mount.h`).
+const I_VERSION: MountFlags = MountFlags::from_bits_retain(1 << 23);
+
+/// What `owner` and `group` imply (mount(8)).
+const OWNERS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+
+/// What `user` and `users` imply.
+const USERS: MountFlags = OWNERS.union(MountFlags::NOEXEC);
+
+/// Words for mount(8), systemd and others that read fstab(5), which no file system
+/// knows; what ends in `-` or `=` is the beginning of such words.
+const IGNORED: &[u8] = b"defaults auto noauto nofail _netdev nouser nousers noowner nogroup \
+    x- X- comment= helper= uhelper=";
+
+/// A file system that the boot can do without (fstab(5)).
+const NOFAIL: &[u8] = b"nofail";
 
 impl Options {
-    /// Reads `options`, of which the last counts, on top of `flags`.
+    /// Reads `options` on top of `flags`. Of two that contradict each other the last
+    /// wins.
     #[must_use]
     pub fn parse(options: &[u8], flags: MountFlags) -> Self {
         let mut parsed = Self { flags, data: Vec::new() };
-        for option in options.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
-            let flag_of = |table: &[(&str, MountFlags)]| {
-                table.iter().find(|(word, _)| *word == text(option)).map(|(_, flag)| *flag)
-            };
-            if let Some(flag) = flag_of(SET) {
-                parsed.flags |= flag;
-            } else if let Some(flag) = flag_of(CLEARED) {
-                parsed.flags -= flag;
-            } else {
-                if !parsed.data.is_empty() {
-                    parsed.data.push(b',');
+        for option in options_of(options) {
+            let place = words(FLAG_WORDS).position(|word| word == option && word != b"-");
+            match place.and_then(|at| Some((*FLAGS.get(at / 2)?, at % 2 == 0))) {
+                Some((flag, is_set)) => parsed.flags.set(flag, is_set),
+                None if is_ignored(option) => {}
+                None => {
+                    if !parsed.data.is_empty() {
+                        parsed.data.push(b',');
+                    }
+                    parsed.data.extend_from_slice(option);
                 }
-                parsed.data.extend_from_slice(option);
             }
         }
         parsed
     }
+}
+
+/// Whether `options` have `nofail`.
+#[must_use]
+pub fn may_fail(options: &[u8]) -> bool {
+    options_of(options).any(|option| option == NOFAIL)
+}
+
+fn options_of(options: &[u8]) -> impl Iterator<Item = &[u8]> {
+    options.split(|&byte| byte == b',').filter(|option| !option.is_empty())
+}
+
+fn is_ignored(option: &[u8]) -> bool {
+    words(IGNORED).any(|word| match word.last() {
+        Some(b'-' | b'=') => option.starts_with(word),
+        _ => option == word,
+    })
 }
 
 #[cfg(test)]
@@ -90,9 +148,47 @@ mod tests {
             ("rw", RO, NONE, ""),
             ("rw,ro,defaults", RO, RO, ""),
             ("nodev,dev,NODEV,\u{e9}", NONE, NONE, "NODEV,\u{e9}"),
+            ("async,atime,diratime,dev,exec,suid,symfollow,loud,nomand", NONE, NONE, ""),
+            ("norelatime,nostrictatime,nolazytime,noiversion", NONE, NONE, ""),
+            ("sync,async,noatime,atime,nodiratime,diratime", RO, RO, ""),
+            ("mand,iversion", NONE, MountFlags::from_bits_retain(1 << 6 | 1 << 23), ""),
+            ("nosymfollow", NONE, MountFlags::from_bits_retain(1 << 8), ""),
+            // For mount(8) and systemd.
+            ("defaults,auto,noauto,nofail,_netdev,nouser", RO, RO, ""),
+            ("x-systemd.automount,x-,X-mount.mkdir=0755,comment=a b", RO, RO, ""),
+            ("user", NONE, USERS, ""),
+            ("users,exec", NONE, OWNERS, ""),
+            ("owner,group,suid,dev", NONE, NONE, ""),
+            ("nosuid,nouser,noowner", NONE, MountFlags::NOSUID, ""),
+            // Of file systems: a value, or more letters, make another word.
+            (
+                "user=x,xattr,nouser_xattr,autodefrag",
+                NONE,
+                NONE,
+                "user=x,xattr,nouser_xattr,autodefrag",
+            ),
+            ("bind,remount,loop,offset=1", NONE, NONE, "bind,remount,loop,offset=1"),
         ] {
             let expected = Options { flags, data: data.into() };
             assert_eq!(Options::parse(text.as_bytes(), before), expected, "{text}");
+        }
+    }
+    #[test]
+    fn each_flag_has_its_pair_of_words() {
+        let words: Vec<_> = words(FLAG_WORDS).collect();
+        assert_eq!(words.len(), 2 * FLAGS.len());
+        let flags_of = |word: &[u8]| Options::parse(word, MountFlags::empty()).flags;
+        for (pair, flag) in words.chunks(2).zip(FLAGS) {
+            assert_eq!(flags_of(pair[0]), flag);
+        }
+    }
+
+    #[test]
+    fn only_nofail_lets_a_mount_fail() {
+        for (options, expected) in
+            [("", false), ("ro,nofail", true), ("nofail=1,x-nofail,fail", false)]
+        {
+            assert_eq!(may_fail(options.as_bytes()), expected, "{options}");
         }
     }
 }

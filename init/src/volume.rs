@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::cmdline::Config;
-use crate::error::{Context, Hints, Result, show};
+use crate::error::{Context, Error, Hints, Result, show};
 use crate::extra_mount::{ExtraMount, Source, WORD};
 use crate::log::Log;
-use crate::mount_options::Options;
+use crate::mount_options::{self, Options};
 use crate::root::{self, NewRoot};
 use crate::settings::Volume;
 use crate::tag::Tag;
@@ -56,25 +56,36 @@ pub fn mount_all(
     Ok(())
 }
 
-/// Mounts each `virtinit.mount=`, for the time being nowhere: a device is found
-/// while `/sys` and `/dev` are where they were.
-pub fn stage_extra(config: &Config<'_>, log: &Log) -> Result<Vec<OwnedFd>> {
+/// A `virtinit.mount=` that is mounted, for the time being nowhere.
+pub type Staged<'a> = (OwnedFd, &'a ExtraMount<'a>);
+
+/// Mounts each `virtinit.mount=` nowhere: a device is found while `/sys` and `/dev`
+/// are where they were.
+pub fn stage_extra<'a>(config: &'a Config<'a>, log: &Log) -> Result<Vec<Staged<'a>>> {
     let mut staged = Vec::new();
     for extra in &config.mounts {
-        staged.push(stage(&|| mount_extra(extra, config.wait, log))?);
+        match stage(&|| mount_extra(extra, config.wait, log)) {
+            Ok(mounted) => staged.push((mounted, extra)),
+            Err(error) => excuse(error, extra, log)?,
+        }
     }
     Ok(staged)
 }
 
+/// Goes on without a mount that failed and may (`nofail`).
+fn excuse(error: Error, extra: &ExtraMount<'_>, log: &Log) -> Result<()> {
+    if !mount_options::may_fail(extra.options) {
+        return Err(error);
+    }
+    log.warning(format_args!("{error}; going on without (nofail)"));
+    Ok(())
+}
+
 /// Gives them their places; as for volumes, after `/run` and `/tmp`.
-pub fn place_extra(
-    staged: &[OwnedFd],
-    new_root: &NewRoot,
-    config: &Config<'_>,
-    log: &Log,
-) -> Result<()> {
-    for (mounted, extra) in staged.iter().zip(&config.mounts) {
-        place(mounted, new_root, extra.path, WORD, log)?;
+pub fn place_extra(staged: &[Staged<'_>], new_root: &NewRoot, log: &Log) -> Result<()> {
+    for (mounted, extra) in staged {
+        place(mounted, new_root, extra.path, WORD, log)
+            .or_else(|error| excuse(error, extra, log))?;
     }
     Ok(())
 }
@@ -117,7 +128,9 @@ fn mount_extra(extra: &ExtraMount<'_>, wait: Duration, log: &Log) -> Result<()> 
 /// astray.
 fn stage(mount: &dyn Fn() -> Result<()>) -> Result<OwnedFd> {
     file::mkdir(STAGE).context(format_args!("make /run/stage"))?;
-    mount()?;
+    mount().inspect_err(|_| {
+        let _ = rustix::fs::rmdir(STAGE); // it is empty, and in nobody's way
+    })?;
     let take = || {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let mounted = rustix::mount::open_tree(CWD, STAGE, flags)?;

@@ -147,6 +147,12 @@ pub(crate) const MATRIX: &[Fault] = &[
         "virtinit: root=host ignored: it is no device, and no tag without rootfstype=virtiofs"),
     words!("extra_mount_without_place", "virtinit.mount=x:/gone:tmpfs", GivesUp,
         "virtinit: mount virtinit.mount at /gone: ENOENT: no such directory in the root; make it there, mount below /run, or use --overlay"),
+    words!("extra_mount_with_words_of_fstab", "virtinit.mount=x:/tmp:tmpfs:nofail,noauto,_netdev,x-systemd.automount,async,atime,diratime,user,owner,group,size=1m virtinit.debug", Boots,
+        "virtinit: mounted virtinit.mount at /tmp"),
+    words!("extra_mount_gone_may_fail", "virtinit.mount=/dev/vdz:/tmp:ext4:ro,nofail virtinit.wait=0", Boots,
+        "virtinit: find virtinit.mount=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk; going on without (nofail)"),
+    words!("extra_mount_without_place_may_fail", "virtinit.mount=x:/gone:tmpfs:nofail", Boots,
+        "virtinit: mount virtinit.mount at /gone: ENOENT: no such directory in the root; make it there, mount below /run, or use --overlay; going on without (nofail)"),
     words!("extra_mount_malformed", "virtinit.mount=/dev/vdz", GivesUp,
         "virtinit: virtinit.mount=/dev/vdz: it is SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"),
     // Modules.
