@@ -24,8 +24,8 @@ use crate::root::{NewRoot, Place};
 use crate::settings::Settings;
 use crate::watch::Step;
 use crate::{
-    command, file, modules, mount, network, payload, report, root, rt, supervise, tables, volume,
-    wait, watch,
+    children, command, file, modules, mount, network, orders, payload, report, root, rt, supervise,
+    tables, volume, wait, watch,
 };
 
 /// Exit status of a process that is not PID 1 (and, after `virtinit.fail=panic`,
@@ -166,7 +166,7 @@ impl Boot {
         let ports = self.ports.ok_or_else(|| Error::new(format_args!("no /sys or /dev"), ""))?;
         let (mounts, limit) = (&config.mounts[..], config.wait);
         command::run(&command::Start { ports, settings, mounts, began, limit }, self.log)?;
-        command::power_off()
+        orders::carry_out(RebootCommand::PowerOff, self.log)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Command mode: PID 1 runs a command, and everything ends with it.
 //!
-//! Interfaces: kill(2), wait(2), sync(2). More commands in the same machine are
+//! Interfaces: kill(2), wait(2), sync(2). The machine ends with its command, and
+//! no signal to PID 1 ends it before: packages send SIGTERM where they mean that
+//! PID 1 be executed again (`telinit u` of systemd). More commands in the same machine are
 //! served by children of PID 1, whose memory goes with them.
 
-use core::convert::Infallible;
 use core::time::Duration;
 
 use rustix::fd::OwnedFd;
@@ -56,8 +57,8 @@ pub struct Start<'a> {
 pub fn run(start: &Start<'_>, log: &Log) -> Result<()> {
     let Start { ports, settings, mounts, began, limit } = *start;
     rt::process::hold_signals();
-    let signals =
-        rt::process::signals(&[Signal::CHILD]).context(format_args!("make a signalfd"))?;
+    let signals = rt::process::signals(&|signal| signal == Signal::CHILD.as_raw());
+    let signals = signals.context(format_args!("make a signalfd"))?;
     let mut session = Session::open(ports, 0, limit)?;
     match session.start(ports, &settings.request, limit) {
         Err(failure) => session.report_failure(failure),
@@ -217,10 +218,4 @@ fn serve_alone(session: &mut Session, signals: &OwnedFd) -> Result<Option<WaitSt
         }
     }
     Ok(None)
-}
-
-/// The end of a run: nobody waits for this machine any more.
-pub fn power_off() -> Result<Infallible> {
-    Err(rustix::system::reboot(rustix::system::RebootCommand::PowerOff).err().unwrap_or(Errno::IO))
-        .context(format_args!("power off"))
 }

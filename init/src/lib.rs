@@ -35,6 +35,7 @@ pub mod modules;
 pub mod mount;
 pub mod mount_options;
 pub mod network;
+pub mod orders;
 pub mod overlay;
 pub mod partitions;
 pub mod payload;

@@ -1,4 +1,5 @@
-//! A root's own command: PID 1 starts it, starts it again, and ends the machine.
+//! A root's own command: PID 1 starts it, starts it again, and ends the machine,
+//! when the command has ended or as it is ordered ([`orders`]).
 //!
 //! Interfaces: signal(7), signalfd(2), wait(2), setsid(2), tcsetpgrp(3), reboot(2).
 //!
@@ -16,21 +17,17 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::system::RebootCommand;
 
 use crate::children;
-use crate::command;
 use crate::error::{Context, Error, Name, Result};
 use crate::extra_mount::ExtraMount;
 use crate::file;
 use crate::log::Log;
+use crate::orders::{self, of_signal};
 use crate::rt::{self, process::uptime};
 use crate::session::spawn::{self, Failure, Stdio};
 use crate::session::{shell_status, timespec, user};
 use crate::settings::{Request, Restart};
 use crate::volume;
 use crate::words::text;
-
-/// What asks PID 1 to end the machine: `kill 1`, Ctrl-Alt-Del, and what halt,
-/// poweroff and reboot of busybox and sysvinit send.
-const ORDERS: &[Signal] = &[Signal::TERM, Signal::INT, Signal::USR1, Signal::USR2, Signal::POWER];
 
 /// How long processes may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -83,17 +80,14 @@ impl Restart {
 enum Event {
     /// The command has ended.
     Ended(WaitStatus),
-    /// The machine is to end.
-    Told,
+    /// The machine is to end like this.
+    Told(RebootCommand),
     /// The time is over.
     TimeOver,
 }
 
-/// What PID 1 waits for.
-struct Signals {
-    children: OwnedFd,
-    orders: OwnedFd,
-}
+/// What PID 1 waits for: ends of children, and orders.
+struct Signals(OwnedFd);
 
 /// Runs the command of `request` until the machine is to end, and ends it, with
 /// what is mounted.
@@ -102,8 +96,9 @@ struct Signals {
 /// The command cannot be started at all.
 pub fn run(request: &Request<'_>, mounts: &[ExtraMount<'_>], log: &Log) -> Result<Infallible> {
     rt::process::hold_signals();
-    let open = |wanted| rt::process::signals(wanted).context(format_args!("make a signalfd"));
-    let signals = Signals { children: open(&[Signal::CHILD])?, orders: open(ORDERS)? };
+    let is_wanted = |signal| signal == Signal::CHILD.as_raw() || of_signal(signal).is_some();
+    let signals = rt::process::signals(&is_wanted);
+    let signals = Signals(signals.context(format_args!("make a signalfd"))?);
     // Else the kernel resets the machine by itself. A container may not.
     let _ = rustix::system::reboot(RebootCommand::CadOff);
     // Where a shell was PID 1 before us it may lead its session already; and the
@@ -113,12 +108,14 @@ pub fn run(request: &Request<'_>, mounts: &[ExtraMount<'_>], log: &Log) -> Resul
     let mut pause = Pause::new();
     // The first start is the proof that there is something to start.
     let mut started = Ok(start(request)?);
-    loop {
+    let order = loop {
         let began = uptime();
         let status = match started {
             Ok(child) => match signals.wait(Some(child), None)? {
                 Event::Ended(status) => shell_status(status),
-                Event::Told | Event::TimeOver => break,
+                Event::Told(order) => break order,
+                // There is no limit.
+                Event::TimeOver => break RebootCommand::PowerOff,
             },
             Err(error) => {
                 log.warning(format_args!("{error}"));
@@ -129,20 +126,22 @@ pub fn run(request: &Request<'_>, mounts: &[ExtraMount<'_>], log: &Log) -> Resul
             log.warning(format_args!("the command has ended with status {status}"));
         }
         if !request.restart.is_due(status) {
-            break;
+            break RebootCommand::PowerOff;
         }
         let pause = pause.after(uptime().saturating_sub(began));
         log.debug(format_args!("it starts again after {} s", pause.as_secs()));
-        if let Event::Told = signals.wait(None, Some(pause))? {
-            break;
+        if let Event::Told(order) = signals.wait(None, Some(pause))? {
+            break order;
         }
         started = start(request);
-    }
-    end(&signals, mounts, log)
+    };
+    end_processes(&signals, log)?;
+    volume::settle(mounts);
+    orders::carry_out(order, log)
 }
 
-/// Ends all processes, and the machine.
-fn end(signals: &Signals, mounts: &[ExtraMount<'_>], log: &Log) -> Result<Infallible> {
+/// Ends all processes.
+fn end_processes(signals: &Signals, log: &Log) -> Result<()> {
     log.debug(format_args!("ending all processes"));
     for (signal, grace) in [(Signal::TERM, GRACE), (Signal::KILL, LAST_GRACE)] {
         children::signal_all(signal);
@@ -154,9 +153,7 @@ fn end(signals: &Signals, mounts: &[ExtraMount<'_>], log: &Log) -> Result<Infall
         let _ = rustix::termios::tcdrain(rt::stderr()); // what is no terminal has nothing on its way
         rt::exit(0);
     }
-    signals.wait_for_all(LAST_GRACE)?;
-    volume::settle(mounts);
-    command::power_off()
+    signals.wait_for_all(LAST_GRACE)
 }
 
 impl Signals {
@@ -171,8 +168,8 @@ impl Signals {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Event::TimeOver);
             }
-            if self.poll(left).context(format_args!("wait for signals"))? {
-                return Ok(Event::Told);
+            if let Some(order) = self.poll(left).context(format_args!("wait for signals"))? {
+                return Ok(Event::Told(order));
             }
         }
     }
@@ -190,23 +187,14 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits for a signal; whether it was an order.
-    fn poll(&self, limit: Option<Duration>) -> Result<bool, Errno> {
-        let mut fds =
-            [PollFd::new(&self.children, PollFlags::IN), PollFd::new(&self.orders, PollFlags::IN)];
+    /// Waits for a signal; the order, if it was one.
+    fn poll(&self, limit: Option<Duration>) -> Result<Option<RebootCommand>, Errno> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         match poll(&mut fds, limit.map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        let drain = |fd: &OwnedFd| {
-            let (mut chunk, mut any) = ([0; 128], false);
-            while matches!(rustix::io::read(fd, &mut chunk), Ok(1..)) {
-                any = true;
-            }
-            any
-        };
-        drain(&self.children);
-        Ok(drain(&self.orders))
+        Ok(orders::take(&self.0))
     }
 }
 

@@ -13,7 +13,7 @@ use core::{mem, ptr};
 
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 fn last_errno() -> Errno {
     // SAFETY: the location is this thread's own and always valid.
@@ -75,16 +75,19 @@ pub fn hold_signals() {
     }
 }
 
-/// A descriptor that is readable when one of `wanted` has come; needs the signals
-/// to be held.
-pub fn signals(wanted: &[Signal]) -> Result<OwnedFd, Errno> {
+/// A descriptor that is readable when a signal has come for which `wanted` holds;
+/// needs the signals to be held.
+pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
+    /// `_NSIG` of x86 and Arm.
+    const LAST: libc::c_int = 64;
     // SAFETY: the set is initialised by the calls it is passed to, and the
     // descriptor is new and nobody else's.
     unsafe {
         let mut set: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        for signal in wanted {
-            libc::sigaddset(&raw mut set, signal.as_raw());
+        for signal in (1..=LAST).filter(|signal| wanted(*signal)) {
+            // Refused are the C library's own.
+            libc::sigaddset(&raw mut set, signal);
         }
         match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
             -1 => Err(last_errno()),

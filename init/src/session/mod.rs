@@ -27,7 +27,7 @@ use self::user::User;
 use crate::error::{Context, Error, Hints, compose};
 use crate::ports::{self, Ports};
 use crate::settings::{Request, Size};
-use crate::{children, rt};
+use crate::{children, orders, rt};
 
 /// Standard output's place among the pumps, and its number in `close`.
 const OUTPUT: usize = 1;
@@ -182,8 +182,7 @@ impl Session {
         let [signalled, controlled, events @ ..] = fds.map(|fd| fd.revents());
         if !signalled.is_empty() {
             // Only that there was a signal counts; who has ended, wait(2) tells.
-            let mut chunk = [0; 128];
-            while matches!(rustix::io::read(signals, &mut chunk), Ok(1..)) {}
+            orders::take(signals);
         }
         for (pump, events) in self.pumps.iter_mut().zip(events) {
             if let Some(pump) = pump.as_mut().filter(|pump| pump.interest().is_some()) {

@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("initramfs_with_an_overlay",  initramfs_with_an_overlay),
     ("run_file",                   run_file),
     ("run_file_is_told_to_end",    run_file_is_told_to_end),
+    ("run_file_halts",             run_file_halts),
     ("run_file_is_wrong",          run_file_is_wrong),
     ("pid_1_of_an_image",          pid_1_of_an_image),
     ("pid_1_has_an_overlay",       pid_1_has_an_overlay),
@@ -113,17 +114,41 @@ fn run_file(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// `kill 1` ends the command and the machine.
-fn run_file_is_told_to_end(bed: &Bed) -> Result<()> {
-    let mut guest = bed.guest(
+/// A machine whose command runs `order`, and waits to be told.
+fn start_ordered(bed: &Bed, order: &str) -> Result<(Guest, Running)> {
+    let mut guest = bed.guest(&format!(
         "trap 'echo the command was told; exit 0' TERM
-        kill -TERM 1
-        while :; do sleep 0.1; done",
-    )?;
+        {order}
+        while :; do sleep 0.1; done"
+    ))?;
     let records = [Record::Arg(b"/bin/test-init"), Record::Restart(Restart::Always)];
-    let mut running = start_run_file(&mut guest, &encode(&records))?;
-    ensure!(running.finish()? == 0, "{running}");
-    shows(&running, &["the command was told", "reboot: Power down"])
+    let running = start_run_file(&mut guest, &encode(&records))?;
+    Ok((guest, running))
+}
+
+/// PID 1 ends the command and the machine, each order in its way.
+fn run_file_is_told_to_end(bed: &Bed) -> Result<()> {
+    for (order, end) in [
+        ("busybox reboot", "reboot: Restarting system"),
+        ("busybox poweroff", "reboot: Power down"),
+        // systemd's SIGRTMIN+4, by its number.
+        ("kill -38 1", "reboot: Power down"),
+    ] {
+        let (_guest, mut running) = start_ordered(bed, order)?;
+        ensure!(running.finish()? == 0, "{order}: {running}");
+        shows(&running, &["the command was told", end])?;
+    }
+    Ok(())
+}
+
+/// A machine that halts stays on, and says so.
+fn run_file_halts(bed: &Bed) -> Result<()> {
+    let (_guest, mut running) = start_ordered(bed, "busybox halt")?;
+    running
+        .wait_for("virtinit: halted, as ordered: the machine stays on until the host ends it")?;
+    running.wait_for("reboot: System halted")?;
+    shows(&running, &["the command was told"])?;
+    running.stop()
 }
 
 fn run_file_is_wrong(bed: &Bed) -> Result<()> {
