@@ -85,7 +85,12 @@ impl Boot {
         log.attach_kmsg();
         // They are needed to the end, and by the watch as well.
         self.log = Box::leak(Box::new(log));
-        self.ports = Ports::prepare().ok().map(|ports| &*Box::leak(Box::new(ports)));
+        match Ports::prepare() {
+            Ok(ports) => self.ports = Some(Box::leak(Box::new(ports))),
+            Err(errno) => self
+                .log
+                .warning(format_args!("open /sys and /dev: {}: no port can be used", Name(errno))),
+        }
         // Even of a line that makes no sense the host must hear, perhaps through
         // a port whose driver is a module.
         let fallback = Config::parse(b"")?;
@@ -163,7 +168,7 @@ impl Boot {
     ) -> Result<Infallible> {
         watch::enter(Step::Execute);
         watch::stop();
-        let ports = self.ports.ok_or_else(|| Error::new(format_args!("no /sys or /dev"), ""))?;
+        let ports = self.ports.ok_or_else(|| Error::new(format_args!("no ports"), "see above"))?;
         let (mounts, limit) = (&config.mounts[..], config.wait);
         command::run(&command::Start { ports, settings, mounts, began, limit }, self.log)?;
         orders::carry_out(RebootCommand::PowerOff, self.log)
@@ -215,9 +220,19 @@ fn policy() -> Fail {
     all.into_iter().find(|policy| *policy as u8 == stored).unwrap_or_default()
 }
 
-/// Ends the machine. There is no sync(2): nothing was written yet, and on a dead
-/// virtiofs it would block for ever.
+/// How long a machine that failed may take to write out what its programs wrote.
+const SYNC_LIMIT: Duration = Duration::from_secs(10);
+
+/// Ends the machine. What its programs wrote is written out, but not waited for
+/// without end: on a dead virtiofs sync(2) never returns. During the boot nothing
+/// was written yet.
 fn end(log: &Log, how: Fail) -> ! {
+    if watch::is_over() && !children::run_within(SYNC_LIMIT, rustix::fs::sync) {
+        let seconds = SYNC_LIMIT.as_secs();
+        log.error(format_args!(
+            "sync(2) takes longer than {seconds} s: what was written last may be lost"
+        ));
+    }
     let command = match how {
         Fail::Reboot => RebootCommand::Restart,
         Fail::Panic => rt::exit(EXIT_FAILURE),
@@ -228,7 +243,7 @@ fn end(log: &Log, how: Fail) -> ! {
         }
     };
     if let Err(errno) = rustix::system::reboot(command) {
-        let error = Error::sys(format_args!("reboot(2), {how:?}"), errno, "halted");
+        let error = Error::sys(format_args!("reboot(2)"), errno, "halted");
         log.error(format_args!("{error}"));
     }
     halt()

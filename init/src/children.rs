@@ -1,8 +1,13 @@
 //! The processes below PID 1.
 //!
-//! Interfaces: wait(2), kill(2).
+//! Interfaces: fork(2), wait(2), kill(2).
+
+use core::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use crate::rt;
+use crate::wait::{self, Pauses};
 
 /// Reaps every child that has ended; the status of `child`, if it was among them.
 /// False where no child is left. Of the others `other` hears.
@@ -28,5 +33,44 @@ pub fn signal_all(signal: Signal) {
         // As a process group, 1 stands for all processes (kill(2)). ESRCH: there
         // is none.
         let _ = rustix::process::kill_process_group(Pid::INIT, signal);
+    }
+}
+
+/// Runs `work`, which may block for ever, in a child, and waits for that `limit` at
+/// the most; then the child is killed. Whether it has ended; without memory for a
+/// child it is not begun.
+pub fn run_within(limit: Duration, work: fn()) -> bool {
+    let child = match rt::process::fork() {
+        Ok(Some(child)) => child,
+        Ok(None) => {
+            work();
+            rt::exit(0);
+        }
+        Err(_) => return false,
+    };
+    for pause in Pauses::within(limit) {
+        match rustix::process::waitpid(Some(child), WaitOptions::NOHANG) {
+            Ok(None) => wait::sleep(pause),
+            // It may be nobody's child any more, but it has ended.
+            Ok(Some(_)) | Err(_) => return true,
+        }
+    }
+    // It need not hear of it: in a system call that waits for a device it cannot.
+    let _ = rustix::process::kill_process(child, Signal::KILL);
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the host's load: the first ends at once, the second never.
+    #[test]
+    fn work_is_waited_for_up_to_its_limit() {
+        assert!(run_within(Duration::from_secs(600), || ()));
+        let blocks = || loop {
+            wait::sleep(Duration::from_secs(1));
+        };
+        assert!(!run_within(Duration::from_millis(20), blocks));
     }
 }

@@ -68,6 +68,12 @@ pub fn stop() {
     OVER.store(true, Ordering::Relaxed);
 }
 
+/// Whether the boot is over: other programs run, and may have written something.
+#[must_use]
+pub fn is_over() -> bool {
+    OVER.load(Ordering::Relaxed)
+}
+
 /// Says what PID 1 does next.
 pub fn enter(step: Step) {
     STEP.store(step as usize, Ordering::Relaxed);
@@ -96,7 +102,7 @@ fn run(Watch { limit, log, ports }: Watch) {
     let (mut seen, mut idle) = (BEGUN.load(Ordering::Relaxed), Duration::ZERO);
     while idle < limit {
         wait::sleep(TICK);
-        if OVER.load(Ordering::Relaxed) {
+        if is_over() {
             return;
         }
         let begun = BEGUN.load(Ordering::Relaxed);

@@ -4,11 +4,15 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
+use virtinitrd_init::settings::{self, Record, encode};
 use virtinitrd_vm_tests::tool;
+use xtask::archive::Archive;
 use xtask::vm::plan::{Access, Place, Share};
 use xtask::vm::virtiofsd::{self, Socket};
 
@@ -25,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     ("osbuild_hears_of_it",          osbuild_hears_of_it),
     ("block_root",                   block_root),
     ("block_root_damaged",           block_root_damaged),
+    ("lost_host_loses_no_data",      lost_host_loses_no_data),
 ];
 
 fn shows(running: &Running, line: &str) -> Result<()> {
@@ -126,18 +131,78 @@ fn on_disk(bed: &Bed, guest: &mut Guest, image: &[u8]) -> Result<Running> {
     Ok(running)
 }
 
+/// What a tool of e2fsprogs prints.
+fn e2fs(command: &mut Command) -> Result<String> {
+    let output = command.output();
+    let output = output.with_context(|| format!("run {command:?}"))?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The guest's root on an ext4 of its own.
+fn make_ext4(guest: &Guest) -> Result<PathBuf> {
+    let image = guest.path("image");
+    let paths = [&guest.root(), &image];
+    e2fs(tool("mke2fs").args(["-q", "-t", "ext4", "-d"]).args(paths).arg("16M"))?;
+    Ok(image)
+}
+
+/// Connects to a socket that a QEMU under way makes.
+fn connect(path: &Path) -> Result<UnixStream> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return Ok(stream),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error).context("connect to the control port"),
+        }
+    }
+}
+
+/// The host leaves in the middle of a command: /init gives up, but not before what
+/// the command wrote is on the disk.
+fn lost_host_loses_no_data(bed: &Bed) -> Result<()> {
+    needs(&["mke2fs", "debugfs"])?;
+    let mut guest = bed.guest("")?;
+    let image = make_ext4(&guest)?;
+    let mut archive = Archive::default();
+    let script = b"echo kept > /new-file; echo is up > /dev/console; exec sleep 3600";
+    let command = [&b"/bin/sh"[..], b"-c", script].map(Record::Arg);
+    archive.add_file(settings::FILE, 0o600, encode(&command));
+    let mut bytes = initrd::with_modules(bed, &["virtio_blk", "virtio_console"])?;
+    archive.write(&mut bytes, 0)?;
+    guest.initrd(&bytes)?;
+    guest.append("root=/dev/vda rootfstype=ext4 rw virtinit.fail=poweroff");
+    let control = guest.path("control");
+    let mut options = format!(
+        "-drive file={},format=raw,if=virtio -device virtio-serial-pci \
+         -chardev socket,id=control,path={},server=on,wait=off \
+         -device virtserialport,chardev=control,name=virtinit.0.control",
+        image.display(),
+        control.display()
+    );
+    for stream in ["stdin", "stdout", "stderr"] {
+        options += &format!(
+            " -chardev file,id={stream},path=/dev/null \
+             -device virtserialport,chardev={stream},name=virtinit.0.{stream}"
+        );
+    }
+    let mut running = guest.start_unwatched(&options)?;
+    let host = connect(&control)?;
+    running.wait_for("is up")?;
+    drop(host);
+    ensure!(running.finish()? == 0, "{running}");
+    shows(&running, "virtinit: tell the host: EPIPE")?;
+    let kept = e2fs(tool("debugfs").args(["-R", "cat /new-file"]).arg(&image))?;
+    ensure!(kept == "kept\n", "{kept:?} {running}");
+    Ok(())
+}
+
 fn block_root(bed: &Bed) -> Result<()> {
     needs(&["mke2fs"])?;
     let mut guest =
         bed.guest("awk '$2 == \"/\" { print $1, $3, substr($4, 1, 2) }' /proc/mounts")?;
-    let image = guest.path("image");
-    let made = tool("mke2fs")
-        .args(["-q", "-t", "ext4", "-d"])
-        .args([&guest.root(), &image])
-        .arg("16M")
-        .output()
-        .context("run mke2fs")?;
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let image = make_ext4(&guest)?;
     let running = on_disk(bed, &mut guest, &fs::read(&image)?)?;
     shows(&running, "/dev/vda ext4 ro")
 }
