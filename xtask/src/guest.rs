@@ -152,6 +152,13 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));
     if let Some(home) = workspace::cargo_home() {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
+        // Nor on the name that cargo gives the registry; of two that fit the last wins.
+        let registries = std::fs::read_dir(home.join("registry/src")).into_iter().flatten();
+        let mut paths: Vec<_> = registries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        flags.extend(
+            paths.iter().map(|path| format!("--remap-path-prefix={}=cargo", path.display())),
+        );
     }
     flags
 }
