@@ -2,11 +2,13 @@
 //!
 //! Interfaces: rename(2), which replaces a name atomically; `O_TMPFILE` of
 //! open(2), which makes a file that is gone with its process until it has a name.
+//! A file that takes the place of another keeps its owner and permissions; until
+//! then it is readable by us alone. What is not a regular file is written to.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +24,12 @@ pub(crate) const PREFIX: &str = ".virtinitrd-";
 
 /// Permissions that open(2) gives a new file; the umask takes its part.
 const MODE: u32 = 0o666;
+/// Permissions of a file that will replace another, until it does.
+const PRIVATE: u32 = 0o600;
+/// Permissions that are kept: a new file's set-id bits would be a surprise.
+const KEPT: u32 = 0o777;
+/// Permissions of the group.
+const GROUP: u32 = 0o070;
 
 /// Writes `bytes` to `path`, or to standard output where `path` is `-`.
 ///
@@ -41,6 +49,8 @@ pub struct Output {
     pub file: File,
     path: PathBuf,
     state: State,
+    /// The file that it replaces.
+    old: Option<Metadata>,
 }
 
 #[derive(Debug)]
@@ -60,14 +70,14 @@ impl Output {
     /// # Errors
     /// A directory that is missing or that may not be written to.
     pub fn create(path: &Path) -> Result<Self> {
-        let (file, state) = match path.as_os_str() == "-" {
+        let (file, state, old) = match is_stdout(path) {
             true => {
                 let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-                (stdout.context("standard output")?.into(), State::InPlace)
+                (stdout.context("standard output")?.into(), State::InPlace, None)
             }
             false => place(path).with_context(|| format!("write {}", path.display()))?,
         };
-        Ok(Self { file, path: path.to_path_buf(), state })
+        Ok(Self { file, path: path.to_path_buf(), state, old })
     }
 
     /// Lets the file take its name.
@@ -75,35 +85,68 @@ impl Output {
     /// # Errors
     /// Those of rename(2); the old file is kept.
     pub fn commit(self) -> Result<()> {
-        let Self { file, path, state } = self;
-        let result = match state {
+        let Self { file, path, state, old } = self;
+        let kept = old.map_or(Ok(()), |old| keep(&file, &old));
+        let result = kept.and_then(|()| match state {
             State::InPlace => Ok(()),
             State::Named(temporary, target) => temporary.persist(target).map_err(Into::into),
             State::Nameless(target) => without_signals(|| replace(&file, &target)),
-        };
+        });
         result.with_context(|| format!("write {}", path.display()))
     }
 }
 
-fn place(path: &Path) -> Result<(File, State)> {
+/// Whether `path` stands for standard output, which a shell has opened: its file is
+/// written to, and not replaced behind the shell's back.
+fn is_stdout(path: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
+}
+
+/// The file that an output to `path` would replace or be written to.
+pub(crate) fn existing(path: &Path) -> Option<Metadata> {
+    match is_stdout(path) {
+        true => File::from(std::io::stdout().as_fd().try_clone_to_owned().ok()?).metadata().ok(),
+        false => path.metadata().ok(),
+    }
+}
+
+/// Gives `file` the owner and the permissions of `old`; where the group is not to be
+/// had, another group gets nothing.
+fn keep(file: &File, old: &Metadata) -> Result<()> {
+    let own = file.metadata()?;
+    let mut mode = old.mode() & KEPT;
+    if (own.uid(), own.gid()) != (old.uid(), old.gid()) {
+        // Only root may give files away; a member of the group may set that.
+        let is_owner_kept = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
+        let is_group_kept = is_owner_kept
+            .or_else(|_| std::os::unix::fs::fchown(file, None, Some(old.gid())))
+            .is_ok();
+        mode &= if is_group_kept { KEPT } else { !GROUP };
+    }
+    Ok(file.set_permissions(Permissions::from_mode(mode))?)
+}
+
+fn place(path: &Path) -> Result<(File, State, Option<Metadata>)> {
     // A link to a file: the file is replaced, the link stays.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    if target.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+    let old = target.metadata().ok();
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
         let file = File::options().write(true).open(&target)?;
-        return Ok((file, State::InPlace));
+        return Ok((file, State::InPlace, None));
     }
     let dir = directory(&target);
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(&dir, flags, Mode::from_raw_mode(MODE)) {
-        Ok(fd) => Ok((fd.into(), State::Nameless(target))),
+    let mode = if old.is_some() { PRIVATE } else { MODE };
+    match rustix::fs::open(&dir, flags, Mode::from_raw_mode(mode)) {
+        Ok(fd) => Ok((fd.into(), State::Nameless(target), old)),
         // A file system that has no such files, as NFS: a signal leaves this one.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
             let (file, temporary) = tempfile::Builder::new()
                 .prefix(PREFIX)
-                .permissions(Permissions::from_mode(MODE))
+                .permissions(Permissions::from_mode(mode))
                 .tempfile_in(dir)?
                 .into_parts();
-            Ok((file, State::Named(temporary, target)))
+            Ok((file, State::Named(temporary, target), old))
         }
         Err(error) => Err(error.into()),
     }
@@ -190,6 +233,31 @@ mod tests {
         output.file.write_all(b"x").unwrap();
         drop(output);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn permissions_of_what_is_replaced_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+        write(&path, b"one").unwrap();
+        let new = mode(&path);
+        assert_eq!(new & !0o666, 0, "{new:o}");
+        for kept in [0o600, 0o640, 0o755, 0o400, 0o4755] {
+            std::fs::set_permissions(&path, Permissions::from_mode(kept)).unwrap();
+            let mut output = Output::create(&path).unwrap();
+            let between = output.file.metadata().unwrap().mode() & 0o077;
+            assert_eq!(between, 0, "{kept:o}");
+            output.file.write_all(b"two").unwrap();
+            output.commit().unwrap();
+            assert_eq!(mode(&path), kept & 0o777, "{kept:o}");
+        }
+        // Of another owner, where we may give files away.
+        if std::os::unix::fs::chown(&path, Some(1), Some(2)).is_ok() {
+            write(&path, b"three").unwrap();
+            let metadata = path.metadata().unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (1, 2));
+        }
     }
 
     #[test]
