@@ -17,7 +17,7 @@ use crate::image::format::{self, Format};
 use crate::image::inject::{self, Run};
 use crate::image::notes::Notes;
 use crate::image::progress::Progress;
-use crate::image::source::Source;
+use crate::image::source::{self, FileId, Source};
 use crate::image::tree::Tree;
 use crate::image::write::{cpio, dir, disk, tar};
 use crate::output::{self, Output};
@@ -37,7 +37,8 @@ const BUFFER: usize = 1 << 18;
 pub(super) struct Build {
     /// A directory, an archive or an image; - is standard input
     source: PathBuf,
-    /// Where to write it; - is standard output
+    /// Where to write it; - is standard output. In SOURCE it is left out of the image.
+    /// A file is replaced and keeps its permissions; a pipe or a device is written to
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// cpio, tar, erofs, ext4, squashfs or dir [default: by the ending of FILE]
@@ -58,7 +59,7 @@ pub(super) struct Build {
     /// Free space of an ext4 image in percent of what is used [default: 10, and 16 MiB]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=10_000))]
     slack: Option<u32>,
-    /// Identify the file system of erofs or ext4 [default: it follows from names and times]
+    /// Identify the file system of erofs or ext4 [default: it follows from all that the image holds]
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
     /// Name the file system of erofs or ext4
@@ -116,7 +117,8 @@ impl Build {
         let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
         let mtime = source_date_epoch(epoch.as_deref())?;
         let mut notes = Notes::default();
-        let mut source = super::read(&self.source, &self.reading.options()?, &mut notes)?;
+        let options = source::Options { left_out: self.outputs(), ..self.reading.options()? };
+        let mut source = super::read(&self.source, &options, &mut notes)?;
         if self.init.is_some() {
             let init = pack::read_init(&init_binary(init_path.clone())?)?;
             inject::init(&mut source.tree, format, init, mtime.into())?;
@@ -165,6 +167,15 @@ impl Build {
         };
         written.context(name)?;
         output.commit()
+    }
+
+    /// The outputs that are there already: a build before this one may have left them
+    /// in the source.
+    fn outputs(&self) -> Vec<FileId> {
+        let outputs = [Some(&self.output), self.boot_initrd.as_ref()].into_iter().flatten();
+        let existing = outputs.filter_map(|path| output::existing(path));
+        let may_hold = existing.filter(|found| found.is_file() || found.is_dir());
+        may_hold.map(|found| FileId::of(&found)).collect()
     }
 
     /// By options, or by the name of the output.

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use super::FileId;
 use crate::files::Files;
 use crate::image::content::{Content, Directory};
 use crate::image::notes::Notes;
@@ -24,6 +25,9 @@ use crate::rootdir::RootDir;
 
 /// A mount point whose contents are left out.
 const MOUNTED: &str = "something is mounted there, the directory is left empty";
+
+/// The image that is made, or the last one with its name.
+const OUTPUT: &str = "this is an output, it is left out";
 
 /// Attributes that are no property of the file alone, or that the kernel makes up.
 const XATTRS: &[&str] = &["security.", "system.posix_acl_", "trusted.", "user."];
@@ -38,12 +42,20 @@ const XATTR_MAX: usize = 1 << 16;
 /// # Errors
 /// What cannot be looked at, with its path.
 pub fn read(path: &Path, notes: &mut Notes) -> Result<Tree> {
+    read_without(path, &[], notes)
+}
+
+/// As [`read`], but for `left_out` and what is in it.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_without(path: &Path, left_out: &[FileId], notes: &mut Notes) -> Result<Tree> {
     let root = Arc::new(RootDir::open(path)?);
     let fd = root.directory(Path::new("."))?;
     let stat = stat(fd.as_fd(), c"")?;
     let meta = meta(&stat, xattrs(fd.as_fd(), b".")?);
     let device = (stat.stx_dev_major, stat.stx_dev_minor);
-    let mut scan = Scan { device, tree: Tree::new(meta), links: HashMap::new(), notes };
+    let mut scan = Scan { device, tree: Tree::new(meta), links: HashMap::new(), left_out, notes };
     let mut pending = vec![(Tree::ROOT, PathBuf::new())];
     while let Some((id, path)) = pending.pop() {
         let directory = Arc::new(Directory { root: Arc::clone(&root), path });
@@ -59,6 +71,7 @@ struct Scan<'a> {
     tree: Tree,
     /// Files that have other names, by device and inode.
     links: HashMap<(u32, u32, u64), Id>,
+    left_out: &'a [FileId],
     notes: &'a mut Notes,
 }
 
@@ -70,12 +83,17 @@ impl Scan<'_> {
         pending: &mut Vec<(Id, PathBuf)>,
     ) -> Result<()> {
         let fd = directory.root.directory(&Path::new(".").join(&directory.path))?;
+        let mut names = Vec::new();
         for entry in Dir::read_from(&fd)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
+            let name = entry?.file_name().to_owned();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                names.push(name);
             }
+        }
+        // The order in which a file system lists them must not show: nodes are
+        // numbered as they are found.
+        names.sort_unstable();
+        for name in &names {
             let added = self.entry(id, &fd, name, directory);
             let added = added.with_context(|| show(name.to_bytes()))?;
             pending.extend(added);
@@ -95,6 +113,10 @@ impl Scan<'_> {
         let path = directory.path.join(OsStr::from_bytes(name.to_bytes()));
         ensure!(path.as_os_str().len() <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
         let stat = stat(fd.as_fd(), name)?;
+        if self.left_out.contains(&id_of(&stat)) {
+            self.notes.add(OUTPUT, path.as_os_str().as_bytes());
+            return Ok(None);
+        }
         let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
         if let Some(&known) = self.links.get(&key) {
             self.tree.link(parent, name.to_bytes(), known)?;
@@ -146,6 +168,11 @@ fn stat(fd: BorrowedFd<'_>, name: &CStr) -> Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     let stat = rustix::fs::statx(fd, name, flags, StatxFlags::BASIC_STATS);
     stat.context("statx")
+}
+
+fn id_of(stat: &Statx) -> FileId {
+    let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    FileId { device, inode: stat.stx_ino }
 }
 
 fn meta(stat: &Statx, xattrs: Xattrs) -> Meta {

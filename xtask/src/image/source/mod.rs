@@ -16,10 +16,10 @@ mod tar_blocks;
 mod tests;
 pub(super) mod ustar;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +33,21 @@ use super::xattr_policy::{self, Origin, Selection};
 use super::{erofs, ext4, squashfs};
 use crate::archive::spool::{BUFFER, TooLarge, spool};
 use crate::archive::stream;
+
+/// A file of the host, whatever its names: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file that has this metadata.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
 
 /// Something that was read.
 #[derive(Debug)]
@@ -52,6 +67,8 @@ pub struct Options {
     pub xattrs: Selection,
     /// Most bytes that a source may have as a copy in `$TMPDIR`.
     pub max_size: u64,
+    /// Files that are in no directory that is read.
+    pub left_out: Vec<FileId>,
 }
 
 /// Most bytes of a copy where nothing else is asked for: more than any root file
@@ -60,7 +77,7 @@ const SIZE_MAX: u64 = 64 << 30;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { xattrs: Selection::default(), max_size: SIZE_MAX }
+        Self { xattrs: Selection::default(), max_size: SIZE_MAX, left_out: Vec::new() }
     }
 }
 
@@ -86,7 +103,7 @@ fn read(path: &Path, file: File, options: &Options, notes: &mut Notes) -> Result
     let format = format::recognise(&file)?;
     let file = Arc::new(file);
     let mut tree = match format {
-        Format::Dir => dir::read(path, notes)?,
+        Format::Dir => dir::read_without(path, &options.left_out, notes)?,
         Format::Cpio(_) => cpio::read(&file, options.max_size)?,
         Format::Tar(_) => tar::read(&unpacked(&file, options.max_size)?, notes)?,
         Format::Squashfs => squashfs::read(Arc::clone(&file))?,
