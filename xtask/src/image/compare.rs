@@ -1,10 +1,11 @@
 //! Where two trees differ, whatever formats they were read from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use anyhow::{Context, Result};
 
+use super::holes::are_equal;
 use super::tree::{Content, Id, Kind, Node, Tree, mode, show};
 
 /// What two files with one path may differ in.
@@ -28,6 +29,8 @@ pub enum Aspect {
     Size,
     /// Bytes of the same number, but others
     Content,
+    /// Which of its other names are the same file (hard links)
+    Links,
 }
 
 /// Where two trees differ; paths as a terminal may see them.
@@ -59,24 +62,55 @@ impl fmt::Display for Change {
 /// # Errors
 /// Contents that cannot be read.
 pub fn compare(a: &Tree, b: &Tree, ignore: &[Aspect], tell: &mut dyn FnMut(Change)) -> Result<()> {
-    Comparison { a, b, ignore }.node("", Tree::ROOT, Tree::ROOT, tell)
+    let (a, b) = (Side::new(a), Side::new(b));
+    Comparison { a, b, ignore, names: 0 }.node("", Tree::ROOT, Tree::ROOT, tell)
+}
+
+/// One of two trees.
+struct Side<'a> {
+    tree: &'a Tree,
+    /// The first name, of those that both trees have, of each node with several.
+    first: HashMap<Id, u64>,
+}
+
+impl<'a> Side<'a> {
+    fn new(tree: &'a Tree) -> Self {
+        Self { tree, first: HashMap::new() }
+    }
+
+    /// The number of the first name of node `id`, which name `number` stands for.
+    fn first_name(&mut self, id: Id, number: u64) -> u64 {
+        match self.tree.node(id).names {
+            1 => number,
+            _ => *self.first.entry(id).or_insert(number),
+        }
+    }
 }
 
 struct Comparison<'a> {
-    a: &'a Tree,
-    b: &'a Tree,
+    a: Side<'a>,
+    b: Side<'a>,
     ignore: &'a [Aspect],
+    /// Names that both trees have, so far.
+    names: u64,
 }
 
 impl Comparison<'_> {
     /// What differs at `path` and below.
-    fn node(&self, path: &str, a: Id, b: Id, tell: &mut dyn FnMut(Change)) -> Result<()> {
+    fn node(&mut self, path: &str, a: Id, b: Id, tell: &mut dyn FnMut(Change)) -> Result<()> {
         let shown = || if path.is_empty() { "." } else { path }.to_owned();
-        let aspects = self.aspects(self.a.node(a), self.b.node(b)).with_context(shown)?;
+        self.names += 1;
+        let firsts = [self.a.first_name(a, self.names), self.b.first_name(b, self.names)];
+        let (a_tree, b_tree) = (self.a.tree, self.b.tree);
+        let mut aspects = self.aspects(a_tree.node(a), b_tree.node(b)).with_context(shown)?;
+        if firsts[0] != firsts[1] && aspects != [Aspect::Type] {
+            aspects.push(Aspect::Links);
+        }
+        aspects.retain(|aspect| !self.ignore.contains(aspect));
         if !aspects.is_empty() {
             tell(Change::Changed(shown(), aspects));
         }
-        let (Some(ours), Some(theirs)) = (self.a.children(a), self.b.children(b)) else {
+        let (Some(ours), Some(theirs)) = (a_tree.children(a), b_tree.children(b)) else {
             return Ok(());
         };
         for name in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
@@ -113,7 +147,7 @@ impl Comparison<'_> {
             (Aspect::Xattrs, ours.xattrs != theirs.xattrs),
         ];
         let differing = rows.iter().filter(|(_, differs)| *differs).map(|(aspect, _)| *aspect);
-        Ok(differing.chain(kind).filter(|aspect| !self.ignore.contains(aspect)).collect())
+        Ok(differing.chain(kind).collect())
     }
 
     fn contents(&self, a: &Content, b: &Content) -> Result<Option<Aspect>> {
@@ -123,12 +157,7 @@ impl Comparison<'_> {
         if self.ignore.contains(&Aspect::Content) {
             return Ok(None);
         }
-        let hash = |content: &Content| {
-            let mut hasher = blake3::Hasher::new();
-            std::io::copy(&mut content.open()?, &mut hasher)?;
-            anyhow::Ok(hasher.finalize())
-        };
-        Ok((hash(a)? != hash(b)?).then_some(Aspect::Content))
+        Ok((!are_equal(a, b)?).then_some(Aspect::Content))
     }
 }
 
@@ -187,5 +216,37 @@ mod tests {
         let ignored = [Aspect::Time, Aspect::Mode, Aspect::Owner, Aspect::Content, Aspect::Size];
         assert_eq!(changes(&a, &b, &ignored).len(), 4);
         assert!(changes(&a, &a, &[]).is_empty());
+    }
+
+    #[test]
+    fn names_of_one_file_are_compared() {
+        let linked = |groups: &[&[&str]]| {
+            let mut tree = Tree::new(Meta::default());
+            for names in groups {
+                let kind = Kind::File(Content::Bytes(b"same"[..].into()));
+                let id = tree.put(names[0].as_bytes(), Meta::default(), kind).unwrap();
+                for name in &names[1..] {
+                    tree.put_link(name.as_bytes(), id).unwrap();
+                }
+            }
+            tree
+        };
+        let one = linked(&[&["d/z", "a", "m"]]);
+        let two = linked(&[&["a"], &["d/z", "m"]]);
+        let three = linked(&[&["a"], &["m"], &["d/z"]]);
+        let cases: [(&str, &Tree, &Tree, &[&str]); 6] = [
+            ("equal", &one, &linked(&[&["m", "d/z", "a"]]), &[]),
+            ("one and two", &one, &two, &["! d/z: links", "! m: links"]),
+            ("one and three", &one, &three, &["! d/z: links", "! m: links"]),
+            ("two and three", &two, &three, &["! m: links"]),
+            ("regrouped", &two, &linked(&[&["a", "m"], &["d/z"]]), &["! m: links"]),
+            ("missing names", &two, &linked(&[&["d/z", "m"]]), &["- a"]),
+        ];
+        for (name, a, b, expected) in cases {
+            assert_eq!(changes(a, b, &[]), expected, "{name}");
+            assert_eq!(changes(a, b, &[Aspect::Links]).len(), usize::from(name == "missing names"));
+            let mirrored = changes(b, a, &[]).len();
+            assert_eq!(mirrored, expected.len(), "{name}");
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! The bytes of regular files in a [`super::tree::Tree`], by reference.
 
+use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use super::pieces::{Piece, PieceReader, Pieces};
 use crate::files::Files;
 use crate::rootdir::RootDir;
 
@@ -47,7 +49,37 @@ pub trait Stored: fmt::Debug + Send + Sync {
     fn size(&self) -> u64;
 
     /// Reads it from the start; gives exactly [`Stored::size`] bytes or an error.
-    fn open(&self) -> Result<Box<dyn Read + Send + '_>>;
+    fn open(&self) -> Result<Box<dyn Reader + '_>>;
+}
+
+/// Reads contents from their start to their end; zeros that the source does not
+/// store can be passed over.
+pub trait Reader: Read + Send {
+    /// Bytes of the hole at the position: all of it, whatever it is made of. 0 where
+    /// the source stores bytes, and at the end.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn hole(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Passes over `count` bytes, which are no more than [`Reader::hole`] tells.
+    fn skip(&mut self, _count: u64) {}
+}
+
+impl Reader for &[u8] {}
+
+/// Bytes of a file or of a block device, whose metadata do not tell.
+///
+/// # Errors
+/// What cannot be read by offset, as a pipe.
+pub fn length(mut file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    file.seek(SeekFrom::End(0))
 }
 
 /// A directory of the host that is at or below the root of a tree.
@@ -79,30 +111,21 @@ impl Content {
         }
     }
 
-    /// The file of the host that it is, where it is one.
-    ///
-    /// # Errors
-    /// A file that cannot be opened any more.
-    pub fn host_file(&self) -> Result<Option<File>> {
-        match self {
-            Self::Host { directory, name, .. } => directory.file(name).map(Some),
-            Self::Bytes(_) | Self::Part { .. } | Self::Stored(_) => Ok(None),
-        }
-    }
-
     /// Reads it from the start; gives exactly [`Content::size`] bytes or an error.
     ///
     /// # Errors
     /// A file that cannot be opened any more.
-    pub fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
+    pub fn open(&self) -> Result<Box<dyn Reader + '_>> {
         Ok(match self {
             Self::Bytes(bytes) => Box::new(&bytes[..]),
             Self::Host { directory, name, size } => {
-                Box::new(Exactly { inner: directory.file(name)?, left: *size })
+                let file = directory.file(name)?;
+                Box::new(PieceReader::new(Stretch { file, offset: 0, size: *size }))
             }
             Self::Stored(stored) => stored.open()?,
             Self::Part { archive, offset, size } => {
-                Box::new(Exactly { inner: At { file: archive, offset: *offset }, left: *size })
+                let file = Arc::clone(archive);
+                Box::new(PieceReader::new(Stretch { file, offset: *offset, size: *size }))
             }
         })
     }
@@ -124,25 +147,34 @@ impl Read for At<'_> {
     }
 }
 
-/// A file whose size was written down already: what has grown since is cut, what
-/// has shrunk is an error.
-struct Exactly<R> {
-    inner: R,
-    left: u64,
+/// A part of a file whose size was written down already: what has grown since is
+/// cut, what has shrunk is an error.
+struct Stretch<F> {
+    file: F,
+    offset: u64,
+    size: u64,
 }
 
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        if room == 0 {
-            return Ok(0);
-        }
-        match self.inner.read(&mut buffer[..room])? {
-            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter")),
-            count => {
-                self.left -= count as u64;
-                Ok(count)
+impl<F: Borrow<File> + Send> Pieces for Stretch<F> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn file(&self) -> &File {
+        self.file.borrow()
+    }
+
+    fn piece(&self, position: u64) -> Result<Piece> {
+        let at = self.offset.checked_add(position).context("it ends beyond 2^64 bytes")?;
+        Ok(Piece { at: Some(at), length: self.size - position })
+    }
+
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        match self.file().read_exact_at(buffer, at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                bail!("the file has become shorter")
             }
+            read => Ok(read?),
         }
     }
 }

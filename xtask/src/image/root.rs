@@ -13,6 +13,10 @@ use super::tree::{Id, Kind, Tree};
 use crate::files::Files;
 use crate::vm::handover::new_memory_file;
 
+/// Bytes of the largest file that is copied into memory: no kernel and no module has
+/// as many.
+const FILE_MAX: u64 = 1 << 30;
+
 /// A tree, and where it was read from.
 #[derive(Debug)]
 pub struct ImageRoot {
@@ -48,6 +52,9 @@ impl Files for ImageRoot {
     /// The contents in memory.
     fn file(&self, path: &Path) -> io::Result<File> {
         let content = self.content(path)?;
+        if content.size() > FILE_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let mut file = new_memory_file().map_err(io::Error::other)?;
         io::copy(&mut content.open().map_err(io::Error::other)?, &mut file)?;
         file.seek(SeekFrom::Start(0))?;

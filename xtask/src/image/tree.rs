@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use super::content::{Content, Stored};
+pub use super::content::{Content, Reader, Stored};
 pub use super::xattrs::Xattrs;
 
 /// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).

@@ -9,7 +9,8 @@ use virtinitrd_init::superblock;
 
 use super::options::{Limits, show_uuid};
 use super::{open, see_owners_as_the_guest};
-use crate::image::content::At;
+use crate::image::content::{self, At};
+use crate::image::format::Format;
 use crate::image::source::Source;
 use crate::image::tree::{Kind, Tree, show};
 
@@ -40,9 +41,8 @@ impl Inspect {
 fn facts(source: &Source) -> Result<Vec<(&'static str, String)>> {
     let Source { tree, format, file } = source;
     let mut facts = vec![("format", format.to_string())];
-    let metadata = file.metadata()?;
-    if metadata.is_file() {
-        facts.push(("size", format!("{} bytes", metadata.len())));
+    if *format != Format::Dir {
+        facts.push(("size", format!("{} bytes", content::length(file)?)));
     }
     if format.file_system().is_some() {
         let mut head = Vec::new();

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::options::Limits;
 use super::{EXIT_FOUND, open, see_owners_as_the_guest, while_read};
+use crate::image::holes;
 use crate::image::tree::{Kind, show};
 
 /// Read every byte of an image; exits with 1 where something is damaged
@@ -25,14 +26,12 @@ impl Verify {
         see_owners_as_the_guest(&[&self.image])?;
         let source = open(&self.image, &self.limits.options())?;
         let tree = &source.tree;
-        let (mut bytes, mut damaged) = (0, 0_u64);
+        let (mut bytes, mut damaged) = (0_u64, 0_u64);
         tree.walk(&mut |path, id| {
             let Kind::File(content) = &tree.node(id).kind else { return Ok(()) };
-            let copied = content.open().and_then(|mut input| {
-                std::io::copy(&mut input, &mut std::io::sink()).context("read")
-            });
-            match copied {
-                Ok(count) => bytes += count,
+            // Holes have nothing that could be damaged.
+            match holes::for_parts(content, &mut |_| Ok(())) {
+                Ok(()) => bytes = bytes.saturating_add(content.size()),
                 Err(error) => {
                     eprintln!("{}: {error:#}", show(path));
                     damaged += 1;

@@ -4,7 +4,7 @@
 //! The table of chunks follows the inode: a block address (u32) each, or 8 bytes:
 //! 0 advice (u16), 2 device (u16), 4 block address (u32).
 
-use std::io::{self, Read};
+use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -13,7 +13,8 @@ use super::inode::{Inode, Layout};
 use super::layout::{BLOCK_BYTES, HOLE, u16_at, u32_at};
 use super::read::Image;
 use super::unpack::Unpacker;
-use crate::image::tree::Stored;
+use crate::image::pieces::{Piece, PieceReader, Pieces};
+use crate::image::tree::{Reader, Stored};
 
 /// Which of a chunk format's bits are the logarithm of its blocks.
 const CHUNK_BITS: u32 = 0x1f;
@@ -29,26 +30,78 @@ pub(super) struct Contents {
     pub behind: u64,
 }
 
-/// A part of a file in one piece.
-struct Piece {
-    /// In bytes from the image's start; `None` for a hole.
-    at: Option<u64>,
-    /// Bytes from the asked one to the piece's end.
-    length: u64,
-}
-
 impl Contents {
     /// Reads from the start.
-    pub(super) fn reader(&self) -> Result<Box<dyn Read + Send + '_>> {
+    pub(super) fn reader(&self) -> Result<Box<dyn Reader + '_>> {
         Ok(match self.inode.layout {
-            Layout::Plain | Layout::Inline | Layout::Chunks => {
-                Box::new(Reader { contents: self, position: 0 })
-            }
+            Layout::Plain | Layout::Inline | Layout::Chunks => Box::new(PieceReader::new(self)),
             Layout::Full | Layout::Compact => Box::new(Unpacker::new(self)?),
         })
     }
 
-    /// Where the byte `position` of the file is.
+    /// Whether the image has room for what the inode says of its contents.
+    ///
+    /// # Errors
+    /// A size that no file has, or for which the image is too small.
+    pub(super) fn check_size(&self) -> Result<()> {
+        let size = self.inode.size;
+        ensure!(i64::try_from(size).is_ok(), "a file of {size} bytes: no file has more than 2^63");
+        let left = self.image.size.saturating_sub(self.behind);
+        let blocks = size.div_ceil(BLOCK_BYTES);
+        let fits = match self.inode.layout {
+            // Two bytes for a block at least, and a tail behind them.
+            Layout::Full | Layout::Compact => blocks / 2 <= left,
+            Layout::Chunks => size.div_ceil(self.chunk_size()?) * 4 <= left,
+            Layout::Plain | Layout::Inline => size <= self.image.size,
+        };
+        ensure!(fits, "a file of {size} bytes, for which the image is too small");
+        Ok(())
+    }
+
+    fn chunk_size(&self) -> Result<u64> {
+        let format = self.inode.union & 0xffff;
+        let known = format & !(CHUNK_BITS | CHUNK_INDEXES) == 0;
+        ensure!(known, "not supported: chunks of format {format:#x}");
+        Ok(BLOCK_BYTES << (format & CHUNK_BITS))
+    }
+
+    fn chunk(&self, position: u64) -> Result<Piece> {
+        let size = self.chunk_size()?;
+        let (number, offset) = (position / size, position % size);
+        let block = if self.inode.union & CHUNK_INDEXES == 0 {
+            let mut entry = [0; 4];
+            self.image.read(self.behind.next_multiple_of(4) + number * 4, &mut entry)?;
+            u32_at(&entry, 0)
+        } else {
+            let mut entry = [0; 8];
+            self.image.read(self.behind.next_multiple_of(8) + number * 8, &mut entry)?;
+            ensure!(u16_at(&entry, 2) == 0, "not supported: chunks on other devices");
+            u32_at(&entry, 4)
+        };
+        let at = (block != HOLE).then(|| u64::from(block) * BLOCK_BYTES + offset);
+        Ok(Piece { at, length: (size - offset).min(self.inode.size - position) })
+    }
+}
+
+impl Stored for Contents {
+    fn size(&self) -> u64 {
+        self.inode.size
+    }
+
+    fn open(&self) -> Result<Box<dyn Reader + '_>> {
+        self.reader()
+    }
+}
+
+impl Pieces for Contents {
+    fn size(&self) -> u64 {
+        self.inode.size
+    }
+
+    fn file(&self) -> &File {
+        self.image.file()
+    }
+
     fn piece(&self, position: u64) -> Result<Piece> {
         let left = self.inode.size - position;
         let start = u64::from(self.inode.union) * BLOCK_BYTES;
@@ -70,60 +123,7 @@ impl Contents {
         }
     }
 
-    fn chunk(&self, position: u64) -> Result<Piece> {
-        let format = self.inode.union & 0xffff;
-        let known = format & !(CHUNK_BITS | CHUNK_INDEXES) == 0;
-        ensure!(known, "not supported: chunks of format {format:#x}");
-        let size = BLOCK_BYTES << (format & CHUNK_BITS);
-        let (number, offset) = (position / size, position % size);
-        let block = if format & CHUNK_INDEXES == 0 {
-            let mut entry = [0; 4];
-            self.image.read(self.behind.next_multiple_of(4) + number * 4, &mut entry)?;
-            u32_at(&entry, 0)
-        } else {
-            let mut entry = [0; 8];
-            self.image.read(self.behind.next_multiple_of(8) + number * 8, &mut entry)?;
-            ensure!(u16_at(&entry, 2) == 0, "not supported: chunks on other devices");
-            u32_at(&entry, 4)
-        };
-        let at = (block != HOLE).then(|| u64::from(block) * BLOCK_BYTES + offset);
-        Ok(Piece { at, length: (size - offset).min(self.inode.size - position) })
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        self.image.read(at, buffer)
     }
-}
-
-impl Stored for Contents {
-    fn size(&self) -> u64 {
-        self.inode.size
-    }
-
-    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
-        self.reader()
-    }
-}
-
-struct Reader<'a> {
-    contents: &'a Contents,
-    position: u64,
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() || self.position >= self.contents.inode.size {
-            return Ok(0);
-        }
-        let piece = self.contents.piece(self.position).map_err(in_io)?;
-        let length = usize::try_from(piece.length).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = &mut buffer[..length];
-        match piece.at {
-            Some(at) => self.contents.image.read(at, buffer).map_err(in_io)?,
-            None => buffer.fill(0),
-        }
-        self.position += length as u64;
-        Ok(length)
-    }
-}
-
-/// An error on its way through a reader.
-pub(super) fn in_io(error: anyhow::Error) -> io::Error {
-    io::Error::other(error)
 }

@@ -9,11 +9,10 @@ use super::layout::BLOCK_BYTES;
 use super::matches::{Chains, Newest};
 use super::out::{End, Head, Mapped, Out};
 use super::segment::{SEGMENT, Segment, compress};
-use super::sparse::{self, Chunks};
+use super::sparse;
 use super::write::head;
 use super::{Compression, Options};
 use crate::image::device;
-use crate::image::holes::Source;
 use crate::image::ordered::{self, Queue};
 use crate::image::progress::Progress;
 use crate::image::tree::{Content, Id, Kind, Node, Tree, show};
@@ -100,12 +99,20 @@ impl Files<'_, '_> {
     }
 
     fn contents(&mut self, content: &Content) -> Result<End> {
-        if let Some(chunks) = sparse::scan(content)? {
-            self.chunks(content, &chunks)?;
-            return Ok(End::Sparse(chunks));
+        let is_large = content.size() > COMPRESSED_MAX;
+        if is_large || sparse::is_sparse(content)? {
+            let mut written = 0;
+            let chunks = sparse::write(content, &mut |bytes| {
+                let length = bytes.len();
+                written += length as u64;
+                self.progress.add(length as u64);
+                self.queue.push(raw(bytes), length)
+            })?;
+            self.progress.add(content.size().saturating_sub(written));
+            // Without holes its blocks follow each other as those of any file.
+            return Ok(if chunks.are_full() { End::Contents } else { End::Sparse(chunks) });
         }
-        let is_compressed = self.compression != Compression::None
-            && (BLOCK_BYTES + 1..=COMPRESSED_MAX).contains(&content.size());
+        let is_compressed = self.compression != Compression::None && content.size() > BLOCK_BYTES;
         let mut left = content.size();
         let mut reader = content.open()?;
         while left > 0 {
@@ -120,25 +127,6 @@ impl Files<'_, '_> {
             }
         }
         Ok(End::Contents)
-    }
-
-    /// Writes the chunks with data.
-    fn chunks(&mut self, content: &Content, chunks: &Chunks) -> Result<()> {
-        let mut source = Source::open(content)?;
-        for (start, has_data) in
-            (0..content.size()).step_by(usize::try_from(chunks.size())?).zip(&chunks.data)
-        {
-            let next = content.size().min(start + chunks.size());
-            self.progress.add(next - start);
-            let end = if *has_data { next } else { start };
-            for at in (start..end).step_by(SEGMENT) {
-                let mut bytes = vec![0; usize::try_from((end - at).min(SEGMENT as u64))?];
-                source.read(at, &mut bytes)?;
-                let length = bytes.len();
-                self.queue.push(raw(bytes), length)?;
-            }
-        }
-        Ok(())
     }
 }
 

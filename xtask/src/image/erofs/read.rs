@@ -2,7 +2,8 @@
 //!
 //! The image is not trusted. What bounds the work: directories and links together
 //! have no more bytes than the image, no directory is entered twice, none is
-//! deeper than [`DEPTH_MAX`]; attributes together are below [`XATTRS_MAX`].
+//! deeper than [`DEPTH_MAX`]; attributes are bounded by [`Sets`], sizes of files by what
+//! the image has room for.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,13 +17,12 @@ use super::extents::Contents;
 use super::inode::Inode;
 use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock};
 use super::{dirents, xattrs};
-use crate::image::device;
 use crate::image::tree::{Content, Id, Kind, Meta, Tree, kind_of, show};
+use crate::image::xattr_sets::Sets;
+use crate::image::{content, device};
 
 /// Most directories above each other: as many as a path has room for.
 const DEPTH_MAX: usize = 2048;
-/// Bytes of all attributes; those that files share count for each.
-const XATTRS_MAX: usize = 256 << 20;
 /// Longest target of a link (`PATH_MAX`).
 const TARGET_MAX: u64 = 4096;
 
@@ -35,6 +35,10 @@ pub(super) struct Image {
 }
 
 impl Image {
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     pub(super) fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
         let end = at.checked_add(buffer.len() as u64);
         ensure!(end.is_some_and(|end| end <= self.size), "byte {at} is behind the image's end");
@@ -55,7 +59,7 @@ impl Image {
 /// # Errors
 /// What is no EROFS, damaged, or of a kind that is not supported; with the path.
 pub fn read(image: Arc<File>) -> Result<Tree> {
-    let size = image.metadata().context("read the image")?.len();
+    let size = content::length(&image).context("find the end of the image")?;
     let mut block = vec![0; BLOCK];
     ensure!(size >= BLOCK_BYTES, "no EROFS: it is shorter than a block");
     image.read_exact_at(&mut block, 0).context("read the image")?;
@@ -68,7 +72,7 @@ pub fn read(image: Arc<File>) -> Result<Tree> {
         found: HashMap::from([(root, Tree::ROOT)]),
         pending: Vec::new(),
         names_left: size,
-        xattrs_left: XATTRS_MAX,
+        sets: Sets::new(),
     };
     reader.root(root).context("/")?;
     while let Some(next) = reader.pending.pop() {
@@ -91,7 +95,7 @@ struct Reader {
     found: HashMap<u64, Id>,
     pending: Vec<Pending>,
     names_left: u64,
-    xattrs_left: usize,
+    sets: Sets,
 }
 
 impl Reader {
@@ -167,13 +171,13 @@ impl Reader {
         let shared =
             |id| self.image.read_up_to(shared_start + u64::from(id) * 4, xattrs::ENTRY_MAX);
         let end = at + (length + xattrs.len()) as u64;
-        let xattrs = xattrs::decode(&xattrs, &shared, &mut self.xattrs_left)?;
+        let xattrs = xattrs::decode(&xattrs, &shared, &mut self.sets.left())?;
         let meta = Meta {
             permissions: inode.mode & 0o7777,
             uid: inode.uid,
             gid: inode.gid,
             mtime: inode.mtime,
-            xattrs,
+            xattrs: self.sets.keep(xattrs)?,
         };
         let contents = Contents { image: Arc::clone(&self.image), inode, behind: end };
         Ok((meta, kind(&contents)?, contents))
@@ -183,7 +187,10 @@ impl Reader {
 fn kind(contents: &Contents) -> Result<Kind> {
     let inode = &contents.inode;
     Ok(match inode.mode >> 12 {
-        0o10 => Kind::File(Content::Stored(Arc::new(contents.clone()))),
+        0o10 => {
+            contents.check_size()?;
+            Kind::File(Content::Stored(Arc::new(contents.clone())))
+        }
         0o12 => {
             ensure!(inode.size <= TARGET_MAX, "a link with {} bytes", inode.size);
             let mut target = Vec::new();

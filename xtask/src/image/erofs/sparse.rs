@@ -5,17 +5,20 @@
 
 use anyhow::Result;
 
-use super::layout::{BLOCK, BLOCK_BITS, BLOCK_BYTES};
+use super::layout::{BLOCK, BLOCK_BYTES};
 use super::segment::SEGMENT;
-use crate::image::holes::{Source, is_zero};
+use crate::image::holes::{Input, data_of, is_zero};
 use crate::image::tree::Content;
 
-/// Smaller files are not looked at: what is zero is compressed.
-const SIZE_MIN: u64 = SEGMENT as u64;
 /// A file is sparse where at most one of so many blocks has data.
 const DATA_PART: u64 = 4;
 /// Most chunks of a file, each of which takes 4 bytes of the image.
 const CHUNKS_MAX: u64 = 1 << 16;
+/// A larger file has more of them: all of a chunk is in the image if any of it is.
+const LARGE: u64 = 1 << 40;
+const LARGE_CHUNKS_MAX: u64 = 1 << 20;
+/// Base 2 logarithm of the blocks of the largest chunk (`EROFS_CHUNK_FORMAT_BLKBITS_MASK`).
+const BITS_MAX: u8 = 31;
 
 /// A sparse file, in chunks of equal size; the last one may be shorter.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,44 +34,70 @@ impl Chunks {
     pub(super) fn size(&self) -> u64 {
         BLOCK_BYTES << self.bits
     }
+
+    /// All holes, of a file of `size` bytes.
+    pub(super) fn new(size: u64) -> Self {
+        let count = |bits: u8| size.div_ceil(BLOCK_BYTES << bits);
+        let most = if size > LARGE { LARGE_CHUNKS_MAX } else { CHUNKS_MAX };
+        let bits = (0..BITS_MAX).find(|&bits| count(bits) <= most).unwrap_or(BITS_MAX);
+        Self { bits, data: vec![false; usize::try_from(count(bits)).unwrap_or_default()] }
+    }
+
+    /// Whether there is no hole.
+    pub(super) fn are_full(&self) -> bool {
+        self.data.iter().all(|has_data| *has_data)
+    }
 }
 
-/// The chunks of `content`; `None` unless it is sparse.
-pub(super) fn scan(content: &Content) -> Result<Option<Chunks>> {
-    let size = content.size();
-    if size < SIZE_MIN {
-        return Ok(None);
-    }
-    let bits = (0..u64::BITS - u32::from(BLOCK_BITS))
-        .find(|&bits| chunk_count(size, bits) <= CHUNKS_MAX)
-        .unwrap_or_default();
-    let count = usize::try_from(chunk_count(size, bits))?;
-    let mut chunks = Chunks { bits: u8::try_from(bits)?, data: vec![false; count] };
-    let mut data_blocks = 0_u64;
-    let mut source = Source::open(content)?;
-    let mut buffer = vec![0; SEGMENT];
-    let mut at = source.next_data(0, size, BLOCK_BYTES);
-    while at < size {
-        let part = &mut buffer[..usize::try_from((size - at).min(SEGMENT as u64))?];
-        source.read(at, part)?;
-        for block in part.chunks(BLOCK) {
-            if !is_zero(block) {
-                data_blocks += 1;
-                let chunk = usize::try_from(at / chunks.size())?;
-                chunks.data[chunk] = true;
+/// Whether `content` is worth to be stored in chunks; reads no more of it than it
+/// takes to tell.
+pub(super) fn is_sparse(content: &Content) -> Result<bool> {
+    data_of(content, BLOCK, content.size() / DATA_PART, &mut |_, _| true)
+}
+
+/// Gives `content` to `write` where it is not zero, and notes which chunks that are;
+/// of a chunk with data, all of it is given. What is given is not longer than a
+/// segment, and whole blocks but for the end of the file.
+pub(super) fn write(
+    content: &Content,
+    write: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+) -> Result<Chunks> {
+    let mut chunks = Chunks::new(content.size());
+    let mut input = Input::open(content)?;
+    // Zeros at the start of the chunk that were not given.
+    let mut pending = 0;
+    while input.left() > 0 {
+        let index = usize::try_from(input.at() / chunks.size())?;
+        let end = content.size().min((index as u64 + 1) * chunks.size());
+        let is_data = chunks.data.get(index).copied().unwrap_or_default();
+        let room = end - input.at();
+        let hole = input.hole()?.min(room);
+        let hole = if hole == room { hole } else { hole / BLOCK_BYTES * BLOCK_BYTES };
+        let mut bytes = Vec::new();
+        if hole > 0 {
+            input.skip(hole);
+        } else {
+            bytes.resize(usize::try_from(room.min(SEGMENT as u64))?, 0);
+            input.read(&mut bytes)?;
+        }
+        let is_nothing = is_zero(&bytes);
+        pending += if is_nothing { hole + bytes.len() as u64 } else { 0 };
+        if is_data || !is_nothing {
+            while pending > 0 {
+                let zeros = pending.min(SEGMENT as u64);
+                write(vec![0; usize::try_from(zeros)?])?;
+                pending -= zeros;
             }
-            at += block.len() as u64;
+            chunks.data[index] = true;
         }
-        if data_blocks * BLOCK_BYTES > size / DATA_PART {
-            return Ok(None);
+        if !is_nothing {
+            write(bytes)?;
         }
-        at = source.next_data(at, size, BLOCK_BYTES);
+        if input.at() == end {
+            pending = 0;
+        }
     }
-    Ok(Some(chunks))
-}
-
-fn chunk_count(size: u64, bits: u32) -> u64 {
-    size.div_ceil(BLOCK_BYTES << bits)
+    Ok(chunks)
 }
 
 #[cfg(test)]
@@ -89,6 +118,19 @@ mod tests {
         }
     }
 
+    fn chunks(content: &Content) -> (Chunks, Vec<u8>) {
+        let mut bytes = Vec::new();
+        let write = &mut |part: Vec<u8>| {
+            bytes.extend(part);
+            Ok(())
+        };
+        (write_all(content, write), bytes)
+    }
+
+    fn write_all(content: &Content, write: &mut dyn FnMut(Vec<u8>) -> Result<()>) -> Chunks {
+        super::write(content, write).unwrap()
+    }
+
     #[test]
     fn holes_are_what_is_zero() {
         let mut bytes = vec![0; SEGMENT + 5];
@@ -101,14 +143,25 @@ mod tests {
         file.write_all_at(&[1], SEGMENT as u64 + 4).unwrap();
         let expected: Vec<_> = (0..=256).map(|block| block == 1 || block == 256).collect();
         for content in [file_in(dir.path()), Content::Bytes(bytes.clone().into())] {
-            let chunks = scan(&content).unwrap();
-            assert_eq!(chunks, Some(Chunks { bits: 0, data: expected.clone() }));
-            let mut part = [0; 5];
-            Source::open(&content).unwrap().read(SEGMENT as u64, &mut part).unwrap();
-            assert_eq!(part, [0, 0, 0, 0, 1]);
+            assert!(is_sparse(&content).unwrap());
+            let (found, written) = chunks(&content);
+            assert_eq!(found, Chunks { bits: 0, data: expected.clone() });
+            assert!(written == [&bytes[BLOCK..2 * BLOCK], &[0, 0, 0, 0, 1]].concat());
         }
         bytes[..SEGMENT / 2].fill(1);
-        assert_eq!(scan(&Content::Bytes(bytes.into())).unwrap(), None);
+        assert!(!is_sparse(&Content::Bytes(bytes.into())).unwrap());
+    }
+
+    #[test]
+    fn chunks_are_no_larger_than_the_format_has() {
+        for (size, bits, count) in [
+            (1 << 40, 12, 1 << 16),
+            ((1 << 40) + 1, 9, (1 << 19) + 1),
+            (i64::MAX.unsigned_abs(), BITS_MAX, 1 << 20),
+        ] {
+            let chunks = Chunks::new(size);
+            assert_eq!((chunks.bits, chunks.data.len()), (bits, count), "{size}");
+        }
     }
 
     #[test]
@@ -116,7 +169,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = File::create(dir.path().join("f")).unwrap();
         file.set_len(1 << 40).unwrap();
-        let chunks = scan(&file_in(dir.path())).unwrap().unwrap();
+        let at = (5 << 24) + (3 << 20);
+        file.write_all_at(&[1], at).unwrap();
+        let content = file_in(dir.path());
+        assert!(is_sparse(&content).unwrap());
+        let (chunks, written) = chunks(&content);
         assert_eq!((chunks.size(), chunks.data.len()), (16 << 20, 1 << 16));
+        let data: Vec<_> = (0..chunks.data.len()).filter(|&index| chunks.data[index]).collect();
+        assert_eq!(data, [5]);
+        let ones: Vec<_> = (0..written.len()).filter(|&at| written[at] == 1).collect();
+        assert_eq!((written.len(), &ones[..]), (16 << 20, &[3 << 20][..]));
     }
 }

@@ -10,13 +10,15 @@ use std::io::{self, Read};
 
 use anyhow::{Context, Result, ensure};
 
-use super::extents::{Contents, in_io};
+use super::extents::Contents;
 use super::inode::Layout;
 use super::layout::{
     BLOCK, BLOCK_BYTES, BLOCK_COUNT, ENTRY, MAP_HEADER, advice, incompatible, lcluster, u16_at,
     u32_at,
 };
 use super::unlz4;
+use crate::image::pieces::in_io;
+use crate::image::tree::Reader;
 
 /// Most bytes of a file in one extent (`Z_EROFS_PCLUSTER_MAX_DSIZE`).
 const EXTENT_MAX: u64 = 12 << 20;
@@ -264,3 +266,5 @@ impl Read for Unpacker<'_> {
         Ok(length)
     }
 }
+
+impl Reader for Unpacker<'_> {}

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::layout::{u16_at, u32_at};
 use crate::image::tree::Xattrs;
+use crate::image::xattr_sets::{self, PAIR};
 
 const HEADER: usize = 12;
 const ENTRY: usize = 4;
@@ -108,7 +109,7 @@ fn decode_one(bytes: &[u8], xattrs: &mut Xattrs, left: &mut usize) -> Result<usi
     let value_at = ENTRY + usize::from(length);
     let end = value_at + usize::from(u16_at(bytes, 2));
     let whole = bytes.get(..end).context("an attribute is cut off")?;
-    *left = left.checked_sub(end).context("too many attributes")?;
+    *left = left.checked_sub(PAIR + end).context(xattr_sets::TOO_MANY)?;
     let prefix = PREFIXES.iter().find(|prefix| prefix.0 == index);
     let (_, prefix) = prefix.with_context(|| format!("attribute of unknown kind {index}"))?;
     let name = [prefix, &whole[ENTRY..value_at]].concat();

@@ -1,12 +1,13 @@
 //! Contents of files in an image.
 
-use std::io::{self, Read};
+use std::fs::File;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::volume::{Map, Run, Volume};
-use crate::image::tree::Stored;
+use super::volume::{Map, Volume};
+use crate::image::pieces::{Piece, PieceReader, Pieces};
+use crate::image::tree::{Reader, Stored};
 
 /// A file in an image.
 #[derive(Debug)]
@@ -22,50 +23,36 @@ impl Stored for Contents {
         self.size
     }
 
-    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(Reader { contents: self, at: 0, run: (None, 0) }))
+    fn open(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(PieceReader::new(self)))
     }
 }
 
-#[derive(Debug)]
-struct Reader<'a> {
-    contents: &'a Contents,
-    at: u64,
-    /// What is at `at`: the block that it is in, and blocks in a row from there.
-    run: Run,
-}
-
-impl Reader<'_> {
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let Contents { volume, map, size, .. } = self.contents;
-        let block_size = volume.block_size() as u64;
-        let offset = self.at % block_size;
-        if self.run.1 == 0 {
-            self.run = volume.find(map, u32::try_from(self.at / block_size)?)?;
-        }
-        let (block, blocks) = self.run;
-        let left = (u64::from(blocks) * block_size - offset).min(size - self.at);
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = &mut buffer[..count];
-        match block {
-            Some(block) => volume.read(block, offset, buffer)?,
-            None => buffer.fill(0),
-        }
-        self.at += count as u64;
-        let passed = (offset + count as u64) / block_size;
-        let left = u64::from(blocks) - passed;
-        self.run = (block.map(|block| block + passed), u32::try_from(left)?);
-        Ok(count)
+impl Pieces for Contents {
+    fn size(&self) -> u64 {
+        self.size
     }
-}
 
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.at < self.contents.size && !buffer.is_empty() {
-            true => self.fill(buffer).map_err(|error| {
-                io::Error::other(format!("inode {}: {error:#}", self.contents.number))
-            }),
-            false => Ok(0),
-        }
+    fn file(&self) -> &File {
+        self.volume.file()
+    }
+
+    fn piece(&self, position: u64) -> Result<Piece> {
+        let block_size = self.volume.block_size() as u64;
+        let offset = position % block_size;
+        let run = self.volume.find(&self.map, u32::try_from(position / block_size)?);
+        let (block, blocks) = run.with_context(|| format!("inode {}", self.number))?;
+        let at = block.map(|block| block.saturating_mul(block_size).saturating_add(offset));
+        Ok(Piece { at, length: u64::from(blocks) * block_size - offset })
+    }
+
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        let block_size = self.volume.block_size() as u64;
+        let read = self.volume.read(at / block_size, at % block_size, buffer);
+        read.with_context(|| format!("inode {}", self.number))
+    }
+
+    fn data_max(&self) -> u64 {
+        self.volume.data_max()
     }
 }

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,6 +12,7 @@ use super::dirents::{self, Entry};
 use super::geometry::{Geometry, Need};
 use super::htree::Directory;
 use super::{Options, Size, extents, inode, journal, xattrs};
+use crate::image::holes::Input;
 use crate::image::tree::{Content, Id, Kind, Node, Tree};
 
 /// The directory for what e2fsck(8) finds without a name.
@@ -166,7 +166,8 @@ fn content_blocks(content: &Content) -> Result<u64> {
     let size = content.size();
     let all = size.div_ceil(BLOCK as u64);
     ensure!(all < u32::MAX.into(), "a file of {size} bytes; in ext4 it is below 16 TiB");
-    let (data, pieces) = match size >= LARGE && may_have_holes(content)? {
+    let (data, pieces) = match size >= LARGE {
+        // Whether the source stores zeros must not show.
         true => count(content)?,
         // Each hole saves more than the extent that it costs.
         false => (all, 1),
@@ -181,50 +182,43 @@ fn with_nodes(data: u64, pieces: u64) -> u64 {
     data + extents::nodes(pieces + 1 + data / PIECE)
 }
 
-/// Whether it may be worth to look for holes.
-fn may_have_holes(content: &Content) -> Result<bool> {
-    /// `st_blocks` counts these (stat(2)).
-    const UNIT: u64 = 512;
-    let Some(file) = content.host_file()? else { return Ok(true) };
-    Ok(file.metadata()?.blocks() * UNIT < content.size())
-}
-
-/// Blocks that are not zero, and how often one follows another kind.
+/// Blocks that are not zero, and in how many rows they follow each other.
 fn count(content: &Content) -> Result<(u64, u64)> {
-    let (mut data, mut pieces, mut before) = (0, 0, false);
-    for_blocks(content, &mut |_, block| {
-        let is_data = *block != ZEROS;
-        data += u64::from(is_data);
-        pieces += u64::from(is_data && !before);
-        before = is_data;
+    let (mut data, mut pieces, mut next) = (0, 0, None);
+    for_blocks(content, &mut |at, block| {
+        if *block != ZEROS {
+            data += 1;
+            pieces += u64::from(next != Some(at));
+            next = at.checked_add(1);
+        }
         Ok(())
     })?;
     Ok((data, pieces))
 }
 
-/// Calls `visit` with number and bytes of every block of a file.
+/// Calls `visit` with number and bytes of the blocks of a file, but not of all that
+/// are zero: not of those which the source does not store.
 pub(super) fn for_blocks(
     content: &Content,
     visit: &mut dyn FnMut(u32, &[u8; BLOCK]) -> Result<()>,
 ) -> Result<()> {
     /// Bytes read at a time.
     const CHUNK: usize = 64 * BLOCK;
-    let mut left = content.size();
-    let mut reader = content.open()?;
-    let mut buffer =
-        vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)).next_multiple_of(BLOCK)];
-    let mut at = 0;
-    while left > 0 {
-        let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-        reader.read_exact(&mut buffer[..length]).context("read its contents")?;
+    let mut input = Input::open(content)?;
+    let room = usize::try_from(content.size()).unwrap_or(CHUNK).min(CHUNK);
+    let mut buffer = vec![0; room.next_multiple_of(BLOCK)];
+    loop {
+        input.skip_blocks(BLOCK as u64)?;
+        let at = u32::try_from(input.at() / BLOCK as u64)?;
+        let length = input.read_some(&mut buffer).context("its contents")?.len();
+        if length == 0 {
+            return Ok(());
+        }
         let padded = length.next_multiple_of(BLOCK);
         buffer[length..padded].fill(0);
         let (blocks, _) = buffer[..padded].as_chunks();
-        for block in blocks {
-            visit(at, block)?;
-            at += 1;
+        for (number, block) in (at..).zip(blocks) {
+            visit(number, block)?;
         }
-        left -= length as u64;
     }
-    Ok(())
 }

@@ -1,7 +1,8 @@
 //! Reads a file system as a tree.
 //!
 //! Memory and time are bounded by what the image really has: an inode is read
-//! once, a block belongs to one directory, a directory has one name.
+//! once, a block belongs to one directory, a directory has one name; equal sets
+//! of attributes are kept once and are bounded ([`Sets`]).
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -16,6 +17,7 @@ use super::plan::LOST_AND_FOUND;
 use super::volume::{Map, Volume};
 use super::{dirents, xattrs};
 use crate::image::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
+use crate::image::xattr_sets::Sets;
 
 /// Directories below each other: a path of `PATH_MAX` bytes has no more.
 const DEPTH_MAX: usize = 2048;
@@ -33,6 +35,8 @@ pub(super) fn read(image: Arc<File>) -> Result<Tree> {
         volume,
         known: HashMap::from([(inode::ROOT, Tree::ROOT)]),
         directory_blocks: HashSet::new(),
+        attribute_blocks: HashMap::new(),
+        sets: Sets::new(),
     };
     let (meta, inline) = reader.meta(&root).context("/")?;
     reader.tree.node_mut(Tree::ROOT).meta = meta;
@@ -61,6 +65,9 @@ struct Reader {
     known: HashMap<u32, Id>,
     /// Blocks that are a directory's.
     directory_blocks: HashSet<u64>,
+    /// Attributes in blocks of their own, by block: many inodes may share one.
+    attribute_blocks: HashMap<u64, Xattrs>,
+    sets: Sets,
 }
 
 impl Reader {
@@ -91,11 +98,17 @@ impl Reader {
 
     /// Metadata of an inode, and what of its contents is among its attributes;
     /// `None` where those are in blocks.
-    fn meta(&self, inode: &Inode) -> Result<(Meta, Option<Box<[u8]>>)> {
-        let mut xattrs = Xattrs::new();
-        xattrs::decode_body(&inode.body, &mut xattrs)?;
-        if inode.xattr_block != 0 {
-            xattrs::decode_block(&self.volume.block(inode.xattr_block)?, &mut xattrs)?;
+    fn meta(&mut self, inode: &Inode) -> Result<(Meta, Option<Box<[u8]>>)> {
+        let mut body = Xattrs::new();
+        xattrs::decode_body(&inode.body, &mut body)?;
+        let mut xattrs = match inode.xattr_block {
+            0 => Xattrs::new(),
+            block => self.attribute_block(block)?,
+        };
+        if !body.is_empty() {
+            for (name, value) in &body {
+                xattrs.insert(name.clone(), value.clone());
+            }
         }
         let rest = xattrs.remove(xattrs::INLINE_DATA).unwrap_or_default();
         let is_inline = inode.flags & flags::INLINE_DATA != 0;
@@ -104,9 +117,21 @@ impl Reader {
             uid: inode.uid,
             gid: inode.gid,
             mtime: inode.mtime,
-            xattrs,
+            xattrs: self.sets.keep(xattrs)?,
         };
         Ok((meta, is_inline.then_some(rest)))
+    }
+
+    /// The attributes in block `block`.
+    fn attribute_block(&mut self, block: u64) -> Result<Xattrs> {
+        if let Some(known) = self.attribute_blocks.get(&block) {
+            return Ok(known.clone());
+        }
+        let mut xattrs = Xattrs::new();
+        xattrs::decode_block(&self.volume.block(block)?, &mut xattrs)?;
+        let xattrs = self.sets.keep(xattrs)?;
+        self.attribute_blocks.insert(block, xattrs.clone());
+        Ok(xattrs)
     }
 
     fn kind(&self, inode: &Inode, number: u32, inline: Option<&[u8]>) -> Result<Kind> {

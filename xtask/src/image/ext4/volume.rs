@@ -4,7 +4,6 @@
 //! not verified; e2fsck(8) does that.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::extents::{self, Found};
 use super::geometry::Geometry;
 use super::inode::{Inode, MAP, flags};
 use super::layout::{Group, SUPERBLOCK, SUPERBLOCK_AT, Superblock, incompat};
+use crate::image::content;
 
 /// What we read of `s_feature_incompat`.
 const READABLE: u32 = incompat::FILETYPE
@@ -77,11 +77,25 @@ impl Volume {
         }
         let unknown = superblock.incompat & !READABLE;
         ensure!(unknown == 0, "ext4 with unknown features {unknown:#x}");
-        // Not from the metadata: a device has none of it there.
-        let length = (&*file).seek(SeekFrom::End(0)).context("find the end of the image")?;
+        let length = content::length(&file).context("find the end of the image")?;
         let fits = superblock.blocks <= length >> superblock.block_bits;
         ensure!(fits, "the image is cut short: {} blocks, {length} bytes", superblock.blocks);
         Ok(Self { file, superblock })
+    }
+
+    /// The image.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes of data that one file has at most.
+    pub(super) fn data_max(&self) -> u64 {
+        /// Blocks may be in several places (`EXT4_FEATURE_RO_COMPAT_SHARED_BLOCKS`).
+        const SHARED_BLOCKS: u32 = 0x4000;
+        match self.superblock.ro_compat & SHARED_BLOCKS {
+            0 => self.superblock.blocks.saturating_mul(self.block_size() as u64),
+            _ => u64::MAX,
+        }
     }
 
     /// Bytes of a block.

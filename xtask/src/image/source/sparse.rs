@@ -1,20 +1,20 @@
 //! Files with holes, whose data an archive has without them.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::image::content::At;
-use crate::image::tree::Stored;
+use crate::image::pieces::{Piece, PieceReader, Pieces};
+use crate::image::tree::{Reader, Stored};
 
 /// Bytes of the largest file: what ext4 takes with blocks of 4 KiB.
 const SIZE_MAX: u64 = 16 << 40;
 
 /// A stretch of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Piece {
+struct Stretch {
     /// Where it is in the file.
     at: u64,
     /// Where it is in the archive.
@@ -27,7 +27,7 @@ struct Piece {
 #[derive(Debug)]
 pub(super) struct Sparse {
     archive: Arc<File>,
-    pieces: Vec<Piece>,
+    stretches: Vec<Stretch>,
     size: u64,
 }
 
@@ -48,15 +48,18 @@ impl Sparse {
             size <= SIZE_MAX,
             "a sparse file of {size} bytes: no more than 16 TiB are read here"
         );
-        let (mut pieces, mut done) = (Vec::new(), 0_u64);
+        let (mut stretches, mut done) = (Vec::new(), 0_u64);
         for &(at, length) in map {
             ensure!(at >= done, "pieces of a sparse file overlap");
             let beyond = "a piece of a sparse file is beyond its end";
-            pieces.push(Piece { at, from, size: length });
+            // Writers end a map with an empty one.
+            if length > 0 {
+                stretches.push(Stretch { at, from, size: length });
+            }
             let sum = |at: u64, limit| at.checked_add(length).filter(|&sum| sum <= limit);
             (done, from) = (sum(at, size).context(beyond)?, sum(from, end).context(beyond)?);
         }
-        Ok(Self { archive: Arc::clone(archive), pieces, size })
+        Ok(Self { archive: Arc::clone(archive), stretches, size })
     }
 }
 
@@ -65,52 +68,44 @@ impl Stored for Sparse {
         self.size
     }
 
-    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(Reader { sparse: self, at: 0, next: 0 }))
+    fn open(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(PieceReader::new(self)))
     }
 }
 
-struct Reader<'a> {
-    sparse: &'a Sparse,
-    at: u64,
-    /// The first piece that does not end before `at`.
-    next: usize,
-}
+impl Pieces for Sparse {
+    fn size(&self) -> u64 {
+        self.size
+    }
 
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Sparse { archive, pieces, size } = self.sparse;
-        while pieces.get(self.next).is_some_and(|piece| piece.at + piece.size <= self.at) {
-            self.next += 1;
-        }
-        let piece = pieces.get(self.next);
-        let hole_end = piece.map_or(*size, |piece| piece.at);
-        let room = |end: u64| usize::try_from(end - self.at).unwrap_or(usize::MAX);
-        let count = match piece {
-            Some(piece) if piece.at <= self.at => {
-                let count = room(piece.at + piece.size).min(buffer.len());
-                let offset = piece.from + (self.at - piece.at);
-                let read = At { file: archive, offset }.read(&mut buffer[..count])?;
-                if read == 0 && count > 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                read
+    fn file(&self) -> &File {
+        &self.archive
+    }
+
+    fn piece(&self, position: u64) -> Result<Piece> {
+        // The first that does not end before the position.
+        let next = self.stretches.partition_point(|data| data.at + data.size <= position);
+        Ok(match self.stretches.get(next) {
+            Some(&Stretch { at, from, size }) if at <= position => {
+                let inside = position - at;
+                Piece { at: Some(from + inside), length: size - inside }
             }
-            _ => {
-                let count = room(hole_end).min(buffer.len());
-                buffer[..count].fill(0);
-                count
+            next => {
+                let end = next.map_or(self.size, |data| data.at);
+                Piece { at: None, length: end - position }
             }
-        };
-        self.at += count as u64;
-        Ok(count)
+        })
+    }
+
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        self.archive.read_exact_at(buffer, at).context("read the archive")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
 
     fn archive() -> Arc<File> {
         let mut file = tempfile::tempfile().unwrap();
@@ -125,6 +120,15 @@ mod tests {
         let mut bytes = Vec::new();
         sparse.open().unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, b"\0\0abcd\0\0ef\0\0");
+        let mut reader = sparse.open().unwrap();
+        for (hole, data) in [(2, "abcd"), (2, "ef"), (2, "")] {
+            assert_eq!(reader.hole().unwrap(), hole);
+            reader.skip(hole);
+            let mut bytes = vec![0; data.len()];
+            reader.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes, data.as_bytes());
+        }
+        assert_eq!(reader.hole().unwrap(), 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::compressor::Packed;
 use super::inode::Fragment;
 use super::layout::NONE;
 use super::out::{Numbered, Step};
-use crate::image::holes::{Source, is_zero};
+use crate::image::holes::{Input, is_zero};
 use crate::image::ordered::Queue;
 use crate::image::progress::Progress;
 use crate::image::tree::{Content, Id, Kind, Tree, show};
@@ -121,30 +121,30 @@ impl<'a, 'q> Files<'a, 'q> {
         }
         ensure!(
             whole / block <= BLOCKS_MAX,
-            "a file of {size} bytes: squashfs keeps a length for each block of {block}: choose erofs"
+            "a file of {size} bytes: squashfs keeps a length for each block of {block}: choose \
+             --cluster-size 1M or erofs"
         );
-        let mut source = Source::open(content)?;
-        let mut at = 0;
-        let mut data = if whole > 0 { source.next_data(0, size, block) } else { 0 };
-        while at < whole {
-            let end = data.min(whole);
-            self.holes(end - at)?;
-            at = end;
-            if at == whole {
-                break;
-            }
-            let mut bytes = vec![0; self.block_size];
-            source.read(at, &mut bytes)?;
-            if is_zero(&bytes) {
-                data = source.next_data(at + block, size, block);
+        let mut input = Input::open(content)?;
+        // Blocks of zeros that are not told yet.
+        let mut hole = 0;
+        while input.at() < whole {
+            let skipped = input.skip_blocks(block)?;
+            hole += skipped;
+            if skipped > 0 {
                 continue;
             }
+            let mut bytes = vec![0; self.block_size];
+            input.read(&mut bytes)?;
+            if is_zero(&bytes) {
+                hole += block;
+                continue;
+            }
+            self.holes(std::mem::take(&mut hole))?;
             self.queue.work(Job { bytes, step: Step::Block }, self.block_size)?;
             self.progress.add(block);
-            at += block;
-            data = at;
         }
-        self.tail(&mut source, whole, tail)
+        self.holes(hole)?;
+        self.tail(&mut input, tail)
     }
 
     /// Blocks of zeros.
@@ -158,7 +158,7 @@ impl<'a, 'q> Files<'a, 'q> {
     }
 
     /// What does not fill a block goes into a fragment.
-    fn tail(&mut self, source: &mut Source, at: u64, size: usize) -> Result<Fragment> {
+    fn tail(&mut self, input: &mut Input, size: usize) -> Result<Fragment> {
         if size == 0 {
             return Ok(Fragment { number: NONE, offset: 0 });
         }
@@ -167,7 +167,7 @@ impl<'a, 'q> Files<'a, 'q> {
         }
         let start = self.fragment.len();
         self.fragment.resize(start + size, 0);
-        source.read(at, &mut self.fragment[start..])?;
+        input.read(&mut self.fragment[start..])?;
         self.progress.add(size as u64);
         Ok(Fragment { number: self.fragments, offset: u32::try_from(start)? })
     }

@@ -14,6 +14,7 @@ use super::layout::{
 };
 use super::metadata::Block;
 use super::table;
+use crate::image::content;
 
 /// Metadata blocks that are kept, of 8 KiB each.
 const METADATA_KEPT: usize = 64;
@@ -21,6 +22,10 @@ const METADATA_KEPT: usize = 64;
 const FRAGMENTS_KEPT: usize = 3;
 /// Bytes that are read at once to count blocks.
 const WINDOW: usize = 1 << 16;
+
+/// Most bytes that a compressor makes of one (deflate: 1032, the others more, but
+/// only of blocks that are larger than [`METADATA`]).
+const RATIO_MAX: usize = 1032;
 
 /// An image.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ impl Image {
     /// # Errors
     /// What is no squashfs, or does not hang together.
     pub(super) fn open(file: Arc<File>) -> Result<Self> {
-        let size = file.metadata().context("read the image")?.len();
+        let size = content::length(&file).context("find the end of the image")?;
         let mut bytes = [0; Superblock::SIZE];
         ensure!(size >= bytes.len() as u64, "no squashfs: it is shorter than a superblock");
         file.read_exact_at(&mut bytes, 0).context("read the image")?;
@@ -117,19 +122,23 @@ impl Image {
         let tables = [directory_table, fragment_table, lookup_table, id_table];
         let later = tables.into_iter().filter(|&at| at > start && at != NO_TABLE).min();
         let end = later.map_or(self.superblock.bytes_used, |at| at.min(self.superblock.bytes_used));
-        let (mut at, mut blocks) = (start, 0);
+        let (mut at, mut unpacked) = (start, 0);
         let mut window = vec![0; WINDOW];
         while at.saturating_add(2) <= end {
             let window = &mut window[..usize::try_from((end - at).min(WINDOW as u64))?];
             self.read(at, window)?;
             let mut used = 0;
             while let Some(length) = window.get(used..).and_then(<[u8]>::first_chunk) {
-                used += 2 + usize::from(u16::from_le_bytes(*length) & !METADATA_PLAIN);
-                blocks += 1;
+                let length = u16::from_le_bytes(*length);
+                let size = usize::from(length & !METADATA_PLAIN);
+                used += 2 + size;
+                // A block of no bytes holds nothing, whatever it says.
+                let most = if length & METADATA_PLAIN == 0 { size * RATIO_MAX } else { size };
+                unpacked += most.min(METADATA) as u64;
             }
             at += used as u64;
         }
-        Ok(blocks * METADATA as u64)
+        Ok(unpacked)
     }
 }
 

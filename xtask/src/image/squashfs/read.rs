@@ -2,8 +2,9 @@
 //!
 //! The image is not trusted. What bounds the work: directories together have no
 //! more bytes than the blocks of their table hold, links no more than those of
-//! inodes, no directory is entered twice, none is deeper than [`DEPTH_MAX`];
-//! attributes together are below [`XATTRS_MAX`].
+//! inodes, both no more than [`NAMES_MAX`]; a file has no more blocks than those of
+//! inodes have room for; no directory is entered twice, none is deeper than [`DEPTH_MAX`];
+//! attributes are bounded by [`xattr_sets::Sets`].
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::dirents::Names;
 use super::image::Image;
-use super::inode::{Body, Inode, kind};
+use super::inode::{Body, Fragment, Inode, kind};
 use super::layout::NONE;
 use super::metadata::{Cursor, Position};
 use super::table;
@@ -21,11 +22,12 @@ use super::unpack::Contents;
 use super::xattrs::Sets;
 use crate::image::device;
 use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, show};
+use crate::image::xattr_sets;
 
 /// Most directories above each other: as many as a path has room for.
 const DEPTH_MAX: usize = 2048;
-/// Bytes of all attributes; those that files share count for each.
-const XATTRS_MAX: usize = 256 << 20;
+/// Bytes of all names, and of all targets of links: those of some 30 million files.
+const NAMES_MAX: u64 = 1 << 30;
 
 /// Reads `image` as a tree.
 ///
@@ -39,15 +41,19 @@ pub fn read(image: Arc<File>) -> Result<Tree> {
     let ids: Result<Vec<_>> =
         (0..count).map(|number| Ok(u32::from_le_bytes(id(number)?))).collect();
     let root = Position::of_reference(superblock.root).context("/")?;
+    let inodes_size = image.metadata_size(superblock.inode_table).context("inodes")?;
+    let names_size = image.metadata_size(superblock.directory_table).context("directories")?;
     let mut reader = Reader {
         ids: ids.context("owners")?,
         sets: Sets::open(&image).context("attributes")?,
+        known_sets: HashMap::new(),
         tree: Tree::new(Meta::default()),
         found: HashMap::from([(root.reference(), Tree::ROOT)]),
         pending: Vec::new(),
-        names_left: image.metadata_size(superblock.directory_table).context("directories")?,
-        targets_left: image.metadata_size(superblock.inode_table).context("inodes")?,
-        xattrs_left: XATTRS_MAX,
+        names_left: names_size.min(NAMES_MAX),
+        targets_left: inodes_size.min(NAMES_MAX),
+        inodes_size,
+        kept: xattr_sets::Sets::new(),
         image: Arc::new(image),
     };
     reader.root(root).context("/")?;
@@ -70,13 +76,17 @@ struct Reader {
     /// Owners and groups by number.
     ids: Vec<u32>,
     sets: Sets,
+    /// Those that were read, by number.
+    known_sets: HashMap<u32, Xattrs>,
     tree: Tree,
     /// By reference.
     found: HashMap<u64, Id>,
     pending: Vec<Pending>,
     names_left: u64,
     targets_left: u64,
-    xattrs_left: usize,
+    /// Bytes of all inodes, at most.
+    inodes_size: u64,
+    kept: xattr_sets::Sets,
 }
 
 impl Reader {
@@ -94,7 +104,8 @@ impl Reader {
             return Ok(());
         }
         let rest = self.names_left.checked_sub(directory.size.into());
-        self.names_left = rest.context("directories have more names than there are")?;
+        self.names_left =
+            rest.context("directories have more names than there are, or more than 1 GiB")?;
         let image = Arc::clone(&self.image);
         let cursor = Cursor::new(&image, image.superblock.directory_table, directory.names)?;
         let mut names = Names::new(cursor, directory.size);
@@ -134,10 +145,7 @@ impl Reader {
         let (uid, gid) = (id(inode.uid), id(inode.gid));
         let xattrs = match inode.xattrs {
             NONE => Xattrs::new(),
-            number => self
-                .sets
-                .get(&self.image, number, &mut self.xattrs_left)
-                .context("extended attributes")?,
+            number => self.set(number).context("extended attributes")?,
         };
         Ok(Meta {
             permissions: inode.permissions & 0o7777,
@@ -148,18 +156,44 @@ impl Reader {
         })
     }
 
+    /// The set of attributes `number`, which many inodes may share.
+    fn set(&mut self, number: u32) -> Result<Xattrs> {
+        if let Some(known) = self.known_sets.get(&number) {
+            return Ok(known.clone());
+        }
+        let set = self.sets.get(&self.image, number, &mut self.kept.left())?;
+        let set = self.kept.keep(set)?;
+        self.known_sets.insert(number, set.clone());
+        Ok(set)
+    }
+
+    /// Whether a file of `size` bytes can be in the image: it has a length for each
+    /// of its blocks.
+    fn check_size(&self, size: u64, fragment: Fragment) -> Result<()> {
+        /// Bytes of a length.
+        const LENGTH: u64 = 4;
+        ensure!(i64::try_from(size).is_ok(), "a file of {size} bytes: no file has more than 2^63");
+        let block = self.image.superblock.block_size() as u64;
+        let blocks = if fragment.number == NONE { size.div_ceil(block) } else { size / block };
+        let fits = blocks * LENGTH <= self.inodes_size;
+        ensure!(fits, "a file of {size} bytes, for whose blocks the inodes have no room");
+        Ok(())
+    }
+
     /// Of an inode with what is `behind` it.
     fn kind(&mut self, inode: &Inode, behind: Position) -> Result<Kind> {
         Ok(match &inode.body {
             Body::Directory { .. } => Kind::Directory(Children::new()),
             &Body::File { start, size, fragment, .. } => {
+                self.check_size(size, fragment)?;
                 let image = Arc::clone(&self.image);
                 let contents = Contents { image, size, start, blocks: behind, fragment };
                 Kind::File(Content::Stored(Arc::new(contents)))
             }
             Body::Symlink(target) => {
                 let rest = self.targets_left.checked_sub(target.len() as u64);
-                self.targets_left = rest.context("links are longer than all inodes")?;
+                self.targets_left =
+                    rest.context("links are longer than all inodes, or than 1 GiB")?;
                 Kind::Symlink(target.clone())
             }
             &Body::Device(number) => {

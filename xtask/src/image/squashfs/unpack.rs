@@ -13,7 +13,8 @@ use super::image::Image;
 use super::inode::Fragment;
 use super::layout::{BLOCK_PLAIN, Fields, NONE};
 use super::metadata::{Cursor, Position};
-use crate::image::tree::Stored;
+use crate::image::pieces::in_io;
+use crate::image::tree::{Reader, Stored};
 
 /// The contents of an inode.
 #[derive(Debug)]
@@ -32,74 +33,111 @@ impl Stored for Contents {
         self.size
     }
 
-    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
+    fn open(&self) -> Result<Box<dyn Reader + '_>> {
         let blocks = Cursor::new(&self.image, self.image.superblock.inode_table, self.blocks)?;
-        Ok(Box::new(Reader {
+        Ok(Box::new(BlockReader {
             contents: self,
             blocks,
+            told: None,
             next: self.start,
             left: self.size,
+            hole: 0,
             block: Arc::default(),
             unread: 0..0,
         }))
     }
 }
 
-struct Reader<'a> {
+struct BlockReader<'a> {
     contents: &'a Contents,
     /// At the length of the next block.
     blocks: Cursor<'a>,
-    /// Where that is.
+    /// That length, where it was read already.
+    told: Option<u32>,
+    /// Where the next block is.
     next: u64,
-    /// Bytes of the file that are not unpacked yet.
+    /// Bytes of the file behind `unread` and `hole`.
     left: u64,
+    /// Bytes of the hole at the position.
+    hole: u64,
     /// A block or a fragment.
     block: Arc<Vec<u8>>,
     /// What is to be read of it.
     unread: std::ops::Range<usize>,
 }
 
-impl Reader<'_> {
-    /// Unpacks what is next.
-    fn advance(&mut self) -> Result<()> {
-        let Contents { image, size, fragment, .. } = self.contents;
-        let block_size = image.superblock.block_size();
-        let length = usize::try_from(self.left.min(block_size as u64))?;
-        let context = || format!("at byte {}", size - self.left);
-        if length < block_size && fragment.number != NONE {
-            self.block = image.fragment(fragment.number).with_context(context)?;
-            let start = fragment.offset as usize;
-            self.unread = start..start.saturating_add(length);
-            ensure!(self.unread.end <= self.block.len(), "the fragment is too short");
-        } else {
-            let told = self.blocks.u32().with_context(context)?;
-            // A fragment stays where it is, others read it as well.
-            let mut block = Arc::try_unwrap(std::mem::take(&mut self.block)).unwrap_or_default();
-            block.resize(length, 0);
-            match told {
-                0 => block.fill(0),
-                _ => {
-                    let found = image.block(self.next, told, &mut block).with_context(context)?;
-                    ensure!(found == length, "a block of {found} bytes, not of {length}");
-                    self.next += u64::from(told & !BLOCK_PLAIN);
-                }
+impl BlockReader<'_> {
+    fn context(&self) -> String {
+        format!("at byte {}", self.contents.size - self.left)
+    }
+
+    /// Bytes of the next block; `None` where the rest is in a fragment.
+    fn block_length(&self) -> Option<usize> {
+        let block_size = self.contents.image.superblock.block_size();
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(block_size);
+        let is_block = length == block_size || self.contents.fragment.number == NONE;
+        (is_block && length > 0).then_some(length)
+    }
+
+    /// Goes to the end of the hole, if the next block is one.
+    fn find_hole(&mut self) -> Result<()> {
+        while let Some(length) = self.block_length() {
+            let told = match self.told {
+                Some(told) => told,
+                None => self.blocks.u32().with_context(|| self.context())?,
+            };
+            if told != 0 {
+                self.told = Some(told);
+                break;
             }
-            (self.block, self.unread) = (Arc::new(block), 0..length);
+            self.hole += length as u64;
+            self.left -= length as u64;
         }
+        Ok(())
+    }
+
+    /// Unpacks what is next; it is no hole.
+    fn advance(&mut self) -> Result<()> {
+        let Contents { image, fragment, .. } = self.contents;
+        let Some(length) = self.block_length() else {
+            self.block = image.fragment(fragment.number).with_context(|| self.context())?;
+            let start = fragment.offset as usize;
+            self.unread = start..start.saturating_add(usize::try_from(self.left)?);
+            ensure!(self.unread.end <= self.block.len(), "the fragment is too short");
+            self.left = 0;
+            return Ok(());
+        };
+        let told = self.told.take().context("the length of a block is missing")?;
+        // A fragment stays where it is, others read it as well.
+        let mut block = Arc::try_unwrap(std::mem::take(&mut self.block)).unwrap_or_default();
+        block.resize(length, 0);
+        let found = image.block(self.next, told, &mut block).with_context(|| self.context())?;
+        ensure!(found == length, "a block of {found} bytes, not of {length}");
+        self.next += u64::from(told & !BLOCK_PLAIN);
+        (self.block, self.unread) = (Arc::new(block), 0..length);
         self.left -= length as u64;
         Ok(())
     }
 }
 
-impl Read for Reader<'_> {
+impl Read for BlockReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let hole = usize::try_from(self.hole()?).unwrap_or(usize::MAX).min(buffer.len());
+        if hole > 0 {
+            buffer[..hole].fill(0);
+            self.skip(hole as u64);
+            return Ok(hole);
+        }
         if self.unread.is_empty() {
-            if self.left == 0 || buffer.is_empty() {
+            if self.left == 0 {
                 return Ok(0);
             }
             if let Err(error) = self.advance() {
                 self.unread = 0..0;
-                return Err(io::Error::other(error));
+                return Err(in_io(error));
             }
         }
         let length = self.unread.len().min(buffer.len());
@@ -107,5 +145,18 @@ impl Read for Reader<'_> {
         buffer[..length].copy_from_slice(rest);
         self.unread.start += length;
         Ok(length)
+    }
+}
+
+impl Reader for BlockReader<'_> {
+    fn hole(&mut self) -> io::Result<u64> {
+        if self.unread.is_empty() && self.hole == 0 {
+            self.find_hole().map_err(in_io)?;
+        }
+        Ok(if self.unread.is_empty() { self.hole } else { 0 })
+    }
+
+    fn skip(&mut self, count: u64) {
+        self.hole = self.hole.saturating_sub(count);
     }
 }

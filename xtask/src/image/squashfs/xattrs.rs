@@ -17,6 +17,7 @@ use super::layout::{Fields, NO_TABLE};
 use super::metadata::{Cursor, Position, Writer};
 use super::table;
 use crate::image::tree::Xattrs;
+use crate::image::xattr_sets::{PAIR, TOO_MANY};
 
 /// Prefixes by number.
 const PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
@@ -142,9 +143,8 @@ impl Sets {
         let mut xattrs = Xattrs::new();
         for _ in 0..count {
             let (name, value) = self.attribute(image, &mut cursor)?;
-            // With what a map takes, for empty ones are not free.
-            let size = size_of::<(Box<[u8]>, Box<[u8]>)>() + name.len() + value.len();
-            *left = left.checked_sub(size).context("too many attributes")?;
+            let size = PAIR + name.len() + value.len();
+            *left = left.checked_sub(size).context(TOO_MANY)?;
             xattrs.insert(name.into(), value.into());
         }
         Ok(xattrs)

@@ -8,4 +8,5 @@ mod copier;
 pub mod cpio;
 pub mod dir;
 pub mod disk;
+mod sparse;
 pub mod tar;

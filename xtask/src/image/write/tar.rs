@@ -1,7 +1,8 @@
 //! A tar archive from a [`Tree`].
 //!
 //! Format: ustar with extended headers (POSIX pax(1)) only where ustar has no
-//! room; extended attributes as `SCHILY.xattr.NAME` (star(5)). Of a file with
+//! room; extended attributes as `SCHILY.xattr.NAME` (star(5)); files with large holes
+//! as [`super::sparse`] has them. Of a file with
 //! several names the first has the contents, the others are links to it.
 
 use std::collections::HashMap;
@@ -11,17 +12,21 @@ use anyhow::{Context, Result};
 use tar::{EntryType, Header};
 
 use super::copier::{Copier, copying};
+use super::sparse::Sparse;
 use crate::image::notes::Notes;
 use crate::image::tree::{Id, Kind, Meta, Node, Tree, show};
 
 /// Bytes that headers and data are padded to.
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 /// Bytes of a name or of a link's target in a header.
 const NAME_MAX: usize = 100;
 /// The largest owner or group: seven octal digits.
 const ID_MAX: u32 = 0o7_777_777;
 /// The largest size and time: eleven octal digits.
 const NUMBER_MAX: u64 = 0o77_777_777_777;
+
+/// What an extended header is called; a header without a name is no tar for some.
+const EXTENDED: &[u8] = b"PaxHeaders";
 
 const SOCKET: &str = "a tar archive has no sockets, they are left out";
 
@@ -39,8 +44,13 @@ pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> 
                 return Ok(());
             }
             let first = (node.names > 1).then(|| first_name(&mut first_names, id, path)).flatten();
-            let written = Member::new(path, node, first.as_deref()).write(path, out, copier);
-            written.with_context(|| show(path))
+            let sparse = match &node.kind {
+                Kind::File(content) if first.is_none() => Sparse::new(content),
+                _ => Ok(None),
+            };
+            let sparse = sparse.with_context(|| format!("read {}", show(path)))?;
+            let member = Member::new(path, node, first.as_deref(), sparse);
+            member.write(path, out, copier).with_context(|| show(path))
         })
     })?;
     out.write_all(&[0; 2 * BLOCK])?;
@@ -60,14 +70,18 @@ struct Member<'a> {
     node: &'a Node,
     /// Whether it brings the contents of its file.
     is_first: bool,
+    /// Of a file with holes.
+    sparse: Option<Sparse>,
 }
 
 impl<'a> Member<'a> {
-    fn new(path: &[u8], node: &'a Node, first: Option<&[u8]>) -> Self {
+    fn new(path: &[u8], node: &'a Node, first: Option<&[u8]>, sparse: Option<Sparse>) -> Self {
         let is_first = first.is_none();
-        let mut member = Self { header: Header::new_ustar(), records: Vec::new(), node, is_first };
+        let (header, records) = (Header::new_ustar(), Vec::new());
+        let mut member = Self { header, records, node, is_first, sparse };
         let name = match &node.kind {
             Kind::Directory(_) => [if path.is_empty() { b"." } else { path }, b"/"].concat(),
+            _ if member.sparse.is_some() => Sparse::name(path),
             _ => path.to_vec(),
         };
         let target = match (&node.kind, first) {
@@ -79,6 +93,10 @@ impl<'a> Member<'a> {
         member.text("linkpath", target, |header| &mut header.linkname);
         member.meta();
         member.kind();
+        let sparse = member.sparse.as_ref().map(|sparse| sparse.records(path));
+        for (key, value) in sparse.into_iter().flatten() {
+            member.record(key, &value);
+        }
         member
     }
 
@@ -149,6 +167,9 @@ impl<'a> Member<'a> {
 
     fn size(&self) -> u64 {
         match &self.node.kind {
+            Kind::File(_) if self.sparse.is_some() => {
+                self.sparse.as_ref().map_or(0, Sparse::stored_size)
+            }
             Kind::File(content) if self.is_first => content.size(),
             _ => 0,
         }
@@ -169,6 +190,9 @@ impl<'a> Member<'a> {
         if !self.records.is_empty() {
             let mut header = Header::new_ustar();
             header.set_entry_type(EntryType::XHeader);
+            if let Some(header) = header.as_ustar_mut() {
+                header.name[..EXTENDED.len()].copy_from_slice(EXTENDED);
+            }
             header.set_mode(0o644);
             header.set_uid(0);
             header.set_gid(0);
@@ -184,8 +208,11 @@ impl<'a> Member<'a> {
         if let Kind::File(content) = &self.node.kind
             && self.is_first
         {
-            copier.copy(path, self.node, out)?;
-            pad(out, content.size())?;
+            match &self.sparse {
+                Some(sparse) => sparse.write(path, content, out)?,
+                None => copier.copy(path, self.node, out)?,
+            }
+            pad(out, self.size())?;
         }
         Ok(())
     }

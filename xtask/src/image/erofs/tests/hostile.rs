@@ -88,3 +88,29 @@ fn features_we_do_not_know_are_named() {
     image.as_file().set_len(100).unwrap();
     assert!(opened(image.path()).is_err());
 }
+
+/// In every kind of file: packed, plain, behind its inode, in chunks.
+#[test]
+fn a_size_near_the_largest_is_refused() {
+    let mut tree = small();
+    for meta in tree.metas_mut() {
+        meta.mtime = 9;
+    }
+    let image = image(&tree, &Options::default());
+    let bytes = bytes_of(&image);
+    // An extended inode: format, mode, size.
+    let inodes = (0..bytes.len() - 64)
+        .step_by(32)
+        .filter(|&at| bytes[at] & 1 == 1 && bytes[at + 4..at + 6] == 0o104_751_u16.to_le_bytes());
+    let mut count = 0;
+    for at in inodes {
+        for size in [u64::MAX, u64::MAX >> 1, 1 << 62, 1 << 45] {
+            image.as_file().write_all_at(&size.to_le_bytes(), at as u64 + 8).unwrap();
+            let error = format!("{:#}", opened(image.path()).unwrap_err());
+            assert!(error.contains(&format!("a file of {size} bytes")), "{error}");
+            count += 1;
+        }
+        image.as_file().write_all_at(&bytes[at..at + 64], at as u64).unwrap();
+    }
+    assert!(count >= 4 * 4, "{count}");
+}

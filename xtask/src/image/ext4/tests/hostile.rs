@@ -129,3 +129,65 @@ fn circles_and_double_names_are_refused() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+/// Two thousand inodes with one attribute block: one set in memory.
+#[test]
+fn attribute_blocks_are_shared() {
+    const FILES: usize = 2000;
+    let mut tree = Tree::new(meta(0o755, 1));
+    for number in 0..FILES {
+        let meta = with_xattrs(&[("user.a", &[7; 3000])]);
+        tree.add(Tree::ROOT, number.to_string().as_bytes(), meta, Kind::Fifo).unwrap();
+    }
+    let image = image(&tree, SLACK);
+    let bytes = bytes_of(&image);
+    let inodes = bytes.chunks(inode::SIZE).enumerate();
+    let with_block: Vec<_> = inodes
+        .filter(|(_, inode)| bytes::get16(inode, 0) == 0o010_644 && bytes::get32(inode, 0x68) > 0)
+        .map(|(index, inode)| ((index * inode::SIZE) as u64, bytes::get32(inode, 0x68)))
+        .collect();
+    assert_eq!(with_block.len(), FILES);
+    for (at, _) in &with_block {
+        image.write_all_at(&with_block[0].1.to_le_bytes(), at + 0x68).unwrap();
+    }
+    let found = read(Arc::new(image)).unwrap();
+    let sets: std::collections::BTreeSet<_> =
+        found.nodes().filter_map(|node| node.meta.xattrs.address()).collect();
+    assert_eq!(sets.len(), 1);
+    assert_eq!(described(&found), described(&tree));
+}
+
+/// A file whose extents are all one and the same, and so have more data than the image.
+#[test]
+fn data_are_no_more_than_the_image() {
+    let mut tree = Tree::new(meta(0o755, 1));
+    tree.add(Tree::ROOT, b"file", meta(0o640, 1), file([7; 8192])).unwrap();
+    let image = image(&tree, SLACK);
+    let bytes = bytes_of(&image);
+    let (index, inode) = bytes
+        .chunks(inode::SIZE)
+        .enumerate()
+        .find(|(_, inode)| bytes::get16(inode, 0) == 0o100_640)
+        .unwrap();
+    let at = (index * inode::SIZE) as u64;
+    let start = bytes::get32(inode, 0x28 + 12 + 8);
+    // What was never written is a hole, which nobody reads.
+    for (index, block) in bytes.chunks(bytes::BLOCK).enumerate().skip(start as usize) {
+        if block.iter().all(|&byte| byte == 0) {
+            image.write_all_at(&[1; bytes::BLOCK], (index * bytes::BLOCK) as u64).unwrap();
+        }
+    }
+    // Four extents of as many blocks as the image has.
+    let blocks = u32::try_from(bytes.len() / bytes::BLOCK).unwrap() - start;
+    image.write_all_at(&4_u16.to_le_bytes(), at + 0x28 + 2).unwrap();
+    for extent in 0..4 {
+        let entry = [extent * blocks, blocks, start].map(u32::to_le_bytes).concat();
+        image.write_all_at(&entry, at + 0x28 + 12 + u64::from(extent) * 12).unwrap();
+    }
+    let size = u64::from(4 * blocks) * bytes::BLOCK as u64;
+    image.write_all_at(&bytes::low32(size).to_le_bytes(), at + 4).unwrap();
+    let found = read(Arc::new(image)).unwrap();
+    let Kind::File(content) = &found.node(found.find(b"file").unwrap()).kind else { panic!() };
+    let error = crate::image::holes::for_parts(content, &mut |_| Ok(())).unwrap_err();
+    assert!(format!("{error:#}").contains("more data than the image"), "{error:#}");
+}

@@ -12,10 +12,15 @@ use anyhow::Result;
 
 use super::*;
 use crate::image::sample::{command, has};
-use crate::image::tree::{Children, Content, Kind, Meta, Node, Stored, mode};
+use crate::image::tree::{Children, Content, Kind, Meta, Node, Reader, Stored, mode};
 
 fn options(size: Size) -> Options {
-    Options { size, uuid: *b"0123456789abcdef", label: label("test").unwrap(), time: 1_700_000_000 }
+    Options {
+        size,
+        uuid: *b"0123456789abcdef",
+        label: label("test").unwrap(),
+        time: 1_700_000_000,
+    }
 }
 
 const SLACK: Size = Size::Slack { percent: 10, bytes: 1 << 20 };
@@ -94,7 +99,7 @@ impl Stored for Sparse {
         self.size
     }
 
-    fn open(&self) -> Result<Box<dyn Read + Send + '_>> {
+    fn open(&self) -> Result<Box<dyn Reader + '_>> {
         Ok(Box::new(Pattern { file: self, at: 0 }))
     }
 }
@@ -104,6 +109,8 @@ struct Pattern<'a> {
     file: &'a Sparse,
     at: u64,
 }
+
+impl Reader for Pattern<'_> {}
 
 impl Read for Pattern<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

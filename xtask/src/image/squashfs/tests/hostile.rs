@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
+use super::super::image::Image;
 use super::super::layout::Superblock;
 use super::super::{Options, read};
 use super::{all_options, image, opened};
@@ -131,4 +132,41 @@ fn what_is_not_supported_is_named() {
     }
     image.as_file().set_len(50).unwrap();
     assert!(opened(image.path()).is_err());
+}
+
+/// Headers of empty metadata blocks hold no names, however many there are.
+#[test]
+fn empty_blocks_make_room_for_nothing() {
+    const ZEROS: usize = 1 << 20;
+    let mut bytes = bytes_of(&image(&small(), &plain()));
+    let start = bytes.len() as u64;
+    bytes.resize(bytes.len() + ZEROS, 0);
+    let end = bytes.len().to_le_bytes();
+    bytes[40..48].copy_from_slice(&end);
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, &bytes).unwrap();
+    let opened = Image::open(Arc::new(file)).unwrap();
+    assert_eq!(opened.metadata_size(start).unwrap(), 0);
+}
+
+/// Sizes that no image has room for, in every field that could be one.
+#[test]
+fn a_size_near_the_largest_is_refused() {
+    let image = bytes_of(&image(&small(), &plain()));
+    let superblock = superblock(&image);
+    let metadata = usize::try_from(superblock.inode_table).unwrap()
+        ..usize::try_from(superblock.directory_table).unwrap();
+    let mut refused = 0;
+    for at in metadata {
+        for size in [u64::MAX >> 1, u64::MAX >> 2, 1 << 40] {
+            let mut image = image.clone();
+            image[at..at + 8].copy_from_slice(&size.to_le_bytes());
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, &image).unwrap();
+            if let Err(error) = read(Arc::new(file)) {
+                refused += u32::from(format!("{error:#}").contains("inodes have no room"));
+            }
+        }
+    }
+    assert!(refused >= 3, "{refused}");
 }
