@@ -11,6 +11,7 @@ pub mod erofs;
 pub mod ext4;
 pub mod format;
 mod holes;
+mod identity;
 pub mod inject;
 pub mod notes;
 mod ordered;

@@ -42,8 +42,8 @@ pub struct Options {
     /// Bytes of the largest cluster that is compressed on its own: a multiple of
     /// 4096, up to 1 MiB. Larger ones are smaller in sum, but slower at random.
     pub cluster_size: u32,
-    /// Identifies the file system.
-    pub uuid: [u8; 16],
+    /// Identifies the file system; it follows from what is written without.
+    pub uuid: Option<[u8; 16]>,
     /// At most 15 bytes.
     pub label: String,
     /// Seconds since 1970; an inode with just this time takes less space.
@@ -70,7 +70,7 @@ impl Default for Options {
         Self {
             compression: Compression::Lz4,
             cluster_size: 4096,
-            uuid: [0; 16],
+            uuid: None,
             label: String::new(),
             time: 0,
             threads: 1,

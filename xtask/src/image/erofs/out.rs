@@ -1,8 +1,6 @@
 //! The image while it is written: blocks of contents, and inodes between them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result};
 
@@ -12,6 +10,8 @@ use super::layout::{BLOCK, BLOCK_BYTES, HOLE, SLOT};
 use super::place::{Borders, Places};
 use super::segment::{Segment, plain};
 use super::sparse::Chunks;
+use crate::image::holes::is_zero;
+use crate::image::identity::Image;
 use crate::image::tree::Id;
 
 /// Where the inodes of directories start, in blocks: behind the superblock.
@@ -82,7 +82,7 @@ struct Current {
 /// The image.
 #[derive(Debug)]
 pub(super) struct Out<'a> {
-    file: &'a File,
+    image: &'a Image<'a>,
     time: i64,
     clusters: Clusters,
     /// The first block that is free.
@@ -105,7 +105,7 @@ impl<'a> Out<'a> {
     /// An image with nothing but the inodes of directories, which are at
     /// `directories`, and free from block `next` on.
     pub(super) fn new(
-        file: &'a File,
+        image: &'a Image<'a>,
         time: i64,
         clusters: Clusters,
         directories: impl Iterator<Item = (Id, usize)>,
@@ -113,7 +113,7 @@ impl<'a> Out<'a> {
     ) -> Result<Self> {
         let inodes = directories.map(|(id, place)| Ok((id, (0, u32::try_from(place)?))));
         Ok(Self {
-            file,
+            image,
             time,
             clusters,
             next,
@@ -146,7 +146,7 @@ impl<'a> Out<'a> {
 
     /// Writes anywhere.
     pub(super) fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
-        self.file.write_all_at(bytes, at).context("write the image")
+        self.image.write_at(bytes, at).context("write the image")
     }
 
     /// Writes the next segment of a file: whole blocks, but for its last one.
@@ -179,9 +179,11 @@ impl<'a> Out<'a> {
         Ok(())
     }
 
-    /// Writes whole blocks.
+    /// Writes whole blocks; those that are zero stay a hole of the image.
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write_at(bytes, self.next * BLOCK_BYTES)?;
+        if !is_zero(bytes) {
+            self.write_at(bytes, self.next * BLOCK_BYTES)?;
+        }
         self.next += bytes.len().div_ceil(BLOCK) as u64;
         Ok(())
     }

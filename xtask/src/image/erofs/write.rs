@@ -9,6 +9,7 @@ use super::inode::Inode;
 use super::layout::{BLOCK, BLOCK_BYTES, SLOT, Superblock, incompatible};
 use super::out::{FIRST_BLOCK, Head, Out, address};
 use super::{Options, directories, files, xattrs};
+use crate::image::identity::Image;
 use crate::image::progress::Progress;
 use crate::image::tree::{Node, Tree, mode};
 
@@ -40,7 +41,8 @@ pub fn write(tree: &Tree, options: &Options, out: &File, progress: &Progress) ->
     out.set_len(0).context("write the image")?;
     let (directories, next) = directories::plan(tree, time)?;
     let places = directories.iter().map(|directory| (directory.id, directory.place));
-    let mut image = Out::new(out, time, clusters, places, next)?;
+    let file = Image::new(out, options.uuid);
+    let mut image = Out::new(&file, time, clusters, places, next)?;
     files::write(tree, options, &mut image, progress)?;
     image.flush()?;
     for directory in &directories {
@@ -58,7 +60,7 @@ pub fn write(tree: &Tree, options: &Options, out: &File, progress: &Progress) ->
         inodes: image.inode_count() as u64,
         time,
         blocks: address(image.next_block())?,
-        uuid: options.uuid,
+        uuid: options.uuid.or_else(|| file.uuid()).unwrap_or_default(),
         cluster_blocks: u16::try_from(cluster / BLOCK)?,
         ..Superblock::default()
     };

@@ -39,6 +39,21 @@ pub(super) fn crc32c(start: u32, bytes: &[u8]) -> u32 {
         .fold(start, |crc, &byte| TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8)
 }
 
+/// A UUID that starts like `hash` and whose checksum, with which Linux begins those of
+/// all metadata, is `checksum`: what is written does not depend on the rest of it.
+pub(super) fn uuid_with_checksum(hash: [u8; 16], checksum: u32) -> [u8; 16] {
+    /// Bytes that are free.
+    const FREE: usize = 12;
+    // The checksum before its last 32 bits were shifted in.
+    let before = (0..u32::BITS).fold(checksum, |value, _| match value >> 31 {
+        0 => value << 1,
+        _ => (value ^ POLYNOMIAL) << 1 | 1,
+    });
+    let mut uuid = hash;
+    put32(&mut uuid, FREE, before ^ crc32c(!0, &hash[..FREE]));
+    uuid
+}
+
 /// Stores `value` at offset `at`.
 pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     bytes[at..at + N].copy_from_slice(&value);
@@ -119,6 +134,14 @@ mod tests {
         assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
         assert_eq!(!crc32c(!0, &[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(crc32c(!0, b"12345"), b"6789"), crc32c(!0, b"123456789"));
+    }
+
+    #[test]
+    fn a_uuid_has_the_checksum_that_is_wanted() {
+        for (hash, checksum) in [([0; 16], 0), ([7; 16], 1), (*b"0123456789abcdef", 0xdead_beef)] {
+            let uuid = uuid_with_checksum(hash, checksum);
+            assert_eq!((crc32c(!0, &uuid), &uuid[..12]), (checksum, &hash[..12]));
+        }
     }
 
     #[test]

@@ -1,19 +1,17 @@
 //! The image while it is written: blocks in larger writes, inode tables.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use anyhow::{Context, Result};
 
 use super::bytes::{BLOCK, Block, ZEROS, put};
 use super::extents::Place;
 use super::geometry::Blocks;
 use super::inode;
+use crate::image::identity::Image;
 
 /// Blocks on their way to the image: those that follow each other are one write.
 #[derive(Debug)]
 pub(super) struct Disk<'a> {
-    out: &'a File,
+    out: &'a Image<'a>,
     /// The block that would be next.
     next: u64,
     buffer: Vec<u8>,
@@ -23,7 +21,7 @@ impl<'a> Disk<'a> {
     /// Bytes that are held back at most.
     const BUFFER: usize = 256 * BLOCK;
 
-    pub(super) fn new(out: &'a File) -> Self {
+    pub(super) fn new(out: &'a Image<'a>) -> Self {
         Self { out, next: 0, buffer: Vec::with_capacity(Self::BUFFER) }
     }
 
@@ -38,7 +36,7 @@ impl<'a> Disk<'a> {
 
     pub(super) fn flush(&mut self) -> Result<()> {
         let end = self.next * BLOCK as u64;
-        let result = self.out.write_all_at(&self.buffer, end - self.buffer.len() as u64);
+        let result = self.out.write_at(&self.buffer, end - self.buffer.len() as u64);
         self.buffer.clear();
         result.context("write the image")
     }
@@ -62,14 +60,14 @@ impl Place for Space<'_> {
 /// The inode tables, one block at a time.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
-    out: &'a File,
+    out: &'a Image<'a>,
     block: Block,
     /// The byte of the image where `block` belongs; 0 before the first.
     at: u64,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(out: &'a File) -> Self {
+    pub(super) fn new(out: &'a Image<'a>) -> Self {
         Self { out, block: ZEROS, at: 0 }
     }
 
@@ -85,7 +83,7 @@ impl<'a> Table<'a> {
 
     pub(super) fn flush(&mut self) -> Result<()> {
         if self.at > 0 {
-            self.out.write_all_at(&self.block, self.at).context("write the image")?;
+            self.out.write_at(&self.block, self.at).context("write the image")?;
         }
         self.block = ZEROS;
         Ok(())

@@ -42,8 +42,8 @@ const LABEL_MAX: usize = 16;
 pub struct Options {
     /// How large the image is.
     pub size: Size,
-    /// Names the file system; the hashes of directories depend on it as well.
-    pub uuid: [u8; 16],
+    /// Names the file system.
+    pub uuid: Uuid,
     /// Names it for people; filled up with NUL ([`label`]).
     pub label: [u8; 16],
     /// When it was made, in seconds since 1970.
@@ -64,9 +64,32 @@ pub enum Size {
     },
 }
 
+/// What names a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uuid {
+    /// This; the hashes and checksums of metadata begin with it.
+    Given([u8; 16]),
+    /// It follows from what is written.
+    OfContents {
+        /// What the hashes and checksums of metadata begin with instead.
+        seed: [u8; 16],
+    },
+}
+
 impl Options {
+    /// What the hashes of directories begin with.
     fn hash_seed(&self) -> [u8; 16] {
-        self.uuid
+        match self.uuid {
+            Uuid::Given(uuid) => uuid,
+            Uuid::OfContents { seed } => seed,
+        }
+    }
+
+    fn given_uuid(&self) -> Option<[u8; 16]> {
+        match self.uuid {
+            Uuid::Given(uuid) => Some(uuid),
+            Uuid::OfContents { .. } => None,
+        }
     }
 }
 

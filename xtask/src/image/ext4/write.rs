@@ -4,10 +4,11 @@
 //! Blocks of zeros are not written: the image is sparse, and so are its files.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result};
 
-use super::bytes::{BLOCK, BLOCK_BITS, ZEROS, crc32c, put, put32, small};
+use super::bytes::{BLOCK, BLOCK_BITS, ZEROS, crc32c, put, put32, small, uuid_with_checksum};
 use super::disk::{Disk, Space, Table};
 use super::extents::{Builder, Place};
 use super::geometry::{Blocks, Geometry, PER_GROUP};
@@ -16,6 +17,7 @@ use super::inode::{self, Inode, MAP};
 use super::layout::{DESCRIPTOR, RO_COMPAT, Superblock, compat, incompat};
 use super::plan::{FAST_LINK_MAX, LINKS_MAX, LOST_AND_FOUND_BLOCKS, Plan};
 use super::{Options, Size, dirents, journal, plan, xattrs};
+use crate::image::identity::Image;
 use crate::image::progress::Progress;
 use crate::image::tree::{Content, Id, Kind, Node, Tree, mode};
 
@@ -30,22 +32,40 @@ pub(super) fn write(tree: &Tree, options: &Options, out: &File, progress: &Progr
         Size::Slack { .. } => plan.geometry.blocks * BLOCK as u64,
     };
     out.set_len(0).and_then(|()| out.set_len(size)).context("set the size of the image")?;
-    let space = Space { disk: Disk::new(out), blocks: Blocks::new(&plan.geometry) };
-    let seed = crc32c(!0, &options.uuid);
+    let image = Image::new(out, options.given_uuid());
+    let space = Space { disk: Disk::new(&image), blocks: Blocks::new(&plan.geometry) };
+    let seed = crc32c(!0, &options.hash_seed());
     let directories = vec![0; plan.geometry.groups as usize];
-    let table = Table::new(out);
+    let table = Table::new(&image);
     let plan = &plan;
-    let journal = [0; 68];
-    let mut writer =
-        Writer { tree, options, plan, space, seed, table, directories, journal, progress };
+    let mut writer = Writer {
+        tree,
+        options,
+        plan,
+        space,
+        seed,
+        table,
+        directories,
+        journal: [0; 68],
+        journal_block: None,
+        progress,
+    };
     writer.inodes()?;
     writer.space.disk.flush()?;
+    let uuid = match image.uuid() {
+        Some(hash) => uuid_with_checksum(hash, seed),
+        None => options.hash_seed(),
+    };
+    if let Some(block) = writer.journal_block {
+        let journal = journal::superblock(plan.journal, uuid);
+        out.write_all_at(&journal, block * BLOCK as u64).context("write the journal")?;
+    }
     let used = Used {
         blocks: &writer.space.blocks,
         last_inode: plan.last_inode,
         directories: &writer.directories,
     };
-    groups::write(out, &plan.geometry, &used, writer.superblock())
+    groups::write(out, &plan.geometry, &used, writer.superblock(uuid))
 }
 
 #[derive(Debug)]
@@ -61,6 +81,8 @@ struct Writer<'a> {
     directories: Vec<u32>,
     /// The journal's map and size, for the superblock.
     journal: [u8; 68],
+    /// Its first block.
+    journal_block: Option<u64>,
     progress: &'a Progress,
 }
 
@@ -219,8 +241,9 @@ impl Writer<'_> {
 
     fn journal(&mut self) -> Result<()> {
         const MODE: u16 = 0o100_600;
-        let superblock = journal::superblock(self.plan.journal, self.options.uuid);
-        let mut blocks = vec![self.space.place(&superblock)?];
+        // Its superblock waits for the UUID.
+        let mut blocks = vec![self.space.blocks.take()?];
+        self.journal_block = blocks.first().copied();
         for _ in 1..self.plan.journal {
             blocks.push(self.space.blocks.take()?);
         }
@@ -232,7 +255,7 @@ impl Writer<'_> {
     }
 
     /// All that is known of it before the groups are counted.
-    fn superblock(&self) -> Superblock {
+    fn superblock(&self, uuid: [u8; 16]) -> Superblock {
         let Geometry { blocks, inodes_per_group, .. } = self.plan.geometry;
         let has_journal = self.plan.journal > 0;
         let journal = if has_journal { compat::HAS_JOURNAL } else { 0 };
@@ -251,7 +274,7 @@ impl Writer<'_> {
             compat: compat::EXT_ATTR | compat::DIR_INDEX | journal,
             incompat: incompat::FILETYPE | incompat::EXTENTS | incompat::BIT64,
             ro_compat: RO_COMPAT,
-            uuid: self.options.uuid,
+            uuid,
             label: self.options.label,
             journal_inode: if has_journal { inode::JOURNAL } else { 0 },
             journal_map: self.journal,

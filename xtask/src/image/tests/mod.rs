@@ -2,6 +2,7 @@
 
 mod damage;
 mod holes;
+mod identity;
 mod places;
 
 use std::ffi::OsStr;

@@ -3,10 +3,12 @@
 use std::fs::File;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::OFlags;
 
 use crate::archive::compress::Compression;
 use crate::archive::stream::Method;
 use crate::image::format::Format;
+use crate::image::identity::marked;
 use crate::image::notes::Notes;
 use crate::image::progress::Progress;
 use crate::image::tree::{Kind, Tree, mode};
@@ -21,7 +23,7 @@ const SLACK_BYTES: u64 = 16 << 20;
 /// What a file system is, apart from what is in it.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Identifies it; by what is in it without.
+    /// Identifies it; it follows from all that the image holds without.
     pub uuid: Option<[u8; 16]>,
     /// Names it for people.
     pub label: String,
@@ -51,8 +53,16 @@ pub fn write(
     notes: &mut Notes,
     progress: &Progress,
 ) -> Result<()> {
-    ensure!(out.metadata()?.is_file(), "{format} is not written in one go: it takes a file");
-    let uuid = || options.uuid.map_or_else(|| uuid_of(tree), Ok);
+    ensure!(
+        out.metadata()?.is_file(),
+        "{format} is not written in one go, but the output is a pipe or a device: write it to a \
+         file and copy that"
+    );
+    let flags = rustix::fs::fcntl_getfl(out).context("look at the output")?;
+    ensure!(
+        !flags.contains(OFlags::APPEND),
+        "{format} is not written in one go: standard output cannot be open for appending (>>)"
+    );
     let threads = usize::try_from(options.threads)?;
     match format {
         Format::Erofs => {
@@ -71,7 +81,7 @@ pub fn write(
             let options = erofs::Options {
                 compression,
                 cluster_size,
-                uuid: uuid()?,
+                uuid: options.uuid,
                 label: options.label.clone(),
                 time: options.mtime.into(),
                 threads,
@@ -85,7 +95,11 @@ pub fn write(
                 (None, None) => ext4::Size::Slack { percent: SLACK_PERCENT, bytes: SLACK_BYTES },
             };
             let label = ext4::label(&options.label)?;
-            let options = ext4::Options { size, uuid: uuid()?, label, time: options.mtime.into() };
+            let uuid = match options.uuid {
+                Some(uuid) => ext4::Uuid::Given(uuid),
+                None => ext4::Uuid::OfContents { seed: seed_of(tree)? },
+            };
+            let options = ext4::Options { size, uuid, label, time: options.mtime.into() };
             ext4::write(tree, &options, out, progress)
         }
         Format::Squashfs => {
@@ -117,9 +131,9 @@ fn compressor(method: Option<Method>) -> Option<squashfs::Compressor> {
     }
 }
 
-/// Other trees have other ones, as long as names or metadata differ; contents
-/// are not read for it. Version 8 of RFC 9562.
-fn uuid_of(tree: &Tree) -> Result<[u8; 16]> {
+/// A number for the hashes in directories of `tree`, which follows from its names and
+/// metadata.
+fn seed_of(tree: &Tree) -> Result<[u8; 16]> {
     let mut hasher = blake3::Hasher::new();
     tree.walk(&mut |path, id| {
         let node = tree.node(id);
@@ -134,9 +148,7 @@ fn uuid_of(tree: &Tree) -> Result<[u8; 16]> {
         hasher.update(&size.to_le_bytes());
         Ok(())
     })?;
-    let mut uuid = [0; 16];
-    hasher.finalize_xof().fill(&mut uuid);
-    uuid[6] = uuid[6] & 0x0f | 0x80;
-    uuid[8] = uuid[8] & 0x3f | 0x80;
-    Ok(uuid)
+    let mut seed = [0; 16];
+    hasher.finalize_xof().fill(&mut seed);
+    Ok(marked(seed))
 }

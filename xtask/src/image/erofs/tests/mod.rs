@@ -19,7 +19,7 @@ fn all_options() -> [Options; 4] {
     let lz4 = Options { time: 7, threads: 2, ..Options::default() };
     [
         Options { compression: Compression::None, ..lz4.clone() },
-        Options { label: "fifteen bytes..".into(), uuid: [7; 16], ..lz4.clone() },
+        Options { label: "fifteen bytes..".into(), uuid: Some([7; 16]), ..lz4.clone() },
         Options { cluster_size: 65536, ..lz4.clone() },
         Options { compression: Compression::Lz4hc(5), ..lz4 },
     ]

@@ -17,7 +17,7 @@ use crate::image::tree::{Children, Content, Kind, Meta, Node, Reader, Stored, mo
 fn options(size: Size) -> Options {
     Options {
         size,
-        uuid: *b"0123456789abcdef",
+        uuid: Uuid::Given(*b"0123456789abcdef"),
         label: label("test").unwrap(),
         time: 1_700_000_000,
     }
