@@ -4,6 +4,7 @@ mod damage;
 mod holes;
 mod identity;
 mod places;
+mod unpacking;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -2,35 +2,32 @@
 //!
 //! Interfaces: openat2(2) with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`,
 //! mknodat(2), linkat(2). It is made under another name, with permissions for us
-//! alone, and takes its own at the end. What only root may do is left out for
-//! others, and noted.
+//! alone, and takes its own at the end. No path is followed through a link, neither
+//! one of the tree nor one that somebody puts there meanwhile. What only root may
+//! make is left out for others, and noted.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::copier::Copier;
+use super::attributes::{self, Made};
+use crate::image::holes::{self, Part, is_zero};
 use crate::image::notes::Notes;
 use crate::image::progress::Progress;
-use crate::image::tree::{Id, Kind, Node, Tree, show};
+use crate::image::tree::{Content, Id, Kind, Node, Tree, show};
 use crate::output;
 
-const OWNER: &str = "owners are kept by root only, and set-id bits with them";
 const DEVICE: &str = "device nodes are made by root only, they are left out";
-const XATTR: &str = "extended attributes that could not be set";
-
-/// Permission bits less those that mean nothing without the owner.
-const WITHOUT_SET_ID: u16 = 0o1777;
+const SPECIAL: &str = "FIFOs and sockets that this file system does not have, they are left out";
 
 /// Makes the directory `path`, which must not be there yet, or be empty.
 ///
@@ -43,21 +40,33 @@ pub fn write(tree: &Tree, path: &Path, notes: &mut Notes, progress: &Progress) -
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     ensure!(is_free, "{}: it is there already, and not as an empty directory", name());
+    // A link to an empty directory: that is replaced, the link stays.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     output::without_signals(|| {
-        let temporary =
-            tempfile::Builder::new().prefix(output::PREFIX).tempdir_in(output::directory(path))?;
-        let top =
-            rustix::fs::open(temporary.path(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let is_root = rustix::process::geteuid().is_root();
-        let copier = Copier::new();
-        let names = HashMap::new();
-        let mut unpacker = Unpacker { tree, top, notes, progress, is_root, copier, names };
-        unpacker.all()?;
-        std::fs::rename(temporary.path(), path)?;
+        let parent = output::directory(&target);
+        let temporary = tempfile::Builder::new()
+            .prefix(output::PREFIX)
+            .permissions(Permissions::from_mode(Mode::RWXU.as_raw_mode()))
+            .tempdir_in(parent)?;
+        let top = open_own(temporary.path())?;
+        Unpacker { tree, top, notes, progress, names: HashMap::new() }.all()?;
+        std::fs::rename(temporary.path(), &target)?;
         let _ = temporary.keep(); // its name is gone already
         Ok(())
     })
     .with_context(name)
+}
+
+/// Opens the directory `path` that we have just made, and nothing that somebody has
+/// put in its place since.
+fn open_own(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    let is_own = stat.st_uid == rustix::process::geteuid().as_raw()
+        && stat.st_mode & 0o7777 == Mode::RWXU.as_raw_mode();
+    ensure!(is_own, "{}: somebody else has put a directory there", path.display());
+    Ok(fd)
 }
 
 struct Unpacker<'a> {
@@ -65,10 +74,8 @@ struct Unpacker<'a> {
     top: OwnedFd,
     notes: &'a mut Notes,
     progress: &'a Progress,
-    is_root: bool,
-    copier: Copier,
-    /// Where the nodes with several names are.
-    names: HashMap<Id, PathBuf>,
+    /// Where the nodes with several names are; `None` for one that was left out.
+    names: HashMap<Id, Option<PathBuf>>,
 }
 
 impl Unpacker<'_> {
@@ -90,12 +97,11 @@ impl Unpacker<'_> {
         }
         // What is in a directory changes its time, and needs its permissions.
         for (id, path) in directories.iter().rev() {
-            let (parent, name) = match path.file_name() {
-                Some(name) => (self.open(&output::directory(path))?, name),
-                None => (self.open(path)?, OsStr::new(".")),
-            };
-            let made = self.meta(&parent, name.as_bytes(), path, self.tree.node(*id));
-            made.with_context(|| show(path.as_os_str().as_bytes()))?;
+            let fd = self.open(path)?;
+            let shown = path.as_os_str().as_bytes();
+            let made = Made::Open(fd.as_fd());
+            attributes::set(made, self.tree.node(*id), shown, self.notes)
+                .with_context(|| show(shown))?;
         }
         Ok(())
     }
@@ -111,125 +117,102 @@ impl Unpacker<'_> {
 
     fn node(&mut self, parent: &OwnedFd, name: &[u8], path: &Path, id: Id) -> Result<()> {
         let node = self.tree.node(id);
+        if let Some(first) = self.names.get(&id).cloned() {
+            return match first {
+                Some(first) => self.link(&first, parent, name),
+                None => {
+                    self.leave_out(&node.kind, path);
+                    Ok(())
+                }
+            };
+        }
+        let is_made = self.make(parent, name, path, node)?;
         if node.names > 1 {
-            if let Some(first) = self.names.get(&id) {
-                return Ok(rustix::fs::linkat(&self.top, first, parent, name, AtFlags::empty())?);
-            }
-            self.names.insert(id, path.to_path_buf());
+            self.names.insert(id, is_made.then(|| path.to_path_buf()));
         }
-        let private = Mode::RWXU;
-        match &node.kind {
-            // The rest follows when it is full.
-            Kind::Directory(_) => return Ok(rustix::fs::mkdirat(parent, name, private)?),
-            Kind::File(_) => self.file(parent, name, path, node)?,
-            Kind::Symlink(target) => rustix::fs::symlinkat(&target[..], parent, name)?,
-            Kind::Fifo => rustix::fs::mknodat(parent, name, FileType::Fifo, private, 0)?,
-            Kind::Socket => rustix::fs::mknodat(parent, name, FileType::Socket, private, 0)?,
-            Kind::CharDevice(major, minor) => {
-                return self.device(
-                    parent,
-                    name,
-                    path,
-                    node,
-                    (FileType::CharacterDevice, *major, *minor),
-                );
-            }
-            Kind::BlockDevice(major, minor) => {
-                return self.device(
-                    parent,
-                    name,
-                    path,
-                    node,
-                    (FileType::BlockDevice, *major, *minor),
-                );
-            }
-        }
-        self.meta(parent, name, path, node)
+        Ok(())
     }
 
-    fn device(
+    /// Gives what is at `first` another name.
+    fn link(&self, first: &Path, parent: &OwnedFd, name: &[u8]) -> Result<()> {
+        let directory = self.open(first.parent().unwrap_or(Path::new("")))?;
+        let first = first.file_name().unwrap_or_default();
+        Ok(rustix::fs::linkat(&directory, first, parent, name, AtFlags::empty())?)
+    }
+
+    /// Makes a node; `false` where it was left out.
+    fn make(&mut self, parent: &OwnedFd, name: &[u8], path: &Path, node: &Node) -> Result<bool> {
+        let special = |kind, (major, minor): (u32, u32)| {
+            let device = rustix::fs::makedev(major, minor);
+            rustix::fs::mknodat(parent, name, kind, Mode::RWXU, device)
+        };
+        let made = match &node.kind {
+            // The rest follows when it is full.
+            Kind::Directory(_) => {
+                rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
+                return Ok(true);
+            }
+            Kind::File(content) => {
+                self.file(parent, name, path, node, content)?;
+                return Ok(true);
+            }
+            Kind::Symlink(target) => rustix::fs::symlinkat(&target[..], parent, name),
+            Kind::Fifo => special(FileType::Fifo, (0, 0)),
+            Kind::Socket => special(FileType::Socket, (0, 0)),
+            &Kind::CharDevice(major, minor) => special(FileType::CharacterDevice, (major, minor)),
+            &Kind::BlockDevice(major, minor) => special(FileType::BlockDevice, (major, minor)),
+        };
+        match made {
+            Err(Errno::PERM) if !matches!(node.kind, Kind::Symlink(_)) => {
+                self.leave_out(&node.kind, path);
+                return Ok(false);
+            }
+            made => made?,
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        let shown = path.as_os_str().as_bytes();
+        attributes::set(Made::Path(fd.as_fd()), node, shown, self.notes)?;
+        Ok(true)
+    }
+
+    fn leave_out(&mut self, kind: &Kind, path: &Path) {
+        let what = match kind {
+            Kind::CharDevice(..) | Kind::BlockDevice(..) => DEVICE,
+            _ => SPECIAL,
+        };
+        self.notes.add(what, path.as_os_str().as_bytes());
+    }
+
+    /// Makes a regular file, with holes where there are only zeros.
+    fn file(
         &mut self,
         parent: &OwnedFd,
         name: &[u8],
         path: &Path,
         node: &Node,
-        (kind, major, minor): (FileType, u32, u32),
+        content: &Content,
     ) -> Result<()> {
-        let device = rustix::fs::makedev(major, minor);
-        match rustix::fs::mknodat(parent, name, kind, Mode::RWXU, device) {
-            Err(Errno::PERM) => {
-                self.notes.add(DEVICE, path.as_os_str().as_bytes());
-                Ok(())
-            }
-            made => {
-                made?;
-                self.meta(parent, name, path, node)
-            }
-        }
-    }
-
-    fn file(&mut self, parent: &OwnedFd, name: &[u8], path: &Path, node: &Node) -> Result<()> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?);
-        let mut out = Holes { file: &file, at: 0, progress: self.progress };
-        self.copier.copy(path.as_os_str().as_bytes(), node, &mut out)?;
-        Ok(file.set_len(out.at)?)
-    }
-
-    /// Owner first: to change it takes set-id bits and capabilities away.
-    fn meta(&mut self, parent: &OwnedFd, name: &[u8], path: &Path, node: &Node) -> Result<()> {
-        let meta = &node.meta;
+        let mut at = 0;
+        let copied = holes::for_parts(content, &mut |part| {
+            let length = match part {
+                Part::Hole(length) => length,
+                Part::Data(bytes) => {
+                    if !is_zero(bytes) {
+                        file.write_all_at(bytes, at).context("write")?;
+                    }
+                    bytes.len() as u64
+                }
+            };
+            at += length;
+            self.progress.add(length);
+            output::check_signals()
+        });
+        copied.and_then(|()| file.set_len(at).context("write"))?;
         let shown = path.as_os_str().as_bytes();
-        let mut permissions = meta.permissions;
-        if self.is_root {
-            let owner = (Uid::from_raw_unchecked(meta.uid), Gid::from_raw_unchecked(meta.gid));
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            rustix::fs::chownat(parent, name, Some(owner.0), Some(owner.1), flags)
-                .context("chown")?;
-        } else {
-            let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-            if (meta.uid, meta.gid) != own {
-                self.notes.add(OWNER, shown);
-                permissions &= WITHOUT_SET_ID;
-            }
-        }
-        if !matches!(node.kind, Kind::Symlink(_)) {
-            let mode = Mode::from_raw_mode(permissions.into());
-            rustix::fs::chmodat(parent, name, mode, AtFlags::empty()).context("chmod")?;
-        }
-        let target = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
-        for (key, value) in &meta.xattrs {
-            match rustix::fs::lsetxattr(&target[..], &key[..], value, XattrFlags::empty()) {
-                Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS) => self.notes.add(XATTR, shown),
-                set => set.with_context(|| format!("setxattr {}", show(key)))?,
-            }
-        }
-        let time = Timespec { tv_sec: meta.mtime, tv_nsec: 0 };
-        let times = Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).context("utimensat")
-    }
-}
-
-/// Leaves holes where there are only zeroes.
-struct Holes<'a> {
-    file: &'a File,
-    at: u64,
-    progress: &'a Progress,
-}
-
-impl Write for Holes<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.iter().any(|&byte| byte != 0) {
-            std::os::unix::fs::FileExt::write_all_at(self.file, bytes, self.at)?;
-        }
-        self.at += bytes.len() as u64;
-        self.progress.add(bytes.len() as u64);
-        output::check_signals().map_err(io::Error::other)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        attributes::set(Made::Open(file.as_fd()), node, shown, self.notes)
     }
 }

@@ -4,6 +4,7 @@
 //! hold is refused before anything is written, or noted where a guest can do
 //! without it.
 
+mod attributes;
 mod copier;
 pub mod cpio;
 pub mod dir;
