@@ -165,7 +165,9 @@ fn btrfs_and_xfs(bed: &Bed) -> Result<()> {
     fs::create_dir(guest.root().join("data"))?;
     let disks = [(BTRFS, "root.btrfs"), (XFS, "data.xfs")];
     with_modules(bed, &mut guest, &["virtio_blk", "btrfs", "xfs"], &disks)?;
-    guest.append("root=/dev/vda virtinit.mount=/dev/vdb:/data");
+    // A module of btrfs measures the processor; on a busy host that takes longer than
+    // `/init` waits for a module.
+    guest.append("root=/dev/vda virtinit.mount=/dev/vdb:/data virtinit.wait=120");
     guest.boot()?.shows(&["/dev/vda btrfs ro", "/dev/vdb xfs"])
 }
 
