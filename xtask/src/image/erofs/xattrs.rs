@@ -18,7 +18,7 @@ const ENTRY: usize = 4;
 const LONG_PREFIX: u8 = 0x80;
 
 /// What an inode cannot say (`i_xattr_icount`, in units of 4 bytes).
-const TOO_MANY: &str = "its attributes have more than 256 KiB: leave some out with --xattrs";
+const TOO_LARGE: &str = "its attributes have more than 256 KiB: leave some out with --xattrs";
 
 /// Bytes of an attribute, all included.
 pub(super) const ENTRY_MAX: usize = ENTRY + u8::MAX as usize + u16::MAX as usize;
@@ -66,7 +66,7 @@ fn encode_one(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<()> {
 pub(super) fn words(encoded: &[u8]) -> Result<u16> {
     match encoded.len().checked_sub(HEADER) {
         None => Ok(0),
-        Some(rest) => u16::try_from(rest / ENTRY + 1).context(TOO_MANY),
+        Some(rest) => u16::try_from(rest / ENTRY + 1).ok().context(TOO_LARGE),
     }
 }
 
