@@ -94,7 +94,7 @@ impl NewRoot {
         };
         match make_new(wanted, false) {
             Err(_) if is_link => make_new(path, true),
-            made => made,
+            result => result,
         }
     }
 }

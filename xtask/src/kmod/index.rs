@@ -73,8 +73,8 @@ impl Line {
 pub fn precedes(path: &Path, other: &Path) -> bool {
     let rank = |path: &Path| {
         let top = path.components().next();
-        let is_it = |name: &&str| top == Some(Component::Normal(name.as_ref()));
-        PRECEDENCE.iter().position(|name| is_it(&name)).unwrap_or(PRECEDENCE.len())
+        let is_it = |name: &str| top == Some(Component::Normal(name.as_ref()));
+        PRECEDENCE.iter().position(|name| is_it(name)).unwrap_or(PRECEDENCE.len())
     };
     (rank(path), path) < (rank(other), other)
 }

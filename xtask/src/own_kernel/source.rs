@@ -74,9 +74,9 @@ impl Source {
             Self::Dir(path) => of_directory(path),
             Self::Tarball(path) => {
                 let mut hasher = blake3::Hasher::new();
-                let hashed =
+                let outcome =
                     fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher));
-                hashed.with_context(|| format!("read {}", path.display()))?;
+                outcome.with_context(|| format!("read {}", path.display()))?;
                 Ok(hasher.finalize())
             }
         }

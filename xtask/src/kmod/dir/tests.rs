@@ -5,6 +5,9 @@ use super::super::resolve::{Request, load_order};
 use super::*;
 use crate::rootdir::RootDir;
 
+/// Paths in a modules directory, and the text of each.
+type Listing<'a> = &'a [(&'a str, &'a str)];
+
 /// Files of a modules directory `usr/lib/modules/6.1`. A module's text is its
 /// `.modinfo`, with `;` for NUL.
 fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&dyn Files) -> T) -> T {
@@ -15,7 +18,7 @@ fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&dyn Files) -> T) ->
         let (path, bytes) = (dir.join(path), text.as_bytes().to_vec());
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let bytes = match name_of(path.to_str().unwrap()) {
-            Some(_) if path.to_str().unwrap().ends_with(".zst") => {
+            Some(_) if path.extension().is_some_and(|ending| ending == "zst") => {
                 zstd::encode_all(&sample(text)[..], 1).unwrap()
             }
             Some(_) => sample(text),
@@ -94,7 +97,7 @@ fn what_modules_dep_lacks_is_looked_for() {
     let unlisted = "modules.dep does not list a module that is there; run depmod: ";
     let elsewhere = "modules.dep has another path of a module; run depmod: ";
     #[rustfmt::skip]
-    let cases: &[(&str, &[(&str, &str)], &str, &[&str])] = &[
+    let cases: &[(&str, Listing, &str, &[&str])] = &[
         ("empty", &[("modules.dep", ""), ("kernel/a.ko.zst", "depends=b-b"), ("kernel/b-b.ko.zst", "")],
          "b_b a", &[unlisted]),
         ("empty, with an order", &[("modules.dep", ""), ("modules.order", "kernel/a.ko\n"), ("kernel/a.ko.zst", "")],
@@ -132,7 +135,7 @@ fn what_modules_dep_lacks_is_looked_for() {
 fn updates_go_before_the_kernels_own() {
     let own = ("kernel/a.ko", "");
     #[rustfmt::skip]
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[(&str, Listing, &str)] = &[
         ("updates", &[own, ("updates/dkms/a.ko.zst", ""), ("extra/a.ko", "")], "updates/dkms/a.ko.zst"),
         ("extra", &[own, ("extra/a.ko", ""), ("weak-updates/a.ko", "")], "extra/a.ko"),
         ("others", &[own, ("weak-updates/a.ko", "")], "kernel/a.ko"),
@@ -160,7 +163,7 @@ fn soft_dependencies_are_found_by_what_they_do() {
         ("modules.alias", "alias crypto-crc32c crc32c-intel\nalias crypto-crc32c crc32c_generic\n");
     let dep = ("modules.dep", "kernel/a.ko:\nkernel/crc32c_generic.ko:\nkernel/crc32c-intel.ko:\n");
     #[rustfmt::skip]
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[(&str, Listing, &str)] = &[
         ("of two one is there", &[a, generic, alias, dep], "crc32c_generic a"),
         ("both", &[a, generic, alias, dep, ("kernel/crc32c-intel.ko", "")], "crc32c_intel crc32c_generic a"),
         ("built in", &[a, generic, alias, dep, ("modules.builtin.modinfo", "crc32c_generic.alias=crypto-crc32c\0")], "a"),
