@@ -1,11 +1,13 @@
 //! `cargo xtask ls`: what is in an initrd.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::archive::read::{Entry, entries};
+use crate::archive::spool::spool;
 
 /// List the members of an initrd, compressed or not
 #[derive(Debug, clap::Args)]
@@ -17,16 +19,14 @@ pub struct Ls {
 impl Ls {
     /// Prints one line per member.
     pub fn run(self) -> Result<()> {
-        let bytes = match self.file.as_os_str() == "-" {
-            true => {
-                let mut bytes = Vec::new();
-                std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
-            }
-            false => std::fs::read(&self.file),
-        };
         let name = self.file.display();
-        let bytes = bytes.with_context(|| format!("read {name}"))?;
-        let entries = entries(&bytes).with_context(|| format!("{name} is no whole initrd"))?;
+        let file = match self.file.as_os_str() == "-" {
+            true => spool(|out| Ok(std::io::copy(&mut std::io::stdin().lock(), out).map(drop)?)),
+            false => File::open(&self.file).map_err(Into::into),
+        };
+        let file = file.with_context(|| format!("read {name}"))?;
+        let entries =
+            entries(&file.into()).with_context(|| format!("{name} is no whole initrd"))?;
         let mut out = std::io::stdout().lock();
         for entry in &entries {
             writeln!(out, "{}", line(entry))?;

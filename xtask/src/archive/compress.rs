@@ -7,9 +7,10 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::stream::{self, Encoder, Method};
+use super::stream::{Encoder, Method};
+use super::unpack::{Unpacked, unpack};
 
 /// A container around an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -42,22 +43,36 @@ pub fn compress(bytes: Vec<u8>, compression: Compression) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// Undoes the compression that `bytes` start with: the contents, and what
-/// follows the compressed part. `None` where `bytes` are not compressed.
+/// Unpacks the containers that `bytes` start with: their contents, and what follows
+/// them and their padding. `None` where `bytes` are not compressed.
 ///
 /// # Errors
 /// Damaged or truncated data, or contents of more than `limit` bytes.
 pub fn decompress(bytes: &[u8], limit: u64) -> Result<Option<(Vec<u8>, &[u8])>> {
-    let mut rest = bytes;
     let mut out = Vec::new();
-    let found = stream::decompress(&mut rest, &mut out, limit)?;
-    Ok(found.map(|_| (out, rest)))
+    let found = unpack(&mut { bytes }, &mut out, limit)?;
+    let rest = |unpacked: Unpacked| bytes.get(usize::try_from(unpacked.end).ok()?..);
+    Ok(found.map(|unpacked| (out, rest(unpacked).unwrap_or_default())))
+}
+
+/// As [`decompress`] of bytes that are nothing but containers and padding.
+///
+/// # Errors
+/// Also anything that follows them, with its offset.
+pub fn decompress_all(bytes: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some((contents, rest)) = decompress(bytes, limit)? else { return Ok(None) };
+    ensure!(
+        rest.is_empty(),
+        "offset {}: neither compressed data nor padding follows",
+        bytes.len() - rest.len()
+    );
+    Ok(Some(contents))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::stream::LZ4_LEGACY_BLOCK;
+    use crate::archive::lz4::BLOCK;
     use proptest::prelude::*;
 
     const LIMIT: u64 = 1 << 30;
@@ -76,13 +91,26 @@ mod tests {
                 padded.push(1);
                 let (contents, rest) = decompress(&padded, LIMIT).unwrap().unwrap();
                 prop_assert_eq!(&contents, &bytes, "{:?}", compression);
-                prop_assert_eq!(rest, &padded[packed.len()..], "{:?}", compression);
+                prop_assert_eq!(rest, &[1], "{:?}", compression);
                 let cut = &packed[..packed.len() - 1];
                 prop_assert!(decompress(cut, LIMIT).is_err(), "{:?}", compression);
                 let short = bytes.len() as u64 - 1;
                 prop_assert!(decompress(&packed, short).is_err(), "{:?}", compression);
             }
         }
+    }
+
+    #[test]
+    fn all_of_it_is_containers_and_padding() {
+        for compression in ALL {
+            let mut bytes = compress(b"contents".to_vec(), compression).unwrap();
+            bytes.extend([0; 8]);
+            let contents = decompress_all(&bytes, LIMIT).unwrap().unwrap();
+            assert_eq!(contents, b"contents", "{compression}");
+            bytes.push(1);
+            assert!(decompress_all(&bytes, LIMIT).is_err(), "{compression}");
+        }
+        assert_eq!(decompress_all(b"plain", LIMIT).unwrap(), None);
     }
 
     #[test]
@@ -106,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_long_archive_takes_several_lz4_blocks() {
-        let bytes: Vec<u8> = (0..LZ4_LEGACY_BLOCK + 5).map(|byte| byte.to_le_bytes()[0]).collect();
+        let bytes: Vec<u8> = (0..BLOCK + 5).map(|byte| byte.to_le_bytes()[0]).collect();
         let packed = compress(bytes.clone(), Compression::Lz4).unwrap();
         assert!(decompress(&packed, LIMIT).unwrap().unwrap().0 == bytes);
     }

@@ -5,10 +5,13 @@
 //! contents give equal bytes.
 
 pub mod compress;
+pub mod lz4;
 pub mod newc;
 pub mod read;
+pub mod segments;
 pub mod spool;
 pub mod stream;
+pub mod unpack;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -26,6 +29,8 @@ pub mod file_type {
     pub const S_IFMT: u32 = 0o170_000;
     /// Directory.
     pub const S_IFDIR: u32 = 0o040_000;
+    /// Symbolic link.
+    pub const S_IFLNK: u32 = 0o120_000;
     /// Regular file.
     pub const S_IFREG: u32 = 0o100_000;
 }
@@ -138,7 +143,8 @@ mod tests {
 
     #[test]
     fn parents_come_first_with_right_link_counts() {
-        let entries = read::entries(&sample()).unwrap();
+        let archive = spool::spool(|out| Ok(out.write_all(&sample())?)).unwrap();
+        let entries = read::entries(&archive.into()).unwrap();
         let rows: Vec<_> = entries
             .iter()
             .map(|entry| (entry.name.as_str(), entry.mode, entry.nlink, entry.size))

@@ -9,7 +9,9 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
+
+use super::file_type;
 
 /// Bytes in a header.
 pub const HEADER: usize = 110;
@@ -17,9 +19,12 @@ pub const HEADER: usize = 110;
 const FIELDS: usize = 6;
 /// How it starts.
 const MAGIC: &[u8; FIELDS] = b"070701";
-/// How it starts where contents have checksums, which the kernel does not look at.
+/// How it starts where contents have check sums: the sum of their bytes, 32 bits wide.
+/// Kernels since 5.19 refuse a file that has another sum.
 const MAGIC_CHECKED: &[u8; FIELDS] = b"070702";
-/// The checksum of contents that have none.
+/// How cpio's portable old format starts.
+const MAGIC_OLD: &[u8; FIELDS] = b"070707";
+/// The field where contents have no check sum.
 const CHECK: u32 = 0;
 /// What names and contents are padded to.
 const ALIGNMENT: usize = 4;
@@ -53,15 +58,20 @@ pub struct Header {
     pub rdev_minor: u32,
     /// Bytes of the name, its NUL included.
     pub name_size: u32,
+    /// Sum of the contents' bytes, where the archive has sums.
+    pub check: Option<u32>,
 }
 
 impl Header {
     /// # Errors
     /// What does not start as a header, or has no number in a field.
     pub fn parse(bytes: &[u8; HEADER]) -> Result<Self> {
-        if !bytes.starts_with(MAGIC) && !bytes.starts_with(MAGIC_CHECKED) {
-            bail!("no newc header");
-        }
+        let is_checked = bytes.starts_with(MAGIC_CHECKED);
+        ensure!(
+            !bytes.starts_with(MAGIC_OLD),
+            "an archive in cpio's old format, which no kernel unpacks: make it with cpio -H newc"
+        );
+        ensure!(is_checked || bytes.starts_with(MAGIC), "no newc header");
         let field = |index: usize| hex(&bytes[FIELDS + 8 * index..][..8]);
         Ok(Self {
             ino: field(0)?,
@@ -76,7 +86,20 @@ impl Header {
             rdev_major: field(9)?,
             rdev_minor: field(10)?,
             name_size: field(11)?,
+            check: is_checked.then(|| field(12)).transpose()?,
         })
+    }
+
+    /// Whether it is a regular file's.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.mode & file_type::S_IFMT == file_type::S_IFREG
+    }
+
+    /// Whether it is a symbolic link's.
+    #[must_use]
+    pub fn is_symlink(&self) -> bool {
+        self.mode & file_type::S_IFMT == file_type::S_IFLNK
     }
 
     /// Writes it with `name`, whose size takes the place of `name_size`, and what
@@ -89,9 +112,10 @@ impl Header {
         #[rustfmt::skip]
         let fields = [
             self.ino, self.mode, self.uid, self.gid, self.nlink, self.mtime, self.size,
-            self.dev_major, self.dev_minor, self.rdev_major, self.rdev_minor, name_size, CHECK,
+            self.dev_major, self.dev_minor, self.rdev_major, self.rdev_minor, name_size,
+            self.check.unwrap_or(CHECK),
         ];
-        let mut bytes = MAGIC.to_vec();
+        let mut bytes = if self.check.is_some() { MAGIC_CHECKED } else { MAGIC }.to_vec();
         bytes.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
         bytes.extend_from_slice(name);
         bytes.push(0);

@@ -1,16 +1,12 @@
-//! Reading newc archives: what `/init` of somebody else's initrd is made of.
-//!
-//! An initrd is any number of segments, each an archive or a compressed one,
-//! with NUL padding between them (kernel doc:
-//! driver-api/early-userspace/buffer-format.rst). The input is not trusted.
+//! The list of an initrd's members, as `ls` prints it.
 
-use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::sync::Arc;
 
-use super::compress::decompress;
-use super::newc::{HEADER, Header, TRAILER};
+use anyhow::Result;
 
-/// How often a segment may be compressed inside another.
-const NESTING: u32 = 4;
+use super::newc::Header;
+use super::segments::{Member, Visitor, walk};
 
 /// One member of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,59 +31,24 @@ const UNPACKED_MAX: u64 = 1 << 30;
 /// The members of all segments, trailers left out.
 ///
 /// # Errors
-/// Anything but whole segments, with the offset at which sense ends.
-pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
-    let (mut entries, mut budget) = (Vec::new(), UNPACKED_MAX);
-    read_segments(bytes, NESTING, &mut budget, &mut entries)?;
-    Ok(entries)
+/// Those of [`walk`].
+pub fn entries(archive: &Arc<File>) -> Result<Vec<Entry>> {
+    let mut list = List(Vec::new());
+    walk(archive, UNPACKED_MAX, &mut list)?;
+    Ok(list.0)
 }
 
-fn read_segments(
-    bytes: &[u8],
-    nesting: u32,
-    budget: &mut u64,
-    entries: &mut Vec<Entry>,
-) -> Result<()> {
-    let mut at = 0;
-    while let Some(padding) = bytes[at..].iter().position(|&byte| byte != 0) {
-        at += padding;
-        let segment = &bytes[at..];
-        if segment.starts_with(b"07070") {
-            at += read_segment(segment, entries)
-                .with_context(|| format!("segment at offset {at}"))?;
-            continue;
-        }
-        ensure!(nesting > 0, "offset {at}: compressed more than {NESTING} times");
-        let unpacked = decompress(segment, *budget).with_context(|| format!("offset {at}"))?;
-        let (inner, rest) =
-            unpacked.with_context(|| format!("offset {at}: neither newc nor compressed"))?;
-        *budget -= inner.len() as u64;
-        at = bytes.len() - rest.len();
-        read_segments(&inner, nesting - 1, budget, entries)?;
-    }
-    Ok(())
-}
+struct List(Vec<Entry>);
 
-/// Reads up to the trailer; returns the segment's length.
-fn read_segment(segment: &[u8], entries: &mut Vec<Entry>) -> Result<usize> {
-    let mut at = 0;
-    loop {
-        let header = segment[at..].first_chunk().context("truncated header, or no trailer")?;
-        let header = Header::parse(header).with_context(|| format!("offset {at}"))?;
-        let Header { mode, uid, gid, nlink, size, name_size, .. } = header;
-        let name_end = (at + HEADER).checked_add(name_size as usize).context("name too long")?;
-        let name = segment.get(at + HEADER..name_end).context("truncated name")?;
-        let name = name.strip_suffix(b"\0").context("name without NUL")?;
-        let start = name_end.next_multiple_of(4);
-        let end = start.checked_add(size as usize).context("file too long")?;
-        ensure!(end <= segment.len(), "{}: truncated", String::from_utf8_lossy(name));
-        at = end.next_multiple_of(4).min(segment.len());
-        if name == TRAILER {
-            return Ok(at);
-        }
-        let name = String::from_utf8_lossy(name).into_owned();
-        entries.push(Entry { name, mode, uid, gid, nlink, size });
+impl Visitor for List {
+    fn member(&mut self, member: &Member<'_>) -> Result<()> {
+        let name = String::from_utf8_lossy(member.name).into_owned();
+        let Header { mode, uid, gid, nlink, size, .. } = member.header;
+        self.0.push(Entry { name, mode, uid, gid, nlink, size });
+        Ok(())
     }
+
+    fn end(&mut self) {}
 }
 
 #[cfg(test)]
@@ -95,6 +56,8 @@ mod tests {
     use super::*;
     use crate::archive::Archive;
     use crate::archive::compress::{Compression, compress};
+    use crate::archive::newc::{self, Header};
+    use crate::archive::spool::spool;
     use proptest::prelude::*;
 
     fn archive(path: &str) -> Vec<u8> {
@@ -105,8 +68,12 @@ mod tests {
         bytes
     }
 
+    fn entries_of(bytes: &[u8]) -> Result<Vec<Entry>> {
+        entries(&Arc::new(spool(|out| Ok(out.write_all(bytes)?)).unwrap()))
+    }
+
     fn names(bytes: &[u8]) -> Vec<String> {
-        entries(bytes).unwrap().into_iter().map(|entry| entry.name).collect()
+        entries_of(bytes).unwrap().into_iter().map(|entry| entry.name).collect()
     }
 
     #[test]
@@ -124,8 +91,104 @@ mod tests {
             bytes.extend(compress(archive(name), compression).unwrap());
             bytes.extend([0; 8]);
         }
+        // A kernel looks for an archive at multiples of four only.
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes.extend(archive("last"));
         assert_eq!(names(&bytes), ["one", "two", "3", "4", "5", "6", "last"]);
+    }
+
+    /// At every border, and in the middle of a member, whatever is between the parts.
+    #[test]
+    fn parts_of_a_container_may_end_anywhere() {
+        let bytes = [archive("a"), vec![0; 8], archive("b")].concat();
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Xz, Compression::Lz4]
+        {
+            let part = |bytes: &[u8]| compress(bytes.to_vec(), compression).unwrap();
+            for cut in [0, 1, 50, 111, 116, archive("a").len(), bytes.len() - 1, bytes.len()] {
+                let (one, two) = bytes.split_at(cut);
+                let parts = [part(one), vec![0; 4], part(two), vec![0; 4]].concat();
+                assert_eq!(names(&parts), ["a", "b"], "{compression} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_neither_padding_nor_a_segment_is_an_error() {
+        let packed = |compression| compress(archive("a"), compression).unwrap();
+        let member = |header: Header, name: &[u8]| {
+            let mut bytes = Vec::new();
+            header.write(&mut bytes, name).unwrap();
+            bytes
+        };
+        let file = Header { mode: 0o100_644, nlink: 1, ..Header::default() };
+        let untrailed = member(file, b"a");
+        let frame = packed(Compression::Zstd);
+        let odd = frame.len().next_multiple_of(4) + 2;
+        for (name, bytes, expected) in [
+            ("text", [archive("a"), b"text".to_vec()].concat(), "segment at offset"),
+            ("gzip, text", [packed(Compression::Gzip), b"x".to_vec()].concat(), "neither newc nor"),
+            ("zstd, cut magic", [&frame[..], &[0x28, 0xb5]].concat(), "neither newc nor"),
+            (
+                "unaligned",
+                [frame.clone(), vec![0; odd - frame.len()], archive("b")].concat(),
+                "not at a multiple of four",
+            ),
+            ("twice", compress(frame.clone(), Compression::Gzip).unwrap(), "unpacks only once"),
+            ("old cpio", b"070707".repeat(30), "-H newc"),
+            ("no trailer", untrailed.clone(), "no trailer"),
+            ("no trailer, padding", [&untrailed[..], &[0; 400]].concat(), "no trailer"),
+            (
+                "lz4 and a word",
+                [packed(Compression::Lz4), vec![0; 2], archive("b")].concat(),
+                "a block is too long",
+            ),
+        ] {
+            let error = entries_of(&bytes).expect_err(name);
+            let text = format!("{error:#}");
+            assert!(text.contains("offset") && text.contains(expected), "{name}: {text}");
+        }
+        // As the kernel: one trailer at the end is enough, and padding may be anywhere.
+        let aligned =
+            [&frame[..], &vec![0; frame.len().next_multiple_of(4) - frame.len()]].concat();
+        assert_eq!(
+            names(&[&untrailed[..], &[0; 8], &aligned, &archive("c")].concat()),
+            ["a", "a", "c"]
+        );
+    }
+
+    /// Sums are those of the bytes, 32 bits wide; those of links and directories mean
+    /// nothing.
+    #[test]
+    fn check_sums_are_checked() {
+        let read = |mode, check, data: &[u8]| {
+            let size = u32::try_from(data.len()).unwrap();
+            let mut bytes = Vec::new();
+            let header = Header { mode, nlink: 1, size, check: Some(check), ..Header::default() };
+            header.write(&mut bytes, b"f").unwrap();
+            bytes.extend(data);
+            newc::pad(&mut bytes, size.into()).unwrap();
+            newc::trailer(&mut bytes).unwrap();
+            assert!(bytes.starts_with(b"070702"));
+            entries_of(&bytes).map(|entries| entries.len())
+        };
+        let large = vec![0xff; 300_000];
+        let sum = 0xff * 300_000;
+        for (mode, check, data, is_right) in [
+            (0o100_644, 0x214, &b"hello"[..], true),
+            (0o100_644, 1, b"hello", false),
+            (0o100_644, 0, b"", true),
+            (0o100_644, 1, b"", false),
+            (0o100_644, sum, &large, true),
+            (0o100_644, sum + 1, &large, false),
+            (0o120_777, 1, b"target", true),
+            (0o040_755, 1, b"", true),
+        ] {
+            let found = read(mode, check, data);
+            assert_eq!(found.is_ok(), is_right, "{mode:o} {check:x}: {found:?}");
+            if let Err(error) = found {
+                assert!(format!("{error:#}").contains("f: bad data checksum"), "{error:#}");
+            }
+        }
     }
 
     #[test]
@@ -133,7 +196,7 @@ mod tests {
         let bytes = archive("file");
         for length in 1..bytes.len() {
             // Cutting the trailer's own padding loses nothing.
-            let cut = entries(&bytes[..length]);
+            let cut = entries_of(&bytes[..length]);
             assert!(cut.is_err() || bytes[length..].iter().all(|&byte| byte == 0), "{length}");
         }
     }
@@ -145,11 +208,11 @@ mod tests {
             at in 0_usize..300,
             byte: u8,
         ) {
-            let _ = entries(&bytes);
+            let _ = entries_of(&bytes);
             let mut damaged = archive("some/file");
             let at = at % damaged.len();
             damaged[at] = byte;
-            let _ = entries(&damaged);
+            let _ = entries_of(&damaged);
         }
     }
 }

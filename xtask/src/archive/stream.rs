@@ -1,11 +1,11 @@
-//! The containers of [`super::compress`] as streams: an archive need not fit in
-//! memory.
+//! Compressing into the containers of [`super::compress`] as a stream: an archive
+//! need not fit in memory. [`super::unpack`] reads them.
 //!
 //! How many threads there are never shows in the bytes: zstd and xz cut what
 //! they are given into parts of one size, whoever compresses them.
 
 use std::fmt;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,15 +14,20 @@ use liblzma::stream::{Check, MtStreamBuilder, Stream};
 use zstd::zstd_safe::CParameter;
 
 use super::compress::Compression;
-use super::spool::TooLarge;
+use super::lz4::{self, Lz4Encoder};
 
-/// First bytes of a legacy lz4 file, little endian.
-const LZ4_LEGACY_MAGIC: u32 = 0x184C_2102;
-/// Uncompressed bytes in each block of a legacy lz4 file but the last.
-pub(super) const LZ4_LEGACY_BLOCK: usize = 8 << 20;
-/// Memory that an xz file may ask for: `xz -9` takes 65 MiB. zstd has a limit of
-/// its own, a window of 128 MiB.
-const XZ_MEMORY_MAX: u64 = 128 << 20;
+/// First bytes of a gzip member (RFC 1952 §2.3.1).
+pub const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+/// First bytes of an xz stream (The .xz File Format §2.1.1.1).
+pub const XZ_MAGIC: &[u8] = b"\xfd7zXZ\0";
+/// First bytes of a zstd frame (RFC 8878 §3.1.1).
+pub const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// First bytes of a legacy lz4 file (`ARCHIVE_MAGICNUMBER`, `lib/decompress_unlz4.c`).
+pub const LZ4_MAGIC: &[u8] = &lz4::MAGIC.to_le_bytes();
+/// Last three of the first bytes of a skippable frame; the first byte is 0x50 to
+/// 0x5f (RFC 8878 §3.1.2).
+const SKIPPABLE_MAGIC: &[u8] = &[0x2a, 0x4d, 0x18];
+
 /// Bytes that one thread of xz compresses at a time, or of zstd: larger ones take
 /// more memory in every thread, smaller ones make larger files.
 const XZ_PART: u64 = 8 << 20;
@@ -41,16 +46,20 @@ struct Container {
 /// The usual ones are those of gzip(1), xz(1) and zstd(1). lz4 has levels in EROFS.
 #[rustfmt::skip]
 const CONTAINERS: &[Container] = &[
-    Container { compression: Compression::Gzip, magic: &[0x1f, 0x8b],                       levels: Some((1, 6, 9)) },
-    Container { compression: Compression::Xz,   magic: &[0xfd, b'7', b'z', b'X', b'Z', 0],  levels: Some((0, 6, 9)) },
-    Container { compression: Compression::Zstd, magic: &[0x28, 0xb5, 0x2f, 0xfd],           levels: Some((1, 3, 19)) },
-    Container { compression: Compression::Lz4,  magic: &LZ4_LEGACY_MAGIC.to_le_bytes(),     levels: Some((1, 1, 12)) },
+    Container { compression: Compression::Gzip, magic: GZIP_MAGIC, levels: Some((1, 6, 9)) },
+    Container { compression: Compression::Xz,   magic: XZ_MAGIC,   levels: Some((0, 6, 9)) },
+    Container { compression: Compression::Zstd, magic: ZSTD_MAGIC, levels: Some((1, 3, 19)) },
+    Container { compression: Compression::Lz4,  magic: LZ4_MAGIC,  levels: Some((1, 1, 12)) },
 ];
 
 impl Compression {
-    /// The container that bytes starting with `head` are in.
+    /// The container that bytes starting with `head` are in. A skippable frame, which
+    /// has no contents, belongs to zstd: pzstd begins each file with one.
     #[must_use]
     pub fn of(head: &[u8]) -> Self {
+        if matches!(head, [0x50..=0x5f, rest @ ..] if rest.starts_with(SKIPPABLE_MAGIC)) {
+            return Self::Zstd;
+        }
         let found = CONTAINERS.iter().find(|container| head.starts_with(container.magic));
         found.map_or(Self::None, |container| container.compression)
     }
@@ -197,170 +206,5 @@ impl<W: Write> Write for Encoder<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner().flush()
-    }
-}
-
-/// Magic, then blocks, each behind its compressed length (32 bits, little
-/// endian).
-pub struct Lz4Encoder<W> {
-    out: W,
-    block: Vec<u8>,
-    packed: Vec<u8>,
-}
-
-impl<W: Write> Lz4Encoder<W> {
-    fn new(mut out: W) -> Result<Self> {
-        out.write_all(&LZ4_LEGACY_MAGIC.to_le_bytes()).context("lz4")?;
-        Ok(Self { out, block: Vec::new(), packed: Vec::new() })
-    }
-
-    fn write_block(&mut self) -> io::Result<()> {
-        self.packed.resize(lz4_flex::block::get_maximum_output_size(self.block.len()), 0);
-        let size = lz4_flex::block::compress_into(&self.block, &mut self.packed);
-        let size = size.map_err(io::Error::other)?;
-        let length = u32::try_from(size).map_err(io::Error::other)?;
-        self.out.write_all(&length.to_le_bytes())?;
-        self.out.write_all(&self.packed[..size])?;
-        self.block.clear();
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<W> {
-        if !self.block.is_empty() {
-            self.write_block()?;
-        }
-        Ok(self.out)
-    }
-}
-
-impl<W: Write> Write for Lz4Encoder<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(LZ4_LEGACY_BLOCK - self.block.len());
-        self.block.extend_from_slice(&bytes[..count]);
-        if self.block.len() == LZ4_LEGACY_BLOCK {
-            self.write_block()?;
-        }
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-/// Copies to `out` what is in the container that `input` starts with, and leaves
-/// what follows it; parts made side by side (pigz), which follow each other
-/// without a gap, count as one. Gives the number of bytes, or `None` where `input`
-/// is in no container.
-///
-/// # Errors
-/// Damaged or truncated data, or contents of more than `limit` bytes.
-pub fn decompress(input: &mut dyn BufRead, out: &mut dyn Write, limit: u64) -> Result<Option<u64>> {
-    let compression = Compression::of(input.fill_buf()?);
-    if compression == Compression::None {
-        return Ok(None);
-    }
-    let mut total = 0;
-    let mut part = || {
-        // One byte more shows that there are too many.
-        let room = limit.saturating_add(1) - total;
-        let mut reader = reader(compression, input)?.take(room);
-        total += io::copy(&mut reader, out).context("damaged or truncated")?;
-        drop(reader);
-        ensure!(total <= limit, TooLarge { limit });
-        // The kernel takes no second xz file that directly follows one.
-        let repeats = matches!(compression, Compression::Gzip | Compression::Zstd);
-        anyhow::Ok(repeats && Compression::of(input.fill_buf()?) == compression)
-    };
-    while part().with_context(|| compression.to_string())? {}
-    Ok(Some(total))
-}
-
-/// What the first part of a container holds.
-///
-/// # Errors
-/// Lack of memory.
-pub fn reader<'a>(
-    compression: Compression,
-    input: &'a mut dyn BufRead,
-) -> Result<Box<dyn Read + 'a>> {
-    Ok(match compression {
-        Compression::None => Box::new(input),
-        Compression::Gzip => Box::new(flate2::bufread::GzDecoder::new(input)),
-        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(input)?.single_frame()),
-        Compression::Xz => {
-            let stream = Stream::new_stream_decoder(XZ_MEMORY_MAX, 0)?;
-            Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
-        }
-        Compression::Lz4 => {
-            input.consume(LZ4_LEGACY_MAGIC.to_le_bytes().len());
-            Box::new(Lz4Decoder { input, packed: Vec::new(), block: Vec::new(), at: 0 })
-        }
-    })
-}
-
-/// Reads blocks up to a length of 0, which is padding, or the end.
-struct Lz4Decoder<'a> {
-    input: &'a mut dyn BufRead,
-    packed: Vec<u8>,
-    block: Vec<u8>,
-    at: usize,
-}
-
-impl Lz4Decoder<'_> {
-    /// Whether there is one more block.
-    fn next_block(&mut self) -> io::Result<bool> {
-        let damaged = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
-        let Some(length) = self.length()? else { return Ok(false) };
-        let most = lz4_flex::block::get_maximum_output_size(LZ4_LEGACY_BLOCK);
-        if length > most {
-            return Err(damaged("a block is too long"));
-        }
-        self.packed.resize(length, 0);
-        self.input.read_exact(&mut self.packed)?;
-        self.block.resize(LZ4_LEGACY_BLOCK, 0);
-        let size = lz4_flex::block::decompress_into(&self.packed, &mut self.block);
-        let size = size.map_err(|_| damaged("a block does not unpack"))?;
-        self.block.truncate(size);
-        self.at = 0;
-        Ok(true)
-    }
-
-    /// Of the next block; one file may be behind another.
-    fn length(&mut self) -> io::Result<Option<usize>> {
-        loop {
-            let ahead = self.input.fill_buf()?;
-            if let Some([0, 0, 0, 0]) = ahead.first_chunk::<4>() {
-                return Ok(None);
-            }
-            let mut length = [0; 4];
-            for (index, place) in length.iter_mut().enumerate() {
-                match self.input.fill_buf()?.first() {
-                    Some(byte) => *place = *byte,
-                    None if length[..index].iter().all(|&byte| byte == 0) => return Ok(None),
-                    None => return Err(io::ErrorKind::UnexpectedEof.into()),
-                }
-                self.input.consume(1);
-            }
-            match u32::from_le_bytes(length) {
-                0 => return Ok(None),
-                LZ4_LEGACY_MAGIC => {}
-                length => return Ok(usize::try_from(length).ok()),
-            }
-        }
-    }
-}
-
-impl Read for Lz4Decoder<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.block.len() {
-            if buffer.is_empty() || !self.next_block()? {
-                return Ok(0);
-            }
-        }
-        let count = buffer.len().min(self.block.len() - self.at);
-        buffer[..count].copy_from_slice(&self.block[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
     }
 }

@@ -132,11 +132,11 @@ impl Content {
 }
 
 /// Reads a file that others read as well: without its position.
-pub(super) struct At<'a> {
+pub(crate) struct At<'a> {
     /// The file.
-    pub(super) file: &'a File,
+    pub(crate) file: &'a File,
     /// Where the next byte is.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
 }
 
 impl Read for At<'_> {

@@ -14,13 +14,14 @@ use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use virtinitrd_init::superblock;
 
 use super::content::At;
 use super::source::ustar::{BLOCK, Header};
 use crate::archive::compress::Compression;
-use crate::archive::stream::{self, Method};
+use crate::archive::stream::Method;
+use crate::archive::unpack;
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,9 @@ impl fmt::Display for Format {
     }
 }
 
+/// First bytes of lz4's frame format (lz4_Frame_format.md), which no kernel unpacks.
+const LZ4_FRAME_MAGIC: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
+
 /// How names of files in a format end.
 #[rustfmt::skip]
 const ENDINGS: &[(&str, Format)] = &[
@@ -170,12 +174,16 @@ pub fn recognise(file: &File) -> Result<Format> {
     }
     let head = head(At { file, offset: 0 })?;
     let compression = Compression::of(&head);
+    ensure!(
+        !head.starts_with(LZ4_FRAME_MAGIC),
+        "lz4's frame format is not read here: unpack it with lz4 -d, or pack it with lz4 -l"
+    );
     if compression == Compression::None {
         return by_head(&head).context("unknown format: neither an archive nor a file system");
     }
     let mut input = BufReader::new(At { file, offset: 0 });
-    let inner = self::head(stream::reader(compression, &mut input)?);
-    let inner = inner.with_context(|| format!("unpack {compression}"))?;
+    let inner = unpack::head(&mut input, superblock::HEAD).context("unpack it")?;
+    let Some((compression, inner)) = inner else { bail!("not compressed") };
     match by_head(&inner).and_then(|format| format.compressed(compression)) {
         Some(format) => Ok(format),
         None => bail!("{compression}, but there is neither cpio nor tar in it"),
@@ -282,6 +290,10 @@ mod tests {
             }
         }
         assert_eq!(recognise(&File::open("/").unwrap()).unwrap(), Format::Dir);
+        // As pzstd begins its files, and with a first part that is empty.
+        let zstd = |bytes| compress(bytes, Compression::Zstd).unwrap();
+        let parts = [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec(), zstd(Vec::new()), zstd(tar())];
+        assert_eq!(of(&parts.concat()).unwrap(), Format::Tar(Compression::Zstd));
     }
 
     #[test]
@@ -293,6 +305,7 @@ mod tests {
             &vec![0; 1 << 20],
             b"\x1f\x8b",
             b"\x02\x21\x4c\x18\xff\xff",
+            LZ4_FRAME_MAGIC,
         ] {
             assert!(of(bytes).is_err(), "{bytes:?}");
         }

@@ -179,7 +179,7 @@ pub(super) fn are_equal(a: &Content, b: &Content) -> Result<bool> {
 }
 
 /// Whether there is nothing but zeros.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
 }

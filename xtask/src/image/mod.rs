@@ -10,7 +10,7 @@ mod device;
 pub mod erofs;
 pub mod ext4;
 pub mod format;
-mod holes;
+pub(crate) mod holes;
 mod identity;
 pub mod inject;
 pub mod notes;

@@ -74,6 +74,17 @@ impl Tree {
         self.child(self.resolve(&names.join(&b'/')).ok()?, name)
     }
 
+    /// The directory `path`, links followed, and the length of its own path in bytes.
+    #[must_use]
+    pub fn find_directory(&self, path: &[u8]) -> Option<(Id, usize)> {
+        // Most paths have no link and no `..`.
+        if let Some(id) = self.find(path).filter(|&id| self.children(id).is_some()) {
+            return Some((id, components(path).map(|name| 1 + name.len()).sum()));
+        }
+        let Followed { at, length, missing } = self.follow(path).ok()?;
+        (missing.is_empty() && self.children(at).is_some()).then_some((at, length))
+    }
+
     /// Parent directory of `path`, made where it is missing, and last name; `None`
     /// for the root.
     fn place<'a>(&mut self, path: &'a [u8]) -> Result<Option<(Id, &'a [u8])>> {

@@ -175,6 +175,15 @@ impl Tree {
         Ok(())
     }
 
+    /// Takes the name away from what has it in directory `parent`, if anything has.
+    pub fn remove(&mut self, parent: Id, name: &[u8]) {
+        if let Kind::Directory(children) = &mut self.node_mut(parent).kind
+            && let Some(old) = children.remove(name)
+        {
+            self.unname(old);
+        }
+    }
+
     /// Takes a name from node `id`; where that was a directory's, what is in it
     /// goes with it.
     fn unname(&mut self, id: Id) {

@@ -8,7 +8,7 @@ use object::{Object, ObjectKind, ObjectSection};
 
 use super::canonical;
 use super::resolve::Module;
-use crate::archive::compress::decompress;
+use crate::archive::compress::decompress_all;
 
 /// Largest module in bytes that is accepted, compressed or unpacked. The largest
 /// of Debian 12 has 13 MB; a compressed bomb must not fill the host's memory.
@@ -16,10 +16,7 @@ pub const MODULE_MAX: u64 = 64 << 20;
 
 /// The module in `bytes`, unpacked and checked to be a whole ELF object.
 pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
-    let module = match decompress(&bytes, MODULE_MAX)? {
-        Some((module, _)) => module,
-        None => bytes,
-    };
+    let module = decompress_all(&bytes, MODULE_MAX)?.unwrap_or(bytes);
     let elf = object::File::parse(&module[..]).context("no kernel module")?;
     ensure!(elf.kind() == ObjectKind::Relocatable, "no kernel module: not a relocatable object");
     for section in elf.sections() {
@@ -97,6 +94,7 @@ pub(crate) fn sample(modinfo: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::compress::{Compression, compress};
     use std::io::Write;
 
     #[test]
@@ -126,6 +124,26 @@ mod tests {
                 let error = unpack(packed[..length].to_vec()).expect_err(name);
                 assert!(format!("{error:#}").contains(name), "{name} cut at {length}: {error:#}");
             }
+        }
+    }
+
+    #[test]
+    fn a_module_in_several_parts_is_whole() {
+        let plain = sample("");
+        let (a, b) = plain.split_at(20);
+        let gzip = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Gzip).unwrap();
+        let xz = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Xz).unwrap();
+        let zstd = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Zstd).unwrap();
+        let skippable = b"\x50\x2a\x4d\x18\x01\0\0\0x".to_vec();
+        for (name, parts) in [
+            ("zstd, as pzstd writes it", vec![skippable.clone(), zstd(a), skippable, zstd(b)]),
+            ("xz with padding", vec![xz(a), vec![0; 8], xz(b), vec![0; 4]]),
+            ("gzip with padding", vec![gzip(a), gzip(b), vec![0; 511]]),
+        ] {
+            let packed = parts.concat();
+            assert_eq!(unpack(packed.clone()).unwrap(), plain, "{name}");
+            let error = unpack([&packed[..], b"x"].concat()).expect_err(name);
+            assert!(error.to_string().contains(&format!("offset {}", packed.len())), "{error}");
         }
     }
 

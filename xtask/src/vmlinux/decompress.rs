@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use liblzma::stream::Stream;
 
 use super::lzop;
-use crate::archive::compress;
+use crate::archive::{compress, stream};
 
 /// Most bytes that a kernel may have; the largest of distributions, unpacked, is
 /// near 100 MiB.
@@ -39,13 +39,13 @@ struct Format {
 
 #[rustfmt::skip]
 const FORMATS: &[Format] = &[
-    Format { name: "gzip",  magic: b"\x1f\x8b",      has_size: true,  unpack: of_archives },
-    Format { name: "xz",    magic: b"\xfd7zXZ\0",    has_size: false, unpack: of_archives },
-    Format { name: "zstd",  magic: b"\x28\xb5\x2f\xfd", has_size: false, unpack: of_archives },
-    Format { name: "lz4",   magic: b"\x02\x21\x4c\x18", has_size: false, unpack: of_archives },
-    Format { name: "bzip2", magic: b"BZh",           has_size: false, unpack: bzip2 },
-    Format { name: "lzma",  magic: b"\x5d\0\0",      has_size: false, unpack: lzma },
-    Format { name: "lzo",   magic: lzop::MAGIC,      has_size: false, unpack: lzop::unpack },
+    Format { name: "gzip",  magic: stream::GZIP_MAGIC, has_size: true,  unpack: of_archives },
+    Format { name: "xz",    magic: stream::XZ_MAGIC,   has_size: false, unpack: of_archives },
+    Format { name: "zstd",  magic: stream::ZSTD_MAGIC, has_size: false, unpack: of_archives },
+    Format { name: "lz4",   magic: stream::LZ4_MAGIC,  has_size: false, unpack: of_archives },
+    Format { name: "bzip2", magic: b"BZh",             has_size: false, unpack: bzip2 },
+    Format { name: "lzma",  magic: b"\x5d\0\0",        has_size: false, unpack: lzma },
+    Format { name: "lzo",   magic: lzop::MAGIC,        has_size: false, unpack: lzop::unpack },
 ];
 
 /// Unpacks `payload`; `None` where it is compressed in a way that is not known.

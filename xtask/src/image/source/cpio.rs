@@ -1,183 +1,283 @@
-//! An initramfs as a [`Tree`]: all its segments, compressed or not, one unpacked
-//! over the other as the kernel does.
+//! An initramfs as a [`Tree`], as the kernel unpacks it (`init/initramfs.c`): all its
+//! segments, one over the other, members in their order.
 //!
-//! Format: [`crate::archive::newc`]. Of files with several names (equal inode,
-//! `nlink` above 1) any may have the contents; those of a compressed segment are
-//! unpacked once.
+//! What the kernel does without a word is done here with a note: it leaves out a
+//! member whose directory does not exist, and keeps a directory that is not empty
+//! where a file of its name comes later. One thing differs: the kernel makes links with
+//! an empty target, which no other file system holds; they are left out. Two directories exist before any member
+//! (`usr/default_cpio_list`).
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::bytes_at;
-use crate::archive::newc::{HEADER, Header, TRAILER};
-use crate::archive::spool::{BUFFER, spool};
-use crate::archive::stream;
-use crate::image::content::At;
-use crate::image::paths::PATH_MAX;
-use crate::image::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
+use crate::archive::file_type::{S_IFDIR, S_IFMT};
+use crate::archive::newc::Header;
+use crate::archive::segments::{self, Member, Visitor, cut};
+use crate::image::notes::Notes;
+use crate::image::paths::{PATH_MAX, directory};
+use crate::image::tree::{Content, Id, Kind, Meta, NAME_MAX, Tree, Xattrs, components, kind_of};
 
-/// How often a segment may be compressed inside another.
-const NESTING: u32 = 4;
+/// Bytes of the longest target of a link; the kernel skips longer ones (`PATH_MAX`).
+const TARGET_MAX: u32 = 4096;
+
+/// Directories of the kernel's own initramfs, with their permissions.
+const BUILT_IN: &[(&[u8], u16)] = &[(b"dev", 0o755), (b"root", 0o700)];
+
+const NO_NAME: &str = "a member without a name, or with one that is too long, is left out";
+const NO_PARENT: &str = "a member whose directory does not exist is left out, as a kernel does";
+const DIRECTORY_STAYS: &str =
+    "a member whose name belongs to a directory is left out, as a kernel does";
+const NO_TARGET: &str = "a link with an empty target, or one that is too long, is left out";
+const NO_TYPE: &str = "a member of no type, or a special file with contents, is left out";
+const LOST: &str = "a file whose other name is gone is left out, as a kernel does";
 
 /// The files of `archive`, of which all that is compressed unpacks to at most `limit`
 /// bytes.
 ///
 /// # Errors
-/// Anything but whole segments, with the offset at which sense ends.
-pub fn read(archive: &Arc<File>, mut limit: u64) -> Result<Tree> {
-    let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
-    segments(archive, &mut limit, NESTING, &mut tree)?;
-    Ok(tree)
+/// Those of [`segments::walk`]; a path that is too long once links above it are followed.
+pub fn read(archive: &Arc<File>, limit: u64, notes: &mut Notes) -> Result<Tree> {
+    let tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
+    let mut unpacker = Unpacker { tree, links: HashMap::new(), notes };
+    segments::walk(archive, limit, &mut unpacker)?;
+    Ok(unpacker.tree)
 }
 
-fn segments(archive: &Arc<File>, left: &mut u64, nesting: u32, tree: &mut Tree) -> Result<()> {
-    let mut at = 0;
-    while let Some(start) = after_padding(archive, at)? {
-        at = segment(archive, start, left, nesting, tree)
-            .with_context(|| format!("segment at offset {start}"))?;
-    }
-    Ok(())
+struct Unpacker<'a> {
+    tree: Tree,
+    /// The first name of what may have several, by what the kernel compares
+    /// (`find_link`): device, inode, type.
+    links: HashMap<(u32, u32, u32, u32), Box<[u8]>>,
+    notes: &'a mut Notes,
 }
 
-/// The offset of the first byte that is not 0.
-pub(super) fn after_padding(archive: &File, mut at: u64) -> Result<Option<u64>> {
-    let mut input = BufReader::with_capacity(BUFFER, At { file: archive, offset: at });
-    loop {
-        let ahead = input.fill_buf()?;
-        if ahead.is_empty() {
-            return Ok(None);
-        }
-        if let Some(zeroes) = ahead.iter().position(|&byte| byte != 0) {
-            return Ok(Some(at + zeroes as u64));
-        }
-        let count = ahead.len();
-        at += count as u64;
-        input.consume(count);
-    }
+/// Where a path leads.
+enum Spot<'a> {
+    /// To this name in this directory.
+    Name(Id, &'a [u8]),
+    /// To a directory that exists and cannot be replaced: the path ends in `/`, `.` or
+    /// `..`.
+    Directory(Id),
+    /// Nowhere.
+    Missing,
 }
 
-/// Takes the segment at `start`; gives where it ends.
-fn segment(
-    archive: &Arc<File>,
-    start: u64,
-    left: &mut u64,
-    nesting: u32,
-    tree: &mut Tree,
-) -> Result<u64> {
-    let mut input = BufReader::with_capacity(BUFFER, At { file: archive, offset: start });
-    if input.fill_buf()?.starts_with(b"07070") {
-        return plain(archive, start, tree);
-    }
-    ensure!(nesting > 0, "compressed more than {NESTING} times");
-    let unpacked = spool(|out| {
-        let found = stream::decompress(&mut input, out, *left)?;
-        *left -= found.context("neither newc nor compressed")?;
-        Ok(())
-    })?;
-    // What is buffered was read from the file, but not taken.
-    let end = input.get_ref().offset - input.buffer().len() as u64;
-    drop(input);
-    segments(&Arc::new(unpacked), left, nesting - 1, tree)?;
-    Ok(end)
-}
-
-/// Takes an uncompressed one up to its trailer.
-fn plain(archive: &Arc<File>, start: u64, tree: &mut Tree) -> Result<u64> {
-    let mut input = BufReader::with_capacity(BUFFER, At { file: archive, offset: start });
-    let (mut at, mut links) = (0_u64, Links::new());
-    loop {
-        let mut bytes = [0; HEADER];
-        input.read_exact(&mut bytes).context("truncated header, or no trailer")?;
-        let header = Header::parse(&bytes).with_context(|| format!("offset {}", start + at))?;
-        let name = name(&mut input, header.name_size)?;
-        let data = (at + HEADER as u64 + u64::from(header.name_size)).next_multiple_of(4);
-        let end = data + u64::from(header.size);
-        ensure!(has(archive, start + end)?, "{}: truncated", show(&name));
-        at = end.next_multiple_of(4);
-        if name == TRAILER {
-            return Ok(start + at);
-        }
-        let member = Member { archive, header: &header, offset: start + data };
-        member.add(&name, &mut links, tree).with_context(|| show(&name))?;
-        seek(&mut input, start + at);
-    }
-}
-
-fn name(input: &mut impl Read, size: u32) -> Result<Vec<u8>> {
-    ensure!(size as usize <= PATH_MAX + 1, "a name has {size} bytes");
-    let mut name = vec![0; size as usize];
-    input.read_exact(&mut name).context("truncated name")?;
-    ensure!(name.pop() == Some(0), "name without NUL");
-    Ok(name)
-}
-
-/// Whether there are bytes up to `end`.
-fn has(archive: &File, end: u64) -> Result<bool> {
-    let Some(last) = end.checked_sub(1) else { return Ok(true) };
-    Ok(At { file: archive, offset: last }.read(&mut [0])? == 1)
-}
-
-/// Goes to `offset`, where it may well be in the buffer.
-fn seek(input: &mut BufReader<At<'_>>, offset: u64) {
-    let buffered = input.buffer().len();
-    let here = input.get_ref().offset - buffered as u64;
-    match usize::try_from(offset - here) {
-        Ok(count) if count <= buffered => input.consume(count),
-        _ => {
-            input.consume(buffered);
-            input.get_mut().offset = offset;
-        }
-    }
-}
-
-/// Nodes with several names, by what the kernel compares (`find_link`,
-/// init/initramfs.c).
-type Links = HashMap<(u32, u32, u32, u32), Id>;
-
-struct Member<'a> {
-    archive: &'a Arc<File>,
-    header: &'a Header,
-    /// Of its contents.
-    offset: u64,
-}
-
-impl Member<'_> {
-    fn add(&self, name: &[u8], links: &mut Links, tree: &mut Tree) -> Result<()> {
-        let Header { ino, mode, uid, gid, nlink, mtime, .. } = *self.header;
-        let kind = self.kind()?;
-        let is_directory = matches!(kind, Kind::Directory(_));
-        let key = (self.header.dev_major, self.header.dev_minor, ino, mode >> 12);
-        if let Some(&id) = links.get(&key).filter(|_| nlink > 1 && !is_directory) {
-            if self.header.size > 0 {
-                tree.node_mut(id).kind = kind;
+impl Visitor for Unpacker<'_> {
+    fn member(&mut self, member: &Member<'_>) -> Result<()> {
+        match self.unpack(member)? {
+            None => {}
+            Some(note) if member.name.is_empty() => {
+                self.notes.add(note, format!("offset {}", member.data).as_bytes());
             }
-            return tree.put_link(name, id);
-        }
-        let permissions = u16::try_from(mode & 0o7777).unwrap_or_default();
-        let xattrs = Xattrs::new();
-        let meta = Meta { permissions, uid, gid, mtime: mtime.into(), xattrs };
-        let id = tree.put(name, meta, kind)?;
-        if nlink > 1 && !is_directory {
-            links.insert(key, id);
+            Some(note) => self.notes.add(note, member.name),
         }
         Ok(())
     }
 
-    fn kind(&self) -> Result<Kind> {
-        let Header { mode, size, rdev_major, rdev_minor, .. } = *self.header;
-        let (offset, size) = (self.offset, u64::from(size));
-        Ok(match mode >> 12 {
-            0o10 => Kind::File(Content::Part { archive: Arc::clone(self.archive), offset, size }),
-            0o12 => {
-                let target = bytes_at(self.archive, offset, size, PATH_MAX as u64)?;
-                Kind::Symlink(target.into())
+    fn end(&mut self) {
+        self.links.clear();
+    }
+}
+
+impl Unpacker<'_> {
+    /// Takes a member; why it is left out, where it is.
+    fn unpack(&mut self, member: &Member<'_>) -> Result<Option<&'static str>> {
+        let header = &member.header;
+        let is_too_long = |name: &[u8]| name.len() > NAME_MAX;
+        if member.name.is_empty() || components(member.name).any(is_too_long) {
+            return Ok(Some(NO_NAME));
+        }
+        let is_directory = header.mode & S_IFMT == S_IFDIR;
+        if member.name.ends_with(b"/") && !is_directory {
+            return Ok(Some(DIRECTORY_STAYS));
+        }
+        if header.is_symlink() {
+            return self.symlink(member);
+        }
+        if !header.is_file() && header.size > 0 {
+            return Ok(Some(NO_TYPE));
+        }
+        let spot = self.spot(member.name)?;
+        match (spot, is_directory) {
+            (Spot::Missing, _) => Ok(Some(NO_PARENT)),
+            (Spot::Directory(id), true) => {
+                self.tree.node_mut(id).meta = meta(header);
+                Ok(None)
             }
-            _ => kind_of(mode, (rdev_major, rdev_minor))
-                .with_context(|| format!("mode {mode:o} is of no type"))?,
+            (Spot::Directory(_), false) => Ok(Some(DIRECTORY_STAYS)),
+            (Spot::Name(parent, name), true) => {
+                self.tree.add(parent, name, meta(header), directory())?;
+                Ok(None)
+            }
+            (Spot::Name(parent, name), false) => self.file(member, parent, name),
+        }
+    }
+
+    fn symlink(&mut self, member: &Member<'_>) -> Result<Option<&'static str>> {
+        if member.header.size > TARGET_MAX {
+            return Ok(Some(NO_TARGET));
+        }
+        let (offset, size) = (member.data, u64::from(member.header.size));
+        let target = cut(bytes_at(member.archive, offset, size, TARGET_MAX.into())?);
+        if target.is_empty() || target.len() > PATH_MAX {
+            return Ok(Some(NO_TARGET));
+        }
+        Ok(match self.spot(member.name)? {
+            Spot::Missing => Some(NO_PARENT),
+            Spot::Directory(_) => Some(DIRECTORY_STAYS),
+            Spot::Name(parent, name) if self.keeps(parent, name) => Some(DIRECTORY_STAYS),
+            Spot::Name(parent, name) => {
+                self.tree.add(parent, name, meta(&member.header), Kind::Symlink(target.into()))?;
+                None
+            }
         })
     }
+
+    /// A regular file or a special one.
+    fn file(
+        &mut self,
+        member: &Member<'_>,
+        parent: Id,
+        name: &[u8],
+    ) -> Result<Option<&'static str>> {
+        let header = &member.header;
+        if self.keeps(parent, name) {
+            return Ok(Some(DIRECTORY_STAYS));
+        }
+        let kind = match header.is_file() {
+            true => Kind::File(Content::Part {
+                archive: Arc::clone(member.archive),
+                offset: member.data,
+                size: header.size.into(),
+            }),
+            false => match kind_of(header.mode, (header.rdev_major, header.rdev_minor)) {
+                Some(kind) => kind,
+                None => return Ok(Some(NO_TYPE)),
+            },
+        };
+        if let Some(old) = self.other_name(header, member.name) {
+            return self.link(header, &old, parent, name, kind);
+        }
+        match self.tree.child(parent, name) {
+            // What is of the same type is not made again, but changed, under all of its
+            // names; a device keeps its numbers.
+            Some(id) if is_same_type(&self.tree.node(id).kind, &kind) => {
+                let node = self.tree.node_mut(id);
+                node.meta = meta(header);
+                if matches!(kind, Kind::File(_)) {
+                    node.kind = kind;
+                }
+            }
+            _ => drop(self.tree.add(parent, name, meta(header), kind)?),
+        }
+        Ok(None)
+    }
+
+    /// The first name of the file that `header` is a later name of; otherwise keeps
+    /// `name`, which is cut, as the first one (`maybe_link`).
+    fn other_name(&mut self, header: &Header, name: &[u8]) -> Option<Box<[u8]>> {
+        if header.nlink < 2 {
+            return None;
+        }
+        let Header { dev_major, dev_minor, ino, mode, .. } = *header;
+        let key = (dev_major, dev_minor, ino, mode & S_IFMT);
+        let known = self.links.get(&key).cloned();
+        if known.is_none() {
+            self.links.insert(key, name.into());
+        }
+        known
+    }
+
+    /// One more name for what is called `old`. A regular file takes the member's
+    /// metadata, and its contents where the member has any.
+    fn link(
+        &mut self,
+        header: &Header,
+        old: &[u8],
+        parent: Id,
+        name: &[u8],
+        kind: Kind,
+    ) -> Result<Option<&'static str>> {
+        // The kernel removes what has the name first, and that may be the file itself.
+        self.tree.remove(parent, name);
+        let found = match self.spot(old)? {
+            Spot::Name(parent, name) => self.tree.child(parent, name),
+            _ => None,
+        };
+        let Some(id) = found.filter(|&id| self.tree.children(id).is_none()) else {
+            return Ok(Some(LOST));
+        };
+        self.tree.link(parent, name, id)?;
+        let node = self.tree.node_mut(id);
+        if matches!((&node.kind, &kind), (Kind::File(_), Kind::File(_))) {
+            node.meta = meta(header);
+            if header.size > 0 {
+                node.kind = kind;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether `name` belongs to a directory that is not empty: rmdir(2) fails.
+    fn keeps(&self, parent: Id, name: &[u8]) -> bool {
+        let children = self.tree.child(parent, name).and_then(|id| self.tree.children(id));
+        children.is_some_and(|children| !children.is_empty())
+    }
+
+    /// Looks `path` up as path_resolution(7) says; only the last name may be missing.
+    fn spot<'p>(&mut self, path: &'p [u8]) -> Result<Spot<'p>> {
+        let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+        let (trimmed, has_slash) = (&path[..end], end < path.len());
+        let begin = trimmed.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        let (above, name) = trimmed.split_at(begin);
+        if matches!(name, b"" | b"." | b"..") {
+            let found = self.tree.resolve(trimmed).ok();
+            let found = found.filter(|&id| self.tree.children(id).is_some());
+            return Ok(found.map_or(Spot::Missing, Spot::Directory));
+        }
+        let Some((parent, length)) = self.parent(above)? else { return Ok(Spot::Missing) };
+        ensure!(length + name.len() < PATH_MAX, "the path is too long, links above it followed");
+        // With a slash behind it, a name means what a link of that name leads to.
+        let other = self.tree.child(parent, name).filter(|&id| self.tree.children(id).is_none());
+        Ok(match (has_slash, other) {
+            (true, Some(_)) => match self.tree.find_directory(trimmed) {
+                Some((id, _)) => Spot::Directory(id),
+                None => Spot::Missing,
+            },
+            _ => Spot::Name(parent, name),
+        })
+    }
+
+    /// The directory `path`, and the length of its own path.
+    fn parent(&mut self, path: &[u8]) -> Result<Option<(Id, usize)>> {
+        if let Some(found) = self.tree.find_directory(path) {
+            return Ok(Some(found));
+        }
+        let first = components(path).next();
+        let built_in = BUILT_IN.iter().find(|(name, _)| first == Some(*name));
+        let Some((name, permissions)) = built_in else { return Ok(None) };
+        if self.tree.child(Tree::ROOT, name).is_some() {
+            return Ok(None);
+        }
+        let meta = Meta { permissions: *permissions, ..Meta::default() };
+        self.tree.add(Tree::ROOT, name, meta, directory())?;
+        Ok(self.tree.find_directory(path))
+    }
 }
+
+fn is_same_type(a: &Kind, b: &Kind) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
+}
+
+fn meta(header: &Header) -> Meta {
+    let permissions = u16::try_from(header.mode & 0o7777).unwrap_or_default();
+    let Header { uid, gid, mtime, .. } = *header;
+    Meta { permissions, uid, gid, mtime: mtime.into(), xattrs: Xattrs::new() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ use super::tree::Tree;
 use super::xattr_policy::{self, Origin, Selection};
 use super::{erofs, ext4, squashfs};
 use crate::archive::spool::{BUFFER, TooLarge, spool};
-use crate::archive::stream;
+use crate::archive::unpack::{Unpacked, unpack};
 
 /// A file of the host, whatever its names: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn read(path: &Path, file: File, options: &Options, notes: &mut Notes) -> Result
     let file = Arc::new(file);
     let mut tree = match format {
         Format::Dir => dir::read_without(path, &options.left_out, notes)?,
-        Format::Cpio(_) => cpio::read(&file, options.max_size)?,
+        Format::Cpio(_) => cpio::read(&file, options.max_size, notes)?,
         Format::Tar(_) => tar::read(&unpacked(&file, options.max_size)?, notes)?,
         Format::Squashfs => squashfs::read(Arc::clone(&file))?,
         Format::Erofs => erofs::read(Arc::clone(&file))?,
@@ -127,17 +127,16 @@ fn copy(mut file: &File, out: &mut dyn Write, limit: u64) -> Result<()> {
 
 /// `file`, or what is in the containers that it consists of: at most `limit` bytes.
 fn unpacked(file: &Arc<File>, limit: u64) -> Result<Arc<File>> {
-    let mut input = BufReader::with_capacity(BUFFER, At { file, offset: 0 });
-    let mut is_packed = false;
+    let mut found = None;
     let unpacked = spool(|out| {
-        let mut left = limit;
-        while let Some(size) = stream::decompress(&mut input, out, left)? {
-            left -= size;
-            is_packed = true;
-        }
+        let mut input = BufReader::with_capacity(BUFFER, At { file, offset: 0 });
+        found = unpack(&mut input, out, limit)?;
         Ok(())
     })?;
-    Ok(if is_packed { Arc::new(unpacked) } else { Arc::clone(file) })
+    let Some(Unpacked { compression, end, .. }) = found else { return Ok(Arc::clone(file)) };
+    let is_end = At { file, offset: end }.read(&mut [0])? == 0;
+    ensure!(is_end, "offset {end}: neither {compression} nor padding");
+    Ok(Arc::new(unpacked))
 }
 
 /// Reads `size` bytes at `offset`, at most `limit`.

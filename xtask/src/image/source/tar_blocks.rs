@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use super::cpio::after_padding;
 use super::ustar::{BLOCK, Header};
+use crate::archive::segments::after_padding;
 use crate::image::content::At;
 use crate::image::notes::Notes;
 
