@@ -15,6 +15,8 @@ mod identity;
 pub mod inject;
 pub mod notes;
 mod ordered;
+#[cfg(test)]
+mod orders;
 pub mod paths;
 mod pieces;
 pub mod posix_acl;

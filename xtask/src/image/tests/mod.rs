@@ -101,7 +101,7 @@ fn nasty_in(parent: &Path, order: Order) -> (tempfile::TempDir, Tree) {
 }
 
 /// A whole image in memory.
-fn written(tree: &Tree, format: Format, threads: u32) -> Vec<u8> {
+pub(super) fn written(tree: &Tree, format: Format, threads: u32) -> Vec<u8> {
     let method = Method { compression: format.compression(), level: None };
     let mut out = Encoder::new(Vec::new(), method, threads).unwrap();
     let mut notes = Notes::default();
@@ -150,7 +150,7 @@ fn attributes_of_a_directory_are_read() {
     assert_eq!(**xattrs.get(b"user.long".as_slice()).unwrap(), [7; 3000]);
 }
 
-const STREAMS: &[Format] = &[
+pub(super) const STREAMS: &[Format] = &[
     Format::Cpio(Compression::None),
     Format::Cpio(Compression::Gzip),
     Format::Cpio(Compression::Zstd),
@@ -254,6 +254,30 @@ fn a_cpio_takes_no_file_of_4_gib() {
     let error = write::cpio::write(&tree, &mut out, &mut Notes::default()).unwrap_err();
     assert!(error.to_string().starts_with("big: a file of 4294967296 bytes"), "{error}");
     assert!(out.is_empty());
+}
+
+/// Only where it would end the archive, and only of newc.
+#[test]
+fn a_cpio_takes_no_file_that_ends_it() {
+    for (path, is_taken) in [("TRAILER!!!", false), ("a/TRAILER!!!", true), ("TRAILER!!", true)] {
+        for kind in [Kind::Fifo, directory(), Kind::Symlink(b"x"[..].into())] {
+            let mut tree = Tree::new(Meta::default());
+            tree.put(path.as_bytes(), Meta::default(), kind).unwrap();
+            tree.put(b"zzz", Meta::default(), Kind::Fifo).unwrap();
+            let mut out = Vec::new();
+            let result = write::cpio::write(&tree, &mut out, &mut Notes::default());
+            assert_eq!(result.is_ok(), is_taken, "{path}");
+            match result {
+                Ok(()) => assert_equal(path, &tree, &read(&out).unwrap(), &[]),
+                Err(error) => {
+                    assert!(error.to_string().starts_with("/TRAILER!!!: a cpio archive ends"));
+                    assert!(out.is_empty());
+                }
+            }
+            let tar = read(&written(&tree, STREAMS[5], 0)).unwrap();
+            assert_equal(path, &tree, &tar, &[]);
+        }
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! Format: [`crate::archive::newc`]. Files with several names share an inode
 //! number, and the last of them has the contents; the kernel and cpio(1) read it
-//! so. Links with several names are written as several links, for the kernel
-//! knows no others.
+//! so. Inode numbers count the files in the order in which they are written, so that
+//! they do not depend on the order of the source. Links with several names are
+//! written as several links, for the kernel knows no others.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,7 +12,7 @@ use std::io::Write;
 use anyhow::{Context, Result, ensure};
 
 use super::copier::{Copier, copying};
-use crate::archive::newc::{self, Header};
+use crate::archive::newc::{self, Header, TRAILER};
 use crate::image::notes::Notes;
 use crate::image::tree::{Id, Kind, Meta, Node, Tree, mode, show};
 
@@ -21,11 +22,12 @@ const TIME: &str = "a cpio archive has times from 1970 to 2106, others are moved
 /// Writes all of `tree`.
 ///
 /// # Errors
-/// A file of 4 GiB or more, before anything is written: newc has 32-bit sizes.
+/// Before anything is written: a file of 4 GiB or more, since newc has 32-bit sizes; a
+/// file with the name that ends an archive.
 pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
     check(tree)?;
     copying(tree, |copier| {
-        let mut writer = Writer { tree, out, notes, copier, left: HashMap::new() };
+        let mut writer = Writer { tree, out, notes, copier, inodes: 0, linked: HashMap::new() };
         tree.walk(&mut |path, id| {
             let path = if path.is_empty() { b"." } else { path };
             writer.member(path, id).with_context(|| show(path))
@@ -36,6 +38,12 @@ pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> 
 
 fn check(tree: &Tree) -> Result<()> {
     tree.walk(&mut |path, id| {
+        ensure!(
+            path != TRAILER,
+            "/{}: a cpio archive ends at a member of this name: rename it, or choose another \
+             format",
+            show(path)
+        );
         if let Kind::File(content) = &tree.node(id).kind {
             let size = content.size();
             ensure!(
@@ -54,17 +62,27 @@ struct Writer<'a> {
     out: &'a mut dyn Write,
     notes: &'a mut Notes,
     copier: &'a mut Copier,
-    /// Names still to come of what has several.
-    left: HashMap<Id, u32>,
+    /// Inode numbers given so far.
+    inodes: u32,
+    /// What has several names, some of them written.
+    linked: HashMap<Id, Linked>,
+}
+
+/// A file with several names.
+#[derive(Clone, Copy)]
+struct Linked {
+    ino: u32,
+    /// Names still to come.
+    left: u32,
 }
 
 impl Writer<'_> {
     fn member(&mut self, path: &[u8], id: Id) -> Result<()> {
         let node = self.tree.node(id);
-        let is_last = self.take_name(id, node);
-        let header = self.header(path, id, node)?;
+        let Linked { ino, left } = self.take_name(id, node);
+        let header = self.header(path, ino, node)?;
         match &node.kind {
-            Kind::File(content) if is_last => {
+            Kind::File(content) if left == 0 => {
                 let size = content.size();
                 Header { size: u32::try_from(size)?, ..header }.write(self.out, path)?;
                 self.copier.copy(path, node, self.out)?;
@@ -80,18 +98,24 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether no other name of node `id` is to come.
-    fn take_name(&mut self, id: Id, node: &Node) -> bool {
+    /// The inode number of node `id`, and how many names of it are to come after this
+    /// one.
+    fn take_name(&mut self, id: Id, node: &Node) -> Linked {
+        let inodes = &mut self.inodes;
+        let mut new = || {
+            *inodes += 1;
+            Linked { ino: *inodes, left: node.names }
+        };
         if node.names == 1 {
-            return true;
+            return Linked { left: 0, ..new() };
         }
-        let left = self.left.entry(id).or_insert(node.names);
-        *left -= 1;
-        *left == 0
+        let linked = self.linked.entry(id).or_insert_with(new);
+        linked.left -= 1;
+        *linked
     }
 
     /// Of a member without contents.
-    fn header(&mut self, path: &[u8], id: Id, node: &Node) -> Result<Header> {
+    fn header(&mut self, path: &[u8], ino: u32, node: &Node) -> Result<Header> {
         let Meta { uid, gid, mtime, ref xattrs, .. } = node.meta;
         if !xattrs.is_empty() {
             self.notes.add(XATTRS, path);
@@ -105,7 +129,7 @@ impl Writer<'_> {
             _ => (0, 0),
         };
         Ok(Header {
-            ino: id.number() + 1,
+            ino,
             mode: mode(node),
             uid,
             gid,
