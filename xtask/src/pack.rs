@@ -235,10 +235,14 @@ pub fn behind(archive: Option<&Path>, initrd: Vec<u8>) -> Result<Vec<u8>> {
 }
 
 /// Ends a segment: the kernel looks for the next archive where a multiple of four
-/// bytes begins.
+/// bytes begins, and behind lz4 it takes the next four bytes for the length of a block
+/// unless they are 0 ([`crate::archive::lz4`]).
 fn pad(initrd: &mut Vec<u8>) {
+    /// Where an archive may begin (`unpack_to_rootfs`, `init/initramfs.c`).
     const ALIGNMENT: usize = 4;
-    initrd.resize(initrd.len().next_multiple_of(ALIGNMENT), 0);
+    /// Bytes of a length (`lib/decompress_unlz4.c`).
+    const LENGTH: usize = 4;
+    initrd.resize((initrd.len() + LENGTH).next_multiple_of(ALIGNMENT), 0);
 }
 
 /// `initrd` with what the guest is told beside its command line, in a segment of
@@ -300,6 +304,45 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::read::entries;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    /// Our reader takes what follows lz4 for a length, as the kernel does.
+    #[test]
+    fn segments_follow_compressed_ones_of_any_size() {
+        let mut sizes = BTreeSet::new();
+        let variants = Compression::value_variants().iter();
+        for (&compression, count) in
+            variants.flat_map(|one| (0..16_u8).map(move |count| (one, count)))
+        {
+            // Does not compress: each byte more is one more in the file, or two.
+            let filler = (0..count).map(|number| number.wrapping_mul(167) ^ 0x5a).collect();
+            let mut root = Archive::default();
+            root.add_file("root", 0o644, filler);
+            if compression != Compression::Lz4 && count > 1 {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            root.write(&mut bytes, 0).unwrap();
+            let bytes = compress(bytes, compression).unwrap();
+            if compression == Compression::Lz4 {
+                sizes.insert(bytes.len() % 4);
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&file, bytes).unwrap();
+            let initrd =
+                initrd(b"init".to_vec(), None, &Choice::default(), &mut Vec::new()).unwrap();
+            let all = behind(Some(file.path()), initrd).unwrap();
+            let all = with_settings(all, &[b"record".to_vec()]).unwrap();
+            std::fs::write(&file, &all).unwrap();
+            let entries = entries(&Arc::new(file.into_file())).unwrap();
+            let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+            let expected = ["root", "init", settings::FILE];
+            assert!(expected.iter().all(|name| names.contains(name)), "{compression}: {names:?}");
+        }
+        assert_eq!(sizes.len(), 4, "{sizes:?}");
+    }
 
     #[test]
     fn byte_order_of_file_names_is_load_order() {

@@ -45,7 +45,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Tells all of the tree in `/nasty` but its xattrs, for which busybox has no word.
-const LIST: &str = r#"cd "$1"; find . | sort | while read -r name; do
+pub(crate) const LIST: &str = r#"cd "$1"; find . | sort | while read -r name; do
     stat -c '%n %a %u %g %Y %F %t %T' "$name"
     if test -h "$name"; then readlink "$name"
     elif test -f "$name"; then stat -c '%h %s' "$name"; test -e "$name.long" || md5sum < "$name"; fi
@@ -102,7 +102,7 @@ impl Subject {
     }
 }
 
-fn build(bed: &Bed, tree: &Path, image: &Path, options: &[&str]) -> Result<()> {
+pub(crate) fn build(bed: &Bed, tree: &Path, image: &Path, options: &[&str]) -> Result<()> {
     let mut command = Command::new(bed.workspace.join("target/release/xtask"));
     command.args(["image", "build"]).arg(tree).arg("-o").arg(image).args(options);
     let output = command.output().with_context(|| format!("run {command:?}"))?;

@@ -22,6 +22,7 @@ mod harness;
 mod host;
 mod image;
 mod image_runs;
+mod initramfs;
 mod initrd;
 mod modules;
 mod network;
@@ -108,7 +109,7 @@ fn run_all() -> ExitCode {
 
 /// All tests, by their full names.
 fn tests() -> impl Iterator<Item = (String, Body)> {
-    let groups: [(&str, &[Case]); 22] = [
+    let groups: [(&str, &[Case]); 23] = [
         ("trial", trial::CASES),
         ("contract", contract::CASES),
         ("archive", archive::CASES),
@@ -129,6 +130,7 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         ("modules", modules::CASES),
         ("pvh", pvh::CASES),
         ("image", image::CASES),
+        ("initramfs", initramfs::CASES),
         ("roots", roots::CASES),
         ("image_runs", image_runs::CASES),
     ];

@@ -74,7 +74,7 @@ fn archive(members: &[Member], names: [&str; 3]) -> Tree {
     }
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), builder.into_inner().unwrap()).unwrap();
-    source::open(file.path(), &mut Notes::default()).unwrap().tree
+    source::open(file.path(), &source::Options::default(), &mut Notes::default()).unwrap().tree
 }
 
 /// The bytes of a disk image of `tree`.
