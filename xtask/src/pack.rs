@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use virtinitrd_init::settings;
 
-use crate::archive::compress::{Compression, compress};
+use crate::archive::compress::{Compression, compress, decompress_all};
+use crate::archive::stream::ZSTD_MAGIC;
 use crate::archive::{Archive, source_date_epoch};
 use crate::files::Files;
 use crate::kmod::dir::ModulesDir;
@@ -175,9 +176,21 @@ fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// An initrd that is there.
+/// Bytes that an initrd may unpack to, where we unpack it. It is in memory here and in
+/// the guest; a compressed bomb must not fill the host's.
+const UNPACKED_MAX: u64 = 4 << 30;
+
+/// The initrd `file`. A kernel refuses one that begins with a skippable frame of zstd
+/// (`lib/decompress.c`), as pzstd writes it, so that one is unpacked.
 pub fn read_initrd(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("read initrd {}", file.display()))
+    let context = || format!("read initrd {}", file.display());
+    let bytes = std::fs::read(file).with_context(context)?;
+    let is_skipped = Compression::of(&bytes) == Compression::Zstd && !bytes.starts_with(ZSTD_MAGIC);
+    if !is_skipped {
+        return Ok(bytes);
+    }
+    let unpacked = decompress_all(&bytes, UNPACKED_MAX).with_context(context)?;
+    Ok(unpacked.unwrap_or(bytes))
 }
 
 impl MkVirtInitrd {
@@ -342,6 +355,18 @@ mod tests {
             assert!(expected.iter().all(|name| names.contains(name)), "{compression}: {names:?}");
         }
         assert_eq!(sizes.len(), 4, "{sizes:?}");
+    }
+
+    #[test]
+    fn what_pzstd_wrote_is_unpacked_for_the_kernel() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let zstd = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Zstd).unwrap();
+        let skippable = b"\x50\x2a\x4d\x18\x04\0\0\0size";
+        let parts = [&skippable[..], &zstd(b"07"), skippable, &zstd(b"0701")].concat();
+        for (bytes, expected) in [(parts, b"070701".to_vec()), (zstd(b"x"), zstd(b"x"))] {
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(read_initrd(file.path()).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ type Member = (String, EntryType, Vec<u8>, u32);
 fn members() -> Vec<Member> {
     let mut members: Vec<Member> = Vec::new();
     for number in 0_u32..300 {
-        let size = usize::try_from(number * 131 % 9000).unwrap();
-        let noise = (0..size).map(|at| (at as u32 * number >> 3).to_le_bytes()[0]).collect();
+        let size = number * 131 % 9000;
+        let noise = (0..size).map(|at| (at * number / 8).to_le_bytes()[0]).collect();
         let path = format!("d{}/e{}/file {number}", number % 7, number % 3);
         members.push((path, EntryType::Regular, noise, 0o600 + number % 8));
     }

@@ -83,163 +83,59 @@ fn lines(tree: &Tree) -> Vec<String> {
 /// A name, members, the tree, and how many sorts of notes.
 type Row = (&'static str, Vec<M>, &'static [&'static str], usize);
 
+#[rustfmt::skip]
+fn rows() -> Vec<Row> {
+    vec![
+        ("names and targets end at the first NUL", vec![
+            link("l", "target\0"), file("a\0b", "x"), link("m", "t\0junk"), link("n", "\0"), link("o", ""),
+        ], &["a=x", "l->target", "m->t"], 1),
+        ("below a link", vec![
+            dir("usr"), dir("usr/lib"), link("lib", "usr/lib"), file("lib/fw.bin", "fw"),
+            link("up", "../../usr"), file("up/lib/x", "1"), file("/lib/../lib/y", "2"),
+        ], &["lib->usr/lib", "up->../../usr", "usr/", "usr/lib/", "usr/lib/fw.bin=fw",
+             "usr/lib/x=1", "usr/lib/y=2"], 0),
+        ("no directory", vec![
+            file("a/b", "x"), dir("c/d"), link("e/f", "t"), link("loop", "loop"), file("loop/x", ""),
+            file("z", "z"), file("z/x", ""), M("q/null", CHAR, "", 0, 1, 0), dir("a"), file("a/c", ""),
+        ], &["a/", "a/c=", "loop->loop", "z=z"], 1),
+        ("what the kernel has already", vec![
+            M("dev/null", CHAR, "", 0, 1, 0), file("root/x", "1"), file("root/no/x", ""),
+        ], &["dev/", "dev/null 20600", "root/", "root/x=1"], 1),
+        ("the root, and names without sense", vec![
+            M(".", DIR, "", 0, 2, 5), file("", "x"), file(".", "x"), link("/", "x"), dir("./a/"),
+            file("a/", "x"), dir("//b//."), dir("//b"), file("./b/./c", "1"), M("b/..", DIR, "", 0, 2, 6),
+        ], &["a/", "b/", "b/c=1"], 3),
+        ("the last counts", vec![
+            file("a", "1"), file("a", "22"), link("l", "1"), link("l", "2"), file("x", "1"), dir("x"),
+            dir("empty"), file("empty", "f"), dir("full"), file("full/x", ""), file("full", "f"),
+            link("full", "t"), M("full", DIR, "", 0, 2, 9), link("d", "full"), dir("d"),
+        ], &["a=22", "d/", "empty=f", "full/ @9", "full/x=", "l->2", "x/"], 1),
+        ("a slash follows a link", vec![
+            dir("usr"), link("lib", "usr"), M("lib/", DIR, "", 0, 2, 4), link("x", "gone"), dir("x/"),
+        ], &["lib->usr", "usr/ @4", "x->gone"], 1),
+        ("contents in the last name", vec![hard("a", "", 1), hard("b", "", 2), hard("c", "text", 3)],
+         &["a=text *3 @3", "b=text *3 @3", "c=text *3 @3"], 0),
+        ("contents in the first name", vec![hard("a", "text", 1), hard("b", "", 2)],
+         &["a=text *2 @2", "b=text *2 @2"], 0),
+        ("one name only", vec![hard("a", "text", 1)], &["a=text @1"], 0),
+        ("numbers mean others in the next archive", vec![
+            hard("a", "1", 0), TRAILER, hard("b", "2", 0), hard("c", "", 0),
+        ], &["a=1", "b=2 *2", "c=2 *2"], 0),
+        ("all names of a file change", vec![hard("a", "1", 0), hard("b", "", 0), file("b", "new")],
+         &["a=new *2", "b=new *2"], 0),
+        ("another name that is gone", vec![hard("a", "1", 0), hard("a", "2", 0)], &[], 1),
+        ("a name replaced by a link", vec![link("b", "t"), hard("a", "1", 0), hard("b", "", 0)],
+         &["a=1 *2", "b=1 *2"], 0),
+        ("devices", vec![
+            M("c", CHAR, "", 7, 2, 0), M("d", CHAR, "", 7, 2, 0), M("c", CHAR, "", 0, 1, 3),
+            M("e", CHAR, "contents", 0, 1, 0), M("f", 0, "", 0, 1, 0),
+        ], &["c 20600 *2 @3", "d 20600 *2 @3"], 1),
+    ]
+}
+
 #[test]
 fn members_are_where_the_kernel_puts_them() {
-    let rows: Vec<Row> = vec![
-        (
-            "names and targets end at the first NUL",
-            vec![
-                link("l", "target\0"),
-                file("a\0b", "x"),
-                link("m", "t\0junk"),
-                link("n", "\0"),
-                link("o", ""),
-            ],
-            &["a=x", "l->target", "m->t"],
-            1,
-        ),
-        (
-            "below a link",
-            vec![
-                dir("usr"),
-                dir("usr/lib"),
-                link("lib", "usr/lib"),
-                file("lib/fw.bin", "fw"),
-                link("up", "../../usr"),
-                file("up/lib/x", "1"),
-                file("/lib/../lib/y", "2"),
-            ],
-            &[
-                "lib->usr/lib",
-                "up->../../usr",
-                "usr/",
-                "usr/lib/",
-                "usr/lib/fw.bin=fw",
-                "usr/lib/x=1",
-                "usr/lib/y=2",
-            ],
-            0,
-        ),
-        (
-            "no directory",
-            vec![
-                file("a/b", "x"),
-                dir("c/d"),
-                link("e/f", "t"),
-                link("loop", "loop"),
-                file("loop/x", ""),
-                file("z", "z"),
-                file("z/x", ""),
-                M("q/null", CHAR, "", 0, 1, 0),
-                dir("a"),
-                file("a/c", ""),
-            ],
-            &["a/", "a/c=", "loop->loop", "z=z"],
-            1,
-        ),
-        (
-            "what the kernel has already",
-            vec![M("dev/null", CHAR, "", 0, 1, 0), file("root/x", "1"), file("root/no/x", "")],
-            &["dev/", "dev/null 20600", "root/", "root/x=1"],
-            1,
-        ),
-        (
-            "the root, and names without sense",
-            vec![
-                M(".", DIR, "", 0, 2, 5),
-                file("", "x"),
-                file(".", "x"),
-                link("/", "x"),
-                dir("./a/"),
-                file("a/", "x"),
-                dir("//b//."),
-                dir("//b"),
-                file("./b/./c", "1"),
-                M("b/..", DIR, "", 0, 2, 6),
-            ],
-            &["a/", "b/", "b/c=1"],
-            3,
-        ),
-        (
-            "the last counts",
-            vec![
-                file("a", "1"),
-                file("a", "22"),
-                link("l", "1"),
-                link("l", "2"),
-                file("x", "1"),
-                dir("x"),
-                dir("empty"),
-                file("empty", "f"),
-                dir("full"),
-                file("full/x", ""),
-                file("full", "f"),
-                link("full", "t"),
-                M("full", DIR, "", 0, 2, 9),
-                link("d", "full"),
-                dir("d"),
-            ],
-            &["a=22", "d/", "empty=f", "full/ @9", "full/x=", "l->2", "x/"],
-            1,
-        ),
-        (
-            "a slash follows a link",
-            vec![
-                dir("usr"),
-                link("lib", "usr"),
-                M("lib/", DIR, "", 0, 2, 4),
-                link("x", "gone"),
-                dir("x/"),
-            ],
-            &["lib->usr", "usr/ @4", "x->gone"],
-            1,
-        ),
-        (
-            "contents in the last name",
-            vec![hard("a", "", 1), hard("b", "", 2), hard("c", "text", 3)],
-            &["a=text *3 @3", "b=text *3 @3", "c=text *3 @3"],
-            0,
-        ),
-        (
-            "contents in the first name",
-            vec![hard("a", "text", 1), hard("b", "", 2)],
-            &["a=text *2 @2", "b=text *2 @2"],
-            0,
-        ),
-        ("one name only", vec![hard("a", "text", 1)], &["a=text @1"], 0),
-        (
-            "numbers mean others in the next archive",
-            vec![hard("a", "1", 0), TRAILER, hard("b", "2", 0), hard("c", "", 0)],
-            &["a=1", "b=2 *2", "c=2 *2"],
-            0,
-        ),
-        (
-            "all names of a file change",
-            vec![hard("a", "1", 0), hard("b", "", 0), file("b", "new")],
-            &["a=new *2", "b=new *2"],
-            0,
-        ),
-        ("another name that is gone", vec![hard("a", "1", 0), hard("a", "2", 0)], &[], 1),
-        (
-            "a name replaced by a link",
-            vec![link("b", "t"), hard("a", "1", 0), hard("b", "", 0)],
-            &["a=1 *2", "b=1 *2"],
-            0,
-        ),
-        (
-            "devices",
-            vec![
-                M("c", CHAR, "", 7, 2, 0),
-                M("d", CHAR, "", 7, 2, 0),
-                M("c", CHAR, "", 0, 1, 3),
-                M("e", CHAR, "contents", 0, 1, 0),
-                M("f", 0, "", 0, 1, 0),
-            ],
-            &["c 20600 *2 @3", "d 20600 *2 @3"],
-            1,
-        ),
-    ];
-    for (name, members, expected, notes) in rows {
+    for (name, members, expected, notes) in rows() {
         let (tree, said) = unpack(&archive(&members)).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         assert_eq!(lines(&tree), expected, "{name}");
         assert_eq!(said.len(), notes, "{name}: {said:?}");
