@@ -1,4 +1,5 @@
-//! Disks of a machine: files of the host, each a virtio block device.
+//! Disks of a machine: images and block devices of the host, each a virtio block
+//! device.
 //!
 //! Interface: `-blockdev` and `-device virtio-blk-pci` of qemu(1). A file is
 //! always raw: a format that QEMU had to find in it would be the guest's choice,
@@ -25,9 +26,36 @@ pub struct Disk {
     pub path: PathBuf,
     /// What the guest may do with it.
     pub access: Access,
+    backing: Backing,
+}
+
+/// What a disk is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backing {
+    File,
+    BlockDevice,
+}
+
+impl Backing {
+    /// The driver of QEMU's that opens it; each refuses what is the other's.
+    fn driver(self) -> &'static str {
+        match self {
+            Backing::File => "file",
+            Backing::BlockDevice => "host_device",
+        }
+    }
 }
 
 impl Disk {
+    /// The disk at the canonical `path`. What is not there is found out by
+    /// [`Disk::open`].
+    #[must_use]
+    pub fn new(path: PathBuf, access: Access) -> Self {
+        let is_device = path.metadata().is_ok_and(|found| found.file_type().is_block_device());
+        let backing = if is_device { Backing::BlockDevice } else { Backing::File };
+        Self { path, access, backing }
+    }
+
     /// Reads `--data FILE[:ro]`.
     ///
     /// # Errors
@@ -40,7 +68,7 @@ impl Disk {
         };
         let path = canonical(Path::new(OsStr::from_bytes(path)));
         let path = path.with_context(|| format!("--data {}", text.display()))?;
-        let disk = Self { path, access };
+        let disk = Self::new(path, access);
         disk.open().map(|_| disk)
     }
 
@@ -71,7 +99,8 @@ impl Disk {
         };
         let head = format!(
             "driver=raw,node-name=disk{number},read-only={read_only},discard=unmap,\
-             file.driver=file,file.filename="
+             file.driver={},file.filename=",
+            self.backing.driver()
         );
         let backend = [head.as_bytes(), super::plan::escape(file).as_bytes()].concat();
         [OsString::from_vec(backend), format!("virtio-blk-pci,drive=disk{number}").into()]
@@ -89,7 +118,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let text = |suffix: &str| OsString::from(format!("{}{suffix}", path.display()));
         for (suffix, access) in [("", Access::ReadWrite), (":ro", Access::ReadOnly)] {
-            let disk = Disk { path: path.clone(), access };
+            let disk = Disk::new(path.clone(), access);
             assert_eq!(Disk::parse(&text(suffix)).unwrap(), disk);
         }
         for (bad, why) in [
@@ -103,14 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_raw_and_its_name_escaped() {
-        let disk = Disk { path: "/x".into(), access: Access::ReadOnly };
-        let [backend, device] = disk.options(1, OsStr::new("/a,b"));
-        assert_eq!(
-            backend,
-            "driver=raw,node-name=disk1,read-only=on,discard=unmap,file.driver=file,\
-             file.filename=/a,,b"
-        );
-        assert_eq!(device, "virtio-blk-pci,drive=disk1");
+    fn a_disk_is_raw_and_its_name_escaped() {
+        for (backing, driver) in [(Backing::File, "file"), (Backing::BlockDevice, "host_device")] {
+            let disk = Disk { path: "/x".into(), access: Access::ReadOnly, backing };
+            let [backend, device] = disk.options(1, OsStr::new("/a,b"));
+            let expected = format!(
+                "driver=raw,node-name=disk1,read-only=on,discard=unmap,file.driver={driver},\
+                 file.filename=/a,,b"
+            );
+            assert_eq!(backend, expected.as_str());
+            assert_eq!(device, "virtio-blk-pci,drive=disk1");
+        }
     }
 }

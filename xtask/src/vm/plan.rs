@@ -307,7 +307,7 @@ mod tests {
                 cache: None,
             }),
             shares: vec![share(ROOT_TAG), share("a,b")],
-            disks: vec![Disk { path: "/d".into(), access: Access::ReadWrite }],
+            disks: vec![Disk::new("/d".into(), Access::ReadWrite)],
         }
     }
 

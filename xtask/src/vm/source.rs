@@ -121,7 +121,7 @@ impl Source {
         );
         Ok(match self.kind {
             Kind::Directory | Kind::Archive => None,
-            Kind::Disk(_) | Kind::Partitions => Some(Disk { path: self.path.clone(), access }),
+            Kind::Disk(_) | Kind::Partitions => Some(Disk::new(self.path.clone(), access)),
         })
     }
 
