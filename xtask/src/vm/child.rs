@@ -9,7 +9,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -17,15 +16,13 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
 
 use super::console::printable;
+use super::read_only::mount_read_only;
 use super::signals::pass_on_defaults;
 
 /// Bytes of a daemon's messages that are kept.
@@ -40,7 +37,7 @@ pub struct Exec {
     /// Process id of the parent, which may be gone already
     #[arg(long)]
     parent: i32,
-    /// Enter the user namespace that this file is, and open as many files there as may be
+    /// Become root of the user namespace that this file is
     #[arg(long, value_name = "FILE")]
     user_namespace: Option<PathBuf>,
     /// Make this directory read-only for the program, whatever it does
@@ -56,7 +53,10 @@ impl Exec {
     pub fn run(self) -> Result<()> {
         // Before the death signal, which a change of credentials may clear.
         if let Some(file) = &self.user_namespace {
-            enter(file).with_context(|| format!("enter user namespace {}", file.display()))?;
+            let enter = |file| setns(file, CloneFlags::CLONE_NEWUSER).map_err(Into::into);
+            File::open(file)
+                .and_then(enter)
+                .with_context(|| format!("enter user namespace {}", file.display()))?;
         }
         // The caller may ignore it; then a daemon would outlive us.
         pass_on_defaults([Signal::SIGTERM])?;
@@ -75,63 +75,6 @@ impl Exec {
         let error = Command::new(program).args(arguments).exec();
         Err(error).with_context(|| format!("execute {}", program.display()))
     }
-}
-
-/// Becomes root of a user namespace, and raises the limit on open files: a daemon
-/// holds one for each that the guest knows, and QEMU's cannot raise a limit by
-/// itself without CAP_SYS_RESOURCE, which root of a namespace lacks.
-fn enter(file: &Path) -> Result<()> {
-    setns(File::open(file)?, CloneFlags::CLONE_NEWUSER)?;
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("setrlimit(RLIMIT_NOFILE)")
-}
-
-/// Makes `dir`, and all that is mounted below it, read-only for this process and
-/// its children, in a mount namespace of their own (mount_namespaces(7)).
-fn mount_read_only(dir: &Path) -> Result<()> {
-    const NOTHING: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)?;
-    mount(Some(dir), dir, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)?;
-    let table = std::fs::read("/proc/self/mounts").context("read /proc/self/mounts")?;
-    for at in mount_points(&table).filter(|at| at.starts_with(dir)) {
-        // A flag that the mount has may be locked, and then must stay.
-        let kept = statvfs(&at)?.flags();
-        let keep = |has, flag| if kept.contains(has) { flag } else { MsFlags::empty() };
-        let flags = MsFlags::MS_BIND
-            | MsFlags::MS_REMOUNT
-            | MsFlags::MS_RDONLY
-            | keep(FsFlags::ST_NOSUID, MsFlags::MS_NOSUID)
-            | keep(FsFlags::ST_NODEV, MsFlags::MS_NODEV)
-            | keep(FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC);
-        mount(NOTHING, &at, NOTHING, flags, NOTHING).with_context(|| at.display().to_string())?;
-    }
-    Ok(())
-}
-
-/// The second field of each line, in which blanks and backslashes are written as
-/// `\040` (proc_pid_mounts(5)).
-pub(super) fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
-    table.split(|&byte| byte == b'\n').filter_map(|line| {
-        let field = line.split(|&byte| byte == b' ').nth(1)?;
-        let mut path = Vec::new();
-        let mut rest = field;
-        while let Some((&byte, after)) = rest.split_first() {
-            let octal = after.get(..3).filter(|_| byte == b'\\');
-            let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-            match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-                Some(escaped) => {
-                    path.push(escaped);
-                    rest = &after[3..];
-                }
-                None => {
-                    path.push(byte);
-                    rest = after;
-                }
-            }
-        }
-        Some(PathBuf::from(OsString::from_vec(path)))
-    })
 }
 
 /// How a child takes part in the terminal.
@@ -254,17 +197,5 @@ pub fn describe(status: ExitStatus) -> String {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "an unknown status".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_unescaped() {
-        let table = b"proc /proc proc rw 0 0\n/dev/x /a\\040b\\134c ext4 rw 0 0\n\nshort\n";
-        let points: Vec<_> = mount_points(table).collect();
-        assert_eq!(points, [PathBuf::from("/proc"), PathBuf::from("/a b\\c")]);
     }
 }

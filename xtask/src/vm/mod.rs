@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cmdline;
 pub mod command;
 pub mod console;
+pub mod daemon_arguments;
 pub mod directories;
 pub mod disks;
 pub mod escape;
@@ -20,7 +21,9 @@ pub mod keep;
 pub mod kernel;
 pub mod machine;
 pub mod machine_options;
+pub mod mounts;
 pub mod name_server;
+pub mod open_files;
 pub mod options;
 pub mod outcome;
 pub mod payload;
@@ -28,6 +31,7 @@ pub mod plan;
 pub mod ps;
 pub mod qemu;
 pub mod qmp;
+pub mod read_only;
 pub mod registry;
 pub mod run;
 pub mod sandbox;
@@ -35,6 +39,7 @@ pub mod script;
 pub mod session;
 pub mod signals;
 pub mod signatures;
+pub mod silent_mounts;
 pub mod source;
 pub mod streams;
 pub mod terminal;
@@ -46,6 +51,7 @@ pub mod watch;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -53,6 +59,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use virtinitrd_init::etc::Etc;
 use virtinitrd_init::settings::Record;
+use virtinitrd_init::words::Words;
 
 use self::boot_files::{Contents, Initrd, Located, find_init, find_kernel};
 use self::cmdline::CommandLine;
@@ -60,10 +67,10 @@ use self::command::CommandOptions;
 use self::directories::{Directories, Shares};
 use self::machine_options::MachineOptions;
 use self::options::{parse_duration, parse_name};
-use self::plan::{Accelerator, Mode, Network, Plan, Share};
+use self::plan::{Accelerator, Mode, Network, Place, Plan, Share};
 use self::source::Source;
 use self::timing::Timing;
-use self::virtiofsd::{Guard, Virtiofsd};
+use self::virtiofsd::Virtiofsd;
 use crate::doctor::Doctor;
 use crate::pack::{Choice, Transport};
 use crate::{host, pack};
@@ -311,6 +318,7 @@ impl Vm {
             debug: self.shown.more.debug,
             append: &self.machine.append,
         };
+        let command_line = line.build()?;
         Ok(Plan {
             machine,
             firmware: match self.machine.machine {
@@ -323,31 +331,31 @@ impl Vm {
             accelerator,
             memory: self.machine.memory(),
             cpus: self.machine.cpus(machine.cpus_max),
-            command_line: line.build()?,
+            virtiofsd: self.virtiofsd(&shares, &command_line)?,
+            command_line,
             mode,
             records: self.records(records, mode)?,
             network: self.machine.network()?,
-            virtiofsd: self.virtiofsd(&shares)?,
             disks: self.directories.disks(root)?,
             shares,
             qemu_arguments,
         })
     }
 
-    /// The daemon for `shares`, where there are any.
-    fn virtiofsd(&self, shares: &[Share]) -> Result<Option<Virtiofsd>> {
+    /// The daemon for `shares`, where there are any; `command_line` is the guest's.
+    fn virtiofsd(&self, shares: &[Share], command_line: &OsStr) -> Result<Option<Virtiofsd>> {
         if shares.is_empty() {
             return Ok(None);
         }
         let found = virtiofsd::find(self.directories.virtiofsd.as_deref())?;
-        let found = found.with_cache(self.directories.cache)?;
-        for share in shares.iter().filter(|share| share.source == Path::new("/")) {
-            ensure!(
-                found.guard(share) != Guard::Mount,
-                "/ itself cannot be shared read-only by {}: use the Rust virtiofsd, or a directory \
-                 below /",
-                found.program.display()
-            );
+        let words = ["virtinit.overlay", "virtinit.etc"];
+        let is_lower = Words::new(command_line.as_bytes())
+            .any(|word| words.iter().any(|known| word.param == known.as_bytes()));
+        let found = found.with_cache(self.directories.cache)?.with_root_as_lower(is_lower);
+        for share in shares.iter().filter(|share| share.place == Place::Root) {
+            let source = &share.source;
+            let owner = source.metadata().with_context(|| format!("find {}", source.display()))?;
+            found.check_root(share, owner.uid())?;
         }
         Ok(Some(found))
     }

@@ -274,7 +274,7 @@ pub(super) fn escape(value: &OsStr) -> OsString {
 mod tests {
     use super::*;
     use crate::vm::machine;
-    use crate::vm::virtiofsd::{Flavour, Sandbox};
+    use crate::vm::virtiofsd::{Defaults, Flavour, Sandbox};
 
     const CONSOLE: Mode = Mode::Console { monitor: false };
 
@@ -305,6 +305,8 @@ mod tests {
                 sandbox: Sandbox::Namespace,
                 is_root: true,
                 cache: None,
+                defaults: Defaults { announces_mounts: false, keeps_noatime: true },
+                root_is_lower: false,
             }),
             shares: vec![share(ROOT_TAG), share("a,b")],
             disks: vec![Disk::new("/d".into(), Access::ReadWrite)],

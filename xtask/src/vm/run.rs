@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::broker::Broker;
 use super::child::{Child, Role};
@@ -24,6 +24,7 @@ use super::timing::Timing;
 use super::userns::UserNamespace;
 use super::virtiofsd::{Guard, Socket};
 use super::watch::{Command, Watch};
+use super::{open_files, silent_mounts};
 
 /// How a run is watched, beside what runs.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub fn run(
 ) -> Result<Report> {
     let signals = Signals::block()?;
     let _saved = Saved::new();
+    // All that is started inherits it.
+    let open_files = open_files::raise()?;
 
     let mut fds = Numbered::default();
     let mut wiring = Wiring {
@@ -78,8 +81,11 @@ pub fn run(
     for disk in &plan.disks {
         wiring.disks.push(fds.path(disk.open()?.into()));
     }
-    // The daemons open the namespace by our descriptor, whenever they get to it.
-    let (daemons, _namespace) = start_daemons(plan, &mut fds, &mut wiring, settings.quiet)?;
+    let daemons = start_daemons(plan, &mut fds, &mut wiring)?;
+    let limit = open_files::warning(open_files).filter(|_| !daemons.running.is_empty());
+    for warning in limit.iter().chain(&daemons.warnings).filter(|_| !settings.quiet) {
+        eprintln!("warning: {warning}");
+    }
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
     wiring.qmp = Some(fds.add(qemus_end));
     let mut console = None;
@@ -108,35 +114,56 @@ pub fn run(
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
-    let watch = Watch::new(signals, qmp, qemu, daemons, settings.timeout, settings.quiet);
+    let watch = Watch::new(signals, qmp, qemu, daemons.running, settings.timeout, settings.quiet);
     watch.until_the_end(command, console)
 }
 
-fn start_daemons(
-    plan: &Plan,
-    fds: &mut Numbered,
-    wiring: &mut Wiring,
-    quiet: bool,
-) -> Result<(Vec<Child>, Option<UserNamespace>)> {
-    let mut daemons = Vec::new();
-    let Some(virtiofsd) = &plan.virtiofsd else { return Ok((daemons, None)) };
+/// The daemons of a machine.
+#[derive(Default)]
+struct Daemons {
+    running: Vec<Child>,
+    /// What they open by our descriptor, whenever they get to it.
+    _namespace: Option<UserNamespace>,
+    warnings: Vec<String>,
+}
+
+fn start_daemons(plan: &Plan, fds: &mut Numbered, wiring: &mut Wiring) -> Result<Daemons> {
+    let Some(virtiofsd) = &plan.virtiofsd else { return Ok(Daemons::default()) };
     let housed = virtiofsd.housed()?;
     let mut warnings = Vec::from_iter(housed.warning);
     let virtiofsd = housed.daemon;
+    let program = virtiofsd.program.display();
+    let sources: Vec<_> = plan.shares.iter().map(|share| &*share.source).collect();
+    let silent = silent_mounts::silent(&sources);
+    for (at, kind) in &silent {
+        warnings.push(format!(
+            "{} ({kind}) does not answer: what looks at it in the guest waits, and all else that \
+             needs this share with it",
+            at.display()
+        ));
+    }
+    let mut running = Vec::new();
     for share in &plan.shares {
+        let guard = virtiofsd.guard(share);
+        let silent = silent.iter().find(|(at, _)| at.starts_with(&share.source));
+        if let (Guard::Mount, Some((at, kind))) = (guard, silent) {
+            let (at, source) = (at.display(), share.source.display());
+            bail!(
+                "share {source} read-only: {at} ({kind}) does not answer, and {program} needs it \
+                 mounted read-only; unmount it (umount -l {at}), or use the Rust virtiofsd"
+            );
+        }
         let (listener, connected) = connected_listener().context("make a socket for virtiofsd")?;
         wiring.shares.push(Socket::Fd(fds.add(connected)));
         let arguments = virtiofsd.arguments(share, &Socket::Fd(FIRST_FD));
-        let guard = virtiofsd.guard(share);
         if guard == Guard::GuestOnly {
             warnings.push(format!(
-                "nothing on this host keeps the guest from writing to {}: {} cannot \
+                "nothing on this host keeps the guest from writing to {}: {program} cannot \
                  export read-only, and mounting is not allowed here",
-                share.source.display(),
-                virtiofsd.program.display()
+                share.source.display()
             ));
         }
-        daemons.push(Child::spawn(
+        running.push(Child::spawn(
             format!("virtiofsd for tag \"{}\"", share.tag),
             &virtiofsd.program,
             &arguments,
@@ -147,8 +174,5 @@ fn start_daemons(
             },
         )?);
     }
-    for warning in warnings.iter().filter(|_| !quiet) {
-        eprintln!("warning: {warning}");
-    }
-    Ok((daemons, housed.namespace))
+    Ok(Daemons { running, _namespace: housed.namespace, warnings })
 }

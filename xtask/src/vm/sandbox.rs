@@ -1,10 +1,10 @@
 //! How virtiofsd may lock itself up on this host.
 //!
-//! Interfaces: capabilities(7), user_namespaces(7), proc_pid_mounts(5).
+//! Interfaces: capabilities(7), user_namespaces(7).
 
 use std::path::Path;
 
-use super::child;
+use super::mounts::{self, Mount};
 
 /// How a daemon locks itself into the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Sandbox {
 pub fn of_host(is_root: bool) -> Sandbox {
     match is_root {
         true => roots(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
-        false => users(&std::fs::read("/proc/self/mounts").unwrap_or_default()),
+        false => users(&mounts::of_this_process().unwrap_or_default()),
     }
 }
 
@@ -39,13 +39,13 @@ fn roots(status: &str) -> Sandbox {
 /// The sandbox of namespaces mounts a /proc, which the kernel allows to root of
 /// a user namespace only where no part of the present one is hidden, as it is in
 /// containers (`mount_too_revealing` in fs/namespace.c).
-fn users(mounts: &[u8]) -> Sandbox {
+fn users(mounts: &[Mount]) -> Sandbox {
     /// Directories that are always empty: a mount there hides nothing.
     const EMPTY: &[&str] = &["/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd"];
     let hides = |at: &Path| {
         at.starts_with("/proc") && at != "/proc" && EMPTY.iter().all(|empty| at != *empty)
     };
-    match child::mount_points(mounts).any(|at| hides(&at)) {
+    match mounts.iter().any(|mount| hides(&mount.at)) {
         true => Sandbox::Chroot,
         false => Sandbox::Namespace,
     }
@@ -69,14 +69,12 @@ mod tests {
     #[test]
     fn namespaces_need_a_whole_proc_of_users() {
         for (mounts, expected) in [
-            ("proc /proc proc rw 0 0\nx /process tmpfs rw 0 0\n", Sandbox::Namespace),
-            (
-                "proc /proc proc rw 0 0\nb /proc/sys/fs/binfmt_misc autofs rw 0 0\n",
-                Sandbox::Namespace,
-            ),
-            ("proc /proc proc rw 0 0\ntmpfs /proc/scsi tmpfs ro 0 0\n", Sandbox::Chroot),
+            (["/proc", "/process"], Sandbox::Namespace),
+            (["/proc", "/proc/sys/fs/binfmt_misc"], Sandbox::Namespace),
+            (["/proc", "/proc/scsi"], Sandbox::Chroot),
         ] {
-            assert_eq!(users(mounts.as_bytes()), expected, "{mounts}");
+            let table = mounts.map(|at| format!("2 1 0:1 / {at} rw - tmpfs none rw\n")).concat();
+            assert_eq!(users(&mounts::parse(table.as_bytes())), expected, "{mounts:?}");
         }
     }
 }

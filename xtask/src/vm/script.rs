@@ -28,6 +28,9 @@ daemons=
 trap 'kill $daemons 2>/dev/null || true; rm -rf \"$dir\"' EXIT
 trap 'exit 1' INT TERM HUP";
 
+/// What [`open_files::raise`](super::open_files::raise) does, as far as a shell may.
+const LIMIT: &str = "ulimit -S -n \"$(ulimit -H -n)\"";
+
 /// Exits as the command did.
 const STATUS: &str = "sed -n 's/^failed [0-9]* /error: /p' \"$dir\"/control >&2
 status=$(sed -nE 's/^(exited|failed) ([0-9]+) .*/\\2/p' \"$dir\"/control)
@@ -67,6 +70,9 @@ pub fn script(plan: &Plan, kernel: FoundAt, initrd: &Initrd, sandbox: bool) -> R
             copy.into()
         }
     };
+    if !plan.shares.is_empty() {
+        lines.push(LIMIT.into());
+    }
     for (share, socket) in plan.shares.iter().zip(&sockets) {
         let virtiofsd = virtiofsd.context("no virtiofsd for the shares")?;
         let mut words = vec![virtiofsd.program.clone().into_os_string()];

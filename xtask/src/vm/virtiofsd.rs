@@ -3,14 +3,14 @@
 //! The Rust one (gitlab.com/virtio-fs/virtiofsd) and the C one that came with
 //! QEMU up to 7.2 take different options; neither reads the other's.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::{geteuid, getgroups};
 
+use super::daemon_arguments::NO_ANNOUNCE;
 use super::plan::{Access, Share};
 use super::sandbox;
 pub use super::sandbox::Sandbox;
@@ -58,6 +58,21 @@ pub struct Virtiofsd {
     pub is_root: bool,
     /// What the guest's kernel may keep, where it is not the daemon's own choice.
     pub cache: Option<CacheMode>,
+    /// What it does unless it is told otherwise.
+    pub defaults: Defaults,
+    /// Whether the guest puts an overlay over the root, or over a part of it.
+    pub root_is_lower: bool,
+}
+
+/// What a daemon does by itself, as its help tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// It tells the guest which directories are mount points
+    /// (`--no-announce-submounts` of the Rust one).
+    pub announces_mounts: bool,
+    /// It opens a file with O_NOATIME where the guest does, which only the file's
+    /// owner may; newer ones leave it out (`--preserve-noatime`).
+    pub keeps_noatime: bool,
 }
 
 /// A daemon as it can run here.
@@ -119,10 +134,22 @@ pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
     let help = Command::new(&program).arg("--help").output();
     let help = help.with_context(|| format!("run {} --help", program.display()))?;
     let help = [&help.stdout[..], &help.stderr].concat();
-    let flavour = flavour(&String::from_utf8_lossy(&help))
+    let help = String::from_utf8_lossy(&help);
+    let flavour = flavour(&help)
         .with_context(|| format!("{}: its --help is of no known virtiofsd", program.display()))?;
     let is_root = geteuid().is_root();
-    Ok(Virtiofsd { program, flavour, sandbox: sandbox::of_host(is_root), is_root, cache: None })
+    Ok(Virtiofsd {
+        program,
+        flavour,
+        sandbox: sandbox::of_host(is_root),
+        is_root,
+        cache: None,
+        defaults: Defaults {
+            announces_mounts: help.contains(NO_ANNOUNCE),
+            keeps_noatime: !help.contains("--preserve-noatime"),
+        },
+        root_is_lower: false,
+    })
 }
 
 /// The virtiofsd of this host, whatever it is.
@@ -154,6 +181,32 @@ impl Virtiofsd {
             self.program.display()
         );
         Ok(Self { cache, ..self })
+    }
+
+    /// For a guest that puts an overlay over the root, or a part of it, or does not.
+    #[must_use]
+    pub fn with_root_as_lower(self, root_is_lower: bool) -> Self {
+        Self { root_is_lower, ..self }
+    }
+
+    /// Refuses a root of which the guest could not open a file; `owner` is the user id
+    /// of the directory's.
+    ///
+    /// # Errors
+    /// An overlay over what is the host's root's, for a user: overlayfs opens all
+    /// files with O_NOATIME (`ovl_open_realfile()` of fs/overlayfs/file.c).
+    pub fn check_root(&self, share: &Share, owner: u32) -> Result<()> {
+        /// The host's root, whose files no user namespace of a user has.
+        const ROOT: u32 = 0;
+        ensure!(
+            self.is_root || !self.defaults.keeps_noatime || !self.root_is_lower || owner != ROOT,
+            "--overlay over {}, which is root's: {} could not open its files for you (EPERM, \
+             O_NOATIME); use the Rust virtiofsd, one that knows --preserve-noatime, or \
+             run chrootvm as root",
+            share.source.display(),
+            self.program.display()
+        );
+        Ok(())
     }
 
     /// The daemon as it can run here.
@@ -214,49 +267,11 @@ impl Virtiofsd {
             _ => Guard::GuestOnly,
         }
     }
-
-    /// The daemon's arguments.
-    #[must_use]
-    pub fn arguments(&self, share: &Share, socket: &Socket) -> Vec<OsString> {
-        let sandbox = match self.sandbox {
-            Sandbox::Namespace => "namespace",
-            Sandbox::Chroot => "chroot",
-            Sandbox::None => "none",
-        };
-        let joined =
-            |key: &str, path: &Path| [OsStr::new(key), path.as_os_str()].into_iter().collect();
-        let mut arguments: Vec<OsString> = vec![match socket {
-            Socket::Fd(fd) => format!("--fd={fd}").into(),
-            Socket::Path(path) => joined("--socket-path=", path),
-        }];
-        match self.flavour {
-            Flavour::C => {
-                let source = joined("source=", Path::new(&escape(share.source.as_os_str())));
-                let sandbox = format!("sandbox={sandbox}").into();
-                let cache = self.cache.map(|mode| format!("cache={}", mode.word_of_c()).into());
-                let options = [source, sandbox, "xattr".into(), "log_level=err".into()];
-                for option in options.into_iter().chain(cache) {
-                    arguments.extend(["-o".into(), option]);
-                }
-            }
-            Flavour::Rust { readonly } => {
-                arguments.extend(["--shared-dir".into(), share.source.clone().into()]);
-                arguments
-                    .extend(["--sandbox", sandbox, "--xattr", "--log-level=error"].map(Into::into));
-                let cache = self.cache.map(|mode| format!("--cache={}", mode.word()).into());
-                arguments.extend(cache);
-                if readonly && share.access == Access::ReadOnly {
-                    arguments.push("--readonly".into());
-                }
-            }
-        }
-        arguments
-    }
 }
 
 impl CacheMode {
     /// As our option and the Rust daemon have it.
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             CacheMode::Auto => "auto",
             CacheMode::Always => "always",
@@ -265,22 +280,13 @@ impl CacheMode {
         }
     }
 
-    fn word_of_c(self) -> &'static str {
+    /// As QEMU's daemon has it.
+    pub(super) fn word_of_c(self) -> &'static str {
         match self {
             CacheMode::Never => "none",
             other => other.word(),
         }
     }
-}
-
-/// A value inside the C daemon's comma-separated `-o`.
-fn escape(value: &OsStr) -> OsString {
-    let special = |byte: &u8| matches!(byte, b',' | b'\\');
-    let bytes = value.as_bytes().iter().flat_map(|byte| {
-        let escape = special(byte).then_some(b'\\');
-        escape.into_iter().chain([*byte])
-    });
-    OsString::from_vec(bytes.collect())
 }
 
 #[cfg(test)]
@@ -290,7 +296,15 @@ mod tests {
 
     fn daemon(flavour: Flavour) -> Virtiofsd {
         let (sandbox, is_root) = (Sandbox::Chroot, true);
-        Virtiofsd { program: "v".into(), flavour, sandbox, is_root, cache: None }
+        Virtiofsd {
+            program: "v".into(),
+            flavour,
+            sandbox,
+            is_root,
+            cache: None,
+            defaults: Defaults { announces_mounts: false, keeps_noatime: true },
+            root_is_lower: false,
+        }
     }
 
     #[test]
@@ -316,24 +330,21 @@ mod tests {
         }
     }
 
-    fn arguments(flavour: Flavour, access: Access) -> String {
-        let daemon = daemon(flavour);
-        let (tag, source) = ("t".into(), "/a b,\\".into());
-        let share = Share { tag, source, access, place: Place::Tag };
-        daemon.arguments(&share, &Socket::Fd(3)).join(OsStr::new("|")).into_string().unwrap()
-    }
-
     #[test]
-    fn each_flavour_gets_its_own_options() {
-        assert_eq!(
-            arguments(Flavour::C, Access::ReadOnly),
-            "--fd=3|-o|source=/a b\\,\\\\|-o|sandbox=chroot|-o|xattr|-o|log_level=err"
-        );
-        let rust = "--fd=3|--shared-dir|/a b,\\|--sandbox|chroot|--xattr|--log-level=error";
-        let new = Flavour::Rust { readonly: true };
-        assert_eq!(arguments(new, Access::ReadWrite), rust);
-        assert_eq!(arguments(new, Access::ReadOnly), format!("{rust}|--readonly"));
-        assert_eq!(arguments(Flavour::Rust { readonly: false }, Access::ReadOnly), rust);
+    fn a_users_overlay_needs_files_that_can_be_opened() {
+        let (tag, access) = ("t".into(), Access::ReadOnly);
+        let share = Share { tag, source: "/".into(), access, place: Place::Root };
+        for (is_root, keeps_noatime, root_is_lower, owner, expected) in [
+            (false, true, true, 0, false),
+            (true, true, true, 0, true),
+            (false, false, true, 0, true),
+            (false, true, false, 0, true),
+            (false, true, true, 1000, true),
+        ] {
+            let defaults = Defaults { announces_mounts: false, keeps_noatime };
+            let daemon = Virtiofsd { is_root, defaults, root_is_lower, ..daemon(Flavour::C) };
+            assert_eq!(daemon.check_root(&share, owner).is_ok(), expected, "{daemon:?}");
+        }
     }
 
     #[test]
@@ -346,24 +357,5 @@ mod tests {
         let of_user = "setgroups() failed with error=1:Operation not permitted";
         assert_eq!(flavour(of_user).unwrap(), Flavour::C);
         assert!(flavour("usage: ls").is_err());
-    }
-
-    #[test]
-    fn each_flavour_has_its_own_words_for_caching() {
-        let (tag, source, access) = ("t".into(), "/".into(), Access::ReadWrite);
-        let share = Share { tag, source, access, place: Place::Tag };
-        let new = Flavour::Rust { readonly: true };
-        for (flavour, mode, expected) in [
-            (Flavour::C, CacheMode::Always, Some("cache=always")),
-            (Flavour::C, CacheMode::Never, Some("cache=none")),
-            (Flavour::C, CacheMode::Metadata, None),
-            (new, CacheMode::Never, Some("--cache=never")),
-            (new, CacheMode::Metadata, Some("--cache=metadata")),
-        ] {
-            let daemon = daemon(flavour).with_cache(Some(mode)).ok();
-            let arguments = daemon.map(|daemon| daemon.arguments(&share, &Socket::Fd(3)));
-            let last = arguments.as_ref().and_then(|arguments| arguments.last());
-            assert_eq!(last.and_then(|last| last.to_str()), expected, "{flavour:?} {mode:?}");
-        }
     }
 }

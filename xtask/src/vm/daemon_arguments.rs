@@ -1,0 +1,164 @@
+//! The command line of either virtiofsd.
+//!
+//! Interfaces: virtiofsd(1) of QEMU up to 7.2; README.md of
+//! gitlab.com/virtio-fs/virtiofsd.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use super::plan::{Access, Place, Share};
+use super::read_only;
+use super::virtiofsd::{Flavour, Sandbox, Socket, Virtiofsd};
+
+/// Option of the Rust daemon: the guest sees a share as one file system, whatever is
+/// mounted in it. Then two of its files can have the same inode number.
+pub const NO_ANNOUNCE: &str = "--no-announce-submounts";
+
+impl Virtiofsd {
+    /// The daemon's arguments.
+    #[must_use]
+    pub fn arguments(&self, share: &Share, socket: &Socket) -> Vec<OsString> {
+        let sandbox = match self.sandbox {
+            Sandbox::Namespace => "namespace",
+            Sandbox::Chroot => "chroot",
+            Sandbox::None => "none",
+        };
+        let joined =
+            |key: &str, path: &Path| [OsStr::new(key), path.as_os_str()].into_iter().collect();
+        let source = read_only::reachable(&share.source);
+        let mut arguments: Vec<OsString> = vec![match socket {
+            Socket::Fd(fd) => format!("--fd={fd}").into(),
+            Socket::Path(path) => joined("--socket-path=", path),
+        }];
+        match self.flavour {
+            Flavour::C => {
+                let source = joined("source=", Path::new(&escape(source.as_os_str())));
+                let sandbox = format!("sandbox={sandbox}").into();
+                let cache = self.cache.map(|mode| format!("cache={}", mode.word_of_c()).into());
+                let options = [source, sandbox, "xattr".into(), "log_level=err".into()];
+                for option in options.into_iter().chain(cache) {
+                    arguments.extend(["-o".into(), option]);
+                }
+            }
+            Flavour::Rust { readonly } => {
+                arguments.extend(["--shared-dir".into(), source.into()]);
+                arguments
+                    .extend(["--sandbox", sandbox, "--xattr", "--log-level=error"].map(Into::into));
+                let cache = self.cache.map(|mode| format!("--cache={}", mode.word()).into());
+                arguments.extend(cache);
+                if readonly && share.access == Access::ReadOnly {
+                    arguments.push("--readonly".into());
+                }
+                // The guest mounts what is announced by itself, on the way. overlayfs
+                // refuses such directories (EREMOTE, `ovl_dentry_weird()`).
+                if self.defaults.announces_mounts
+                    && self.root_is_lower
+                    && share.place == Place::Root
+                {
+                    arguments.push(NO_ANNOUNCE.into());
+                }
+            }
+        }
+        arguments
+    }
+}
+
+/// A value inside the C daemon's comma-separated `-o`.
+fn escape(value: &OsStr) -> OsString {
+    let special = |byte: &u8| matches!(byte, b',' | b'\\');
+    let bytes = value.as_bytes().iter().flat_map(|byte| {
+        let escape = special(byte).then_some(b'\\');
+        escape.into_iter().chain([*byte])
+    });
+    OsString::from_vec(bytes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::virtiofsd::{CacheMode, Defaults};
+
+    fn daemon(flavour: Flavour) -> Virtiofsd {
+        let (sandbox, is_root) = (Sandbox::Chroot, true);
+        Virtiofsd {
+            program: "v".into(),
+            flavour,
+            sandbox,
+            is_root,
+            cache: None,
+            defaults: Defaults { announces_mounts: false, keeps_noatime: true },
+            root_is_lower: false,
+        }
+    }
+
+    fn arguments(flavour: Flavour, access: Access) -> String {
+        let daemon = daemon(flavour);
+        let (tag, source) = ("t".into(), "/a b,\\".into());
+        let share = Share { tag, source, access, place: Place::Tag };
+        daemon.arguments(&share, &Socket::Fd(3)).join(OsStr::new("|")).into_string().unwrap()
+    }
+
+    #[test]
+    fn each_flavour_gets_its_own_options() {
+        assert_eq!(
+            arguments(Flavour::C, Access::ReadOnly),
+            "--fd=3|-o|source=/a b\\,\\\\|-o|sandbox=chroot|-o|xattr|-o|log_level=err"
+        );
+        let rust = "--fd=3|--shared-dir|/a b,\\|--sandbox|chroot|--xattr|--log-level=error";
+        let new = Flavour::Rust { readonly: true };
+        assert_eq!(arguments(new, Access::ReadWrite), rust);
+        assert_eq!(arguments(new, Access::ReadOnly), format!("{rust}|--readonly"));
+        assert_eq!(arguments(Flavour::Rust { readonly: false }, Access::ReadOnly), rust);
+    }
+
+    #[test]
+    fn mounts_in_a_lower_layer_are_not_announced() {
+        let new = Flavour::Rust { readonly: true };
+        for (flavour, announces_mounts, root_is_lower, place, expected) in [
+            (new, true, true, Place::Root, true),
+            (new, true, true, Place::Volume, false),
+            (new, true, false, Place::Root, false),
+            (new, false, true, Place::Root, false),
+            (Flavour::C, false, true, Place::Root, false),
+        ] {
+            let defaults = Defaults { announces_mounts, keeps_noatime: true };
+            let daemon = Virtiofsd { defaults, root_is_lower, ..daemon(flavour) };
+            let (tag, access) = ("t".into(), Access::ReadOnly);
+            let share = Share { tag, source: "/r".into(), access, place };
+            let arguments = daemon.arguments(&share, &Socket::Fd(3));
+            assert_eq!(arguments.iter().any(|one| one == NO_ANNOUNCE), expected, "{daemon:?}");
+        }
+    }
+
+    #[test]
+    fn the_root_of_the_host_has_another_name() {
+        let (tag, access, place) = ("t".into(), Access::ReadWrite, Place::Root);
+        let share = Share { tag, source: "/".into(), access, place };
+        for (flavour, word) in
+            [(Flavour::C, "source=/.."), (Flavour::Rust { readonly: true }, "/..")]
+        {
+            let arguments = daemon(flavour).arguments(&share, &Socket::Fd(3));
+            assert!(arguments.iter().any(|one| one == word), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn each_flavour_has_its_own_words_for_caching() {
+        let (tag, source, access) = ("t".into(), "/".into(), Access::ReadWrite);
+        let share = Share { tag, source, access, place: Place::Tag };
+        let new = Flavour::Rust { readonly: true };
+        for (flavour, mode, expected) in [
+            (Flavour::C, CacheMode::Always, Some("cache=always")),
+            (Flavour::C, CacheMode::Never, Some("cache=none")),
+            (Flavour::C, CacheMode::Metadata, None),
+            (new, CacheMode::Never, Some("--cache=never")),
+            (new, CacheMode::Metadata, Some("--cache=metadata")),
+        ] {
+            let daemon = daemon(flavour).with_cache(Some(mode)).ok();
+            let arguments = daemon.map(|daemon| daemon.arguments(&share, &Socket::Fd(3)));
+            let last = arguments.as_ref().and_then(|arguments| arguments.last());
+            assert_eq!(last.and_then(|last| last.to_str()), expected, "{flavour:?} {mode:?}");
+        }
+    }
+}
