@@ -39,10 +39,14 @@ impl Test {
         let mut build = cargo_test().arg("--no-run").spawn().context("run cargo test")?;
         // Made here, and not when the first test asks, to be seen while it lasts.
         let debian = testbed::debian(&root);
+        let virtiofsd = testbed::virtiofsd(&root);
         // Whatever it is, the tests' own run of cargo says it again.
         build.wait()?;
         if let Err(error) = debian {
             eprintln!("no Debian to test with: {error:#}");
+        }
+        if let Err(error) = virtiofsd {
+            eprintln!("no Rust virtiofsd to test with: {error:#}");
         }
         let mut cargo = cargo_test().stdout(Stdio::piped()).spawn().context("run cargo test")?;
         let output = cargo.stdout.take().context("no output of cargo test")?;

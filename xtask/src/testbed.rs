@@ -1,8 +1,9 @@
-//! What the demo and the tests boot: a stock kernel, a busybox root, a Debian.
+//! What the demo and the tests boot: a stock kernel, a busybox root, a Debian; and
+//! the other virtiofsd.
 //!
 //! All of it is made once, below `target/testbed`, each thing whole or not at
 //! all. Nothing in it is ours: kernel, busybox and Debian come from the
-//! distribution.
+//! distribution, the Rust virtiofsd from crates.io.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -17,6 +18,7 @@ use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Lookup, Need, Source};
 use crate::rootdir::RootDir;
 use crate::vm::kernel;
+use crate::workspace;
 
 /// A kernel on this host, by paths of this host.
 #[derive(Clone, Debug)]
@@ -105,6 +107,42 @@ pub fn debian(workspace: &Path) -> Result<PathBuf> {
         .with_context(|| format!("see {}", unfinished.with_extension("log").display()))?;
     fs::rename(&unfinished, &debian)?;
     Ok(debian)
+}
+
+/// Release of the Rust virtiofsd that is tested with (crates.io).
+const VIRTIOFSD: &str = "1.14.0";
+
+/// The Rust virtiofsd, which Debian 12 has no package of.
+pub fn virtiofsd(workspace: &Path) -> Result<PathBuf> {
+    let program = virtiofsd_program(workspace)?;
+    if program.exists() {
+        return Ok(program);
+    }
+    let dir = virtiofsd_dir(workspace)?;
+    let unfinished = dir.with_extension("tmp");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).context("remove an unfinished virtiofsd")?;
+    }
+    eprintln!("building virtiofsd {VIRTIOFSD} in {} (about two minutes)", dir.display());
+    let log = fs::File::create(dir.with_extension("log"))?;
+    let mut command = Command::new(workspace::cargo());
+    command
+        .args(["install", "virtiofsd", "--locked", "--version", VIRTIOFSD, "--root"])
+        .arg(&unfinished)
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    run(&mut command).with_context(|| format!("see {}", dir.with_extension("log").display()))?;
+    fs::rename(&unfinished, &dir)?;
+    Ok(program)
+}
+
+/// Where [`virtiofsd`] puts the program.
+pub fn virtiofsd_program(workspace: &Path) -> Result<PathBuf> {
+    Ok(virtiofsd_dir(workspace)?.join("bin/virtiofsd"))
+}
+
+fn virtiofsd_dir(workspace: &Path) -> Result<PathBuf> {
+    Ok(dir(workspace)?.join("virtiofsd"))
 }
 
 /// Where all of it lies.

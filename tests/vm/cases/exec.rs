@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -29,7 +30,8 @@ fn machine(bed: &Bed, name: &str) -> Result<Live> {
 
 /// A name that no other test, nor another run of this one, has.
 fn name(test: &str) -> String {
-    format!("test-{test}-{}", std::process::id())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{test}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn exec(bed: &Bed, options: &[&str], name: &str, script: &str) -> Result<Child> {

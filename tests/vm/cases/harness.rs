@@ -35,11 +35,13 @@ pub(crate) fn workspace() -> Result<PathBuf> {
 }
 
 /// What all tests share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bed {
     pub(crate) workspace: PathBuf,
     pub(crate) kernel: HostKernel,
     pub(crate) busybox: PathBuf,
+    /// Where it is not the installed one.
+    pub(crate) virtiofsd: Option<PathBuf>,
 }
 
 impl Bed {
@@ -53,7 +55,17 @@ impl Bed {
         xtask::vm::virtiofsd::find(None)?;
         let kernel = testbed::kernel(&workspace)?;
         let busybox = testbed::busybox()?;
-        Ok(Self { workspace, kernel, busybox })
+        Ok(Self { workspace, kernel, busybox, virtiofsd: None })
+    }
+
+    /// The same with the Rust virtiofsd of the testbed.
+    ///
+    /// # Errors
+    /// It has not been built.
+    pub(crate) fn with_rust_virtiofsd(&self) -> Result<Self> {
+        let program = testbed::virtiofsd_program(&self.workspace)?;
+        ensure!(program.exists(), "{} is missing: `cargo xtask test` builds it", program.display());
+        Ok(Self { virtiofsd: Some(program), ..self.clone() })
     }
 
     /// The built `/init`.
@@ -76,7 +88,7 @@ impl Bed {
     pub(crate) fn bare_guest(&self) -> Result<Guest> {
         let dir = tempfile::Builder::new().prefix("virtinitrd-test-").tempdir()?;
         std::fs::create_dir(dir.path().join("root"))?;
-        let mut guest = Guest::new(self.workspace.join("scripts/chrootvm"), dir);
+        let mut guest = self.any_guest(dir);
         guest.option("--kernel", &self.kernel.image);
         guest.option("--modules", &self.kernel.modules);
         Ok(guest)
@@ -92,9 +104,17 @@ impl Bed {
     /// As [`Bed::guest_on`], without a PID 1 of its own.
     pub(crate) fn command_guest_on(&self, root: &Path) -> Result<Guest> {
         let dir = tempfile::Builder::new().prefix("virtinitrd-test-").tempdir()?;
-        let mut guest = Guest::new(self.workspace.join("scripts/chrootvm"), dir);
+        let mut guest = self.any_guest(dir);
         guest.foreign_root = Some(root.to_path_buf());
         Ok(guest)
+    }
+
+    fn any_guest(&self, dir: TempDir) -> Guest {
+        let mut guest = Guest::new(self.workspace.join("scripts/chrootvm"), dir);
+        if let Some(program) = &self.virtiofsd {
+            guest.option("--virtiofsd", program);
+        }
+        guest
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod archive;
 mod arguments;
+mod block_devices;
 mod boot;
 mod command;
 mod command_host;
@@ -20,12 +21,15 @@ mod exec;
 mod fault;
 mod harness;
 mod host;
+mod host_root;
 mod image;
 mod image_runs;
 mod initramfs;
 mod initrd;
 mod modules;
+mod mounts;
 mod network;
+mod open_files;
 mod options;
 mod processes;
 mod pvh;
@@ -94,22 +98,30 @@ fn run_all() -> ExitCode {
         eprintln!("no machine can be booted here: {problem}");
     }
     let skip = problem.is_some() && !required;
+    let rust = Bed::new().and_then(|bed| bed.with_rust_virtiofsd());
+    if let (None, Err(problem)) = (&problem, &rust) {
+        eprintln!("no test of the Rust virtiofsd: {problem:#}");
+    }
+    let lacks = [
+        ("rust::", rust.is_err()),
+        ("unprivileged::", !unprivileged::can_run()),
+        ("block_devices::", !block_devices::can_run()),
+    ];
     let trials = tests().map(|(name, _)| {
         let (test, problem) = (name.clone(), problem.clone());
         let run = move || match problem {
             None => trial::run(&test).map_err(|error| Failed::from(format!("{error:#}"))),
             Some(problem) => Err(Failed::from(problem)),
         };
-        let skip =
-            skip || !required && !unprivileged::can_run() && name.starts_with("unprivileged");
-        Trial::ignorable_test(name, run).with_ignored_flag(skip)
+        let lacks = lacks.iter().any(|(group, lacks)| *lacks && name.contains(group));
+        Trial::ignorable_test(name, run).with_ignored_flag(skip || lacks && !required)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 /// All tests, by their full names.
 fn tests() -> impl Iterator<Item = (String, Body)> {
-    let groups: [(&str, &[Case]); 23] = [
+    let groups: &[(&str, &[Case])] = &[
         ("trial", trial::CASES),
         ("contract", contract::CASES),
         ("archive", archive::CASES),
@@ -133,9 +145,32 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         ("initramfs", initramfs::CASES),
         ("roots", roots::CASES),
         ("image_runs", image_runs::CASES),
+        ("block_devices", block_devices::CASES),
+        ("mounts", mounts::CASES),
+        ("open_files", open_files::CASES),
+        ("host_root", host_root::CASES),
+        ("unprivileged::host_root", host_root::CASES_OF_USERS),
+        ("unprivileged::mounts", mounts::CASES_OF_USERS),
     ];
-    let cases = groups.into_iter().flat_map(|(group, cases)| {
+    // What concerns shared directories is tested with both implementations of virtiofsd.
+    let rust_groups: &[(&str, &[Case])] = &[
+        ("rust::directories", directories::CASES),
+        ("rust::exec", exec::CASES),
+        ("rust::unprivileged", unprivileged::CASES),
+        ("rust::mounts", mounts::CASES),
+        ("rust::open_files", open_files::CASES),
+        ("rust::host_root", host_root::CASES),
+        ("rust::unprivileged::host_root", host_root::CASES_OF_USERS),
+        ("rust::unprivileged::mounts", mounts::CASES_OF_USERS),
+    ];
+    let cases = groups.iter().flat_map(|&(group, cases)| {
         cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
+    });
+    let rust_cases = rust_groups.iter().flat_map(|&(group, cases)| {
+        cases.iter().map(move |&(name, body)| {
+            let body = move |bed: &Bed| body(&bed.with_rust_virtiofsd()?);
+            (format!("{group}::{name}"), Box::new(body) as Body)
+        })
     });
     let faults = fault::MATRIX.iter().map(|fault| {
         (format!("fault::{}", fault.name), Box::new(|bed: &Bed| fault.check(bed)) as Body)
@@ -146,7 +181,7 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
     let roots = roots::ROOTS.iter().map(|root| {
         (format!("roots::{}", root.name), Box::new(|bed: &Bed| root.check(bed)) as Body)
     });
-    cases.chain(faults).chain(ends).chain(roots)
+    cases.chain(faults).chain(ends).chain(roots).chain(rust_cases)
 }
 
 /// Sees to it that what kernels are unpacked to is kept once for all tests, and

@@ -124,7 +124,7 @@ fn no_kernel(bed: &Bed) -> Result<()> {
 /// The testbed, with another image of its kernel.
 fn with(bed: &Bed, image: PathBuf) -> Bed {
     let kernel = HostKernel { image, modules: bed.kernel.modules.clone() };
-    Bed { workspace: bed.workspace.clone(), kernel, busybox: bed.busybox.clone() }
+    Bed { kernel, ..bed.clone() }
 }
 
 /// What is kept is a kernel of its own, for chrootvm as for QEMU.

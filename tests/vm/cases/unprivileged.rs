@@ -43,16 +43,17 @@ const UID: u32 = 54321;
 /// Two ranges, found by name and by number: 1 is 600000, and 1001 is 700000. Half of
 /// the first is named once more, and so is the user's own id, as several tools that
 /// write to one file leave it.
-const RANGES: &str = "vmtest:600000:1000\nvmtest:600500:500\n54321:700000:64536\n54321:54320:3\n";
+pub(crate) const RANGES: &str =
+    "vmtest:600000:1000\nvmtest:600500:500\n54321:700000:64536\n54321:54320:3\n";
 
 /// A testbed of which the user can read everything, and its own programs.
-struct Stage {
-    bed: Bed,
+pub(crate) struct Stage {
+    pub(crate) bed: Bed,
     dir: TempDir,
 }
 
 impl Stage {
-    fn new(bed: &Bed, ranges: &str) -> Result<Self> {
+    pub(crate) fn new(bed: &Bed, ranges: &str) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("virtinitrd-test-").tempdir()?;
         let at = dir.path();
         open_to_all(at)?;
@@ -81,12 +82,17 @@ impl Stage {
         fs::write(&script, text)?;
         open_to_all(&script)?;
         let kernel = HostKernel { image, modules: bed.kernel.modules.clone() };
-        let bed = Bed { workspace: at.to_path_buf(), kernel, busybox: bed.busybox.clone() };
+        let mut bed = Bed { workspace: at.to_path_buf(), kernel, ..bed.clone() };
+        if let Some(program) = &mut bed.virtiofsd {
+            let copy = at.join("virtiofsd");
+            fs::copy(&*program, &copy)?;
+            *program = copy;
+        }
         Ok(Self { bed, dir })
     }
 
     /// `script` for the shell of a root that is the user's.
-    fn run(&self, script: &str) -> Result<CommandRun> {
+    pub(crate) fn run(&self, script: &str) -> Result<CommandRun> {
         let run = self.bed.sh(script)?;
         let root = run.guest.root();
         open_to_all(root.parent().context("no directory")?)?;
