@@ -4,11 +4,13 @@
 //! The words for the guest are those that `init::root_words` reads.
 
 use std::cell::OnceCell;
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::OFlag;
 use virtinitrd_init::words::Words;
 
 use super::boot_files::canonical;
@@ -52,7 +54,7 @@ impl Source {
         let kind = if path.is_dir() {
             Kind::Directory
         } else {
-            let file = File::open(&path).with_context(|| format!("open {shown}"))?;
+            let file = open(&path)?;
             let format = format::recognise(&file).with_context(|| format!("read {shown}"))?;
             match (format, format.file_system()) {
                 (_, Some(kind)) => Kind::Disk(kind),
@@ -180,6 +182,33 @@ impl Source {
     }
 }
 
+/// Opens an image. Whatever else `path` is, it is not opened: a FIFO blocks until
+/// somebody writes to it, and a device may do anything.
+fn open(path: &Path) -> Result<File> {
+    let shown = path.display();
+    let check = |found: &Metadata| {
+        let kind = found.file_type();
+        let other = [
+            (kind.is_fifo(), "FIFO"),
+            (kind.is_socket(), "socket"),
+            (kind.is_char_device(), "character device"),
+        ];
+        match other.into_iter().find(|(is_it, _)| *is_it) {
+            Some((_, what)) => bail!(
+                "{shown} is a {what}; ROOTFS is a directory, an image, an archive or a block device"
+            ),
+            None => Ok(()),
+        }
+    };
+    check(&path.metadata().with_context(|| format!("find {shown}"))?)?;
+    // It may have become something else meanwhile.
+    let mut options = File::options();
+    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = options.open(path).with_context(|| format!("open {shown}"))?;
+    check(&file.metadata().with_context(|| format!("find {shown}"))?)?;
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +249,24 @@ mod tests {
             let found = root.words(access, overlay, b"quiet root=/dev/vda1").unwrap();
             assert_eq!(found.join(" "), words, "{kind:?}");
             assert_eq!(root.modules(overlay), modules, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_blocks_or_acts_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("fifo", path("link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        for (path, what) in [
+            (path("fifo"), "is a FIFO"),
+            (path("link"), "is a FIFO"),
+            (path("socket"), "is a socket"),
+            ("/dev/null".into(), "is a character device"),
+        ] {
+            let error = Source::open(&path).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
         }
     }
 
