@@ -39,10 +39,18 @@ pub struct Qmp {
     /// Number of the last command that was sent.
     last: u64,
     /// The answer to that command, once it is there.
-    answer: Option<Result<(), String>>,
+    answer: Option<Result<Value, String>>,
     /// Devices that the guest has opened and nobody has asked for yet.
     opened: Vec<String>,
 }
+
+/// How often QMP is read at once at the most, 4 KiB each time: a guest that opens and
+/// closes ports without end must not keep us from all else. It is more than a socket
+/// holds, so that after the end of QEMU one time is enough.
+const READS: usize = 256;
+
+/// Bytes of the longest line that is read; QEMU sends no line of this length.
+const LINE_MAX: usize = 1 << 20;
 
 /// How long QEMU may take to answer a command.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -69,7 +77,10 @@ impl Qmp {
         loop {
             self.read();
             if let Some(answer) = self.answer.take() {
-                return answer.map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
+                return match answer {
+                    Ok(_) => Ok(()),
+                    Err(why) => Err(anyhow!("QEMU refuses {command}: {why}")),
+                };
             }
             ensure!(self.open, "QEMU ended before it answered {command}");
             ensure!(Instant::now() < deadline, "QEMU does not answer {command}");
@@ -102,6 +113,14 @@ impl Qmp {
         std::mem::take(&mut self.opened)
     }
 
+    /// The text that the last command returned, if it is there.
+    pub fn take_text(&mut self) -> Option<String> {
+        match self.answer.take()? {
+            Ok(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     /// What to wait for; `None` when there is nothing more to come.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -111,7 +130,10 @@ impl Qmp {
     /// Takes in what has arrived.
     pub fn read(&mut self) {
         let mut chunk = [0; 4096];
-        while self.open {
+        for _ in 0..READS {
+            if !self.open {
+                break;
+            }
             match self.stream.read(&mut chunk) {
                 Ok(0) => self.open = false,
                 Ok(count) => self.take(&chunk[..count]),
@@ -139,21 +161,30 @@ impl Qmp {
             }
             match parse_answer(&line) {
                 Some((id, answer)) if id == self.last => self.answer = Some(answer),
-                _ => self.opened.extend(parse_opened(&line)),
+                _ => self.note_opened(parse_opened(&line)),
             }
         }
+        if self.partial.len() > LINE_MAX {
+            self.partial.clear();
+        }
+    }
+
+    /// A guest may open a port as often as it likes; the host chooses their ids.
+    fn note_opened(&mut self, id: Option<String>) {
+        self.opened.extend(id.filter(|id| !self.opened.contains(id)));
     }
 }
 
 /// The number of a command and its answer, if `line` is one.
-fn parse_answer(line: &[u8]) -> Option<(u64, Result<(), String>)> {
-    let message: Value = serde_json::from_slice(line).ok()?;
+fn parse_answer(line: &[u8]) -> Option<(u64, Result<Value, String>)> {
+    let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;
     let refusal = message.get("error").map(|error| {
         let words = error.get("desc").and_then(Value::as_str);
         words.unwrap_or("it does not say why").to_owned()
     });
-    Some((id, refusal.map_or(Ok(()), Err)))
+    let returned = message.get_mut("return").map(Value::take).unwrap_or_default();
+    Some((id, refusal.map_or(Ok(returned), Err)))
 }
 
 /// The id of a port, if `line` says that the guest has opened it
@@ -237,6 +268,30 @@ mod tests {
         assert_eq!(parse_opened(event(true).as_bytes()), Some("p".into()));
         assert_eq!(parse_opened(event(false).as_bytes()), None);
         assert_eq!(parse_opened(b"{\"event\": \"RESET\"}"), None);
+    }
+
+    #[test]
+    fn what_a_guest_repeats_is_kept_once() {
+        let (mut qmp, theirs) = Qmp::pair().unwrap();
+        let mut theirs = UnixStream::from(theirs);
+        let opened = |id: &str| {
+            let data = format!("{{\"open\": true, \"id\": \"{id}\"}}");
+            format!("{{\"event\": \"VSERPORT_CHANGE\", \"data\": {data}}}\n")
+        };
+        for _ in 0..500 {
+            theirs.write_all((opened("a") + &opened("b")).as_bytes()).unwrap();
+            qmp.read();
+        }
+        assert_eq!(qmp.take_opened(), ["a", "b"]);
+        let flood = vec![b'x'; 64 << 10];
+        for _ in 0..40 {
+            theirs.write_all(&flood).unwrap();
+            qmp.read();
+            assert!(qmp.partial.len() <= LINE_MAX);
+        }
+        theirs.write_all(format!("\n{}", opened("c")).as_bytes()).unwrap();
+        qmp.read();
+        assert_eq!(qmp.take_opened(), ["c"]);
     }
 
     #[test]
