@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::testbed::run;
-use crate::workspace;
+use crate::{tell, workspace};
 
 /// Check format, lints, documentation, manual pages and scripts
 #[derive(Debug, clap::Args)]
@@ -34,14 +34,14 @@ impl Check {
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         for arguments in CARGO {
-            println!("cargo {}", arguments.join(" "));
+            tell::result(format_args!("cargo {}\n", arguments.join(" ")))?;
             let mut cargo = Command::new(workspace::cargo());
             run(cargo.current_dir(&root).args(*arguments).env("RUSTDOCFLAGS", "-Dwarnings"))?;
         }
-        println!("shellcheck scripts/* bench/plain-* .ci/run");
+        tell::result("shellcheck scripts/* bench/plain-* .ci/run\n")?;
         let scripts = "exec shellcheck scripts/* bench/plain-* .ci/run";
         run(Command::new("sh").current_dir(&root).args(["-c", scripts]))?;
-        println!("groff -ww man/*");
+        tell::result("groff -ww man/*\n")?;
         run(Command::new("sh").current_dir(&root).args(["-c", MANUAL_PAGES]))
     }
 }

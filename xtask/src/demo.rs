@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{guest, testbed, workspace};
+use crate::{guest, tell, testbed, workspace};
 
 /// Boot a stock kernel on a busybox root and show what the guest prints
 #[derive(Debug, clap::Args)]
@@ -39,12 +39,12 @@ impl Demo {
         command.args(["chrootvm", "--init"]).arg(&init);
         command.arg("--kernel").arg(&kernel.image).arg("--modules").arg(&kernel.modules);
         command.arg(&root).arg("demo").stdin(Stdio::null()).stdout(Stdio::piped());
-        println!(
-            "scripts/chrootvm --kernel {} --modules {} {} demo",
+        tell::result(format_args!(
+            "scripts/chrootvm --kernel {} --modules {} {} demo\n",
             kernel.image.display(),
             kernel.modules.display(),
             root.display()
-        );
+        ))?;
         let mut vm = command.spawn().context("start chrootvm")?;
         let console = vm.stdout.take().context("no console")?;
         let mut said_so = false;
@@ -58,7 +58,6 @@ impl Demo {
         if !status.success() || !said_so {
             bail!("the guest did not say \"{MARKER}\" and power off ({status})");
         }
-        println!("The machine booted, ran its program and powered off.");
-        Ok(())
+        tell::result("The machine booted, ran its program and powered off.\n")
     }
 }

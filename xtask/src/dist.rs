@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::testbed::run;
-use crate::workspace;
+use crate::{tell, workspace};
 
 /// Put all crates into vendor/
 #[derive(Debug, clap::Args)]
@@ -68,8 +68,7 @@ impl Dist {
         let compression = crate::archive::compress::Compression::Gzip;
         let bytes = crate::archive::compress::compress(output.stdout, compression)?;
         crate::output::write(&tarball(&root), &bytes)?;
-        println!("{}: {} bytes", tarball(&root).display(), bytes.len());
-        Ok(())
+        tell::result(format_args!("{}: {} bytes\n", tarball(&root).display(), bytes.len()))
     }
 }
 
@@ -105,8 +104,7 @@ impl DistCheck {
             let installed = install.join("usr/share/man").join(page);
             ensure!(installed.is_file(), "{page} was not installed");
         }
-        println!("distcheck passed");
-        Ok(())
+        tell::result("distcheck passed\n")
     }
 }
 

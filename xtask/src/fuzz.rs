@@ -12,6 +12,8 @@ use virtinitrd_init::fail::Fail;
 use virtinitrd_init::tag::Tag;
 use virtinitrd_init::words::Words;
 
+use crate::tell;
+
 /// Feed random command lines to the parser of /init
 #[derive(Debug, clap::Args)]
 pub struct Fuzz {
@@ -57,7 +59,7 @@ impl Fuzz {
     pub fn run(self) -> Result<()> {
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let seed = self.seed.unwrap_or(u64::from(now.subsec_nanos()) ^ now.as_secs());
-        println!("seed {seed}");
+        tell::result(format_args!("seed {seed}\n"))?;
         let mut random = Random(seed | 1);
         let end = Instant::now() + Duration::from_secs(self.seconds);
         let mut count = 0_u64;
@@ -71,8 +73,7 @@ impl Fuzz {
                 count += 1;
             }
         }
-        println!("{count} command lines, no rule broken");
-        Ok(())
+        tell::result(format_args!("{count} command lines, no rule broken\n"))
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use object::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::{output, workspace};
+use crate::{output, tell, workspace};
 
 /// Build the static /init
 #[derive(Debug, clap::Args)]
@@ -43,8 +43,7 @@ impl Build {
     pub fn run(self) -> Result<()> {
         let init = build()?;
         let size = init.metadata().with_context(|| format!("find {}", init.display()))?.len();
-        println!("{}: {size} bytes, statically linked", init.display());
-        Ok(())
+        tell::result(format_args!("{}: {size} bytes, statically linked\n", init.display()))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod output;
 pub mod own_kernel;
 pub mod pack;
 pub mod rootdir;
+pub mod tell;
 pub mod test;
 pub mod testbed;
 pub mod vm;

@@ -1,13 +1,13 @@
 //! `cargo xtask ls`: what is in an initrd.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::archive::read::{Entry, entries};
 use crate::archive::spool::spool;
+use crate::tell;
 
 /// List the members of an initrd, compressed or not
 #[derive(Debug, clap::Args)]
@@ -27,11 +27,8 @@ impl Ls {
         let file = file.with_context(|| format!("read {name}"))?;
         let entries =
             entries(&file.into()).with_context(|| format!("{name} is no whole initrd"))?;
-        let mut out = std::io::stdout().lock();
-        for entry in &entries {
-            writeln!(out, "{}", line(entry))?;
-        }
-        Ok(())
+        let lines: String = entries.iter().map(|entry| line(entry) + "\n").collect();
+        tell::result(lines)
     }
 }
 

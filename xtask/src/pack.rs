@@ -15,8 +15,8 @@ use crate::files::Files;
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Request, load_order};
 use crate::kmod::strip::Strip;
-use crate::output;
 use crate::vm::source::Source;
+use crate::{output, tell};
 
 /// Where `/init` looks for modules.
 const MODULES_DIR: &str = "usr/lib/modules";
@@ -212,7 +212,7 @@ pub fn read_init(path: &Path) -> Result<Vec<u8>> {
 /// Tells what [`initrd`] noted on standard error.
 pub fn warn(notes: &[String]) {
     for note in notes {
-        eprintln!("warning: {note}");
+        tell::warning(note);
     }
 }
 

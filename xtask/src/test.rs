@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{guest, testbed, workspace};
+use crate::{guest, tell, testbed, workspace};
 
 /// Run every test
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ impl Test {
         // Whatever it is, the tests' own run of cargo says it again.
         build.wait()?;
         if let Err(error) = debian {
-            eprintln!("no Debian to test with: {error:#}");
+            tell::note(format_args!("no Debian to test with: {error:#}"));
         }
         if let Err(error) = virtiofsd {
             eprintln!("no Rust virtiofsd to test with: {error:#}");
@@ -57,7 +57,7 @@ impl Test {
             count.add(&line);
         }
         let status = cargo.wait()?;
-        println!("{count}");
+        tell::result(format_args!("{count}\n"))?;
         ensure!(count.passed > 0, "no test ran");
         if !status.success() || count.failed > 0 {
             bail!("the tests failed");

@@ -17,6 +17,7 @@ use crate::guest::check_static;
 use crate::kmod::dir::ModulesDir;
 use crate::kmod::resolve::{Lookup, Need, Source};
 use crate::rootdir::RootDir;
+use crate::tell;
 use crate::vm::kernel;
 use crate::workspace;
 
@@ -37,7 +38,7 @@ pub fn kernel(workspace: &Path) -> Result<HostKernel> {
     }
     let dir = dir(workspace)?.join("kernel");
     if !dir.exists() {
-        eprintln!("fetching a kernel into {}", dir.display());
+        tell::note(format_args!("fetching a kernel into {}", dir.display()));
         run(Command::new(workspace.join("scripts/fetch-kernel")).arg(&dir))?;
     }
     usable_kernel(&dir)
@@ -93,7 +94,7 @@ pub fn debian(workspace: &Path) -> Result<PathBuf> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).context("remove an unfinished Debian")?;
     }
-    eprintln!("making a Debian in {} (about a minute)", debian.display());
+    tell::note(format_args!("making a Debian in {} (about a minute)", debian.display()));
     let log = fs::File::create(unfinished.with_extension("log"))?;
     // It mounts /proc in there, and would leave it behind where it is interrupted.
     let mut command = Command::new("unshare");

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
+use crate::tell;
+
 /// The hidden subcommand's name.
 pub const SUBCOMMAND: &str = "bench-measure";
 
@@ -49,8 +51,8 @@ impl Measure {
         let time = usage.user_time() + usage.system_time();
         let cpu = time.tv_sec() as f64 * 1e3 + time.tv_usec() as f64 / 1e3;
         let memory = usage.max_rss() as f64 / 1024.0;
-        println!("{}", json!({ "wall": wall, "cpu": cpu, "memory": memory }));
-        Ok(())
+        let usage = json!({ "wall": wall, "cpu": cpu, "memory": memory });
+        tell::result(format_args!("{usage}\n"))
     }
 }
 

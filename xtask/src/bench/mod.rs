@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use self::report::Report;
-use crate::{output, workspace};
+use crate::{output, tell, workspace};
 
 /// Measure boots, whole runs and packing
 #[derive(Debug, clap::Args)]
@@ -109,7 +109,7 @@ impl Output {
     }
 
     fn publish(&self, report: &Report) -> Result<()> {
-        print!("{}", report.markdown());
+        tell::result(report.markdown())?;
         if let Some(file) = &self.json {
             let text = serde_json::to_string_pretty(&report.json())?;
             output::write(file, format!("{text}\n").as_bytes())?;

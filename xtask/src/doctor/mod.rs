@@ -9,11 +9,12 @@ pub mod gather;
 pub mod kernels;
 pub mod packages;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::tell;
 
 /// Tell what this host has and lacks to boot VMs, and what mends it
 #[derive(Debug, clap::Args)]
@@ -58,7 +59,7 @@ impl Doctor {
     pub fn run(self) -> Result<ExitCode> {
         let findings = findings::findings(&gather::gather(self.rootfs.as_deref())?);
         let report = report(&findings);
-        std::io::stdout().lock().write_all(report.as_bytes()).context("write the report")?;
+        tell::result(report)?;
         Ok(match findings.iter().any(|finding| finding.status == Status::Missing) {
             true => ExitCode::FAILURE,
             false => ExitCode::SUCCESS,

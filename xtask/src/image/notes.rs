@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::tree::show;
+use crate::tell;
 
 /// Warnings, by what is wrong.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ impl Notes {
     /// Tells them on standard error.
     pub fn print(&self) {
         for line in self.lines() {
-            eprintln!("warning: {line}");
+            tell::warning(line);
         }
     }
 }

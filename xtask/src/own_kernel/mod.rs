@@ -19,7 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 use self::build::Compilation;
 use self::cache::Cache;
 use self::source::Source;
-use crate::{guest, testbed, workspace};
+use crate::{guest, tell, testbed, workspace};
 
 /// Build the guest kernel that `chrootvm --kernel-builtin` boots
 #[derive(Debug, clap::Args)]
@@ -57,8 +57,10 @@ impl Kernel {
         let key = cache::key(&version, &source.fingerprint()?, fragment::TEXT);
         let cache = Cache::of_user()?;
         if let Some(image) = cache.choose(&key)? {
-            println!("{}: built from this source and kernel/config before", image.display());
-            return Ok(());
+            return tell::result(format_args!(
+                "{}: built from this source and kernel/config before\n",
+                image.display()
+            ));
         }
         let _lock = lock(&target)?;
         // Of a build that failed, or was ended.
@@ -68,7 +70,10 @@ impl Kernel {
         }
         let log = target.join("build.log");
         let _ = fs::remove_file(&log); // of the build before, where there was one
-        println!("building Linux {version} of {} (some minutes)", path.display());
+        tell::result(format_args!(
+            "building Linux {version} of {} (some minutes)\n",
+            path.display()
+        ))?;
         let start = Instant::now();
         let sources = source.unpack(&work.join("source"))?;
         let output = work.join("build");
@@ -77,12 +82,11 @@ impl Kernel {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let image = compilation.compile(jobs)?;
         let build = build::read(&image, config)?;
-        println!("built in {} s; booting it", start.elapsed().as_secs());
+        tell::result(format_args!("built in {} s; booting it\n", start.elapsed().as_secs()))?;
         prove(&image, &compilation.release()?, &work)?;
         let image = cache.store(&key, &build)?;
         fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-        println!("{}: {} bytes", image.display(), build.image.len());
-        Ok(())
+        tell::result(format_args!("{}: {} bytes\n", image.display(), build.image.len()))
     }
 }
 
@@ -118,8 +122,10 @@ fn prove(image: &Path, release: &str, dir: &Path) -> Result<()> {
         output.status,
         said.trim_end()
     );
-    println!("Linux {release} booted and ran a command; {} settings", settings.unwrap_or_default());
-    Ok(())
+    tell::result(format_args!(
+        "Linux {release} booted and ran a command; {} settings\n",
+        settings.unwrap_or_default()
+    ))
 }
 
 #[cfg(test)]

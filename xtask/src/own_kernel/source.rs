@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::pack::absolute;
+use crate::tell;
 use crate::testbed::run;
 
 /// Where the source of a kernel is.
@@ -51,7 +52,7 @@ impl Source {
             return Ok(Self::Tarball(found));
         }
         if !dir.exists() {
-            eprintln!("fetching the kernel's source into {}", dir.display());
+            tell::note(format_args!("fetching the kernel's source into {}", dir.display()));
             run(Command::new(workspace.join("scripts/fetch-kernel-source")).arg(dir))?;
         }
         let found = packaged(dir).with_context(|| {

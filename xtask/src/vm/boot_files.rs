@@ -19,7 +19,7 @@ use crate::pack::Choice;
 use crate::rootdir::RootDir;
 use crate::vmlinux::cache::Cache;
 use crate::vmlinux::{self, Pvh, Vmlinux, form, wrapper};
-use crate::{pack, workspace};
+use crate::{pack, tell, workspace};
 
 /// Bytes of an image in which its version is found.
 const IMAGE_HEAD: usize = 64 << 10;
@@ -79,10 +79,10 @@ impl Located {
         let found = found.unwrap_or_else(|error| {
             if !quiet {
                 let path = self.root.host_path(&self.path);
-                eprintln!(
-                    "warning: kernel {} is booted as it is, as with --pvh never: {error:#}",
+                tell::warning(format_args!(
+                    "kernel {} is booted as it is, as with --pvh never: {error:#}",
                     path.display()
-                );
+                ));
             }
             None
         });

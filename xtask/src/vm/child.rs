@@ -21,9 +21,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use super::console::printable;
 use super::read_only::mount_read_only;
 use super::signals::pass_on_defaults;
+use crate::tell::printable;
 
 /// Bytes of a daemon's messages that are kept.
 const MESSAGES_MAX: u64 = 64 << 10;

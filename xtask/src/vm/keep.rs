@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
 
+use crate::tell;
+
 /// Writes the initrd and the commands to a new private directory, and tells
 /// where; the file for the console's text.
 pub fn keep(initrd: &[u8], commands: &OsStr) -> Result<File> {
@@ -18,6 +20,6 @@ pub fn keep(initrd: &[u8], commands: &OsStr) -> Result<File> {
     write("initrd", initrd)?;
     write("commands", commands.as_bytes())?;
     let console = File::create_new(dir.join("console.log"));
-    eprintln!("keeping initrd, commands and console.log in {shown}");
+    tell::note(format_args!("keeping initrd, commands and console.log in {shown}"));
     console.with_context(|| format!("make {shown}/console.log"))
 }

@@ -22,7 +22,7 @@ use crate::image::tree::Tree;
 use crate::image::write::{cpio, dir, disk, tar};
 use crate::output::{self, Output};
 use crate::rootdir::RootDir;
-use crate::{pack, vm};
+use crate::{pack, tell, vm};
 
 /// Bytes handed to a file at a time.
 const BUFFER: usize = 1 << 18;
@@ -135,7 +135,8 @@ impl Build {
         };
         self.write(&source.tree, format, method, mtime, &mut notes)?;
         notes.print();
-        eprintln!("{}: {format}, {} files", self.output.display(), source.tree.nodes().count());
+        let count = source.tree.nodes().count();
+        tell::note(format_args!("{}: {format}, {count} files", self.output.display()));
         match (&self.boot_initrd, initrd) {
             (Some(path), Some(bytes)) => output::write(path, &bytes),
             _ => Ok(()),

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::options::Reading;
-use super::{EXIT_FOUND, open, see_owners_as_the_guest, while_read};
+use super::{EXIT_FOUND, open, see_owners_as_the_guest};
 use crate::image::compare::{Aspect, compare};
+use crate::tell::while_read;
 
 /// Compare two images; exits with 1 where they differ
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! `image inspect`: what an image is, and what a guest would make of it.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -13,6 +13,7 @@ use crate::image::content::{self, At};
 use crate::image::format::Format;
 use crate::image::source::Source;
 use crate::image::tree::{Kind, Tree, show};
+use crate::tell;
 
 /// Where a kernel's modules are, one directory a version.
 const MODULES: &[&str] = &["usr/lib/modules", "lib/modules"];
@@ -32,7 +33,7 @@ impl Inspect {
         see_owners_as_the_guest(&[&self.image])?;
         let source = open(&self.image, &self.limits.options())?;
         for (name, value) in facts(&source)? {
-            writeln!(std::io::stdout(), "{name:<12} {value}")?;
+            tell::result(format_args!("{name:<12} {value}\n"))?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, anyhow};
 use super::notes::Notes;
 use super::source::{self, Source};
 use crate::archive::spool::TooLarge;
+use crate::tell::{self, while_read};
 use crate::vm::userns::UserNamespace;
 use crate::workspace;
 
@@ -57,18 +58,6 @@ impl Image {
             Task::Ls(task) => done(while_read(task.run())),
             Task::Verify(task) => task.run(),
         }
-    }
-}
-
-/// Who reads our output, as head(1), may have enough of it.
-fn while_read(result: Result<()>) -> Result<()> {
-    let is_over = |error: &anyhow::Error| {
-        let cause = error.root_cause().downcast_ref::<std::io::Error>();
-        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    match result {
-        Err(error) if is_over(&error) => Ok(()),
-        result => result,
     }
 }
 
@@ -114,16 +103,18 @@ fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
     }
     match UserNamespace::new() {
         Ok(namespace) => {
+            namespace.enter()?;
+            // Only now: a message may leave a thread behind.
             if let Some(lack) = namespace.lack() {
-                eprintln!("warning: files of others are nobody's: {lack}");
+                tell::warning(format_args!("files of others are nobody's: {lack}"));
             }
             for words in &namespace.left_out {
-                eprintln!("warning: {words}");
+                tell::warning(words);
             }
-            namespace.enter()
+            Ok(())
         }
         Err(error) => {
-            eprintln!("warning: owners are those of the host: {error:#}");
+            tell::warning(format_args!("owners are those of the host: {error:#}"));
             Ok(())
         }
     }

@@ -1,15 +1,15 @@
 //! `image verify`: whether all of an image can be read.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use super::options::Limits;
-use super::{EXIT_FOUND, open, see_owners_as_the_guest, while_read};
+use super::{EXIT_FOUND, open, see_owners_as_the_guest};
 use crate::image::holes;
 use crate::image::tree::{Kind, show};
+use crate::tell;
 
 /// Read every byte of an image; exits with 1 where something is damaged
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ impl Verify {
             match holes::for_parts(content, &mut |_| Ok(())) {
                 Ok(()) => bytes = bytes.saturating_add(content.size()),
                 Err(error) => {
-                    eprintln!("{}: {error:#}", show(path));
+                    tell::note(format_args!("{}: {error:#}", show(path)));
                     damaged += 1;
                 }
             }
@@ -46,9 +46,7 @@ impl Verify {
             }
             _ => (format!("{damaged} files are damaged"), ExitCode::from(EXIT_FOUND)),
         };
-        let told =
-            writeln!(std::io::stdout(), "{}: {}, {found}", self.image.display(), source.format);
-        while_read(told.map_err(Into::into))?;
+        tell::result(format_args!("{}: {}, {found}\n", self.image.display(), source.format))?;
         Ok(status)
     }
 }

@@ -1,0 +1,210 @@
+//! Our own words to people, and the results that programs read.
+//!
+//! Interfaces: write(2), poll(2). A message for which there is no reader is not an
+//! error: it never changes an exit status, never panics, and never blocks for longer
+//! than [`PATIENCE`]. A result that cannot be written is an error, unless its reader
+//! has left. Everything on standard error passes [`printable`].
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How long a message may wait for its reader.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes that a pipe takes without blocking once poll(2) calls it writable
+/// (`PIPE_BUF`, pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// Starts the further lines of a message: no name in it can forge one of ours.
+const CONTINUED: &str = "\n  ";
+
+/// Whether a message was given up. Later ones do not wait any more.
+static STUCK: AtomicBool = AtomicBool::new(false);
+
+/// Tells why we fail.
+pub fn error(text: impl Display) {
+    message("error: ", &text);
+}
+
+/// Tells what a person should know of a run that goes on.
+pub fn warning(text: impl Display) {
+    message("warning: ", &text);
+}
+
+/// Tells something on standard error.
+pub fn note(text: impl Display) {
+    message("", &text);
+}
+
+/// Tells several lines of ours on standard error, each with its newline.
+pub fn lines(text: impl Display) {
+    send(printable(text.to_string().as_bytes()));
+}
+
+/// Writes a result to standard output; its newlines are part of it.
+///
+/// # Errors
+/// Those of write(2), but for a reader who has left: that is the reader's affair.
+pub fn result(text: impl Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.to_string().as_bytes()).and_then(|()| out.flush());
+    while_read(written.context("write to standard output"))
+}
+
+/// The result of writing, where a reader who has left, as head(1) does, is no error.
+pub fn while_read(result: Result<()>) -> Result<()> {
+    let is_over = |error: &anyhow::Error| {
+        let cause = error.root_cause().downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
+    };
+    match result {
+        Err(error) if is_over(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// Text without what would steer a terminal: control characters, and those that
+/// reorder what is shown (Unicode's `Bidi_Control`). A guest's text and the names
+/// in a root file system are not trusted.
+#[must_use]
+pub fn printable(bytes: &[u8]) -> String {
+    let reorders = |c| matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().filter(|&c| matches!(c, '\n' | '\t') || !(c.is_control() || reorders(c))).collect()
+}
+
+/// Writes all of `bytes`, whether `fd` blocks or not.
+///
+/// # Errors
+/// Those of write(2).
+pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(fd, bytes) {
+            // No file takes nothing without an error for ever.
+            Ok(0) => return Err(Errno::EIO),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            // Somebody who shares it made it non-blocking.
+            Err(Errno::EAGAIN) => drop(is_writable(fd, PollTimeout::NONE)),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// One message of ours.
+fn message(start: &str, text: &dyn Display) {
+    send(composed(start, &text.to_string()));
+}
+
+fn composed(start: &str, text: &str) -> String {
+    let text = printable(text.as_bytes());
+    format!("{start}{}\n", text.trim_end().replace('\n', CONTINUED))
+}
+
+fn send(text: String) {
+    let now = PollTimeout::ZERO;
+    if STUCK.load(Ordering::Relaxed) && !is_writable(std::io::stderr().as_fd(), now) {
+        return;
+    }
+    let text: Arc<str> = text.into();
+    let theirs = Arc::clone(&text);
+    let write = move || {
+        let _ = write_all(std::io::stderr().as_fd(), theirs.as_bytes()); // nobody to tell
+    };
+    match in_time(write, PATIENCE) {
+        Some(is_written) => STUCK.store(!is_written, Ordering::Relaxed),
+        None => piecewise(&text),
+    }
+}
+
+/// Runs `body`, which may block, in a thread; a thread that does not end is left
+/// alone. Whether it ended within `limit`; `None` where there can be no thread.
+///
+/// The descriptor itself cannot be made non-blocking: others share it.
+fn in_time(body: impl FnOnce() + Send + 'static, limit: Duration) -> Option<bool> {
+    let (ends, ended) = channel::<()>();
+    let body = move || {
+        let _ends = ends; // dropped at the end
+        body();
+    };
+    let thread = std::thread::Builder::new().spawn(body).ok()?;
+    let is_over = ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout);
+    if is_over {
+        // Whoever enters a namespace afterwards must be the only thread.
+        let _ = thread.join(); // writing does not panic
+    }
+    Some(is_over)
+}
+
+/// Writes without a thread, as much as is taken at once.
+fn piecewise(text: &str) {
+    let stderr = std::io::stderr();
+    for piece in text.as_bytes().chunks(PIPE_BUF) {
+        let limit = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
+        if !is_writable(stderr.as_fd(), limit) || write_all(stderr.as_fd(), piece).is_err() {
+            return;
+        }
+    }
+}
+
+fn is_writable(fd: BorrowedFd<'_>, limit: PollTimeout) -> bool {
+    poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], limit) != Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn nothing_steers_a_terminal_and_no_name_forges_a_line() {
+        let name = "6.1\u{1b}]0;x\u{7}\r\u{9b}2J\u{202e}y\nerror: forged\t";
+        assert_eq!(composed("error: ", name), "error: 6.1]0;x2Jy\n  error: forged\n");
+        assert_eq!(printable(b"\x1b[31mr\xc3\xa9d\xc2\x9b2J \x9b\n"), "[31mréd2J \u{fffd}\n");
+    }
+
+    #[test]
+    fn a_reader_that_is_stuck_is_left_alone() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        // More than a pipe holds.
+        let text = vec![b'x'; 4 << 20];
+        let write = move || assert!(write_all(writer.as_fd(), &text).is_err());
+        assert_eq!(in_time(write, Duration::from_millis(50)), Some(false));
+        assert_eq!(in_time(|| (), Duration::from_secs(60)), Some(true));
+    }
+
+    #[test]
+    fn short_writes_are_continued() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let bytes: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
+        let reader = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).map(|_| read)
+        });
+        write_all(ours.as_fd(), &bytes).unwrap();
+        drop(ours);
+        assert!(reader.join().unwrap().unwrap() == bytes);
+    }
+
+    #[test]
+    fn errors_of_writing_are_told() {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        assert_eq!(write_all(full.as_fd(), b"x"), Err(Errno::ENOSPC));
+        let gone = std::io::Error::from(ErrorKind::BrokenPipe);
+        assert!(while_read(Err(gone).context("write")).is_ok());
+        let full = std::io::Error::from_raw_os_error(Errno::ENOSPC as i32);
+        assert!(while_read(Err(full).context("write")).is_err());
+    }
+}
