@@ -1,11 +1,10 @@
 //! `chrootvm ps`: the machines of this user.
 
-use std::io::Write;
-
 use anyhow::{Context, Result};
 
 use super::broker::{INFO, NO_FDS};
 use super::registry::{self, MESSAGE_MAX};
+use crate::tell;
 
 /// List the machines in which a command runs
 #[derive(Debug, clap::Args)]
@@ -25,13 +24,16 @@ impl Ps {
     pub fn run(self) -> Result<()> {
         let names = registry::names()?;
         // At once: each may take its time. One that ended meanwhile is left out.
-        let rows: Vec<Row> = std::thread::scope(|scope| {
-            let asked: Vec<_> =
-                names.into_iter().map(|name| scope.spawn(move || ask(name))).collect();
-            asked.into_iter().filter_map(|asked| asked.join().ok()?.ok()).collect()
-        });
-        let mut out = std::io::stdout().lock();
-        out.write_all(table(&rows).as_bytes()).context("write the list")
+        let mut rows: Vec<Row> = Vec::new();
+        for names in names.chunks(AT_ONCE) {
+            rows.extend(std::thread::scope(|scope| {
+                let asked: Vec<_> =
+                    names.iter().map(|name| scope.spawn(move || ask(name))).collect();
+                let answers = asked.into_iter().filter_map(|asked| asked.join().ok()?.ok());
+                answers.collect::<Vec<_>>()
+            }));
+        }
+        tell::result(table(&rows))
     }
 }
 
@@ -48,15 +50,21 @@ fn shorten(mut text: String, length: usize) -> String {
     text
 }
 
+/// Machines that are asked at once: anybody can make sockets that look like one.
+const AT_ONCE: usize = 64;
+
 /// Stands for what a machine does not tell.
 const SILENT: &str = "(does not answer)";
 
-fn ask(name: String) -> Result<Row> {
-    let socket = registry::connect(&name)?;
+fn ask(name: &str) -> Result<Row> {
+    let socket = registry::connect(name)?;
+    let pid = registry::peer_pid(&socket).map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+    // One that has no name is known by its process id.
+    let name = if registry::is_unnamed(name) { pid.clone() } else { printable(name) };
     registry::send(&socket, INFO, NO_FDS)?;
     let Some((answer, _)) = registry::wait_and_receive(&socket)? else {
-        let [pid, rootfs, command] = ["?", SILENT, ""].map(String::from);
-        return Ok(Row { name: printable(&name), pid, rootfs, command });
+        let [rootfs, command] = [SILENT, ""].map(String::from);
+        return Ok(Row { name, pid, rootfs, command });
     };
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let mut lines = answer.lines().map(printable);

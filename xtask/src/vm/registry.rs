@@ -4,6 +4,7 @@
 //! ends. Its name is no secret and anybody may take it, so each side asks the
 //! kernel who the other is. One message is one packet.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,8 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
-use nix::unistd::geteuid;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, UnixCredentials,
+};
+use nix::unistd::{Uid, User, geteuid};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -29,6 +33,13 @@ pub const MESSAGE_MAX: usize = 4 << 10;
 
 /// Descriptors that come with a message at the most.
 const FDS_MAX: usize = 4;
+
+/// Starts a name that nobody asked for; no name that is asked for starts so
+/// (`super::options::parse_name`).
+const UNNAMED: char = '~';
+
+/// Random names that are tried. There are 2^64, so one is enough but by design.
+const TRIES: usize = 8;
 
 /// How many may wait to be heard.
 const BACKLOG: i32 = 16;
@@ -50,15 +61,69 @@ fn make(flags: SockFlag) -> Result<OwnedFd> {
 /// Takes `name`: a socket at which others ask.
 ///
 /// # Errors
-/// Where another machine has that name.
+/// Where somebody has that name: who it is.
 pub fn listen(name: &str) -> Result<OwnedFd> {
+    match bind(name)? {
+        Some(listener) => Ok(listener),
+        None => bail!("--name {name}: {}", taken(holder(name).as_ref())),
+    }
+}
+
+/// Takes a name that nobody can know before: whoever takes a name that is known
+/// keeps its machine from running.
+///
+/// # Errors
+/// Those of socket(2), or that all names are taken.
+pub fn listen_unnamed() -> Result<OwnedFd> {
+    // Its keys are random.
+    listen_to_first(|| format!("{UNNAMED}{:016x}", RandomState::new().build_hasher().finish()))
+}
+
+fn listen_to_first(mut name: impl FnMut() -> String) -> Result<OwnedFd> {
+    for _ in 0..TRIES {
+        if let Some(listener) = bind(&name())? {
+            return Ok(listener);
+        }
+    }
+    bail!("{TRIES} random names of sockets are taken")
+}
+
+/// A socket of that name; `None` where the name is taken.
+fn bind(name: &str) -> Result<Option<OwnedFd>> {
     let listener = make(SockFlag::SOCK_NONBLOCK)?;
     match socket::bind(listener.as_raw_fd(), &address(name)?) {
-        Err(Errno::EADDRINUSE) => bail!("--name {name}: a machine of that name runs already"),
+        Err(Errno::EADDRINUSE) => return Ok(None),
         result => result.context("name the machine's socket")?,
     }
     socket::listen(&listener, Backlog::new(BACKLOG)?).context("listen")?;
-    Ok(listener)
+    Ok(Some(listener))
+}
+
+/// Who listens at the socket `name`, if anybody does.
+fn holder(name: &str) -> Option<UnixCredentials> {
+    let socket = make(SockFlag::SOCK_NONBLOCK).ok()?;
+    socket::connect(socket.as_raw_fd(), &address(name).ok()?).ok()?;
+    socket::getsockopt(&socket, PeerCredentials).ok()
+}
+
+/// What to say of a name that `holder` has.
+fn taken(holder: Option<&UnixCredentials>) -> String {
+    let Some(holder) = holder else {
+        return "the name of its socket is taken by a process that accepts nobody".into();
+    };
+    let (pid, uid) = (holder.pid(), Uid::from_raw(holder.uid()));
+    if uid == geteuid() {
+        return format!("a machine of that name runs already (process {pid})");
+    }
+    let user = User::from_uid(uid).ok().flatten().map(|user| format!(" ({})", user.name));
+    let user = user.unwrap_or_default();
+    format!("process {pid} of user {uid}{user} holds that name; choose another one")
+}
+
+/// Whether `name` was not asked for.
+#[must_use]
+pub fn is_unnamed(name: &str) -> bool {
+    name.starts_with(UNNAMED)
 }
 
 /// The next who asks, if it is this user.
@@ -72,6 +137,27 @@ pub fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
 /// How long a machine's chrootvm may take to be reached, or to tell of itself. It
 /// may be stopped, and a name may be held by somebody who accepts nobody.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connects to the machine `name`, or to the one without a name whose process id
+/// this is.
+///
+/// # Errors
+/// Those of [`connect`].
+pub fn find(name: &str) -> Result<OwnedFd> {
+    let connected = connect(name);
+    let Ok(pid) = name.parse::<i32>() else { return connected };
+    connected.or_else(|error| {
+        let unnamed = names()?.into_iter().filter(|name| is_unnamed(name));
+        let mut sockets = unnamed.filter_map(|name| connect(&name).ok());
+        sockets.find(|socket| peer_pid(socket) == Some(pid)).ok_or(error)
+    })
+}
+
+/// The process that listens at the other side of `socket`.
+#[must_use]
+pub fn peer_pid(socket: &OwnedFd) -> Option<i32> {
+    Some(socket::getsockopt(socket, PeerCredentials).ok()?.pid())
+}
 
 /// Connects to the machine `name`.
 ///
@@ -121,8 +207,8 @@ fn names_in(table: &str, prefix: &str) -> Vec<String> {
 }
 
 fn is_this_user(peer: &OwnedFd) -> bool {
-    let peer = rustix::net::sockopt::socket_peercred(peer);
-    peer.is_ok_and(|peer| peer.uid.as_raw() == geteuid().as_raw())
+    let peer = socket::getsockopt(peer, PeerCredentials);
+    peer.is_ok_and(|peer| Uid::from_raw(peer.uid()) == geteuid())
 }
 
 /// Sends a message with descriptors.
@@ -178,8 +264,12 @@ mod tests {
         assert!(connect(&name).unwrap_err().to_string().contains("no machine"));
         let listener = listen(&name).unwrap();
         assert!(names().unwrap().contains(&name));
-        assert!(listen(&name).unwrap_err().to_string().contains("runs already"));
+        let error = listen(&name).unwrap_err().to_string();
+        let holder = format!("runs already (process {})", std::process::id());
+        assert!(error.starts_with(&format!("--name {name}: ")) && error.contains(&holder));
 
+        // Whoever wanted the name has looked who has it, and left.
+        assert_eq!(receive(accept(&listener).unwrap()).unwrap().unwrap().0, b"");
         let client = connect(&name).unwrap();
         let server = accept(&listener).unwrap();
         assert!(receive(&server).unwrap().is_none());
@@ -192,6 +282,38 @@ mod tests {
         assert_eq!(receive(&server).unwrap().unwrap().0, b"");
         drop((listener, server));
         assert!(!names().unwrap().contains(&name));
+    }
+
+    #[test]
+    fn a_name_that_nobody_asked_for_is_tried_again() {
+        let names = [1, 2].map(|n| format!("{UNNAMED}test-{}-{n}", std::process::id()));
+        let taken = bind(&names[0]).unwrap().unwrap();
+        let mut asked = names.iter().cloned();
+        let listener = listen_to_first(|| asked.next().unwrap()).unwrap();
+        assert!(super::names().unwrap().contains(&names[1]));
+        let error = listen_to_first(|| names[1].clone()).unwrap_err().to_string();
+        assert!(error.contains("taken"), "{error}");
+        drop((taken, listener));
+    }
+
+    #[test]
+    fn a_machine_without_a_name_is_found_by_its_process() {
+        let listener = listen_unnamed().unwrap();
+        let pid = std::process::id().to_string();
+        let client = find(&pid).unwrap();
+        assert_eq!(peer_pid(&client).unwrap().to_string(), pid);
+        assert!(accept(&listener).is_some());
+        // No process has this id: `PID_MAX_LIMIT` is 2^22.
+        assert!(find("4194305").unwrap_err().to_string().contains("no machine"));
+    }
+
+    #[test]
+    fn the_holder_of_a_name_is_told() {
+        let name = format!("bound-{}", std::process::id());
+        let socket = make(SockFlag::empty()).unwrap();
+        socket::bind(socket.as_raw_fd(), &address(&name).unwrap()).unwrap();
+        let error = listen(&name).unwrap_err().to_string();
+        assert!(error.contains("accepts nobody"), "{error}");
     }
 
     #[test]
