@@ -1,14 +1,22 @@
 //! The command lines: parse, and call the library.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::{ExitCode, exit};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
-use xtask::{bench, check, demo, dist, doctor, fuzz, guest, image, ls, own_kernel, pack, test, vm};
+use xtask::vm::{signals, time_limit};
+use xtask::{
+    bench, check, demo, dist, doctor, fuzz, guest, image, ls, own_kernel, pack, tell, test, vm,
+};
 
 /// Exit status of a subcommand that failed.
 const EXIT_FAILURE: u8 = 1;
+
+/// Exit status for a command line that cannot be read, as clap has it.
+const EXIT_USAGE: u8 = 2;
 
 /// Exit status for trouble of ours, as podman and env(1) have it.
 const EXIT_TROUBLE: u8 = 125;
@@ -86,7 +94,7 @@ struct ChrootVmPs {
 /// Make an initrd that boots a directory over virtiofs
 #[derive(Debug, Parser)]
 #[command(name = "mkvirtinitrd", version)]
-struct MkVirtInitrd {
+struct MkVirtInitrdCommand {
     #[command(flatten)]
     pack: pack::MkVirtInitrd,
 }
@@ -95,17 +103,22 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     let name = arguments.peek().and_then(|name| name.to_str()).map(str::to_owned);
     // A program that ignores SIGCHLD, as its caller did, cannot wait for children.
-    let prepared = vm::signals::pass_on_defaults([Signal::SIGCHLD]);
+    let prepared = signals::pass_on_defaults([Signal::SIGCHLD]);
     let result = match (prepared, name.as_deref()) {
         (Err(error), _) => (Err(error), EXIT_TROUBLE),
         (Ok(()), Some("chrootvm")) => (chrootvm(arguments), EXIT_TROUBLE),
-        (Ok(()), Some("mkvirtinitrd")) => done(MkVirtInitrd::parse_from(arguments).pack.run()),
-        (Ok(()), _) => run(Cli::parse().task),
+        (Ok(()), Some("mkvirtinitrd")) => {
+            done(parse::<MkVirtInitrdCommand>(arguments.collect(), EXIT_USAGE).pack.run())
+        }
+        (Ok(()), _) => run(parse::<Cli>(std::env::args_os().collect(), EXIT_USAGE).task),
     };
+    time_limit::hold_if_passed();
     match result {
         (Ok(code), _) => code,
         (Err(error), code) => {
-            eprintln!("error: {error:#}");
+            // A reader that is slow must not keep us from being ended.
+            signals::let_through();
+            tell::error(format_args!("{error:#}"));
             ExitCode::from(code)
         }
     }
@@ -118,26 +131,36 @@ fn chrootvm(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
     match subcommand.as_deref() {
         Some("exec") => {
             arguments.remove(0);
-            parse::<ChrootVmExec>(arguments).exec.run()
+            parse::<ChrootVmExec>(arguments, EXIT_TROUBLE).exec.run()
         }
         Some("image") => {
             arguments.remove(0);
-            parse::<ChrootVmImage>(arguments).image.run()
+            parse::<ChrootVmImage>(arguments, EXIT_TROUBLE).image.run()
         }
         Some("ps") => {
             arguments.remove(0);
-            parse::<ChrootVmPs>(arguments).ps.run().map(|()| ExitCode::SUCCESS)
+            parse::<ChrootVmPs>(arguments, EXIT_TROUBLE).ps.run().map(|()| ExitCode::SUCCESS)
         }
-        _ => parse::<ChrootVm>(arguments).vm.run(),
+        _ => parse::<ChrootVm>(arguments, EXIT_TROUBLE).vm.run(),
     }
 }
 
-/// Reads what was typed. Bad options are trouble of ours: 2, which clap exits
-/// with, may be the status of a command in the guest.
-fn parse<T: Parser>(arguments: Vec<OsString>) -> T {
+/// Reads what was typed; exits with `status` if it cannot be read. Bad options are
+/// trouble of ours for chrootvm: 2 may be the status of a command in the guest.
+fn parse<T: Parser>(arguments: Vec<OsString>, status: u8) -> T {
     T::try_parse_from(arguments).unwrap_or_else(|error| {
-        let _ = error.print(); // the status tells as well
-        exit(if error.use_stderr() { EXIT_TROUBLE.into() } else { 0 })
+        if error.use_stderr() {
+            tell::lines(error.render());
+            exit(status.into());
+        }
+        let written = error.print().and_then(|()| std::io::stdout().flush());
+        match tell::while_read(written.context("write to standard output")) {
+            Ok(()) => exit(0),
+            Err(error) => {
+                tell::error(format_args!("{error:#}"));
+                exit(status.into())
+            }
+        }
     })
 }
 

@@ -46,7 +46,7 @@ impl Test {
             tell::note(format_args!("no Debian to test with: {error:#}"));
         }
         if let Err(error) = virtiofsd {
-            eprintln!("no Rust virtiofsd to test with: {error:#}");
+            tell::note(format_args!("no Rust virtiofsd to test with: {error:#}"));
         }
         let mut cargo = cargo_test().stdout(Stdio::piped()).spawn().context("run cargo test")?;
         let output = cargo.stdout.take().context("no output of cargo test")?;

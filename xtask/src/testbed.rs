@@ -124,7 +124,10 @@ pub fn virtiofsd(workspace: &Path) -> Result<PathBuf> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).context("remove an unfinished virtiofsd")?;
     }
-    eprintln!("building virtiofsd {VIRTIOFSD} in {} (about two minutes)", dir.display());
+    tell::note(format_args!(
+        "building virtiofsd {VIRTIOFSD} in {} (about two minutes)",
+        dir.display()
+    ));
     let log = fs::File::create(dir.with_extension("log"))?;
     let mut command = Command::new(workspace::cargo());
     command

@@ -28,6 +28,171 @@ fn only_trouble_has_the_status_of_trouble() {
     }
 }
 
+/// `xtask ARGUMENTS` of a shell, which runs `script`; there `"$@"` is it.
+fn through(script: &str, arguments: &[&str]) -> Output {
+    let mut shell = Command::new("timeout");
+    shell.args(["60", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_xtask")]).args(arguments);
+    shell.output().unwrap()
+}
+
+#[test]
+fn nobody_to_tell_changes_no_status() {
+    for (arguments, status) in [
+        (&["chrootvm", "--no-such-option"][..], 125),
+        (&["chrootvm", "/nonexistent", "--", "x"], 125),
+        (&["chrootvm", "exec", "no-such-machine", "--", "x"], 125),
+        (&["chrootvm", "exec", "--no-such-option"], 125),
+        (&["chrootvm", "image", "ls", "/nonexistent"], 125),
+        (&["image", "ls", "/nonexistent"], 1),
+        (&["mkvirtinitrd", "/nonexistent", "/nonexistent", "/nonexistent"], 1),
+        (&["mkvirtinitrd"], 2),
+        (&["ls", "/nonexistent"], 1),
+        (&["no-such-task"], 2),
+    ] {
+        for script in [
+            "exec \"$@\" 2>/dev/full",
+            "exec \"$@\" 2>&-",
+            "exec \"$@\" >&- 2>&-",
+            "exec \"$@\" <&- >&- 2>&-",
+        ] {
+            let output = through(script, arguments);
+            assert_eq!(output.status.code(), Some(status), "{arguments:?} {script}: {output:?}");
+        }
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let ended = command.args(arguments).stderr(writer).status().unwrap();
+        assert_eq!(ended.code(), Some(status), "{arguments:?}: a pipe without a reader");
+    }
+}
+
+/// A pipe that is full, and that nobody reads, holds nobody up.
+#[test]
+fn a_reader_that_is_stuck_changes_no_status() {
+    let script = "mkfifo \"$FIFO\" && exec 3<>\"$FIFO\"
+                  dd if=/dev/zero bs=4096 count=100 oflag=nonblock >&3 2>/dev/null
+                  \"$@\" 2>&3";
+    for (arguments, status) in [
+        (&["chrootvm", "/nonexistent", "--", "x"][..], 125),
+        (&["chrootvm", "--no-such-option"], 125),
+        (&["image", "verify", "/nonexistent"], 1),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("timeout");
+        shell.args(["60", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_xtask")]).args(arguments);
+        let output = shell.env("FIFO", dir.path().join("fifo")).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f"), "text").unwrap();
+    let path = dir.path().to_str().unwrap();
+    for (arguments, status) in [
+        (&["chrootvm", "--help"][..], 125),
+        (&["chrootvm", "--version"], 125),
+        (&["chrootvm", "--doctor"], 125),
+        (&["chrootvm", "ps"], 125),
+        (&["--help"], 2),
+        (&["image", "ls", path], 1),
+        (&["image", "inspect", path], 1),
+        (&["image", "verify", path], 1),
+        (&["image", "diff", path, "src"], 1),
+        (&["image", "cat", path, "f"], 1),
+    ] {
+        let output = through("exec \"$@\" >/dev/full", arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
+        assert!(error.contains("No space left on device"), "{arguments:?}: {error}");
+    }
+    // A reader who has had enough is no error.
+    for arguments in [&["chrootvm", "--help"][..], &["chrootvm", "ps"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let output = command.args(arguments).stdout(writer).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn names_in_a_root_do_not_steer_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["6.1\u{1b}]0;x\u{7}", "6.1\u{9b}2J", "6.2\nerror: forged", "6.3\r\u{202e}x"] {
+        fs::create_dir_all(dir.path().join("usr/lib/modules").join(name)).unwrap();
+    }
+    let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = chrootvm.arg("chrootvm").arg(dir.path()).args(["--", "true"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{error}");
+    let is_fine = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(error.contains("modules of 6.") && error.chars().all(is_fine), "{error:?}");
+    assert!(!error.lines().skip(1).any(|line| line.starts_with("error:")), "{error:?}");
+    let bad = "--\u{1b}[2Jx";
+    let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = chrootvm.args(["chrootvm", bad]).output().unwrap();
+    assert!(!output.stderr.contains(&0x1b), "{output:?}");
+}
+
+#[test]
+fn a_fifo_is_no_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let arguments = ["chrootvm", fifo.to_str().unwrap(), "--", "true"];
+    let output = through("exec \"$@\"", &arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{error}");
+    assert!(error.contains("is a FIFO"), "{error}");
+}
+
+/// A program that is asked something before the boot, and never answers.
+#[test]
+fn a_time_limit_counts_before_the_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, root) = (dir.path().join("program"), dir.path().join("root"));
+    let pid = dir.path().join("pid");
+    let text = format!("#!/bin/sh\nsleep 3600 &\necho $! > {}\nwait\n", pid.display());
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for part in ["usr/lib/modules/6.9.1", "boot"] {
+        fs::create_dir_all(root.join(part)).unwrap();
+    }
+    fs::write(root.join("boot/vmlinuz-6.9.1"), "").unwrap();
+    let program = program.to_str().unwrap();
+    let mut arguments = vec!["chrootvm", "--timeout", "2s"];
+    for option in ["--qemu", "--virtiofsd", "--init"] {
+        arguments.extend([option, program]);
+    }
+    arguments.extend([root.to_str().unwrap(), "--", "true"]);
+    let output = through("exec \"$@\"", &arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(124), "{error}");
+    assert!(error.contains("--timeout: it has not ended within 2s"), "{error}");
+    // What had been started is gone, or about to be.
+    let sleep = fs::read_to_string(pid).unwrap();
+    let command = || fs::read(format!("/proc/{}/cmdline", sleep.trim())).unwrap_or_default();
+    let mut tries = 0..500;
+    while !command().is_empty() && tries.next().is_some() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(command().is_empty(), "process {sleep} is left");
+}
+
+/// A machine that never answers: its chrootvm is stopped, or still prepares.
+#[test]
+fn a_time_limit_of_exec_counts_before_the_answer() {
+    let name = format!("test-mute-{}", std::process::id());
+    let _mute = xtask::vm::registry::listen(&name).unwrap();
+    let arguments = ["chrootvm", "exec", "--timeout", "1s", &name, "--", "true"];
+    let output = through("exec \"$@\"", &arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(124), "{error}");
+    assert!(error.contains("has not ended in time"), "{error}");
+}
+
 #[test]
 fn who_reads_what_is_told_may_have_enough_of_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -51,6 +51,30 @@ fn unsafe_code_lives_in_one_room() {
     }
 }
 
+/// These macros panic where they cannot write, and wait for ever where nobody reads.
+#[test]
+fn words_are_told_in_one_way() {
+    let macros = ["print!(", "println!(", "eprint!(", "eprintln!(", "dbg!("];
+    let is_test = |path: &Path| {
+        let parts = path.components().map(|part| part.as_os_str().to_string_lossy());
+        parts.into_iter().any(|part| part.starts_with("tests") || part == "sample.rs")
+    };
+    for (path, text) in sources() {
+        let Ok(inner) = path.strip_prefix(root().join("xtask/src")) else { continue };
+        if is_test(inner) {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for word in macros {
+            let mut found = code.match_indices(word);
+            let is_macro =
+                |at: usize| !code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            let is_there = found.any(|(at, _)| is_macro(at));
+            assert!(!is_there, "{}: {word}…) panics; call xtask::tell", path.display());
+        }
+    }
+}
+
 #[test]
 fn nothing_is_left_undone() {
     let marks = [["TO", "DO"], ["FIX", "ME"], ["todo", "!("], ["unimplemented", "!("]];

@@ -16,6 +16,8 @@ pub(crate) const CASES: &[Case] = &[
     ("six_at_once_and_no_more",   six_at_once_and_no_more),
     ("each_end_is_told",          each_end_is_told),
     ("an_unknown_name_is_told",   an_unknown_name_is_told),
+    ("without_a_name_by_process", without_a_name_by_process),
+    ("a_name_that_is_taken",      a_name_that_is_taken),
 ];
 
 /// Runs for as long as a test takes; a test ends it.
@@ -153,4 +155,26 @@ fn an_unknown_name_is_told(bed: &Bed) -> Result<()> {
     is(&output, 125, "", "of yours runs; `chrootvm ps` lists them")?;
     let output = exec(bed, &[], "../x", "true")?.wait_with_output()?;
     is(&output, 125, "", "letters, digits")
+}
+
+/// Nobody can know the name of its socket before; `ps` and `exec` know the process.
+fn without_a_name_by_process(bed: &Bed) -> Result<()> {
+    let mut live = bed.run(&["sh", "-c", LONG])?.start()?;
+    live.wait_for("up\n")?;
+    let pid = live.pid().to_string();
+    is(&exec(bed, &[], &pid, "echo in; exit 9")?.wait_with_output()?, 9, "in\n", "")?;
+    let row = listed(bed, &pid)?.context("ps does not list it")?;
+    ensure!(row.split_whitespace().nth(1) == Some(&pid), "{row}");
+    let sockets = std::fs::read("/proc/net/unix")?;
+    let known = format!("@virtinitrd-machine-{}-{pid}\n", nix::unistd::geteuid());
+    ensure!(!String::from_utf8_lossy(&sockets).contains(&known), "its socket can be foretold");
+    Ok(())
+}
+
+fn a_name_that_is_taken(bed: &Bed) -> Result<()> {
+    let name = name("taken");
+    let first = machine(bed, &name)?;
+    let holder = format!("runs already (process {})", first.pid());
+    let second = bed.run(&["true"])?.options(&["--name", &name]).finish()?;
+    second.says(125, "", &[&format!("--name {name}: "), &holder]).map(drop)
 }

@@ -28,6 +28,8 @@ pub(crate) const CASES: &[Case] = &[
     ("nothing_is_left_in_tmp",  nothing_is_left_in_tmp),
     ("dry_run_can_be_pasted",   dry_run_can_be_pasted),
     ("a_terminal_is_restored",  a_terminal_is_restored),
+    ("a_halt_is_an_end",        a_halt_is_an_end),
+    ("a_command_as_init",       a_command_as_init),
     ("arguments_are_checked",   arguments_are_checked),
     ("init_refuses_a_host",     init_refuses_a_host),
     ("installed_tools_need_no_tree", installed_tools_need_no_tree),
@@ -143,6 +145,28 @@ fn a_terminal_is_restored(bed: &Bed) -> Result<()> {
         ensure!(text.contains(line), "no \"{line}\" in:\n{text}");
     }
     no_process_mentions(&guest.root())
+}
+
+/// A kernel that halts leaves its machine running.
+fn a_halt_is_an_end(bed: &Bed) -> Result<()> {
+    let run = bed.sh("echo before; halt -f")?;
+    run.finish()?.says(125, "before\n", &["halted before the command had ended"])?;
+    let guest = bed.guest("echo before; /bin/busybox halt -f")?;
+    let output = guest.command().stdin(Stdio::null()).output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(0) && stderr.contains("has halted"), "{output:?}");
+    Ok(())
+}
+
+/// Whoever forgets the `--` learns of it in the last line.
+fn a_command_as_init(bed: &Bed) -> Result<()> {
+    let guest = bed.guest("exit 0")?;
+    let output = guest.command().stdin(Stdio::null()).output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().last().unwrap_or_default();
+    let hint = format!("chrootvm {} -- test-init", guest.root().display());
+    ensure!(output.status.code() == Some(125) && last.ends_with(&hint), "{stderr}");
+    Ok(())
 }
 
 fn arguments_are_checked(bed: &Bed) -> Result<()> {

@@ -16,6 +16,8 @@ pub(crate) const CASES: &[Case] = &[
     ("files_are_appended_to",        files_are_appended_to),
     ("a_reader_that_leaves",         a_reader_that_leaves),
     ("a_full_disk",                  a_full_disk),
+    ("nobody_to_tell",               nobody_to_tell),
+    ("a_pipe_that_nobody_reads",     a_pipe_that_nobody_reads),
     ("output_before_an_exit",        output_before_an_exit),
     ("kernel_messages_stay_out",     kernel_messages_stay_out),
     ("what_is_left_behind_ends",     what_is_left_behind_ends),
@@ -60,6 +62,38 @@ fn a_reader_that_leaves(bed: &Bed) -> Result<()> {
 fn a_full_disk(bed: &Bed) -> Result<()> {
     let run = bed.sh("echo lost; sleep 3600")?.through("exec \"$@\" > /dev/full");
     run.finish()?.says(125, "", &["write the command's output: No space left"]).map(drop)
+}
+
+/// The status is the command's, or tells what went wrong, whoever hears the words.
+fn nobody_to_tell(bed: &Bed) -> Result<()> {
+    for redirection in ["2>/dev/full", "2>&-"] {
+        let script = format!("exec \"$@\" {redirection}");
+        bed.sh("exit 3")?.options(&["--timing"]).through(&script).finish()?.is(3, "", "")?;
+        bed.run(&["no-such-program"])?.through(&script).finish()?.is(127, "", "")?;
+        let run = bed.sh("sleep 3600")?.options(&["--timeout", "4s"]);
+        run.through(&script).finish()?.is(124, "", "")?;
+    }
+    let run = bed.sh("echo lost; exit 3")?.through("exec \"$@\" >&- 2>&-");
+    run.finish()?.is(3, "", "").map(drop)
+}
+
+/// Output and error go into one pipe, which is full: neither `--timeout` nor a signal
+/// waits for its reader.
+fn a_pipe_that_nobody_reads(bed: &Bed) -> Result<()> {
+    let full = "mkfifo \"$FIFO\" && exec 3<>\"$FIFO\"";
+    for (end, options, status) in [
+        ("\"$@\" >&3 2>&3 3>&-", &["--timeout", "8s"][..], 124),
+        (
+            "\"$@\" >&3 2>&3 3>&- & sleep 6; kill $!; sleep 1; kill $! 2>/dev/null; wait $!",
+            &["--verbose"],
+            143,
+        ),
+    ] {
+        let run = bed.sh("yes & yes >&2")?.options(options).through(&format!("{full}; {end}"));
+        let fifo = run.guest.path("fifo");
+        run.variable("FIFO", fifo).finish()?.is(status, "", "")?;
+    }
+    Ok(())
 }
 
 /// A status never overtakes the bytes before it, on either stream, and nothing

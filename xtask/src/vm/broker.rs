@@ -11,10 +11,10 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use virtinitrd_init::session::port_name;
 
+use super::channels::STREAMS;
 use super::plan::SERIAL_BUS;
 use super::qmp::Qmp;
 use super::registry;
-use super::session::STREAMS;
 
 /// How far somebody who asks has got.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ struct Client {
 /// The door of a machine.
 #[derive(Debug)]
 pub struct Broker {
-    listener: OwnedFd,
+    /// `None` where nobody can ask.
+    listener: Option<OwnedFd>,
     clients: Vec<Client>,
     /// What `chrootvm ps` shows.
     description: String,
@@ -52,23 +53,33 @@ pub struct Broker {
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
 
 impl Broker {
-    /// Opens the machine `name`, or one of our process id.
-    pub fn open(name: Option<&str>, description: String) -> Result<Self> {
-        let id = std::process::id().to_string();
-        let listener = registry::listen(name.unwrap_or(&id))?;
-        Ok(Self { listener, clients: Vec::new(), description, last: 0, opening: None })
+    /// Opens the machine `name`, or one that is known by our process id. A machine
+    /// without a name runs without a door, too: then the reason is returned.
+    ///
+    /// # Errors
+    /// A name that somebody else has.
+    pub fn open(name: Option<&str>, description: String) -> Result<(Self, Option<anyhow::Error>)> {
+        let (listener, lack) = match name {
+            Some(name) => (Some(registry::listen(name)?), None),
+            None => match registry::listen_unnamed() {
+                Ok(listener) => (Some(listener), None),
+                Err(error) => (None, Some(error)),
+            },
+        };
+        let (clients, last, opening) = (Vec::new(), 0, None);
+        Ok((Self { listener, clients, description, last, opening }, lack))
     }
 
     /// What to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let clients = self.clients.iter().map(|client| client.socket.as_fd());
-        [self.listener.as_fd()].into_iter().chain(clients)
+        self.listener.iter().map(AsFd::as_fd).chain(clients)
     }
 
     /// Serves whoever asks; the number of a session that the guest is to be told
     /// of. As long as the first command does not run, all wait.
     pub fn serve(&mut self, qmp: &mut Qmp, runs: bool) -> Option<u32> {
-        while let Some(socket) = registry::accept(&self.listener) {
+        while let Some(socket) = self.listener.as_ref().and_then(registry::accept) {
             self.clients.push(Client { socket, stage: Stage::Silent });
         }
         let mut clients = std::mem::take(&mut self.clients);

@@ -10,11 +10,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::tell::{self, printable};
+
 /// Bytes that are kept.
 const KEPT: usize = 64 << 10;
 
 /// Lines that a failure shows.
 const TAIL: usize = 25;
+
+/// Characters of such a line that are shown.
+const LINE: usize = 400;
+
+/// What a kernel says when it has stopped for good, but nobody has switched the
+/// machine off (`kernel_halt()` of `kernel/reboot.c`).
+const HALTED: &[u8] = b"reboot: System halted";
 
 /// How the line begins by which a kernel says why it gives up (`panic()` of
 /// `kernel/panic.c`).
@@ -48,6 +57,7 @@ pub struct Console {
     stream: UnixStream,
     open: bool,
     kept: VecDeque<u8>,
+    halted: bool,
     screen: Option<Screen>,
     log: Option<Log>,
 }
@@ -61,7 +71,7 @@ impl Console {
         let kept = VecDeque::new();
         let screen = shown.then(|| Screen::start(std::io::stderr()));
         let log = log.map(|file| Log { file, room: LOG_MAX });
-        Ok((Self { stream, open: true, kept, screen, log }, theirs.into()))
+        Ok((Self { stream, open: true, kept, halted: false, screen, log }, theirs.into()))
     }
 
     /// What to wait for; `None` when there is nothing more to come.
@@ -94,12 +104,25 @@ impl Console {
             && let Err(problem) = log.write(bytes)
         {
             // The command matters more than what is told of it.
-            let warning = format!("warning: the console's log ends early: {problem:#}\n");
-            let _ = std::io::stderr().write_all(warning.as_bytes()); // nobody to warn
+            tell::warning(format_args!("the console's log ends early: {problem:#}"));
             self.log = None;
         }
         self.kept.extend(bytes);
         self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+        self.halted |= self.ends_with(bytes.len(), HALTED);
+    }
+
+    /// Whether `words` are in the last `fresh` bytes, or began before them.
+    fn ends_with(&self, fresh: usize, words: &[u8]) -> bool {
+        let start = self.kept.len().saturating_sub(fresh + words.len());
+        let tail: Vec<u8> = self.kept.range(start..).copied().collect();
+        tail.windows(words.len()).any(|window| window == words)
+    }
+
+    /// Whether the kernel has said that the guest is halted.
+    #[must_use]
+    pub fn tells_of_halt(&self) -> bool {
+        self.halted
     }
 
     /// Whether the kernel says that it is stuck.
@@ -182,7 +205,9 @@ pub struct LastWords {
 }
 
 fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = text.lines().map(shorten).collect();
+    let lines: Vec<&str> =
+        lines.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect();
     let reason_of = |line: &str| {
         let mut found = starts.iter().filter_map(|start| line.split_once(start));
         found.next().map(|(_, reason)| reason.to_owned())
@@ -194,11 +219,12 @@ fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
     LastWords { reason: at.and_then(|at| reason_of(lines[at])), lines: shown }
 }
 
-/// Without what would steer a terminal: a guest's text is not trusted.
-#[must_use]
-pub fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+/// A line as long as is shown.
+fn shorten(line: &str) -> String {
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}[...]", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +246,33 @@ mod tests {
         assert_eq!(tail.lines().count(), TAIL);
         assert!(tail.ends_with("  line 8999\n  [31mréd2J\n"), "{tail:?}");
         assert!(console.fd().is_none() && console.kept.len() <= KEPT);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut() {
+        for text in ["x".repeat(KEPT), format!("{PANIC}{}", "é".repeat(KEPT / 2))] {
+            let words = last_words(&text, &[PANIC], true);
+            assert!(words.lines.chars().count() < LINE + 20, "{}", words.lines.len());
+            assert!(words.reason.is_none_or(|reason| reason.chars().count() < LINE + 20));
+        }
+    }
+
+    #[test]
+    fn a_halt_is_noticed_however_it_arrives() {
+        for size in [1, 7, 4096] {
+            let (mut console, theirs) = Console::pair(false, None).unwrap();
+            let mut theirs = UnixStream::from(theirs);
+            for piece in b"[ 1.0] reboot: System is fine\n".chunks(size) {
+                theirs.write_all(piece).unwrap();
+                console.read();
+            }
+            assert!(!console.tells_of_halt());
+            for piece in b"[ 2.0] reboot: System halted\n".chunks(size) {
+                theirs.write_all(piece).unwrap();
+                console.read();
+            }
+            assert!(console.tells_of_halt(), "{size}");
+        }
     }
 
     #[test]

@@ -9,15 +9,16 @@ use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use super::broker::{ERROR, EXEC};
+use super::channels::Channels;
 use super::command::CommandOptions;
-use super::console::printable;
 use super::foreground::Foreground;
 use super::options::{parse_duration, parse_name};
 use super::outcome::{EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_TROUBLE};
-use super::session::{Channels, Session, State};
-use super::signals::{Signals, is_end};
+use super::session::{Session, State};
+use super::signals::{self, Signals, is_end};
 use super::terminal::Raw;
 use super::{registry, watch};
+use crate::tell::{self, printable};
 
 /// How long the command may take to end after a SIGTERM or SIGHUP that we were sent.
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,34 +52,45 @@ pub struct Exec {
 impl Exec {
     /// Runs the command, and returns its exit status.
     pub fn run(self) -> Result<ExitCode> {
+        let start = Instant::now();
+        // A limit that the clock cannot tell is none.
+        let timeout = self.timeout.and_then(|limit| start.checked_add(limit));
         let with_terminal = self.how.wants_terminal();
         let records = self.how.records(&self.command, with_terminal)?;
         let request: Vec<u8> =
             records.iter().flat_map(|record| [record, &[0][..]].concat()).collect();
         let mut signals = Signals::block()?;
-        let socket = registry::connect(&self.name)?;
+        let socket = registry::find(&self.name)?;
         let (ours, theirs) = Channels::new(0)?.split();
         let fds: Vec<_> = theirs.into_iter().map(|(_, fd)| fd).collect();
         registry::send(&socket, EXEC, &fds)?;
         drop(fds);
-        if let Some(signal) = self.wait_for_answer(&mut signals, &socket)? {
-            return Ok(ExitCode::from(EXIT_SIGNAL + signal as u8));
+        match self.wait_for_answer(&mut signals, &socket, timeout)? {
+            Answer::Signal(signal) => return Ok(ExitCode::from(EXIT_SIGNAL + signal as u8)),
+            Answer::TimedOut => return Ok(ExitCode::from(say(EXIT_TIMEOUT, TIMED_OUT))),
+            Answer::Room => {}
         }
         let terminal = if with_terminal { Some(Raw::prepare()?) } else { None };
         let mut session = Session::start(ours, with_terminal)?;
         session.request(&request);
-        let status = self.watch(&mut signals, Foreground::new(session, terminal))?;
+        let front = Foreground::new(session, terminal);
+        let status = self.watch(&mut signals, front, timeout)?;
         Ok(ExitCode::from(status))
     }
 
-    /// Waits until the machine has made room for the command; the signal, if one
-    /// ends it.
-    fn wait_for_answer(&self, signals: &mut Signals, socket: &OwnedFd) -> Result<Option<Signal>> {
-        let deadline = Instant::now() + ANSWER_LIMIT;
+    /// Waits until the machine has made room for the command.
+    fn wait_for_answer(
+        &self,
+        signals: &mut Signals,
+        socket: &OwnedFd,
+        timeout: Option<Instant>,
+    ) -> Result<Answer> {
+        let limit = Instant::now() + ANSWER_LIMIT;
+        let deadline = timeout.map_or(limit, |timeout| timeout.min(limit));
         loop {
             watch::sleep(&[(signals.fd(), false), (socket.as_fd(), false)], Some(deadline))?;
             if let Some(signal) = signals.take()?.into_iter().find(|signal| is_end(*signal)) {
-                return Ok(Some(signal));
+                return Ok(Answer::Signal(signal));
             }
             if let Some((answer, _)) = registry::receive(socket)? {
                 let answer = String::from_utf8_lossy(&answer);
@@ -86,15 +98,22 @@ impl Exec {
                 if let Some(problem) = answer.strip_prefix(ERROR) {
                     bail!("machine \"{}\": {}", self.name, printable(problem.as_bytes()));
                 }
-                return Ok(None);
+                return Ok(Answer::Room);
+            }
+            if is_past(timeout) {
+                return Ok(Answer::TimedOut);
             }
             ensure!(Instant::now() < deadline, registry::no_answer(&self.name));
         }
     }
 
-    fn watch(&self, signals: &mut Signals, mut front: Foreground) -> Result<u8> {
+    fn watch(
+        &self,
+        signals: &mut Signals,
+        mut front: Foreground,
+        timeout: Option<Instant>,
+    ) -> Result<u8> {
         let start = Instant::now();
-        let timeout = self.timeout.map(|limit| start + limit);
         let mut passed_on: Option<PassedOn> = None;
         loop {
             let boot = (*front.session.state() == State::Booting).then_some(start + START_LIMIT);
@@ -109,14 +128,15 @@ impl Exec {
                     let (status, problem) = (*status, problem.clone());
                     return Ok(leave(front, status, &problem));
                 }
+                State::Unwritten(errno) => {
+                    let problem = format!("write the command's output: {}", errno.desc());
+                    return Ok(leave(front, EXIT_TROUBLE, &problem));
+                }
                 State::Lost => {
                     let problem = format!("machine \"{}\" ended, or its /init did", self.name);
                     return Ok(leave(front, EXIT_TROUBLE, &problem));
                 }
                 State::Booting | State::Running => {}
-            }
-            if let Some(errno) = front.session.write_error() {
-                bail!("write the command's output: {}", errno.desc());
             }
             if front.session.was_escaped() {
                 return Ok(EXIT_SIGNAL + Signal::SIGHUP as u8);
@@ -136,20 +156,35 @@ impl Exec {
                 }
             }
             // The guest hangs up the command when it sees that we are gone.
-            let now = Instant::now();
-            let is_past = |deadline: Option<Instant>| deadline.is_some_and(|limit| limit <= now);
             if let Some(passed_on) = passed_on.as_ref().filter(|it| is_past(it.deadline)) {
                 return Ok(EXIT_SIGNAL + passed_on.signal as u8);
             }
             if is_past(timeout) {
-                let problem = "--timeout: the command has not ended in time";
-                return Ok(leave(front, EXIT_TIMEOUT, problem));
+                return Ok(leave(front, EXIT_TIMEOUT, TIMED_OUT));
             }
             if is_past(boot) && *front.session.state() == State::Booting {
                 return Ok(leave(front, EXIT_TROUBLE, "the guest does not start the command"));
             }
         }
     }
+}
+
+/// What came of asking the machine.
+#[derive(Debug)]
+enum Answer {
+    /// There is room for the command.
+    Room,
+    /// A signal ends us.
+    Signal(Signal),
+    /// `--timeout`
+    TimedOut,
+}
+
+/// What to say at the end of `--timeout`.
+const TIMED_OUT: &str = "--timeout: the command has not ended in time";
+
+fn is_past(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
 /// A signal that the command was sent in our stead. A second one ends us.
@@ -172,6 +207,13 @@ impl PassedOn {
 /// Gives the terminal back before anything is said on it; the exit status.
 fn leave(front: Foreground, status: u8, problem: &str) -> u8 {
     drop(front);
-    eprintln!("error: {problem}");
+    say(status, problem)
+}
+
+/// The exit status, once its reason is told.
+fn say(status: u8, problem: &str) -> u8 {
+    // A reader who is slow must not keep us from being ended.
+    signals::let_through();
+    tell::error(problem);
     status
 }

@@ -4,6 +4,7 @@
 
 pub mod boot_files;
 pub mod broker;
+pub mod channels;
 pub mod child;
 pub mod clock;
 pub mod cmdline;
@@ -15,10 +16,12 @@ pub mod disks;
 pub mod escape;
 pub mod exec;
 pub mod foreground;
+pub mod halt;
 pub mod handover;
 pub mod id_map;
 pub mod keep;
 pub mod kernel;
+pub mod last_words;
 pub mod machine;
 pub mod machine_options;
 pub mod mounts;
@@ -43,6 +46,7 @@ pub mod silent_mounts;
 pub mod source;
 pub mod streams;
 pub mod terminal;
+pub mod time_limit;
 pub mod timing;
 pub mod userns;
 pub mod virtiofsd;
@@ -69,11 +73,12 @@ use self::machine_options::MachineOptions;
 use self::options::{parse_duration, parse_name};
 use self::plan::{Accelerator, Mode, Network, Place, Plan, Share};
 use self::source::Source;
+use self::time_limit::TimeLimit;
 use self::timing::Timing;
 use self::virtiofsd::Virtiofsd;
 use crate::doctor::Doctor;
 use crate::pack::{Choice, Transport};
-use crate::{host, pack};
+use crate::{host, pack, tell};
 
 /// Boot a directory as a virtual machine
 #[derive(Debug, clap::Args)]
@@ -87,11 +92,12 @@ use crate::{host, pack};
     after_help = "\
 With COMMAND, standard input, output and error are the command's, and so is the exit status:
 0-255 the command's own, 128+N signal N ended it, 126 it cannot be executed, 127 not found,
-125 chrootvm or the machine failed, 124 --timeout. On a terminal, Enter ~ . ends the machine.
+125 chrootvm or the machine failed, or output cannot be written, 124 --timeout. On a terminal,
+Enter ~ . ends the machine.
 
 With INIT the console is on the terminal: Ctrl-A X ends the machine, Ctrl-A C opens QEMU's
-monitor. Exit status: 0 the guest powered off or was ended at its console, 125 anything else,
-128+N signal N ended chrootvm."
+monitor. Exit status: 0 the guest powered off, halted or was ended at its console, 125 anything
+else, 128+N signal N ended chrootvm."
 )]
 pub struct Vm {
     /// The directory that becomes the root file system; read-only unless asked
@@ -108,7 +114,7 @@ pub struct Vm {
     directories: Directories,
     #[command(flatten)]
     how: CommandOptions,
-    /// End the machine after this time, the boot included: 90 (seconds), 500ms, 5m, 2h
+    /// End this long after the start, the boot included: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// How `chrootvm exec` and `ps` call the machine [default: the process id]
@@ -158,6 +164,7 @@ impl Vm {
     /// Boots, and returns chrootvm's exit status.
     pub fn run(self) -> Result<ExitCode> {
         let mut timing = Timing::start();
+        let limit = TimeLimit::start(self.timeout)?;
         if self.doctor {
             return Doctor::new(self.rootfs).run();
         }
@@ -177,7 +184,8 @@ impl Vm {
         if let name_server::Decision::Warn(why) = name_server
             && !self.shown.quiet
         {
-            eprintln!("warning: no name resolution from {}: {why}", root.path().display());
+            let root = root.path().display();
+            tell::warning(format_args!("no name resolution from {root}: {why}"));
         }
         let etc = (name_server == name_server::Decision::Overlay).then_some(Etc::Overlay);
         let plan = self.plan(&root, qemu, config.as_deref(), etc)?;
@@ -202,7 +210,9 @@ impl Vm {
         let script = || script::script(&plan, kernel.place(&image)?, &initrd, sandbox);
         if self.dry_run {
             let script = script()?;
-            std::io::stdout().lock().write_all(script.as_bytes()).context("write the commands")?;
+            let mut out = std::io::stdout().lock();
+            let written = out.write_all(script.as_bytes()).and_then(|()| out.flush());
+            tell::while_read(written.context("write the commands"))?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut notes = Vec::new();
@@ -215,7 +225,7 @@ impl Vm {
             false => None,
         };
         let settings = run::Settings {
-            timeout: self.timeout,
+            limit,
             quiet: self.shown.quiet,
             verbose: self.shown.verbose || self.shown.more.debug,
             console_log: kept,
@@ -227,17 +237,12 @@ impl Vm {
             ),
         };
         let report = run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
-        let verdict = report.outcome.verdict(plan.mode, report.console.reason.as_deref());
-        if verdict.shows_console && !report.console.lines.is_empty() {
-            eprint!("the last lines of the guest's console:\n{}", report.console.lines);
-        }
-        if let Some(problem) = verdict.problem {
-            eprintln!("error: {problem}");
-        }
-        if self.shown.more.timing {
-            eprintln!("{}", timing.summary());
-        }
-        Ok(ExitCode::from(verdict.status))
+        let hint = match plan.mode {
+            Mode::Console { .. } => last_words::hint(rootfs, self.payload.as_deref()),
+            Mode::Command { .. } => String::new(),
+        };
+        let timing = self.shown.more.timing.then_some(&timing);
+        Ok(ExitCode::from(last_words::tell(report, plan.mode, &hint, timing)))
     }
 
     /// Refuses what would be ignored without a command. `requires` of clap does not:

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use super::child::describe;
 use super::plan::Mode;
 use super::qmp::Shutdown;
+use super::time_limit;
 
 /// Exit status for trouble of ours, as podman and env(1) have it.
 pub const EXIT_TROUBLE: u8 = 125;
@@ -43,6 +44,8 @@ pub enum Outcome {
     TimedOut(Duration),
     /// No word of the guest in all that time.
     Silent(Duration),
+    /// The guest has halted: nothing runs in it any more, nor ever will.
+    Halted,
     /// The command's output could not be written.
     OutputLost(Errno),
 }
@@ -66,6 +69,12 @@ impl Outcome {
         Self::Ended { failure: (!status.success()).then(|| describe(status) + &words), shutdown }
     }
 
+    /// Whether the guest reset, as it does when its kernel panics.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        matches!(self, Self::Ended { failure: None, shutdown: Some(Shutdown::GuestReset) })
+    }
+
     /// What to say, and to exit with; `reason` is what the console gives.
     #[must_use]
     pub fn verdict(self, mode: Mode, reason: Option<&str>) -> Verdict {
@@ -82,14 +91,19 @@ impl Outcome {
             Self::NotStarted(status, problem) => {
                 Verdict { status, problem: Some(problem), shows_console: false }
             }
-            Self::TimedOut(limit) => Verdict {
-                status: EXIT_TIMEOUT,
-                ..trouble(format!("--timeout: it has not ended within {limit:?}"))
-            },
+            Self::TimedOut(limit) => {
+                Verdict { status: EXIT_TIMEOUT, ..trouble(time_limit::problem(limit)) }
+            }
             Self::Silent(limit) => trouble(format!(
                 "the boot hangs: not a word from the guest within {} s",
                 limit.as_secs()
             )),
+            Self::Halted => match mode {
+                Mode::Console { .. } => plain(0),
+                Mode::Command { .. } => {
+                    trouble("the machine was halted before the command had ended".into())
+                }
+            },
             Self::OutputLost(errno) => Verdict {
                 shows_console: false,
                 ..trouble(format!("write the command's output: {}", errno.desc()))
@@ -153,6 +167,8 @@ mod tests {
             (Outcome::NotStarted(127, "x: not found".into()), COMMAND, 127, "not found"),
             (Outcome::TimedOut(Duration::from_secs(3)), COMMAND, 124, "within 3s"),
             (Outcome::Silent(Duration::from_secs(60)), COMMAND, 125, "within 60 s"),
+            (Outcome::Halted, COMMAND, 125, "halted before the command"),
+            (Outcome::Halted, CONSOLE, 0, ""),
             (Outcome::OutputLost(Errno::ENOSPC), COMMAND, 125, "No space left"),
         ] {
             let shown = format!("{outcome:?}");

@@ -5,11 +5,11 @@
 //! nothing to clean up, however we end; the programs end by [`super::child`].
 
 use std::fs::File;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::broker::Broker;
+use super::channels::Channels;
 use super::child::{Child, Role};
 use super::console::{Console, LastWords};
 use super::foreground::Foreground;
@@ -17,20 +17,22 @@ use super::handover::{FIRST_FD, Numbered, connected_listener, memory_file};
 use super::outcome::Outcome;
 use super::plan::{End, Mode, Plan, Wiring};
 use super::qmp::Qmp;
-use super::session::{Channels, Session};
+use super::session::Session;
 use super::signals::Signals;
 use super::terminal::{Raw, Saved};
+use super::time_limit::TimeLimit;
 use super::timing::Timing;
 use super::userns::UserNamespace;
 use super::virtiofsd::{Guard, Socket};
 use super::watch::{Command, Watch};
 use super::{open_files, silent_mounts};
+use crate::tell;
 
 /// How a run is watched, beside what runs.
 #[derive(Debug)]
 pub struct Settings {
     /// `--timeout`
-    pub timeout: Option<Duration>,
+    pub limit: TimeLimit,
     /// No warnings.
     pub quiet: bool,
     /// Show the console on standard error.
@@ -84,7 +86,7 @@ pub fn run(
     let daemons = start_daemons(plan, &mut fds, &mut wiring)?;
     let limit = open_files::warning(open_files).filter(|_| !daemons.running.is_empty());
     for warning in limit.iter().chain(&daemons.warnings).filter(|_| !settings.quiet) {
-        eprintln!("warning: {warning}");
+        tell::warning(warning);
     }
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
     wiring.qmp = Some(fds.add(qemus_end));
@@ -100,7 +102,10 @@ pub fn run(
         let session = Session::start(ours, terminal)?;
         let terminal = if terminal { Some(Raw::prepare()?) } else { None };
         let foreground = Foreground::new(session, terminal);
-        let broker = Broker::open(settings.name.as_deref(), settings.description)?;
+        let (broker, lack) = Broker::open(settings.name.as_deref(), settings.description)?;
+        if let Some(error) = lack.filter(|_| !settings.quiet) {
+            tell::warning(format_args!("`chrootvm exec` cannot reach this machine: {error:#}"));
+        }
         command = Some(Command { foreground, broker, timing });
     }
     let arguments = plan.qemu_arguments(&wiring);
@@ -114,7 +119,7 @@ pub fn run(
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
-    let watch = Watch::new(signals, qmp, qemu, daemons.running, settings.timeout, settings.quiet);
+    let watch = Watch::new(signals, qmp, qemu, daemons.running, settings.limit, settings.quiet);
     watch.until_the_end(command, console)
 }
 

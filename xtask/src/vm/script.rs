@@ -13,8 +13,8 @@ use virtinitrd_init::session::port_name;
 use virtinitrd_init::settings::Record;
 
 use super::boot_files::{FoundAt, Initrd};
+use super::channels::STREAMS;
 use super::plan::{End, Mode, Plan, Wiring};
-use super::session::STREAMS;
 use super::virtiofsd::{Guard, Socket};
 
 /// Stands for the directory until the words are quoted.

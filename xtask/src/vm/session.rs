@@ -2,47 +2,26 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::errno::Errno;
 use virtinitrd_init::session::control::{Lines, ToGuest, ToHost};
-use virtinitrd_init::session::port_name;
 use virtinitrd_init::settings::Size;
 
-use super::console::printable;
+use super::outcome::EXIT_TROUBLE;
 use super::streams::{Event, Streams};
+use crate::tell::printable;
 
-/// The streams of a session, in the order in which their ports are made.
-pub const STREAMS: [&str; 4] = ["control", "stdin", "stdout", "stderr"];
+/// The statuses of a command that did not start (`ToHost::Failed`). A guest that
+/// says another one is not believed.
+const FAILURES: RangeInclusive<u8> = EXIT_TROUBLE..=127;
 
 /// How often an update reads the control channel at the most, 4 KiB each time.
 const READS: usize = 16;
-
-/// Both ends of a session's channels.
-#[derive(Debug)]
-pub struct Channels {
-    ours: [OwnedFd; 4],
-    /// QEMU's ends, with the names of their ports.
-    pub theirs: Vec<(String, OwnedFd)>,
-}
-
-impl Channels {
-    /// Makes the channels of session `number`.
-    pub fn new(number: u32) -> Result<Self> {
-        let mut theirs = Vec::new();
-        let mut pair = |stream| {
-            let (ours, qemus) = UnixStream::pair().context("make a socket")?;
-            theirs.push((port_name(number, stream), qemus.into()));
-            Ok::<OwnedFd, anyhow::Error>(ours.into())
-        };
-        let [control, stdin, stdout, stderr] = STREAMS;
-        let ours = [pair(control)?, pair(stdin)?, pair(stdout)?, pair(stderr)?];
-        Ok(Self { ours, theirs })
-    }
-}
 
 /// What the guest has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +30,11 @@ pub enum State {
     Booting,
     /// The command runs.
     Running,
-    /// It has ended, and its output is complete here.
+    /// It has ended, and all of its output is written.
     Ended(u8),
+    /// Some of its output cannot be written, for another reason than that nobody
+    /// reads it.
+    Unwritten(Errno),
     /// It could not be started, or served any longer: exit status and reason.
     Failed(u8, String),
     /// The guest's end was closed.
@@ -90,14 +72,19 @@ pub struct Session {
 impl Session {
     /// Takes our ends of `channels`.
     pub fn start(channels: [OwnedFd; 4], is_terminal: bool) -> Result<Self> {
-        let [control, input, output, error] = channels;
+        let [control, ports @ ..] = channels;
+        Self::with(control, Streams::start(ports, is_terminal)?)
+    }
+
+    /// A session on the control channel `control` and `streams`.
+    fn with(control: OwnedFd, streams: Streams) -> Result<Self> {
         let control = UnixStream::from(control);
         control.set_nonblocking(true)?;
         Ok(Self {
             control,
             open: true,
             lines: Lines::default(),
-            streams: Streams::start([input, output, error], is_terminal)?,
+            streams,
             state: State::Booting,
             started: None,
             ending: None,
@@ -131,9 +118,14 @@ impl Session {
         std::mem::take(&mut self.foreground)
     }
 
-    /// Why output cannot be written, where it is more than that nobody reads it.
+    /// Whether the command has ended, but not all of its output is written yet.
     #[must_use]
-    pub fn write_error(&self) -> Option<Errno> {
+    pub fn is_delivering(&self) -> bool {
+        self.ending.is_some() && self.state == State::Running
+    }
+
+    /// Why output cannot be written, where it is more than that nobody reads it.
+    fn write_error(&self) -> Option<Errno> {
         let mut errors = self.streams.deliveries.iter().filter_map(|delivery| delivery.broken());
         errors.find(|errno| *errno != Errno::EPIPE)
     }
@@ -159,14 +151,27 @@ impl Session {
             }
         }
         self.flush();
-        let Some((status, expected)) = self.ending else { return };
-        // Asked first: what was delivered before the end counts.
+        if matches!(self.state, State::Booting | State::Running) {
+            self.conclude();
+        }
+    }
+
+    /// Takes a status only once every byte before it was written, without an error.
+    fn conclude(&mut self) {
+        // Asked in this order: an error is noted before the end, and bytes are
+        // counted before it.
         let has_ended = self.streams.deliveries.iter().all(|delivery| delivery.has_ended());
+        if let Some(errno) = self.write_error() {
+            self.state = State::Unwritten(errno);
+            return;
+        }
+        let Some((status, expected)) = self.ending else { return };
         let mut pairs = self.streams.deliveries.iter().zip(expected);
-        if pairs.all(|(delivery, expected)| delivery.bytes() >= expected) {
-            self.state = State::Ended(status);
-        } else if has_ended {
-            self.state = State::Lost;
+        let is_here = pairs.all(|(delivery, expected)| delivery.bytes() >= expected);
+        if has_ended {
+            self.state = if is_here { State::Ended(status) } else { State::Lost };
+        } else if is_here {
+            self.streams.finish();
         }
     }
 
@@ -230,11 +235,13 @@ impl Session {
                     self.started = Some(Started { init, command: now });
                     self.streams.opened();
                 }
-                Some(ToHost::Exited { status, output, error }) => {
+                // A command that never began has no status.
+                Some(ToHost::Exited { status, output, error }) if self.state == State::Running => {
                     self.ending.get_or_insert((status, [output, error]));
                 }
                 // Also once it runs: who serves it in the guest may die.
                 Some(ToHost::Failed { status, message }) if self.ending.is_none() => {
+                    let status = if FAILURES.contains(&status) { status } else { EXIT_TROUBLE };
                     self.state = State::Failed(status, printable(&message));
                 }
                 // A guest may say what it likes.
@@ -245,7 +252,7 @@ impl Session {
 
     fn lose(&mut self) {
         self.open = false;
-        if self.ending.is_none() && !matches!(self.state, State::Failed(..)) {
+        if self.ending.is_none() && matches!(self.state, State::Booting | State::Running) {
             self.state = State::Lost;
         }
     }
@@ -263,84 +270,5 @@ impl Session {
     }
 }
 
-impl Channels {
-    /// Our ends, in the order of [`STREAMS`], and QEMU's.
-    #[must_use]
-    pub fn split(self) -> ([OwnedFd; 4], Vec<(String, OwnedFd)>) {
-        (self.ours, self.theirs)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A guest that says `lines` and writes `output` to its standard output.
-    fn session(lines: &str, output: &[u8]) -> (Session, Vec<UnixStream>) {
-        let (ours, theirs) = Channels::new(0).unwrap().split();
-        let mut ends: Vec<_> = theirs.into_iter().map(|(_, fd)| UnixStream::from(fd)).collect();
-        ends[0].write_all(lines.as_bytes()).unwrap();
-        ends[2].write_all(output).unwrap();
-        (Session::start(ours, false).unwrap(), ends)
-    }
-
-    fn wait(session: &mut Session, wanted: impl Fn(&State) -> bool) {
-        for _ in 0..2000 {
-            session.update();
-            if wanted(session.state()) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("it stays {:?}", session.state());
-    }
-
-    #[test]
-    fn a_status_holds_once_the_output_is_here() {
-        let (mut session, mut ends) = session("started 1 2\nexited 42 2 0\n", b"");
-        wait(&mut session, |state| matches!(state, State::Running));
-        session.update();
-        assert!(matches!(session.state(), State::Running));
-        ends[2].write_all(b"\r\n").unwrap();
-        wait(&mut session, |state| *state == State::Ended(42));
-    }
-
-    #[test]
-    fn a_failure_and_a_lost_guest_are_told_apart() {
-        let (mut session_, _ends) = session("failed 127 execute x: not found\n", b"");
-        let failed = State::Failed(127, "execute x: not found".into());
-        wait(&mut session_, |state| *state == failed);
-        let (mut runs, _ends) = session("started 1 2\nexited 3 0 0\nfailed 0 no\n", b"");
-        wait(&mut runs, |state| !matches!(state, State::Booting | State::Running));
-        assert_eq!(*runs.state(), State::Ended(3));
-        let (mut lost, ends) = session("nonsense\nexited\n", b"");
-        drop(ends);
-        wait(&mut lost, |state| *state == State::Lost);
-    }
-
-    #[test]
-    fn a_guest_that_talks_without_end_is_cut_short() {
-        for flood in [&b"\n"[..], b"x"] {
-            let (mut session, mut ends) = session("started 1 2\n", b"");
-            let mut control = ends.swap_remove(0);
-            let flood = flood.repeat(64 << 10);
-            let flooder = std::thread::spawn(move || while control.write_all(&flood).is_ok() {});
-            wait(&mut session, |state| matches!(state, State::Running));
-            for _ in 0..100 {
-                session.update();
-            }
-            drop(session);
-            flooder.join().unwrap();
-        }
-    }
-
-    #[test]
-    fn messages_reach_the_guest() {
-        let (mut session, mut ends) = session("", b"");
-        session.resize(Size { rows: 5, columns: 9 });
-        session.request(b"arg=ls\0");
-        let mut text = [0; 26];
-        ends[0].read_exact(&mut text).unwrap();
-        assert_eq!(&text, b"resize 5 9\nrequest 7\narg=l");
-    }
-}
+mod tests;

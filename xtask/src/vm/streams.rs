@@ -6,6 +6,7 @@
 //! The main thread hears of what concerns it by a socket.
 
 use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::escape::{Escape, Typed};
 use super::terminal;
+use crate::tell;
 
 /// Bytes that are moved at once.
 const BUFFER: usize = 256 << 10;
@@ -48,13 +50,13 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Bytes that are through.
+    /// Bytes that are through: written, or dropped because writing failed.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Whether no more will come.
+    /// Whether no more will come, and the target has reported all errors it had.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
@@ -79,6 +81,8 @@ pub struct Streams {
     /// Standard output, then standard error.
     pub deliveries: [Arc<Delivery>; 2],
     events: UnixStream,
+    /// Our ends of the ports of output and error.
+    ports: [UnixStream; 2],
     /// Dropped once the guest has opened its end of standard input.
     unopened: Option<Sender<()>>,
     /// Dropped once a terminal is ready for what is written to it.
@@ -89,13 +93,23 @@ impl Streams {
     /// Starts to copy. `ports` are our ends of standard input, output and error;
     /// a terminal has no separate error, and shows nothing until [`Streams::show`].
     pub fn start(ports: [OwnedFd; 3], is_terminal: bool) -> Result<Self> {
+        Self::start_to(ports, is_terminal, [Box::new(Own::Output), Box::new(Own::Error)])
+    }
+
+    /// As [`Streams::start`]; output and error go to `targets`.
+    pub fn start_to(
+        ports: [OwnedFd; 3],
+        is_terminal: bool,
+        targets: [Box<dyn Target>; 2],
+    ) -> Result<Self> {
         let (events, wake) = UnixStream::pair().context("make a socket")?;
         events.set_nonblocking(true)?;
         let deliveries: [Arc<Delivery>; 2] = Default::default();
         let [input, output, error] = ports.map(UnixStream::from);
+        let ports = [output.try_clone()?, error.try_clone()?];
         let mut hidden = Vec::new();
-        for (port, delivery, target) in
-            [(output, &deliveries[0], Target::Output), (error, &deliveries[1], Target::Error)]
+        for ((port, delivery), mut target) in
+            [output, error].into_iter().zip(&deliveries).zip(targets)
         {
             let (delivery, wake) = (delivery.clone(), wake.try_clone()?);
             let (hide, shown) = channel();
@@ -103,7 +117,7 @@ impl Streams {
             std::thread::spawn(move || {
                 // It ends by an error: nothing is ever sent.
                 let _ = shown.recv();
-                deliver(port, target, &delivery, &wake);
+                deliver(port, &mut *target, &delivery, &wake);
                 delivery.ended.store(true, Ordering::Release);
                 let _ = (&wake).write(&[DELIVERED]); // as in `deliver`
             });
@@ -116,16 +130,23 @@ impl Streams {
             let _ = opened.recv();
             // Both directions would be a hang-up, on which QEMU drops what it
             // has not read yet. An error: QEMU is gone.
-            let _ = input.shutdown(std::net::Shutdown::Write);
+            let _ = input.shutdown(Shutdown::Write);
             // It is QEMU that closes.
             let _ = (&input).read(&mut [0]);
         });
-        Ok(Self { deliveries, events, unopened: Some(unopened), hidden })
+        Ok(Self { deliveries, events, ports, unopened: Some(unopened), hidden })
     }
 
     /// The guest has opened its ends.
     pub fn opened(&mut self) {
         self.unopened = None;
+    }
+
+    /// All output has arrived: lets the deliveries end.
+    pub fn finish(&self) {
+        for port in &self.ports {
+            let _ = port.shutdown(Shutdown::Read); // an error: QEMU has closed it
+        }
     }
 
     /// The terminal takes what is written to it as it is.
@@ -156,53 +177,87 @@ const ESCAPED: u8 = b'.';
 const FOREGROUND: u8 = b'f';
 const DELIVERED: u8 = b'>';
 
-/// One of our own descriptors.
+/// What a stream of the guest is written to.
+pub trait Target: Send {
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Errno>;
+
+    /// Asks for errors that writing did not report, as network file systems have
+    /// them.
+    ///
+    /// # Errors
+    /// Those of close(2).
+    fn close(&mut self) -> Result<(), Errno>;
+}
+
+/// One of our own streams.
 #[derive(Clone, Copy, Debug)]
-enum Target {
+enum Own {
     Output,
     Error,
 }
 
-/// Copies `port` to one of our descriptors until the guest's end is closed. What
-/// can no longer be written is read all the same, and dropped.
-fn deliver(mut port: UnixStream, target: Target, delivery: &Delivery, mut wake: &UnixStream) {
+impl Own {
+    /// Calls `body` with the descriptor, without the locks of the standard library:
+    /// who is stuck here must not keep others from telling something.
+    fn with<T>(self, body: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        match self {
+            Self::Output => body(std::io::stdout().as_fd()),
+            Self::Error => body(std::io::stderr().as_fd()),
+        }
+    }
+}
+
+impl Target for Own {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        self.with(|fd| tell::write_all(fd, bytes))
+    }
+
+    fn close(&mut self) -> Result<(), Errno> {
+        // A file system flushes and reports when any descriptor of the file is
+        // closed. Without a copy there is nothing to ask.
+        let Ok(copy) = self.with(|fd| fd.try_clone_to_owned()) else { return Ok(()) };
+        match nix::unistd::close(copy) {
+            Err(Errno::EINTR) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// Copies `port` to `target` until the guest's end is closed, or
+/// [`Streams::finish`] was called. What can no longer be written is read all the
+/// same, and dropped. A byte counts once it is written, and its error is known before.
+fn deliver(
+    mut port: UnixStream,
+    target: &mut dyn Target,
+    delivery: &Delivery,
+    mut wake: &UnixStream,
+) {
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = match port.read(&mut buffer) {
-            Ok(0) => return,
+            Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             // QEMU is gone; whoever watches it will say so.
-            Err(_) => return,
+            Err(_) => break,
         };
         if delivery.broken().is_none()
-            && let Err(errno) = write_all(target, &buffer[..count])
+            && let Err(errno) = target.write(&buffer[..count])
         {
             delivery.set_broken(errno);
         }
         delivery.bytes.fetch_add(count as u64, Ordering::Release);
         let _ = wake.write(&[DELIVERED]); // full of wake-ups is as good
     }
-}
-
-fn write_all(target: Target, mut bytes: &[u8]) -> Result<(), Errno> {
-    let (output, error) = (std::io::stdout(), std::io::stderr());
-    let fd = match target {
-        Target::Output => output.as_fd(),
-        Target::Error => error.as_fd(),
-    };
-    while !bytes.is_empty() {
-        match nix::unistd::write(fd, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::EINTR) => {}
-            // Somebody who shares it made it non-blocking.
-            Err(Errno::EAGAIN) => {
-                poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::NONE)?;
-            }
-            Err(errno) => return Err(errno),
-        }
+    if delivery.broken().is_none()
+        && let Err(errno) = target.close()
+    {
+        delivery.set_broken(errno);
     }
-    Ok(())
 }
 
 /// Copies our standard input to the port, to its end.

@@ -16,12 +16,15 @@ use super::broker::Broker;
 use super::child::{Child, describe};
 use super::console::Console;
 use super::foreground::Foreground;
+use super::halt::Halt;
 use super::outcome::Outcome;
 use super::qmp::Qmp;
 use super::run::Report;
 use super::session::State;
 use super::signals::{Signals, is_end};
+use super::time_limit::TimeLimit;
 use super::timing::Timing;
+use crate::tell;
 
 /// How long QEMU may take to end after SIGTERM.
 const QEMU_GRACE: Duration = Duration::from_secs(2);
@@ -49,12 +52,13 @@ pub struct Watch {
     start: Instant,
     /// When the boot that is watched began.
     boot: Instant,
-    timeout: Option<Duration>,
+    limit: TimeLimit,
     quiet: bool,
     outcome: Option<Outcome>,
     /// The signal that was passed on to the command, and when patience with it
     /// ends. Another one ends the machine.
     passed_on: Option<(Signal, Option<Instant>)>,
+    halt: Halt,
 }
 
 /// What only a command has.
@@ -76,9 +80,10 @@ impl Watch {
         qmp: Qmp,
         qemu: Child,
         daemons: Vec<Child>,
-        timeout: Option<Duration>,
+        mut limit: TimeLimit,
         quiet: bool,
     ) -> Self {
+        limit.watched();
         let start = Instant::now();
         Self {
             signals,
@@ -88,10 +93,11 @@ impl Watch {
             deadline: None,
             start,
             boot: start,
-            timeout,
+            limit,
             quiet,
             outcome: None,
             passed_on: None,
+            halt: Halt::new(),
         }
     }
 
@@ -113,9 +119,17 @@ impl Watch {
             }
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
+                if console.tells_of_halt() {
+                    self.end(Outcome::Halted);
+                }
+            }
+            if command.is_none() {
+                self.watch_halt();
             }
             self.watch_clock(command.as_ref());
-            if let Some(status) = self.qemu.try_wait()? {
+            if let Some(status) = self.qemu.try_wait()?
+                && !self.waits_for_output(command.as_ref())
+            {
                 break status;
             }
             self.watch_daemons()?;
@@ -131,6 +145,13 @@ impl Watch {
         let boots = command.as_ref().is_some_and(|command| !command.timing.has_run());
         let console = console.map(|console| console.last_words(boots)).unwrap_or_default();
         Ok(Report { outcome, console })
+    }
+
+    /// Whether the command's status is known, but its output is still being written,
+    /// which needs no machine any more.
+    fn waits_for_output(&self, command: Option<&Command<'_>>) -> bool {
+        let is_delivering = |command: &Command<'_>| command.foreground.session.is_delivering();
+        self.outcome.is_none() && command.is_some_and(is_delivering)
     }
 
     /// What it was, once QEMU has ended and its daemons had time to.
@@ -188,6 +209,7 @@ impl Watch {
                 self.outcome.get_or_insert(Outcome::NotStarted(status, problem));
                 self.qemu.signal(Signal::SIGKILL);
             }
+            State::Unwritten(errno) => self.end(Outcome::OutputLost(errno)),
             // Lost: QEMU is about to end, and knows why.
             State::Booting | State::Running | State::Lost => {}
         }
@@ -197,9 +219,6 @@ impl Watch {
         }
         if session.was_escaped() {
             self.end(Outcome::Escaped);
-        }
-        if let Some(errno) = command.foreground.session.write_error() {
-            self.end(Outcome::OutputLost(errno));
         }
         Ok(())
     }
@@ -215,13 +234,24 @@ impl Watch {
         self.boot = Instant::now();
         // Where it cannot be reset the boot's limit ends it.
         if self.qmp.reset().is_ok() && !self.quiet {
-            eprintln!("warning: the guest's kernel is stuck; it is started again");
+            tell::warning("the guest's kernel is stuck; it is started again");
+        }
+    }
+
+    /// Ends a machine that has halted, as if it had powered off: there is nothing more
+    /// to come, whoever waits for it.
+    fn watch_halt(&mut self) {
+        if self.outcome.is_none() && self.halt.look(&mut self.qmp) {
+            if !self.quiet {
+                tell::warning("the guest has halted; its machine is ended");
+            }
+            self.end(Outcome::Halted);
         }
     }
 
     fn watch_clock(&mut self, command: Option<&Command<'_>>) {
         let now = Instant::now();
-        if let Some(limit) = self.timeout.filter(|limit| now >= self.start + *limit) {
+        if let Some(limit) = self.limit.passed() {
             self.end(Outcome::TimedOut(limit));
         }
         let boots = command.is_some_and(Command::boots);
@@ -291,9 +321,10 @@ impl Watch {
         let boots = command.is_some_and(Command::boots);
         let deadlines = [
             self.deadline,
-            self.timeout.filter(|_| self.deadline.is_none()).map(|limit| self.start + limit),
+            self.limit.end().filter(|_| self.deadline.is_none()),
             (boots && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
             self.passed_on.filter(|_| self.deadline.is_none()).and_then(|(_, limit)| limit),
+            (command.is_none() && self.deadline.is_none()).then(|| self.halt.next()),
         ];
         sleep(&fds, deadlines.into_iter().flatten().min())
     }

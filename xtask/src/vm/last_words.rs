@@ -1,0 +1,54 @@
+//! What chrootvm says once a machine has ended.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::plan::Mode;
+use super::run::Report;
+use super::script;
+use super::signals;
+use super::timing::Timing;
+use crate::tell;
+
+/// Tells how a run ended; the exit status. `hint` is for a guest that reset, `timing`
+/// is told if it is wanted.
+#[must_use]
+pub fn tell(report: Report, mode: Mode, hint: &str, timing: Option<&Timing>) -> u8 {
+    // A reader who is slow must not keep us from being ended.
+    signals::let_through();
+    let hint = if report.outcome.is_reset() { hint } else { "" };
+    let verdict = report.outcome.verdict(mode, report.console.reason.as_deref());
+    if verdict.shows_console && !report.console.lines.is_empty() {
+        let lines = report.console.lines;
+        tell::lines(format_args!("the last lines of the guest's console:\n{lines}"));
+    }
+    if let Some(problem) = verdict.problem {
+        tell::error(problem + hint);
+    }
+    if let Some(timing) = timing {
+        tell::note(timing.summary());
+    }
+    verdict.status
+}
+
+/// How to run a command that ends, for whoever has given one as INIT: it is PID 1, by
+/// whose end a kernel panics.
+#[must_use]
+pub fn hint(rootfs: &Path, init: Option<&OsStr>) -> String {
+    let init = init.unwrap_or(OsStr::new("COMMAND"));
+    let words = [OsStr::new("chrootvm"), rootfs.as_os_str(), OsStr::new("--"), init];
+    let line = script::shell_line(&words.map(OsStr::to_owned));
+    format!("; a command that ends is run by: {}", line.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_can_be_pasted() {
+        let told = hint(Path::new("/a b"), Some(OsStr::new("ls")));
+        assert!(told.ends_with(": chrootvm '/a b' -- ls"), "{told}");
+        assert!(hint(Path::new("/r"), None).ends_with(": chrootvm /r -- COMMAND"));
+    }
+}
