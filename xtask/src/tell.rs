@@ -2,7 +2,7 @@
 //!
 //! Interfaces: write(2), poll(2). A message for which there is no reader is not an
 //! error: it never changes an exit status, never panics, and never blocks for longer
-//! than [`PATIENCE`]. A result that cannot be written is an error, unless its reader
+//! than `PATIENCE`. A result that cannot be written is an error, unless its reader
 //! has left. Everything on standard error passes [`printable`].
 
 use std::fmt::Display;

@@ -181,12 +181,13 @@ fn lost_host_loses_no_data(bed: &Bed) -> Result<()> {
         image.display(),
         control.display()
     );
-    for stream in ["stdin", "stdout", "stderr"] {
-        options += &format!(
+    let stream = |stream| {
+        format!(
             " -chardev file,id={stream},path=/dev/null \
              -device virtserialport,chardev={stream},name=virtinit.0.{stream}"
-        );
-    }
+        )
+    };
+    options.extend(["stdin", "stdout", "stderr"].map(stream));
     let mut running = guest.start_unwatched(&options)?;
     let host = connect(&control)?;
     running.wait_for("is up")?;

@@ -67,7 +67,7 @@ impl Line {
     }
 }
 
-/// Whether modules at `path` go before those at `other`: by [`PRECEDENCE`], and else
+/// Whether modules at `path` go before those at `other`: by `PRECEDENCE`, and else
 /// by their names.
 #[must_use]
 pub fn precedes(path: &Path, other: &Path) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! newuidmap(1) is told all rows at once, and the kernel refuses a map as a whole:
 //! one in which an id occurs twice, inside or outside, one of more than
-//! [`ROWS_MOST`] rows, and one whose text has a page or more (`map_write` in the
+//! `ROWS_MOST` rows, and one whose text has a page or more (`map_write` in the
 //! kernel's `kernel/user_namespace.c`). Files name ranges twice, or ranges that
 //! overlap, where several tools have written to them.
 //!

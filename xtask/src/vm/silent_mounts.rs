@@ -2,7 +2,7 @@
 //!
 //! Whoever asks one of them waits, perhaps for ever; virtiofsd then serves nobody
 //! else. So each is asked by a thread of its own, which is not waited for longer
-//! than [`PATIENCE`], and ends with this process.
+//! than `PATIENCE`, and ends with this process.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

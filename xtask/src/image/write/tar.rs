@@ -2,7 +2,7 @@
 //!
 //! Format: ustar with extended headers (POSIX pax(1)) only where ustar has no
 //! room; extended attributes as `SCHILY.xattr.NAME` (star(5)); files with large holes
-//! as [`super::sparse`] has them. Of a file with
+//! are GNU sparse files. Of a file with
 //! several names the first has the contents, the others are links to it.
 
 use std::collections::HashMap;
