@@ -19,6 +19,8 @@ use crate::image::notes::Notes;
 const BLOCK_BYTES: u64 = BLOCK as u64;
 
 const ANOTHER: &str = "another archive behind the end of the first is read, too, as tar -i does";
+const NO_END: &str = "no block of zeroes ends the archive: if it was cut, members are missing";
+const NO_MEMBERS: &str = "nothing but zeroes is read as an archive without members";
 const REST: &str = "what is behind the end of the archive is no archive and is left out";
 
 /// Where an archive ends.
@@ -68,7 +70,8 @@ impl<'a> Blocks<'a> {
         let mut block = [0; BLOCK];
         let start = self.at;
         // Not every writer ends an archive with zeroes, or fills its last block.
-        let is_end = self.read(start, &mut block)? < BLOCK;
+        let count = self.read(start, &mut block)?;
+        let is_end = count < BLOCK;
         if !is_zero(&block) {
             ensure!(!is_end, "offset {start}: truncated");
             let header = Header::parse(&block);
@@ -77,10 +80,18 @@ impl<'a> Blocks<'a> {
             self.at = start + BLOCK_BYTES;
             return Ok(Some((header, start)));
         }
+        if count == 0 {
+            notes.add(NO_END, format!("offset {start}").as_bytes());
+        }
         if is_end || self.end == End::AtZeroes {
             return Ok(None);
         }
-        let Some(behind) = after_padding(self.archive, start)? else { return Ok(None) };
+        let Some(behind) = after_padding(self.archive, start)? else {
+            if start == 0 {
+                notes.add(NO_MEMBERS, b"offset 0");
+            }
+            return Ok(None);
+        };
         let behind = behind / BLOCK_BYTES * BLOCK_BYTES;
         let count = self.read(behind, &mut block)?;
         let header = Header::parse(&block).filter(|_| count == BLOCK);
