@@ -193,7 +193,7 @@ fn lost_host_loses_no_data(bed: &Bed) -> Result<()> {
     running.wait_for("is up")?;
     drop(host);
     ensure!(running.finish()? == 0, "{running}");
-    shows(&running, "virtinit: tell the host: EPIPE")?;
+    shows(&running, "virtinit: serve the command: EPIPE")?;
     let kept = e2fs(tool("debugfs").args(["-R", "cat /new-file"]).arg(&image))?;
     ensure!(kept == "kept\n", "{kept:?} {running}");
     Ok(())
