@@ -79,7 +79,7 @@ budget: ## Hold a boot's instructions and the size of /init against bench/budget
 	@$(XTASK) bench size --budget bench/budget.toml
 
 .PHONY: fuzz
-fuzz: ## Feed random command lines to the parser of /init, for 30 seconds
+fuzz: ## Feed damaged input to all readers, FUZZ_S (30) seconds each, two at a time
 	@$(XTASK) fuzz
 
 .PHONY: check

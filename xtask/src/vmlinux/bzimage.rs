@@ -94,8 +94,7 @@ fn number<const N: usize>(image: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 /// A bzImage around `payload`.
-#[cfg(test)]
-pub(super) fn wrap(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn wrap(payload: &[u8]) -> Vec<u8> {
     const SECTORS: u8 = 3;
     let mut image = vec![0; (usize::from(SECTORS) + 1) * SECTOR];
     image[SETUP_SECTORS] = SECTORS;

@@ -35,7 +35,7 @@ impl Ls {
 }
 
 /// As ls -ln prints it, less the time; names as a terminal may see them.
-fn line(path: &[u8], node: &Node) -> String {
+pub(crate) fn line(path: &[u8], node: &Node) -> String {
     let (meta, names) = (&node.meta, node.names);
     let size = match &node.kind {
         Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {

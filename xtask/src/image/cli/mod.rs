@@ -4,7 +4,7 @@ mod build;
 mod cat;
 mod diff;
 mod inspect;
-mod ls;
+pub(crate) mod ls;
 mod options;
 mod verify;
 

@@ -160,8 +160,7 @@ impl Superblock {
             put(out, SUPER_SIZE + 2, LZ4_DISTANCE.to_le_bytes());
             put(out, SUPER_SIZE + 4, self.cluster_blocks.to_le_bytes());
         }
-        let checksum = crc32c(out);
-        put(out, 4, checksum.to_le_bytes());
+        seal(&mut block);
         block
     }
 
@@ -200,6 +199,14 @@ impl Superblock {
             },
         })
     }
+}
+
+/// Writes the check sum of the superblock of `image`, which may be anything.
+pub(crate) fn seal(image: &mut [u8]) {
+    let Some(bytes) = image.get_mut(SUPER_AT..BLOCK) else { return };
+    put(bytes, 4, [0; 4]);
+    let checksum = crc32c(bytes);
+    put(bytes, 4, checksum.to_le_bytes());
 }
 
 /// CRC-32C (RFC 3720, appendix B.4), not inverted at the end, as the kernel has

@@ -31,6 +31,7 @@ mod unpack;
 mod write;
 mod xattrs;
 
+pub(crate) use layout::seal;
 pub use read::read;
 pub use write::write;
 

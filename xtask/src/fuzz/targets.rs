@@ -1,0 +1,185 @@
+//! What is fuzzed: one row a reader of bytes that somebody else made.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::mutate::{Seed, damaged};
+use super::random::Random;
+use super::{guest, kernels, repair, trees};
+
+/// What a reader made of an input in which nothing was wrong with the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It made sense.
+    Accepted,
+    /// It was an error.
+    Refused,
+}
+
+/// One reader, or several of the same bytes.
+pub(super) struct Target {
+    /// As it is typed, and the name of its directory in the corpus.
+    pub(super) name: &'static str,
+    /// What is read, for a person.
+    pub(super) about: &'static str,
+    /// Inputs that make sense.
+    seeds: fn() -> Result<Vec<Vec<u8>>>,
+    /// Pieces of text that mean something.
+    words: &'static [&'static str],
+    /// Makes the check sums right again.
+    repair: fn(&mut [u8]),
+    /// Reads it; an error is a fault of ours.
+    pub(super) check: fn(&[u8]) -> Result<Answer>,
+}
+
+/// Keys of pax and of GNU's sparse files.
+const TAR_WORDS: &[&str] = &[
+    "GNU.sparse.map=",
+    "GNU.sparse.size=",
+    "GNU.sparse.realsize=",
+    "GNU.sparse.major=",
+    "GNU.sparse.numblocks=",
+    "GNU.sparse.name=",
+    "SCHILY.xattr.",
+    "LIBARCHIVE.xattr.",
+    "path=",
+    "linkpath=",
+    "size=",
+    "mtime=",
+    "\n",
+    "=",
+    "30 ",
+    "99999999999999999999 ",
+    "../",
+    "/",
+    "\0",
+    "77777777777",
+    "ustar\0",
+    "00",
+];
+
+/// No words: what is read is no text.
+const NO_WORDS: &[&str] = &[];
+
+/// All of them, the slow ones apart from each other.
+#[rustfmt::skip]
+pub(super) const TARGETS: &[Target] = &[
+    Target { name: "command-line", about: "the kernel command line",             seeds: || Ok(guest::lines()),    words: guest::LINE_WORDS,    repair: repair::nothing, check: guest::check_line },
+    Target { name: "ext4",         about: "ext4 images",                         seeds: trees::ext4,              words: NO_WORDS,             repair: repair::nothing, check: trees::check },
+    Target { name: "records",      about: "/virtinit.run and /etc/virtinit/run", seeds: || Ok(guest::records()),  words: guest::RECORD_WORDS,  repair: repair::nothing, check: guest::check_records },
+    Target { name: "erofs",        about: "EROFS images",                        seeds: trees::erofs,             words: NO_WORDS,             repair: repair::erofs,   check: trees::check },
+    Target { name: "messages",     about: "control messages of a session",       seeds: || Ok(guest::messages()), words: guest::MESSAGE_WORDS, repair: repair::nothing, check: guest::check_messages },
+    Target { name: "squashfs",     about: "squashfs images",                     seeds: trees::squashfs,          words: NO_WORDS,             repair: repair::nothing, check: trees::check },
+    Target { name: "heads",        about: "starts of disks and programs",        seeds: || Ok(guest::heads()),    words: NO_WORDS,             repair: repair::nothing, check: guest::check_head },
+    Target { name: "tar",          about: "tar, with pax and holes",             seeds: trees::tar,               words: TAR_WORDS,            repair: repair::tar,     check: trees::check },
+    Target { name: "module",       about: "kernel modules",                      seeds: kernels::modules,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_module },
+    Target { name: "cpio",         about: "newc archives",                       seeds: trees::cpio,              words: NO_WORDS,             repair: repair::cpio,    check: trees::check },
+    Target { name: "kernel",       about: "vmlinux, bzImage, zboot and UKI",     seeds: kernels::kernels,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_kernel },
+    Target { name: "container",    about: "gzip, xz, zstd and lz4",              seeds: kernels::containers,      words: NO_WORDS,             repair: repair::nothing, check: kernels::check_container },
+];
+
+impl Target {
+    /// The row called `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn named(name: &str) -> Result<&'static Self> {
+        let names = || TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
+        let found = TARGETS.iter().find(|target| target.name == name);
+        found.with_context(|| format!("no target \"{name}\"; there are {}", names()))
+    }
+
+    /// What makes sense, and what is in the corpus below `corpus`.
+    ///
+    /// # Errors
+    /// A corpus that cannot be read.
+    pub(super) fn seeds(&self, corpus: &Path) -> Result<Vec<Seed>> {
+        let made = (self.seeds)().with_context(|| format!("make inputs for {}", self.name))?;
+        let found = corpus_of(corpus, self.name)?.into_iter().map(|(_, bytes)| bytes);
+        Ok(made.into_iter().chain(found).map(Seed::new).collect())
+    }
+
+    /// Input number `seed`.
+    pub(super) fn input(&self, seeds: &[Seed], seed: u64) -> Vec<u8> {
+        let mut random = Random::new(seed);
+        let mut bytes = damaged(seeds, self.words, &mut random);
+        // A wrong sum is damage as well, now and then.
+        if random.below(8) != 0 {
+            (self.repair)(&mut bytes);
+        }
+        bytes
+    }
+}
+
+/// Names and contents of the files in the corpus of target `name`.
+pub(super) fn corpus_of(corpus: &Path, name: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    let dir = corpus.join(name);
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for entry in dir.read_dir().with_context(|| format!("list {}", dir.display()))? {
+        let path = entry?.path();
+        let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        files.push((path.display().to_string(), bytes));
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every parameter is among the words.
+    #[test]
+    fn every_parameter_is_used() {
+        for parameter in virtinitrd_init::cmdline::PARAMETERS {
+            assert!(guest::LINE_WORDS.contains(parameter), "{parameter}");
+        }
+    }
+
+    fn corpus() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+    }
+
+    /// Nothing that is made here, or was found once, does harm; and of what is made
+    /// each input makes sense.
+    #[test]
+    fn what_makes_sense_is_accepted_and_the_corpus_survived() {
+        for target in TARGETS {
+            for (number, bytes) in (target.seeds)().unwrap().iter().enumerate() {
+                let answer = (target.check)(bytes)
+                    .unwrap_or_else(|error| panic!("{} {number}: {error:#}", target.name));
+                assert_eq!(answer, Answer::Accepted, "{} {number}", target.name);
+            }
+            for (name, bytes) in corpus_of(&corpus(), target.name).unwrap() {
+                (target.check)(&bytes).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            }
+        }
+    }
+
+    /// A directory of the corpus that no row reads would never be read.
+    #[test]
+    fn the_corpus_has_no_other_directories() {
+        for entry in corpus().read_dir().unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(Target::named(&name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_short_run_finds_nothing() {
+        for target in TARGETS {
+            let seeds = target.seeds(&corpus()).unwrap();
+            for seed in 0..60 {
+                let input = target.input(&seeds, seed);
+                assert_eq!(input, target.input(&seeds, seed));
+                (target.check)(&input).unwrap_or_else(|error| {
+                    panic!("cargo xtask fuzz --target {} --seed {seed}: {error:#}", target.name)
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Trees as archives and images: a small one in every format, and what is done with
+//! a tree that could be read.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write, sink};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::targets::Answer;
+use crate::archive::compress::Compression;
+use crate::archive::stream::Method;
+use crate::image::cli::ls;
+use crate::image::format::Format;
+use crate::image::notes::Notes;
+use crate::image::progress::Progress;
+use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs};
+use crate::image::{source, write};
+
+/// Bytes of one file that are read: sizes are what an image says, holes included.
+const READ_MAX: u64 = 1 << 20;
+
+/// The same of all files of an image.
+const READ_MAX_ALL: u64 = 16 << 20;
+
+/// Bytes that a tree may have in sum to be written again.
+const WRITE_MAX: u64 = 4 << 20;
+
+/// Bytes of a copy of an archive in a container, which is on a disk.
+const COPY_MAX: u64 = 64 << 20;
+
+/// A file in memory, which takes no time of a disk.
+pub(super) fn in_memory(bytes: &[u8]) -> Result<File> {
+    let mut file = File::from(memfd_create("fuzz", MFdFlags::MFD_CLOEXEC).context("memfd")?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Reads the archive or image in `bytes` as `chrootvm image` does.
+fn read(bytes: &[u8]) -> Result<Tree> {
+    let file = in_memory(bytes)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let options = source::Options { max_size: COPY_MAX, ..source::Options::default() };
+    Ok(source::open(&path, &options, &mut Notes::default())?.tree)
+}
+
+/// Text that compresses, and bytes that do not.
+fn contents(length: u32) -> [Vec<u8>; 2] {
+    let mut noise = vec![0; length as usize];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let text = (0..length / 4).flat_map(|number| format!("{} ", number % 97).into_bytes());
+    [text.collect(), noise]
+}
+
+/// A small tree with each kind of file, and each way to store one.
+pub(super) fn sample() -> Result<Tree> {
+    let meta = |permissions| Meta { permissions, uid: 1, gid: 70_000, mtime: 7, ..Meta::default() };
+    let mut tree = Tree::new(meta(0o755));
+    let mut add =
+        |parent: Id, name: &str, kind| tree.add(parent, name.as_bytes(), meta(0o644), kind);
+    let file = |bytes: &[u8]| Kind::File(Content::Bytes(bytes.into()));
+    let directory = || Kind::Directory(Children::new());
+    let files = add(Tree::ROOT, "files", directory())?;
+    let [text, noise] = contents(9000);
+    let mut holes = vec![0; 100_000];
+    holes[50_000..50_100].copy_from_slice(&noise[..100]);
+    for (name, bytes) in [
+        ("empty", &b""[..]),
+        ("short", b"short\n"),
+        ("text", &text),
+        ("noise", &noise),
+        ("holes", &holes),
+    ] {
+        add(files, name, file(bytes))?;
+    }
+    let many = add(Tree::ROOT, "many", directory())?;
+    for number in 0..40 {
+        add(many, &format!("{number:040}"), Kind::Fifo)?;
+    }
+    let deep = add(many, "deep", directory())?;
+    let deeper = add(deep, "deeper", directory())?;
+    add(deeper, "link", Kind::Symlink(b"../../short".as_slice().into()))?;
+    add(deeper, "long-link", Kind::Symlink(vec![b'l'; 300].into()))?;
+    add(deeper, &"n".repeat(200), Kind::CharDevice(4, 64))?;
+    add(deeper, "block", Kind::BlockDevice(259, 300))?;
+    add(deeper, "socket", Kind::Socket)?;
+    let short = tree.find(b"files/short").context("files/short")?;
+    tree.link(deeper, b"linked", short)?;
+    let pairs: [(&[u8], &[u8]); 4] = [
+        (b"security.capability", &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (b"trusted.empty", b""),
+        (b"user.large", &noise[..600]),
+        (b"user.x", b"value"),
+    ];
+    let xattrs: Xattrs =
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    for id in [files, deeper, short] {
+        tree.node_mut(id).meta.xattrs.clone_from(&xattrs);
+    }
+    Ok(tree)
+}
+
+/// A disk with `tree`, compressed by `method`.
+fn disk(
+    tree: &Tree,
+    format: Format,
+    method: Option<&str>,
+    cluster: Option<u64>,
+) -> Result<Vec<u8>> {
+    let options = write::disk::Options {
+        uuid: Some([7; 16]),
+        label: "fuzz".into(),
+        slack: Some(0),
+        compress: method.map(Method::from_str).transpose()?,
+        cluster_size: cluster,
+        threads: 1,
+        ..write::disk::Options::default()
+    };
+    let mut file = in_memory(b"")?;
+    let progress = Progress::bar(tree, String::new());
+    write::disk::write(tree, format, &options, &file, &mut Notes::default(), &progress)?;
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// EROFS: compressed, plain, and in large clusters.
+pub(super) fn erofs() -> Result<Vec<Vec<u8>>> {
+    let tree = sample()?;
+    let make = |method, cluster| disk(&tree, Format::Erofs, method, cluster);
+    Ok(vec![make(None, None)?, make(Some("none"), None)?, make(None, Some(65536))?])
+}
+
+/// ext4, whose sums are not looked at when it is read.
+pub(super) fn ext4() -> Result<Vec<Vec<u8>>> {
+    Ok(vec![disk(&sample()?, Format::Ext4, None, None)?])
+}
+
+/// squashfs: with metadata that are not compressed, where damage is precise, and with
+/// each compressor.
+pub(super) fn squashfs() -> Result<Vec<Vec<u8>>> {
+    let tree = sample()?;
+    let plain = super::seeds::plain_squashfs(&tree)?;
+    let packed = ["gzip", "zstd", "xz", "lz4"]
+        .map(|method| disk(&tree, Format::Squashfs, Some(method), Some(4096)));
+    let packed: Vec<_> = packed.into_iter().collect::<Result<_>>()?;
+    Ok([vec![plain.clone(), plain.clone(), plain], packed].concat())
+}
+
+/// Reads an input as `image ls`, `verify` and `build` do. Where it can be read all
+/// else has to end, with an error or without, and what is written of it can be read.
+pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
+    let Ok(tree) = read(bytes) else { return Ok(Answer::Refused) };
+    let mut left = READ_MAX_ALL;
+    let mut sum = 0_u64;
+    tree.walk(&mut |path, id| {
+        let node = tree.node(id);
+        ensure!(!ls::line(path, node).contains(char::is_control), "a line that steers a terminal");
+        let Kind::File(content) = &node.kind else { return Ok(()) };
+        sum = sum.saturating_add(content.size());
+        if let Ok(reader) = content.open() {
+            let most = content.size().min(READ_MAX).min(left);
+            // Any answer is one, but not more bytes than the size.
+            let count = std::io::copy(&mut reader.take(READ_MAX.min(left)), &mut sink());
+            left -= count.as_ref().map_or(0, |count| *count);
+            ensure!(count.map_or(true, |count| count == most), "bytes that are not its size");
+        }
+        Ok(())
+    })?;
+    if sum <= WRITE_MAX {
+        write_again(&tree, bytes)?;
+    }
+    Ok(Answer::Accepted)
+}
+
+/// Writes `tree` in a format that the bytes it came from choose; in most cases in
+/// none, for that takes longer than to read it.
+fn write_again(tree: &Tree, bytes: &[u8]) -> Result<()> {
+    /// Eight in so many are written.
+    const SHARE: usize = 24;
+    let mut notes = Notes::default();
+    let mut out = Vec::new();
+    // What cannot be read, or is in no format, is an error here as well.
+    let written = match bytes.iter().fold(0_usize, |sum, byte| sum + usize::from(*byte)) % SHARE {
+        0 => disk(tree, Format::Ext4, None, None),
+        1 => disk(tree, Format::Squashfs, Some("zstd"), None),
+        2 | 3 => write::tar::write(tree, &mut out, &mut notes).map(|()| out),
+        4 => write::cpio::write(tree, &mut out, &mut notes).map(|()| out),
+        5 => disk(tree, Format::Erofs, Some("none"), None),
+        6 | 7 => disk(tree, Format::Erofs, None, None),
+        _ => return Ok(()),
+    };
+    let _ = notes.lines().count(); // nobody reads them, but they are made
+    if let Ok(written) = written {
+        read(&written).context("what was written of it cannot be read")?;
+    }
+    Ok(())
+}
+
+/// tar: as it is written here, in pax with attributes, and with holes in four ways.
+pub(super) fn tar() -> Result<Vec<Vec<u8>>> {
+    let tree = sample()?;
+    let mut all = vec![Vec::new()];
+    write::tar::write(&tree, &mut all[0], &mut Notes::default())?;
+    all.extend(super::seeds::sparse_tars());
+    all.push(super::seeds::other_tar());
+    Ok(all)
+}
+
+/// cpio, with and without sums of its data.
+pub(super) fn cpio() -> Result<Vec<Vec<u8>>> {
+    let mut plain = Vec::new();
+    write::cpio::write(&sample()?, &mut plain, &mut Notes::default())?;
+    let mut summed = plain.clone();
+    for at in 0..summed.len() {
+        if summed[at..].starts_with(b"070701") {
+            summed[at + 5] = b'2';
+        }
+    }
+    super::repair::cpio(&mut summed);
+    let packed = crate::archive::compress::compress(plain.clone(), Compression::Gzip)?;
+    Ok(vec![[&plain[..], &[0; 12], &packed].concat(), plain, summed])
+}
