@@ -141,9 +141,13 @@ impl Tree {
     /// but a directory over a directory only changes that one's metadata.
     ///
     /// # Errors
-    /// A name that no directory can have; a parent that is none; more nodes than
-    /// 32 bits number.
+    /// A name that no directory can have, or a target that no link can have; a parent
+    /// that is none; more nodes than 32 bits number.
     pub fn add(&mut self, parent: Id, name: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
+        if let Kind::Symlink(target) = &kind {
+            ensure!(!target.is_empty(), "a link to nothing");
+            ensure!(!target.contains(&0), "a link to a path with NUL");
+        }
         if let (Kind::Directory(_), Some(found)) = (&kind, self.child(parent, name))
             && self.children(found).is_some()
         {
