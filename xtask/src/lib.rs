@@ -16,6 +16,7 @@ pub mod host;
 pub mod image;
 pub mod kmod;
 pub mod ls;
+pub mod notes;
 pub mod output;
 pub mod own_kernel;
 pub mod pack;

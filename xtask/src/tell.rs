@@ -82,6 +82,12 @@ pub fn printable(bytes: &[u8]) -> String {
     text.chars().filter(|&c| matches!(c, '\n' | '\t') || !(c.is_control() || reorders(c))).collect()
 }
 
+/// A path or another name in one line, with escapes for what cannot be printed.
+#[must_use]
+pub fn show(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).escape_debug().to_string()
+}
+
 /// Writes all of `bytes`, whether `fd` blocks or not.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! and every field of an archive follow from its contents alone, so that equal
 //! contents give equal bytes.
 
+pub(crate) mod bytes;
 pub mod compress;
 pub mod lz4;
 pub mod newc;

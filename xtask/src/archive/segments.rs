@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::bytes::At;
 use super::newc::{HEADER, Header, TRAILER};
 use super::spool::{BUFFER, spool};
 use super::unpack::{self, skip_padding};
-use crate::image::content::At;
-use crate::image::tree::show;
+use crate::tell::show;
 
 /// Bytes of the longest name, its NUL included; the kernel skips members with longer
 /// names (`PATH_MAX`, `include/uapi/linux/limits.h`).

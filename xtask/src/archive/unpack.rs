@@ -13,10 +13,10 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result, bail, ensure};
 use liblzma::stream::Stream;
 
+use super::bytes::is_zero;
 use super::compress::Compression;
 use super::lz4::Lz4Decoder;
 use super::spool::TooLarge;
-use crate::image::holes::is_zero;
 
 /// Memory that an xz file may ask for: `xz -9` takes 65 MiB. zstd has a limit of
 /// its own, a window of 128 MiB.

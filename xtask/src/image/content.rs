@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use super::pieces::{Piece, PieceReader, Pieces};
+use super::pieces::{Piece, PieceReader, Pieces, Reader};
 use crate::files::Files;
 use crate::rootdir::RootDir;
 
@@ -51,24 +51,6 @@ pub trait Stored: fmt::Debug + Send + Sync {
     /// Reads it from the start; gives exactly [`Stored::size`] bytes or an error.
     fn open(&self) -> Result<Box<dyn Reader + '_>>;
 }
-
-/// Reads contents from their start to their end; zeros that the source does not
-/// store can be passed over.
-pub trait Reader: Read + Send {
-    /// Bytes of the hole at the position: all of it, whatever it is made of. 0 where
-    /// the source stores bytes, and at the end.
-    ///
-    /// # Errors
-    /// Those of reading.
-    fn hole(&mut self) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    /// Passes over `count` bytes, which are no more than [`Reader::hole`] tells.
-    fn skip(&mut self, _count: u64) {}
-}
-
-impl Reader for &[u8] {}
 
 /// Bytes of a file or of a block device, whose metadata do not tell.
 ///
@@ -128,22 +110,6 @@ impl Content {
                 Box::new(PieceReader::new(Stretch { file, offset: *offset, size: *size }))
             }
         })
-    }
-}
-
-/// Reads a file that others read as well: without its position.
-pub(crate) struct At<'a> {
-    /// The file.
-    pub(crate) file: &'a File,
-    /// Where the next byte is.
-    pub(crate) offset: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
     }
 }
 

@@ -17,8 +17,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use virtinitrd_init::superblock;
 
-use super::content::At;
-use super::source::ustar::{BLOCK, Header};
+use super::ustar::{BLOCK, Header};
+use crate::archive::bytes::At;
 use crate::archive::compress::Compression;
 use crate::archive::stream::Method;
 use crate::archive::unpack;

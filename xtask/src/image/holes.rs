@@ -8,7 +8,9 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 
-use super::content::{Content, Reader};
+use super::content::Content;
+use super::pieces::Reader;
+use crate::archive::bytes::is_zero;
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 17;
@@ -176,12 +178,6 @@ pub(super) fn are_equal(a: &Content, b: &Content) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Whether there is nothing but zeros.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
 }
 
 #[cfg(test)]

@@ -10,10 +10,9 @@ mod device;
 pub mod erofs;
 pub mod ext4;
 pub mod format;
-pub(crate) mod holes;
+mod holes;
 mod identity;
 pub mod inject;
-pub mod notes;
 mod ordered;
 #[cfg(test)]
 mod orders;
@@ -29,6 +28,7 @@ pub mod squashfs;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+mod ustar;
 pub mod write;
 pub mod xattr_policy;
 mod xattr_sets;

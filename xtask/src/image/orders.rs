@@ -7,7 +7,6 @@ use std::fs;
 use tar::{Builder, EntryType, Header};
 
 use super::format::Format;
-use super::notes::Notes;
 use super::progress::Progress;
 use super::source;
 use super::tests::{STREAMS, written};
@@ -15,6 +14,7 @@ use super::tree::{Kind, Tree};
 use super::write::disk;
 use crate::archive::compress::Compression;
 use crate::archive::stream::Method;
+use crate::notes::Notes;
 
 /// A member: path, type, contents or target, permissions.
 type Member = (String, EntryType, Vec<u8>, u32);

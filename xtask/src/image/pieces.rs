@@ -10,10 +10,26 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
-use super::content::Reader;
-
 /// Bytes of the smallest piece in which the file is asked for holes.
 const LOOK_MIN: u64 = 64 << 10;
+
+/// Reads contents from their start to their end; zeros that the source does not
+/// store can be passed over.
+pub trait Reader: Read + Send {
+    /// Bytes of the hole at the position: all of it, whatever it is made of. 0 where
+    /// the source stores bytes, and at the end.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn hole(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Passes over `count` bytes, which are no more than [`Reader::hole`] tells.
+    fn skip(&mut self, _count: u64) {}
+}
+
+impl Reader for &[u8] {}
 
 /// A part of some contents in one piece.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use super::content::{Content, Reader, Stored};
+pub use super::content::{Content, Stored};
+pub use super::pieces::Reader;
 pub use super::xattrs::Xattrs;
+pub use crate::tell::show;
 
 /// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).
 pub const NAME_MAX: usize = 255;
@@ -311,12 +313,6 @@ pub fn kind_of(mode: u32, (major, minor): (u32, u32)) -> Option<Kind> {
         0o14 => Kind::Socket,
         _ => return None,
     })
-}
-
-/// A path of an archive for a person.
-#[must_use]
-pub fn show(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).escape_debug().to_string()
 }
 
 #[cfg(test)]

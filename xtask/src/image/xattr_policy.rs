@@ -9,9 +9,9 @@ use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
 
-use super::notes::Notes;
 use super::posix_acl;
 use super::tree::{Id, Tree, Xattrs, show};
+use crate::notes::Notes;
 
 /// Name spaces of Linux; those of lists are whole names.
 const NAME_SPACES: &[&[u8]] =

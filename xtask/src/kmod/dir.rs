@@ -23,7 +23,7 @@ use super::index::{self, Line, ModuleFiles, OWN};
 use super::resolve::{Lookup, Module, Need, Source};
 use super::{ENDINGS, name_of, stem};
 use crate::files::Files;
-use crate::image::notes::Notes;
+use crate::notes::Notes;
 
 /// Largest index file in bytes that is read. Debian's modules.dep has 700 kB.
 const INDEX_MAX: u64 = 64 << 20;

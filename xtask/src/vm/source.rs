@@ -18,9 +18,9 @@ use super::disks::{Disk, FIRST};
 use super::plan::Access;
 use crate::files::Files;
 use crate::image::format::{self, Format};
-use crate::image::notes::Notes;
 use crate::image::root::ImageRoot;
 use crate::image::source;
+use crate::notes::Notes;
 use crate::rootdir::RootDir;
 
 /// File systems that nobody can write to.

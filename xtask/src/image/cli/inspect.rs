@@ -9,7 +9,8 @@ use virtinitrd_init::superblock;
 
 use super::options::{Limits, show_uuid};
 use super::{open, see_owners_as_the_guest};
-use crate::image::content::{self, At};
+use crate::archive::bytes::At;
+use crate::image::content;
 use crate::image::format::Format;
 use crate::image::source::Source;
 use crate::image::tree::{Kind, Tree, show};

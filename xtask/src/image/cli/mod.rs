@@ -14,9 +14,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::notes::Notes;
 use super::source::{self, Source};
 use crate::archive::spool::TooLarge;
+use crate::notes::Notes;
 use crate::tell::{self, while_read};
 use crate::vm::userns::UserNamespace;
 use crate::workspace;

@@ -10,7 +10,7 @@ use super::layout::{BLOCK, BLOCK_BYTES, HOLE, SLOT};
 use super::place::{Borders, Places};
 use super::segment::{Segment, plain};
 use super::sparse::Chunks;
-use crate::image::holes::is_zero;
+use crate::archive::bytes::is_zero;
 use crate::image::identity::Image;
 use crate::image::tree::Id;
 

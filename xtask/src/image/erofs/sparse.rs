@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use super::layout::{BLOCK, BLOCK_BYTES};
 use super::segment::SEGMENT;
-use crate::image::holes::{Input, data_of, is_zero};
+use crate::archive::bytes::is_zero;
+use crate::image::holes::{Input, data_of};
 use crate::image::tree::Content;
 
 /// A file is sparse where at most one of so many blocks has data.
@@ -103,9 +104,9 @@ pub(super) fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::notes::Notes;
     use crate::image::source::dir;
     use crate::image::tree::Kind;
+    use crate::notes::Notes;
     use std::fs::File;
     use std::os::unix::fs::FileExt;
     use std::path::Path;

@@ -17,9 +17,9 @@ use super::bytes_at;
 use crate::archive::file_type::{S_IFDIR, S_IFMT};
 use crate::archive::newc::Header;
 use crate::archive::segments::{self, Member, Visitor, cut};
-use crate::image::notes::Notes;
 use crate::image::paths::{PATH_MAX, directory};
 use crate::image::tree::{Content, Id, Kind, Meta, NAME_MAX, Tree, Xattrs, components, kind_of};
+use crate::notes::Notes;
 
 /// Bytes of the longest target of a link; the kernel skips longer ones (`PATH_MAX`).
 const TARGET_MAX: u32 = 4096;

@@ -18,9 +18,9 @@ use rustix::io::Errno;
 use super::FileId;
 use crate::files::Files;
 use crate::image::content::{Content, Directory};
-use crate::image::notes::Notes;
 use crate::image::paths::PATH_MAX;
 use crate::image::tree::{Id, Kind, Meta, Tree, Xattrs, kind_of, show};
+use crate::notes::Notes;
 use crate::rootdir::RootDir;
 
 /// A mount point whose contents are left out.

@@ -14,7 +14,6 @@ pub mod tar;
 mod tar_blocks;
 #[cfg(test)]
 mod tests;
-pub(super) mod ustar;
 
 use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,14 +24,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::content::At;
 use super::format::{self, Format};
-use super::notes::Notes;
 use super::tree::Tree;
 use super::xattr_policy::{self, Origin, Selection};
 use super::{erofs, ext4, squashfs};
+use crate::archive::bytes::At;
 use crate::archive::spool::{BUFFER, TooLarge, spool};
 use crate::archive::unpack::{Unpacked, unpack};
+use crate::notes::Notes;
 
 /// A file of the host, whatever its names: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

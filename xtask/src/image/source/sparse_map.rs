@@ -8,7 +8,7 @@ use std::fs::File;
 use anyhow::{Result, ensure};
 use tar::GnuSparseHeader;
 
-use super::ustar::BLOCK;
+use crate::image::ustar::BLOCK;
 
 /// Offset and length of each piece of data.
 pub(super) type Map = Vec<(u64, u64)>;

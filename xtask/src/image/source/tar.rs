@@ -14,11 +14,11 @@ use tar::GnuExtSparseHeader;
 use super::pax::Extended;
 use super::sparse::Sparse;
 use super::tar_blocks::Blocks;
-use super::ustar::{self, Header};
 use super::{bytes_at, sparse_map};
-use crate::image::notes::Notes;
 use crate::image::paths::{PATH_MAX, directory};
 use crate::image::tree::{Content, Kind, Meta, Tree, components, show};
+use crate::image::ustar::{self, Header};
+use crate::notes::Notes;
 
 /// Bytes of an extended header at the most: room for the attributes of one file,
 /// each of which the kernel limits to 64 KiB.

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use super::ustar::{BLOCK, Header};
+use crate::archive::bytes::{At, is_zero};
 use crate::archive::segments::after_padding;
-use crate::image::content::At;
-use crate::image::notes::Notes;
+use crate::image::ustar::{BLOCK, Header};
+use crate::notes::Notes;
 
 /// [`BLOCK`] as an offset.
 const BLOCK_BYTES: u64 = BLOCK as u64;
@@ -166,10 +166,6 @@ impl<'a> Blocks<'a> {
         block[count..].fill(0);
         Ok(count)
     }
-}
-
-fn is_zero(block: &[u8; BLOCK]) -> bool {
-    block.iter().all(|&byte| byte == 0)
 }
 
 /// Whether data follow a member that says so, but needs none: `here` is the block

@@ -9,8 +9,8 @@ use super::compressor::Packer;
 use super::layout::NONE;
 use super::xattrs;
 use crate::image::device;
-use crate::image::notes::Notes;
 use crate::image::tree::{Id, Kind, Node, Tree, show};
+use crate::notes::Notes;
 
 const TIME: &str = "a squashfs image has times from 1970 to 2106, others are moved";
 

@@ -13,10 +13,10 @@ use super::metadata::Writer;
 use super::out::{Out, Step};
 use super::plan::Plan;
 use super::table;
-use crate::image::notes::Notes;
 use crate::image::ordered;
 use crate::image::progress::Progress;
 use crate::image::tree::Tree;
+use crate::notes::Notes;
 
 /// Most threads that compress: each has some blocks in memory.
 const THREADS_MAX: usize = 32;

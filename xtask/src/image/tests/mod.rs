@@ -18,7 +18,6 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
 use super::compare::{Aspect, compare};
 use super::format::Format;
-use super::notes::Notes;
 use super::paths::directory;
 use super::progress::Progress;
 use super::sample::{command, has, skip};
@@ -27,6 +26,7 @@ use super::tree::{Content, Kind, Meta, Tree};
 use super::write::{self, disk};
 use crate::archive::compress::Compression;
 use crate::archive::stream::{Encoder, Method};
+use crate::notes::Notes;
 
 /// Files that trip up those who did not think of them, in one of two orders.
 fn make_nasty(top: &Path, order: Order) {

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use crate::image::notes::Notes;
 use crate::image::tree::{Kind, Meta, Node, show};
+use crate::notes::Notes;
 
 const OWNER: &str =
     "the owner could not be set (that takes root, or a mapped id); set-id bits went with it";

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::copier::{Copier, copying};
 use crate::archive::newc::{self, Header, TRAILER};
-use crate::image::notes::Notes;
 use crate::image::tree::{Id, Kind, Meta, Node, Tree, mode, show};
+use crate::notes::Notes;
 
 const XATTRS: &str = "a cpio archive has no extended attributes, they are lost";
 const TIME: &str = "a cpio archive has times from 1970 to 2106, others are moved";

@@ -20,10 +20,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attributes::{self, Made};
-use crate::image::holes::{self, Part, is_zero};
-use crate::image::notes::Notes;
+use crate::archive::bytes::is_zero;
+use crate::image::holes::{self, Part};
 use crate::image::progress::Progress;
 use crate::image::tree::{Content, Id, Kind, Node, Tree, show};
+use crate::notes::Notes;
 use crate::output;
 
 const DEVICE: &str = "device nodes are made by root only, they are left out";

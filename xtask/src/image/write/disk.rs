@@ -9,10 +9,10 @@ use crate::archive::compress::Compression;
 use crate::archive::stream::Method;
 use crate::image::format::Format;
 use crate::image::identity::marked;
-use crate::image::notes::Notes;
 use crate::image::progress::Progress;
 use crate::image::tree::{Kind, Tree, mode};
 use crate::image::{erofs, ext4, squashfs};
+use crate::notes::Notes;
 
 /// Free space of an ext4 image whose size nobody chose: so many percent of what
 /// is used, and bytes on top.

@@ -10,9 +10,9 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 
-use super::tar::BLOCK;
 use crate::image::holes::{Input, data_of};
 use crate::image::tree::{Content, show};
+use crate::image::ustar::BLOCK;
 
 /// Bytes of which a stretch is a multiple, but for the end of the file.
 const UNIT: usize = 4096;

@@ -13,11 +13,10 @@ use tar::{EntryType, Header};
 
 use super::copier::{Copier, copying};
 use super::sparse::Sparse;
-use crate::image::notes::Notes;
 use crate::image::tree::{Id, Kind, Meta, Node, Tree, show};
+use crate::image::ustar::BLOCK;
+use crate::notes::Notes;
 
-/// Bytes that headers and data are padded to.
-pub(super) const BLOCK: usize = 512;
 /// Bytes of a name or of a link's target in a header.
 const NAME_MAX: usize = 100;
 /// The largest owner or group: seven octal digits.

@@ -1,10 +1,10 @@
 //! Extended attributes in the records of tar archives.
 
 use super::{END, member, node, read, records, refused};
-use crate::image::notes::Notes;
 use crate::image::posix_acl;
 use crate::image::tree::{Kind, Meta, Tree, Xattrs};
 use crate::image::write;
+use crate::notes::Notes;
 
 #[test]
 fn attributes_are_kept_or_noted() {

@@ -5,9 +5,9 @@ use std::fs;
 use super::{END, member, node, read, records, refused, text};
 use crate::archive::compress::{Compression, compress};
 use crate::archive::spool::TooLarge;
-use crate::image::notes::Notes;
 use crate::image::source::{Options, copy, open};
 use crate::image::tree::{Content, Kind};
+use crate::notes::Notes;
 
 #[test]
 fn sparse_members_have_bounds() {

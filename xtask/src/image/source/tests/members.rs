@@ -1,8 +1,8 @@
 //! Members of tar archives of all types, and what is behind the last one.
 
 use super::{END, member, node, paths, read, records, refused, text};
-use crate::image::source::ustar;
 use crate::image::tree::Kind;
+use crate::image::ustar;
 
 #[test]
 fn an_archive_may_be_empty_but_no_file_is_none() {

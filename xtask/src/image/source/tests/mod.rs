@@ -9,9 +9,10 @@ use std::fs;
 
 use anyhow::Result;
 
-use super::{Options, open, ustar};
-use crate::image::notes::Notes;
+use super::{Options, open};
 use crate::image::tree::{Kind, Node, Tree};
+use crate::image::ustar;
+use crate::notes::Notes;
 
 /// A header to be filled, and its data.
 struct Member {

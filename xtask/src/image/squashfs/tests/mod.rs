@@ -12,11 +12,11 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 
 use super::{Compressor, Options, read, write};
-use crate::image::notes::Notes;
 use crate::image::progress::Progress;
 use crate::image::sample::{add, bytes_of, contents, file, listing, nasty, noise, text};
 use crate::image::source::dir;
 use crate::image::tree::{Children, Content, Kind, Meta, Tree, Xattrs};
+use crate::notes::Notes;
 
 /// Options that differ in every way that matters.
 fn all_options() -> [Options; 5] {

@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 use super::super::Options;
 use super::opened;
 use crate::image::compare::compare;
-use crate::image::notes::Notes;
 use crate::image::sample::{command, contents, has, noise, text};
 use crate::image::source::dir;
 use crate::image::tree::{Kind, Tree, components};
+use crate::notes::Notes;
 
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();

@@ -8,7 +8,7 @@
 use anyhow::{Context, Result};
 
 /// Bytes of a header, and of what data are padded to.
-pub(in crate::image) const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 
 /// A field with a number.
 #[derive(Clone, Copy, Debug)]
@@ -60,12 +60,12 @@ const GNU: &[u8] = b"ustar  \0";
 
 /// A header.
 #[derive(Clone, Debug)]
-pub(in crate::image) struct Header([u8; BLOCK]);
+pub(super) struct Header([u8; BLOCK]);
 
 impl Header {
     /// The header in `block`; `None` where its check sum is wrong, as that of
     /// anything that is no header.
-    pub(in crate::image) fn parse(block: &[u8; BLOCK]) -> Option<Self> {
+    pub(super) fn parse(block: &[u8; BLOCK]) -> Option<Self> {
         let header = Self(*block);
         let found = number(header.bytes((SUM.at, SUM.len)));
         header.sums().iter().any(|sum| found == Some(*sum)).then_some(header)

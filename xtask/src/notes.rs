@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::tree::show;
-use crate::tell;
+use crate::tell::{self, show};
 
 /// Warnings, by what is wrong.
 #[derive(Debug, Default)]
