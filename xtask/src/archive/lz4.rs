@@ -17,6 +17,9 @@ use anyhow::{Context, Result};
 
 /// First bytes, as a number (`ARCHIVE_MAGICNUMBER`).
 pub const MAGIC: u32 = 0x184C_2102;
+/// First bytes of lz4's frame format, which lz4(1) writes and no kernel unpacks
+/// (lz4_Frame_format.md).
+pub const FRAME_MAGIC: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
 /// Bytes of the magic, and of a length.
 const WORD: usize = size_of::<u32>();
 /// Uncompressed bytes in each block but the last (`LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE`).

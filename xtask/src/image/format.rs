@@ -21,7 +21,7 @@ use super::ustar::{BLOCK, Header};
 use crate::archive::bytes::At;
 use crate::archive::compress::Compression;
 use crate::archive::stream::Method;
-use crate::archive::unpack;
+use crate::archive::{lz4, unpack};
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +125,6 @@ impl fmt::Display for Format {
     }
 }
 
-/// First bytes of lz4's frame format (lz4_Frame_format.md), which no kernel unpacks.
-const LZ4_FRAME_MAGIC: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
-
 /// How names of files in a format end.
 #[rustfmt::skip]
 const ENDINGS: &[(&str, Format)] = &[
@@ -175,7 +172,7 @@ pub fn recognise(file: &File) -> Result<Format> {
     let head = head(At { file, offset: 0 })?;
     let compression = Compression::of(&head);
     ensure!(
-        !head.starts_with(LZ4_FRAME_MAGIC),
+        !head.starts_with(lz4::FRAME_MAGIC),
         "lz4's frame format is not read here: unpack it with lz4 -d, or pack it with lz4 -l"
     );
     if compression == Compression::None {
@@ -305,7 +302,7 @@ mod tests {
             &vec![0; 1 << 20],
             b"\x1f\x8b",
             b"\x02\x21\x4c\x18\xff\xff",
-            LZ4_FRAME_MAGIC,
+            lz4::FRAME_MAGIC,
         ] {
             assert!(of(bytes).is_err(), "{bytes:?}");
         }

@@ -14,8 +14,6 @@ mod holes;
 mod identity;
 pub mod inject;
 mod ordered;
-#[cfg(test)]
-mod orders;
 pub mod paths;
 mod pieces;
 pub mod posix_acl;

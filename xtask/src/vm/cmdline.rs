@@ -8,9 +8,20 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Result, ensure};
+use virtinitrd_init::words::Words;
 
 use super::machine::Machine;
 use super::plan::{Access, Place, Share};
+
+/// Parameters of `/init` that make the root, or `/etc` of it, the lower layer of an
+/// overlay, or replace `/etc`.
+const LAYER_WORDS: &[&str] = &["virtinit.overlay", "virtinit.etc"];
+
+/// Whether `line` asks for an overlay over the root or for an `/etc` in memory.
+#[must_use]
+pub fn has_layers(line: &[u8]) -> bool {
+    Words::new(line).any(|word| LAYER_WORDS.iter().any(|known| word.param == known.as_bytes()))
+}
 
 /// What a command line is made of.
 #[derive(Debug)]

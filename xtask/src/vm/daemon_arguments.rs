@@ -9,11 +9,7 @@ use std::path::Path;
 
 use super::plan::{Access, Place, Share};
 use super::read_only;
-use super::virtiofsd::{Flavour, Sandbox, Socket, Virtiofsd};
-
-/// Option of the Rust daemon: the guest sees a share as one file system, whatever is
-/// mounted in it. Then two of its files can have the same inode number.
-pub const NO_ANNOUNCE: &str = "--no-announce-submounts";
+use super::virtiofsd::{Flavour, NO_ANNOUNCE, Sandbox, Socket, Virtiofsd};
 
 impl Virtiofsd {
     /// The daemon's arguments.
@@ -77,20 +73,7 @@ fn escape(value: &OsStr) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::virtiofsd::{CacheMode, Defaults};
-
-    fn daemon(flavour: Flavour) -> Virtiofsd {
-        let (sandbox, is_root) = (Sandbox::Chroot, true);
-        Virtiofsd {
-            program: "v".into(),
-            flavour,
-            sandbox,
-            is_root,
-            cache: None,
-            defaults: Defaults { announces_mounts: false, keeps_noatime: true },
-            root_is_lower: false,
-        }
-    }
+    use crate::vm::virtiofsd::{CacheMode, Defaults, sample as daemon};
 
     fn arguments(flavour: Flavour, access: Access) -> String {
         let daemon = daemon(flavour);

@@ -63,7 +63,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use virtinitrd_init::etc::Etc;
 use virtinitrd_init::settings::Record;
-use virtinitrd_init::words::Words;
 
 use self::boot_files::{Contents, Initrd, Located, find_init, find_kernel};
 use self::cmdline::CommandLine;
@@ -353,9 +352,7 @@ impl Vm {
             return Ok(None);
         }
         let found = virtiofsd::find(self.directories.virtiofsd.as_deref())?;
-        let words = ["virtinit.overlay", "virtinit.etc"];
-        let is_lower = Words::new(command_line.as_bytes())
-            .any(|word| words.iter().any(|known| word.param == known.as_bytes()));
+        let is_lower = cmdline::has_layers(command_line.as_bytes());
         let found = found.with_cache(self.directories.cache)?.with_root_as_lower(is_lower);
         for share in shares.iter().filter(|share| share.place == Place::Root) {
             let source = &share.source;

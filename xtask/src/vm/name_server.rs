@@ -9,8 +9,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use virtinitrd_init::words::Words;
-
+use super::cmdline;
 use super::plan::Access;
 use crate::files::Files;
 
@@ -19,9 +18,6 @@ const FILE: &str = "etc/resolv.conf";
 
 /// File systems of the guest's own, whatever the root is.
 const OWN: &[&str] = &["run", "tmp"];
-
-/// Words of the kernel command line by which the user has decided.
-const WORDS: &[&str] = &["virtinit.etc", "virtinit.overlay"];
 
 /// What a root has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +90,8 @@ fn normal(path: &Path) -> PathBuf {
 /// What to do where the root has `found`; `can_overlay` tells whether the guest has
 /// overlayfs.
 pub fn decide(found: Found, run: Run<'_>, can_overlay: impl FnOnce() -> bool) -> Decision {
-    let is_decided =
-        Words::new(run.append).any(|word| WORDS.iter().any(|known| word.param == known.as_bytes()));
+    // The user's own words for `/etc` or an overlay decide.
+    let is_decided = cmdline::has_layers(run.append);
     match (found, run.access) {
         (Found::Usable, _) => Decision::Nothing,
         _ if run.has_overlay || is_decided => Decision::Nothing,

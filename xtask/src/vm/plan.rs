@@ -274,7 +274,7 @@ pub(super) fn escape(value: &OsStr) -> OsString {
 mod tests {
     use super::*;
     use crate::vm::machine;
-    use crate::vm::virtiofsd::{Defaults, Flavour, Sandbox};
+    use crate::vm::virtiofsd::{self, Flavour};
 
     const CONSOLE: Mode = Mode::Console { monitor: false };
 
@@ -299,15 +299,7 @@ mod tests {
             records: Vec::new(),
             network: Network::None,
             qemu_arguments: Vec::new(),
-            virtiofsd: Some(Virtiofsd {
-                program: "v".into(),
-                flavour: Flavour::C,
-                sandbox: Sandbox::Namespace,
-                is_root: true,
-                cache: None,
-                defaults: Defaults { announces_mounts: false, keeps_noatime: true },
-                root_is_lower: false,
-            }),
+            virtiofsd: Some(virtiofsd::sample(Flavour::C)),
             shares: vec![share(ROOT_TAG), share("a,b")],
             disks: vec![Disk::new("/d".into(), Access::ReadWrite)],
         }

@@ -10,7 +10,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::{geteuid, getgroups};
 
-use super::daemon_arguments::NO_ANNOUNCE;
 use super::plan::{Access, Share};
 use super::sandbox;
 pub use super::sandbox::Sandbox;
@@ -19,6 +18,10 @@ use crate::{host, pack};
 
 /// Where distributions put it; `PATH` comes after these.
 const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
+
+/// Option of the Rust daemon: the guest sees a share as one file system, whatever is
+/// mounted in it. Then two of its files can have the same inode number.
+pub const NO_ANNOUNCE: &str = "--no-announce-submounts";
 
 /// Which implementation, and what it can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,23 +292,25 @@ impl CacheMode {
     }
 }
 
+/// A daemon of root's, for tests.
+#[cfg(test)]
+pub(super) fn sample(flavour: Flavour) -> Virtiofsd {
+    Virtiofsd {
+        program: "v".into(),
+        flavour,
+        sandbox: Sandbox::Chroot,
+        is_root: true,
+        cache: None,
+        defaults: Defaults { announces_mounts: false, keeps_noatime: true },
+        root_is_lower: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::sample as daemon;
     use super::*;
     use crate::vm::plan::Place;
-
-    fn daemon(flavour: Flavour) -> Virtiofsd {
-        let (sandbox, is_root) = (Sandbox::Chroot, true);
-        Virtiofsd {
-            program: "v".into(),
-            flavour,
-            sandbox,
-            is_root,
-            cache: None,
-            defaults: Defaults { announces_mounts: false, keeps_noatime: true },
-            root_is_lower: false,
-        }
-    }
 
     #[test]
     fn somebody_guards_a_read_only_share() {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use liblzma::stream::Stream;
 
 use super::lzop;
-use crate::archive::{compress, stream};
+use crate::archive::{compress, lz4, stream};
 
 /// Most bytes that a kernel may have; the largest of distributions, unpacked, is
 /// near 100 MiB.
@@ -19,8 +19,6 @@ pub const MOST: usize = 512 << 20;
 /// Most bytes that an lzma decoder may take; the kernel's build asks for a
 /// window of up to 128 MiB.
 const LZMA_MEMORY: u64 = 256 << 20;
-/// How a file of lz4(1) starts that is none for the kernel.
-const LZ4_FRAME: &[u8] = b"\x04\x22\x4d\x18";
 /// Bytes of the appended size.
 const TRAILER: usize = 4;
 
@@ -62,7 +60,7 @@ pub fn decompress(payload: &[u8]) -> Result<Option<Vec<u8>>> {
 /// The tool that compressed a file of which `head` is the start.
 #[must_use]
 pub fn tool(head: &[u8]) -> Option<&'static str> {
-    if head.starts_with(LZ4_FRAME) {
+    if head.starts_with(lz4::FRAME_MAGIC) {
         return Some("lz4");
     }
     FORMATS.iter().find(|format| head.starts_with(format.magic)).map(|format| format.name)

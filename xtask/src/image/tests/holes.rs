@@ -1,5 +1,4 @@
-//! Holes of files, from every source to every format: what nobody stores is neither
-//! read nor written.
+//! Holes of files, from every source to every format: a hole is neither read nor written.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -8,7 +7,7 @@ use std::path::Path;
 use super::*;
 use crate::image::holes::{Part, for_parts};
 
-/// Bytes of the sparse file, which nobody can read or write in the time of a test.
+/// Bytes of the sparse file: too many to be read or written within a test.
 const SIZE: u64 = (600 << 30) + 5;
 /// What is in it, far apart.
 const DATA: &[(u64, &[u8])] =
@@ -30,7 +29,7 @@ fn content(tree: &Tree) -> Content {
     }
 }
 
-/// Bytes of `content` that are not in holes; they are checked.
+/// Checks `content` byte by byte; gives the number of bytes that are not in holes.
 fn check(name: &str, content: &Content) -> u64 {
     let (mut at, mut stored) = (0, 0);
     for_parts(content, &mut |part| {
@@ -146,19 +145,14 @@ fn how_zeros_are_stored_does_not_show() {
         file.write_all_at(b"data", 9_000_000).unwrap();
         set_times(dir.path());
         let tree = dir::read(dir.path(), &mut Notes::default()).unwrap();
-        let disks = [Format::Erofs, Format::Ext4, Format::Squashfs].map(|format| {
-            let path = dir.path().with_extension("image");
-            write_disk(&tree, format, disk::Options::default(), &path);
-            let bytes = fs::read(&path).unwrap();
-            fs::remove_file(&path).unwrap();
-            bytes
-        });
+        let disks = [Format::Erofs, Format::Ext4, Format::Squashfs]
+            .map(|format| disk_bytes(&tree, format, disk::Options::default()));
         (disks, written(&tree, Format::Tar(Compression::None), 1))
     });
     assert!(images[0] == images[1]);
 }
 
-/// The archives of others are the archives of ours: GNU tar unpacks a sparse member.
+/// GNU tar unpacks a sparse member as we read it.
 #[test]
 fn gnu_tar_unpacks_our_sparse_members() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,10 +1,11 @@
-//! UUIDs that nobody chose: they follow from all that an image holds.
+//! UUIDs without `--uuid`: they follow from everything that an image holds.
 
 use std::collections::BTreeSet;
 
 use virtinitrd_init::superblock;
 
 use super::*;
+use crate::image::tree::Node;
 
 /// What is done to a sample.
 type Change<'a> = &'a dyn Fn(&mut Tree);
@@ -26,17 +27,13 @@ fn sample(change: Change) -> Tree {
     tree
 }
 
-fn node<'a>(tree: &'a mut Tree, name: &str) -> &'a mut super::super::tree::Node {
+fn node<'a>(tree: &'a mut Tree, name: &str) -> &'a mut Node {
     let id = tree.find(name.as_bytes()).unwrap();
     tree.node_mut(id)
 }
 
 fn uuid(tree: &Tree, format: Format, options: disk::Options) -> [u8; 16] {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.path().with_extension("image");
-    write_disk(tree, format, options, &path);
-    let bytes = fs::read(&path).unwrap();
-    fs::remove_file(path).unwrap();
+    let bytes = disk_bytes(tree, format, options);
     superblock::identify(&bytes[..superblock::HEAD.min(bytes.len())]).unwrap().uuid.unwrap()
 }
 

@@ -1,20 +1,13 @@
-//! Images do not show the order of their source: two archives with the same members
-//! in two orders give equal bytes in every format. A directory cannot test that, for
-//! some file systems sort names by themselves.
+//! Images do not depend on the order of their source, nor on the number of threads.
+//!
+//! Two archives with the same members in two orders give equal bytes in every format.
+//! Directories alone would not prove that: some file systems sort names themselves.
 
-use std::fs;
+use std::ffi::OsString;
 
 use tar::{Builder, EntryType, Header};
 
-use super::format::Format;
-use super::progress::Progress;
-use super::source;
-use super::tests::{STREAMS, written};
-use super::tree::{Kind, Tree};
-use super::write::disk;
-use crate::archive::compress::Compression;
-use crate::archive::stream::Method;
-use crate::notes::Notes;
+use super::*;
 
 /// A member: path, type, contents or target, permissions.
 type Member = (String, EntryType, Vec<u8>, u32);
@@ -77,16 +70,6 @@ fn archive(members: &[Member], names: [&str; 3]) -> Tree {
     source::open(file.path(), &source::Options::default(), &mut Notes::default()).unwrap().tree
 }
 
-/// The bytes of a disk image of `tree`.
-fn disk(tree: &Tree, format: Format, compress: Option<Compression>) -> Vec<u8> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let compress = compress.map(|compression| Method { compression, level: None });
-    let options = disk::Options { threads: 2, compress, ..disk::Options::default() };
-    let (notes, progress) = (&mut Notes::default(), Progress::bar(tree, String::new()));
-    disk::write(tree, format, &options, file.as_file(), notes, &progress).unwrap();
-    fs::read(file.path()).unwrap()
-}
-
 #[test]
 fn the_order_of_the_source_does_not_show() {
     let mut members = members();
@@ -109,7 +92,42 @@ fn the_order_of_the_source_does_not_show() {
         (Format::Ext4, None),
         (Format::Squashfs, None),
     ] {
-        let equal = disk(&one, format, compress) == disk(&two, format, compress);
-        assert!(equal, "{format}, {compress:?}");
+        let compress = compress.map(|compression| Method { compression, level: None });
+        let options = disk::Options { threads: 2, compress, ..disk::Options::default() };
+        let bytes = |tree| disk_bytes(tree, format, options.clone());
+        assert!(bytes(&one) == bytes(&two), "{format}, {compress:?}");
+    }
+}
+
+/// Names as the file system lists them.
+fn listed(path: &Path) -> Vec<OsString> {
+    fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// tmpfs lists names in the order of their creation, ext4 in that of their hashes.
+#[test]
+fn neither_order_nor_threads_show() {
+    /// `TMPFS_MAGIC` (`include/uapi/linux/magic.h`).
+    const TMPFS: i64 = 0x0102_1994;
+    let memory = Path::new("/dev/shm");
+    let is_tmpfs = rustix::fs::statfs(memory).is_ok_and(|found| found.f_type == TMPFS);
+    if !is_tmpfs {
+        skip("/dev/shm is no tmpfs");
+    }
+    let parents = if is_tmpfs { vec![memory] } else { Vec::new() };
+    let temporary = std::env::temp_dir();
+    for parent in parents.into_iter().chain([&*temporary]) {
+        let (a_dir, a) = nasty_in(parent, Order::Forward);
+        let (b_dir, b) = nasty_in(parent, Order::Backward);
+        let orders_differ = listed(a_dir.path()) != listed(b_dir.path());
+        assert!(orders_differ || parent != memory, "this cannot fail");
+        for &format in STREAMS {
+            assert!(written(&a, format, 1) == written(&b, format, 3), "{format}");
+        }
+        for format in [Format::Erofs, Format::Ext4, Format::Squashfs] {
+            let options = |threads| disk::Options { threads, ..disk::Options::default() };
+            let equal = disk_bytes(&a, format, options(1)) == disk_bytes(&b, format, options(3));
+            assert!(equal, "{format}");
+        }
     }
 }
