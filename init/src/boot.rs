@@ -220,12 +220,11 @@ fn policy() -> Fail {
     all.into_iter().find(|policy| *policy as u8 == stored).unwrap_or_default()
 }
 
-/// How long a machine that failed may take to write out what its programs wrote.
+/// Time limit of sync(2) in a machine that failed.
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
 
-/// Ends the machine. What its programs wrote is written out, but not waited for
-/// without end: on a dead virtiofs sync(2) never returns. During the boot nothing
-/// was written yet.
+/// Ends the machine. After the boot, sync(2) runs first, for at most [`SYNC_LIMIT`]: on
+/// a dead virtiofs it never returns. During the boot there is nothing to write out.
 fn end(log: &Log, how: Fail) -> ! {
     if watch::is_over() && !children::run_within(SYNC_LIMIT, rustix::fs::sync) {
         let seconds = SYNC_LIMIT.as_secs();

@@ -36,9 +36,9 @@ pub fn signal_all(signal: Signal) {
     }
 }
 
-/// Runs `work`, which may block for ever, in a child, and waits for that `limit` at
-/// the most; then the child is killed. Whether it has ended; without memory for a
-/// child it is not begun.
+/// Runs `work`, which may block for ever, in a child, and kills the child after
+/// `limit`. Returns whether `work` has ended. If fork(2) fails, `work` does not run and
+/// the result is false.
 pub fn run_within(limit: Duration, work: fn()) -> bool {
     let child = match rt::process::fork() {
         Ok(Some(child)) => child,
@@ -51,11 +51,11 @@ pub fn run_within(limit: Duration, work: fn()) -> bool {
     for pause in Pauses::within(limit) {
         match rustix::process::waitpid(Some(child), WaitOptions::NOHANG) {
             Ok(None) => wait::sleep(pause),
-            // It may be nobody's child any more, but it has ended.
+            // An error: somebody else has waited for the child, so the child has ended.
             Ok(Some(_)) | Err(_) => return true,
         }
     }
-    // It need not hear of it: in a system call that waits for a device it cannot.
+    // Do not wait for its end: a child that waits for a device cannot be killed.
     let _ = rustix::process::kill_process(child, Signal::KILL);
     false
 }
@@ -64,7 +64,8 @@ pub fn run_within(limit: Duration, work: fn()) -> bool {
 mod tests {
     use super::*;
 
-    /// Whatever the host's load: the first ends at once, the second never.
+    /// Does not depend on the host's load: the first child ends at once, the second
+    /// never.
     #[test]
     fn work_is_waited_for_up_to_its_limit() {
         assert!(run_within(Duration::from_secs(600), || ()));

@@ -139,8 +139,9 @@ impl<'a> Config<'a> {
 
         let mut words = Words::new(line);
         while let Some(word) = words.next() {
-            // An empty value means "not given", as in osbuild/initrd. A word that takes no
-            // value is another word with one, as in the kernel (`__setup("ro", …)`).
+            // An empty value means "not given", as in osbuild/initrd. A parameter that
+            // takes no value is unknown if it has one, as in the kernel (`__setup("ro",
+            // …)`).
             let is_bare = word.value.is_none();
             let value = word.value.filter(|value| !value.is_empty());
             match (text(word.param), value) {
@@ -166,7 +167,7 @@ impl<'a> Config<'a> {
                 ("mount", Some(value)) => config.share(value, Access::ReadWrite)?,
                 ("mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
                 ("init", Some(value)) => (config.init, config.has_init) = (value, true),
-                // The kernel's own word counts with any value (`early_param()`).
+                // The kernel's own `debug` counts with any value (`early_param()`).
                 ("debug", _) => config.debug = true,
                 ("virtinit.debug", _) if is_bare => config.debug = true,
                 ("virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),

@@ -1,9 +1,9 @@
 //! Command mode: PID 1 runs a command, and everything ends with it.
 //!
-//! Interfaces: kill(2), wait(2), sync(2). The machine ends with its command, and
-//! no signal to PID 1 ends it before: packages send SIGTERM where they mean that
-//! PID 1 be executed again (`telinit u` of systemd). More commands in the same machine are
-//! served by children of PID 1, whose memory goes with them.
+//! Interfaces: kill(2), wait(2), sync(2). The machine ends with its command. Signals to
+//! PID 1 do not end it: scripts of packages send SIGTERM to make PID 1 execute itself
+//! again (`telinit u` of systemd). More commands in the same machine are served by
+//! children of PID 1, whose memory goes with them.
 
 use core::time::Duration;
 

@@ -129,7 +129,7 @@ pub struct Name(pub Errno);
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.0.raw_os_error().unsigned_abs();
-        // What the kernel returns is below 4096 (`MAX_ERRNO`).
+        // The kernel's errnos are below 4096 (`MAX_ERRNO`).
         let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         match at.and_then(|at| words(ERRNO_NAMES).nth(at)).filter(|name| *name != b"-") {
             Some(name) => write!(f, "E{}", show(name)),
@@ -155,9 +155,9 @@ impl fmt::Display for Show<'_> {
     }
 }
 
-/// Names of the errnos from 1 on, less their `E`; `-` where a number is not in use
-/// (`include/uapi/asm-generic/errno-base.h` and `errno.h`, which are those of x86,
-/// Arm and RISC-V). One text takes a third of the room of references to 133.
+/// Names of the errnos from 1 on, without their `E`; `-` for a number that is not in
+/// use (`include/uapi/asm-generic/errno-base.h` and `errno.h`, which are those of x86,
+/// Arm and RISC-V). One text takes a third of the space of 133 references.
 const ERRNO_NAMES: &[u8] = b"\
     PERM NOENT SRCH INTR IO NXIO 2BIG NOEXEC BADF CHILD AGAIN NOMEM ACCES FAULT NOTBLK \
     BUSY EXIST XDEV NODEV NOTDIR ISDIR INVAL NFILE MFILE NOTTY TXTBSY FBIG NOSPC SPIPE \

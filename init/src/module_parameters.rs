@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 
 use crate::words::Word;
 
-/// The parameters for `module`, as finit_module(2) takes them: of `words` those of
-/// the form `MODULE.PARAM=VALUE`, in which `-` and `_` are the same, less `MODULE.`.
+/// The parameters for `module`, as finit_module(2) takes them: each of `words` that has
+/// the form `MODULE.PARAM=VALUE`, without `MODULE.`. In the name of a module `-` and
+/// `_` are the same.
 #[must_use]
 pub fn of_module(words: &[Word<'_>], module: &[u8]) -> Vec<u8> {
     let mut parameters = Vec::new();

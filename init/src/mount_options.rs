@@ -4,9 +4,9 @@
 //!
 //! Sources: mount(8), "Filesystem-independent mount options", and the tables of
 //! util-linux (`libmount/src/optmap.c`); fstab(5); systemd.mount(5); mount(2). The
-//! kernel takes `rootflags=` for the text alone, and no file system knows
-//! `noatime`. What mounts something else than a device (`bind`, `loop`, `remount`)
-//! is passed on, so that it is refused.
+//! kernel takes `rootflags=` for the text alone, and no file system knows `noatime`.
+//! Options that mount something other than a device (`bind`, `loop`, `remount`) are
+//! passed on, so that the kernel refuses them.
 
 use alloc::vec::Vec;
 
@@ -23,7 +23,7 @@ pub struct Options {
     pub data: Vec<u8>,
 }
 
-/// Flags that have words of their own, in the order of [`FLAG_WORDS`].
+/// Flags that an option sets or clears, in the order of [`FLAG_WORDS`].
 #[rustfmt::skip]
 const FLAGS: [MountFlags; 19] = [
     MountFlags::RDONLY,
@@ -47,9 +47,9 @@ const FLAGS: [MountFlags; 19] = [
     OWNERS,
 ];
 
-/// For each of [`FLAGS`] the word that sets it and the word that clears it, or `-`. One
-/// text takes a third of the room of a table of references. `user` to `group` say
-/// who may mount; what that implies can be taken back by a later word.
+/// Two options for each of [`FLAGS`]: the first sets it, the second clears it; `-`
+/// stands for no option. One text takes a third of the space of a table of references.
+/// `user`, `users`, `owner` and `group` imply flags, which later options can clear.
 const FLAG_WORDS: &[u8] = b"\
     ro rw \
     nosuid suid \
@@ -74,23 +74,23 @@ const FLAG_WORDS: &[u8] = b"\
 /// `MS_I_VERSION` (`include/uapi/linux/mount.h`).
 const I_VERSION: MountFlags = MountFlags::from_bits_retain(1 << 23);
 
-/// What `owner` and `group` imply (mount(8)).
+/// Flags that `owner` and `group` imply (mount(8)).
 const OWNERS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
-/// What `user` and `users` imply.
+/// Flags that `user` and `users` imply (mount(8)).
 const USERS: MountFlags = OWNERS.union(MountFlags::NOEXEC);
 
-/// Words for mount(8), systemd and others that read fstab(5), which no file system
-/// knows; what ends in `-` or `=` is the beginning of such words.
+/// Options for mount(8), systemd and other readers of fstab(5), which no file system
+/// knows. An entry that ends in `-` or `=` is the beginning of an option.
 const IGNORED: &[u8] = b"defaults auto noauto nofail _netdev nouser nousers noowner nogroup \
     x- X- comment= helper= uhelper=";
 
-/// A file system that the boot can do without (fstab(5)).
+/// Option of a file system that may be missing (fstab(5)).
 const NOFAIL: &[u8] = b"nofail";
 
 impl Options {
-    /// Reads `options` on top of `flags`. Of two that contradict each other the last
-    /// wins.
+    /// Reads `options` on top of `flags`. If two options contradict each other, the
+    /// last one wins.
     #[must_use]
     pub fn parse(options: &[u8], flags: MountFlags) -> Self {
         let mut parsed = Self { flags, data: Vec::new() };
@@ -160,7 +160,7 @@ mod tests {
             ("users,exec", NONE, OWNERS, ""),
             ("owner,group,suid,dev", NONE, NONE, ""),
             ("nosuid,nouser,noowner", NONE, MountFlags::NOSUID, ""),
-            // Of file systems: a value, or more letters, make another word.
+            // Options of file systems: a value, or more letters, make another option.
             (
                 "user=x,xattr,nouser_xattr,autodefrag",
                 NONE,
@@ -173,6 +173,7 @@ mod tests {
             assert_eq!(Options::parse(text.as_bytes(), before), expected, "{text}");
         }
     }
+
     #[test]
     fn each_flag_has_its_pair_of_words() {
         let words: Vec<_> = words(FLAG_WORDS).collect();

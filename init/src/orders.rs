@@ -14,12 +14,11 @@ use rustix::system::RebootCommand;
 use crate::error::{Context, Result};
 use crate::log::Log;
 
-/// `SIGRTMIN` of glibc, which systemd counts from; the C library keeps the two
-/// before it for itself.
+/// `SIGRTMIN` of glibc, from which systemd counts; glibc uses signals 32 and 33 itself.
 const RTMIN: c_int = 34;
 
-/// What each signal orders. The numbers from 13 on are systemd's "immediately";
-/// processes get their time to end here, too.
+/// Signals, and how each of them ends the machine. With `SIGRTMIN+13` and above,
+/// systemd ends it at once; here processes get time to end all the same.
 #[rustfmt::skip]
 const ORDERS: &[(c_int, RebootCommand)] = &[
     (Signal::TERM.as_raw(),  RebootCommand::Restart),  // reboot(8) of busybox, and `kill 1`
@@ -41,7 +40,8 @@ pub fn of_signal(signal: c_int) -> Option<RebootCommand> {
     ORDERS.iter().find(|(known, _)| *known == signal).map(|(_, order)| *order)
 }
 
-/// Takes all signals that `fd`, a signalfd(2), has; the first order among them.
+/// Reads all signals that are pending in `fd`, a signalfd(2); returns the first order
+/// among them.
 pub fn take(fd: &OwnedFd) -> Option<RebootCommand> {
     /// Size of `struct signalfd_siginfo`, whose first field is the number.
     const RECORD: usize = 128;
@@ -53,7 +53,7 @@ pub fn take(fd: &OwnedFd) -> Option<RebootCommand> {
     first
 }
 
-/// Ends the machine; returns where that fails.
+/// Ends the machine; returns only if that fails.
 pub fn carry_out(order: RebootCommand, log: &Log) -> Result<Infallible> {
     if order == RebootCommand::Halt {
         log.warning(format_args!(

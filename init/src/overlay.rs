@@ -24,14 +24,14 @@ const UPPER: &CStr = c"/run/overlay/upper";
 
 const WORK: &CStr = c"/run/overlay/work";
 
-/// Why the tmpfs of the upper layer cannot be mounted.
+/// Hints for a failed mount of the tmpfs with the upper layer.
 #[rustfmt::skip]
 const TMPFS_HINTS: Hints = &[
     (Some(Errno::INVAL), "the size must be bytes, with a suffix k, m or g, or a percentage of memory"),
 ];
 
-/// Why overlayfs cannot be mounted. It logs what it misses in a lower layer
-/// (`ovl_mount_dir_noesc()`, fs/overlayfs/super.c).
+/// Hints for a failed mount of overlayfs. On EINVAL the kernel has logged what the
+/// lower layer lacks (`ovl_mount_dir_noesc()`, fs/overlayfs/super.c).
 #[rustfmt::skip]
 const OVERLAYFS_HINTS: Hints = &[
     (Some(Errno::NODEV), "this kernel has no overlayfs; pack its module (overlay.ko)"),
@@ -49,7 +49,7 @@ fn explain(name: &str, (step, errno, hints): Failed) -> Error {
     Error::sys(what, errno, hint_for(hints, errno))
 }
 
-/// The step that failed, what the kernel said, and what to do about that.
+/// The step that failed, its errno, and the hints for that step.
 type Failed = (&'static str, Errno, Hints);
 
 fn make(dir: &OwnedFd, size: Option<&[u8]>) -> Result<(), Failed> {
@@ -122,7 +122,7 @@ mod tests {
         assert!(check_size(b"1m,huge=always").is_err());
     }
 
-    /// EINVAL of one call is not EINVAL of another.
+    /// EINVAL means something else for each call.
     #[test]
     fn each_step_has_its_own_hints() {
         let line = |step, errno, hints| explain("/etc", (step, errno, hints)).to_string();

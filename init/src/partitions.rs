@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Against what writes such tables.
+    /// Reads tables that sfdisk(8) writes.
     #[test]
     fn what_sfdisk_writes_is_read() {
         if !has("sfdisk") {

@@ -48,10 +48,10 @@ impl NewRoot {
         Ok(at)
     }
 
-    /// Lets `path` have `contents`: by a file `name` in `/run` that is mounted
-    /// over it or, where it is missing, or a link to what is missing, by a new
-    /// one. A link to what cannot be made gives way to the file, where the guest
-    /// may change its directory.
+    /// Lets `path` have `contents`: by a file `name` in `/run` that is mounted over it
+    /// or, where it is missing, or a link to what is missing, by a new one. If the
+    /// target of a link cannot be made, the file replaces the link, provided that the
+    /// guest may change the link's directory.
     ///
     /// # Errors
     /// ENOENT where it would have to be made on the host.

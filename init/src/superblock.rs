@@ -137,7 +137,7 @@ mod tests {
         String::from_utf8(output.stdout).unwrap().trim_end().into()
     }
 
-    /// Against what makes such file systems, and what else reads them.
+    /// Reads file systems that their own tools make, and compares with blkid(8).
     #[test]
     fn real_file_systems_are_told_as_blkid_tells_them() {
         let dir = std::env::temp_dir().join(format!("superblock-{}", std::process::id()));

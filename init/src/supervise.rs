@@ -1,5 +1,5 @@
-//! A root's own command: PID 1 starts it, starts it again, and ends the machine,
-//! when the command has ended or as it is ordered ([`orders`]).
+//! A root's own command: PID 1 starts it, starts it again, and ends the machine once
+//! the command has ended or an order has come ([`orders`]).
 //!
 //! Interfaces: signal(7), signalfd(2), wait(2), setsid(2), tcsetpgrp(3), reboot(2).
 //!
@@ -80,13 +80,13 @@ impl Restart {
 enum Event {
     /// The command has ended.
     Ended(WaitStatus),
-    /// The machine is to end like this.
+    /// The machine has been ordered to end in this way.
     Told(RebootCommand),
     /// The time is over.
     TimeOver,
 }
 
-/// What PID 1 waits for: ends of children, and orders.
+/// A signalfd(2) for the ends of children and for orders.
 struct Signals(OwnedFd);
 
 /// Runs the command of `request` until the machine is to end, and ends it, with
@@ -114,7 +114,7 @@ pub fn run(request: &Request<'_>, mounts: &[ExtraMount<'_>], log: &Log) -> Resul
             Ok(child) => match signals.wait(Some(child), None)? {
                 Event::Ended(status) => shell_status(status),
                 Event::Told(order) => break order,
-                // There is no limit.
+                // Does not happen: there is no limit.
                 Event::TimeOver => break RebootCommand::PowerOff,
             },
             Err(error) => {
@@ -187,7 +187,7 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits for a signal; the order, if it was one.
+    /// Waits for a signal; returns the order that came, if any.
     fn poll(&self, limit: Option<Duration>) -> Result<Option<RebootCommand>, Errno> {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         match poll(&mut fds, limit.map(timespec).as_ref()) {

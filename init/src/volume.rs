@@ -56,11 +56,11 @@ pub fn mount_all(
     Ok(())
 }
 
-/// A `virtinit.mount=` that is mounted, for the time being nowhere.
+/// A `virtinit.mount=` that is mounted, but has no path yet.
 pub type Staged<'a> = (OwnedFd, &'a ExtraMount<'a>);
 
-/// Mounts each `virtinit.mount=` nowhere: a device is found while `/sys` and `/dev`
-/// are where they were.
+/// Mounts each `virtinit.mount=` without a path: a device can be found only as long as
+/// `/sys` and `/dev` have not moved.
 pub fn stage_extra<'a>(config: &'a Config<'a>, log: &Log) -> Result<Vec<Staged<'a>>> {
     let mut staged = Vec::new();
     for extra in &config.mounts {
@@ -72,7 +72,7 @@ pub fn stage_extra<'a>(config: &'a Config<'a>, log: &Log) -> Result<Vec<Staged<'
     Ok(staged)
 }
 
-/// Goes on without a mount that failed and may (`nofail`).
+/// Turns the failure of a mount with `nofail` into a warning.
 fn excuse(error: Error, extra: &ExtraMount<'_>, log: &Log) -> Result<()> {
     if !mount_options::may_fail(extra.options) {
         return Err(error);
@@ -129,7 +129,7 @@ fn mount_extra(extra: &ExtraMount<'_>, wait: Duration, log: &Log) -> Result<()> 
 fn stage(mount: &dyn Fn() -> Result<()>) -> Result<OwnedFd> {
     file::mkdir(STAGE).context(format_args!("make /run/stage"))?;
     mount().inspect_err(|_| {
-        let _ = rustix::fs::rmdir(STAGE); // it is empty, and in nobody's way
+        let _ = rustix::fs::rmdir(STAGE); // if it stays, it is empty and does no harm
     })?;
     let take = || {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

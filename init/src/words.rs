@@ -84,7 +84,7 @@ pub fn text(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The words of a list of ours, which blanks separate.
+/// The words of a constant list, which are separated by blanks.
 pub fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(u8::is_ascii_whitespace)
 }

@@ -75,10 +75,10 @@ pub fn hold_signals() {
     }
 }
 
-/// A descriptor that is readable when a signal has come for which `wanted` holds;
-/// needs the signals to be held.
+/// A descriptor that is readable once a signal has come for which `wanted` is true. The
+/// signals must be held ([`hold_signals`]).
 pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
-    /// `_NSIG` of x86 and Arm.
+    /// Highest number of a signal (`_NSIG` of x86 and Arm).
     const LAST: libc::c_int = 64;
     // SAFETY: the set is initialised by the calls it is passed to, and the
     // descriptor is new and nobody else's.
@@ -86,7 +86,7 @@ pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
         let mut set: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for signal in (1..=LAST).filter(|signal| wanted(*signal)) {
-            // Refused are the C library's own.
+            // Fails for the signals that the C library uses itself.
             libc::sigaddset(&raw mut set, signal);
         }
         match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {

@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("one_is_the_root",        one_is_the_root),
 ];
 
-/// Bytes of the device; its end is not on a page's.
+/// Bytes of the device; not a multiple of a page.
 const SIZE: u64 = (1 << 20) + 512;
 
 /// Whether loop devices can be made here.
@@ -34,7 +34,7 @@ struct Device {
 }
 
 impl Device {
-    /// With what `fill` puts into its file.
+    /// A device whose file `fill` writes.
     fn new(fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("virtinitrd-test-").tempdir()?;
         let image = dir.path().join("image");
@@ -47,7 +47,7 @@ impl Device {
         Ok(Self { path, image, _dir: dir })
     }
 
-    /// `data`, then zeros.
+    /// A device with `data`, then zeros.
     fn of(data: &[u8]) -> Result<Self> {
         Self::new(|file| {
             fs::write(file, data)?;
@@ -58,7 +58,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // One that is left over harms nobody: its file is gone.
+        // A device that is left over does no harm: its file is gone.
         let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
     }
 }
@@ -79,7 +79,7 @@ fn writes_reach_it(bed: &Bed) -> Result<()> {
     let data = device.path.display().to_string();
     let run = bed.sh("echo new > /dev/vda && sync")?.options(&["--data", &data]);
     run.finish()?.is(0, "", "")?;
-    // As the device has it, for its file may follow later.
+    // Read from the device: its file may be written later.
     let device = fs::read(&device.path)?;
     ensure!(device.starts_with(b"new\n"), "{:?}", device.get(..8));
     Ok(())

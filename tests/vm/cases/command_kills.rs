@@ -103,8 +103,8 @@ fn killed_at(bed: &Bed, victim: Victim, moment: u64) -> Result<()> {
 /// What chrootvm is sent is the command's, and so is the status. All of its
 /// process group hears it, as on a terminal.
 fn signals_reach_the_command(bed: &Bed) -> Result<()> {
-    // `/init` sends it to the group, and again once the command has ended. Both wait in a
-    // shell that runs a trap, and a second one must not be heard.
+    // `/init` sends SIGTERM to the group, and again once the command has ended. A shell
+    // that runs its trap may get both, so the trap ignores the second.
     let script = "for signal in HUP TERM INT QUIT; do trap \"echo $signal; exit 7\" $signal; done
                   (trap 'trap \"\" TERM; echo child; exit' TERM; echo child is up
                    while :; do sleep 0.1; done) &
@@ -154,8 +154,8 @@ fn a_signal_ends_a_boot(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// As under nohup(1), or as a script's background job. The command hears of no
-/// such signal either, and of others it does.
+/// As under nohup(1), or as a script's background job. The command does not get the
+/// ignored signals, but it gets others.
 fn an_ignored_signal_stays_so(bed: &Bed) -> Result<()> {
     let script = "for signal in HUP INT QUIT TERM; do trap \"echo $signal; exit 7\" $signal; done
                   echo is up; exec 2>/dev/null; while :; do sleep 0.1; done";
@@ -168,9 +168,8 @@ fn an_ignored_signal_stays_so(bed: &Bed) -> Result<()> {
     live.finish()?.is(7, "is up\nTERM\n", "").map(drop)
 }
 
-/// A caller that ignores SIGCHLD hands that down, and the kernel then keeps no
-/// status of a child. Shells need not hand it down, so env(1) of coreutils does,
-/// where it can.
+/// Programs inherit an ignored SIGCHLD, and the kernel then keeps no status of a child.
+/// Shells may reset it, so env(1) of coreutils sets it if it can.
 fn ends_are_seen_all_the_same(bed: &Bed) -> Result<()> {
     let ignore = "env --ignore-signal=CHLD true 2>/dev/null &&
                   exec env --ignore-signal=CHLD,TERM \"$@\"; trap '' CHLD TERM; exec \"$@\"";

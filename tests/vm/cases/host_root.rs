@@ -26,10 +26,10 @@ pub(crate) const CASES_OF_USERS: &[Case] = &[
     ("takes_an_overlay", user_takes_an_overlay),
 ];
 
-/// What every distribution has, and shows who made the root.
+/// A file that every distribution has, and that tells whose root it is.
 const PROOF: &str = "/etc/os-release";
 
-/// A path that everybody may write to and that the guest sees: /tmp is its own.
+/// A path that everybody may write to and that the guest sees; /tmp is the guest's own.
 fn scratch(test: &str) -> PathBuf {
     format!("/var/tmp/virtinitrd-test-{test}-{}", std::process::id()).into()
 }
@@ -51,7 +51,8 @@ fn read_and_write(file: &Path) -> String {
     )
 }
 
-/// Whether the guest's words are the host's, then `more`; and `file` is not there.
+/// Checks that the guest prints the host's text, then `more`, and that `file` does not
+/// exist.
 fn check(run: CommandRun, more: &str, file: &Path) -> Result<()> {
     let expected = fs::read_to_string(PROOF).context("read the host's os-release")? + more;
     run.finish()?.is(0, expected, "")?;

@@ -133,7 +133,8 @@ fn is_the_tree(bed: &Bed, ending: &str, options: &[&str]) -> Result<()> {
     run.finish()?.is(0, here.stdout, "").map(drop)
 }
 
-/// An image made in another way than by default, as the guest's kernel reads it.
+/// The guest's kernel reads an image that was made with other options than the
+/// defaults.
 fn boots(bed: &Bed, ending: &str, options: &[&str]) -> Result<()> {
     let subject = subject(bed, ending)?;
     let text = "all work and no play\n".repeat(20_000);

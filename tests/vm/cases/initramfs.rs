@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
     ("odd_members",       odd_members),
 ];
 
-/// What an archive's size is divided by to see where it ends.
+/// Archives begin at multiples of so many bytes.
 const ALIGNMENT: u64 = 4;
 
 /// Bytes that do not compress: each one more is one more in an archive, now and then
@@ -102,7 +102,7 @@ const CHAR: u32 = 0o020_600;
 /// Name, mode, contents, inode number, links, owner.
 type Member = (&'static str, u32, &'static str, u32, u32, u32);
 
-/// What a kernel takes in a way of its own.
+/// Members that a kernel treats in a way of its own.
 #[rustfmt::skip]
 const ODD: &[Member] = &[
     ("w", DIR, "", 0, 2, 0),

@@ -77,7 +77,7 @@ fn mounts_are_read_only(bed: &Bed) -> Result<()> {
     finished.check(is_it, || "a mount can be written to, or is missing".into()).map(drop)
 }
 
-/// Mounts that no path leads to any more, below one and beside one.
+/// Mounts that no path reaches any more, below another mount and at the same directory.
 fn hidden_mounts_do_not_matter(bed: &Bed) -> Result<()> {
     let mounts = "mount -t tmpfs tmpfs $root/a/b
                   mount -t tmpfs tmpfs $root/a
@@ -87,7 +87,7 @@ fn hidden_mounts_do_not_matter(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// A FUSE mount of user `$1` that is never served.
+/// Shell commands that make a FUSE mount of `user` without a server.
 fn fuse(user: u32) -> String {
     format!(
         "exec 9<>/dev/fuse
@@ -102,7 +102,8 @@ fn fuse_of_another_user(bed: &Bed) -> Result<()> {
     run.finish()?.is(0, "nothing\nhere\n", "").map(drop)
 }
 
-/// It is told of; whoever needs it in order is refused, others do without.
+/// The mount is named. QEMU's daemon needs it mounted read-only and is refused; the
+/// Rust daemon runs.
 fn a_dead_mount_is_told(bed: &Bed) -> Result<()> {
     let run = run(bed, "echo here", &["fuse"], &fuse(0), "")?;
     let dead = "/fuse (fuse) does not answer";

@@ -23,7 +23,8 @@ pub(crate) const CASES: &[Case] = &[
     ("no_names_with_rw",     no_names_with_rw),
 ];
 
-/// The name server is there whatever the root has, of which nothing is changed.
+/// The guest has its name server whatever is in the root, and nothing in the root
+/// changes.
 fn names(bed: &Bed, link: Option<&str>) -> Result<()> {
     let run = bed.sh("cat /etc/resolv.conf; cat /etc/kept")?.options(&["--net", "user"]);
     let etc = run.guest.root().join("etc");

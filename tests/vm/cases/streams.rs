@@ -64,7 +64,7 @@ fn a_full_disk(bed: &Bed) -> Result<()> {
     run.finish()?.says(125, "", &["write the command's output: No space left"]).map(drop)
 }
 
-/// The status is the command's, or tells what went wrong, whoever hears the words.
+/// Statuses do not depend on who reads the messages.
 fn nobody_to_tell(bed: &Bed) -> Result<()> {
     for redirection in ["2>/dev/full", "2>&-"] {
         let script = format!("exec \"$@\" {redirection}");

@@ -44,7 +44,7 @@ const STATUS_SKIPPED: u8 = 77;
 /// How long processes may take to end after SIGKILL, on a host that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often processes that are no children of ours are looked at.
+/// Pause between two looks at processes that are no children of ours.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[rustfmt::skip]
@@ -57,7 +57,7 @@ pub(crate) const CASES: &[Case] = &[
     ("ignored_signals_have_their_defaults",  ignored_signals_have_their_defaults),
 ];
 
-/// Tests of which [`CASES`] run their own processes; they are in no list.
+/// Tests that [`CASES`] start in processes of their own; they are in no list.
 pub(crate) const HIDDEN: &[Case] = &[
     ("trial::hangs", |_| hangs()),
     ("trial::fails", |_| bail!("a reason")),
