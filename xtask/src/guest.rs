@@ -151,7 +151,8 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));
     if let Some(home) = workspace::cargo_home() {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
-        // Nor on the name that cargo gives the registry; of two that fit the last wins.
+        // Nor on cargo's name for the registry. If two prefixes match, the last one
+        // wins.
         let registries = std::fs::read_dir(home.join("registry/src")).into_iter().flatten();
         let mut paths: Vec<_> = registries.flatten().map(|entry| entry.path()).collect();
         paths.sort();

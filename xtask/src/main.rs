@@ -116,7 +116,7 @@ fn main() -> ExitCode {
     match result {
         (Ok(code), _) => code,
         (Err(error), code) => {
-            // A reader that is slow must not keep us from being ended.
+            // The message may block; signals have to end us all the same.
             signals::let_through();
             tell::error(format_args!("{error:#}"));
             ExitCode::from(code)
@@ -145,8 +145,8 @@ fn chrootvm(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
     }
 }
 
-/// Reads what was typed; exits with `status` if it cannot be read. Bad options are
-/// trouble of ours for chrootvm: 2 may be the status of a command in the guest.
+/// Parses the arguments; exits with `status` if they are bad. That is the status of
+/// trouble for chrootvm: 2 may be the status of a command in the guest.
 fn parse<T: Parser>(arguments: Vec<OsString>, status: u8) -> T {
     T::try_parse_from(arguments).unwrap_or_else(|error| {
         if error.use_stderr() {

@@ -1,9 +1,9 @@
 //! Output files that appear whole or not at all.
 //!
-//! Interfaces: rename(2), which replaces a name atomically; `O_TMPFILE` of
-//! open(2), which makes a file that is gone with its process until it has a name.
-//! A file that takes the place of another keeps its owner and permissions; until
-//! then it is readable by us alone. What is not a regular file is written to.
+//! Interfaces: rename(2), which replaces a name atomically; `O_TMPFILE` of open(2),
+//! which makes a file that is gone with its process until it has a name. A file that
+//! replaces another takes its owner and permissions; until then only we can read it. An
+//! output that is no regular file is written to as it is.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io::Write;
@@ -26,7 +26,8 @@ pub(crate) const PREFIX: &str = ".virtinitrd-";
 const MODE: u32 = 0o666;
 /// Permissions of a file that will replace another, until it does.
 const PRIVATE: u32 = 0o600;
-/// Permissions that are kept: a new file's set-id bits would be a surprise.
+/// Permissions that a replaced file hands on: all but the set-id bits, which nobody
+/// expects on a new file.
 const KEPT: u32 = 0o777;
 /// Permissions of the group.
 const GROUP: u32 = 0o070;
@@ -110,8 +111,8 @@ pub(crate) fn existing(path: &Path) -> Option<Metadata> {
     }
 }
 
-/// Gives `file` the owner and the permissions of `old`; where the group is not to be
-/// had, another group gets nothing.
+/// Gives `file` the owner and the permissions of `old`; if the group cannot be set, the
+/// group of `file` gets no permissions.
 fn keep(file: &File, old: &Metadata) -> Result<()> {
     let own = file.metadata()?;
     let mut mode = old.mode() & KEPT;

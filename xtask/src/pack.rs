@@ -176,12 +176,12 @@ fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// Bytes that an initrd may unpack to, where we unpack it. It is in memory here and in
-/// the guest; a compressed bomb must not fill the host's.
+/// Most bytes of an initrd that is unpacked here. It is held in memory, here and in the
+/// guest; a compression bomb must not fill the host's memory.
 const UNPACKED_MAX: u64 = 4 << 30;
 
-/// The initrd `file`. A kernel refuses one that begins with a skippable frame of zstd
-/// (`lib/decompress.c`), as pzstd writes it, so that one is unpacked.
+/// Reads the initrd `file`. If it begins with a skippable frame of zstd, as pzstd
+/// writes it, it is unpacked here: the kernel refuses such a file (`lib/decompress.c`).
 pub fn read_initrd(file: &Path) -> Result<Vec<u8>> {
     let context = || format!("read initrd {}", file.display());
     let bytes = std::fs::read(file).with_context(context)?;
@@ -209,16 +209,16 @@ pub fn read_init(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read the /init binary {}", path.display()))
 }
 
-/// Tells what [`initrd`] noted on standard error.
+/// Prints the notes of [`initrd`] as warnings.
 pub fn warn(notes: &[String]) {
     for note in notes {
         tell::warning(note);
     }
 }
 
-/// An uncompressed initrd. `modules_dir` is a directory as seen in a root; where
-/// there is none, the kernel has all it needs built in. What its index files lack
-/// is added to `notes`.
+/// An uncompressed initrd. `modules_dir` is a directory as seen in a root; where there
+/// is none, the kernel has all it needs built in. Warnings about its index files are
+/// added to `notes`.
 pub fn initrd(
     init: Vec<u8>,
     modules_dir: Option<(&dyn Files, &Path)>,
@@ -321,7 +321,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    /// Our reader takes what follows lz4 for a length, as the kernel does.
+    /// As the kernel does, our reader takes the bytes behind lz4 for a length.
     #[test]
     fn segments_follow_compressed_ones_of_any_size() {
         let mut sizes = BTreeSet::new();

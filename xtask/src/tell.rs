@@ -1,4 +1,4 @@
-//! Our own words to people, and the results that programs read.
+//! Messages for people, and results for programs.
 //!
 //! Interfaces: write(2), poll(2). A message for which there is no reader is not an
 //! error: it never changes an exit status, never panics, and never blocks for longer
@@ -24,28 +24,29 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// (`PIPE_BUF`, pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// Starts the further lines of a message: no name in it can forge one of ours.
+/// Start of each further line of a message, so that a name with a newline cannot forge
+/// a message.
 const CONTINUED: &str = "\n  ";
 
-/// Whether a message was given up. Later ones do not wait any more.
+/// Whether a message was given up; later messages do not wait.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
-/// Tells why we fail.
+/// Prints the reason of a failure.
 pub fn error(text: impl Display) {
     message("error: ", &text);
 }
 
-/// Tells what a person should know of a run that goes on.
+/// Prints a warning; the run goes on.
 pub fn warning(text: impl Display) {
     message("warning: ", &text);
 }
 
-/// Tells something on standard error.
+/// Prints a message without a label on standard error.
 pub fn note(text: impl Display) {
     message("", &text);
 }
 
-/// Tells several lines of ours on standard error, each with its newline.
+/// Prints lines on standard error; each of them has its newline.
 pub fn lines(text: impl Display) {
     send(printable(text.to_string().as_bytes()));
 }
@@ -95,11 +96,11 @@ pub fn show(name: &[u8]) -> String {
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match nix::unistd::write(fd, bytes) {
-            // No file takes nothing without an error for ever.
+            // A file that takes nothing without an error would be tried for ever.
             Ok(0) => return Err(Errno::EIO),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
-            // Somebody who shares it made it non-blocking.
+            // Another process that shares the file has made it non-blocking.
             Err(Errno::EAGAIN) => drop(is_writable(fd, PollTimeout::NONE)),
             Err(errno) => return Err(errno),
         }
@@ -133,10 +134,10 @@ fn send(text: String) {
     }
 }
 
-/// Runs `body`, which may block, in a thread; a thread that does not end is left
-/// alone. Whether it ended within `limit`; `None` where there can be no thread.
+/// Runs `body`, which may block, in a thread. Returns whether it ended within `limit`;
+/// `None` if no thread can be started. A thread that does not end is left alone.
 ///
-/// The descriptor itself cannot be made non-blocking: others share it.
+/// The descriptor cannot be made non-blocking instead: other processes share it.
 fn in_time(body: impl FnOnce() + Send + 'static, limit: Duration) -> Option<bool> {
     let (ends, ended) = channel::<()>();
     let body = move || {
@@ -146,13 +147,14 @@ fn in_time(body: impl FnOnce() + Send + 'static, limit: Duration) -> Option<bool
     let thread = std::thread::Builder::new().spawn(body).ok()?;
     let is_over = ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout);
     if is_over {
-        // Whoever enters a namespace afterwards must be the only thread.
+        // A process has to have one thread only when it enters a user namespace
+        // (setns(2)).
         let _ = thread.join(); // writing does not panic
     }
     Some(is_over)
 }
 
-/// Writes without a thread, as much as is taken at once.
+/// Writes without a thread, in pieces that do not block.
 fn piecewise(text: &str) {
     let stderr = std::io::stderr();
     for piece in text.as_bytes().chunks(PIPE_BUF) {

@@ -12,7 +12,7 @@ use crate::{guest, tell, testbed, workspace};
 #[derive(Debug, clap::Args)]
 pub struct Test {}
 
-/// Beginning of the line by which a test that passes tells that it was skipped.
+/// Beginning of the line by which a test that passes marks itself as skipped.
 const SKIPPED: &str = "skipped: ";
 
 /// How many tests ended in which way.

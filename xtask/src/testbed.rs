@@ -1,9 +1,9 @@
 //! What the demo and the tests boot: a stock kernel, a busybox root, a Debian; and
 //! the other virtiofsd.
 //!
-//! All of it is made once, below `target/testbed`, each thing whole or not at
-//! all. Nothing in it is ours: kernel, busybox and Debian come from the
-//! distribution, the Rust virtiofsd from crates.io.
+//! All of it is made once, below `target/testbed`, each thing whole or not at all.
+//! Nothing in it is ours: kernel, busybox and Debian come from the distribution, the
+//! Rust virtiofsd is the released crate.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -110,7 +110,7 @@ pub fn debian(workspace: &Path) -> Result<PathBuf> {
     Ok(debian)
 }
 
-/// Release of the Rust virtiofsd that is tested with (crates.io).
+/// Release of the Rust virtiofsd that the tests use.
 const VIRTIOFSD: &str = "1.14.0";
 
 /// The Rust virtiofsd, which Debian 12 has no package of.

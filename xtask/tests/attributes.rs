@@ -13,7 +13,7 @@ fn image(arguments: &[&str], directory: &Path) -> Output {
     command.arg("image").args(arguments).current_dir(directory).output().unwrap()
 }
 
-/// Standard error of what must succeed.
+/// Standard error of a command that must succeed.
 fn made(arguments: &[&str], directory: &Path) -> String {
     let output = image(arguments, directory);
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -51,7 +51,7 @@ fn every_format_leaves_out_what_linux_does_not_have() {
         assert!(told[0].ends_with("one and 1 more"), "{format}: {words}");
         let output = image(&["diff", "mac.tar", &name], dir.path());
         assert_eq!(output.status.success(), has_attributes, "{format}: {output:?}");
-        // The comparison sees attributes, so that what is equal has them.
+        // `diff` compares attributes: equal images have the same ones.
         let output = image(&["diff", "mac.tar", &name, "--xattrs", "none"], dir.path());
         assert!(output.status.success(), "{format}: {output:?}");
     }
@@ -71,7 +71,7 @@ fn xattrs_chooses_what_is_kept() {
     ] {
         let build = [&["build", "mac.tar", "-o", "out.erofs"], words].concat();
         made(&build, dir.path());
-        // What was asked for is there, and nothing else is.
+        // Exactly the attributes that were asked for are there.
         for (a, b) in [("mac.tar", "out.erofs"), ("out.erofs", "mac.tar")] {
             let diff = [&["diff", a, b], same].concat();
             assert!(image(&diff, dir.path()).status.success(), "{words:?}");

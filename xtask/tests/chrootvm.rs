@@ -28,7 +28,7 @@ fn only_trouble_has_the_status_of_trouble() {
     }
 }
 
-/// `xtask ARGUMENTS` of a shell, which runs `script`; there `"$@"` is it.
+/// Runs `script` in a shell, with `xtask ARGUMENTS` as `"$@"`.
 fn through(script: &str, arguments: &[&str]) -> Output {
     let mut shell = Command::new("timeout");
     shell.args(["60", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_xtask")]).args(arguments);
@@ -66,7 +66,7 @@ fn nobody_to_tell_changes_no_status() {
     }
 }
 
-/// A pipe that is full, and that nobody reads, holds nobody up.
+/// A full pipe that nobody reads does not block chrootvm.
 #[test]
 fn a_reader_that_is_stuck_changes_no_status() {
     let script = "mkfifo \"$FIFO\" && exec 3<>\"$FIFO\"
@@ -148,7 +148,7 @@ fn a_fifo_is_no_root() {
     assert!(error.contains("is a FIFO"), "{error}");
 }
 
-/// A program that is asked something before the boot, and never answers.
+/// A program that chrootvm runs before the boot never answers.
 #[test]
 fn a_time_limit_counts_before_the_boot() {
     let dir = tempfile::tempdir().unwrap();
@@ -171,7 +171,7 @@ fn a_time_limit_counts_before_the_boot() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{error}");
     assert!(error.contains("--timeout: it has not ended within 2s"), "{error}");
-    // What had been started is gone, or about to be.
+    // The programs that were started have ended, or are about to.
     let sleep = fs::read_to_string(pid).unwrap();
     let command = || fs::read(format!("/proc/{}/cmdline", sleep.trim())).unwrap_or_default();
     let mut tries = 0..500;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const TABLES: &[&str] =
     &["FILE", "Directories", "Command", "Machine", "Diagnostics", "Status", "Kernel parameter"];
 
-/// How the first cell of a row begins, and the tests that run it.
+/// Beginning of the first cell of each row, and the tests that run the row.
 #[rustfmt::skip]
 const ROWS: &[(&str, &[&str])] = &[
     // Formats, as a root; as a source and as what is made, `formats.rs` has all.
@@ -125,7 +125,7 @@ fn cells() -> Vec<String> {
     cells
 }
 
-/// The file of a test, and how its name is spelt there.
+/// The file of a test, and the spelling of its name there.
 fn place(test: &str) -> (PathBuf, String) {
     match test.split_once("::") {
         Some((file, function)) if Path::new(file).extension().is_some() => {
@@ -134,7 +134,7 @@ fn place(test: &str) -> (PathBuf, String) {
         Some((group, name)) => {
             (root().join(format!("tests/vm/cases/{group}.rs")), format!("\"{name}\""))
         }
-        // What every test goes through.
+        // A file that every test uses.
         None => (root().join(format!("tests/vm/cases/{test}.rs")), String::new()),
     }
 }

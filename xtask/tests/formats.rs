@@ -1,5 +1,4 @@
-//! Every format that README lists, as what an image is made of and as what is
-//! made.
+//! Every format of README's table, as a source and as an output.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +16,7 @@ fn image(arguments: &[&str]) -> Output {
     image.args(["chrootvm", "image"]).args(arguments).output().unwrap()
 }
 
-/// What the command prints, which must succeed without a word.
+/// Output of a command, which must succeed without a message.
 fn prints(arguments: &[&str]) -> String {
     let output = image(arguments);
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
@@ -31,7 +30,7 @@ fn path<'a>(dir: &'a Path, name: &'a str) -> String {
 /// An image of this format at a path that is returned.
 fn build(source: &str, dir: &Path, name: &str, ending: &str) -> String {
     let out = path(dir, &format!("{name}.{ending}"));
-    // That a directory is meant does not show in its name.
+    // The name does not show that a directory is meant.
     let format: &[&str] = if ending == "d" { &["--format", "dir"] } else { &[] };
     let output = image(&[&["build", source, "-o", &out][..], format].concat());
     assert!(output.status.success(), "{source} as {ending}: {output:?}");

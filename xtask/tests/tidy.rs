@@ -51,7 +51,7 @@ fn unsafe_code_lives_in_one_room() {
     }
 }
 
-/// These macros panic where they cannot write, and wait for ever where nobody reads.
+/// These macros panic if they cannot write, and wait for ever if nobody reads.
 #[test]
 fn words_are_told_in_one_way() {
     let macros = ["print!(", "println!(", "eprint!(", "eprintln!(", "dbg!("];

@@ -46,10 +46,11 @@ impl Located {
         file.with_context(|| format!("open kernel {}", path.display()))
     }
 
-    /// Opens a kernel image that QEMU can load: what is in another file is taken out.
+    /// Opens a kernel that QEMU can load; a kernel that is compressed or inside another
+    /// file is unpacked.
     ///
     /// # Errors
-    /// What is no kernel for this machine.
+    /// The file is no kernel for this machine.
     pub fn kernel(&self) -> Result<Bootable> {
         let file = self.open()?;
         let unpack = || {
@@ -121,23 +122,24 @@ pub struct FoundAt {
 pub struct Bootable {
     /// Opened.
     pub file: File,
-    /// The file that a command has to name.
+    /// How a command names this kernel.
     pub named: Named,
 }
 
-/// A file by which a command boots the same kernel.
+/// How a command that boots the same kernel can name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
     /// The kernel image.
     Image,
-    /// What was made of it, and is kept.
+    /// By this file in the cache, which was made from the image.
     Kept(PathBuf),
-    /// None: what was made of it is in memory alone, and QEMU cannot load the image.
+    /// Not at all: the unpacked kernel is in memory only, and QEMU cannot load the
+    /// image.
     Nothing,
 }
 
 impl Bootable {
-    /// `vmlinux`, which a command calls `named` where it is not kept.
+    /// Wraps `vmlinux`; a command names it as `named` says if it is not in the cache.
     fn of(vmlinux: Vmlinux, named: Named) -> Result<Self> {
         Ok(match vmlinux {
             Vmlinux::Kept { file, path } => Self { file, named: Named::Kept(path) },
@@ -145,10 +147,10 @@ impl Bootable {
         })
     }
 
-    /// Where a command finds it; `image` is what it was made of.
+    /// The file for a command; `image` is the kernel's original file.
     ///
     /// # Errors
-    /// It is in memory alone.
+    /// The kernel is in memory only.
     pub fn place(&self, image: &Located) -> Result<FoundAt> {
         match &self.named {
             Named::Image => image.place(),
@@ -260,8 +262,8 @@ pub fn find_kernel(
     Ok((image, own))
 }
 
-/// Whether the kernel that has `modules` has module `name` in a machine: built in, or
-/// to be packed where `is_packed` says that modules are.
+/// Whether a machine has module `name`: it is built into the kernel, or one of
+/// `modules` and, as `is_packed` tells, packed.
 #[must_use]
 pub fn has_module(name: &str, modules: Option<&Located>, is_packed: bool) -> bool {
     let order = modules.map(|found| {
@@ -271,7 +273,7 @@ pub fn has_module(name: &str, modules: Option<&Located>, is_packed: bool) -> boo
     order.is_some_and(|order| order.is_ok_and(|order| is_packed || order.is_empty()))
 }
 
-/// The version of a kernel image, which may be in another file.
+/// The version of a kernel, which may be inside another file.
 fn version(image: &Located) -> Result<Option<String>> {
     let kernel = image.kernel()?;
     let size = usize::try_from(kernel.file.metadata().context("look at the kernel")?.len())?;
@@ -280,7 +282,7 @@ fn version(image: &Located) -> Result<Option<String>> {
         kernel.file.read_exact_at(&mut bytes, 0).context("read the kernel").map(|()| bytes)
     };
     let version = kernel::image_version(&read(size.min(IMAGE_HEAD))?);
-    // A vmlinux that was unpacked has no more bytes than may be.
+    // All of it may be read: the size of an unpacked vmlinux is bounded.
     if version.is_some() || kernel.named == Named::Image {
         return Ok(version);
     }

@@ -37,7 +37,7 @@ struct Client {
 /// The door of a machine.
 #[derive(Debug)]
 pub struct Broker {
-    /// `None` where nobody can ask.
+    /// `None` if the machine has no socket.
     listener: Option<OwnedFd>,
     clients: Vec<Client>,
     /// What `chrootvm ps` shows.
@@ -53,13 +53,14 @@ pub struct Broker {
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
 
 impl Broker {
-    /// Opens the machine `name`, or one that is known by our process id. A machine
-    /// without a name runs without a door, too: then the reason is returned.
+    /// Opens the socket of the machine `name`, or of a machine without a name. A
+    /// machine without a name also runs without a socket; then the error is returned
+    /// beside the broker.
     ///
     /// # Errors
-    /// A name that somebody else has.
+    /// The name is taken.
     pub fn open(name: Option<&str>, description: String) -> Result<(Self, Option<anyhow::Error>)> {
-        let (listener, lack) = match name {
+        let (listener, failure) = match name {
             Some(name) => (Some(registry::listen(name)?), None),
             None => match registry::listen_unnamed() {
                 Ok(listener) => (Some(listener), None),
@@ -67,7 +68,7 @@ impl Broker {
             },
         };
         let (clients, last, opening) = (Vec::new(), 0, None);
-        Ok((Self { listener, clients, description, last, opening }, lack))
+        Ok((Self { listener, clients, description, last, opening }, failure))
     }
 
     /// What to wait for.

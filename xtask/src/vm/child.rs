@@ -37,7 +37,7 @@ pub struct Exec {
     /// Process id of the parent, which may be gone already
     #[arg(long)]
     parent: i32,
-    /// Become root of the user namespace that this file is
+    /// Become root of the user namespace FILE
     #[arg(long, value_name = "FILE")]
     user_namespace: Option<PathBuf>,
     /// Make this directory read-only for the program, whatever it does
@@ -58,7 +58,8 @@ impl Exec {
                 .and_then(enter)
                 .with_context(|| format!("enter user namespace {}", file.display()))?;
         }
-        // The caller may ignore it; then a daemon would outlive us.
+        // If our caller ignores SIGTERM, a daemon would ignore it as well and outlive
+        // us.
         pass_on_defaults([Signal::SIGTERM])?;
         // SIGTERM lets QEMU put the terminal back in order.
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;

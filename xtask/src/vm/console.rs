@@ -18,11 +18,11 @@ const KEPT: usize = 64 << 10;
 /// Lines that a failure shows.
 const TAIL: usize = 25;
 
-/// Characters of such a line that are shown.
+/// Most characters of a line that are shown.
 const LINE: usize = 400;
 
-/// What a kernel says when it has stopped for good, but nobody has switched the
-/// machine off (`kernel_halt()` of `kernel/reboot.c`).
+/// Message of a kernel that has halted while the machine stays on (`kernel_halt()` of
+/// `kernel/reboot.c`).
 const HALTED: &[u8] = b"reboot: System halted";
 
 /// How the line begins by which a kernel says why it gives up (`panic()` of
@@ -112,7 +112,7 @@ impl Console {
         self.halted |= self.ends_with(bytes.len(), HALTED);
     }
 
-    /// Whether `words` are in the last `fresh` bytes, or began before them.
+    /// Whether `words` end within the last `fresh` bytes.
     fn ends_with(&self, fresh: usize, words: &[u8]) -> bool {
         let start = self.kept.len().saturating_sub(fresh + words.len());
         let tail: Vec<u8> = self.kept.range(start..).copied().collect();
@@ -219,7 +219,7 @@ fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
     LastWords { reason: at.and_then(|at| reason_of(lines[at])), lines: shown }
 }
 
-/// A line as long as is shown.
+/// `line`, cut to [`LINE`] characters.
 fn shorten(line: &str) -> String {
     match line.char_indices().nth(LINE) {
         Some((end, _)) => format!("{}[...]", &line[..end]),

@@ -46,8 +46,8 @@ impl Virtiofsd {
                 if readonly && share.access == Access::ReadOnly {
                     arguments.push("--readonly".into());
                 }
-                // The guest mounts what is announced by itself, on the way. overlayfs
-                // refuses such directories (EREMOTE, `ovl_dentry_weird()`).
+                // For an announced mount the guest makes an automount, which overlayfs
+                // refuses (EREMOTE, `ovl_dentry_weird()`).
                 if self.defaults.announces_mounts
                     && self.root_is_lower
                     && share.place == Place::Root

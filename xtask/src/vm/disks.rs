@@ -29,7 +29,7 @@ pub struct Disk {
     backing: Backing,
 }
 
-/// What a disk is made of.
+/// Kind of file that holds a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Backing {
     File,
@@ -37,7 +37,7 @@ enum Backing {
 }
 
 impl Backing {
-    /// The driver of QEMU's that opens it; each refuses what is the other's.
+    /// QEMU's driver for this kind of file; each driver refuses the other kind.
     fn driver(self) -> &'static str {
         match self {
             Backing::File => "file",
@@ -47,8 +47,7 @@ impl Backing {
 }
 
 impl Disk {
-    /// The disk at the canonical `path`. What is not there is found out by
-    /// [`Disk::open`].
+    /// The disk at the canonical `path`. [`Disk::open`] reports a missing file.
     #[must_use]
     pub fn new(path: PathBuf, access: Access) -> Self {
         let is_device = path.metadata().is_ok_and(|found| found.file_type().is_block_device());

@@ -53,7 +53,7 @@ impl Exec {
     /// Runs the command, and returns its exit status.
     pub fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
-        // A limit that the clock cannot tell is none.
+        // A limit beyond the range of the clock is no limit.
         let timeout = self.timeout.and_then(|limit| start.checked_add(limit));
         let with_terminal = self.how.wants_terminal();
         let records = self.how.records(&self.command, with_terminal)?;
@@ -169,7 +169,7 @@ impl Exec {
     }
 }
 
-/// What came of asking the machine.
+/// Outcome of the request for a session.
 #[derive(Debug)]
 enum Answer {
     /// There is room for the command.
@@ -180,7 +180,7 @@ enum Answer {
     TimedOut,
 }
 
-/// What to say at the end of `--timeout`.
+/// Message when `--timeout` has run out.
 const TIMED_OUT: &str = "--timeout: the command has not ended in time";
 
 fn is_past(deadline: Option<Instant>) -> bool {
@@ -210,9 +210,9 @@ fn leave(front: Foreground, status: u8, problem: &str) -> u8 {
     say(status, problem)
 }
 
-/// The exit status, once its reason is told.
+/// Prints the reason `problem`, and returns `status`.
 fn say(status: u8, problem: &str) -> u8 {
-    // A reader who is slow must not keep us from being ended.
+    // The message may block; signals have to end us all the same.
     signals::let_through();
     tell::error(problem);
     status

@@ -1,8 +1,9 @@
-//! Noticing that a guest has halted, where nobody reads its console for it.
+//! Detection of a halted guest whose console chrootvm does not read.
 //!
 //! A kernel that halts stops every processor with its interrupts off, and QEMU runs on
 //! without an event. Interface: `info registers` of QEMU's monitor (QEMU doc:
-//! system/monitor), asked by QMP; x86 only, for elsewhere it does not tell.
+//! system/monitor), sent through QMP. Only on x86 does the answer tell whether a
+//! processor is halted.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// The interrupt flag of RFLAGS (`X86_EFLAGS_IF`).
 const INTERRUPTS: u32 = 1 << 9;
 
-/// What was seen so far.
+/// State of the detection.
 #[derive(Debug)]
 pub struct Halt {
     next: Instant,
@@ -24,19 +25,20 @@ pub struct Halt {
 }
 
 impl Halt {
-    /// A machine that starts now.
+    /// The state for a machine that starts now.
     #[must_use]
     pub fn new() -> Self {
         Self { next: Instant::now() + TICK, was_stopped: false }
     }
 
-    /// When to look next.
+    /// When [`Halt::look`] is due.
     #[must_use]
     pub fn next(&self) -> Instant {
         self.next
     }
 
-    /// Whether every processor had stopped for good when it was looked twice.
+    /// Reads QEMU's last answer and asks again, if that is due. True once two answers
+    /// in a row tell that every processor has stopped for good.
     pub fn look(&mut self, qmp: &mut Qmp) -> bool {
         let now = Instant::now();
         if now < self.next {
@@ -46,7 +48,7 @@ impl Halt {
         let is_stopped = qmp.take_text().is_some_and(|text| are_stopped(&text));
         let is_halted = is_stopped && self.was_stopped;
         self.was_stopped = is_stopped;
-        // Its answer is looked at the next time. QEMU may be about to end.
+        // The next call reads the answer. An error: QEMU may be about to end.
         let _ = qmp.tell(
             "human-monitor-command",
             &json!({ "command-line": "info registers -a" }),
@@ -73,7 +75,7 @@ fn are_stopped(registers: &str) -> bool {
         let flags = u32::from_str_radix(value(&["RFL=", "EFL="])?, 16).ok()?;
         Some(value(&["HLT="])? == "1" && flags & INTERRUPTS == 0)
     });
-    // Where nothing is told nothing is known.
+    // Without a line about a processor the state is unknown.
     let first = flags.next().flatten();
     first == Some(true) && flags.all(|is_stopped| is_stopped == Some(true))
 }

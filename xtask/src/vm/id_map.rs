@@ -1,10 +1,10 @@
 //! From the ranges of subuid(5) to the rows of a uid_map(5), without I/O.
 //!
-//! newuidmap(1) is told all rows at once, and the kernel refuses a map as a whole:
-//! one in which an id occurs twice, inside or outside, one of more than
-//! `ROWS_MOST` rows, and one whose text has a page or more (`map_write` in the
-//! kernel's `kernel/user_namespace.c`). Files name ranges twice, or ranges that
-//! overlap, where several tools have written to them.
+//! newuidmap(1) gets all rows at once, and the kernel refuses the whole map
+//! (`map_write()` of kernel/user_namespace.c) if an id occurs twice, inside or outside,
+//! if there are more than `ROWS_MOST` rows, or if the text takes a page or more.
+//! /etc/subuid may have ranges that are equal or overlap, if several tools have written
+//! to it.
 //!
 //! Invariant: the ids inside follow the order of the file, so that a file keeps its
 //! owner for as long as lines are only added.
@@ -15,10 +15,10 @@ use std::cmp::Reverse;
 const ROWS_MOST: usize = 340;
 /// Most bytes of a map's text, which has to be shorter than a page.
 const TEXT_MOST: usize = 4095;
-/// The id that stands for none (`(uid_t) -1`, setreuid(2)); it cannot be mapped.
+/// The number that is no id (`(uid_t) -1`, setreuid(2)); it cannot be mapped.
 const NO_ID: u32 = u32::MAX;
 
-/// Ids that lie side by side: a row of uid_map.
+/// Consecutive ids: a row of uid_map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     inside: u32,
@@ -26,7 +26,7 @@ pub struct Row {
     count: u32,
 }
 
-/// Ids that lie side by side, by the first one and their number.
+/// Consecutive ids: the first one, and how many.
 type Range = (u32, u32);
 
 /// First id and count of each range that subuid(5) has for a user, who is in it
@@ -56,11 +56,11 @@ pub fn rows(own: u32, delegated: &[Range]) -> Vec<Row> {
     if let Some(rows) = numbered(own, &ranges) {
         return rows;
     }
-    // By number there may be fewer of them.
+    // Ranges that are sorted by number may join.
     let mut sorted = ranges;
     sorted.sort_unstable();
     let mut ranges = joined(&sorted);
-    // The largest stay.
+    // The largest ranges are kept.
     ranges.sort_by_key(|(first, count)| (Reverse(*count), *first));
     loop {
         let mut kept = ranges.clone();
@@ -72,7 +72,7 @@ pub fn rows(own: u32, delegated: &[Range]) -> Vec<Row> {
     }
 }
 
-/// What of the delegated ids `rows` lack.
+/// A warning if `rows` lack some of the delegated ids.
 #[must_use]
 pub fn left_out(own: u32, delegated: &[Range], rows: &[Row]) -> Option<String> {
     let all: u64 = distinct(own, delegated).iter().map(|(_, count)| u64::from(*count)).sum();
@@ -86,7 +86,7 @@ pub fn left_out(own: u32, delegated: &[Range], rows: &[Row]) -> Option<String> {
     })
 }
 
-/// `delegated` without the ids that are named before, or are the user's own.
+/// `delegated` without repeated ids and without the user's own id.
 fn distinct(own: u32, delegated: &[Range]) -> Vec<Range> {
     let mut taken = vec![(own, 1), (NO_ID, 1)];
     let mut distinct = Vec::new();
@@ -101,7 +101,7 @@ fn distinct(own: u32, delegated: &[Range]) -> Vec<Range> {
     distinct
 }
 
-/// What is left of a range, on both sides of the `count` ids from `first` on.
+/// The parts of a range before and behind the `count` ids from `first` on.
 fn without((start, length): Range, first: u32, count: u32) -> impl Iterator<Item = Range> {
     let (start, first) = (u64::from(start), u64::from(first));
     let (end, last) = (start + u64::from(length), first + u64::from(count));
@@ -112,7 +112,7 @@ fn without((start, length): Range, first: u32, count: u32) -> impl Iterator<Item
         .filter_map(|(from, to)| Some((u32::try_from(from).ok()?, u32::try_from(to - from).ok()?)))
 }
 
-/// `ranges`, of which those that follow each other are one.
+/// `ranges`, in which adjacent neighbours are joined.
 fn joined(ranges: &[Range]) -> Vec<Range> {
     let mut joined: Vec<Range> = Vec::new();
     for &(first, count) in ranges {
@@ -131,7 +131,7 @@ fn numbered(own: u32, ranges: &[Range]) -> Option<Vec<Row>> {
     let mut rows = vec![Row { inside: 0, outside: own, count: 1 }];
     let mut inside = 1_u32;
     for &(outside, count) in ranges {
-        // All ids together may be more than there are numbers inside.
+        // All ids together may exceed the 32 bits of a number inside.
         let count = count.min(NO_ID - inside);
         if count == 0 {
             break;

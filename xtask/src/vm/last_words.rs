@@ -1,4 +1,4 @@
-//! What chrootvm says once a machine has ended.
+//! Messages of chrootvm once a machine has ended.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,11 +10,11 @@ use super::signals;
 use super::timing::Timing;
 use crate::tell;
 
-/// Tells how a run ended; the exit status. `hint` is for a guest that reset, `timing`
-/// is told if it is wanted.
+/// Reports how a run ended, and returns the exit status. If the guest reset, `hint`
+/// follows the error.
 #[must_use]
 pub fn tell(report: Report, mode: Mode, hint: &str, timing: Option<&Timing>) -> u8 {
-    // A reader who is slow must not keep us from being ended.
+    // Messages may block; signals have to end us all the same.
     signals::let_through();
     let hint = if report.outcome.is_reset() { hint } else { "" };
     let verdict = report.outcome.verdict(mode, report.console.reason.as_deref());
@@ -31,14 +31,14 @@ pub fn tell(report: Report, mode: Mode, hint: &str, timing: Option<&Timing>) -> 
     verdict.status
 }
 
-/// How to run a command that ends, for whoever has given one as INIT: it is PID 1, by
-/// whose end a kernel panics.
+/// Hint for a user who has given a command as INIT: INIT is PID 1, and a kernel panics
+/// when PID 1 ends.
 #[must_use]
 pub fn hint(rootfs: &Path, init: Option<&OsStr>) -> String {
     let init = init.unwrap_or(OsStr::new("COMMAND"));
     let words = [OsStr::new("chrootvm"), rootfs.as_os_str(), OsStr::new("--"), init];
     let line = script::shell_line(&words.map(OsStr::to_owned));
-    format!("; a command that ends is run by: {}", line.display())
+    format!("; to run a command that ends: {}", line.display())
 }
 
 #[cfg(test)]

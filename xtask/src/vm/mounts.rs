@@ -5,8 +5,8 @@
 //! fields, `-`, type, source, options of the file system. White space and
 //! backslashes in a field are written in octal, as `\040`.
 //!
-//! The table alone is read: to ask a mount itself, by statvfs(2) or the like, may
-//! be forbidden (FUSE) or never be answered (a network file system).
+//! Only the table is read: a call such as statvfs(2) on a mount may be forbidden (FUSE)
+//! or never return (a network file system).
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -81,9 +81,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The mounts at and below `dir` that a path leads to; a mount below another
-/// mount's mount point is hidden. With `/` this starts at what is mounted on `/`
-/// last, which is `/..`: `/` itself stays what it was.
+/// The mounts at and below `dir` that a path reaches; a later mount above a mount point
+/// hides it. For `/` the walk starts at the last mount on `/`, which only the path
+/// `/..` reaches.
 #[must_use]
 pub fn below<'a>(table: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
     const ROOT: &str = "/";

@@ -1,11 +1,10 @@
 //! How the guest gets the name server of QEMU's user network, which `/init` writes to
 //! `/etc/resolv.conf` (`init::network`).
 //!
-//! A file that is there is covered, and where it is a link into `/run`, as systemd has
-//! it, `/init` makes what it leads to. A root without it, or with a link elsewhere, is
-//! given an `/etc` that can be written to, in memory (`virtinit.etc=overlay`), if it
-//! is read-only and the kernel has overlayfs. Where that cannot be, a warning tells
-//! what helps.
+//! `/init` covers an existing file; if the file is a link into `/run`, as with systemd,
+//! `/init` makes the target of the link. A read-only root that lacks the file, or has a
+//! link elsewhere, gets an `/etc` in memory (`virtinit.etc=overlay`) if the kernel has
+//! overlayfs. Otherwise a warning tells what helps.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -16,10 +15,10 @@ use crate::files::Files;
 /// Where resolver libraries read the name server (resolv.conf(5)).
 const FILE: &str = "etc/resolv.conf";
 
-/// File systems of the guest's own, whatever the root is.
+/// Directories that are file systems of the guest's own, whatever the root is.
 const OWN: &[&str] = &["run", "tmp"];
 
-/// What a root has.
+/// State of the file in a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A file that can be covered, or a link to what `/init` can make.
@@ -30,18 +29,18 @@ pub enum Found {
     NoEtc,
 }
 
-/// What a run does about it.
+/// How a run provides the name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing: `/init` manages.
+    /// Nothing has to be done: `/init` can write the file.
     Nothing,
     /// An overlay over `/etc`.
     Overlay,
-    /// The guest has no name resolution; what to tell.
+    /// The guest has no name resolution; the text of the warning.
     Warn(&'static str),
 }
 
-/// What matters of a run.
+/// Options of a run that decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
     /// `--rw`
@@ -87,8 +86,8 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// What to do where the root has `found`; `can_overlay` tells whether the guest has
-/// overlayfs.
+/// Decides how to provide the name server for a root in the state `found`;
+/// `can_overlay` tells whether the guest has overlayfs.
 pub fn decide(found: Found, run: Run<'_>, can_overlay: impl FnOnce() -> bool) -> Decision {
     // The user's own words for `/etc` or an overlay decide.
     let is_decided = cmdline::has_layers(run.append);
@@ -116,8 +115,8 @@ mod tests {
     use crate::rootdir::RootDir;
     use std::os::unix::fs::symlink;
 
-    /// What a root is found to have whose `/etc/resolv.conf` is a link to `target`, an
-    /// empty file, or missing.
+    /// State of a root whose `/etc/resolv.conf` is a link to `target`, an empty file,
+    /// or missing.
     fn look_at(target: Option<&str>, prepare: impl FnOnce(&Path)) -> Found {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("etc")).unwrap();

@@ -2,30 +2,29 @@
 //!
 //! Interfaces: getrlimit(2) (RLIMIT_NOFILE), proc_sys_fs(5) (nr_open).
 //!
-//! A virtiofsd holds a file open for each that the guest's kernel knows. At the
-//! limit the guest sees an error, or nothing at all: many programs take it for the
-//! end of a directory. Both daemons try to raise the limit, but QEMU's gives up
-//! without CAP_SYS_RESOURCE, which hardly a container has. So chrootvm raises its
-//! own, and all that it starts inherits it.
+//! virtiofsd holds a file open for each inode that the guest's kernel knows. At the
+//! limit the guest sees an error, which many programs take for the end of a directory.
+//! Both daemons try to raise the limit, but QEMU's gives up without CAP_SYS_RESOURCE,
+//! which most containers lack. So chrootvm raises its own limit, and its children
+//! inherit it.
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What both daemons raise the limit to where they may.
+/// The limit that both daemons ask for.
 const ENOUGH: u64 = 1_000_000;
 
-/// Fewer files than this are too few for the root of a distribution: a minimal
-/// Debian 12 has 10,000.
+/// A lower limit is too low for the root of a distribution: a minimal Debian 12 has
+/// 10,000 files.
 const FEW: u64 = 16_384;
 
-/// Most that the kernel lets a limit be, unless it says otherwise (`sysctl_nr_open`
-/// of fs/file.c).
+/// Highest limit that the kernel allows by default (`sysctl_nr_open` of fs/file.c).
 const NR_OPEN: u64 = 1 << 20;
 
 /// Soft and hard limit.
 type Limits = (u64, u64);
 
-/// Raises the limit of this process as far as it goes; the limit that it has then.
+/// Raises the soft limit of this process as far as possible, and returns it.
 ///
 /// # Errors
 /// Those of getrlimit(2).
@@ -38,7 +37,7 @@ pub fn raise() -> Result<u64> {
     Ok(raised.unwrap_or(now).0)
 }
 
-/// What to try, the best first, with limits `now` and the kernel's `most`.
+/// Limits to try, the best first, from the present ones and the kernel's `most`.
 fn attempts((soft, hard): Limits, most: u64) -> Vec<Limits> {
     let wanted = ENOUGH.min(most);
     let attempts = if hard >= wanted {
@@ -49,14 +48,14 @@ fn attempts((soft, hard): Limits, most: u64) -> Vec<Limits> {
     attempts.into_iter().filter(|attempt| attempt.0 > soft).collect()
 }
 
-/// What to say of a `limit` at the start.
+/// A warning about a low `limit`.
 #[must_use]
 pub fn warning(limit: u64) -> Option<String> {
     (limit < FEW).then(|| {
         format!(
             "virtiofsd can hold no more than {limit} files open (the hard limit, `ulimit -Hn`): \
-             of a share with more files the guest may miss some; raise it with LimitNOFILE= of \
-             systemd, nofile of limits.conf(5), or --ulimit nofile={ENOUGH} of docker and podman"
+             the guest may miss files of a share that has more; raise the limit with LimitNOFILE= \
+             of systemd, nofile of limits.conf(5), or --ulimit nofile={ENOUGH} of docker and podman"
         )
     })
 }

@@ -44,7 +44,7 @@ pub enum Outcome {
     TimedOut(Duration),
     /// No word of the guest in all that time.
     Silent(Duration),
-    /// The guest has halted: nothing runs in it any more, nor ever will.
+    /// The guest has halted: nothing will run in it any more.
     Halted,
     /// The command's output could not be written.
     OutputLost(Errno),

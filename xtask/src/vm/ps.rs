@@ -50,7 +50,8 @@ fn shorten(mut text: String, length: usize) -> String {
     text
 }
 
-/// Machines that are asked at once: anybody can make sockets that look like one.
+/// Most machines that are asked at the same time: any user can make sockets that look
+/// like machines.
 const AT_ONCE: usize = 64;
 
 /// Stands for what a machine does not tell.
@@ -59,7 +60,7 @@ const SILENT: &str = "(does not answer)";
 fn ask(name: &str) -> Result<Row> {
     let socket = registry::connect(name)?;
     let pid = registry::peer_pid(&socket).map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-    // One that has no name is known by its process id.
+    // A machine without a name is known by its process id.
     let name = if registry::is_unnamed(name) { pid.clone() } else { printable(name) };
     registry::send(&socket, INFO, NO_FDS)?;
     let Some((answer, _)) = registry::wait_and_receive(&socket)? else {

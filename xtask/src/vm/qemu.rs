@@ -65,11 +65,11 @@ pub fn firmware(machine: &Machine, qemu: &Path) -> Option<PathBuf> {
     Some(prefix.join("share/qemu").join(machine.firmware?)).filter(|file| file.is_file())
 }
 
-/// The oldest QEMU that knows all that [`super::plan`] writes: major and minor
-/// number. What came last is `hpet=off` of q35 (5.2); `-machine memory-backend=`
-/// came with 5.0, vhost-user-fs-pci with 4.2, the entry by PVH with 4.0,
-/// memory-backend-memfd and `fd=` of a socket with 2.12, the switches of `-sandbox`
-/// with 2.11. `set-action` (6.0) is tried, and its absence is no error.
+/// The oldest QEMU that knows all that [`super::plan`] writes: major and minor number.
+/// The newest of these is `hpet=off` of q35 (5.2); `-machine memory-backend=` came with
+/// 5.0, vhost-user-fs-pci with 4.2, the entry by PVH with 4.0, memory-backend-memfd and
+/// `fd=` of a socket with 2.12, the switches of `-sandbox` with 2.11. `set-action`
+/// (6.0) is tried, and its absence is no error.
 const OLDEST: (u32, u32) = (5, 2);
 
 /// The first word that begins with a digit, in what a program says to `--version`.
@@ -79,7 +79,7 @@ pub fn version(text: &str) -> Option<String> {
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
 
-/// What is wrong with a QEMU of `version`; `None` also where that says nothing.
+/// An error if QEMU's `version` is too old; `None` also if `version` is no number.
 #[must_use]
 pub fn too_old(version: &str) -> Option<String> {
     let mut numbers = version.split('.').map(|part| {
@@ -91,8 +91,8 @@ pub fn too_old(version: &str) -> Option<String> {
     (found < OLDEST).then(|| format!("QEMU {major}.{minor} or newer is needed"))
 }
 
-/// The question of which version QEMU is, and whether it was built with `-sandbox`,
-/// on its way.
+/// A QEMU that is asked for its version, and whether it was built with `-sandbox`; it
+/// answers in the background.
 #[derive(Debug)]
 pub struct Probe {
     program: PathBuf,
@@ -109,7 +109,7 @@ impl Probe {
         Self { program: qemu.to_path_buf(), child: command.spawn().ok() }
     }
 
-    /// Whether it has `-sandbox`. One that cannot be asked has not.
+    /// Whether QEMU has `-sandbox`; false if QEMU cannot be asked.
     ///
     /// # Errors
     /// A version that is too old.
@@ -121,8 +121,8 @@ impl Probe {
     }
 }
 
-/// What follows from `answer`, the version of `program`; `None` where that does not
-/// know `-sandbox`.
+/// Whether `program` has `-sandbox`, by its `answer`: text with its version, or `None`
+/// if it does not know `-sandbox`.
 fn judge(program: &Path, answer: Option<&str>) -> Result<bool> {
     let Some(answer) = answer else { return Ok(false) };
     let version = version(answer).unwrap_or_default();

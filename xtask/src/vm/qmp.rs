@@ -44,9 +44,9 @@ pub struct Qmp {
     opened: Vec<String>,
 }
 
-/// How often QMP is read at once at the most, 4 KiB each time: a guest that opens and
-/// closes ports without end must not keep us from all else. It is more than a socket
-/// holds, so that after the end of QEMU one time is enough.
+/// Most reads of 4 KiB in one call: a guest that opens and closes ports without end
+/// must not keep chrootvm from everything else. Together they are more than a socket
+/// holds, so one call reads all that QEMU left at its end.
 const READS: usize = 256;
 
 /// Bytes of the longest line that is read; QEMU sends no line of this length.
@@ -169,7 +169,8 @@ impl Qmp {
         }
     }
 
-    /// A guest may open a port as often as it likes; the host chooses their ids.
+    /// Notes an opened port once: a guest may open it any number of times, but the host
+    /// chooses the ids.
     fn note_opened(&mut self, id: Option<String>) {
         self.opened.extend(id.filter(|id| !self.opened.contains(id)));
     }

@@ -2,9 +2,9 @@
 //!
 //! Interfaces: mount_namespaces(7), mount(2).
 //!
-//! Invariant: after [`mount_read_only`] every mount that a path below the
-//! directory reaches is read-only, or covered; what a mount hides is left alone,
-//! for the daemon opens by path only.
+//! Invariant: after [`mount_read_only`] every mount that a path below the directory
+//! reaches is read-only, or covered; mounts that another mount hides are left alone,
+//! because the daemon opens files by path only.
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +21,8 @@ const NOTHING: Option<&str> = None;
 /// `MS_NOSYMFOLLOW` of `include/uapi/linux/mount.h` (Linux 5.10).
 const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
 
-/// Flags that a remount must repeat: the kernel takes one that is left out for
-/// one to be lifted, which a user namespace may not do.
+/// Flags that a remount must repeat: the kernel would clear an omitted flag, which a
+/// user namespace may not do.
 const KEPT: &[(&str, MsFlags)] = &[
     ("nosuid", MsFlags::MS_NOSUID),
     ("nodev", MsFlags::MS_NODEV),
@@ -30,9 +30,9 @@ const KEPT: &[(&str, MsFlags)] = &[
     ("nosymfollow", NOSYMFOLLOW),
 ];
 
-/// How a daemon is told of `dir`. On `/` a mount can be made, but `/` stays what
-/// it was; only `/..` leads to the mount (`follow_dotdot()` of fs/namei.c). QEMU's
-/// daemon makes such a mount, and fails where it is given `/`.
+/// The path by which a daemon is given `dir`. A new mount on `/` is reached by `/..`
+/// only (`follow_dotdot()` of fs/namei.c); QEMU's daemon makes such a mount, and fails
+/// if it is given `/`.
 #[must_use]
 pub fn reachable(dir: &Path) -> PathBuf {
     if dir == Path::new("/") { "/..".into() } else { dir.to_path_buf() }
@@ -75,10 +75,10 @@ fn below(top: &Path, dir: &Path, at: &Path) -> Result<PathBuf> {
     Ok(if below == Path::new("") { top.to_path_buf() } else { top.join(below) })
 }
 
-/// Covers the directory that keeps this process from `at`, which is a mount point
-/// below `top`, by an empty one: another user's, or a FUSE mount of another user.
-/// The daemon cannot look into it either, but its owner could change that. What
-/// covers it is returned.
+/// Covers a directory between `top` and the mount point `at` by an empty file system,
+/// and returns the directory. It keeps this process from `at`, because it is another
+/// user's, or another user's FUSE mount. The daemon cannot look into it either, but its
+/// owner could change that.
 fn cover(at: &Path, top: &Path) -> Result<PathBuf> {
     let flags = MsFlags::MS_RDONLY
         .union(MsFlags::MS_NOSUID)
@@ -94,7 +94,7 @@ fn cover(at: &Path, top: &Path) -> Result<PathBuf> {
     bail!("{}: EACCES, and nothing can be mounted above it", at.display())
 }
 
-/// What makes `mount` read-only; `None` where it is already.
+/// Flags that make `mount` read-only; `None` if it is already.
 fn remount_flags(mount: &Mount) -> Option<MsFlags> {
     let has = |name: &str| mount.options.iter().any(|option| option == name);
     let kept = KEPT.iter().filter(|(name, _)| has(name)).map(|(_, flag)| *flag);

@@ -34,11 +34,12 @@ pub const MESSAGE_MAX: usize = 4 << 10;
 /// Descriptors that come with a message at the most.
 const FDS_MAX: usize = 4;
 
-/// Starts a name that nobody asked for; no name that is asked for starts so
-/// (`super::options::parse_name`).
+/// First character of the socket name of a machine without `--name`; no `--name` starts
+/// with it (`super::options::parse_name`).
 const UNNAMED: char = '~';
 
-/// Random names that are tried. There are 2^64, so one is enough but by design.
+/// Most random names that are tried. There are 2^64 names, so a second try is needed
+/// only if somebody takes names on purpose.
 const TRIES: usize = 8;
 
 /// How many may wait to be heard.
@@ -61,7 +62,7 @@ fn make(flags: SockFlag) -> Result<OwnedFd> {
 /// Takes `name`: a socket at which others ask.
 ///
 /// # Errors
-/// Where somebody has that name: who it is.
+/// The name is taken; says by which process and user.
 pub fn listen(name: &str) -> Result<OwnedFd> {
     match bind(name)? {
         Some(listener) => Ok(listener),
@@ -69,13 +70,13 @@ pub fn listen(name: &str) -> Result<OwnedFd> {
     }
 }
 
-/// Takes a name that nobody can know before: whoever takes a name that is known
-/// keeps its machine from running.
+/// Listens at a random name. If the name could be known before, any user could take it
+/// and keep the machine from running.
 ///
 /// # Errors
 /// Those of socket(2), or that all names are taken.
 pub fn listen_unnamed() -> Result<OwnedFd> {
-    // Its keys are random.
+    // `RandomState` has random keys.
     listen_to_first(|| format!("{UNNAMED}{:016x}", RandomState::new().build_hasher().finish()))
 }
 
@@ -106,7 +107,7 @@ fn holder(name: &str) -> Option<UnixCredentials> {
     socket::getsockopt(&socket, PeerCredentials).ok()
 }
 
-/// What to say of a name that `holder` has.
+/// Error for a name that `holder` has taken.
 fn taken(holder: Option<&UnixCredentials>) -> String {
     let Some(holder) = holder else {
         return "the name of its socket is taken by a process that accepts nobody".into();
@@ -120,7 +121,7 @@ fn taken(holder: Option<&UnixCredentials>) -> String {
     format!("process {pid} of user {uid}{user} holds that name; choose another one")
 }
 
-/// Whether `name` was not asked for.
+/// Whether `name` is that of a machine without `--name`.
 #[must_use]
 pub fn is_unnamed(name: &str) -> bool {
     name.starts_with(UNNAMED)
@@ -138,8 +139,8 @@ pub fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
 /// may be stopped, and a name may be held by somebody who accepts nobody.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Connects to the machine `name`, or to the one without a name whose process id
-/// this is.
+/// Connects to the machine `name`, or, if `name` is a process id, to the machine
+/// without a name of that process.
 ///
 /// # Errors
 /// Those of [`connect`].
@@ -268,7 +269,7 @@ mod tests {
         let holder = format!("runs already (process {})", std::process::id());
         assert!(error.starts_with(&format!("--name {name}: ")) && error.contains(&holder));
 
-        // Whoever wanted the name has looked who has it, and left.
+        // The second `listen` has connected to find the holder, and left.
         assert_eq!(receive(accept(&listener).unwrap()).unwrap().unwrap().0, b"");
         let client = connect(&name).unwrap();
         let server = accept(&listener).unwrap();

@@ -66,7 +66,7 @@ pub fn run(
 ) -> Result<Report> {
     let signals = Signals::block()?;
     let _saved = Saved::new();
-    // All that is started inherits it.
+    // All children inherit the limit.
     let open_files = open_files::raise()?;
 
     let mut fds = Numbered::default();
@@ -102,8 +102,8 @@ pub fn run(
         let session = Session::start(ours, terminal)?;
         let terminal = if terminal { Some(Raw::prepare()?) } else { None };
         let foreground = Foreground::new(session, terminal);
-        let (broker, lack) = Broker::open(settings.name.as_deref(), settings.description)?;
-        if let Some(error) = lack.filter(|_| !settings.quiet) {
+        let (broker, failure) = Broker::open(settings.name.as_deref(), settings.description)?;
+        if let Some(error) = failure.filter(|_| !settings.quiet) {
             tell::warning(format_args!("`chrootvm exec` cannot reach this machine: {error:#}"));
         }
         command = Some(Command { foreground, broker, timing });
@@ -127,7 +127,7 @@ pub fn run(
 #[derive(Default)]
 struct Daemons {
     running: Vec<Child>,
-    /// What they open by our descriptor, whenever they get to it.
+    /// The daemons open it by our descriptor, which has to stay open.
     _namespace: Option<UserNamespace>,
     warnings: Vec<String>,
 }
@@ -142,8 +142,8 @@ fn start_daemons(plan: &Plan, fds: &mut Numbered, wiring: &mut Wiring) -> Result
     let silent = silent_mounts::silent(&sources);
     for (at, kind) in &silent {
         warnings.push(format!(
-            "{} ({kind}) does not answer: what looks at it in the guest waits, and all else that \
-             needs this share with it",
+            "{} ({kind}) does not answer: a process of the guest that looks at it waits, and so does \
+             everything else that needs this share",
             at.display()
         ));
     }

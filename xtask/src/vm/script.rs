@@ -28,7 +28,8 @@ daemons=
 trap 'kill $daemons 2>/dev/null || true; rm -rf \"$dir\"' EXIT
 trap 'exit 1' INT TERM HUP";
 
-/// What [`open_files::raise`](super::open_files::raise) does, as far as a shell may.
+/// Raises the limit on open files as [`open_files::raise`](super::open_files::raise)
+/// does, as far as a shell can.
 const LIMIT: &str = "ulimit -S -n \"$(ulimit -H -n)\"";
 
 /// Exits as the command did.

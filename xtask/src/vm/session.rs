@@ -16,8 +16,8 @@ use super::outcome::EXIT_TROUBLE;
 use super::streams::{Event, Streams};
 use crate::tell::printable;
 
-/// The statuses of a command that did not start (`ToHost::Failed`). A guest that
-/// says another one is not believed.
+/// Statuses of a command that did not start (`ToHost::Failed`). Another status from a
+/// guest counts as trouble.
 const FAILURES: RangeInclusive<u8> = EXIT_TROUBLE..=127;
 
 /// How often an update reads the control channel at the most, 4 KiB each time.
@@ -158,8 +158,8 @@ impl Session {
 
     /// Takes a status only once every byte before it was written, without an error.
     fn conclude(&mut self) {
-        // Asked in this order: an error is noted before the end, and bytes are
-        // counted before it.
+        // The order matters: a delivery notes its error and counts its bytes before it
+        // notes its end.
         let has_ended = self.streams.deliveries.iter().all(|delivery| delivery.has_ended());
         if let Some(errno) = self.write_error() {
             self.state = State::Unwritten(errno);

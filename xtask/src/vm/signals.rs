@@ -1,5 +1,5 @@
-//! The signals that concern a run, as a descriptor; and what of the caller's
-//! choice of signals is passed on.
+//! The signals that concern a run, as a descriptor; and defaults for signals that the
+//! caller ignores.
 //!
 //! Interfaces: signalfd(2), sigaction(2).
 
@@ -53,7 +53,8 @@ impl Signals {
     }
 }
 
-/// Lets those that ask a program to end do so again: nobody reads them any more.
+/// Unblocks the signals that ask a program to end: nobody reads the descriptor any
+/// more.
 pub fn let_through() {
     let ends: SigSet = ENDS.into_iter().collect();
     let _ = ends.thread_unblock(); // sigprocmask(2) fails for no set
@@ -65,13 +66,13 @@ pub fn is_end(signal: Signal) -> bool {
     ENDS.contains(&signal)
 }
 
-/// Gives each of `signals` that our caller ignores a handler that does nothing.
-/// For us that is the same, but execve(2) makes the default of a handler, so the
-/// programs that we start do not ignore the signal; and with SIGCHLD the ends of
-/// our children are kept until we wait for them (wait(2)).
+/// Sets an empty handler for each of `signals` that our caller ignores. This program
+/// still ignores the signal, but execve(2) replaces a handler by the default, so the
+/// programs that we start do not ignore it. With SIGCHLD the kernel also keeps the
+/// statuses of our children until we wait for them (wait(2)).
 pub fn pass_on_defaults(signals: impl IntoIterator<Item = Signal>) -> Result<()> {
-    /// Signals that cannot have a handler, or none that returns; and the one that
-    /// Rust ignores in every program, and gives back its default in each child.
+    /// Signals that cannot have such a handler; and SIGPIPE, which Rust ignores in
+    /// every program and resets to its default in each child.
     const LEFT: [Signal; 6] = [
         Signal::SIGKILL,
         Signal::SIGSTOP,
@@ -90,7 +91,7 @@ pub fn pass_on_defaults(signals: impl IntoIterator<Item = Signal>) -> Result<()>
     Ok(())
 }
 
-/// Empty where /proc is not mounted.
+/// Text of /proc/self/status; empty if /proc is not mounted.
 fn own_status() -> String {
     std::fs::read_to_string("/proc/self/status").unwrap_or_default()
 }

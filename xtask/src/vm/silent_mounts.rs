@@ -1,8 +1,8 @@
 //! Mounts that do not answer: a server that has gone, a FUSE program that hangs.
 //!
-//! Whoever asks one of them waits, perhaps for ever; virtiofsd then serves nobody
-//! else. So each is asked by a thread of its own, which is not waited for longer
-//! than `PATIENCE`, and ends with this process.
+//! A process that asks one of them waits, perhaps for ever, and virtiofsd then serves
+//! nobody else. So each mount is asked by a thread of its own. This module waits for
+//! the threads no longer than `PATIENCE`; the rest of them end with this process.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REMOTE: &[&str] =
     &["fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "virtiofs"];
 
-/// Those of FUSE name their program, as `fuse.sshfs`.
+/// Beginning of the types of FUSE that name their program, such as `fuse.sshfs`.
 const FUSE_PREFIX: &str = "fuse.";
 
-/// The mounts at and below `dirs` that do not answer in time, with the type of
-/// each. Another answer than a mount's own, such as EACCES, is one.
+/// The mounts at and below `dirs` that do not answer in time, with the type of each. An
+/// error such as EACCES is an answer, too.
 #[must_use]
 pub fn silent(dirs: &[&Path]) -> BTreeMap<PathBuf, String> {
-    // Without the table nothing is known of mounts, and whoever needs them says so.
+    // Without the table there is nothing to ask; code that needs the table reports its
+    // error.
     let table = mounts::of_this_process().unwrap_or_default();
     let asked = dirs.iter().flat_map(|dir| mounts::below(&table, dir));
     let asked = asked.filter(|mount| is_remote(mount));
     let asked = asked.map(|mount| (mount.at.clone(), mount.kind.clone()));
-    // Any answer is one.
+    // An error is an answer as well.
     without_answer(asked.collect(), PATIENCE, |at| drop(at.metadata()))
 }
 
@@ -74,7 +75,7 @@ mod tests {
             ("fuse.sshfs", true),
             ("fusectl", false),
             ("ext4", false),
-            // It would be mounted by the question.
+            // The question itself would mount it.
             ("autofs", false),
         ] {
             let line = format!("1 0 0:1 / /x rw - {kind} none rw");

@@ -182,7 +182,7 @@ impl Source {
     }
 }
 
-/// Opens an image. Whatever else `path` is, it is not opened: a FIFO blocks until
+/// Opens an image, but no FIFO, socket or character device: a FIFO blocks until
 /// somebody writes to it, and a device may do anything.
 fn open(path: &Path) -> Result<File> {
     let shown = path.display();
@@ -201,7 +201,7 @@ fn open(path: &Path) -> Result<File> {
         }
     };
     check(&path.metadata().with_context(|| format!("find {shown}"))?)?;
-    // It may have become something else meanwhile.
+    // Meanwhile another file may have taken the path.
     let mut options = File::options();
     options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
     let file = options.open(path).with_context(|| format!("open {shown}"))?;

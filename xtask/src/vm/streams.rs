@@ -142,7 +142,7 @@ impl Streams {
         self.unopened = None;
     }
 
-    /// All output has arrived: lets the deliveries end.
+    /// Ends the deliveries, once all output has arrived.
     pub fn finish(&self) {
         for port in &self.ports {
             let _ = port.shutdown(Shutdown::Read); // an error: QEMU has closed it
@@ -177,7 +177,7 @@ const ESCAPED: u8 = b'.';
 const FOREGROUND: u8 = b'f';
 const DELIVERED: u8 = b'>';
 
-/// What a stream of the guest is written to.
+/// Destination of an output stream of the guest.
 pub trait Target: Send {
     /// Writes all of `bytes`.
     ///
@@ -185,8 +185,8 @@ pub trait Target: Send {
     /// Those of write(2).
     fn write(&mut self, bytes: &[u8]) -> Result<(), Errno>;
 
-    /// Asks for errors that writing did not report, as network file systems have
-    /// them.
+    /// Asks for errors that write(2) did not report; network file systems tell some of
+    /// them only at close(2).
     ///
     /// # Errors
     /// Those of close(2).
@@ -201,8 +201,8 @@ enum Own {
 }
 
 impl Own {
-    /// Calls `body` with the descriptor, without the locks of the standard library:
-    /// who is stuck here must not keep others from telling something.
+    /// Calls `body` with the descriptor, without the locks of the standard library: a
+    /// thread that is stuck here must not block the messages of others.
     fn with<T>(self, body: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
         match self {
             Self::Output => body(std::io::stdout().as_fd()),
@@ -227,9 +227,9 @@ impl Target for Own {
     }
 }
 
-/// Copies `port` to `target` until the guest's end is closed, or
-/// [`Streams::finish`] was called. What can no longer be written is read all the
-/// same, and dropped. A byte counts once it is written, and its error is known before.
+/// Copies `port` to `target` until the guest's end is closed, or [`Streams::finish`]
+/// was called. After an error the rest is read and dropped. Bytes are counted after
+/// they were written, and after an error was noted.
 fn deliver(
     mut port: UnixStream,
     target: &mut dyn Target,

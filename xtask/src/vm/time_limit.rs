@@ -21,34 +21,36 @@ use crate::tell;
 /// Whether this program ends now because its time is over.
 static PASSED: AtomicBool = AtomicBool::new(false);
 
-/// Keeps the calling thread from ending this program otherwise once its time is over.
+/// Parks the calling thread for ever if the time is over: the thread that keeps the
+/// time ends this program.
 pub fn hold_if_passed() {
     while PASSED.load(Ordering::Acquire) {
         std::thread::park();
     }
 }
 
-/// When a run ends, whatever it does.
+/// Time limit of a run.
 #[derive(Debug)]
 pub struct TimeLimit {
-    /// What was asked for, and when it is over.
+    /// The limit that was given, and its end.
     limit: Option<(Duration, Instant)>,
     /// Dropped once the machine is watched.
     guard: Option<Sender<()>>,
 }
 
 impl TimeLimit {
-    /// Starts to count. Until [`TimeLimit::watched`], this program ends at the limit,
-    /// and what it has started.
+    /// Starts to count. Until [`TimeLimit::watched`] is called, the limit ends this
+    /// program and its children.
     pub fn start(limit: Option<Duration>) -> Result<Self> {
-        // A limit that the clock cannot tell is none.
+        // A limit beyond the range of the clock is no limit.
         let limit = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
         let Some((duration, _)) = limit else { return Ok(Self { limit: None, guard: None }) };
         let (guard, watched) = channel::<()>();
         let keep = move || {
             if watched.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
                 tell::error(problem(duration) + "; the machine was not started yet");
-                // Who waits for a child is about to fail, and must not tell its reason.
+                // A thread that waits for one of the children is about to fail, and
+                // must not report that.
                 PASSED.store(true, Ordering::Release);
                 kill_children_of(getpid());
                 std::process::exit(EXIT_TIMEOUT.into());
@@ -59,7 +61,7 @@ impl TimeLimit {
         Ok(Self { limit, guard: Some(guard) })
     }
 
-    /// From now on the caller looks at the time.
+    /// Leaves it to the caller to check the limit from now on.
     pub fn watched(&mut self) {
         self.guard = None;
     }
@@ -70,21 +72,21 @@ impl TimeLimit {
         self.limit.map(|(_, end)| end)
     }
 
-    /// What was asked for, once it is over.
+    /// The limit that was given, if it is over.
     #[must_use]
     pub fn passed(&self) -> Option<Duration> {
         self.limit.filter(|(_, end)| *end <= Instant::now()).map(|(limit, _)| limit)
     }
 }
 
-/// What to say at the end of `limit`.
+/// Error when `limit` is over.
 #[must_use]
 pub fn problem(limit: Duration) -> String {
     format!("--timeout: it has not ended within {limit:?}")
 }
 
-/// Ends what `pid` has started, and what that has started, as far as the kernel
-/// tells: whoever is left ends when we do, or was not ours.
+/// Kills the descendants of `pid` that the kernel lists. Others end with this program,
+/// or are not its own.
 fn kill_children_of(pid: Pid) {
     for child in children(pid) {
         kill_children_of(child);

@@ -78,7 +78,7 @@ pub struct UserNamespace {
     lacks: Vec<Lack>,
     /// Whether a process in it may change its supplementary groups.
     pub has_groups: bool,
-    /// Subordinate ids that do not fit into a map, a line for each file.
+    /// Warnings about subordinate ids that do not fit into a map, one for each file.
     pub left_out: Vec<String>,
 }
 
@@ -144,11 +144,11 @@ impl UserNamespace {
     }
 }
 
-/// How the ids of one sort were mapped.
+/// Outcome of mapping user ids or group ids.
 struct Mapped {
-    /// Why only the user's own is.
+    /// Why only the user's own id is mapped.
     lack: Option<Lack>,
-    /// Which of the others are not.
+    /// A warning about subordinate ids that are not mapped.
     left_out: Option<String>,
 }
 
@@ -183,7 +183,7 @@ impl Sort {
         Ok(Mapped { lack: Some(lack), left_out: None })
     }
 
-    /// Maps all that may be; says what of it does not fit into a map.
+    /// Maps all delegated ids; returns a warning if some do not fit into a map.
     fn map_all(&self, pid: u32, own: u32, owner: &Owner) -> Result<Option<String>, Lack> {
         let Some(name) = &owner.name else { return Err(Lack::Name) };
         let text = fs::read_to_string(self.delegations).unwrap_or_default();

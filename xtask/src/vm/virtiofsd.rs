@@ -61,13 +61,13 @@ pub struct Virtiofsd {
     pub is_root: bool,
     /// What the guest's kernel may keep, where it is not the daemon's own choice.
     pub cache: Option<CacheMode>,
-    /// What it does unless it is told otherwise.
+    /// What the daemon does unless it is told otherwise.
     pub defaults: Defaults,
     /// Whether the guest puts an overlay over the root, or over a part of it.
     pub root_is_lower: bool,
 }
 
-/// What a daemon does by itself, as its help tells.
+/// Default behaviour of a daemon, found in its --help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// It tells the guest which directories are mount points
@@ -186,20 +186,20 @@ impl Virtiofsd {
         Ok(Self { cache, ..self })
     }
 
-    /// For a guest that puts an overlay over the root, or a part of it, or does not.
+    /// The same daemon, with [`Virtiofsd::root_is_lower`] set.
     #[must_use]
     pub fn with_root_as_lower(self, root_is_lower: bool) -> Self {
         Self { root_is_lower, ..self }
     }
 
-    /// Refuses a root of which the guest could not open a file; `owner` is the user id
-    /// of the directory's.
+    /// Refuses a root whose files the guest could not open; `owner` is the user id of
+    /// the root directory's owner.
     ///
     /// # Errors
-    /// An overlay over what is the host's root's, for a user: overlayfs opens all
-    /// files with O_NOATIME (`ovl_open_realfile()` of fs/overlayfs/file.c).
+    /// A user other than root asks for an overlay over a directory of root's: overlayfs
+    /// opens all files with O_NOATIME (`ovl_open_realfile()` of fs/overlayfs/file.c).
     pub fn check_root(&self, share: &Share, owner: u32) -> Result<()> {
-        /// The host's root, whose files no user namespace of a user has.
+        /// User id of the host's root, which is not mapped into a user's namespace.
         const ROOT: u32 = 0;
         ensure!(
             self.is_root || !self.defaults.keeps_noatime || !self.root_is_lower || owner != ROOT,

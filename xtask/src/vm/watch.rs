@@ -238,8 +238,8 @@ impl Watch {
         }
     }
 
-    /// Ends a machine that has halted, as if it had powered off: there is nothing more
-    /// to come, whoever waits for it.
+    /// Ends a machine that has halted, as if it had powered off: nothing more will
+    /// happen in it.
     fn watch_halt(&mut self) {
         if self.outcome.is_none() && self.halt.look(&mut self.qmp) {
             if !self.quiet {
