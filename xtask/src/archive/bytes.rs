@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-/// Reads a file that others read as well: without its position.
+/// Reader of a file from an offset; it leaves the file's own position alone, which
+/// others use.
 pub(crate) struct At<'a> {
     /// The file.
     pub(crate) file: &'a File,

@@ -55,7 +55,7 @@ pub fn decompress(bytes: &[u8], limit: u64) -> Result<Option<(Vec<u8>, &[u8])>> 
     Ok(found.map(|unpacked| (out, rest(unpacked).unwrap_or_default())))
 }
 
-/// As [`decompress`] of bytes that are nothing but containers and padding.
+/// As [`decompress`], for bytes that have nothing but containers and padding.
 ///
 /// # Errors
 /// Also anything that follows them, with its offset.

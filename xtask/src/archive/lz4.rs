@@ -8,8 +8,8 @@
 //! | … | more lengths and blocks, or the magic again, where one file follows another |
 //!
 //! Nothing marks the end. The kernel (since 5.14) stops at a length of 0, or where
-//! fewer than four bytes follow; anything else is the length of a block. So what
-//! follows such a file needs four NULs before it.
+//! fewer than four bytes follow; anything else is the length of a block. So there have
+//! to be four NULs between such a file and anything that follows.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -105,7 +105,7 @@ impl<R: BufRead> Lz4Decoder<R> {
         Ok(true)
     }
 
-    /// Of the next block; one file may be behind another.
+    /// Length of the next block; one file may be behind another.
     fn length(&mut self) -> io::Result<Option<usize>> {
         loop {
             let ahead = self.input.fill_buf()?;

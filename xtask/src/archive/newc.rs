@@ -19,12 +19,12 @@ pub const HEADER: usize = 110;
 const FIELDS: usize = 6;
 /// How it starts.
 const MAGIC: &[u8; FIELDS] = b"070701";
-/// How it starts where contents have check sums: the sum of their bytes, 32 bits wide.
-/// Kernels since 5.19 refuse a file that has another sum.
+/// First bytes of a header whose contents have a check sum: the sum of their bytes, 32
+/// bits wide. Kernels since 5.19 refuse a file that has another sum.
 const MAGIC_CHECKED: &[u8; FIELDS] = b"070702";
-/// How cpio's portable old format starts.
+/// First bytes of cpio's old portable format.
 const MAGIC_OLD: &[u8; FIELDS] = b"070707";
-/// The field where contents have no check sum.
+/// The check sum of contents that have none.
 const CHECK: u32 = 0;
 /// What names and contents are padded to.
 const ALIGNMENT: usize = 4;
@@ -90,13 +90,13 @@ impl Header {
         })
     }
 
-    /// Whether it is a regular file's.
+    /// Whether it is the header of a regular file.
     #[must_use]
     pub fn is_file(&self) -> bool {
         self.mode & file_type::S_IFMT == file_type::S_IFREG
     }
 
-    /// Whether it is a symbolic link's.
+    /// Whether it is the header of a symbolic link.
     #[must_use]
     pub fn is_symlink(&self) -> bool {
         self.mode & file_type::S_IFMT == file_type::S_IFLNK

@@ -97,7 +97,8 @@ mod tests {
         assert_eq!(names(&bytes), ["one", "two", "3", "4", "5", "6", "last"]);
     }
 
-    /// At every border, and in the middle of a member, whatever is between the parts.
+    /// Parts end at every border and in the middle of a member, with padding between
+    /// them.
     #[test]
     fn parts_of_a_container_may_end_anywhere() {
         let bytes = [archive("a"), vec![0; 8], archive("b")].concat();

@@ -31,14 +31,14 @@ pub struct Member<'a> {
     pub archive: &'a Arc<File>,
     /// Its fields.
     pub header: Header,
-    /// Up to the first NUL. Empty as well where the kernel looks at no name: if there
-    /// is none, or if it is longer than a path may be.
+    /// The name up to its first NUL. It is empty if there is none, and if the kernel
+    /// skips it because it is longer than a path may be.
     pub name: &'a [u8],
     /// Where in the archive its contents begin; all of them are there.
     pub data: u64,
 }
 
-/// Takes what is found.
+/// Receiver of the members that are found.
 pub trait Visitor {
     /// Takes a member.
     ///
@@ -186,7 +186,7 @@ fn has(archive: &File, end: u64) -> Result<bool> {
     Ok(At { file: archive, offset: last }.read(&mut [0])? == 1)
 }
 
-/// Goes to `offset`, where it may well be in the buffer.
+/// Goes to `offset`; the buffer stays if `offset` is in it.
 fn seek(input: &mut BufReader<At<'_>>, offset: u64) {
     let buffered = input.buffer().len();
     let here = input.get_ref().offset - buffered as u64;
@@ -200,9 +200,9 @@ fn seek(input: &mut BufReader<At<'_>>, offset: u64) {
 }
 
 impl Member<'_> {
-    /// Checks the sum of contents that have one (`io_csum`, `init/initramfs.c`): the
-    /// kernel looks at that of regular files only, and of each name for itself, so
-    /// that of a name without contents is 0.
+    /// Checks the sum of the contents, if the header has one (`io_csum`,
+    /// `init/initramfs.c`). The kernel checks regular files only, and each name by
+    /// itself: a name without contents has the sum 0.
     fn check(&self) -> Result<()> {
         let Some(expected) = self.header.check.filter(|_| self.header.is_file()) else {
             return Ok(());

@@ -1,6 +1,6 @@
 //! Copies of what cannot be read by offset: compressed archives and pipes.
 //!
-//! Interface: statvfs(3). A copy has no name, so that it goes with this program; it
+//! Interface: statvfs(3). A copy has no name, so that it ends with this program. It
 //! never fills the file system that it shares with others.
 
 use std::fs::File;
@@ -13,13 +13,12 @@ pub const BUFFER: usize = 1 << 18;
 
 /// Bytes written between two looks at what is free.
 const CHECKED_EVERY: u64 = 16 << 20;
-/// Most bytes that are left free for others, and the part of the file system that
-/// is left free where it is a small one.
+/// Bytes that stay free for others on a large file system.
 const FREE_MAX: u64 = 1 << 30;
-/// As [`FREE_MAX`].
+/// One part of so many stays free on a small file system.
 const FREE_PART: u64 = 20;
 
-/// Contents are larger than somebody allows.
+/// Contents are larger than the limit that was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge {
     /// Most bytes that are allowed.
@@ -58,7 +57,7 @@ pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
     Ok(file)
 }
 
-/// Bytes of a file system.
+/// Size of a file system in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     free: u64,
@@ -66,13 +65,13 @@ struct Room {
 }
 
 impl Room {
-    /// Whether others need what is still free.
+    /// Whether the free bytes have to be left to others.
     fn is_scarce(self) -> bool {
         self.free < FREE_MAX.min(self.total / FREE_PART)
     }
 }
 
-/// Writes as long as there is room.
+/// Writer that stops before the file system is full.
 struct Careful<W, F> {
     out: W,
     room: F,
@@ -135,7 +134,7 @@ mod tests {
             }
         };
         assert!(free.get() > 0 && error.kind() == io::ErrorKind::StorageFull, "{error}");
-        // What is small needs no look.
+        // A small copy is not checked.
         let full = || Ok(Room { free: 0, total });
         Careful { out: io::sink(), room: full, unchecked: 0 }.write_all(&bytes).unwrap();
     }

@@ -24,7 +24,7 @@ const XZ_MEMORY_MAX: u64 = 128 << 20;
 /// Bytes of padding that are skipped at the most, some seconds: a file that is a hole of
 /// terabytes must not take hours.
 const PADDING_MAX: u64 = 16 << 30;
-/// Bytes that tell a container: those of the longest magic, and some.
+/// Bytes by which a container is recognised; the longest magic has six.
 const PEEK: usize = 8;
 /// Bytes unpacked at a time.
 const BUFFER: usize = 1 << 16;
@@ -106,7 +106,7 @@ fn skip_at_most(input: &mut dyn BufRead, limit: u64) -> Result<u64> {
 /// Gets the contents of all parts, piece by piece.
 type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>>;
 
-/// Hands the contents of all parts to `sink` until that has enough. Gives the first
+/// Hands the contents of all parts to `sink` until `sink` has enough. Gives the first
 /// container, and the offset at which reading ended.
 fn parts(input: &mut dyn BufRead, sink: Sink<'_>) -> Result<Option<(Compression, u64)>> {
     let mut input = Input { inner: input, at: 0, ahead: Vec::new() };

@@ -29,7 +29,7 @@ pub enum Aspect {
     Size,
     /// Bytes of the same number, but others
     Content,
-    /// Which of its other names are the same file (hard links)
+    /// Which names are one file (hard links)
     Links,
 }
 
@@ -69,7 +69,8 @@ pub fn compare(a: &Tree, b: &Tree, ignore: &[Aspect], tell: &mut dyn FnMut(Chang
 /// One of two trees.
 struct Side<'a> {
     tree: &'a Tree,
-    /// The first name, of those that both trees have, of each node with several.
+    /// For each node with several names: the number of the first one that both trees
+    /// have.
     first: HashMap<Id, u64>,
 }
 
@@ -78,7 +79,7 @@ impl<'a> Side<'a> {
         Self { tree, first: HashMap::new() }
     }
 
-    /// The number of the first name of node `id`, which name `number` stands for.
+    /// The number of the first name of node `id`; `number` is that of the present one.
     fn first_name(&mut self, id: Id, number: u64) -> u64 {
         match self.tree.node(id).names {
             1 => number,
@@ -91,7 +92,7 @@ struct Comparison<'a> {
     a: Side<'a>,
     b: Side<'a>,
     ignore: &'a [Aspect],
-    /// Names that both trees have, so far.
+    /// Names in both trees so far.
     names: u64,
 }
 

@@ -52,7 +52,7 @@ pub trait Stored: fmt::Debug + Send + Sync {
     fn open(&self) -> Result<Box<dyn Reader + '_>>;
 }
 
-/// Bytes of a file or of a block device, whose metadata do not tell.
+/// Size in bytes of a file or a block device; the metadata of a device do not tell it.
 ///
 /// # Errors
 /// What cannot be read by offset, as a pipe.
@@ -113,8 +113,8 @@ impl Content {
     }
 }
 
-/// A part of a file whose size was written down already: what has grown since is
-/// cut, what has shrunk is an error.
+/// A part of a file whose size is known already: if the file has grown since, the part
+/// stays as it is; if it has become too short, reading is an error.
 struct Stretch<F> {
     file: F,
     offset: u64,

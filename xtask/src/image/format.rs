@@ -211,8 +211,9 @@ fn by_head(head: &[u8]) -> Option<Format> {
     is_tar(head).then_some(Format::Tar(Compression::None))
 }
 
-/// Also of an archive without members: zeroes, as many as its writer puts into a
-/// record, and perhaps another archive behind them. An empty disk has more zeroes.
+/// Whether `head` is the start of a tar archive. An archive without members is zeroes,
+/// at most a record of its writer, perhaps with another archive behind them; an empty
+/// disk has more zeroes.
 fn is_tar(head: &[u8]) -> bool {
     let (blocks, rest) = head.as_chunks::<BLOCK>();
     match blocks.iter().find(|block| block.iter().any(|&byte| byte != 0)) {

@@ -1,4 +1,4 @@
-//! Contents on their way to whoever keeps holes, or does not look at them.
+//! Reading contents so that holes can be kept, or skipped.
 //!
 //! What counts for an image is that bytes are zero, not how the source stored them,
 //! so that a directory and an archive of it give equal images: where a source knows
@@ -47,7 +47,7 @@ impl<'a> Input<'a> {
         Ok(self.reader.hole().context("read")?.min(self.left()))
     }
 
-    /// Passes over `count` bytes of it.
+    /// Passes over `count` bytes of the hole that is next.
     pub(super) fn skip(&mut self, count: u64) {
         self.reader.skip(count);
         self.at += count;
@@ -137,7 +137,7 @@ pub(super) fn data_of(
     }
     let mut data = 0;
     let mut input = Input::open(content)?;
-    let mut buffer = vec![0; (1 << 20) / block * block];
+    let mut buffer = vec![0; BUFFER / block * block];
     loop {
         input.skip_blocks(block as u64)?;
         let at = input.at();
@@ -187,7 +187,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
     use std::sync::Arc;
 
-    /// With data at these places.
+    /// A file of holes with `data` at these offsets.
     fn sparse(size: u64, data: &[(u64, &[u8])]) -> Content {
         let file = tempfile::tempfile().unwrap();
         file.set_len(size).unwrap();
@@ -197,7 +197,7 @@ mod tests {
         Content::Part { archive: Arc::<File>::new(file), offset: 0, size }
     }
 
-    /// Of 4 TiB, in no time.
+    /// Contents of 4 TiB: reading them would take hours.
     #[test]
     fn holes_are_not_read_to_compare() {
         const SIZE: u64 = 4 << 40;

@@ -1,8 +1,8 @@
-//! What identifies an image: a hash of what was written to it.
+//! UUIDs of images: a hash of what was written to an image.
 //!
 //! The hash is taken of the bytes on their way to the file, so that nothing is read
-//! twice; the superblock, which holds it, is written last. Images that differ in
-//! anything but that have other UUIDs, equal ones have equal UUIDs (version 8 of
+//! twice; the superblock, which holds it, is written last. Images that differ outside
+//! of the superblock have different UUIDs, equal images have equal ones (version 8 of
 //! RFC 9562).
 
 use std::cell::RefCell;
@@ -47,7 +47,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// `hash` with the bits that say what kind of UUID it is.
+/// `hash` with the version and the variant of such a UUID.
 pub(super) fn marked(mut hash: [u8; UUID]) -> [u8; UUID] {
     hash[6] = hash[6] & 0x0f | 0x80;
     hash[8] = hash[8] & 0x3f | 0x80;

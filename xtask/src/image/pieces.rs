@@ -188,7 +188,7 @@ fn stretch(file: &File, start: u64, length: u64) -> (u64, u64) {
     }
     let hole = match seek(start, Whence::SeekData) {
         Ok(found) => found.saturating_sub(start).min(length),
-        // Where the file has become shorter, who reads it finds out.
+        // If the file has become shorter, reading it will be an error.
         Err(Errno::ENXIO) if is_as_long(file, start.saturating_add(length)) => length,
         // Not every file system can tell, and no device.
         Err(_) => return (0, length),

@@ -60,8 +60,8 @@ pub fn from_text(text: &[u8]) -> Text {
     Text::List(encode(&entries))
 }
 
-/// Reads a list of a directory for its new files: as [`from_text`], but one that
-/// has only three entries says something, too.
+/// Reads the list of a directory for its new files: as [`from_text`], but a list of
+/// only three entries is a list, too.
 #[must_use]
 pub fn default_from_text(text: &[u8]) -> Text {
     match std::str::from_utf8(text).ok().and_then(entries) {

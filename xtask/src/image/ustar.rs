@@ -1,9 +1,9 @@
 //! The header block of a member of a tar archive, as its many writers fill it.
 //!
-//! Format: tar(5) of libarchive; POSIX pax(1), "ustar Interchange Format". Offsets
-//! of the fields are in the constants below. Numbers are octal digits, with blanks
-//! before and a blank or NUL behind them, or in base 256, which the highest bit of
-//! the first byte marks. Nothing at all is 0.
+//! Format: tar(5) of libarchive; POSIX pax(1), "ustar Interchange Format". Offsets of
+//! the fields are in the constants below. Numbers are octal digits, with blanks before
+//! and a blank or NUL behind them, or in base 256, which the highest bit of the first
+//! byte marks. An empty field is 0.
 
 use anyhow::{Context, Result};
 
@@ -63,8 +63,8 @@ const GNU: &[u8] = b"ustar  \0";
 pub(super) struct Header([u8; BLOCK]);
 
 impl Header {
-    /// The header in `block`; `None` where its check sum is wrong, as that of
-    /// anything that is no header.
+    /// The header in `block`; `None` if its check sum is wrong, as in any block that is
+    /// no header.
     pub(super) fn parse(block: &[u8; BLOCK]) -> Option<Self> {
         let header = Self(*block);
         let found = number(header.bytes((SUM.at, SUM.len)));
@@ -115,12 +115,12 @@ impl Header {
         }
     }
 
-    /// What a link leads to; empty where nothing is said.
+    /// Target of a link; empty if there is none.
     pub(super) fn link(&self) -> &[u8] {
         self.text(LINK)
     }
 
-    /// What only GNU tar has, in headers of its own format.
+    /// The fields of GNU tar, if the header is in its format.
     pub(super) fn gnu(&self) -> Option<&tar::GnuHeader> {
         (self.bytes((MAGIC, GNU.len())) == GNU)
             .then(|| tar::Header::from_byte_slice(&self.0).as_gnu())

@@ -124,7 +124,7 @@ enum Fate {
 }
 
 impl Fate {
-    /// What a note says, behind the attribute's name.
+    /// Text of a note, behind the attribute's name.
     fn words(self) -> Option<&'static str> {
         Some(match self {
             Self::Kept | Self::NotAsked => return None,
@@ -195,14 +195,14 @@ pub fn apply(tree: &mut Tree, selection: &Selection, origin: Origin, notes: &mut
         changed.push((id, kept.clone()));
         Ok(())
     };
-    // Nothing fails: `visit` does not.
+    // The walk cannot fail, because `visit` cannot.
     let _ = tree.walk(&mut visit);
     for (id, xattrs) in changed {
         tree.node_mut(id).meta.xattrs = xattrs;
     }
 }
 
-/// Notes, of which each has the name of an attribute, up to a number of them.
+/// Notes with the names of attributes, at most [`NAMES_TOLD_MAX`] of them.
 struct Told<'n> {
     names: Vec<Box<[u8]>>,
     notes: &'n mut Notes,

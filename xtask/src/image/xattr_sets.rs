@@ -12,10 +12,10 @@ use super::tree::Xattrs;
 /// Bytes that all sets of one image may take in memory.
 pub(super) const XATTRS_MAX: usize = 256 << 20;
 
-/// The error for more.
+/// Error for more than [`XATTRS_MAX`].
 pub(super) const TOO_MANY: &str = "all extended attributes together take more than 256 MiB";
 
-/// Bytes of the smallest allocation with what it takes besides (glibc's malloc).
+/// Bytes of the smallest allocation, with its overhead (glibc's malloc).
 const ALLOCATION: usize = 32;
 
 /// Bytes of memory that a name and a value take, however short they are.
@@ -39,7 +39,7 @@ impl Sets {
         self.left
     }
 
-    /// `set`, or the one that is equal to it and was there before.
+    /// `set`, or an equal one that was kept before.
     ///
     /// # Errors
     /// More sets than [`XATTRS_MAX`] allows.

@@ -52,7 +52,7 @@ impl Aliases {
 /// byte, and `[a-c]` one of those.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut rest) = (pattern, text);
-    // Behind the last `*`, and what it was compared with.
+    // The pattern behind the last `*`, and the text that it was compared with.
     let mut again: Option<(&[u8], &[u8])> = None;
     loop {
         let step = match (at.first(), rest.split_first()) {

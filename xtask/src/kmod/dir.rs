@@ -1,14 +1,14 @@
 //! A modules directory such as `/usr/lib/modules/6.1.0-56-cloud-amd64`.
 //!
-//! What depmod(8) wrote there is believed, as far as it goes: a module that
-//! modules.dep does not list, or lists at a path that is gone, is looked for as
-//! where depmod has not run (a kernel package unpacked but not installed), and
-//! [`ModulesDir::notes`] tells. Without depmod a module is where `updates` or
-//! `extra` has it, or where the kernel's build put it, which modules.order lists;
-//! only what is needed and in none of these is searched for in all of `kernel`.
+//! The index files of depmod(8) are believed as far as they go. If modules.dep does not
+//! list a module, or lists a path that does not exist, the module is searched for as if
+//! depmod had not run (a kernel package unpacked but not installed), and
+//! [`ModulesDir::notes`] has a warning. Without depmod a module is in `updates` or
+//! `extra`, or where the kernel's build put it (modules.order). All of `kernel` is
+//! searched only for a needed module that is in none of these.
 //!
-//! What a module needs is said by modules.dep and by the module itself: a depmod
-//! that could not unpack a module leaves out what others need of it.
+//! Dependencies are read from modules.dep and from the module itself: a depmod that
+//! cannot unpack a module leaves out all dependencies on it.
 
 use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::{BTreeMap, HashSet};
@@ -46,7 +46,7 @@ pub struct ModulesDir<'a> {
     soft: BTreeMap<String, Module>,
     /// modules.order.
     order: OnceCell<ModuleFiles>,
-    /// What was searched for outside of [`OWN`], and in it.
+    /// Modules that a search has found outside of [`OWN`], and in it.
     outside: OnceCell<ModuleFiles>,
     own: OnceCell<ModuleFiles>,
     /// modules.alias; `None` where depmod has not written it.
@@ -56,7 +56,7 @@ pub struct ModulesDir<'a> {
     /// Modules that were looked at, kept for [`ModulesDir::read`].
     unpacked: RefCell<BTreeMap<String, Vec<u8>>>,
     notes: RefCell<Notes>,
-    /// Modules of which something was noted.
+    /// Modules that have a note already.
     noted: RefCell<HashSet<PathBuf>>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> ModulesDir<'a> {
         self.read_file(&path.with_context(|| format!("no file of module {name}"))?)
     }
 
-    /// What was done without depmod's word, though there is one.
+    /// Warnings about index files that do not fit the modules.
     pub fn notes(&self) -> Ref<'_, Notes> {
         self.notes.borrow()
     }
@@ -172,7 +172,8 @@ impl<'a> ModulesDir<'a> {
         if outside.is_some() {
             return Ok(outside.cloned());
         }
-        // The kernel's build has listed its own: a search hardly finds more, and costs.
+        // The kernel's build has listed its own modules: a search takes time, and
+        // hardly finds more.
         Ok(if need == Need::Hard { self.own()?.get(name).cloned() } else { None })
     }
 
@@ -210,9 +211,9 @@ impl<'a> ModulesDir<'a> {
         }
     }
 
-    /// Every module below the directory `top`, but for the kernel's own where that
-    /// is the top of all. Links to directories (`build`, `source`) are not
-    /// followed, so that the walk ends.
+    /// Every module below the directory `top`; without the kernel's own if `top` is the
+    /// modules directory. Links to directories (`build`, `source`) are not followed, so
+    /// that the walk ends.
     fn find_modules(&self, top: PathBuf) -> Result<ModuleFiles> {
         let mut files = ModuleFiles::new();
         let mut pending = vec![top];
@@ -236,7 +237,7 @@ impl<'a> ModulesDir<'a> {
         Ok(files)
     }
 
-    /// What `name`, which is no module's, stands for.
+    /// The modules that `name`, which is no module's own, stands for.
     fn alias(&self, name: &str) -> Result<Lookup> {
         let builtin = once(&self.builtin_aliases, || {
             let text = self.index_file("modules.builtin.modinfo")?.unwrap_or_default();
@@ -250,14 +251,15 @@ impl<'a> ModulesDir<'a> {
         })?;
         let found = match (aliases, name.strip_prefix(CRYPTO)) {
             (Some(aliases), _) => aliases.find(name),
-            // Only depmod reads them all; these are named after what they do.
+            // Only depmod lists all aliases; modules of ciphers and sums are named
+            // after them.
             (None, Some(what)) => vec![format!("{what}_generic"), what.to_owned()],
             (None, None) => Vec::new(),
         };
         Ok(if found.is_empty() { Lookup::Unknown } else { Lookup::Alias(found) })
     }
 
-    /// What the module `name` at `path` needs.
+    /// The dependencies of the module `name` at `path`.
     fn look_at(&self, name: &str, path: &Path) -> Result<Module> {
         let bytes = self.read_file(path)?;
         let line = self.dep.as_ref().and_then(|dep| dep.get(name));
@@ -269,7 +271,8 @@ impl<'a> ModulesDir<'a> {
                 let own = own.unwrap_or_default();
                 let mut depends = line.needs()?;
                 for also in own.depends {
-                    // What is not there either was built in when the module was built.
+                    // A dependency without a file was built in when the module was
+                    // built.
                     if !depends.contains(&also) && self.file(&also, Need::Hard)?.is_some() {
                         depends.push(also);
                     }
@@ -290,7 +293,7 @@ impl<'a> ModulesDir<'a> {
     }
 }
 
-/// What `make` gives, made at the first time.
+/// The value of `cell`, which `make` makes the first time.
 fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if cell.get().is_none() {
         let _ = cell.set(make()?); // nobody else can have set it

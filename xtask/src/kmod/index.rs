@@ -22,8 +22,8 @@ use super::file::parse_softdep;
 use super::resolve::Module;
 use super::{canonical, name_of};
 
-/// Directories whose modules go before those of the same name elsewhere, the first
-/// one most (depmod.d(5), `search`, as distributions set it). Others come last.
+/// Directories in the order in which a module of the same name is preferred
+/// (depmod.d(5), `search`, as distributions set it). Other directories come last.
 const PRECEDENCE: &[&str] = &["updates", "extra", OWN];
 
 /// The directory of the modules that come with the kernel.
@@ -67,8 +67,8 @@ impl Line {
     }
 }
 
-/// Whether modules at `path` go before those at `other`: by `PRECEDENCE`, and else
-/// by their names.
+/// Whether a module at `path` is preferred to one at `other`: by `PRECEDENCE`, then by
+/// path.
 #[must_use]
 pub fn precedes(path: &Path, other: &Path) -> bool {
     let rank = |path: &Path| {
@@ -79,7 +79,7 @@ pub fn precedes(path: &Path, other: &Path) -> bool {
     (rank(path), path) < (rank(other), other)
 }
 
-/// The lines of modules.dep by canonical name; of two the one that goes before.
+/// The lines of modules.dep by canonical name; if a module has two, the preferred one.
 #[must_use]
 pub fn parse_dep(text: &str) -> BTreeMap<String, Line> {
     let mut lines: BTreeMap<String, Line> = BTreeMap::new();

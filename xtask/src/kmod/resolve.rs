@@ -29,18 +29,18 @@ pub enum Lookup {
     Module(Module),
     /// Part of the kernel.
     BuiltIn,
-    /// Another name of these.
+    /// An alias of these modules.
     Alias(Vec<String>),
-    /// None of these.
+    /// Nothing that is known.
     Unknown,
 }
 
-/// How much a name matters.
+/// Whether a module has to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Without it there is an error.
+    /// If it is missing, that is an error.
     Hard,
-    /// It is loaded where it is there.
+    /// If it is missing, it is left out.
     Soft,
 }
 
@@ -53,7 +53,7 @@ pub trait Source {
     /// Looks `name` up.
     fn lookup(&self, name: &str, need: Need) -> Result<Lookup>;
 
-    /// Hears of a soft dependency that is there but cannot be loaded.
+    /// Takes note of a soft dependency that is there but cannot be loaded.
     fn left_out(&self, _name: &str) {}
 }
 
@@ -98,7 +98,7 @@ struct Walk<'a, S> {
     source: &'a S,
     /// Names already taken up, whether listed yet or not: a cycle ends here.
     seen: HashSet<String>,
-    /// The same, in their order.
+    /// The names of `seen`, in their order.
     trail: Vec<String>,
     /// Names that cannot be loaded, and why; no name is tried twice.
     failed: HashMap<String, String>,
@@ -149,8 +149,8 @@ impl<S: Source> Walk<'_, S> {
         Ok(true)
     }
 
-    /// Lists `name` and all it needs, or nothing of that; false also where it
-    /// cannot be loaded.
+    /// Lists `name` and all its dependencies, or none of them; false if it is unknown
+    /// or cannot be loaded.
     fn visit_soft(&mut self, name: &str, depth: usize) -> bool {
         let (listed, passed) = (self.order.len(), self.trail.len());
         if self.failed.contains_key(name) {

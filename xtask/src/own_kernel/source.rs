@@ -22,13 +22,13 @@ pub enum Source {
     Tarball(PathBuf),
 }
 
-/// What changes with a source.
+/// Hash that changes if a source changes.
 pub type Fingerprint = blake3::Hash;
 
 /// Most files of a source that are looked at. Linux 6.12 has 90,000.
 const ENTRIES_MOST: usize = 4_000_000;
 
-/// What is beside the source: git(1) writes there even when asked for a status.
+/// Directory that is no part of the source: git(1) writes to it even for a status.
 const NO_SOURCE: &str = ".git";
 
 /// Where Debian's package `linux-source` has its tarballs.
@@ -69,7 +69,7 @@ impl Source {
         }
     }
 
-    /// What changes with the source.
+    /// A hash that changes if the source changes.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         match self {
             Self::Dir(path) => of_directory(path),
@@ -121,10 +121,10 @@ impl Source {
     }
 }
 
-/// The fingerprint of a directory: names, types, sizes and times of all that is in
-/// it, links not followed. To look at the times takes a second where to read the
-/// gigabyte of a kernel's source takes many; the time of change (inode(7)) is not
-/// for programs to set, so that no edit is missed.
+/// The fingerprint of a directory: names, types, sizes and times of all that is in it,
+/// links not followed. Looking at the times takes a second, reading the gigabyte of a
+/// kernel's source takes many. Programs cannot set the time of change (inode(7)), so no
+/// edit is missed.
 fn of_directory(top: &Path) -> Result<Fingerprint> {
     let mut hasher = blake3::Hasher::new();
     let mut pending = vec![top.to_path_buf()];
@@ -141,7 +141,8 @@ fn of_directory(top: &Path) -> Result<Fingerprint> {
             let name = path.as_os_str().as_bytes();
             hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
             hasher.update(&found.mode().to_le_bytes());
-            // What comes and goes in a directory shows in the names themselves.
+            // The names in a directory show what comes and goes; its times are not
+            // needed.
             if found.is_dir() {
                 pending.push(path);
                 continue;
@@ -228,7 +229,7 @@ mod tests {
         assert!(Source::given(dir.path()).unwrap().version().is_err());
     }
 
-    /// Any edit builds again, whatever keeps its length and its time.
+    /// Any edit builds again, even if the length and the time stay.
     #[test]
     fn an_edit_changes_the_fingerprint() {
         let dir = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ const PROTOCOL_WITH_PAYLOAD: u16 = 0x208;
 const SECTOR: usize = 512;
 /// Offset of `syssize`: what follows the setup sectors, in paragraphs.
 const SIZE: usize = 0x1f4;
-/// Bytes.
+/// Bytes of a paragraph.
 const PARAGRAPH: u64 = 16;
 /// The first protocol whose `syssize` has four bytes.
 const PROTOCOL_WITH_SIZE: u16 = 0x204;
@@ -67,14 +67,14 @@ pub fn payload(image: &[u8]) -> Result<Option<&[u8]>> {
     range().map(Some).context("the image is cut: its compressed kernel ends behind it")
 }
 
-/// Least bytes of the whole bzImage of which `image` has the first ones, by its
-/// header; a signature may follow. `None` where the header is cut.
+/// Smallest size in bytes of a bzImage that begins with `image`, by its header; a
+/// signature may follow. `None` if the header is cut.
 #[must_use]
 pub fn size(image: &[u8]) -> Option<u64> {
     let version = u16::from_le_bytes(number(image, VERSION)?);
     image.get(..HEADER_END)?;
     let setup = (setup_sectors(image)? + 1) * SECTOR;
-    // Before, the field had two bytes, and boot loaders wrote into the others.
+    // Before 2.04 the field had two bytes, and boot loaders wrote into the next two.
     let paragraphs = match version >= PROTOCOL_WITH_SIZE {
         true => u32::from_le_bytes(number(image, SIZE)?),
         false => 0,

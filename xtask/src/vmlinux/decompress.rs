@@ -57,7 +57,7 @@ pub fn decompress(payload: &[u8]) -> Result<Option<Vec<u8>>> {
     unpack(format, payload).context(format.name).map(Some)
 }
 
-/// The tool that compressed a file of which `head` is the start.
+/// Name of the tool that compressed a file that begins with `head`.
 #[must_use]
 pub fn tool(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(lz4::FRAME_MAGIC) {
@@ -109,7 +109,7 @@ fn lzma(packed: &[u8], size: usize) -> Result<Vec<u8>> {
 
 /// Reads one byte past `size`, where there are more.
 fn read(decoder: impl Read, size: usize) -> Result<Vec<u8>> {
-    // Where the size is a limit only, memory is taken as there is need for it.
+    // `MOST` is a limit, not the size: memory grows with the contents.
     let mut contents = Vec::with_capacity(if size == MOST { 0 } else { size });
     decoder.take(size as u64 + 1).read_to_end(&mut contents).context("damaged or truncated")?;
     Ok(contents)

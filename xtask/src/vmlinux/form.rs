@@ -1,4 +1,4 @@
-//! What a file is that was given as a kernel.
+//! Recognition of a file that was given as a kernel.
 //!
 //! Interfaces: the setup header of x86 (kernel doc: arch/x86/boot.rst); the headers
 //! of arm64 and RISC-V images (kernel docs: arch/arm64/booting.rst,
@@ -6,8 +6,8 @@
 //! and begins `PE\0\0`, then the machine (2 bytes); EFI zboot (kernel:
 //! drivers/firmware/efi/libstub/zboot-header.S); elf(5).
 //!
-//! QEMU says of most other files "linux kernel too old to load a ram disk", or
-//! nothing. Here is said what they are, before it runs.
+//! For most other files QEMU says "linux kernel too old to load a ram disk", or
+//! nothing. So an error names the kind of file before QEMU runs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,7 +19,7 @@ use object::{LittleEndian, ReadCache, ReadRef};
 
 use super::{bzimage, decompress, elf};
 
-/// What can be booted, or unpacked.
+/// Form of a kernel that can be booted or unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A kernel of x86 that unpacks itself.
@@ -42,19 +42,19 @@ impl Form {
     }
 }
 
-/// What a kernel is made for, here.
+/// Architecture of this machine.
 const HERE: &str = "x86_64";
 
-/// Bytes at the start of a file in which all that is looked at lies, but for the notes
-/// of a vmlinux.
+/// Bytes at the start of a file by which it is recognised; only the notes of a vmlinux
+/// may be behind them.
 const HEAD: usize = 64 << 10;
 
-/// Bytes of a text of which a name is shown.
+/// Bytes at the start of a file that tell whether it is text.
 const BEGINNING: usize = 32;
 
-/// What EFI programs begin with.
+/// First bytes of EFI programs.
 const MZ: &[u8] = b"MZ";
-/// Offset of [`ZBOOT`] behind it.
+/// Offset of [`ZBOOT`].
 const ZBOOT_AT: usize = 4;
 const ZBOOT: &[u8] = b"zimg";
 
@@ -94,7 +94,7 @@ const ELF_MACHINES: &[(u16, &str)] = &[
     (43, "sparc64"),
 ];
 
-/// Files that were given by mistake: offset, magic, name.
+/// Other files that may be given by mistake: offset, magic, name.
 #[rustfmt::skip]
 const OTHERS: &[(usize, &[u8], &str)] = &[
     (0,      b"070701",           "a cpio archive, as an initrd is"),
@@ -120,7 +120,7 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
     (0,      b"#!",               "a script"),
 ];
 
-/// What `file` is.
+/// Recognises `file`.
 ///
 /// # Errors
 /// It is no kernel for this machine, or cut: says what it is.
@@ -131,7 +131,7 @@ pub fn of_file(file: &File) -> Result<Form> {
     of(&head, size, &ReadCache::new(file))
 }
 
-/// What `bytes`, a whole file, are.
+/// Recognises `bytes`, a whole file.
 ///
 /// # Errors
 /// Those of [`of_file`].
@@ -175,7 +175,7 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
     }
 }
 
-/// What an ELF file is.
+/// Recognises an ELF file.
 fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
     /// Offset of `EI_DATA`, and its value for big-endian files.
     const DATA: (usize, u8) = (5, 2);

@@ -1,4 +1,4 @@
-//! Kernels packed as others pack them, for tests; [`super::wrapper`] unpacks them.
+//! Samples of packed kernels for tests; [`super::wrapper`] unpacks such files.
 //!
 //! The offsets are those of the PE format, and of [`super::wrapper`] for EFI zboot.
 

@@ -1,4 +1,4 @@
-//! A kernel out of what it is packed in: a compressed file, a UKI, an EFI zboot image.
+//! Unpacking a kernel from a compressed file, a UKI or an EFI zboot image.
 //!
 //! Interfaces: the containers of [`decompress`]; PE sections, of which a unified
 //! kernel image has the kernel in `.linux` (UAPI.5); EFI zboot (kernel:
@@ -51,7 +51,7 @@ pub fn find(file: &File, form: Form, cache: Option<&Cache>) -> Result<Vmlinux> {
     file.read_exact_at(&mut bytes, 0).context("read it")?;
     let key = cache.map(|_| Key::of(&bytes));
     let kernel = unwrap(bytes, form)?;
-    // What cannot be kept can be booted.
+    // A kernel that cannot be cached can be booted all the same.
     let kept = cache.zip(key).and_then(|(cache, key)| cache.keep(key, &kernel).ok());
     Ok(match kept {
         Some(Entry { file, path, .. }) => Vmlinux::Kept { file, path },

@@ -170,8 +170,7 @@ impl Build {
         output.commit()
     }
 
-    /// The outputs that are there already: a build before this one may have left them
-    /// in the source.
+    /// Outputs that exist already; an earlier build may have left them in the source.
     fn outputs(&self) -> Vec<FileId> {
         let outputs = [Some(&self.output), self.boot_initrd.as_ref()].into_iter().flatten();
         let existing = outputs.filter_map(|path| output::existing(path));

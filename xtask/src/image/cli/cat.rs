@@ -44,7 +44,7 @@ impl Cat {
     }
 }
 
-/// Writes `content` to `out`, where that is a regular file with its holes.
+/// Writes `content` to `out`; if `out` is a regular file, holes stay holes.
 fn write(content: &Content, mut out: File) -> Result<()> {
     let flags = rustix::fs::fcntl_getfl(&out).context("standard output")?;
     let may_skip = out.metadata()?.is_file() && !flags.contains(OFlags::APPEND);
@@ -65,8 +65,8 @@ fn write(content: &Content, mut out: File) -> Result<()> {
     })
 }
 
-/// Lets the next `count` bytes of `out` be zeros: a hole behind its end, and written
-/// before that.
+/// Makes the next `count` bytes of `out` zeros: those before its end are overwritten,
+/// those behind it become a hole.
 fn skip(out: &mut File, count: u64) -> Result<()> {
     let start = out.stream_position()?;
     let end = start.checked_add(count).context("no file is as long")?;

@@ -104,7 +104,8 @@ fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
     match UserNamespace::new() {
         Ok(namespace) => {
             namespace.enter()?;
-            // Only now: a message may leave a thread behind.
+            // Only now: a message may leave a thread behind, and only a process with
+            // one thread can enter.
             if let Some(lack) = namespace.lack() {
                 tell::warning(format_args!("files of others are nobody's: {lack}"));
             }

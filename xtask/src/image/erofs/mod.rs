@@ -43,7 +43,7 @@ pub struct Options {
     /// Bytes of the largest cluster that is compressed on its own: a multiple of
     /// 4096, up to 1 MiB. Larger ones are smaller in sum, but slower at random.
     pub cluster_size: u32,
-    /// Identifies the file system; it follows from what is written without.
+    /// UUID of the file system; without it the UUID follows from what is written.
     pub uuid: Option<[u8; 16]>,
     /// At most 15 bytes.
     pub label: String,

@@ -15,8 +15,10 @@ use crate::image::tree::Content;
 const DATA_PART: u64 = 4;
 /// Most chunks of a file, each of which takes 4 bytes of the image.
 const CHUNKS_MAX: u64 = 1 << 16;
-/// A larger file has more of them: all of a chunk is in the image if any of it is.
+/// Bytes of a file above which it has [`LARGE_CHUNKS_MAX`] chunks: a chunk is stored
+/// whole, so larger ones would waste more.
 const LARGE: u64 = 1 << 40;
+/// Most chunks of a large file.
 const LARGE_CHUNKS_MAX: u64 = 1 << 20;
 /// Base 2 logarithm of the blocks of the largest chunk (`EROFS_CHUNK_FORMAT_BLKBITS_MASK`).
 const BITS_MAX: u8 = 31;
@@ -36,7 +38,7 @@ impl Chunks {
         BLOCK_BYTES << self.bits
     }
 
-    /// All holes, of a file of `size` bytes.
+    /// A file of `size` bytes that is all hole.
     pub(super) fn new(size: u64) -> Self {
         let count = |bits: u8| size.div_ceil(BLOCK_BYTES << bits);
         let most = if size > LARGE { LARGE_CHUNKS_MAX } else { CHUNKS_MAX };
@@ -50,22 +52,21 @@ impl Chunks {
     }
 }
 
-/// Whether `content` is worth to be stored in chunks; reads no more of it than it
-/// takes to tell.
+/// Whether `content` should be stored in chunks; reads no more than it takes to decide.
 pub(super) fn is_sparse(content: &Content) -> Result<bool> {
     data_of(content, BLOCK, content.size() / DATA_PART, &mut |_, _| true)
 }
 
-/// Gives `content` to `write` where it is not zero, and notes which chunks that are;
-/// of a chunk with data, all of it is given. What is given is not longer than a
-/// segment, and whole blocks but for the end of the file.
+/// Hands each chunk of `content` with data to `write`, all of it, and returns which
+/// chunks have data. The pieces are not longer than a segment, and whole blocks except
+/// at the end of the file.
 pub(super) fn write(
     content: &Content,
     write: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Chunks> {
     let mut chunks = Chunks::new(content.size());
     let mut input = Input::open(content)?;
-    // Zeros at the start of the chunk that were not given.
+    // Zeros at the start of the chunk that are not written yet.
     let mut pending = 0;
     while input.left() > 0 {
         let index = usize::try_from(input.at() / chunks.size())?;
@@ -121,15 +122,11 @@ mod tests {
 
     fn chunks(content: &Content) -> (Chunks, Vec<u8>) {
         let mut bytes = Vec::new();
-        let write = &mut |part: Vec<u8>| {
+        let add = &mut |part: Vec<u8>| {
             bytes.extend(part);
             Ok(())
         };
-        (write_all(content, write), bytes)
-    }
-
-    fn write_all(content: &Content, write: &mut dyn FnMut(Vec<u8>) -> Result<()>) -> Chunks {
-        super::write(content, write).unwrap()
+        (write(content, add).unwrap(), bytes)
     }
 
     #[test]

@@ -17,7 +17,8 @@ const ENTRY: usize = 4;
 /// Set where the prefix is one of the image's own.
 const LONG_PREFIX: u8 = 0x80;
 
-/// What an inode cannot say (`i_xattr_icount`, in units of 4 bytes).
+/// Error for attributes beyond what an inode can state (`i_xattr_icount`, in units of 4
+/// bytes).
 const TOO_LARGE: &str = "its attributes have more than 256 KiB: leave some out with --xattrs";
 
 /// Bytes of an attribute, all included.

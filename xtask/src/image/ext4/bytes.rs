@@ -39,10 +39,11 @@ pub(super) fn crc32c(start: u32, bytes: &[u8]) -> u32 {
         .fold(start, |crc, &byte| TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8)
 }
 
-/// A UUID that starts like `hash` and whose checksum, with which Linux begins those of
-/// all metadata, is `checksum`: what is written does not depend on the rest of it.
+/// A UUID that starts like `hash` and has the CRC `checksum`. Linux begins the
+/// checksums of all metadata with that of the UUID, so metadata can be written before
+/// the UUID is known.
 pub(super) fn uuid_with_checksum(hash: [u8; 16], checksum: u32) -> [u8; 16] {
-    /// Bytes that are free.
+    /// Bytes that are taken from `hash`; the rest makes the checksum.
     const FREE: usize = 12;
     // The checksum before its last 32 bits were shifted in.
     let before = (0..u32::BITS).fold(checksum, |value, _| match value >> 31 {

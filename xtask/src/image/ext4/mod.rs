@@ -64,20 +64,20 @@ pub enum Size {
     },
 }
 
-/// What names a file system.
+/// UUID of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uuid {
-    /// This; the hashes and checksums of metadata begin with it.
+    /// This one; the hashes and checksums of metadata begin with it.
     Given([u8; 16]),
-    /// It follows from what is written.
+    /// One that follows from what is written.
     OfContents {
-        /// What the hashes and checksums of metadata begin with instead.
+        /// Number with which the hashes and checksums of metadata begin instead.
         seed: [u8; 16],
     },
 }
 
 impl Options {
-    /// What the hashes of directories begin with.
+    /// Number with which the hashes of directories and the checksums begin.
     fn hash_seed(&self) -> [u8; 16] {
         match self.uuid {
             Uuid::Given(uuid) => uuid,

@@ -167,7 +167,7 @@ fn content_blocks(content: &Content) -> Result<u64> {
     let all = size.div_ceil(BLOCK as u64);
     ensure!(all < u32::MAX.into(), "a file of {size} bytes; in ext4 it is below 16 TiB");
     let (data, pieces) = match size >= LARGE {
-        // Whether the source stores zeros must not show.
+        // The image must not depend on whether the source stores zeros.
         true => count(content)?,
         // Each hole saves more than the extent that it costs.
         false => (all, 1),
@@ -182,7 +182,7 @@ fn with_nodes(data: u64, pieces: u64) -> u64 {
     data + extents::nodes(pieces + 1 + data / PIECE)
 }
 
-/// Blocks that are not zero, and in how many rows they follow each other.
+/// The number of blocks that are not zero, and of the runs that they form.
 fn count(content: &Content) -> Result<(u64, u64)> {
     let (mut data, mut pieces, mut next) = (0, 0, None);
     for_blocks(content, &mut |at, block| {
@@ -196,8 +196,8 @@ fn count(content: &Content) -> Result<(u64, u64)> {
     Ok((data, pieces))
 }
 
-/// Calls `visit` with number and bytes of the blocks of a file, but not of all that
-/// are zero: not of those which the source does not store.
+/// Calls `visit` with number and bytes of each block of a file that the source stores.
+/// Such a block may be zero; all others are.
 pub(super) fn for_blocks(
     content: &Content,
     visit: &mut dyn FnMut(u32, &[u8; BLOCK]) -> Result<()>,

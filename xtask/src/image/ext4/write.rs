@@ -241,7 +241,7 @@ impl Writer<'_> {
 
     fn journal(&mut self) -> Result<()> {
         const MODE: u16 = 0o100_600;
-        // Its superblock waits for the UUID.
+        // The journal's superblock has the UUID and is written later.
         let mut blocks = vec![self.space.blocks.take()?];
         self.journal_block = blocks.first().copied();
         for _ in 1..self.plan.journal {

@@ -1,11 +1,11 @@
 //! An initramfs as a [`Tree`], as the kernel unpacks it (`init/initramfs.c`): all its
 //! segments, one over the other, members in their order.
 //!
-//! What the kernel does without a word is done here with a note: it leaves out a
-//! member whose directory does not exist, and keeps a directory that is not empty
-//! where a file of its name comes later. One thing differs: the kernel makes links with
-//! an empty target, which no other file system holds; they are left out. Two directories exist before any member
-//! (`usr/default_cpio_list`).
+//! The kernel leaves out a member whose directory does not exist, and keeps a directory
+//! that is not empty if a file of its name comes later. It does so without a word; here
+//! a note tells. One thing differs: the kernel makes links with an empty target; they
+//! are left out here, because no other file system holds them. Two directories exist
+//! before any member (`usr/default_cpio_list`).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -84,7 +84,7 @@ impl Visitor for Unpacker<'_> {
 }
 
 impl Unpacker<'_> {
-    /// Takes a member; why it is left out, where it is.
+    /// Unpacks a member; returns a note if the member is left out.
     fn unpack(&mut self, member: &Member<'_>) -> Result<Option<&'static str>> {
         let header = &member.header;
         let is_too_long = |name: &[u8]| name.len() > NAME_MAX;
@@ -163,8 +163,8 @@ impl Unpacker<'_> {
             return self.link(header, &old, parent, name, kind);
         }
         match self.tree.child(parent, name) {
-            // What is of the same type is not made again, but changed, under all of its
-            // names; a device keeps its numbers.
+            // A file of the same type is changed, not replaced, under all of its names;
+            // a device keeps its numbers.
             Some(id) if is_same_type(&self.tree.node(id).kind, &kind) => {
                 let node = self.tree.node_mut(id);
                 node.meta = meta(header);
@@ -177,8 +177,8 @@ impl Unpacker<'_> {
         Ok(None)
     }
 
-    /// The first name of the file that `header` is a later name of; otherwise keeps
-    /// `name`, which is cut, as the first one (`maybe_link`).
+    /// The first name of a file with several names (`maybe_link`). `None` if `name` is
+    /// the first one, which is remembered.
     fn other_name(&mut self, header: &Header, name: &[u8]) -> Option<Box<[u8]>> {
         if header.nlink < 2 {
             return None;

@@ -26,8 +26,8 @@ use crate::rootdir::RootDir;
 /// A mount point whose contents are left out.
 const MOUNTED: &str = "something is mounted there, the directory is left empty";
 
-/// The image that is made, or the last one with its name.
-const OUTPUT: &str = "this is an output, it is left out";
+/// Note about an output of this command that is in the source.
+const OUTPUT: &str = "an output of this command is left out";
 
 /// Attributes that are no property of the file alone, or that the kernel makes up.
 const XATTRS: &[&str] = &["security.", "system.posix_acl_", "trusted.", "user."];
@@ -45,7 +45,7 @@ pub fn read(path: &Path, notes: &mut Notes) -> Result<Tree> {
     read_without(path, &[], notes)
 }
 
-/// As [`read`], but for `left_out` and what is in it.
+/// As [`read`], without the files `left_out` and their contents.
 ///
 /// # Errors
 /// Those of [`read`].
@@ -90,8 +90,8 @@ impl Scan<'_> {
                 names.push(name);
             }
         }
-        // The order in which a file system lists them must not show: nodes are
-        // numbered as they are found.
+        // Nodes are numbered as they are found; the order must not depend on the file
+        // system.
         names.sort_unstable();
         for name in &names {
             let added = self.entry(id, &fd, name, directory);

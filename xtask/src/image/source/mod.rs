@@ -66,7 +66,7 @@ pub struct Options {
     pub xattrs: Selection,
     /// Most bytes that a source may have as a copy in `$TMPDIR`.
     pub max_size: u64,
-    /// Files that are in no directory that is read.
+    /// Files to leave out of a directory.
     pub left_out: Vec<FileId>,
 }
 
@@ -115,7 +115,7 @@ fn read(path: &Path, file: File, options: &Options, notes: &mut Notes) -> Result
     Ok(Source { tree, format, file })
 }
 
-/// Copies what can be read only once.
+/// Copies a file that can be read only once.
 fn copy(mut file: &File, out: &mut dyn Write, limit: u64) -> Result<()> {
     let copied = std::io::copy(&mut file.take(limit), out)?;
     // One byte more shows that there are too many.

@@ -25,7 +25,7 @@ pub(super) struct Extended {
     /// `SCHILY.devminor`
     pub(super) dev_minor: Option<u64>,
     pub(super) xattrs: Xattrs,
-    /// An access control list that is no attribute of Linux.
+    /// Whether an access control list cannot become an attribute of Linux.
     pub(super) has_lost_acl: bool,
     /// The file begins in another volume (`GNU.volume.filename`).
     pub(super) is_continued: bool,
@@ -70,8 +70,8 @@ impl Extended {
         Ok(())
     }
 
-    /// Takes the records of a header that counts for all members to come: not what
-    /// says where the data of one member are.
+    /// Takes the records of a global header. Records about the data of a single member
+    /// mean nothing there.
     ///
     /// # Errors
     /// As those of [`Extended::take`].

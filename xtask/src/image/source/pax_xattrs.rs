@@ -8,9 +8,9 @@
 //! | `SCHILY.acl.access`, `.default` | star(5), GNU tar `--acls`, libarchive | [`posix_acl`] as text |
 //! | `SCHILY.acl.ace` | libarchive | a list of NFS, which Linux does not have |
 //!
-//! GNU tar writes `=` and `%` of a NAME as `%3D` and `%25`; libarchive writes the
-//! NAME of its own key so, with all that is not printable, but leaves it as it is
-//! in the other one, where `=` then seems to end it.
+//! GNU tar writes `=` and `%` of a NAME as `%3D` and `%25`; libarchive escapes the NAME
+//! of its own key in the same way, unprintable bytes included, but not that of the
+//! other key, in which `=` then seems to end the NAME.
 
 use anyhow::{Context, Result, bail};
 
@@ -39,9 +39,9 @@ pub(super) struct Records {
     /// `NAME=VALUE`, where it is not clear yet which `=` ends the name.
     schily: Vec<Box<[u8]>>,
     libarchive: Vec<Pair>,
-    /// What other keys say.
+    /// Attributes of other keys.
     others: Vec<Pair>,
-    /// Attributes of lists that could not be read.
+    /// Attributes whose access control list could not be read.
     lost: Vec<&'static [u8]>,
 }
 
@@ -73,7 +73,8 @@ impl Records {
     fn acl(&mut self, name: &'static [u8], text: &[u8], read: fn(&[u8]) -> Text) {
         match read(text) {
             _ if text.is_empty() => self.others.push((name.into(), Box::default())),
-            // The mode says it, so that nothing of a global header counts.
+            // The mode says the same; an empty value removes the list of a global
+            // header.
             Text::Mode => self.others.push((name.into(), Box::default())),
             Text::List(value) => self.others.push((name.into(), value.into())),
             Text::Unclear => self.lost.push(name),
@@ -94,7 +95,7 @@ impl Records {
             (unescaped(name, |byte| GNU_ESCAPED.contains(&byte)), value.into())
         });
         let schily: Vec<Pair> = schily.collect();
-        // Of two that say the same, the one that says it exactly counts.
+        // Keys with the exact value come last and win.
         for (name, value) in self.others {
             match value.is_empty() {
                 true => drop(xattrs.remove(&name)),
@@ -111,7 +112,7 @@ impl Records {
     }
 }
 
-/// At the first `=`.
+/// Splits a record at its first `=`.
 fn split(record: &[u8]) -> (&[u8], &[u8]) {
     let equals = record.iter().position(|&byte| byte == b'=').unwrap_or(record.len());
     let (name, value) = record.split_at(equals);
@@ -144,7 +145,7 @@ fn unescaped(name: &[u8], is_escaped: fn(u8) -> bool) -> Box<[u8]> {
     bytes.into()
 }
 
-/// RFC 4648, the padding at its end there or not.
+/// Decodes base 64 (RFC 4648), with or without padding at its end.
 fn base64(text: &[u8]) -> Result<Box<[u8]>> {
     let end = text.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);

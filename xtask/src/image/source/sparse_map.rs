@@ -1,4 +1,4 @@
-//! Where the data of a sparse file are, as the formats of GNU tar say it.
+//! Maps of the data in a sparse file, in the formats of GNU tar.
 //!
 //! Format: manual of GNU tar, "Storing Sparse Files": pairs of offset and length,
 //! in records (0.0 and 0.1), before the data (1.0), or in headers (the old format).

@@ -23,8 +23,9 @@ use crate::notes::Notes;
 /// Bytes of an extended header at the most: room for the attributes of one file,
 /// each of which the kernel limits to 64 KiB.
 const EXTENDED_MAX: u64 = 1 << 20;
-/// Bytes of the attributes of all members, counted for each that has them: an image
-/// has them as often, though here members share what a global header says.
+/// Most bytes of the attributes of all members, each member's own counted: members
+/// share the attributes of a global header in memory, but an image stores them for
+/// each.
 const XATTRS_MAX: usize = 1 << 30;
 /// Bytes that an attribute takes in memory besides its name and value.
 const XATTR_OVERHEAD: usize = 128;
@@ -65,7 +66,7 @@ struct Reader<'a> {
     tree: Tree,
     /// For all members to come.
     global: Extended,
-    /// For the next one, where something was said of it.
+    /// Records for the next member, if there are any.
     next: Option<Extended>,
     /// Bytes that attributes may still have.
     xattrs_left: usize,
@@ -112,7 +113,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is said of the next member.
+    /// The records for the next member.
     fn next(&mut self) -> &mut Extended {
         self.next.get_or_insert_with(|| self.global.clone())
     }
@@ -193,8 +194,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// One more name; the member may bring the contents once more, and counts as a
-    /// file where nothing else has them.
+    /// Adds a hard link. The member may have the contents once more; if its target is
+    /// missing, it becomes a file with them.
     fn hard_link(&mut self, member: &Member<'_>, extended: Extended, size: u64) -> Result<()> {
         let target = target(member.header, &extended)?;
         ensure!(components(&target).all(|name| name != b".."), "a link out of the archive");
@@ -217,7 +218,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Goes past data that mean nothing.
+    /// Skips data that mean nothing in a member of its type.
     fn skip(&mut self, member: &Member<'_>, size: u64) -> Result<()> {
         if self.blocks.has_data(size, member.has_records)? {
             self.blocks.data(size)?;
@@ -269,14 +270,14 @@ impl Reader<'_> {
     }
 }
 
-/// A member that is no description of another.
+/// A member that is a file itself, not a description of the next member.
 #[derive(Clone, Copy)]
 struct Member<'a> {
     header: &'a Header,
     /// `typeflag`
     kind: u8,
     path: &'a [u8],
-    /// Something was said before it, so that the format is that of POSIX or GNU.
+    /// Whether an extended header precedes it: then the format is that of POSIX or GNU.
     has_records: bool,
 }
 
@@ -296,7 +297,7 @@ impl Member<'_> {
     }
 }
 
-/// What a link leads to.
+/// Target of a link.
 fn target(header: &Header, extended: &Extended) -> Result<Vec<u8>> {
     let target = extended.link.as_deref().unwrap_or_else(|| header.link());
     ensure!(!target.is_empty(), "a link to nothing");

@@ -21,7 +21,7 @@ const BLOCK_BYTES: u64 = BLOCK as u64;
 const ANOTHER: &str = "another archive behind the end of the first is read, too, as tar -i does";
 const NO_END: &str = "no block of zeroes ends the archive: if it was cut, members are missing";
 const NO_MEMBERS: &str = "nothing but zeroes is read as an archive without members";
-const REST: &str = "what is behind the end of the archive is no archive and is left out";
+const REST: &str = "data behind the end of the archive are no archive and are left out";
 
 /// Where an archive ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ enum Block {
     Header,
     Zeroes,
     Other,
-    /// There is none.
+    /// No block: the archive has ended.
     Missing,
 }
 
@@ -131,8 +131,8 @@ impl<'a> Blocks<'a> {
     }
 
     /// Whether `size` bytes follow a member that needs none, such as a link: some
-    /// writers say a size there, but write nothing. `has_records` tells that there
-    /// is an extended header, as those have who write data.
+    /// writers give a size there, but write no data. `has_records` tells that an
+    /// extended header precedes the member, as with writers that do write data.
     pub(super) fn has_data(&self, size: u64, has_records: bool) -> Result<bool> {
         if size == 0 {
             return Ok(false);
@@ -168,8 +168,8 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Whether data follow a member that says so, but needs none: `here` is the block
-/// behind its header, `over` the one at which its data would be over.
+/// Whether data follow a member that has a size, but needs none: `here` is the block
+/// behind its header, `over` the block that would follow its data.
 fn follows(here: Block, over: Block, has_records: bool) -> bool {
     match here {
         Block::Other => true,

@@ -68,7 +68,7 @@ impl Plain {
     }
 }
 
-/// Or `no_damage_makes_a_reader_panic` would only test the sums.
+/// Proves that `no_damage_makes_a_reader_panic` tests more than the sums.
 #[test]
 fn damage_gets_past_the_sums() {
     for &format in STREAMS {
@@ -94,7 +94,7 @@ proptest! {
         // Contents and padding have little that can be wrong.
         let fields: Vec<_> = match plain.headers.is_empty() {
             true => (0..plain.bytes.len()).collect(),
-            // And the records of an extended header, which is followed by them.
+            // A header, and the records that follow an extended one.
             false => plain.headers.iter().flat_map(|at| *at..at + 600).collect(),
         };
         for (at, byte) in changes {

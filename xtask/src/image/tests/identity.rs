@@ -7,7 +7,7 @@ use virtinitrd_init::superblock;
 use super::*;
 use crate::image::tree::Node;
 
-/// What is done to a sample.
+/// A change of a sample.
 type Change<'a> = &'a dyn Fn(&mut Tree);
 
 /// A tree with one of each thing that may differ.

@@ -16,7 +16,7 @@ fn names(tree: &Tree) -> Vec<String> {
     names
 }
 
-/// By whatever name it is found; what is in a directory goes with it.
+/// An output is left out under each of its names, a directory with its contents.
 #[test]
 fn an_output_in_the_source_is_left_out() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,10 +1,10 @@
-//! Directories as outputs, where not all may be made that a tree has.
+//! Directories as outputs, where a part of the tree may not be made.
 
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
-/// Of somebody whom nobody here can be.
+/// An owner that no file can have.
 const STRANGER: u32 = u32::MAX;
 
 fn unpacked(tree: &Tree, path: &Path) -> anyhow::Result<Vec<String>> {
@@ -40,8 +40,8 @@ fn what_cannot_be_set_is_noted_once() {
     assert_eq!((mode("foreign-0"), mode("foreign-1"), mode("own")), (0o755, 0o755, 0o6755));
 }
 
-/// A name of a device that was left out is left out as well. Without root no device
-/// can be made; for root that is so with a number that there is not.
+/// If a device is left out, so are its other names. Without capabilities no device can
+/// be made.
 #[test]
 fn all_names_of_a_device_are_left_out_together() {
     let parent = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ const SLACK_BYTES: u64 = 16 << 20;
 /// What a file system is, apart from what is in it.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Identifies it; it follows from all that the image holds without.
+    /// UUID; without it the UUID follows from all that the image holds.
     pub uuid: Option<[u8; 16]>,
     /// Names it for people.
     pub label: String,

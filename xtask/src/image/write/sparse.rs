@@ -22,6 +22,10 @@ const STRETCHES_MAX: usize = 1 << 18;
 /// told before much of it is read.
 const SMALL: u64 = 1 << 30;
 const DATA_PART: u64 = 4;
+/// A larger file is sparse where at least one of so many bytes is in holes.
+const HOLE_PART: u64 = 8;
+/// Bytes that are copied at a time.
+const BUFFER: usize = 1 << 17;
 
 /// The directory in the name for tools that know nothing of holes.
 const DIRECTORY: &[u8] = b"GNUSparseFile.0/";
@@ -41,7 +45,7 @@ impl Sparse {
     /// count, not how the source stores them.
     pub(super) fn new(content: &Content) -> Result<Option<Self>> {
         let size = content.size();
-        let most = if size > SMALL { size / 8 * 7 } else { size / DATA_PART };
+        let most = if size > SMALL { size / HOLE_PART * (HOLE_PART - 1) } else { size / DATA_PART };
         let mut stretches: Vec<(u64, u64)> = Vec::new();
         let is_sparse = data_of(content, UNIT, most, &mut |at, length| {
             match stretches.last_mut() {
@@ -77,7 +81,7 @@ impl Sparse {
         ]
     }
 
-    /// What the member is called for tools that know nothing of holes.
+    /// The name of the member for tools that know nothing of holes.
     pub(super) fn name(path: &[u8]) -> Vec<u8> {
         let split = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
         let (directory, name) = path.split_at(split);
@@ -95,7 +99,7 @@ impl Sparse {
         let name = || format!("read {}", show(path));
         out.write_all(&self.map).context("write")?;
         let mut input = Input::open(content).with_context(name)?;
-        let mut buffer = vec![0; 1 << 17];
+        let mut buffer = vec![0; BUFFER];
         for &(at, length) in &self.stretches {
             input.pass_to(at).with_context(name)?;
             let mut left = length;

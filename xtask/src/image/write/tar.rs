@@ -1,9 +1,9 @@
 //! A tar archive from a [`Tree`].
 //!
-//! Format: ustar with extended headers (POSIX pax(1)) only where ustar has no
-//! room; extended attributes as `SCHILY.xattr.NAME` (star(5)); files with large holes
-//! are GNU sparse files. Of a file with
-//! several names the first has the contents, the others are links to it.
+//! Format: ustar with extended headers (POSIX pax(1)) only where ustar has no room;
+//! extended attributes as `SCHILY.xattr.NAME` (star(5)); files with large holes are GNU
+//! sparse files. If a file has several names, the first one has the contents, the
+//! others are links to it.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -24,7 +24,7 @@ const ID_MAX: u32 = 0o7_777_777;
 /// The largest size and time: eleven octal digits.
 const NUMBER_MAX: u64 = 0o77_777_777_777;
 
-/// What an extended header is called; a header without a name is no tar for some.
+/// Name of extended headers: some readers refuse a header without a name.
 const EXTENDED: &[u8] = b"PaxHeaders";
 
 const SOCKET: &str = "a tar archive has no sockets, they are left out";
@@ -69,7 +69,7 @@ struct Member<'a> {
     node: &'a Node,
     /// Whether it brings the contents of its file.
     is_first: bool,
-    /// Of a file with holes.
+    /// The map of a file with holes.
     sparse: Option<Sparse>,
 }
 
@@ -217,7 +217,8 @@ impl<'a> Member<'a> {
     }
 }
 
-/// The name of an attribute in a key, which `=` would end, as GNU tar has it.
+/// The name of an attribute as it is in a key, which `=` would end; escaped as GNU tar
+/// does.
 fn escaped(name: &[u8]) -> Vec<u8> {
     let bytes = name.iter().map(|byte| match byte {
         b'%' => &b"%25"[..],

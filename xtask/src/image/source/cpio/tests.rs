@@ -54,8 +54,8 @@ fn unpack(bytes: &[u8]) -> Result<(Tree, Vec<String>)> {
     Ok((tree, notes.lines().collect()))
 }
 
-/// A line for each name: path, then `/`, `=CONTENTS`, `->TARGET` or mode; owner and
-/// number of names where they are not the usual ones.
+/// A line for each name: path, then `/`, `=CONTENTS`, `->TARGET` or mode; then the
+/// number of names if it is not 1, and the owner if it is not 0.
 fn lines(tree: &Tree) -> Vec<String> {
     let mut lines = Vec::new();
     tree.walk(&mut |path, id| {
