@@ -1,7 +1,7 @@
-//! What /init reads: the kernel command line, the records of a run, the messages of
-//! a session, and the starts of disks and programs.
+//! Targets that /init reads: the kernel command line, the records of a run, the
+//! messages of a session, and the starts of disks and programs.
 //!
-//! Property tests know what a good line looks like; damage does not.
+//! Property tests make inputs that look good; damage makes others.
 
 use anyhow::{Result, ensure};
 use virtinitrd_init::cmdline::Config;
@@ -13,7 +13,7 @@ use virtinitrd_init::tag::Tag;
 use virtinitrd_init::words::Words;
 use virtinitrd_init::{module_parameters, program, superblock};
 
-use super::targets::Answer;
+use super::input::Answer;
 
 /// Pieces that mean something on a command line, for lines that get past the first
 /// check.
@@ -40,7 +40,7 @@ pub(super) fn lines() -> Vec<Vec<u8>> {
     lines.iter().map(|line| line.as_bytes().to_vec()).collect()
 }
 
-/// What holds for every command line.
+/// Rules for every command line.
 pub(super) fn check_line(line: &[u8]) -> Result<Answer> {
     let words: Vec<_> = Words::new(line).collect();
     let length: usize = words.iter().map(|word| word.param.len()).sum();
@@ -105,7 +105,7 @@ pub(super) fn records() -> Vec<Vec<u8>> {
     records.iter().map(|records| encode(records)).chain([more.to_vec()]).collect()
 }
 
-/// What a run asks for, from the host and from a root of its own.
+/// Rules for the records of a run, which come from the host or from a root.
 pub(super) fn check_records(text: &[u8]) -> Result<Answer> {
     let of_root = Request::parse(text);
     let Ok(settings) = Settings::parse(text) else { return Ok(Answer::Refused) };
@@ -146,10 +146,9 @@ pub(super) fn messages() -> Vec<Vec<u8>> {
     vec![of_host.to_vec(), of_guest.to_vec()]
 }
 
-/// As they arrive, in pieces of any size; the lines are the same however they are
-/// cut.
+/// Rules for messages, which arrive in pieces of any size.
 pub(super) fn check_messages(bytes: &[u8]) -> Result<Answer> {
-    /// More than a line may have, and some more.
+    /// Bytes above the longest line.
     const HELD_MAX: usize = 16 << 10;
     let mut answer = Answer::Refused;
     let mut taken = Vec::new();
@@ -199,7 +198,8 @@ pub(super) fn heads() -> Vec<Vec<u8>> {
     vec![gpt, ext4, script, elf]
 }
 
-/// What tells a root's device, and whether a payload can be executed.
+/// Rules for the bytes that identify a root's device, or the program that is the
+/// payload.
 pub(super) fn check_head(bytes: &[u8]) -> Result<Answer> {
     let mut answer = Answer::Refused;
     if let Some(found) = superblock::identify(bytes) {

@@ -1,18 +1,17 @@
-//! What the host reads of kernels and modules, and the containers around them.
+//! Targets that the host reads: kernels, modules, and the containers around them.
 
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::targets::Answer;
-use super::trees::in_memory;
+use super::input::{Answer, in_memory};
 use crate::archive::compress::{Compression, compress, decompress};
 use crate::archive::{read, unpack};
 use crate::kmod::file::{self, MODULE_MAX, modinfo};
 use crate::kmod::strip::{SIGNED, Strip};
 use crate::vmlinux::{self, bzimage, elf, form, lzop, samples, wrapper};
 
-/// Containers, with which files of several kinds come.
+/// Containers of modules, kernels and archives.
 const COMPRESSIONS: [Compression; 4] =
     [Compression::Gzip, Compression::Zstd, Compression::Xz, Compression::Lz4];
 
@@ -83,23 +82,23 @@ pub(super) fn modules() -> Result<Vec<Vec<u8>>> {
     let signed = [&module[..], &[0; 12], SIGNED].concat();
     let packed = COMPRESSIONS.map(|compression| compress(module.clone(), compression));
     let packed: Vec<_> = packed.into_iter().collect::<Result<_>>()?;
-    // What is damaged most should be what is looked at first.
+    // Modules without a container are damaged more often, so they are there twice.
     Ok([vec![module.clone(), signed.clone(), module, signed], packed].concat())
 }
 
-/// A module is read, and its needs, and it is stripped; what comes out is a module
-/// again.
+/// Rules for a module: it is read and stripped, and the stripped one is a module as
+/// well.
 pub(super) fn check_module(bytes: &[u8]) -> Result<Answer> {
     let Ok(module) = file::unpack(bytes.to_vec()) else { return Ok(Answer::Refused) };
     ensure!(module.len() as u64 <= MODULE_MAX, "a module of {} bytes", module.len());
-    // What has no section at all is no module to the kernel either.
+    // An object without sections is no module for the kernel either.
     let has_sections = modinfo(&module).is_ok();
     for strip in [Strip::Unsigned, Strip::All] {
         let Ok(stripped) = strip.apply(module.clone()) else { continue };
-        // Sections may be aligned more than they were.
+        // A stripped module may have more padding between its sections.
         let most = module.len() + 64 * 1024;
         ensure!(stripped.len() <= 2 * most, "{} bytes of {}", stripped.len(), module.len());
-        // The section of its needs may be one that a kernel does not load.
+        // `.modinfo` may be a section that a kernel does not load.
         let _ = modinfo(&stripped);
         let again = file::unpack(stripped).map(drop);
         ensure!(again.is_ok() || !has_sections, "a stripped module is none: {again:?}");
@@ -127,9 +126,9 @@ pub(super) fn kernels() -> Result<Vec<Vec<u8>>> {
     Ok(kernels)
 }
 
-/// A kernel is told from what is none, unpacked and cut down; what comes out is not
-/// changed by that again. One whose entry is among zeros, which are cut, may be
-/// refused then.
+/// Rules for a kernel: it is recognised, unpacked and cut down; cutting it down again
+/// changes nothing. A kernel whose entry is among zeros, which are cut, may be refused
+/// the second time.
 pub(super) fn check_kernel(bytes: &[u8]) -> Result<Answer> {
     let _ = lzop::unpack(bytes, 1 << 20); // any answer is one
     let bare = elf::cut_down(bytes).ok().flatten();
@@ -147,7 +146,7 @@ pub(super) fn check_kernel(bytes: &[u8]) -> Result<Answer> {
     })
 }
 
-/// Containers, one behind another as well.
+/// Inputs in containers, and with one container behind another.
 pub(super) fn containers() -> Result<Vec<Vec<u8>>> {
     let mut archive = crate::archive::Archive::default();
     archive.add_file("usr/lib/modules/a.ko", 0o644, module());
@@ -163,9 +162,9 @@ pub(super) fn containers() -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
-/// All ways to read containers end, within their limits, and say the same.
+/// Rules for containers: all readers end within their limits, and agree.
 pub(super) fn check_container(bytes: &[u8]) -> Result<Answer> {
-    /// Bytes that tell a format.
+    /// Bytes by which a format is recognised.
     const HEAD: usize = 4096;
     let whole = decompress(bytes, UNPACKED_MAX).ok().flatten();
     let head = unpack::head(&mut { bytes }, HEAD).ok().flatten();

@@ -1,15 +1,16 @@
 //! `cargo xtask fuzz`: damaged input for everything that reads what somebody else
 //! made.
 //!
-//! Inputs are made by damaging ones that make sense, which our own writers make,
-//! and the corpus (`xtask/tests/corpus/TARGET/`), whose files were found by fuzzing or
-//! came with reports. Check sums are made right again afterwards. Each input has a
-//! number, from which it can be made again; one that breaks a rule is kept.
+//! An input is made by damaging a good one, which our own writers make, or a file of
+//! the corpus (`xtask/tests/corpus/TARGET/`), which was found by fuzzing or came with a
+//! report. Then the check sums are made right again. Each input has a number, from
+//! which it can be made again; an input that breaks a rule is kept.
 //!
-//! The rules: no panic, no hang, bounded memory; and what could be read
-//! can be listed, read and written to the end.
+//! The rules: no panic, no hang, bounded memory; and an input that could be read can be
+//! listed, read and written to the end.
 
 mod guest;
+mod input;
 mod kernels;
 mod mutate;
 mod random;
@@ -28,14 +29,16 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::input::Answer;
 use self::mutate::Seed;
-use self::targets::{Answer, TARGETS, Target};
+use self::targets::{TARGETS, Target};
 use crate::{tell, workspace};
 
-/// How long each target is fuzzed, unless the variable `FUZZ_S` or `--seconds` says.
+/// Seconds for each target, unless the variable `FUZZ_S` or `--seconds` gives another
+/// number.
 const SECONDS: u64 = 30;
 
-/// Targets at a time: a small machine of a CI has two processors.
+/// Targets at a time: a small machine in continuous integration has two processors.
 const JOBS: usize = 2;
 
 /// Feed damaged input to everything that reads what others made
@@ -64,7 +67,7 @@ pub struct Fuzz {
     worker: Option<u64>,
 }
 
-/// Where things are in the tree.
+/// Directories of the corpus and of findings.
 struct Places {
     corpus: PathBuf,
     /// Inputs that broke a rule.
@@ -79,7 +82,8 @@ impl Places {
         Ok(Self { corpus: root.join("xtask/tests/corpus"), found })
     }
 
-    /// Where a worker of `target` says which input it reads.
+    /// The file in which a worker of `target` keeps the number of the input that it
+    /// reads.
     fn current(&self, target: &Target) -> PathBuf {
         self.found.join(format!("{}.current", target.name))
     }
@@ -174,7 +178,7 @@ fn run_one(places: &Places, target: &Target, first: u64, seconds: u64) -> Result
     if status.success() { Ok(()) } else { keep(places, target, status) }
 }
 
-/// Keeps the input that a worker of `target` ended at.
+/// Keeps the input that ended a worker of `target`.
 fn keep(places: &Places, target: &Target, status: ExitStatus) -> Result<()> {
     let (name, current) = (target.name, places.current(target));
     let number = std::fs::read(&current).ok().and_then(|bytes| bytes.first_chunk().copied());
@@ -191,10 +195,10 @@ fn keep(places: &Places, target: &Target, status: ExitStatus) -> Result<()> {
     )
 }
 
-/// What the process of one target does.
+/// Fuzzes one target in this process.
 fn work(places: &Places, target: &Target, first: u64, seconds: u64) -> Result<()> {
     let path = places.current(target);
-    // One that is left of an earlier run would blame an input of that.
+    // A number that an earlier run has left would blame an input of that run.
     let _ = std::fs::remove_file(&path); // it need not be there
     let seeds: Vec<Seed> = target.seeds(&places.corpus)?;
     let current = create(&path)?;

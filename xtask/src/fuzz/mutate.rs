@@ -1,11 +1,11 @@
-//! Damage: how an input that makes sense becomes one that makes less.
+//! Damage of inputs that make sense.
 //!
-//! Most bytes of an image are contents or nothing, in which little can be wrong;
-//! damage falls where something is, and often on numbers.
+//! Most bytes of an image are contents or zeros, in which little can be wrong. So
+//! damage mostly falls on other bytes, and often on numbers.
 
 use super::random::Random;
 
-/// Bytes of a stretch of which is known whether something is in it.
+/// Bytes of a stretch; [`Seed`] knows which stretches are not all one byte.
 const STRETCH: usize = 32;
 
 /// Longest piece that is moved, copied or taken away in one step.
@@ -14,7 +14,7 @@ const PIECE_MAX: usize = 600;
 /// Most steps of damage in one input.
 const STEPS_MAX: usize = 8;
 
-/// Most bytes of an input: what grows with every step must not grow for ever.
+/// Most bytes of an input: inputs may grow with each step.
 const INPUT_MAX: usize = 16 << 20;
 
 /// Numbers at which code goes wrong, cut to the width that is written.
@@ -61,7 +61,7 @@ impl Seed {
         &self.bytes
     }
 
-    /// A place for damage: mostly one where something is.
+    /// A place for damage: mostly one in a stretch that is not all one byte.
     fn place(&self, length: usize, random: &mut Random) -> usize {
         match self.used.is_empty() || random.below(8) == 0 {
             true => random.below(length),
@@ -74,7 +74,7 @@ impl Seed {
 pub(super) fn damaged(seeds: &[Seed], words: &[&str], random: &mut Random) -> Vec<u8> {
     let seed = random.pick(seeds);
     let mut bytes = seed.bytes.clone();
-    // Mostly few: what is all damage is refused at once.
+    // Mostly few steps: an input that is all damage is refused at once.
     let most = random.below(STEPS_MAX) + 1;
     for _ in 0..=random.below(most) {
         let at = seed.place(bytes.len(), random).min(bytes.len());
@@ -138,7 +138,7 @@ fn step(bytes: &mut Vec<u8>, at: usize, seeds: &[Seed], words: &[&str], random: 
     }
 }
 
-/// Writes one of [`NUMBERS`], or one near to what is there.
+/// Writes one of [`NUMBERS`], or a number near to the old one.
 fn number(bytes: &mut [u8], at: usize, random: &mut Random) {
     let width = *random.pick(&[1, 2, 4, 8]);
     let is_big = random.below(3) == 0;

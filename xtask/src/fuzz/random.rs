@@ -27,7 +27,7 @@ impl Random {
         usize::try_from(self.number() % (limit as u64).max(1)).unwrap_or_default()
     }
 
-    /// One of `choices`, which are some.
+    /// One of `choices`, which must not be empty.
     pub(super) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }

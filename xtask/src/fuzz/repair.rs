@@ -1,11 +1,9 @@
-//! Check sums made right again after damage, so that it gets past them.
+//! Check sums made right again after damage, so that readers meet the damage itself.
 
 use crate::image::erofs;
+use crate::image::ustar::BLOCK as TAR_BLOCK;
 
-/// Bytes of a tar header, and what its data are padded to.
-const TAR_BLOCK: usize = 512;
-
-/// Leaves an input as it is: the format has no sums, or nobody looks at them.
+/// Leaves an input as it is: the format has no sums, or readers do not check them.
 pub(super) fn nothing(_: &mut [u8]) {}
 
 /// The sums of all headers that the sizes in them lead to (pax(1), ustar).

@@ -1,17 +1,15 @@
-//! Inputs that no writer of ours makes, byte by byte.
+//! Inputs that our own writers do not make, byte by byte.
 
 use std::io::Read;
 
 use anyhow::Result;
 
-use super::trees::in_memory;
-use crate::image::notes::Notes;
+use super::input::in_memory;
 use crate::image::progress::Progress;
 use crate::image::squashfs;
 use crate::image::tree::Tree;
-
-/// Bytes of a tar header, and what data are padded to.
-const BLOCK: usize = 512;
+use crate::image::ustar::BLOCK;
+use crate::notes::Notes;
 
 /// squashfs whose metadata are as they are: level 0 of gzip stores them.
 pub(super) fn plain_squashfs(tree: &Tree) -> Result<Vec<u8>> {
@@ -102,8 +100,8 @@ pub(super) fn sparse_tars() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What other tars write: long names of GNU, global headers, attributes of three
-/// kinds, large numbers in base 256, a hard link, a volume label.
+/// An archive with members of other writers: long names of GNU, global headers,
+/// attributes of three kinds, large numbers in base 256, a hard link, a volume label.
 pub(super) fn other_tar() -> Vec<u8> {
     let long = format!("long/{}\0", "n".repeat(150));
     let attributes = [

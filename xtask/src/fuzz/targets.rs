@@ -1,25 +1,17 @@
-//! What is fuzzed: one row a reader of bytes that somebody else made.
+//! Targets of fuzzing: one row for each reader of bytes that somebody else made.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::input::Answer;
 use super::mutate::{Seed, damaged};
 use super::random::Random;
 use super::{guest, kernels, repair, trees};
 
-/// What a reader made of an input in which nothing was wrong with the reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It made sense.
-    Accepted,
-    /// It was an error.
-    Refused,
-}
-
 /// One reader, or several of the same bytes.
 pub(super) struct Target {
-    /// As it is typed, and the name of its directory in the corpus.
+    /// Name in `--target`, and of the directory in the corpus.
     pub(super) name: &'static str,
     /// What is read, for a person.
     pub(super) about: &'static str,
@@ -90,7 +82,7 @@ impl Target {
         found.with_context(|| format!("no target \"{name}\"; there are {}", names()))
     }
 
-    /// What makes sense, and what is in the corpus below `corpus`.
+    /// The inputs that make sense, and those of the corpus below `corpus`.
     ///
     /// # Errors
     /// A corpus that cannot be read.
@@ -104,7 +96,7 @@ impl Target {
     pub(super) fn input(&self, seeds: &[Seed], seed: u64) -> Vec<u8> {
         let mut random = Random::new(seed);
         let mut bytes = damaged(seeds, self.words, &mut random);
-        // A wrong sum is damage as well, now and then.
+        // Now and then a wrong sum stays.
         if random.below(8) != 0 {
             (self.repair)(&mut bytes);
         }
@@ -144,8 +136,8 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
     }
 
-    /// Nothing that is made here, or was found once, does harm; and of what is made
-    /// each input makes sense.
+    /// Each input that is made here makes sense, and no input of the corpus breaks a
+    /// rule.
     #[test]
     fn what_makes_sense_is_accepted_and_the_corpus_survived() {
         for target in TARGETS {

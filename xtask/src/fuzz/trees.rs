@@ -1,44 +1,34 @@
-//! Trees as archives and images: a small one in every format, and what is done with
-//! a tree that could be read.
+//! Targets that are trees: a small one in every format, and the rules for a tree that
+//! could be read.
 
-use std::fs::File;
-use std::io::{Read, Seek, Write, sink};
+use std::io::{Read, Seek, sink};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::targets::Answer;
+use super::input::{Answer, in_memory};
 use crate::archive::compress::Compression;
 use crate::archive::stream::Method;
 use crate::image::cli::ls;
 use crate::image::format::Format;
-use crate::image::notes::Notes;
 use crate::image::progress::Progress;
 use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs};
 use crate::image::{source, write};
+use crate::notes::Notes;
 
-/// Bytes of one file that are read: sizes are what an image says, holes included.
+/// Most bytes of one file that are read: an image may state any size.
 const READ_MAX: u64 = 1 << 20;
 
-/// The same of all files of an image.
+/// Most bytes of all files of an image that are read.
 const READ_MAX_ALL: u64 = 16 << 20;
 
-/// Bytes that a tree may have in sum to be written again.
+/// Most bytes of a tree that is written again.
 const WRITE_MAX: u64 = 4 << 20;
 
-/// Bytes of a copy of an archive in a container, which is on a disk.
+/// Most bytes of an unpacked archive, which is on a disk.
 const COPY_MAX: u64 = 64 << 20;
-
-/// A file in memory, which takes no time of a disk.
-pub(super) fn in_memory(bytes: &[u8]) -> Result<File> {
-    let mut file = File::from(memfd_create("fuzz", MFdFlags::MFD_CLOEXEC).context("memfd")?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file)
-}
 
 /// Reads the archive or image in `bytes` as `chrootvm image` does.
 fn read(bytes: &[u8]) -> Result<Tree> {
@@ -152,8 +142,8 @@ pub(super) fn squashfs() -> Result<Vec<Vec<u8>>> {
     Ok([vec![plain.clone(), plain.clone(), plain], packed].concat())
 }
 
-/// Reads an input as `image ls`, `verify` and `build` do. Where it can be read all
-/// else has to end, with an error or without, and what is written of it can be read.
+/// Reads an input as `image ls`, `verify` and `build` do. If it can be read, everything
+/// else has to end, with an error or without, and a copy in another format can be read.
 pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
     let Ok(tree) = read(bytes) else { return Ok(Answer::Refused) };
     let mut left = READ_MAX_ALL;
@@ -165,7 +155,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
         sum = sum.saturating_add(content.size());
         if let Ok(reader) = content.open() {
             let most = content.size().min(READ_MAX).min(left);
-            // Any answer is one, but not more bytes than the size.
+            // An error is fine, more bytes than the size are not.
             let count = std::io::copy(&mut reader.take(READ_MAX.min(left)), &mut sink());
             left -= count.as_ref().map_or(0, |count| *count);
             ensure!(count.map_or(true, |count| count == most), "bytes that are not its size");
@@ -178,14 +168,15 @@ pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
     Ok(Answer::Accepted)
 }
 
-/// Writes `tree` in a format that the bytes it came from choose; in most cases in
-/// none, for that takes longer than to read it.
+/// Writes `tree` in a format that `bytes` choose; in most cases it writes nothing,
+/// because that takes longer than reading.
 fn write_again(tree: &Tree, bytes: &[u8]) -> Result<()> {
     /// Eight in so many are written.
     const SHARE: usize = 24;
     let mut notes = Notes::default();
     let mut out = Vec::new();
-    // What cannot be read, or is in no format, is an error here as well.
+    // Contents that cannot be read, or that a format does not take, are errors here as
+    // well.
     let written = match bytes.iter().fold(0_usize, |sum, byte| sum + usize::from(*byte)) % SHARE {
         0 => disk(tree, Format::Ext4, None, None),
         1 => disk(tree, Format::Squashfs, Some("zstd"), None),
@@ -195,7 +186,7 @@ fn write_again(tree: &Tree, bytes: &[u8]) -> Result<()> {
         6 | 7 => disk(tree, Format::Erofs, None, None),
         _ => return Ok(()),
     };
-    let _ = notes.lines().count(); // nobody reads them, but they are made
+    let _ = notes.lines().count(); // makes the lines, which nobody reads
     if let Ok(written) = written {
         read(&written).context("what was written of it cannot be read")?;
     }

@@ -1,9 +1,9 @@
 //! One target, one input after the other, in a process whose time and memory have
 //! bounds.
 //!
-//! Interfaces: getrusage(2), setrlimit(2). What ends the process, be it a panic that
-//! aborts, a stack that is full, or [`watch`], leaves the number of its input behind
-//! in a file: whoever started it makes the input again from that.
+//! Interfaces: getrusage(2), setrlimit(2). If a panic that aborts, a full stack or
+//! [`watch`] ends the process, the number of its input is left in a file. The process
+//! that started it makes the input again from that number.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,32 +14,32 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 
+use super::input::Answer;
 use super::mutate::Seed;
-use super::targets::{Answer, Target};
+use super::targets::Target;
 use crate::tell;
 
-/// Processor time that one input may take: whatever else the host does, that does not
-/// count.
+/// Processor time that one input may take; other work of the host does not count.
 const CPU_MAX: Duration = Duration::from_secs(10);
 
-/// Time that an input may take that waits for something.
+/// Time that one input may take, waiting included.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
 /// Bytes by which the memory in use may grow. The readers' own bounds are below it: a
 /// window of zstd or xz has 128 MiB.
 const MEMORY_MAX: u64 = 512 << 20;
 
-/// Bytes of address space, in which an allocation that is never used counts, too.
+/// Bytes of address space, where allocations count even if they are never used.
 const SPACE_MAX: u64 = 4 << 30;
 
-/// How often is looked.
+/// Pause between two looks at the time.
 const TICK: Duration = Duration::from_millis(100);
 
-/// When the input began that is being read: processor time of this process in
-/// milliseconds, and time since its start.
+/// When the present input began, in milliseconds: processor time of this process, and
+/// time since its start.
 static BEGAN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-/// What has come of a run.
+/// Result of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
     /// Inputs.
@@ -48,13 +48,13 @@ pub(super) struct Count {
     pub(super) accepted: u64,
 }
 
-/// Sets the bounds of this process, of which no thread does anything else.
+/// Sets the bounds of this process, which does nothing but read inputs.
 ///
 /// # Errors
 /// The kernel's.
 pub(super) fn set_bounds() -> Result<()> {
     setrlimit(Resource::RLIMIT_AS, SPACE_MAX, SPACE_MAX).context("bound the address space")?;
-    // A core of gigabytes tells nothing that the input does not.
+    // The input tells more than a core of gigabytes.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbid core files")?;
     let start = Instant::now();
     begin(start)?;
@@ -62,7 +62,7 @@ pub(super) fn set_bounds() -> Result<()> {
     Ok(())
 }
 
-/// Aborts the process where an input takes too long.
+/// Aborts the process if an input takes too long.
 fn watch(start: Instant) {
     loop {
         std::thread::sleep(TICK);
@@ -114,7 +114,7 @@ pub(super) fn run(
 ) -> Result<Count> {
     let start = Instant::now();
     let mut count = Count::default();
-    // Undamaged ones first: what they take is what is taken anyway.
+    // Undamaged inputs first: the memory that they take is always taken.
     for seed in seeds {
         check(target, seed.bytes(), u64::MAX)?;
     }

@@ -26,7 +26,7 @@ pub mod squashfs;
 #[cfg(test)]
 mod tests;
 pub mod tree;
-mod ustar;
+pub(crate) mod ustar;
 pub mod write;
 pub mod xattr_policy;
 mod xattr_sets;

@@ -8,7 +8,7 @@
 use anyhow::{Context, Result};
 
 /// Bytes of a header, and of what data are padded to.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// A field with a number.
 #[derive(Clone, Copy, Debug)]

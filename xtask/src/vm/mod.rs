@@ -113,7 +113,7 @@ pub struct Vm {
     directories: Directories,
     #[command(flatten)]
     how: CommandOptions,
-    /// End this long after the start, the boot included: 90 (seconds), 500ms, 5m, 2h
+    /// End this long after the start of chrootvm, the boot included: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// How `chrootvm exec` and `ps` call the machine [default: the process id]

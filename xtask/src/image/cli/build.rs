@@ -37,8 +37,9 @@ const BUFFER: usize = 1 << 18;
 pub(super) struct Build {
     /// A directory, an archive or an image; - is standard input
     source: PathBuf,
-    /// Where to write it; - is standard output. In SOURCE it is left out of the image.
-    /// A file is replaced and keeps its permissions; a pipe or a device is written to
+    /// Where to write it; - is standard output. It is left out of the image if it is in
+    /// SOURCE. An existing file is replaced, and the new one takes its permissions; a pipe
+    /// or a device is written to as it is
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// cpio, tar, erofs, ext4, squashfs or dir [default: by the ending of FILE]
