@@ -65,6 +65,13 @@ impl Tree {
         self.link(parent, name, id)
     }
 
+    /// Whether node `id` is a directory that is not empty: rmdir(2) fails, and
+    /// nothing else gets its name.
+    #[must_use]
+    pub fn is_filled(&self, id: Id) -> bool {
+        self.children(id).is_some_and(|children| !children.is_empty())
+    }
+
     /// The node at `path`, links above it followed, but not the node itself: what
     /// another name of a member means.
     #[must_use]

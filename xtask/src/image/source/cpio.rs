@@ -222,10 +222,9 @@ impl Unpacker<'_> {
         Ok(None)
     }
 
-    /// Whether `name` belongs to a directory that is not empty: rmdir(2) fails.
+    /// Whether `name` belongs to a directory that stays.
     fn keeps(&self, parent: Id, name: &[u8]) -> bool {
-        let children = self.tree.child(parent, name).and_then(|id| self.tree.children(id));
-        children.is_some_and(|children| !children.is_empty())
+        self.tree.child(parent, name).is_some_and(|id| self.tree.is_filled(id))
     }
 
     /// Looks `path` up as path_resolution(7) says; only the last name may be missing.

@@ -3,7 +3,7 @@
 //! Format: blocks of 512 bytes; ustar headers of POSIX pax(1) with its extended
 //! headers, and GNU tar's long names, big numbers and sparse files (tar(5) of
 //! libarchive). The input is not trusted: of two members with one name the last
-//! counts; none is outside of the tree, and links above it are followed in the tree.
+//! counts, but a directory that is not empty stays; none is outside of the tree, and links above it are followed in the tree.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -34,6 +34,8 @@ const PIECES_MAX: usize = 1 << 22;
 
 const ACL: &str = "an access control list that names no numbers, or is not of Linux, is left out";
 const UNKNOWN: &str = "a member of an unknown type is read as a file";
+const DIRECTORY_STAYS: &str =
+    "a member whose name belongs to a directory that is not empty is left out, as tar does";
 const SOLARIS_ACL: &str = "an access control list of Solaris is left out";
 
 const CONTINUED: &str =
@@ -190,8 +192,20 @@ impl Reader<'_> {
                 Kind::File(self.content(&extended, size)?)
             }
         };
-        self.tree.put(path, meta(header, extended)?, node)?;
+        if matches!(node, Kind::Directory(_)) || !self.is_filled(path) {
+            self.tree.put(path, meta(header, extended)?, node)?;
+        }
         Ok(())
+    }
+
+    /// Whether a member that is no directory is left out, with a note, because its
+    /// name belongs to a directory that is not empty.
+    fn is_filled(&mut self, path: &[u8]) -> bool {
+        let is_filled = self.tree.find_member(path).is_some_and(|id| self.tree.is_filled(id));
+        if is_filled {
+            self.notes.add(DIRECTORY_STAYS, path);
+        }
+        is_filled
     }
 
     /// Adds a hard link. The member may have the contents once more; if its target is
@@ -201,6 +215,9 @@ impl Reader<'_> {
         ensure!(components(&target).all(|name| name != b".."), "a link out of the archive");
         let has_data = self.blocks.has_data(size, member.has_records)?;
         let id = self.tree.find_member(&target);
+        if self.is_filled(member.path) {
+            return self.skip(member, size);
+        }
         if !has_data {
             let id =
                 id.with_context(|| format!("a link to {}, which is missing", show(&target)))?;

@@ -116,3 +116,24 @@ fn every_type_is_read_or_refused_by_name() {
     let continued = records(b'x', &[b"GNU.volume.filename=a"]);
     refused("continued", &[&continued, &member(b'0', "a", b"x").bytes(), END], "another volume");
 }
+
+#[test]
+fn nothing_takes_the_place_of_a_filled_directory() {
+    let filled = [member(b'5', "d", b"").bytes(), member(b'0', "d/f", b"kept").bytes()].concat();
+    let last = member(b'0', "last", b"after").bytes();
+    for (name, other) in [
+        ("file", member(b'0', "d", b"data")),
+        ("link", member(b'2', "d", b"").to("elsewhere")),
+        ("another name", member(b'1', "d", b"").to("d/f")),
+        ("another name with data", member(b'1', "d", b"data").to("d/f")),
+        ("device", member(b'3', "d", b"")),
+    ] {
+        let (tree, notes) = read(&[&filled, &other.bytes(), &last, END]).unwrap();
+        assert_eq!(paths(&tree), ["d", "d/f", "last"], "{name}");
+        assert_eq!(text(&tree, "d/f"), b"kept", "{name}");
+        assert!(notes.len() == 1 && notes[0].contains("not empty"), "{name}: {notes:?}");
+    }
+    let empty = member(b'5', "d", b"").bytes();
+    let (tree, notes) = read(&[&empty, &member(b'0', "d", b"file").bytes(), END]).unwrap();
+    assert_eq!((text(&tree, "d"), notes.len()), (b"file".to_vec(), 0));
+}
