@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use super::contents::Contents;
+use super::contents::{Contents, Inline};
 use super::inode::{self, Inode, MAP, flags};
 use super::plan::LOST_AND_FOUND;
 use super::volume::{Map, Volume};
@@ -149,13 +149,12 @@ impl Reader {
 
     fn content(&self, inode: &Inode, number: u32, inline: Option<&[u8]>) -> Result<Content> {
         let size = inode.size;
-        if let Some(rest) = inline {
-            let all = [&inode.map[..], rest].concat();
-            let bytes = usize::try_from(size).ok().and_then(|size| all.get(..size));
-            return Ok(Content::Bytes(bytes.context("its size is wrong: run e2fsck")?.into()));
-        }
         let blocks = size.div_ceil(self.volume.block_size() as u64);
         ensure!(u32::try_from(blocks).is_ok(), "a file of {size} bytes: run e2fsck");
+        if let Some(rest) = inline {
+            let bytes = [&inode.map[..], rest].concat().into();
+            return Ok(Content::Stored(Arc::new(Inline { bytes, size })));
+        }
         let (volume, map) = (Arc::clone(&self.volume), Map::of(inode));
         Ok(Content::Stored(Arc::new(Contents { volume, number, map, size })))
     }

@@ -29,6 +29,8 @@ fn what_mke2fs_makes_is_read() {
     std::os::unix::fs::symlink("y".repeat(900), source.join("slow")).unwrap();
     let hole = File::create(source.join("hole")).unwrap();
     hole.write_all_at(b"end", 90_000_000).unwrap();
+    // With inline_data, in an inode: there is nothing to be stored.
+    File::create(source.join("only a hole")).unwrap().set_len(70_001).unwrap();
     for features in [
         &["-t", "ext4"][..],
         &["-t", "ext4", "-b", "1024"],
@@ -58,6 +60,7 @@ fn what_mke2fs_makes_is_read() {
         };
         assert!(contents("file") == bytes, "{features:?}");
         assert_eq!(contents("small"), [1; 100], "{features:?}");
+        assert!(contents("only a hole") == vec![0; 70_001], "{features:?}");
         let (start, end) = (vec![0; 90_000_000], b"end");
         assert!(contents("hole") == [&start[..], end].concat(), "{features:?}");
         for number in 0..500 {
