@@ -19,6 +19,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::{NamedTempFile, TempPath};
 
+const STDOUT: &str = "standard output";
+
 /// How names of what is not whole begin.
 pub(crate) const PREFIX: &str = ".virtinitrd-";
 
@@ -72,10 +74,7 @@ impl Output {
     /// A directory that is missing or that may not be written to.
     pub fn create(path: &Path) -> Result<Self> {
         let (file, state, old) = match is_stdout(path) {
-            true => {
-                let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-                (stdout.context("standard output")?.into(), State::InPlace, None)
-            }
+            true => (stdout()?, State::InPlace, None),
             false => place(path).with_context(|| format!("write {}", path.display()))?,
         };
         Ok(Self { file, path: path.to_path_buf(), state, old })
@@ -95,6 +94,18 @@ impl Output {
         });
         result.with_context(|| format!("write {}", path.display()))
     }
+}
+
+/// Standard output without the standard library's, which takes one that is not open for
+/// writing as one that nobody reads.
+///
+/// # Errors
+/// One that is not open for writing, as where a shell has closed it (`>&-`).
+pub(crate) fn stdout() -> Result<File> {
+    let file = File::from(std::io::stdout().as_fd().try_clone_to_owned().context(STDOUT)?);
+    let flags = rustix::fs::fcntl_getfl(&file).context(STDOUT)?;
+    ensure!(flags & OFlags::ACCMODE != OFlags::RDONLY, "{STDOUT} is not open for writing");
+    Ok(file)
 }
 
 /// Whether `path` stands for standard output, which a shell has opened: its file is

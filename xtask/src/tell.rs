@@ -56,8 +56,8 @@ pub fn lines(text: impl Display) {
 /// # Errors
 /// Those of write(2), but for a reader who has left: that is the reader's affair.
 pub fn result(text: impl Display) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.to_string().as_bytes()).and_then(|()| out.flush());
+    let mut out = crate::output::stdout()?;
+    let written = out.write_all(text.to_string().as_bytes());
     while_read(written.context("write to standard output"))
 }
 

@@ -117,6 +117,38 @@ fn a_result_that_cannot_be_written_is_an_error() {
     }
 }
 
+/// The standard library opens /dev/null where standard output is closed, and so would
+/// let an image go nowhere.
+#[test]
+fn a_closed_standard_output_takes_no_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let (scripts, programs) = (dir.path().join("scripts"), dir.path().join("target/release"));
+    fs::create_dir_all(&scripts).unwrap();
+    fs::create_dir_all(&programs).unwrap();
+    symlink(env!("CARGO_BIN_EXE_xtask"), programs.join("xtask")).unwrap();
+    let script = scripts.join("chrootvm");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/chrootvm"), &script).unwrap();
+    fs::write(dir.path().join("f"), "text").unwrap();
+    let run = |end: &str, arguments: &str| {
+        let line = format!("exec scripts/chrootvm image {arguments} {end}");
+        let output = Command::new("sh").args(["-c", &line]).current_dir(&dir).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for arguments in ["build scripts -o - --format tar", "ls .", "cat . f", "inspect .", "verify ."]
+    {
+        let (status, error) = run(">&-", arguments);
+        assert_eq!(status, Some(125), "{arguments}: {error}");
+        assert!(error.contains("standard output is not open"), "{arguments}: {error}");
+        for end in [">/dev/null", ">/dev/null <&- 2>&-"] {
+            assert_eq!(run(end, arguments).0, Some(0), "{arguments} {end}");
+        }
+    }
+    // What has nothing to say there does not need it.
+    for arguments in ["build scripts -o scripts.tar", "diff scripts scripts.tar"] {
+        assert_eq!(run(">&-", arguments), (Some(0), run(">/dev/null", arguments).1));
+    }
+}
+
 #[test]
 fn names_in_a_root_do_not_steer_the_terminal() {
     let dir = tempfile::tempdir().unwrap();

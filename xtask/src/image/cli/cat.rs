@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use super::options::Limits;
 use super::{open, see_owners_as_the_guest};
 use crate::image::holes::{self, Part};
 use crate::image::tree::{Content, Kind};
+use crate::output::stdout;
 
 /// Bytes of zeros that are written at a time.
 const ZEROS: usize = 1 << 16;
@@ -38,9 +38,7 @@ impl Cat {
         let Kind::File(content) = &tree.node(id).kind else {
             bail!("{}: not a regular file", shown());
         };
-        let out = std::io::stdout();
-        let file = File::from(out.as_fd().try_clone_to_owned().context("standard output")?);
-        write(content, file).with_context(shown)
+        write(content, stdout()?).with_context(shown)
     }
 }
 

@@ -1,6 +1,5 @@
 //! `image diff`: where two images differ, whatever their formats.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use anyhow::Result;
 use super::options::Reading;
 use super::{EXIT_FOUND, open, see_owners_as_the_guest};
 use crate::image::compare::{Aspect, compare};
-use crate::tell::while_read;
+use crate::tell::result;
 
 /// Compare two images; exits with 1 where they differ
 #[derive(Debug, clap::Args)]
@@ -36,10 +35,10 @@ impl Diff {
         compare(&a, &b, &self.ignore, &mut |change| {
             is_equal = false;
             if written.is_ok() {
-                written = writeln!(std::io::stdout(), "{change}");
+                written = result(format_args!("{change}\n"));
             }
         })?;
-        while_read(written.map_err(Into::into))?;
+        written?;
         Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
     }
 }

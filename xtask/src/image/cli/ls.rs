@@ -10,6 +10,7 @@ use super::options::Limits;
 use super::{open, see_owners_as_the_guest};
 use crate::image::tree::{Kind, Node, mode, show};
 use crate::ls::mode_string;
+use crate::output::stdout;
 
 /// List an image, whatever its format
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,7 @@ impl Ls {
     pub(super) fn run(self) -> Result<()> {
         see_owners_as_the_guest(&[&self.image])?;
         let tree = open(&self.image, &self.limits.options())?.tree;
-        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut out = BufWriter::new(stdout()?);
         tree.walk(&mut |path, id| {
             let path = if path.is_empty() { b"." } else { path };
             Ok(writeln!(out, "{}", line(path, tree.node(id)))?)
