@@ -169,6 +169,30 @@ fn names_in_a_root_do_not_steer_the_terminal() {
 }
 
 #[test]
+fn what_verify_tells_does_not_steer_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image\u{1b}[2J");
+    fs::create_dir(&image).unwrap();
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = verify.args(["image", "verify"]).arg(&image).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("image\\u{1b}[2J: "), "{output:?}");
+}
+
+#[test]
+fn where_nothing_can_be_unpacked_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("x.tar.gz");
+    let mut image = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    image.args(["image", "build", "src", "-o"]).arg(&archive);
+    assert!(image.output().unwrap().status.success());
+    let mut ls = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = ls.args(["image", "ls"]).arg(&archive).env("TMPDIR", "/no/such").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("in /no/such ($TMPDIR"), "{error}");
+}
+
+#[test]
 fn a_fifo_is_no_root() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");

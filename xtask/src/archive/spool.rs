@@ -42,7 +42,8 @@ impl std::error::Error for TooLarge {}
 /// # Errors
 /// Those of `body`; a disk that is almost full.
 pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
-    let file = tempfile::tempfile().context("make a temporary file")?;
+    let place = || format!("{} ($TMPDIR names another place)", std::env::temp_dir().display());
+    let file = tempfile::tempfile().with_context(|| format!("make a file in {}", place()))?;
     let room = || {
         let found = rustix::fs::fstatvfs(&file)?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
@@ -50,9 +51,9 @@ pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
     };
     let careful = Careful { out: &file, room, unchecked: 0 };
     let mut out = BufWriter::with_capacity(BUFFER, careful);
-    body(&mut out).and_then(|()| Ok(out.flush()?)).with_context(|| {
-        format!("unpack into {} ($TMPDIR names another place)", std::env::temp_dir().display())
-    })?;
+    body(&mut out)
+        .and_then(|()| Ok(out.flush()?))
+        .with_context(|| format!("unpack into {}", place()))?;
     drop(out);
     Ok(file)
 }

@@ -1,5 +1,6 @@
 //! `image verify`: whether all of an image can be read.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,7 +47,11 @@ impl Verify {
             }
             _ => (format!("{damaged} files are damaged"), ExitCode::from(EXIT_FOUND)),
         };
-        tell::result(format_args!("{}: {}, {found}\n", self.image.display(), source.format))?;
+        tell::result(format_args!(
+            "{}: {}, {found}\n",
+            show(self.image.as_os_str().as_bytes()),
+            source.format
+        ))?;
         Ok(status)
     }
 }
