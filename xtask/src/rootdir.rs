@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -28,10 +29,12 @@ impl RootDir {
     pub fn open(path: &Path) -> Result<Self> {
         let path =
             path.canonicalize().with_context(|| format!("open directory {}", path.display()))?;
-        let file =
-            File::open(&path).with_context(|| format!("open directory {}", path.display()))?;
-        let is_dir = file.metadata().is_ok_and(|metadata| metadata.is_dir());
+        // Opening a FIFO for reading waits for a writer, and opening a device has effects.
+        let flags = OFlag::O_DIRECTORY.bits();
+        let file = File::options().read(true).custom_flags(flags).open(&path);
+        let is_dir = !matches!(&file, Err(error) if error.kind() == io::ErrorKind::NotADirectory);
         ensure!(is_dir, "{} is not a directory", path.display());
+        let file = file.with_context(|| format!("open directory {}", path.display()))?;
         Ok(Self { fd: file.into(), path })
     }
 
@@ -170,5 +173,10 @@ mod tests {
             assert!(root.regular_file(Path::new(name)).is_err(), "{name}");
         }
         assert_eq!(root.list(Path::new(".")).unwrap(), ["fifo", "five"]);
+        // A FIFO without a writer must not block.
+        for name in ["fifo", "five"] {
+            let error = RootDir::open(&dir.path().join(name)).unwrap_err();
+            assert!(error.to_string().ends_with("is not a directory"), "{error}");
+        }
     }
 }
