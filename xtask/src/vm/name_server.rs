@@ -25,6 +25,8 @@ pub enum Found {
     Usable,
     /// `/etc`, but not the file.
     Missing,
+    /// Something that is no file, such as a directory.
+    NoFile,
     /// Not even `/etc`.
     NoEtc,
 }
@@ -66,6 +68,7 @@ pub fn look(root: &dyn Files) -> Found {
     let is_usable = root.link(file).is_some_and(leads_to_own) || root.is_file(file);
     match is_usable {
         true => Found::Usable,
+        false if root.link(file).is_none() && root.resolve(file).is_ok() => Found::NoFile,
         false if root.is_dir(Path::new("etc")) => Found::Missing,
         false => Found::NoEtc,
     }
@@ -93,6 +96,9 @@ pub fn decide(found: Found, run: Run<'_>, can_overlay: impl FnOnce() -> bool) ->
     let is_decided = cmdline::has_layers(run.append);
     match (found, run.access) {
         (Found::Usable, _) => Decision::Nothing,
+        (Found::NoFile, _) => {
+            Decision::Warn("its /etc/resolv.conf is no file; make an empty file of it")
+        }
         _ if run.has_overlay || is_decided => Decision::Nothing,
         (Found::Missing, Access::ReadOnly) if can_overlay() => Decision::Overlay,
         (Found::NoEtc, Access::ReadOnly) => {
@@ -157,6 +163,11 @@ mod tests {
                 look_at(Some("hosts"), |root| std::fs::write(root.join("etc/hosts"), "").unwrap()),
                 Found::Usable,
             ),
+            (
+                "directory",
+                look_at(None, |root| std::fs::create_dir(root.join(FILE)).unwrap()),
+                Found::NoFile,
+            ),
             ("to itself", look_at(Some("resolv.conf"), |_| {}), Found::Missing),
             (
                 "no /etc",
@@ -171,7 +182,7 @@ mod tests {
     #[test]
     fn the_file_is_provided_where_that_can_be() {
         use Access::{ReadOnly, ReadWrite};
-        use Found::{Missing, NoEtc, Usable};
+        use Found::{Missing, NoEtc, NoFile, Usable};
         #[rustfmt::skip]
         let cases = [
             ("usable",      Usable,  ReadOnly,  false, "", false, Ok(Decision::Nothing)),
@@ -182,6 +193,7 @@ mod tests {
             ("asked for",   Missing, ReadOnly,  false, "quiet virtinit.etc=tmpfs", true, Ok(Decision::Nothing)),
             ("no overlayfs", Missing, ReadOnly, false, "xvirtinit.etc", false, Err("no overlayfs")),
             ("--rw",        Missing, ReadWrite, false, "", true,  Err("--rw")),
+            ("directory",   NoFile,  ReadOnly,  true,  "", true,  Err("is no file")),
             ("no /etc",     NoEtc,   ReadOnly,  false, "", true,  Err("use --overlay")),
             ("no /etc, --rw", NoEtc, ReadWrite, false, "", true,  Err("--rw")),
         ];
