@@ -96,7 +96,8 @@ fn of_zboot(bytes: &[u8]) -> Result<Vec<u8>> {
         let tool = bytes.get(ZBOOT_TOOL..).unwrap_or_default();
         let tool = tool.split(|byte| *byte == 0).next().unwrap_or_default();
         let tool = tool.get(..ZBOOT_TOOL_MOST).unwrap_or(tool);
-        format!("compressed by \"{}\", which is not known here", tool.escape_ascii())
+        let tool = tool.escape_ascii();
+        format!("its kernel, compressed by \"{tool}\", is damaged, or that tool is not known here")
     })
 }
 
