@@ -9,7 +9,14 @@ use std::path::Path;
 
 use super::plan::{Access, Place, Share};
 use super::read_only;
-use super::virtiofsd::{Flavour, NO_ANNOUNCE, Sandbox, Socket, Virtiofsd};
+use super::virtiofsd::{Flavour, MODCAPS, NO_ANNOUNCE, Sandbox, Socket, Virtiofsd};
+
+/// Option of the Rust daemon, as old as [`MODCAPS`]: keep files open instead of
+/// opening them by handle, which takes [`HANDLES_CAP`] (open_by_handle_at(2)).
+const NO_HANDLES: &str = "--inode-file-handles=never";
+
+/// What opening a file by handle takes, in the daemon's words.
+const HANDLES_CAP: &str = "dac_read_search";
 
 impl Virtiofsd {
     /// The daemon's arguments.
@@ -45,6 +52,14 @@ impl Virtiofsd {
                 arguments.extend(cache);
                 if readonly && share.access == Access::ReadOnly {
                     arguments.push("--readonly".into());
+                }
+                if !self.left_out.is_empty() {
+                    let words: Vec<_> = self.left_out.iter().map(|cap| format!("-{cap}")).collect();
+                    arguments.push(format!("{MODCAPS}={}", words.join(":")).into());
+                    // Newer daemons use file handles by default, which takes CAP_DAC_READ_SEARCH.
+                    if self.left_out.contains(&HANDLES_CAP) {
+                        arguments.push(NO_HANDLES.into());
+                    }
                 }
                 // For an announced mount the guest makes an automount, which overlayfs
                 // refuses (EREMOTE, `ovl_dentry_weird()`).
@@ -93,6 +108,26 @@ mod tests {
         assert_eq!(arguments(new, Access::ReadWrite), rust);
         assert_eq!(arguments(new, Access::ReadOnly), format!("{rust}|--readonly"));
         assert_eq!(arguments(Flavour::Rust { readonly: false }, Access::ReadOnly), rust);
+    }
+
+    #[test]
+    fn the_rust_daemon_does_without_what_root_lacks() {
+        let (tag, access) = ("t".into(), Access::ReadWrite);
+        let share = Share { tag, source: "/r".into(), access, place: Place::Root };
+        let new = Flavour::Rust { readonly: true };
+        for (flavour, left_out, expected) in [
+            (new, vec!["dac_read_search", "mknod"], Some("--modcaps=-dac_read_search:-mknod")),
+            (new, vec![], None),
+            (Flavour::C, vec!["mknod"], None),
+        ] {
+            let daemon = Virtiofsd { left_out, ..daemon(flavour) };
+            let arguments = daemon.arguments(&share, &Socket::Fd(3));
+            let found = arguments.iter().filter_map(|one| one.to_str());
+            let found = found.filter(|one| one.starts_with(MODCAPS)).next_back();
+            assert_eq!(found, expected, "{daemon:?}");
+            let by_descriptor = arguments.iter().any(|one| one == NO_HANDLES);
+            assert_eq!(by_descriptor, expected.is_some(), "{daemon:?}");
+        }
     }
 
     #[test]

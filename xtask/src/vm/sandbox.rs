@@ -26,14 +26,44 @@ pub fn of_host(is_root: bool) -> Sandbox {
     }
 }
 
+/// Capabilities that the Rust daemon asks for by default, in its words, which this
+/// process lacks, as root in a container does. The daemon ends where it does not get
+/// one (`setup_capabilities` in its src/main.rs).
+#[must_use]
+pub fn missing_capabilities() -> Vec<&'static str> {
+    missing(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn missing(status: &str) -> Vec<&'static str> {
+    /// Words and numbers: `include/uapi/linux/capability.h`.
+    const WANTED: &[(&str, u32)] = &[
+        ("chown", 0),
+        ("dac_override", 1),
+        ("dac_read_search", 2),
+        ("fowner", 3),
+        ("fsetid", 4),
+        ("setgid", 6),
+        ("setuid", 7),
+        ("mknod", 27),
+        ("setfcap", 31),
+    ];
+    let missing = WANTED.iter().filter(|(_, number)| !has_capability(status, *number));
+    missing.map(|(word, _)| *word).collect()
+}
+
 /// Root in a container without CAP_SYS_ADMIN may not make namespaces.
 fn roots(status: &str) -> Sandbox {
     /// capabilities(7), `include/uapi/linux/capability.h`
     const CAP_SYS_ADMIN: u32 = 21;
+    if has_capability(status, CAP_SYS_ADMIN) { Sandbox::Namespace } else { Sandbox::Chroot }
+}
+
+/// Whether a process with this `/proc/PID/status` has a capability; true where the
+/// file does not tell.
+fn has_capability(status: &str, number: u32) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    let may = effective.is_none_or(|bits| bits >> CAP_SYS_ADMIN & 1 == 1);
-    if may { Sandbox::Namespace } else { Sandbox::Chroot }
+    effective.is_none_or(|bits| bits >> number & 1 == 1)
 }
 
 /// The sandbox of namespaces mounts a /proc, which the kernel allows to root of
@@ -63,6 +93,18 @@ mod tests {
             ("", Sandbox::Namespace),
         ] {
             assert_eq!(roots(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn capabilities_that_containers_lack_are_found() {
+        for (name, status, expected) in [
+            ("all", "CapEff:\t000001ffffffffff\n", &[][..]),
+            ("docker", "CapEff:\t00000000a80425fb\n", &["dac_read_search"]),
+            ("podman", "CapEff:\t00000000800405fb\n", &["dac_read_search", "mknod"]),
+            ("unknown", "", &[]),
+        ] {
+            assert_eq!(missing(status), expected, "{name}");
         }
     }
 

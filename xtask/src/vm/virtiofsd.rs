@@ -23,6 +23,9 @@ const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
 /// mounted in it. Then two of its files can have the same inode number.
 pub const NO_ANNOUNCE: &str = "--no-announce-submounts";
 
+/// Option of the Rust daemon: capabilities to ask for besides the usual ones, or not.
+pub const MODCAPS: &str = "--modcaps";
+
 /// Which implementation, and what it can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
@@ -65,6 +68,8 @@ pub struct Virtiofsd {
     pub defaults: Defaults,
     /// Whether the guest puts an overlay over the root, or over a part of it.
     pub root_is_lower: bool,
+    /// Capabilities that it must not ask for: this host's root lacks them.
+    pub left_out: Vec<&'static str>,
 }
 
 /// Default behaviour of a daemon, found in its --help.
@@ -152,6 +157,10 @@ pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
             keeps_noatime: !help.contains("--preserve-noatime"),
         },
         root_is_lower: false,
+        left_out: match is_root && help.contains(MODCAPS) {
+            true => sandbox::missing_capabilities(),
+            false => Vec::new(),
+        },
     })
 }
 
@@ -303,6 +312,7 @@ pub(super) fn sample(flavour: Flavour) -> Virtiofsd {
         cache: None,
         defaults: Defaults { announces_mounts: false, keeps_noatime: true },
         root_is_lower: false,
+        left_out: Vec::new(),
     }
 }
 
