@@ -37,6 +37,10 @@ const LOCKUP: &[u8] = b"watchdog: BUG: soft lockup - CPU#";
 /// gave up.
 const INIT: &str = "virtinit: ";
 
+/// What `/init` adds with `--debug` after the reason, where osbuild's port is missing
+/// (`boot::tell`).
+const NO_PORT: &str = "ipc.0 took no message";
+
 /// How often the console is read at once at the most, 4 KiB each time: a guest that
 /// never stops must not keep us from all else. It is more than a socket holds, so
 /// that after the end of QEMU one time is enough.
@@ -210,7 +214,8 @@ fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
         lines.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect();
     let reason_of = |line: &str| {
         let mut found = starts.iter().filter_map(|start| line.split_once(start));
-        found.next().map(|(_, reason)| reason.to_owned())
+        let reason = found.next().map(|(_, reason)| reason.to_owned());
+        reason.filter(|reason| !reason.starts_with(NO_PORT))
     };
     let at = lines.iter().rposition(|line| reason_of(line).is_some());
     let first = lines.len().saturating_sub(TAIL).min(at.unwrap_or(usize::MAX));
@@ -288,6 +293,9 @@ mod tests {
         let words = last_words(gave_up, &[PANIC, INIT], true);
         assert_eq!(words.reason.unwrap(), "mount x: ENOENT");
         assert_eq!(words.lines.lines().count(), 3);
+        let debug = format!("{gave_up}virtinit: ipc.0 took no message: ENOENT\n");
+        let words = last_words(&debug, &[PANIC, INIT], true);
+        assert_eq!(words.reason.unwrap(), "mount x: ENOENT");
         assert_eq!(last_words(gave_up, &[PANIC], false), LastWords::default());
         assert_eq!(last_words("", &[PANIC, INIT], true), LastWords::default());
     }
