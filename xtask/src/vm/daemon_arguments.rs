@@ -122,8 +122,8 @@ mod tests {
         ] {
             let daemon = Virtiofsd { left_out, ..daemon(flavour) };
             let arguments = daemon.arguments(&share, &Socket::Fd(3));
-            let found = arguments.iter().filter_map(|one| one.to_str());
-            let found = found.filter(|one| one.starts_with(MODCAPS)).next_back();
+            let mut words = arguments.iter().filter_map(|one| one.to_str());
+            let found = words.find(|one| one.starts_with(MODCAPS));
             assert_eq!(found, expected, "{daemon:?}");
             let by_descriptor = arguments.iter().any(|one| one == NO_HANDLES);
             assert_eq!(by_descriptor, expected.is_some(), "{daemon:?}");
