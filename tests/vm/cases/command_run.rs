@@ -55,7 +55,7 @@ impl Bed {
     }
 }
 
-/// What chrootvm says of a boot that hung in the kernel and that it has started
+/// Warning of chrootvm about a boot that hung in the kernel and that it has started
 /// again, which QEMU 7.2 without KVM causes now and then. It is no failure of the
 /// run.
 pub(crate) const RESTARTED: &str = "warning: the guest's kernel is stuck; it is started again\n";

@@ -23,7 +23,7 @@ use crate::boot::Boot;
 /// A boot takes 2 s here, that of systemd 30 s; a machine under load gets more.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// What a kernel says of a processor that is stuck in it (`watchdog_timer_fn()` of
+/// Kernel message about a processor that is stuck in the kernel (`watchdog_timer_fn()` of
 /// `kernel/watchdog.c`). QEMU 7.2 without KVM causes that in one boot of a
 /// thousand or so, before anything of ours runs.
 const LOCKUP: &str = "watchdog: BUG: soft lockup - CPU#";
@@ -40,7 +40,7 @@ pub(crate) struct Bed {
     pub(crate) workspace: PathBuf,
     pub(crate) kernel: HostKernel,
     pub(crate) busybox: PathBuf,
-    /// Where it is not the installed one.
+    /// The virtiofsd to run instead of the installed one.
     pub(crate) virtiofsd: Option<PathBuf>,
 }
 

@@ -71,7 +71,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the caller blocks or ignores must not change a result.
+/// Gives this process the usual signal mask and dispositions, whatever its caller set,
+/// and a cache of its own.
 fn prepare() -> Result<()> {
     SigSet::empty().thread_set_mask().context("unblock signals")?;
     signals::pass_on_defaults(Signal::iterator())?;
@@ -152,7 +153,7 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         ("unprivileged::host_root", host_root::CASES_OF_USERS),
         ("unprivileged::mounts", mounts::CASES_OF_USERS),
     ];
-    // What concerns shared directories is tested with both implementations of virtiofsd.
+    // The tests of shared directories run with both implementations of virtiofsd.
     let rust_groups: &[(&str, &[Case])] = &[
         ("rust::directories", directories::CASES),
         ("rust::exec", exec::CASES),

@@ -47,7 +47,7 @@ fn mounted(run: CommandRun, mounts: &str, after: &str) -> CommandRun {
     run.through(&wrapper)
 }
 
-/// What a chroot that is in use has: devices, processes, a part of its files.
+/// Mounts of a chroot in use: devices, processes, a part of its files.
 const CHROOT: &str = "mount --bind /dev $root/dev
     mount -t proc proc $root/proc
     mount -t tmpfs tmpfs $root/var

@@ -29,7 +29,7 @@ const HALTED: &[u8] = b"reboot: System halted";
 /// `kernel/panic.c`).
 const PANIC: &str = "Kernel panic - not syncing: ";
 
-/// What a kernel says of a processor that is stuck in it (`watchdog_timer_fn()` of
+/// Kernel message about a processor that is stuck in the kernel (`watchdog_timer_fn()` of
 /// `kernel/watchdog.c`).
 const LOCKUP: &[u8] = b"watchdog: BUG: soft lockup - CPU#";
 
