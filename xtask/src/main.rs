@@ -7,6 +7,7 @@ use std::process::{ExitCode, exit};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
+use xtask::vm::outcome::EXIT_TROUBLE;
 use xtask::vm::{signals, time_limit};
 use xtask::{
     bench, check, demo, dist, doctor, fuzz, guest, image, ls, own_kernel, pack, tell, test, vm,
@@ -17,9 +18,6 @@ const EXIT_FAILURE: u8 = 1;
 
 /// Exit status for a command line that cannot be read, as clap has it.
 const EXIT_USAGE: u8 = 2;
-
-/// Exit status for trouble of ours, as podman and env(1) have it.
-const EXIT_TROUBLE: u8 = 125;
 
 /// Builds, packs and boots virtinitrd
 #[derive(Debug, Parser)]

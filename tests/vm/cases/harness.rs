@@ -58,7 +58,7 @@ impl Bed {
         Ok(Self { workspace, kernel, busybox, virtiofsd: None })
     }
 
-    /// The same with the Rust virtiofsd of the testbed.
+    /// This bed with the Rust virtiofsd that the testbed built.
     ///
     /// # Errors
     /// It has not been built.

@@ -47,7 +47,7 @@ impl Noted {
         Ok(Self { script, notes })
     }
 
-    /// Whether a call had these words among its arguments.
+    /// Whether the program was called with these words among its arguments.
     fn was_given(&self, words: &str) -> Result<bool> {
         let notes = fs::read_to_string(&self.notes).context("the program was not called")?;
         Ok(notes.lines().any(|line| line.contains(words)))

@@ -90,8 +90,8 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     compress(bytes.to_vec(), Compression::Gzip)
 }
 
-/// What is no kernel is called by its name, before anything runs; given, and found
-/// in ROOTFS.
+/// A file that is no kernel is refused before anything runs, and the error says what it
+/// is; the same holds for a file that was found in ROOTFS.
 fn no_kernel(bed: &Bed) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("vmlinuz");

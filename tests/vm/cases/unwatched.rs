@@ -131,7 +131,7 @@ fn on_disk(bed: &Bed, guest: &mut Guest, image: &[u8]) -> Result<Running> {
     Ok(running)
 }
 
-/// What a tool of e2fsprogs prints.
+/// Runs a tool of e2fsprogs, which must succeed, and returns its output.
 fn e2fs(command: &mut Command) -> Result<String> {
     let output = command.output();
     let output = output.with_context(|| format!("run {command:?}"))?;

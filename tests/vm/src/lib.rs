@@ -1,5 +1,5 @@
-//! What the tests of all packages share: tools of the system, and what happens
-//! where one is missing. The tests that boot machines are in `cases/main.rs`.
+//! Helpers that the tests of all packages share: they find tools of the system, and skip
+//! a test whose tool is missing. The tests that boot machines are in `cases/main.rs`.
 //!
 //! libtest cannot skip a test that has begun. So a test that lacks something
 //! passes, but says so in a line that begins with [`SKIPPED`], and `cargo xtask

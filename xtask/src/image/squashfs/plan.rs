@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::compressor::Packer;
 use super::layout::NONE;
@@ -60,9 +60,6 @@ impl<'t> Plan<'t> {
         }
         if let Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) = node.kind {
             device::encode(major, minor)?;
-        }
-        if let Kind::Symlink(target) = &node.kind {
-            ensure!(!target.is_empty(), "a link to nothing");
         }
         if let Some(number) = self.xattrs.number(&node.meta.xattrs)? {
             self.sets.insert(id, number);
