@@ -1,11 +1,10 @@
 # Thin by intent: what takes thought is in `cargo xtask`.
 
-PREFIX     ?= /usr
-BINDIR     ?= $(PREFIX)/bin
-LIBDIR     ?= $(PREFIX)/lib
-LIBEXECDIR ?= $(PREFIX)/libexec
-MANDIR     ?= $(PREFIX)/share/man
-DESTDIR    ?=
+PREFIX  ?= /usr
+BINDIR  ?= $(PREFIX)/bin
+LIBDIR  ?= $(PREFIX)/lib
+MANDIR  ?= $(PREFIX)/share/man
+DESTDIR ?=
 
 RUN      := run --quiet --locked --release --package xtask --
 VENDORED := $(if $(wildcard vendor/config.toml),--config vendor/config.toml)
@@ -37,15 +36,13 @@ build: ## Build /init and the host tools
 	@$(XTASK) build
 
 .PHONY: install
-install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, LIBEXECDIR, MANDIR)
+install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, MANDIR)
+	@case "$(LIBDIR)" in \
+	/usr/lib | "$(patsubst %/,%,$(dir $(BINDIR)))/lib") ;; \
+	*) echo "LIBDIR is $(LIBDIR): chrootvm looks for /init in BINDIR/../lib and /usr/lib" >&2; exit 1 ;; \
+	esac
 	install -D -m 0755 target/guest/init $(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd
-	install -D -m 0755 target/release/xtask $(DESTDIR)$(LIBEXECDIR)/virtinitrd/xtask
-	mkdir -p $(DESTDIR)$(BINDIR)
-	for tool in chrootvm mkvirtinitrd; do \
-		sed -e 's|^xtask=.*|xtask=$(LIBEXECDIR)/virtinitrd/xtask|' \
-		    -e 's|^init=.*|init=$(LIBDIR)/osbuild/initrd/initrd|' scripts/$$tool \
-		    > $(DESTDIR)$(BINDIR)/$$tool && chmod 0755 $(DESTDIR)$(BINDIR)/$$tool || exit 1; \
-	done
+	install -D -m 0755 -t $(DESTDIR)$(BINDIR) target/release/chrootvm target/release/mkvirtinitrd
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/virtinitrd.7
 
@@ -65,7 +62,8 @@ demo: ## Boot a stock kernel on a small root and show what the guest says
 .PHONY: kernel
 kernel: ## Build the small guest kernel of chrootvm --kernel-builtin
 	@scripts/setup kernel
-	@$(XTASK) kernel
+	@$(XTASK) build
+	@scripts/chrootvm kernel build
 
 .PHONY: test
 test: ## Run every test

@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use anyhow::Result;
+use files::tell;
 
 use crate::testbed::run;
-use crate::{tell, workspace};
+use crate::workspace;
 
 /// Check format, lints, documentation, manual pages and scripts
 #[derive(Debug, clap::Args)]

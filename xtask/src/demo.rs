@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use files::tell;
 
-use crate::{guest, tell, testbed, workspace};
+use crate::{guest, programs, testbed, workspace};
 
 /// Boot a stock kernel on a busybox root and show what the guest prints
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,7 @@ impl Demo {
     pub fn run(self) -> Result<()> {
         let tree = workspace::root()?;
         let init = guest::build()?;
+        programs::build()?;
         let kernel = testbed::kernel(&tree)?;
         let root = testbed::dir(&tree)?.join("demo-root");
         if root.exists() {
@@ -35,8 +37,8 @@ impl Demo {
         }
         testbed::make_root(&root, &testbed::busybox()?, &[("bin/demo", SCRIPT)])?;
 
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["chrootvm", "--init"]).arg(&init);
+        let mut command = Command::new(programs::chrootvm()?);
+        command.arg("--init").arg(&init);
         command.arg("--kernel").arg(&kernel.image).arg("--modules").arg(&kernel.modules);
         command.arg(&root).arg("demo").stdin(Stdio::null()).stdout(Stdio::piped());
         tell::result(format_args!(

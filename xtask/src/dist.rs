@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use files::tell;
 
 use crate::testbed::run;
-use crate::{tell, workspace};
+use crate::workspace;
 
 /// Put all crates into vendor/
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,7 @@ impl Vendor {
         let message = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "cargo vendor: {message}");
         ensure!(!output.stdout.is_empty(), "cargo vendor printed no configuration");
-        crate::output::write(&root.join("vendor/config.toml"), &output.stdout)
+        files::output::write(&root.join("vendor/config.toml"), &output.stdout)
     }
 }
 
@@ -65,9 +66,9 @@ impl Dist {
         tar.arg(format!("--mtime={}", time.trim())).arg("-C").arg(stage.path());
         let output = tar.args(["-c", RELEASE]).output().context("run tar")?;
         ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr));
-        let compression = crate::archive::compress::Compression::Gzip;
-        let bytes = crate::archive::compress::compress(output.stdout, compression)?;
-        crate::output::write(&tarball(&root), &bytes)?;
+        let compression = archive::compress::Compression::Gzip;
+        let bytes = archive::compress::compress(output.stdout, compression)?;
+        files::output::write(&tarball(&root), &bytes)?;
         tell::result(format_args!("{}: {} bytes\n", tarball(&root).display(), bytes.len()))
     }
 }
@@ -91,14 +92,9 @@ impl DistCheck {
         };
         run(make().arg("all").env("CARGO_HOME", stage.path().join("cargo-home")))?;
         run(make().arg("install").arg(format!("DESTDIR={}", install.display())))?;
-        for file in [
-            "usr/lib/osbuild/initrd/initrd",
-            "usr/libexec/virtinitrd/xtask",
-            "usr/bin/chrootvm",
-            "usr/bin/mkvirtinitrd",
-        ] {
+        for file in ["usr/lib/osbuild/initrd/initrd", "usr/bin/chrootvm", "usr/bin/mkvirtinitrd"] {
             let installed = install.join(file);
-            ensure!(crate::host::is_executable(&installed), "{file} was not installed");
+            ensure!(machine::host::is_executable(&installed), "{file} was not installed");
         }
         for page in ["man1/chrootvm.1", "man1/mkvirtinitrd.1", "man7/virtinitrd.7"] {
             let installed = install.join("usr/share/man").join(page);

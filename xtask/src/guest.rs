@@ -8,18 +8,19 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use files::{output, tell};
 use object::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::{output, tell, workspace};
+use crate::{programs, workspace};
+pub use machine::toolchain::{
+    MUSL_LINKER, check_static, has_target, host_triple, musl_target, output_of, rustc,
+};
 
-/// Build the static /init
+/// Build the static /init, chrootvm and mkvirtinitrd
 #[derive(Debug, clap::Args)]
 pub struct Build {}
-
-/// Links against musl on a host whose libc is another.
-const MUSL_LINKER: &str = "musl-gcc";
 
 /// Options of LLVM that make a smaller program, where this rustc's LLVM has them:
 /// each saves half a percent.
@@ -41,6 +42,7 @@ struct Route {
 impl Build {
     /// Builds, checks, and prints path and size.
     pub fn run(self) -> Result<()> {
+        programs::build()?;
         let init = build()?;
         let size = init.metadata().with_context(|| format!("find {}", init.display()))?.len();
         tell::result(format_args!("{}: {size} bytes, statically linked\n", init.display()))
@@ -81,11 +83,11 @@ pub fn compile(symbols: Symbols) -> Result<PathBuf> {
     let route = route(&host, has_target(&musl_target)?.then_some(musl_target));
     if let Some(linker) = route.linker {
         ensure!(
-            crate::host::find_program(OsStr::new(linker)).is_some(),
+            machine::host::find_program(OsStr::new(linker)).is_some(),
             "{linker} not found: install it with `scripts/setup build` (Debian: musl-tools)"
         );
     }
-    let status = Command::new(crate::workspace::cargo())
+    let status = Command::new(workspace::cargo())
         .current_dir(&root)
         .args(["build", "--quiet", "--locked", "--profile", "guest"])
         .args(["--package", "virtinitrd-init", "--bin", "init", "--features", "guest"])
@@ -165,61 +167,7 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
 
 /// Whether rustc, and LLVM beneath it, takes `option`.
 fn is_known(option: &str) -> bool {
-    output_of(Command::new(workspace::rustc()).args([option, "--print=cfg"])).is_ok()
-}
-
-fn host_triple() -> Result<String> {
-    let version = output_of(Command::new(workspace::rustc()).arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc -vV names no host")?.to_owned())
-}
-
-/// What `/init` would be linked with; `None` where there is nothing.
-#[must_use]
-pub fn musl() -> Option<String> {
-    let target = musl_target();
-    if has_target(&target).unwrap_or(false) {
-        return Some(format!("Rust target {target}"));
-    }
-    if host_triple().is_ok_and(|host| host.ends_with("musl")) {
-        return Some("the host's own musl".to_owned());
-    }
-    let linker = crate::host::find_program(OsStr::new(MUSL_LINKER))?;
-    Some(linker.display().to_string())
-}
-
-fn musl_target() -> String {
-    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
-}
-
-/// Whether the target's `core` is installed.
-fn has_target(target: &str) -> Result<bool> {
-    let mut command = Command::new(workspace::rustc());
-    let libdir = output_of(command.args(["--print", "target-libdir", "--target", target]))?;
-    let mut entries = std::fs::read_dir(libdir.trim()).into_iter().flatten().flatten();
-    Ok(entries.any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"libcore-")))
-}
-
-fn output_of(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("run {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Whether an ELF executable needs nothing but the kernel.
-pub fn check_static(bytes: &[u8]) -> Result<()> {
-    let header = object::elf::FileHeader64::<Endianness>::parse(bytes).context("no ELF file")?;
-    let endian = header.endian()?;
-    for segment in header.program_headers(endian, bytes)? {
-        match segment.p_type(endian) {
-            object::elf::PT_INTERP => bail!("not static: it names an interpreter"),
-            object::elf::PT_DYNAMIC => bail!("not static: it has a dynamic section"),
-            _ => {}
-        }
-    }
-    Ok(())
+    output_of(Command::new(rustc()).args([option, "--print=cfg"])).is_ok()
 }
 
 /// An ELF executable without its section headers, of which the kernel reads none:
@@ -253,13 +201,6 @@ mod tests {
             let expected = Route { target: target.to_owned(), linker };
             assert_eq!(route(host, installed), expected);
         }
-    }
-
-    #[test]
-    fn a_dynamic_program_is_refused() {
-        let own = std::fs::read("/proc/self/exe").unwrap();
-        let error = check_static(&own).unwrap_err().to_string();
-        assert!(error.contains("not static"), "{error}");
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use files::tell;
 
-use crate::{guest, tell, testbed, workspace};
+use crate::{guest, programs, testbed, workspace};
 
 /// Run every test
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,7 @@ impl Test {
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         guest::build()?;
+        programs::build()?;
         let cargo_test = || {
             let mut command = Command::new(workspace::cargo());
             command.current_dir(&root).arg("test").args(workspace::vendor_arguments(&root));

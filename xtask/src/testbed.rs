@@ -6,20 +6,20 @@
 //! Rust virtiofsd is the released crate.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
-
-use crate::files::Files;
-use crate::guest::check_static;
-use crate::kmod::dir::ModulesDir;
-use crate::kmod::resolve::{Lookup, Need, Source};
-use crate::rootdir::RootDir;
-use crate::tell;
-use crate::vm::kernel;
 use crate::workspace;
+use anyhow::{Context, Result, ensure};
+use files::lookup::Files;
+use files::root_dir::RootDir;
+use files::tell;
+use machine::kernel::installed;
+pub use machine::kernel::modules::dir::ModulesDir;
+use machine::kernel::modules::resolve::{Lookup, Need, Source};
+
+pub use machine::host::run;
+pub use machine::kernel::small::proof::{busybox, make_root};
 
 /// A kernel on this host, by paths of this host.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub fn kernel(workspace: &Path) -> Result<HostKernel> {
 
 fn usable_kernel(root: &Path) -> Result<HostKernel> {
     let root = RootDir::open(root)?;
-    let found = kernel::find(&root)?;
+    let found = installed::find(&root)?;
     root.file(&found.image).with_context(|| format!("read {}", found.image.display()))?;
     let modules = ModulesDir::open(&root, &found.modules)?;
     ensure!(
@@ -54,30 +54,6 @@ fn usable_kernel(root: &Path) -> Result<HostKernel> {
         "the kernel has no virtiofs"
     );
     Ok(HostKernel { image: root.host_path(&found.image), modules: root.host_path(&found.modules) })
-}
-
-/// A statically linked busybox of this host.
-pub fn busybox() -> Result<PathBuf> {
-    let places = ["/bin/busybox", "/usr/bin/busybox", "/sbin/busybox", "/bin/busybox.static"];
-    let is_static = |path: &&&str| fs::read(path).is_ok_and(|bytes| check_static(&bytes).is_ok());
-    let found = places.iter().find(is_static);
-    Ok(found.context("no static busybox found: run scripts/setup demo")?.into())
-}
-
-/// Makes `root` a root file system: the directories every boot wants, busybox,
-/// and the executable files given by path and text.
-pub fn make_root(root: &Path, busybox: &Path, files: &[(&str, &str)]) -> Result<()> {
-    for name in ["bin", "dev", "proc", "run", "sys", "tmp"] {
-        fs::create_dir_all(root.join(name))?;
-    }
-    fs::copy(busybox, root.join("bin/busybox")).context("copy busybox")?;
-    symlink("busybox", root.join("bin/sh"))?;
-    for (name, text) in files {
-        let file = root.join(name);
-        fs::write(&file, text)?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(())
 }
 
 /// A minimal Debian 12 with systemd and the kernel of its own.
@@ -154,13 +130,4 @@ pub fn dir(workspace: &Path) -> Result<PathBuf> {
     let dir = workspace.join("target/testbed");
     fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
     Ok(dir)
-}
-
-/// Runs a command that must succeed.
-pub fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("run {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} failed: {status}");
-    }
-    Ok(())
 }

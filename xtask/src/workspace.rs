@@ -28,12 +28,6 @@ pub fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// The compiler that cargo uses.
-#[must_use]
-pub fn rustc() -> OsString {
-    std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
-}
-
 /// Where cargo keeps the sources of crates.
 #[must_use]
 pub fn cargo_home() -> Option<PathBuf> {

@@ -129,7 +129,7 @@ fn cells() -> Vec<String> {
 fn place(test: &str) -> (PathBuf, String) {
     match test.split_once("::") {
         Some((file, function)) if Path::new(file).extension().is_some() => {
-            (root().join("xtask/tests").join(file), format!("\nfn {function}()"))
+            (root().join("crates/chrootvm/tests").join(file), format!("\nfn {function}()"))
         }
         Some((group, name)) => {
             (root().join(format!("tests/vm/cases/{group}.rs")), format!("\"{name}\""))

@@ -296,7 +296,7 @@ fn initramfs_is_freed(bed: &Bed) -> Result<()> {
             $1 == \"count:\" { used -= 4 * $2 }
             END { print (used < 49152 ? \"freed\" : used \" kB used\") }' /proc/meminfo /proc/zoneinfo",
     )?;
-    let mut filler = xtask::archive::Archive::default();
+    let mut filler = archive::Archive::default();
     filler.add_file("deep/er/filler", 0o600, vec![1; FILLER]);
     let mut bytes = packed(bed)?;
     filler.write(&mut bytes, 0)?;
@@ -306,10 +306,15 @@ fn initramfs_is_freed(bed: &Bed) -> Result<()> {
 
 /// The initrd that chrootvm would pack.
 fn packed(bed: &Bed) -> Result<Vec<u8>> {
-    let root = xtask::rootdir::RootDir::open(Path::new("/"))?;
-    let init = xtask::pack::read_init(&bed.init())?;
-    let choice = xtask::pack::Choice::default();
-    xtask::pack::initrd(init, Some((&root, &bed.kernel.modules)), &choice, &mut Vec::new())
+    let root = files::root_dir::RootDir::open(Path::new("/"))?;
+    let init = machine::kernel::pack::read_init(&bed.init())?;
+    let choice = machine::kernel::pack::Choice::default();
+    machine::kernel::pack::initrd(
+        init,
+        Some((&root, &bed.kernel.modules)),
+        &choice,
+        &mut Vec::new(),
+    )
 }
 
 fn selinux_kernel(bed: &Bed) -> Result<()> {

@@ -49,10 +49,10 @@ impl Bed {
     /// What is missing here to boot machines.
     pub(crate) fn new() -> Result<Self> {
         let workspace = workspace()?;
-        for built in ["target/release/xtask", "target/guest/init"] {
+        for built in ["target/release/chrootvm", "target/guest/init"] {
             ensure!(workspace.join(built).exists(), "{built} is missing: run `make` first");
         }
-        xtask::vm::virtiofsd::find(None)?;
+        machine::process::virtiofsd::find(None)?;
         let kernel = testbed::kernel(&workspace)?;
         let busybox = testbed::busybox()?;
         Ok(Self { workspace, kernel, busybox, virtiofsd: None })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use xtask::vm::virtiofsd;
+use machine::process::virtiofsd;
 
 use crate::Case;
 use crate::command_run::CommandRun;

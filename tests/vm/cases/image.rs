@@ -103,7 +103,7 @@ impl Subject {
 }
 
 pub(crate) fn build(bed: &Bed, tree: &Path, image: &Path, options: &[&str]) -> Result<()> {
-    let mut command = Command::new(bed.workspace.join("target/release/xtask"));
+    let mut command = Command::new(bed.workspace.join("target/release/chrootvm"));
     command.args(["image", "build"]).arg(tree).arg("-o").arg(image).args(options);
     let output = command.output().with_context(|| format!("run {command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

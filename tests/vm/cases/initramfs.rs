@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use xtask::archive::Archive;
-use xtask::archive::compress::{Compression, compress};
-use xtask::archive::newc::{self, Header};
+use archive::Archive;
+use archive::compress::{Compression, compress};
+use archive::newc::{self, Header};
 use xtask::testbed;
 
 use crate::Case;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use xtask::archive::Archive;
-use xtask::kmod::dir::ModulesDir;
-use xtask::kmod::resolve::{Request, load_order};
-use xtask::rootdir::RootDir;
+use archive::Archive;
+use files::root_dir::RootDir;
+use machine::kernel::modules::dir::ModulesDir;
+use machine::kernel::modules::resolve::{Request, load_order};
 
 use crate::harness::Bed;
 
@@ -119,7 +119,7 @@ pub(crate) fn more(bed: &Bed, count: usize) -> Result<Vec<u8>> {
     let names: Vec<_> = order
         .lines()
         .filter(|line| line.starts_with("kernel/fs/") || line.starts_with("kernel/net/"))
-        .filter_map(xtask::kmod::name_of)
+        .filter_map(machine::kernel::modules::name_of)
         .take(count)
         .collect();
     let mut wanted = vec!["virtio_pci", "virtiofs"];

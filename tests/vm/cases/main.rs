@@ -48,9 +48,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
+use machine::process::signals;
 use nix::sys::signal::{SigSet, Signal};
 use xtask::testbed;
-use xtask::vm::signals;
 
 use harness::Bed;
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use xtask::kmod::dir::ModulesDir;
-use xtask::kmod::strip::{SIGNED, strip};
-use xtask::rootdir::RootDir;
+use files::root_dir::RootDir;
+use machine::kernel::modules::dir::ModulesDir;
+use machine::kernel::modules::strip::{SIGNED, strip};
 
 use crate::Case;
 use crate::harness::Bed;

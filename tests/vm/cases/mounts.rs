@@ -7,7 +7,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use xtask::vm::virtiofsd::{self, Flavour};
+use machine::process::virtiofsd::{self, Flavour};
 
 use crate::Case;
 use crate::command_run::CommandRun;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use xtask::vm::machine;
-use xtask::vm::{qemu, virtiofsd};
+use machine::plan::architecture;
+use machine::process::{qemu, virtiofsd};
 
 use crate::Case;
 use crate::command_run::CommandRun;
@@ -57,7 +57,7 @@ impl Noted {
 /// `--qemu` and `--virtiofsd`.
 fn programs_are_the_given_ones(bed: &Bed) -> Result<()> {
     let mut run = bed.sh("echo out; exit 3")?;
-    let installed = qemu::find(machine::of_host()?, None)?;
+    let installed = qemu::find(architecture::of_host()?, None)?;
     let qemu = Noted::new(&run, "qemu", &installed)?;
     let daemon = Noted::new(&run, "virtiofsd", &virtiofsd::find(None)?.program)?;
     run.guest.option("--qemu", &qemu.script);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use xtask::archive::compress::{Compression, compress};
+use archive::compress::{Compression, compress};
+use machine::kernel::vmlinux::samples::{uki, zboot};
 use xtask::testbed::HostKernel;
-use xtask::vmlinux::samples::{uki, zboot};
 
 use crate::Case;
 use crate::command_run::CommandRun;

@@ -11,11 +11,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use files::root_dir::RootDir;
+use machine::kernel::pack::{self, Choice};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
-use xtask::pack::{self, Choice};
-use xtask::rootdir::RootDir;
 use xtask::testbed::HostKernel;
 
 use crate::Case;
@@ -64,7 +64,7 @@ impl Stage {
         fs::write(at.join("etc/passwd"), format!("{passwd}vmtest:x:{UID}:{UID}::/:/bin/sh\n"))?;
         fs::write(at.join("etc/subuid"), ranges)?;
         fs::write(at.join("etc/subgid"), ranges)?;
-        fs::copy(bed.workspace.join("target/release/xtask"), at.join("xtask"))?;
+        fs::copy(bed.workspace.join("target/release/chrootvm"), at.join("chrootvm"))?;
         fs::copy(bed.init(), at.join("init"))?;
         let image = at.join("kernel");
         fs::copy(&bed.kernel.image, &image)?;
@@ -76,7 +76,7 @@ impl Stage {
              mount --bind {dir}/etc/$file /etc/$file || exit\n\
              done\n\
              exec setpriv --reuid={UID} --regid={UID} --clear-groups \
-             {dir}/xtask chrootvm --init {dir}/init \"$@\"' chrootvm \"$@\"\n",
+             {dir}/chrootvm --init {dir}/init \"$@\"' chrootvm \"$@\"\n",
             dir = at.display()
         );
         fs::write(&script, text)?;

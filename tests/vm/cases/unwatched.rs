@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use archive::Archive;
+use machine::plan::{Access, Place, Share};
+use machine::process::virtiofsd::{self, Socket};
 use nix::sys::signal::{Signal, kill};
 use virtinitrd_init::settings::{self, Record, encode};
 use virtinitrd_vm_tests::tool;
-use xtask::archive::Archive;
-use xtask::vm::plan::{Access, Place, Share};
-use xtask::vm::virtiofsd::{self, Socket};
 
 use crate::Case;
 use crate::harness::{Bed, Guest, Running};

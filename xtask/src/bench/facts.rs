@@ -16,7 +16,7 @@ impl Facts {
     /// Of this host, the tree and what is measured.
     pub fn gather(subject: &Subject) -> Result<Self> {
         let cpus = std::thread::available_parallelism().context("count processors")?.get();
-        let model = cpu_model(&crate::host::cpuinfo());
+        let model = cpu_model(&machine::host::cpuinfo());
         let system = nix::sys::utsname::uname().context("uname")?;
         Ok(Self(vec![
             ("revision", revision(&workspace::root()?)),

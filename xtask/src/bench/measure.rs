@@ -8,10 +8,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use files::tell;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
-
-use crate::tell;
 
 /// The hidden subcommand's name.
 pub const SUBCOMMAND: &str = "bench-measure";

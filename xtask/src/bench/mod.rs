@@ -24,9 +24,10 @@ pub mod subject;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use files::{output, tell};
 
 use self::report::Report;
-use crate::{output, tell, workspace};
+use crate::workspace;
 
 /// Measure boots, whole runs and packing
 #[derive(Debug, clap::Args)]

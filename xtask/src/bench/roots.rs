@@ -14,6 +14,7 @@ use super::Output;
 use super::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject, output};
+use crate::programs;
 
 /// Boot time and free memory by the kind of root
 #[derive(Debug, clap::Args)]
@@ -105,7 +106,7 @@ impl Roots {
 }
 
 fn build(root: &Path, image: &Path) -> Result<()> {
-    let mut build = Command::new(std::env::current_exe().context("find this program")?);
+    let mut build = Command::new(programs::chrootvm()?);
     build.args(["image", "build"]).arg(root).arg("-o").arg(image);
     output(&mut build).map(drop)
 }

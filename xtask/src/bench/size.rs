@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use files::lookup::Files;
+use files::root_dir::RootDir;
+use machine::kernel::pack;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::Output;
 use super::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
-use crate::files::Files;
 use crate::guest::{self, Symbols};
-use crate::pack;
-use crate::rootdir::RootDir;
 
 /// Bytes of /init by section and by crate, and of an initrd
 #[derive(Debug, clap::Args)]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use machine::kernel::boot_files::canonical;
+use machine::plan::architecture;
+use machine::process::qemu;
+use machine::process::qemu::version;
 
 use super::scratch;
 use crate::testbed::{self, HostKernel};
-use crate::vm::boot_files::canonical;
-use crate::vm::qemu::version;
-use crate::vm::{machine, qemu};
-use crate::{guest, workspace};
+use crate::{guest, programs, workspace};
 
 /// Which kernel and root to measure with
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Builds `/init`, and fetches a kernel where none was given.
+    /// Builds `/init` and chrootvm, and fetches a kernel where none was given.
     pub fn prepare(options: &Options) -> Result<Self> {
         let kernel = match (&options.kernel, &options.modules) {
             (Some(image), Some(modules)) => {
@@ -45,6 +46,7 @@ impl Subject {
             }
             _ => testbed::kernel(&workspace::root()?)?,
         };
+        programs::build()?;
         Ok(Self { init: guest::build()?, kernel, scratch: scratch()? })
     }
 
@@ -69,8 +71,8 @@ impl Subject {
 
     /// `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel.
     pub fn chrootvm(&self, options: &[OsString], root: &Path, command: &[&str]) -> Result<Command> {
-        let mut chrootvm = Command::new(std::env::current_exe().context("find this program")?);
-        chrootvm.arg("chrootvm").arg("--init").arg(&self.init);
+        let mut chrootvm = Command::new(programs::chrootvm()?);
+        chrootvm.arg("--init").arg(&self.init);
         if !options.iter().any(|option| option == "--kernel-builtin") {
             chrootvm.arg("--kernel").arg(&self.kernel.image);
             chrootvm.arg("--modules").arg(&self.kernel.modules);
@@ -99,7 +101,7 @@ impl Subject {
 
 /// Such as `7.2.22`.
 pub fn qemu_version() -> Result<String> {
-    let mut qemu = Command::new(qemu::find(machine::of_host()?, None)?);
+    let mut qemu = Command::new(qemu::find(architecture::of_host()?, None)?);
     let (stdout, _) = output(qemu.arg("-version"))?;
     version(&String::from_utf8_lossy(&stdout)).with_context(|| format!("{qemu:?} names none"))
 }

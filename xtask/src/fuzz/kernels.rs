@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use archive::compress::{Compression, compress, decompress};
+use archive::{read, unpack};
+use machine::kernel::modules::file::{self, MODULE_MAX, modinfo};
+use machine::kernel::modules::strip::{SIGNED, Strip};
+use machine::kernel::vmlinux::{self, bzimage, elf, form, lzop, samples, wrapper};
 
 use super::input::{Answer, in_memory};
-use crate::archive::compress::{Compression, compress, decompress};
-use crate::archive::{read, unpack};
-use crate::kmod::file::{self, MODULE_MAX, modinfo};
-use crate::kmod::strip::{SIGNED, Strip};
-use crate::vmlinux::{self, bzimage, elf, form, lzop, samples, wrapper};
 
 /// Containers of modules, kernels and archives.
 const COMPRESSIONS: [Compression; 4] =
@@ -148,7 +148,7 @@ pub(super) fn check_kernel(bytes: &[u8]) -> Result<Answer> {
 
 /// Inputs in containers, and with one container behind another.
 pub(super) fn containers() -> Result<Vec<Vec<u8>>> {
-    let mut archive = crate::archive::Archive::default();
+    let mut archive = archive::Archive::default();
     archive.add_file("usr/lib/modules/a.ko", 0o644, module());
     archive.add_file("init", 0o755, b"#!/bin/sh\n".to_vec());
     let mut cpio = Vec::new();

@@ -28,11 +28,12 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use files::tell;
 
 use self::input::Answer;
 use self::mutate::Seed;
 use self::targets::{TARGETS, Target};
-use crate::{tell, workspace};
+use crate::workspace;
 
 /// Seconds for each target, unless the variable `FUZZ_S` or `--seconds` gives another
 /// number.

@@ -3,13 +3,13 @@
 use std::io::Read;
 
 use anyhow::Result;
+use files::notes::Notes;
+use image::progress::Progress;
+use image::squashfs;
+use image::tree::Tree;
+use image::ustar::BLOCK;
 
 use super::input::in_memory;
-use crate::image::progress::Progress;
-use crate::image::squashfs;
-use crate::image::tree::Tree;
-use crate::image::ustar::BLOCK;
-use crate::notes::Notes;
 
 /// squashfs whose metadata are as they are: level 0 of gzip stores them.
 pub(super) fn plain_squashfs(tree: &Tree) -> Result<Vec<u8>> {

@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
+use archive::compress::Compression;
+use archive::stream::Method;
+use chrootvm::image_tasks::ls;
+use files::notes::Notes;
+use image::format::Format;
+use image::progress::Progress;
+use image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs};
+use image::{source, write};
 
 use super::input::{Answer, in_memory};
-use crate::archive::compress::Compression;
-use crate::archive::stream::Method;
-use crate::image::cli::ls;
-use crate::image::format::Format;
-use crate::image::progress::Progress;
-use crate::image::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs};
-use crate::image::{source, write};
-use crate::notes::Notes;
 
 /// Most bytes of one file that are read: an image may state any size.
 const READ_MAX: u64 = 1 << 20;
@@ -214,6 +214,6 @@ pub(super) fn cpio() -> Result<Vec<Vec<u8>>> {
         }
     }
     super::repair::cpio(&mut summed);
-    let packed = crate::archive::compress::compress(plain.clone(), Compression::Gzip)?;
+    let packed = archive::compress::compress(plain.clone(), Compression::Gzip)?;
     Ok(vec![[&plain[..], &[0; 12], &packed].concat(), plain, summed])
 }

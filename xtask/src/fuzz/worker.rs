@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use files::tell;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 
 use super::input::Answer;
 use super::mutate::Seed;
 use super::targets::Target;
-use crate::tell;
 
 /// Processor time that one input may take; other work of the host does not count.
 const CPU_MAX: Duration = Duration::from_secs(10);

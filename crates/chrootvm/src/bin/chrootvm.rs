@@ -1,0 +1,95 @@
+//! `chrootvm`: boots a directory or an image as a virtual machine.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use chrootvm::{exec, image_tasks, kernel, mkvirtinitrd, program, ps, run};
+use clap::Parser;
+use machine::isolation::userns;
+use machine::kernel::pack;
+use machine::process::child;
+use machine::running::outcome::EXIT_TROUBLE;
+use machine::session::terminal;
+use program::parse;
+
+/// Boot a directory as a virtual machine
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm", version)]
+struct ChrootVm {
+    #[command(flatten)]
+    vm: run::Vm,
+}
+
+/// Run one more command in a machine that runs
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm exec", version)]
+struct ChrootVmExec {
+    #[command(flatten)]
+    exec: exec::Exec,
+}
+
+/// Make images of directories and archives, and look into them
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm image", version)]
+struct ChrootVmImage {
+    #[command(flatten)]
+    image: image_tasks::Image,
+}
+
+/// Build and list small guest kernels
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm kernel", version)]
+struct ChrootVmKernel {
+    #[command(flatten)]
+    kernel: kernel::Kernel,
+}
+
+/// List the machines in which a command runs
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm ps", version)]
+struct ChrootVmPs {
+    #[command(flatten)]
+    ps: ps::Ps,
+}
+
+/// Pack an initrd, as `chrootvm --dry-run` prints it (internal)
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm pack-initrd")]
+struct ChrootVmPack {
+    #[command(flatten)]
+    pack: mkvirtinitrd::Pack,
+}
+
+fn main() -> ExitCode {
+    program::main(EXIT_TROUBLE, run)
+}
+
+/// A ROOTFS with the name of a subcommand is typed `./exec`.
+fn run(mut arguments: Vec<OsString>) -> Result<ExitCode> {
+    let subcommand = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
+    let subcommand = subcommand.as_deref().unwrap_or_default();
+    // This program starts itself for these, and for no others.
+    match subcommand {
+        child::SUBCOMMAND => return done(child::Exec::parse(arguments.into_iter().skip(2))?.run()),
+        userns::SUBCOMMAND => return done(userns::hold()),
+        terminal::SUBCOMMAND => return done(terminal::guard()),
+        _ => {}
+    }
+    let is_subcommand = matches!(subcommand, "exec" | "image" | "kernel" | "ps" | pack::SUBCOMMAND);
+    if is_subcommand {
+        arguments.remove(0);
+    }
+    match subcommand {
+        "exec" => parse::<ChrootVmExec>(arguments, EXIT_TROUBLE).exec.run(),
+        "image" => parse::<ChrootVmImage>(arguments, EXIT_TROUBLE).image.run(),
+        "kernel" => done(parse::<ChrootVmKernel>(arguments, EXIT_TROUBLE).kernel.run()),
+        "ps" => done(parse::<ChrootVmPs>(arguments, EXIT_TROUBLE).ps.run()),
+        pack::SUBCOMMAND => done(parse::<ChrootVmPack>(arguments, EXIT_TROUBLE).pack.run()),
+        _ => parse::<ChrootVm>(arguments, EXIT_TROUBLE).vm.run(),
+    }
+}
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}

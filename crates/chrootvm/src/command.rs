@@ -1,0 +1,160 @@
+//! What to run in a guest and how: the options that `chrootvm … -- COMMAND` and
+//! `chrootvm exec` share, as records for `/init`.
+
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::{Result, anyhow, ensure};
+use machine::plan::options::parse_variable;
+use machine::session::terminal;
+use virtinitrd_init::settings::{self, Record, Size};
+
+/// How the command is run
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Command")]
+pub struct CommandOptions {
+    /// Set a variable for COMMAND, or with NAME alone pass on the host's; repeatable
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    /// Where COMMAND starts [default: /]
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<OsString>,
+    /// Whom COMMAND runs as: a name of the guest's /etc/passwd, or a number [default: root]
+    #[arg(short, long, value_name = "NAME|UID[:GROUP|:GID]")]
+    user: Option<OsString>,
+    /// Give COMMAND a terminal [default: if standard input and output are terminals]
+    #[arg(short, long, overrides_with = "no_tty")]
+    tty: bool,
+    /// Give COMMAND no terminal
+    #[arg(short = 'T', long)]
+    no_tty: bool,
+}
+
+/// The size of a terminal that has none, as the first ones had it.
+const DEFAULT_SIZE: Size = Size { rows: 24, columns: 80 };
+
+impl CommandOptions {
+    /// One of the options that were given, if any was.
+    #[must_use]
+    pub fn any_given(&self) -> Option<&'static str> {
+        let options = [
+            (!self.env.is_empty(), "--env"),
+            (self.workdir.is_some(), "--workdir"),
+            (self.user.is_some(), "--user"),
+            (self.tty, "--tty"),
+            (self.no_tty, "--no-tty"),
+        ];
+        options.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
+
+    /// Whether the command gets a terminal.
+    #[must_use]
+    pub fn wants_terminal(&self) -> bool {
+        let are_terminals = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        self.tty || (!self.no_tty && are_terminals && terminal::is_foreground())
+    }
+
+    /// The records for `command`, which gets a terminal or not: as
+    /// [`Self::wants_terminal`] told once, for that may change meanwhile.
+    ///
+    /// # Errors
+    /// Bad options, or more than fits.
+    pub fn records(&self, command: &[OsString], terminal: bool) -> Result<Vec<Vec<u8>>> {
+        let mut variables: Vec<Vec<u8>> = Vec::new();
+        // Of two with the same name the last counts; TERM is only a default.
+        for text in [OsStr::new("TERM")].into_iter().chain(self.env.iter().map(OsString::as_os_str))
+        {
+            let parsed = parse_variable(text, |name| std::env::var_os(name));
+            let Some(variable) =
+                parsed.map_err(|why| anyhow!("--env {}: {why}", text.display()))?
+            else {
+                continue;
+            };
+            variables.retain(|other| name_of(other) != name_of(&variable));
+            variables.push(variable);
+        }
+        let mut records: Vec<_> =
+            variables.iter().map(|text| Record::Env(text).to_bytes()).collect();
+        if let Some(dir) = &self.workdir {
+            ensure!(dir.as_bytes().starts_with(b"/"), "--workdir is an absolute path in the guest");
+            records.push(Record::Cwd(dir.as_bytes()).to_bytes());
+        }
+        if let Some(user) = &self.user {
+            records.push(Record::User(user.as_bytes()).to_bytes());
+        }
+        if terminal {
+            records.push(Record::Terminal(terminal::size().unwrap_or(DEFAULT_SIZE)).to_bytes());
+        }
+        records.extend(command.iter().map(|word| Record::Arg(word.as_bytes()).to_bytes()));
+        let length: usize = records.iter().map(|record| record.len() + 1).sum();
+        ensure!(
+            length <= settings::MAX,
+            "COMMAND and its variables have {length} bytes; {} is the most",
+            settings::MAX
+        );
+        Ok(records)
+    }
+}
+
+/// The name in `NAME=VALUE`.
+fn name_of(variable: &[u8]) -> &[u8] {
+    variable.split(|&byte| byte == b'=').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        how: CommandOptions,
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    }
+
+    fn records(words: &[&str]) -> Result<Vec<String>> {
+        let options = Options::parse_from([&["x"], words, &["--", "ls", "a b"]].concat());
+        let records = options.how.records(&options.command, options.how.wants_terminal())?;
+        Ok(records.into_iter().map(|record| String::from_utf8(record).unwrap()).collect())
+    }
+
+    #[test]
+    fn options_become_records() {
+        let words = ["-T", "-e", "A=1", "-e", "TERM=vt100", "-eA=2", "-w", "/tmp", "-u", "nobody"];
+        assert_eq!(
+            records(&words).unwrap(),
+            ["env=TERM=vt100", "env=A=2", "cwd=/tmp", "user=nobody", "arg=ls", "arg=a b"]
+        );
+        let with_terminal = records(&["-T", "-t"]).unwrap();
+        assert!(with_terminal.iter().any(|record| record.starts_with("terminal=")));
+        let unset = records(&["-T", "-e", "SURELY_NOT_SET_ANYWHERE"]).unwrap();
+        assert!(!unset.iter().any(|record| record.contains("SURELY")));
+    }
+
+    #[test]
+    fn any_option_that_is_given_is_told() {
+        for (words, name) in [
+            (&["-e", "A=1"][..], "--env"),
+            (&["-w", "/"], "--workdir"),
+            (&["-u", "0"], "--user"),
+            (&["-t"], "--tty"),
+            (&["-T"], "--no-tty"),
+        ] {
+            let options = Options::parse_from([&["x"], words].concat());
+            assert_eq!(options.how.any_given(), Some(name));
+        }
+        assert_eq!(Options::parse_from(["x"]).how.any_given(), None);
+    }
+
+    #[test]
+    fn bad_options_are_refused() {
+        for words in [["-e", "=x"], ["-w", "tmp"]] {
+            assert!(records(&words).is_err(), "{words:?}");
+        }
+        let long = "x".repeat(settings::MAX);
+        assert!(records(&["-e", &format!("A={long}")]).is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! `chrootvm --doctor`: what this host has and lacks.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use files::tell;
+use machine::doctor::{Status, findings, gather, report};
+
+/// Reports on this host, and on the kernels in `rootfs`, if that is given; the exit status
+/// tells whether a machine can be run.
+pub fn run(rootfs: Option<&Path>) -> Result<ExitCode> {
+    let findings = findings::findings(&gather::gather(rootfs)?);
+    tell::result(report(&findings))?;
+    Ok(match findings.iter().any(|finding| finding.status == Status::Missing) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}

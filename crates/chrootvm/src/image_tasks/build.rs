@@ -1,0 +1,294 @@
+//! `image build`: an image of a directory or an archive.
+
+use std::ffi::OsString;
+use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use archive::compress::Compression;
+use archive::source_date_epoch;
+use archive::stream::{Encoder, Method};
+use files::notes::Notes;
+use files::output::{self, Output};
+use files::root_dir::RootDir;
+use files::tell;
+use image::format::{self, Format};
+use image::inject::{self, Run};
+use image::progress::Progress;
+use image::source::{self, FileId, Source};
+use image::tree::Tree;
+use image::write::{cpio, dir, disk, tar};
+use machine::kernel::boot_files::find_init;
+use machine::kernel::installed;
+use machine::kernel::pack;
+use virtinitrd_init::settings::Restart;
+
+use super::options::{Reading, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid};
+use super::see_owners_as_the_guest;
+use crate::mkvirtinitrd::warn;
+
+/// Bytes handed to a file at a time.
+const BUFFER: usize = 1 << 18;
+
+/// Make an image of a directory or an archive
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Equal sources give equal bytes. SOURCE_DATE_EPOCH is the time of the image, \
+                        and the latest of a file (default: 0, and as they are).\n\
+                        A compressed archive is unpacked into a file in $TMPDIR."
+)]
+pub(super) struct Build {
+    /// A directory, an archive or an image; - is standard input
+    source: PathBuf,
+    /// Where to write it; - is standard output. It is left out of the image if it is in
+    /// SOURCE. An existing file is replaced, and the new one takes its permissions; a pipe
+    /// or a device is written to as it is
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// cpio, tar, erofs, ext4, squashfs or dir [default: by the ending of FILE]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    format: Option<Format>,
+    /// How to compress: none, gzip, zstd, xz, lz4 or (erofs) lz4hc, and how much
+    #[arg(long, value_name = "METHOD[:LEVEL]")]
+    compress: Option<Method>,
+    /// Threads that compress; they do not show in the image [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: Option<u32>,
+    /// Bytes that squashfs and erofs compress at a time [default: 128k and 4k]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    cluster_size: Option<u64>,
+    /// Bytes of an ext4 image [default: what it takes]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
+    size: Option<u64>,
+    /// Free space of an ext4 image in percent of what is used [default: 10, and 16 MiB]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    slack: Option<u32>,
+    /// Identify the file system of erofs or ext4 [default: it follows from all that the image holds]
+    #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
+    uuid: Option<[u8; 16]>,
+    /// Name the file system of erofs or ext4
+    #[arg(long, value_name = "NAME")]
+    label: Option<String>,
+    /// Put our /init in: /init of a cpio, /sbin/virtinit elsewhere [default FILE: the one we come with]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "clap: absent, without a value, with one")]
+    init: Option<Option<PathBuf>>,
+    /// Let /init run COMMAND when it is told nothing else
+    #[arg(long, requires = "command")]
+    run: bool,
+    /// Set a variable for COMMAND; repeatable
+    #[arg(long, value_name = "NAME=VALUE", requires = "run", value_parser = parse_pair)]
+    env: Vec<OsString>,
+    /// Where COMMAND starts
+    #[arg(long, value_name = "DIR", requires = "run", value_parser = parse_absolute)]
+    workdir: Option<OsString>,
+    /// Whom COMMAND runs as
+    #[arg(long, value_name = "NAME|UID[:GROUP|:GID]", requires = "run")]
+    user: Option<OsString>,
+    /// Whether COMMAND starts again when it has ended: no, on-failure or always
+    #[arg(long, value_name = "WHEN", requires = "run", default_value = "no", hide_default_value = true,
+          value_parser = parse_restart)]
+    restart: Restart,
+    /// Also write the initrd that a kernel with modules needs to boot a disk image
+    #[arg(long, value_name = "FILE")]
+    boot_initrd: Option<PathBuf>,
+    /// The kernel's modules for it [default: those of the newest kernel in SOURCE]
+    #[arg(long, value_name = "DIR", requires = "boot_initrd")]
+    kernel_modules: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// What to run
+    #[arg(last = true, value_name = "COMMAND", requires = "run")]
+    command: Vec<OsString>,
+}
+
+fn parse_format(text: &str) -> Result<Format, String> {
+    let names: Vec<_> = Format::KNOWN.iter().map(|format| format.name()).collect();
+    let found = Format::KNOWN.iter().find(|format| format.name() == text);
+    found.copied().ok_or_else(|| format!("one of {}", names.join(", ")))
+}
+
+impl Build {
+    /// Writes the image, then the initrd.
+    pub(super) fn run(self, init_path: Option<PathBuf>) -> Result<()> {
+        let (format, method) = self.chosen()?;
+        self.check_options(format)?;
+        see_owners_as_the_guest(&[&self.source, &output::directory(&self.output)])?;
+        let init_path = match &self.init {
+            Some(Some(path)) => Some(path.clone()),
+            _ => init_path,
+        };
+        let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+        let mtime = source_date_epoch(epoch.as_deref())?;
+        let mut notes = Notes::default();
+        let options = source::Options { left_out: self.outputs(), ..self.reading.options()? };
+        let mut source = super::read(&self.source, &options, &mut notes)?;
+        if self.init.is_some() {
+            let init = pack::read_init(&find_init(init_path.as_deref())?)?;
+            inject::init(&mut source.tree, format, init, mtime.into())?;
+        }
+        if self.run {
+            inject::run(&mut source.tree, &self.command_to_run(), mtime.into())?;
+        }
+        if epoch.is_some() {
+            inject::clamp_times(&mut source.tree, mtime);
+        }
+        let initrd = match &self.boot_initrd {
+            Some(_) => Some(self.initrd(&source, format, &find_init(init_path.as_deref())?)?),
+            None => None,
+        };
+        self.write(&source.tree, format, method, mtime, &mut notes)?;
+        notes.print();
+        let count = source.tree.nodes().count();
+        tell::note(format_args!("{}: {format}, {count} files", self.output.display()));
+        match (&self.boot_initrd, initrd) {
+            (Some(path), Some(bytes)) => output::write(path, &bytes),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        tree: &Tree,
+        format: Format,
+        method: Method,
+        mtime: u32,
+        notes: &mut Notes,
+    ) -> Result<()> {
+        let message = self.output.display().to_string();
+        if format == Format::Dir {
+            return dir::write(tree, &self.output, notes, &Progress::bar(tree, message));
+        }
+        let progress = Progress::bar(tree, message.clone());
+        let output = Output::create(&self.output)?;
+        let (file, name) = (&output.file, format!("write {message}"));
+        let written = match format {
+            Format::Cpio(_) | Format::Tar(_) => {
+                let file = BufWriter::with_capacity(BUFFER, file);
+                let encoder = Encoder::new(file, method, self.threads())?;
+                stream(tree, format, encoder, notes, &progress)
+            }
+            _ => disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress),
+        };
+        written.context(name)?;
+        output.commit()
+    }
+
+    /// Outputs that exist already; an earlier build may have left them in the source.
+    fn outputs(&self) -> Vec<FileId> {
+        let outputs = [Some(&self.output), self.boot_initrd.as_ref()].into_iter().flatten();
+        let existing = outputs.filter_map(|path| output::existing(path));
+        let may_hold = existing.filter(|found| found.is_file() || found.is_dir());
+        may_hold.map(|found| FileId::of(&found)).collect()
+    }
+
+    /// By options, or by the name of the output.
+    fn chosen(&self) -> Result<(Format, Method)> {
+        let named = format::by_name(&self.output);
+        let shown = self.output.display();
+        let format = self.format.or(named).with_context(|| {
+            format!("{shown}: which --format? Known endings are {}", format::endings())
+        })?;
+        let by_name = named.map(Format::compression).unwrap_or_default();
+        let Some(method) = self.compress else {
+            let method = Method { compression: by_name, level: None };
+            return Ok((format.compressed(by_name).unwrap_or(format), method));
+        };
+        let compression = method.compression;
+        ensure!(
+            by_name == Compression::None || by_name == compression,
+            "{shown}: --compress {compression} and the name do not agree"
+        );
+        ensure!(format.takes(method), "--compress {method}: not for {}", format.name());
+        Ok((format.compressed(compression).unwrap_or(format), method))
+    }
+
+    /// Those that say something of another format.
+    fn check_options(&self, format: Format) -> Result<()> {
+        use Format::{Erofs, Ext4, Squashfs};
+        let rows: [(bool, &str, &[Format]); 5] = [
+            (self.size.is_some(), "--size", &[Ext4]),
+            (self.slack.is_some(), "--slack", &[Ext4]),
+            (self.uuid.is_some(), "--uuid", &[Erofs, Ext4]),
+            (self.label.is_some(), "--label", &[Erofs, Ext4]),
+            (self.cluster_size.is_some(), "--cluster-size", &[Erofs, Squashfs]),
+        ];
+        for (is_given, name, formats) in rows {
+            let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+            let is_for = !is_given || formats.contains(&format);
+            ensure!(is_for, "{name} is for {}, not for {}", names.join(" and "), format.name());
+        }
+        Ok(())
+    }
+
+    fn disk_options(&self, mtime: u32) -> disk::Options {
+        disk::Options {
+            uuid: self.uuid,
+            label: self.label.clone().unwrap_or_default(),
+            size: self.size,
+            slack: self.slack,
+            compress: self.compress,
+            cluster_size: self.cluster_size,
+            threads: self.threads(),
+            mtime,
+        }
+    }
+
+    fn threads(&self) -> u32 {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(|| u32::try_from(all()).unwrap_or(1))
+    }
+
+    fn command_to_run(&self) -> Run<'_> {
+        Run {
+            args: self.command.iter().map(|word| word.as_bytes()).collect(),
+            env: self.env.iter().map(|pair| pair.as_bytes()).collect(),
+            cwd: self.workdir.as_ref().map(|dir| dir.as_bytes()),
+            user: self.user.as_ref().map(|user| user.as_bytes()),
+            restart: self.restart,
+        }
+    }
+
+    /// With the modules that find and mount a disk in `format`.
+    fn initrd(&self, source: &Source, format: Format, init: &Path) -> Result<Vec<u8>> {
+        let kind = format.file_system();
+        let kind = kind.with_context(|| format!("--boot-initrd: {format} is no disk"))?;
+        let modules = ["virtio_blk", kind, "overlay"].map(str::to_owned).into();
+        let choice = pack::Choice { modules, no_virtiofs: true, ..pack::Choice::default() };
+        let (root, dir) = match &self.kernel_modules {
+            Some(dir) => (RootDir::open(Path::new("/"))?, pack::absolute(dir)?),
+            None => {
+                let hint = "--boot-initrd: give --kernel-modules DIR";
+                ensure!(source.format == Format::Dir, "{hint}: SOURCE is no directory");
+                let root = RootDir::open(&self.source)?;
+                let newest = installed::installed(&root)?.into_iter().next();
+                let newest = newest.with_context(|| format!("{hint}: SOURCE has no modules"))?;
+                (root, newest.modules)
+            }
+        };
+        let mut notes = Vec::new();
+        let initrd =
+            pack::initrd(pack::read_init(init)?, Some((&root, &dir)), &choice, &mut notes)?;
+        warn(&notes);
+        Ok(initrd)
+    }
+}
+
+/// An archive, compressed while it is written.
+fn stream(
+    tree: &Tree,
+    format: Format,
+    mut encoder: Encoder<impl Write>,
+    notes: &mut Notes,
+    progress: &Progress,
+) -> Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER, progress.wrap(&mut encoder));
+    match format {
+        Format::Cpio(_) => cpio::write(tree, &mut out, notes)?,
+        _ => tar::write(tree, &mut out, notes)?,
+    }
+    out.flush()?;
+    drop(out);
+    Ok(encoder.finish()?.flush()?)
+}

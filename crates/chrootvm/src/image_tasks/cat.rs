@@ -1,0 +1,106 @@
+//! `image cat`: one file of an image.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
+
+use super::options::Limits;
+use super::{open, see_owners_as_the_guest};
+use files::output::stdout;
+pub(super) use image::holes::{self, Part};
+use image::tree::{Content, Kind};
+
+/// Bytes of zeros that are written at a time.
+const ZEROS: usize = 1 << 16;
+
+/// Write a file of an image to standard output
+#[derive(Debug, clap::Args)]
+pub(super) struct Cat {
+    /// The image
+    image: PathBuf,
+    /// A path in it; links are followed within the image
+    path: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+impl Cat {
+    /// Writes it.
+    pub(super) fn run(self) -> Result<()> {
+        see_owners_as_the_guest(&[&self.image])?;
+        let tree = open(&self.image, &self.limits.options())?.tree;
+        let shown = || format!("{} in {}", self.path.display(), self.image.display());
+        let id = tree.resolve(self.path.as_os_str().as_bytes()).with_context(shown)?;
+        let Kind::File(content) = &tree.node(id).kind else {
+            bail!("{}: not a regular file", shown());
+        };
+        write(content, stdout()?).with_context(shown)
+    }
+}
+
+/// Writes `content` to `out`; if `out` is a regular file, holes stay holes.
+fn write(content: &Content, mut out: File) -> Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&out).context("standard output")?;
+    let may_skip = out.metadata()?.is_file() && !flags.contains(OFlags::APPEND);
+    let zeros = vec![0; ZEROS];
+    holes::for_parts(content, &mut |part| {
+        match part {
+            Part::Data(bytes) => out.write_all(bytes)?,
+            Part::Hole(count) if may_skip => skip(&mut out, count)?,
+            Part::Hole(mut count) => {
+                while count > 0 {
+                    let some = usize::try_from(count).unwrap_or(ZEROS).min(ZEROS);
+                    out.write_all(&zeros[..some])?;
+                    count -= some as u64;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Makes the next `count` bytes of `out` zeros: those before its end are overwritten,
+/// those behind it become a hole.
+fn skip(out: &mut File, count: u64) -> Result<()> {
+    let start = out.stream_position()?;
+    let end = start.checked_add(count).context("no file is as long")?;
+    let length = out.metadata()?.len();
+    if start < length {
+        let old = length.min(end) - start;
+        std::io::copy(&mut std::io::repeat(0).take(old), out)?;
+    }
+    if end > length {
+        out.set_len(end)?;
+    }
+    out.seek(SeekFrom::Start(end))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+    use std::sync::Arc;
+
+    #[test]
+    fn holes_reach_a_file_as_holes() {
+        const SIZE: u64 = 1 << 40;
+        let sparse = tempfile::tempfile().unwrap();
+        sparse.set_len(SIZE).unwrap();
+        sparse.write_all_at(b"data", 1 << 30).unwrap();
+        let content = Content::Part { archive: Arc::new(sparse), offset: 0, size: SIZE };
+        let out = tempfile::tempfile().unwrap();
+        out.write_all_at(&[1; 5000], 0).unwrap();
+        write(&content, out.try_clone().unwrap()).unwrap();
+        let mut start = [1; 5000];
+        out.read_exact_at(&mut start, 0).unwrap();
+        let mut data = [0; 6];
+        out.read_exact_at(&mut data, (1 << 30) - 1).unwrap();
+        assert_eq!((out.metadata().unwrap().len(), &data), (SIZE, b"\0data\0"));
+        assert!(start == [0; 5000]);
+    }
+}

@@ -1,0 +1,77 @@
+//! `image ls`: what is in an image.
+
+use std::fmt::Write as _;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use files::output::stdout;
+use image::tree::{Kind, Node, mode, show};
+
+use super::options::Limits;
+use super::{open, see_owners_as_the_guest};
+use crate::ls::mode_string;
+
+/// List an image, whatever its format
+#[derive(Debug, clap::Args)]
+pub(super) struct Ls {
+    /// The image
+    image: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+impl Ls {
+    /// Prints one line per name.
+    pub(super) fn run(self) -> Result<()> {
+        see_owners_as_the_guest(&[&self.image])?;
+        let tree = open(&self.image, &self.limits.options())?.tree;
+        let mut out = BufWriter::new(stdout()?);
+        tree.walk(&mut |path, id| {
+            let path = if path.is_empty() { b"." } else { path };
+            Ok(writeln!(out, "{}", line(path, tree.node(id)))?)
+        })?;
+        Ok(out.flush()?)
+    }
+}
+
+/// As ls -ln prints it, less the time; names as a terminal may see them.
+#[must_use]
+pub fn line(path: &[u8], node: &Node) -> String {
+    let (meta, names) = (&node.meta, node.names);
+    let size = match &node.kind {
+        Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
+            format!("{major}, {minor}")
+        }
+        Kind::File(content) => content.size().to_string(),
+        Kind::Symlink(target) => target.len().to_string(),
+        Kind::Directory(_) | Kind::Fifo | Kind::Socket => "0".into(),
+    };
+    let (mode, path) = (mode_string(mode(node)), show(path));
+    let mut line = format!("{mode} {names:3} {:5} {:5} {size:>9} {path}", meta.uid, meta.gid);
+    if let Kind::Symlink(target) = &node.kind {
+        let _ = write!(line, " -> {}", show(target)); // a String takes all
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::tree::Meta;
+
+    #[test]
+    fn lines_are_safe_to_print() {
+        let meta = Meta { permissions: 0o777, uid: 1, gid: 2, ..Meta::default() };
+        let node = |kind| Node { meta: meta.clone(), kind, names: 1 };
+        for (kind, expected) in [
+            (
+                Kind::Symlink(b"a\x1b".as_slice().into()),
+                "lrwxrwxrwx   1     1     2         2 b\\n -> a\\u{1b}",
+            ),
+            (Kind::CharDevice(4, 64), "crwxrwxrwx   1     1     2     4, 64 b\\n"),
+        ] {
+            assert_eq!(line(b"b\n", &node(kind)), expected);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `chrootvm image`: one file a subcommand.
+
+mod build;
+mod cat;
+mod diff;
+mod inspect;
+pub mod ls;
+mod options;
+mod verify;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use archive::spool::TooLarge;
+use files::notes::Notes;
+use files::tell::{self, while_read};
+use image::source::{self, Source};
+use machine::isolation::userns::UserNamespace;
+
+/// Exit status of a comparison or a check that found something.
+const EXIT_FOUND: u8 = 1;
+
+/// Make images of directories and archives, and look into them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "SOURCE and IMAGE are a directory, or a file: cpio or tar, compressed or \
+                        not, erofs, ext4 or squashfs; - is standard input.")]
+pub struct Image {
+    /// The /init binary for --init and --boot-initrd
+    #[arg(long, value_name = "FILE", hide = true)]
+    init_binary: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    Build(Box<build::Build>),
+    Cat(cat::Cat),
+    Diff(diff::Diff),
+    Inspect(inspect::Inspect),
+    Ls(ls::Ls),
+    Verify(verify::Verify),
+}
+
+impl Image {
+    /// Does it.
+    pub fn run(self) -> Result<ExitCode> {
+        let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
+        match self.task {
+            Task::Build(task) => done(task.run(self.init_binary)),
+            Task::Cat(task) => done(while_read(task.run())),
+            Task::Diff(task) => task.run(),
+            Task::Inspect(task) => done(while_read(task.run())),
+            Task::Ls(task) => done(while_read(task.run())),
+            Task::Verify(task) => task.run(),
+        }
+    }
+}
+
+/// What `path` is, with warnings told.
+fn open(path: &Path, options: &source::Options) -> Result<Source> {
+    let mut notes = Notes::default();
+    let source = read(path, options, &mut notes)?;
+    notes.print();
+    Ok(source)
+}
+
+/// What `path` is; an error names the option that may help.
+fn read(path: &Path, options: &source::Options, notes: &mut Notes) -> Result<Source> {
+    source::open(path, options, notes).map_err(|error| match error.downcast_ref() {
+        Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
+        None => error,
+    })
+}
+
+/// Goes into the user namespace in which chrootvm serves a user's own directory,
+/// so that owners are what a guest sees: not those that are subordinate to the
+/// user. Before any thread is there, for setns(2) takes none along.
+///
+/// # Errors
+/// None but those of setns(2): where there can be no namespace, that is told.
+fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
+    let own = nix::unistd::geteuid();
+    let is_own = |path: &&Path| {
+        path.metadata().is_ok_and(|found| found.is_dir() && found.uid() == own.as_raw())
+    };
+    if own.is_root() || !directories.iter().any(is_own) {
+        return Ok(());
+    }
+    match UserNamespace::new() {
+        Ok(namespace) => {
+            namespace.enter()?;
+            // Only now: a message may leave a thread behind, and only a process with
+            // one thread can enter.
+            if let Some(lack) = namespace.lack() {
+                tell::warning(format_args!("files of others are nobody's: {lack}"));
+            }
+            for words in &namespace.left_out {
+                tell::warning(words);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            tell::warning(format_args!("owners are those of the host: {error:#}"));
+            Ok(())
+        }
+    }
+}

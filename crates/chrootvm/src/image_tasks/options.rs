@@ -1,0 +1,136 @@
+//! What a user types for images, as values.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::Result;
+use image::source;
+use image::xattr_policy::{Selection, Word};
+use virtinitrd_init::settings::{RESTARTS, Restart};
+
+/// Bounds for what is read.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Limits {
+    /// Most bytes that a compressed archive or standard input may have in $TMPDIR [default: 64G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
+}
+
+impl Limits {
+    /// How to read with these bounds.
+    pub(super) fn options(&self) -> source::Options {
+        let usual = source::Options::default();
+        source::Options { max_size: self.max_size.unwrap_or(usual.max_size), ..usual }
+    }
+}
+
+/// How a source is read.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Reading {
+    /// Extended attributes to keep: all, none, or those whose names begin with PREFIX; repeatable
+    /// [default: all of archives and images; user.*, security.capability and ACLs of a directory]
+    #[arg(long, value_name = "all|none|PREFIX", value_delimiter = ',', verbatim_doc_comment)]
+    xattrs: Vec<Word>,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+impl Reading {
+    /// What was chosen.
+    ///
+    /// # Errors
+    /// Words that contradict each other.
+    pub(super) fn options(&self) -> Result<source::Options> {
+        Ok(source::Options { xattrs: Selection::of(&self.xattrs)?, ..self.limits.options() })
+    }
+}
+
+/// Bytes from `4096`, `64k`, `512M`, `4G` or `1T`.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    const SUFFIXES: &[(char, u32)] = &[('k', 10), ('m', 20), ('g', 30), ('t', 40)];
+    let lower = text.to_ascii_lowercase();
+    let suffix =
+        SUFFIXES.iter().find_map(|(suffix, shift)| Some((lower.strip_suffix(*suffix)?, *shift)));
+    let (digits, shift) = suffix.unwrap_or((&lower, 0));
+    let size = digits.parse::<u64>().ok().and_then(|size| size.checked_mul(1 << shift));
+    size.ok_or_else(|| "a number of bytes, or one with the suffix k, M, G or T".into())
+}
+
+/// A UUID in its text form.
+pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16], String> {
+    const FORM: &str = "as 01234567-89ab-cdef-0123-456789abcdef";
+    /// Where the dashes are.
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let is_form = text.len() == 36
+        && text.char_indices().all(|(at, c)| match DASHES.contains(&at) {
+            true => c == '-',
+            false => c.is_ascii_hexdigit(),
+        });
+    let number = u128::from_str_radix(&text.replace('-', ""), 16).ok();
+    number.filter(|_| is_form).map(u128::to_be_bytes).ok_or_else(|| FORM.into())
+}
+
+/// As [`parse_uuid`] reads it.
+pub(super) fn show_uuid(uuid: [u8; 16]) -> String {
+    let hex = format!("{:032x}", u128::from_be_bytes(uuid));
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}
+
+/// `NAME=VALUE`: an image does not depend on the environment it is made in.
+pub(super) fn parse_pair(text: &str) -> Result<OsString, String> {
+    match text.find('=') {
+        None | Some(0) => Err("NAME=VALUE".into()),
+        Some(_) => Ok(text.into()),
+    }
+}
+
+/// A value of `restart=`.
+pub(super) fn parse_restart(text: &str) -> Result<Restart, String> {
+    let row = RESTARTS.iter().find(|(name, _)| *name == text);
+    let names = || RESTARTS.map(|(name, _)| name).join(", ");
+    row.map(|(_, restart)| *restart).ok_or_else(|| format!("one of {}", names()))
+}
+
+/// An absolute path in the guest.
+pub(super) fn parse_absolute(text: &str) -> Result<OsString, String> {
+    let text = OsString::from(text);
+    match text.as_bytes().starts_with(b"/") {
+        true => Ok(text),
+        false => Err("an absolute path in the guest".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, size) in [
+            ("0", Some(0)),
+            ("4096", Some(4096)),
+            ("64k", Some(65536)),
+            ("2G", Some(2 << 30)),
+            ("1t", Some(1 << 40)),
+            ("k", None),
+            ("-1", None),
+            ("1.5G", None),
+            ("17179869184G", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), size, "{text}");
+        }
+    }
+
+    #[test]
+    fn uuids() {
+        let text = "01234567-89ab-cdef-0123-456789abcdef";
+        let uuid = parse_uuid(text).unwrap();
+        assert_eq!(uuid[..3], [0x01, 0x23, 0x45]);
+        assert_eq!(show_uuid(uuid), text);
+        for bad in ["", "0123456789abcdef0123456789abcdef", &text[1..], &text.replace('f', "é")] {
+            assert!(parse_uuid(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `image verify`: whether all of an image can be read.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use files::tell;
+use image::holes;
+use image::tree::{Kind, show};
+
+use super::options::Limits;
+use super::{EXIT_FOUND, open, see_owners_as_the_guest};
+
+/// Read every byte of an image; exits with 1 where something is damaged
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    /// The image
+    image: PathBuf,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+impl Verify {
+    /// Names each file that cannot be read.
+    pub(super) fn run(self) -> Result<ExitCode> {
+        see_owners_as_the_guest(&[&self.image])?;
+        let source = open(&self.image, &self.limits.options())?;
+        let tree = &source.tree;
+        let (mut bytes, mut damaged) = (0_u64, 0_u64);
+        tree.walk(&mut |path, id| {
+            let Kind::File(content) = &tree.node(id).kind else { return Ok(()) };
+            // Holes have nothing that could be damaged.
+            match holes::for_parts(content, &mut |_| Ok(())) {
+                Ok(()) => bytes = bytes.saturating_add(content.size()),
+                Err(error) => {
+                    tell::note(format_args!("{}: {error:#}", show(path)));
+                    damaged += 1;
+                }
+            }
+            Ok(())
+        })?;
+        let (found, status) = match damaged {
+            0 => {
+                let files = tree.nodes().count();
+                (format!("{files} files, {bytes} bytes, no damage"), ExitCode::SUCCESS)
+            }
+            _ => (format!("{damaged} files are damaged"), ExitCode::from(EXIT_FOUND)),
+        };
+        tell::result(format_args!(
+            "{}: {}, {found}\n",
+            show(self.image.as_os_str().as_bytes()),
+            source.format
+        ))?;
+        Ok(status)
+    }
+}

@@ -1,0 +1,180 @@
+//! `chrootvm kernel`: a small guest kernel, built once, for `--kernel-builtin`.
+//!
+//! A kernel that has not run a command in a machine is not kept.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use files::tell;
+use machine::kernel::boot_files::find_init;
+use machine::kernel::small::build::{self, Compilation};
+use machine::kernel::small::cache::{self, Cache};
+use machine::kernel::small::source::Source;
+use machine::kernel::small::{fragment, proof};
+use nix::fcntl::{Flock, FlockArg};
+
+/// Build and list small guest kernels
+#[derive(Debug, clap::Args)]
+pub struct Kernel {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    Build(Build),
+    Ls(Ls),
+}
+
+/// Build the guest kernel that `chrootvm --kernel-builtin` boots
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It is kept below $XDG_CACHE_HOME/virtinitrd/kernel and built again only if\n\
+                  its configuration or the source has changed: the contents of a TARBALL; names,\n\
+                  sizes and times of the files in a DIR."
+)]
+struct Build {
+    /// The kernel's source [default: the distribution's package linux-source]
+    #[arg(long, value_name = "DIR|TARBALL")]
+    source: Option<PathBuf>,
+    /// The /init that the kernel is tried with
+    #[arg(long, value_name = "FILE", hide = true)]
+    init: Option<PathBuf>,
+}
+
+/// List the kernels that were built; a star marks the one that `--kernel-builtin` boots
+#[derive(Debug, clap::Args)]
+struct Ls {}
+
+/// What the proof runs in the guest.
+const PROOF: &str = "busybox uname -r; busybox zcat /proc/config.gz | busybox grep -c =y";
+
+impl Kernel {
+    /// Carries out the task.
+    ///
+    /// # Errors
+    /// A build that fails, and a kernel that does not run a command.
+    pub fn run(self) -> Result<()> {
+        match self.task {
+            Task::Build(build) => build.run(),
+            Task::Ls(Ls {}) => list(&Cache::of_user()?),
+        }
+    }
+}
+
+impl Build {
+    /// Builds, boots and keeps the kernel, unless it has been built already.
+    fn run(self) -> Result<()> {
+        ensure!(
+            std::env::consts::ARCH == "x86_64",
+            "the kernel's configuration is for x86_64, and this is {}",
+            std::env::consts::ARCH
+        );
+        let cache = Cache::of_user()?;
+        let dir = cache.build_dir();
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        let source = match &self.source {
+            Some(path) => Source::given(path)?,
+            None => Source::of_distribution(&dir.join("source"))?,
+        };
+        let version = source.version()?;
+        let path = source.path();
+        let key = cache::key(&version, &source.fingerprint()?, fragment::TEXT);
+        if let Some(image) = cache.choose(&key)? {
+            return tell::result(format_args!(
+                "{}: built from this source and configuration before\n",
+                image.display()
+            ));
+        }
+        let _lock = lock(&dir)?;
+        // A build that failed, or was ended, has left its files.
+        let work = dir.join("work");
+        if work.exists() {
+            fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+        }
+        let log = dir.join("build.log");
+        let _ = fs::remove_file(&log); // there may be none
+        tell::result(format_args!(
+            "building Linux {version} of {} (some minutes)\n",
+            path.display()
+        ))?;
+        let start = Instant::now();
+        let sources = source.unpack(&work.join("source"))?;
+        let output = work.join("build");
+        let compilation = Compilation { tree: &sources, output: &output, log: &log };
+        let config = compilation.configure(fragment::TEXT)?;
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        let image = compilation.compile(jobs)?;
+        let build = build::read(&image, config)?;
+        tell::result(format_args!("built in {} s; booting it\n", start.elapsed().as_secs()))?;
+        prove(self.init.as_deref(), &image, &compilation.release()?, &work)?;
+        let image = cache.store(&key, &build)?;
+        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+        tell::result(format_args!("{}: {} bytes\n", image.display(), build.image.len()))
+    }
+}
+
+/// Prints a line for each kernel: a star or a space, the size in bytes, the path.
+fn list(cache: &Cache) -> Result<()> {
+    for kernel in cache.list()? {
+        let mark = if kernel.is_current { '*' } else { ' ' };
+        tell::result(format_args!("{mark} {:>9} {}\n", kernel.size, kernel.image.display()))?;
+    }
+    Ok(())
+}
+
+/// Keeps others from building in `dir` for as long as the result lives.
+fn lock(dir: &Path) -> Result<Flock<File>> {
+    let path = dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("lock {}: another `chrootvm kernel build` runs", path.display()))
+}
+
+/// Runs a command in a machine with the kernel, which has to tell its name.
+fn prove(init: Option<&Path>, image: &Path, release: &str, dir: &Path) -> Result<()> {
+    /// Ample, without KVM on a crowded host.
+    const TIMEOUT: &str = "60s";
+    let init = find_init(init)?;
+    let root = dir.join("root");
+    proof::make_root(&root, &proof::busybox()?, &[])?;
+    // Not by its path: the build took minutes, in which another file may have taken it.
+    let mut chrootvm = Command::new("/proc/self/exe");
+    chrootvm.args(["--timeout", TIMEOUT, "--init"]).arg(&init);
+    chrootvm.arg("--kernel").arg(image).arg(&root);
+    chrootvm.args(["--", "sh", "-c", PROOF]);
+    let output = chrootvm.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.context("start chrootvm")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut lines = said.lines();
+    let (name, settings) = (lines.next(), lines.next().and_then(|count| count.parse::<u32>().ok()));
+    ensure!(
+        output.status.success() && name == Some(release) && settings.is_some(),
+        "the kernel was built, but did not run a command as {release} ({}): \"{}\"",
+        output.status,
+        said.trim_end()
+    );
+    tell::result(format_args!(
+        "Linux {release} booted and ran a command; {} settings\n",
+        settings.unwrap_or_default()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_builds_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("another"), "{error}");
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,54 @@
+//! Messages of chrootvm once a machine has ended.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use files::tell;
+use machine::plan::Mode;
+use machine::plan::script;
+use machine::process::signals;
+use machine::running::run::Report;
+use machine::running::timing::Timing;
+
+/// Reports how a run ended, and returns the exit status. If the guest reset, `hint`
+/// follows the error.
+#[must_use]
+pub fn tell(report: Report, mode: Mode, hint: &str, timing: Option<&Timing>) -> u8 {
+    // Messages may block; signals have to end us all the same.
+    signals::let_through();
+    let hint = if report.outcome.is_reset() { hint } else { "" };
+    let verdict = report.outcome.verdict(mode, report.console.reason.as_deref());
+    if verdict.shows_console && !report.console.lines.is_empty() {
+        let lines = report.console.lines;
+        tell::lines(format_args!("the last lines of the guest's console:\n{lines}"));
+    }
+    if let Some(problem) = verdict.problem {
+        tell::error(problem + hint);
+    }
+    if let Some(timing) = timing {
+        tell::note(timing.summary());
+    }
+    verdict.status
+}
+
+/// Hint for a user who has given a command as INIT: INIT is PID 1, and a kernel panics
+/// when PID 1 ends.
+#[must_use]
+pub fn hint(rootfs: &Path, init: Option<&OsStr>) -> String {
+    let init = init.unwrap_or(OsStr::new("COMMAND"));
+    let words = [OsStr::new("chrootvm"), rootfs.as_os_str(), OsStr::new("--"), init];
+    let line = script::shell_line(&words.map(OsStr::to_owned));
+    format!("; to run a command that ends: {}", line.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_can_be_pasted() {
+        let told = hint(Path::new("/a b"), Some(OsStr::new("ls")));
+        assert!(told.ends_with(": chrootvm '/a b' -- ls"), "{told}");
+        assert!(hint(Path::new("/r"), None).ends_with(": chrootvm /r -- COMMAND"));
+    }
+}

@@ -1,0 +1,142 @@
+//! `mkvirtinitrd` and `cargo xtask pack`: `/init` and its modules as an initrd.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use archive::compress::{Compression, compress};
+use files::named::Named;
+use files::{output, tell};
+use machine::kernel::modules::strip::Strip;
+use machine::kernel::pack::{
+    Choice, Transport, absolute, behind, initrd, read_init, read_initrd, with_settings,
+};
+use machine::plan::source::Source;
+
+use crate::named::named;
+
+/// Which modules are packed, and how
+#[derive(Debug, Default, clap::Args)]
+struct ModuleOptions {
+    /// One more module, with all that it needs; repeatable
+    #[arg(long = "module", value_name = "NAME")]
+    modules: Vec<String>,
+    /// Leave out debugging information, BTF and signatures, which is quicker but taints the kernel
+    /// [default: keep them; without WHICH: all]
+    #[arg(long, value_parser = named::<Strip>(), value_name = "WHICH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "all")]
+    strip: Option<Strip>,
+    /// The machine's virtio transport; repeatable [default: all that the kernel has]
+    #[arg(long = "transport", value_parser = named::<Transport>(), value_name = "NAME")]
+    transports: Vec<Transport>,
+    /// Leave virtiofs out: the root is on a disk or in the initrd
+    #[arg(long)]
+    no_virtiofs: bool,
+}
+
+impl ModuleOptions {
+    /// The choice that the options make.
+    fn choice(&self) -> Choice {
+        Choice {
+            modules: self.modules.clone(),
+            strip: self.strip,
+            transports: self.transports.clone(),
+            no_virtiofs: self.no_virtiofs,
+        }
+    }
+}
+
+/// Pack /init and the modules it needs into an initrd
+#[derive(Debug, clap::Args)]
+pub struct Pack {
+    /// The /init binary, as `cargo xtask build` makes it
+    #[arg(long, value_name = "FILE", required_unless_present = "initrd")]
+    init: Option<PathBuf>,
+    /// Add records to this initrd instead of packing one
+    #[arg(long, value_name = "FILE", hide = true)]
+    initrd: Option<PathBuf>,
+    /// Begin with this archive, a root file system; its /init gives way to ours
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "initrd")]
+    archive: Option<PathBuf>,
+    /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
+    /// [default: none; the kernel has virtiofs built in]
+    #[arg(long, value_name = "DIR")]
+    modules_dir: Option<PathBuf>,
+    /// The image that has them, at the absolute path DIR [default: they are on this host]
+    #[arg(long, value_name = "IMAGE", requires = "modules_dir", hide = true)]
+    image: Option<PathBuf>,
+    #[command(flatten)]
+    choice: ModuleOptions,
+    /// Compress the archive
+    #[arg(long, value_parser = named::<Compression>(), default_value = Compression::default().name())]
+    compress: Compression,
+    /// A record for /init, as `chrootvm --dry-run` prints it; repeatable
+    #[arg(long = "record", value_name = "RECORD", hide = true)]
+    records: Vec<OsString>,
+    /// Where to write the initrd; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Make an initrd that boots a directory over virtiofs
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Modules are packed uncompressed, in load order; built-in ones are left out.\n\
+                  SOURCE_DATE_EPOCH sets the time of all entries (default 0)."
+)]
+pub struct MkVirtInitrd {
+    #[command(flatten)]
+    choice: ModuleOptions,
+    /// The /init binary
+    init: PathBuf,
+    /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
+    modules_dir: PathBuf,
+    /// Where to write the initrd; - is standard output
+    output: PathBuf,
+}
+
+impl Pack {
+    /// Writes the initrd.
+    pub fn run(self) -> Result<()> {
+        let bytes = match (&self.initrd, &self.init) {
+            (Some(file), _) => read_initrd(file)?,
+            (None, init) => self.pack(init.as_deref().context("--init is missing")?)?,
+        };
+        let records: Vec<_> = self.records.into_iter().map(OsString::into_vec).collect();
+        let bytes = with_settings(bytes, &records)?;
+        output::write(&self.output, &compress(bytes, self.compress)?)
+    }
+
+    fn pack(&self, init: &Path) -> Result<Vec<u8>> {
+        let root = Source::open(self.image.as_deref().unwrap_or(Path::new("/")))?.files()?;
+        let modules_dir = self.modules_dir.as_deref().map(absolute).transpose()?;
+        ensure!(
+            modules_dir.is_some() || self.choice.modules.is_empty(),
+            "--module takes a --modules-dir"
+        );
+        let modules_dir = modules_dir.as_ref().map(|dir| (&*root, dir.as_path()));
+        let mut notes = Vec::new();
+        let initrd = initrd(read_init(init)?, modules_dir, &self.choice.choice(), &mut notes)?;
+        warn(&notes);
+        behind(self.archive.as_deref(), initrd)
+    }
+}
+
+impl MkVirtInitrd {
+    /// Writes the initrd.
+    pub fn run(self) -> Result<()> {
+        let Self { choice, init, modules_dir, output } = self;
+        let modules_dir = Some(modules_dir);
+        let (compress, records) = (Compression::default(), Vec::new());
+        let (init, initrd, archive, image) = (Some(init), None, None, None);
+        Pack { init, initrd, archive, modules_dir, image, choice, compress, records, output }.run()
+    }
+}
+
+/// Prints the notes of [`initrd`] as warnings.
+pub fn warn(notes: &[String]) {
+    for note in notes {
+        tell::warning(note);
+    }
+}

@@ -1,0 +1,106 @@
+//! Contents of files in an image.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::volume::{Map, Volume};
+use crate::pieces::{Piece, PieceReader, Pieces};
+use crate::tree::{Reader, Stored};
+
+/// A file in an image.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) volume: Arc<Volume>,
+    pub(super) number: u32,
+    pub(super) map: Map,
+    pub(super) size: u64,
+}
+
+/// A file in its inode (`inline_data`); what is behind `bytes` is a hole.
+#[derive(Debug)]
+pub(super) struct Inline {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) size: u64,
+}
+
+impl Stored for Inline {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> Result<Box<dyn Reader + '_>> {
+        let length = usize::try_from(self.size).unwrap_or(usize::MAX);
+        let bytes = &self.bytes[..length.min(self.bytes.len())];
+        Ok(Box::new(InlineReader { bytes, zeros: self.size - bytes.len() as u64 }))
+    }
+}
+
+/// Reads an [`Inline`].
+struct InlineReader<'a> {
+    bytes: &'a [u8],
+    zeros: u64,
+}
+
+impl Read for InlineReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.bytes.is_empty() {
+            return self.bytes.read(buffer);
+        }
+        let count = usize::try_from(self.zeros).unwrap_or(usize::MAX).min(buffer.len());
+        buffer[..count].fill(0);
+        self.skip(count as u64);
+        Ok(count)
+    }
+}
+
+impl Reader for InlineReader<'_> {
+    fn hole(&mut self) -> io::Result<u64> {
+        Ok(if self.bytes.is_empty() { self.zeros } else { 0 })
+    }
+
+    fn skip(&mut self, count: u64) {
+        self.zeros = self.zeros.saturating_sub(count);
+    }
+}
+
+impl Stored for Contents {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self) -> Result<Box<dyn Reader + '_>> {
+        Ok(Box::new(PieceReader::new(self)))
+    }
+}
+
+impl Pieces for Contents {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn file(&self) -> &File {
+        self.volume.file()
+    }
+
+    fn piece(&self, position: u64) -> Result<Piece> {
+        let block_size = self.volume.block_size() as u64;
+        let offset = position % block_size;
+        let run = self.volume.find(&self.map, u32::try_from(position / block_size)?);
+        let (block, blocks) = run.with_context(|| format!("inode {}", self.number))?;
+        let at = block.map(|block| block.saturating_mul(block_size).saturating_add(offset));
+        Ok(Piece { at, length: u64::from(blocks) * block_size - offset })
+    }
+
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        let block_size = self.volume.block_size() as u64;
+        let read = self.volume.read(at / block_size, at % block_size, buffer);
+        read.with_context(|| format!("inode {}", self.number))
+    }
+
+    fn data_max(&self) -> u64 {
+        self.volume.data_max()
+    }
+}

@@ -1,0 +1,326 @@
+//! Which format a file has, by its content, and which one a name asks for.
+//!
+//! | Format | Told by |
+//! |---|---|
+//! | a container | its magic; what is in it is looked at as well |
+//! | cpio | `070701` or `070702` at 0 (kernel doc: driver-api/early-userspace/buffer-format.rst) |
+//! | file systems | [`virtinitrd_init::superblock`] |
+//! | GPT, MBR | `EFI PART` at 512, `55 aa` at 510 |
+//! | tar | the check sum of its first header (POSIX pax(1), ustar), or nothing but zeroes |
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use archive::bytes::At;
+use archive::compress::Compression;
+use archive::stream::Method;
+use archive::{lz4, unpack};
+use virtinitrd_init::superblock;
+
+use super::ustar::{BLOCK, Header};
+
+/// A format of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// newc, as a kernel unpacks it into its initramfs
+    Cpio(Compression),
+    /// ustar, with the extensions of POSIX and GNU
+    Tar(Compression),
+    /// A disk with the read-only file system
+    Erofs,
+    /// A disk with ext4, ext3 or ext2
+    Ext4,
+    /// A disk with the read-only file system
+    Squashfs,
+    /// A directory
+    Dir,
+    /// A disk with another file system, as mount(2) calls it: a guest may mount
+    /// it, but nothing here reads it
+    OtherDisk(&'static str),
+    /// A disk with partitions
+    PartitionTable,
+}
+
+impl Format {
+    /// What is read and written here, uncompressed.
+    pub const KNOWN: &[Self] = &[
+        Self::Cpio(Compression::None),
+        Self::Tar(Compression::None),
+        Self::Erofs,
+        Self::Ext4,
+        Self::Squashfs,
+        Self::Dir,
+    ];
+
+    /// As it is typed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpio(_) => "cpio",
+            Self::Tar(_) => "tar",
+            Self::Erofs => "erofs",
+            Self::Ext4 => "ext4",
+            Self::Squashfs => "squashfs",
+            Self::Dir => "dir",
+            Self::OtherDisk(kind) => kind,
+            Self::PartitionTable => "disk with partitions",
+        }
+    }
+
+    /// The container around it.
+    #[must_use]
+    pub fn compression(self) -> Compression {
+        match self {
+            Self::Cpio(compression) | Self::Tar(compression) => compression,
+            _ => Compression::None,
+        }
+    }
+
+    /// Whether it can be made with this compression, around it or in it.
+    #[must_use]
+    pub fn takes(self, method: Method) -> bool {
+        let Method { compression, level } = method;
+        match (self, compression) {
+            (Self::Erofs, _) => matches!(compression, Compression::None | Compression::Lz4),
+            (_, Compression::Lz4) if level.is_some_and(|level| level > 1) => false,
+            (Self::Cpio(_), _) => true,
+            // tar(1) knows another container of lz4.
+            (Self::Tar(_), _) => compression != Compression::Lz4,
+            (Self::Squashfs, _) => compression != Compression::None,
+            _ => compression == Compression::None,
+        }
+    }
+
+    /// It in a container; `None` where that makes no sense.
+    #[must_use]
+    pub fn compressed(self, compression: Compression) -> Option<Self> {
+        match self {
+            Self::Cpio(_) => Some(Self::Cpio(compression)),
+            Self::Tar(_) => Some(Self::Tar(compression)),
+            _ => (compression == Compression::None).then_some(self),
+        }
+    }
+
+    /// The type of file system, as mount(2) takes it, of what is a whole disk.
+    #[must_use]
+    pub fn file_system(self) -> Option<&'static str> {
+        match self {
+            Self::Erofs | Self::Ext4 | Self::Squashfs | Self::OtherDisk(_) => Some(self.name()),
+            Self::Cpio(_) | Self::Tar(_) | Self::Dir | Self::PartitionTable => None,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self.compression() {
+            Compression::None => Ok(()),
+            compression => write!(f, ", {compression}"),
+        }
+    }
+}
+
+/// How names of files in a format end.
+#[rustfmt::skip]
+const ENDINGS: &[(&str, Format)] = &[
+    (".cpio.gz",  Format::Cpio(Compression::Gzip)),
+    (".cpio.zst", Format::Cpio(Compression::Zstd)),
+    (".cpio.xz",  Format::Cpio(Compression::Xz)),
+    (".cpio.lz4", Format::Cpio(Compression::Lz4)),
+    (".cpio",     Format::Cpio(Compression::None)),
+    (".tar.gz",   Format::Tar(Compression::Gzip)),
+    (".tgz",      Format::Tar(Compression::Gzip)),
+    (".tar.zst",  Format::Tar(Compression::Zstd)),
+    (".tar.xz",   Format::Tar(Compression::Xz)),
+    (".tar",      Format::Tar(Compression::None)),
+    (".erofs",    Format::Erofs),
+    (".ext4",     Format::Ext4),
+    (".squashfs", Format::Squashfs),
+    (".sqfs",     Format::Squashfs),
+    ("/",         Format::Dir),
+];
+
+/// The format that a file called `path` should have.
+#[must_use]
+pub fn by_name(path: &Path) -> Option<Format> {
+    let name = path.as_os_str().as_bytes();
+    let row = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending.as_bytes()));
+    row.map(|(_, format)| *format)
+}
+
+/// The endings that [`by_name`] knows, for a person.
+#[must_use]
+pub fn endings() -> String {
+    let endings: Vec<_> = ENDINGS.iter().map(|(ending, _)| *ending).collect();
+    endings.join(" ")
+}
+
+/// The format of `file`, which is read from its start, wherever its position is.
+///
+/// # Errors
+/// A file in no format that is known here, or one that cannot be read by offset,
+/// as a pipe.
+pub fn recognise(file: &File) -> Result<Format> {
+    if file.metadata().context("look at it")?.is_dir() {
+        return Ok(Format::Dir);
+    }
+    let head = head(At { file, offset: 0 })?;
+    let compression = Compression::of(&head);
+    ensure!(
+        !head.starts_with(lz4::FRAME_MAGIC),
+        "lz4's frame format is not read here: unpack it with lz4 -d, or pack it with lz4 -l"
+    );
+    if compression == Compression::None {
+        return by_head(&head).context("unknown format: neither an archive nor a file system");
+    }
+    let mut input = BufReader::new(At { file, offset: 0 });
+    let inner = unpack::head(&mut input, superblock::HEAD).context("unpack it")?;
+    let Some((compression, inner)) = inner else { bail!("not compressed") };
+    match by_head(&inner).and_then(|format| format.compressed(compression)) {
+        Some(format) => Ok(format),
+        None => bail!("{compression}, but there is neither cpio nor tar in it"),
+    }
+}
+
+/// What an archive or a disk starts with.
+fn head(input: impl Read) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    input.take(superblock::HEAD as u64).read_to_end(&mut head).context("read its start")?;
+    Ok(head)
+}
+
+/// Of what is not compressed.
+fn by_head(head: &[u8]) -> Option<Format> {
+    let has = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
+    if has(0, b"070701") || has(0, b"070702") {
+        return Some(Format::Cpio(Compression::None));
+    }
+    if let Some(found) = superblock::identify(head) {
+        let known = Format::KNOWN.iter().find(|format| format.file_system() == Some(found.kind));
+        return Some(known.copied().unwrap_or(Format::OtherDisk(found.kind)));
+    }
+    // Not every MBR has code, but each has its mark.
+    if has(512, b"EFI PART") || has(510, b"\x55\xaa") {
+        return Some(Format::PartitionTable);
+    }
+    is_tar(head).then_some(Format::Tar(Compression::None))
+}
+
+/// Whether `head` is the start of a tar archive. An archive without members is zeroes,
+/// at most a record of its writer, perhaps with another archive behind them; an empty
+/// disk has more zeroes.
+fn is_tar(head: &[u8]) -> bool {
+    let (blocks, rest) = head.as_chunks::<BLOCK>();
+    match blocks.iter().find(|block| block.iter().any(|&byte| byte != 0)) {
+        None => !blocks.is_empty() && rest.is_empty() && head.len() < superblock::HEAD,
+        Some(first) => Header::parse(first).is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use archive::Archive;
+    use archive::compress::compress;
+    use std::io::Write;
+
+    fn cpio() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Archive::default().write(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    fn tar() -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        header.as_ustar_mut().unwrap().name[0] = b'a';
+        header.set_size(0);
+        header.set_cksum();
+        [header.as_bytes(), &[0; 1024][..]].concat()
+    }
+
+    fn nameless() -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        header.set_cksum();
+        [header.as_bytes(), &[0; 1024][..]].concat()
+    }
+
+    fn marked(at: usize, magic: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 70_000];
+        bytes[at..at + magic.len()].copy_from_slice(magic);
+        bytes
+    }
+
+    fn of(bytes: &[u8]) -> Result<Format> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        recognise(&file)
+    }
+
+    #[test]
+    fn contents_tell_the_format() {
+        for (name, bytes, expected) in [
+            ("cpio", cpio(), Format::Cpio(Compression::None)),
+            ("tar", tar(), Format::Tar(Compression::None)),
+            ("tar without members", vec![0; 10240], Format::Tar(Compression::None)),
+            ("tar behind none", [vec![0; 1024], tar()].concat(), Format::Tar(Compression::None)),
+            // Some writers give an extended header no name.
+            ("tar whose first member has no name", nameless(), Format::Tar(Compression::None)),
+            ("erofs", marked(1024, b"\xe2\xe1\xf5\xe0"), Format::Erofs),
+            ("ext4", marked(1080, b"\x53\xef"), Format::Ext4),
+            ("squashfs", marked(0, b"hsqs"), Format::Squashfs),
+            ("btrfs", marked(65_600, b"_BHRfS_M"), Format::OtherDisk("btrfs")),
+            ("gpt", marked(512, b"EFI PART"), Format::PartitionTable),
+            ("mbr", marked(510, b"\x55\xaa"), Format::PartitionTable),
+        ] {
+            assert_eq!(of(&bytes).unwrap(), expected, "{name}");
+            for compression in
+                [Compression::Gzip, Compression::Zstd, Compression::Xz, Compression::Lz4]
+            {
+                let packed = of(&compress(bytes.clone(), compression).unwrap());
+                let expected = expected.compressed(compression);
+                assert_eq!(packed.ok(), expected, "{name} {compression}");
+            }
+        }
+        assert_eq!(recognise(&File::open("/").unwrap()).unwrap(), Format::Dir);
+        // As pzstd begins its files, and with a first part that is empty.
+        let zstd = |bytes| compress(bytes, Compression::Zstd).unwrap();
+        let parts = [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec(), zstd(Vec::new()), zstd(tar())];
+        assert_eq!(of(&parts.concat()).unwrap(), Format::Tar(Compression::Zstd));
+    }
+
+    #[test]
+    fn what_is_neither_is_an_error() {
+        for bytes in [
+            &b""[..],
+            b"text",
+            &[0; 1000],
+            &vec![0; 1 << 20],
+            b"\x1f\x8b",
+            b"\x02\x21\x4c\x18\xff\xff",
+            lz4::FRAME_MAGIC,
+        ] {
+            assert!(of(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn names_ask_for_formats() {
+        for (name, expected) in [
+            ("a.cpio", Some("cpio")),
+            ("a.cpio.zst", Some("cpio, zstd")),
+            ("a.tgz", Some("tar, gzip")),
+            ("a.erofs", Some("erofs")),
+            ("new/", Some("dir")),
+            ("a.img", None),
+        ] {
+            let format = by_name(Path::new(name)).map(|format| format.to_string());
+            assert_eq!(format.as_deref(), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! An initramfs as a [`Tree`], as the kernel unpacks it (`init/initramfs.c`): all its
+//! segments, one over the other, members in their order.
+//!
+//! The kernel leaves out a member whose directory does not exist, and keeps a directory
+//! that is not empty if a file of its name comes later. It does so without a word; here
+//! a note tells. One thing differs: the kernel makes links with an empty target; they
+//! are left out here, because no other file system holds them. Two directories exist
+//! before any member (`usr/default_cpio_list`).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use archive::file_type::{S_IFDIR, S_IFMT};
+use archive::newc::Header;
+use archive::segments::{self, Member, Visitor, cut};
+use files::notes::Notes;
+
+use super::bytes_at;
+use crate::paths::{PATH_MAX, directory};
+use crate::tree::{Content, Id, Kind, Meta, NAME_MAX, Tree, Xattrs, components, kind_of};
+
+/// Bytes of the longest target of a link; the kernel skips longer ones (`PATH_MAX`).
+const TARGET_MAX: u32 = 4096;
+
+/// Directories of the kernel's own initramfs, with their permissions.
+const BUILT_IN: &[(&[u8], u16)] = &[(b"dev", 0o755), (b"root", 0o700)];
+
+const NO_NAME: &str = "a member without a name, or with one that is too long, is left out";
+const NO_PARENT: &str = "a member whose directory does not exist is left out, as a kernel does";
+const DIRECTORY_STAYS: &str =
+    "a member whose name belongs to a directory is left out, as a kernel does";
+const NO_TARGET: &str = "a link with an empty target, or one that is too long, is left out";
+const NO_TYPE: &str = "a member of no type, or a special file with contents, is left out";
+const LOST: &str = "a file whose other name is gone is left out, as a kernel does";
+
+/// The files of `archive`, of which all that is compressed unpacks to at most `limit`
+/// bytes.
+///
+/// # Errors
+/// Those of [`segments::walk`]; a path that is too long once links above it are followed.
+pub fn read(archive: &Arc<File>, limit: u64, notes: &mut Notes) -> Result<Tree> {
+    let tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
+    let mut unpacker = Unpacker { tree, links: HashMap::new(), notes };
+    segments::walk(archive, limit, &mut unpacker)?;
+    Ok(unpacker.tree)
+}
+
+struct Unpacker<'a> {
+    tree: Tree,
+    /// The first name of what may have several, by what the kernel compares
+    /// (`find_link`): device, inode, type.
+    links: HashMap<(u32, u32, u32, u32), Box<[u8]>>,
+    notes: &'a mut Notes,
+}
+
+/// Where a path leads.
+enum Spot<'a> {
+    /// To this name in this directory.
+    Name(Id, &'a [u8]),
+    /// To a directory that exists and cannot be replaced: the path ends in `/`, `.` or
+    /// `..`.
+    Directory(Id),
+    /// Nowhere.
+    Missing,
+}
+
+impl Visitor for Unpacker<'_> {
+    fn member(&mut self, member: &Member<'_>) -> Result<()> {
+        match self.unpack(member)? {
+            None => {}
+            Some(note) if member.name.is_empty() => {
+                self.notes.add(note, format!("offset {}", member.data).as_bytes());
+            }
+            Some(note) => self.notes.add(note, member.name),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.links.clear();
+    }
+}
+
+impl Unpacker<'_> {
+    /// Unpacks a member; returns a note if the member is left out.
+    fn unpack(&mut self, member: &Member<'_>) -> Result<Option<&'static str>> {
+        let header = &member.header;
+        let is_too_long = |name: &[u8]| name.len() > NAME_MAX;
+        if member.name.is_empty() || components(member.name).any(is_too_long) {
+            return Ok(Some(NO_NAME));
+        }
+        let is_directory = header.mode & S_IFMT == S_IFDIR;
+        if member.name.ends_with(b"/") && !is_directory {
+            return Ok(Some(DIRECTORY_STAYS));
+        }
+        if header.is_symlink() {
+            return self.symlink(member);
+        }
+        if !header.is_file() && header.size > 0 {
+            return Ok(Some(NO_TYPE));
+        }
+        let spot = self.spot(member.name)?;
+        match (spot, is_directory) {
+            (Spot::Missing, _) => Ok(Some(NO_PARENT)),
+            (Spot::Directory(id), true) => {
+                self.tree.node_mut(id).meta = meta(header);
+                Ok(None)
+            }
+            (Spot::Directory(_), false) => Ok(Some(DIRECTORY_STAYS)),
+            (Spot::Name(parent, name), true) => {
+                self.tree.add(parent, name, meta(header), directory())?;
+                Ok(None)
+            }
+            (Spot::Name(parent, name), false) => self.file(member, parent, name),
+        }
+    }
+
+    fn symlink(&mut self, member: &Member<'_>) -> Result<Option<&'static str>> {
+        if member.header.size > TARGET_MAX {
+            return Ok(Some(NO_TARGET));
+        }
+        let (offset, size) = (member.data, u64::from(member.header.size));
+        let target = cut(bytes_at(member.archive, offset, size, TARGET_MAX.into())?);
+        if target.is_empty() || target.len() > PATH_MAX {
+            return Ok(Some(NO_TARGET));
+        }
+        Ok(match self.spot(member.name)? {
+            Spot::Missing => Some(NO_PARENT),
+            Spot::Directory(_) => Some(DIRECTORY_STAYS),
+            Spot::Name(parent, name) if self.keeps(parent, name) => Some(DIRECTORY_STAYS),
+            Spot::Name(parent, name) => {
+                self.tree.add(parent, name, meta(&member.header), Kind::Symlink(target.into()))?;
+                None
+            }
+        })
+    }
+
+    /// A regular file or a special one.
+    fn file(
+        &mut self,
+        member: &Member<'_>,
+        parent: Id,
+        name: &[u8],
+    ) -> Result<Option<&'static str>> {
+        let header = &member.header;
+        if self.keeps(parent, name) {
+            return Ok(Some(DIRECTORY_STAYS));
+        }
+        let kind = match header.is_file() {
+            true => Kind::File(Content::Part {
+                archive: Arc::clone(member.archive),
+                offset: member.data,
+                size: header.size.into(),
+            }),
+            false => match kind_of(header.mode, (header.rdev_major, header.rdev_minor)) {
+                Some(kind) => kind,
+                None => return Ok(Some(NO_TYPE)),
+            },
+        };
+        if let Some(old) = self.other_name(header, member.name) {
+            return self.link(header, &old, parent, name, kind);
+        }
+        match self.tree.child(parent, name) {
+            // A file of the same type is changed, not replaced, under all of its names;
+            // a device keeps its numbers.
+            Some(id) if is_same_type(&self.tree.node(id).kind, &kind) => {
+                let node = self.tree.node_mut(id);
+                node.meta = meta(header);
+                if matches!(kind, Kind::File(_)) {
+                    node.kind = kind;
+                }
+            }
+            _ => drop(self.tree.add(parent, name, meta(header), kind)?),
+        }
+        Ok(None)
+    }
+
+    /// The first name of a file with several names (`maybe_link`). `None` if `name` is
+    /// the first one, which is remembered.
+    fn other_name(&mut self, header: &Header, name: &[u8]) -> Option<Box<[u8]>> {
+        if header.nlink < 2 {
+            return None;
+        }
+        let Header { dev_major, dev_minor, ino, mode, .. } = *header;
+        let key = (dev_major, dev_minor, ino, mode & S_IFMT);
+        let known = self.links.get(&key).cloned();
+        if known.is_none() {
+            self.links.insert(key, name.into());
+        }
+        known
+    }
+
+    /// One more name for what is called `old`. A regular file takes the member's
+    /// metadata, and its contents where the member has any.
+    fn link(
+        &mut self,
+        header: &Header,
+        old: &[u8],
+        parent: Id,
+        name: &[u8],
+        kind: Kind,
+    ) -> Result<Option<&'static str>> {
+        // The kernel removes what has the name first, and that may be the file itself.
+        self.tree.remove(parent, name);
+        let found = match self.spot(old)? {
+            Spot::Name(parent, name) => self.tree.child(parent, name),
+            _ => None,
+        };
+        let Some(id) = found.filter(|&id| self.tree.children(id).is_none()) else {
+            return Ok(Some(LOST));
+        };
+        self.tree.link(parent, name, id)?;
+        let node = self.tree.node_mut(id);
+        if matches!((&node.kind, &kind), (Kind::File(_), Kind::File(_))) {
+            node.meta = meta(header);
+            if header.size > 0 {
+                node.kind = kind;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether `name` belongs to a directory that stays.
+    fn keeps(&self, parent: Id, name: &[u8]) -> bool {
+        self.tree.child(parent, name).is_some_and(|id| self.tree.is_filled(id))
+    }
+
+    /// Looks `path` up as path_resolution(7) says; only the last name may be missing.
+    fn spot<'p>(&mut self, path: &'p [u8]) -> Result<Spot<'p>> {
+        let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+        let (trimmed, has_slash) = (&path[..end], end < path.len());
+        let begin = trimmed.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        let (above, name) = trimmed.split_at(begin);
+        if matches!(name, b"" | b"." | b"..") {
+            let found = self.tree.resolve(trimmed).ok();
+            let found = found.filter(|&id| self.tree.children(id).is_some());
+            return Ok(found.map_or(Spot::Missing, Spot::Directory));
+        }
+        let Some((parent, length)) = self.parent(above)? else { return Ok(Spot::Missing) };
+        ensure!(length + name.len() < PATH_MAX, "the path is too long, links above it followed");
+        // With a slash behind it, a name means what a link of that name leads to.
+        let other = self.tree.child(parent, name).filter(|&id| self.tree.children(id).is_none());
+        Ok(match (has_slash, other) {
+            (true, Some(_)) => match self.tree.find_directory(trimmed) {
+                Some((id, _)) => Spot::Directory(id),
+                None => Spot::Missing,
+            },
+            _ => Spot::Name(parent, name),
+        })
+    }
+
+    /// The directory `path`, and the length of its own path.
+    fn parent(&mut self, path: &[u8]) -> Result<Option<(Id, usize)>> {
+        if let Some(found) = self.tree.find_directory(path) {
+            return Ok(Some(found));
+        }
+        let first = components(path).next();
+        let built_in = BUILT_IN.iter().find(|(name, _)| first == Some(*name));
+        let Some((name, permissions)) = built_in else { return Ok(None) };
+        if self.tree.child(Tree::ROOT, name).is_some() {
+            return Ok(None);
+        }
+        let meta = Meta { permissions: *permissions, ..Meta::default() };
+        self.tree.add(Tree::ROOT, name, meta, directory())?;
+        Ok(self.tree.find_directory(path))
+    }
+}
+
+fn is_same_type(a: &Kind, b: &Kind) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
+}
+
+fn meta(header: &Header) -> Meta {
+    let permissions = u16::try_from(header.mode & 0o7777).unwrap_or_default();
+    let Header { uid, gid, mtime, .. } = *header;
+    Meta { permissions, uid, gid, mtime: mtime.into(), xattrs: Xattrs::new() }
+}
+
+#[cfg(test)]
+mod tests;

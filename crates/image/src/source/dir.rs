@@ -1,0 +1,230 @@
+//! A directory of the host as a [`Tree`].
+//!
+//! Interfaces: openat2(2), statx(2) (Linux 5.8 tells where something is mounted),
+//! listxattr(7). No link is followed, and nothing that is mounted below is
+//! entered: a root file system with `/proc` in it would never end.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use files::lookup::Files;
+use files::notes::Notes;
+use files::root_dir::RootDir;
+use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+
+use super::FileId;
+use crate::content::{Content, Directory};
+use crate::paths::PATH_MAX;
+use crate::tree::{Id, Kind, Meta, Tree, Xattrs, kind_of, show};
+
+/// A mount point whose contents are left out.
+const MOUNTED: &str = "something is mounted there, the directory is left empty";
+
+/// Note about an output of this command that is in the source.
+const OUTPUT: &str = "an output of this command is left out";
+
+/// Attributes that are no property of the file alone, or that the kernel makes up.
+const XATTRS: &[&str] = &["security.", "system.posix_acl_", "trusted.", "user."];
+
+/// Room for a list of attributes or a value, in bytes, at first.
+const XATTR_ROOM: usize = 1 << 10;
+/// Longest of them (`XATTR_SIZE_MAX`, `include/uapi/linux/limits.h`).
+const XATTR_MAX: usize = 1 << 16;
+
+/// What is below `path`.
+///
+/// # Errors
+/// What cannot be looked at, with its path.
+pub fn read(path: &Path, notes: &mut Notes) -> Result<Tree> {
+    read_without(path, &[], notes)
+}
+
+/// As [`read`], without the files `left_out` and their contents.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_without(path: &Path, left_out: &[FileId], notes: &mut Notes) -> Result<Tree> {
+    let root = Arc::new(RootDir::open(path)?);
+    let fd = root.directory(Path::new("."))?;
+    let stat = stat(fd.as_fd(), c"")?;
+    let meta = meta(&stat, xattrs(fd.as_fd(), b".")?);
+    let device = (stat.stx_dev_major, stat.stx_dev_minor);
+    let mut scan = Scan { device, tree: Tree::new(meta), links: HashMap::new(), left_out, notes };
+    let mut pending = vec![(Tree::ROOT, PathBuf::new())];
+    while let Some((id, path)) = pending.pop() {
+        let directory = Arc::new(Directory { root: Arc::clone(&root), path });
+        let found = scan.directory(id, &directory, &mut pending);
+        found
+            .with_context(|| format!("look into {}", root.host_path(&directory.path).display()))?;
+    }
+    Ok(scan.tree)
+}
+
+struct Scan<'a> {
+    device: (u32, u32),
+    tree: Tree,
+    /// Files that have other names, by device and inode.
+    links: HashMap<(u32, u32, u64), Id>,
+    left_out: &'a [FileId],
+    notes: &'a mut Notes,
+}
+
+impl Scan<'_> {
+    fn directory(
+        &mut self,
+        id: Id,
+        directory: &Arc<Directory>,
+        pending: &mut Vec<(Id, PathBuf)>,
+    ) -> Result<()> {
+        let fd = directory.root.directory(&Path::new(".").join(&directory.path))?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&fd)? {
+            let name = entry?.file_name().to_owned();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                names.push(name);
+            }
+        }
+        // Nodes are numbered as they are found; the order must not depend on the file
+        // system.
+        names.sort_unstable();
+        for name in &names {
+            let added = self.entry(id, &fd, name, directory);
+            let added = added.with_context(|| show(name.to_bytes()))?;
+            pending.extend(added);
+        }
+        Ok(())
+    }
+
+    /// Adds what is called `name`; a directory that is to be looked into is given
+    /// back.
+    fn entry(
+        &mut self,
+        parent: Id,
+        fd: &OwnedFd,
+        name: &CStr,
+        directory: &Arc<Directory>,
+    ) -> Result<Option<(Id, PathBuf)>> {
+        let path = directory.path.join(OsStr::from_bytes(name.to_bytes()));
+        ensure!(path.as_os_str().len() <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
+        let stat = stat(fd.as_fd(), name)?;
+        if self.left_out.contains(&id_of(&stat)) {
+            self.notes.add(OUTPUT, path.as_os_str().as_bytes());
+            return Ok(None);
+        }
+        let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        if let Some(&known) = self.links.get(&key) {
+            self.tree.link(parent, name.to_bytes(), known)?;
+            return Ok(None);
+        }
+        let kind = kind(fd, name, directory, &stat)?;
+        let meta = meta(&stat, xattrs(fd.as_fd(), name.to_bytes())?);
+        let is_directory = matches!(kind, Kind::Directory(_));
+        let id = self.tree.add(parent, name.to_bytes(), meta, kind)?;
+        if !is_directory {
+            if stat.stx_nlink > 1 {
+                self.links.insert(key, id);
+            }
+            return Ok(None);
+        }
+        if self.is_mounted(&stat) {
+            self.notes.add(MOUNTED, path.as_os_str().as_bytes());
+            return Ok(None);
+        }
+        Ok(Some((id, path)))
+    }
+
+    /// Of a directory. A kernel that does not tell shows another device.
+    fn is_mounted(&self, stat: &Statx) -> bool {
+        match stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+            true => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+            false => (stat.stx_dev_major, stat.stx_dev_minor) != self.device,
+        }
+    }
+}
+
+fn kind(fd: &OwnedFd, name: &CStr, parent: &Arc<Directory>, stat: &Statx) -> Result<Kind> {
+    Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::RegularFile => Kind::File(Content::Host {
+            directory: Arc::clone(parent),
+            name: name.to_bytes().into(),
+            size: stat.stx_size,
+        }),
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(fd, name, Vec::new())?;
+            Kind::Symlink(target.to_bytes().into())
+        }
+        _ => kind_of(stat.stx_mode.into(), (stat.stx_rdev_major, stat.stx_rdev_minor))
+            .context("a file of an unknown type")?,
+    })
+}
+
+fn stat(fd: BorrowedFd<'_>, name: &CStr) -> Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let stat = rustix::fs::statx(fd, name, flags, StatxFlags::BASIC_STATS);
+    stat.context("statx")
+}
+
+fn id_of(stat: &Statx) -> FileId {
+    let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    FileId { device, inode: stat.stx_ino }
+}
+
+fn meta(stat: &Statx, xattrs: Xattrs) -> Meta {
+    Meta {
+        permissions: stat.stx_mode & 0o7777,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        mtime: stat.stx_mtime.tv_sec,
+        xattrs,
+    }
+}
+
+/// Those of `name` in a directory. There is no `listxattrat` before Linux 6.13,
+/// but a path through the descriptor.
+fn xattrs(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs> {
+    let path = [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat();
+    let mut buffer = Vec::new();
+    let names = sized(&mut buffer, |buffer| rustix::fs::llistxattr(&path[..], buffer));
+    let names = match names {
+        // No attributes on this file system, or none that we may see.
+        Err(Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => return Ok(Xattrs::new()),
+        names => names.context("listxattr")?.to_vec(),
+    };
+    let mut xattrs = Xattrs::new();
+    for name in names.split(|&byte| byte == 0) {
+        if !XATTRS.iter().any(|prefix| name.starts_with(prefix.as_bytes())) {
+            continue;
+        }
+        match sized(&mut buffer, |buffer| rustix::fs::lgetxattr(&path[..], name, buffer)) {
+            // It went meanwhile.
+            Err(Errno::NODATA) => {}
+            value => {
+                let value = value.with_context(|| format!("getxattr {}", show(name)))?;
+                xattrs.insert(name.into(), value.into());
+            }
+        }
+    }
+    Ok(xattrs)
+}
+
+/// What `get` gives, in a buffer that is as large as it says.
+fn sized(
+    buffer: &mut Vec<u8>,
+    get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<&[u8]> {
+    loop {
+        // Of a buffer without room rustix tells that nothing is there.
+        buffer.resize(buffer.len().max(XATTR_ROOM), 0);
+        match get(buffer) {
+            Ok(size) => return Ok(buffer.get(..size).unwrap_or_default()),
+            Err(Errno::RANGE) if buffer.len() < XATTR_MAX => buffer.resize(buffer.len() * 2, 0),
+            Err(error) => return Err(error),
+        }
+    }
+}

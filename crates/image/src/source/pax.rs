@@ -1,0 +1,179 @@
+//! What a tar archive says of its next member before that member.
+//!
+//! Format: records `LENGTH KEY=VALUE\n`, LENGTH counting the whole record
+//! (POSIX pax(1)); `GNU.sparse.*` in tar(5) of libarchive and the manual of GNU
+//! tar, "Storing Sparse Files"; attributes in [`super::pax_xattrs`].
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+
+use super::pax_xattrs::Records;
+use crate::tree::Xattrs;
+
+/// What takes the place of the fields of a header. A clone shares what is large.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extended {
+    pub(super) path: Option<Arc<[u8]>>,
+    pub(super) link: Option<Arc<[u8]>>,
+    pub(super) size: Option<u64>,
+    pub(super) uid: Option<u64>,
+    pub(super) gid: Option<u64>,
+    pub(super) mtime: Option<i64>,
+    /// `SCHILY.devmajor`
+    pub(super) dev_major: Option<u64>,
+    /// `SCHILY.devminor`
+    pub(super) dev_minor: Option<u64>,
+    pub(super) xattrs: Xattrs,
+    /// Whether an access control list cannot become an attribute of Linux.
+    pub(super) has_lost_acl: bool,
+    /// The file begins in another volume (`GNU.volume.filename`).
+    pub(super) is_continued: bool,
+    pub(super) sparse: SparseRecords,
+}
+
+/// `GNU.sparse.*`
+#[derive(Clone, Debug, Default)]
+pub(super) struct SparseRecords {
+    /// The path; the member's own is made up.
+    pub(super) name: Option<Arc<[u8]>>,
+    /// 1 where the map is before the data; 0 where it is in the records.
+    pub(super) major: Option<u64>,
+    pub(super) size: Option<u64>,
+    /// Offsets and lengths by turns.
+    pub(super) map: Vec<u64>,
+}
+
+impl Extended {
+    /// Takes the records of one extended header.
+    ///
+    /// # Errors
+    /// Text that is no records, or a value that is no number where one is needed.
+    pub(super) fn take(&mut self, mut text: &[u8]) -> Result<()> {
+        let mut xattrs = Records::default();
+        // Some writers pad with NULs.
+        while !text.is_empty() && text[0] != 0 {
+            let blank = text.iter().position(|&byte| byte == b' ').context(DAMAGED)?;
+            let length: usize = number(&text[..blank])?;
+            let record = text.get(blank + 1..length).context(DAMAGED)?;
+            let record = record.strip_suffix(b"\n").context(DAMAGED)?;
+            let equals = record.iter().position(|&byte| byte == b'=').context(DAMAGED)?;
+            let (key, value) = (&record[..equals], &record[equals + 1..]);
+            let taken = xattrs.take(record).and_then(|is_taken| match is_taken {
+                true => Ok(()),
+                false => self.record(key, value),
+            });
+            taken.with_context(|| format!("\"{}\"", key.escape_ascii()))?;
+            text = &text[length..];
+        }
+        self.has_lost_acl |= xattrs.add_to(&mut self.xattrs);
+        Ok(())
+    }
+
+    /// Takes the records of a global header. Records about the data of a single member
+    /// mean nothing there.
+    ///
+    /// # Errors
+    /// As those of [`Extended::take`].
+    pub(super) fn take_global(&mut self, text: &[u8]) -> Result<()> {
+        self.take(text)?;
+        (self.size, self.sparse, self.is_continued) = (None, SparseRecords::default(), false);
+        Ok(())
+    }
+
+    /// An empty value takes back what a global header said.
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let bytes = || (!value.is_empty()).then(|| value.into());
+        let count = || (!value.is_empty()).then(|| number(value)).transpose();
+        match key {
+            b"path" => self.path = bytes(),
+            b"linkpath" => self.link = bytes(),
+            b"size" => self.size = count()?,
+            b"uid" => self.uid = count()?,
+            b"gid" => self.gid = count()?,
+            b"mtime" => self.mtime = (!value.is_empty()).then(|| seconds(value)).transpose()?,
+            b"SCHILY.devmajor" => self.dev_major = count()?,
+            b"SCHILY.devminor" => self.dev_minor = count()?,
+            b"GNU.volume.filename" => self.is_continued = !value.is_empty(),
+            b"GNU.sparse.name" => self.sparse.name = bytes(),
+            b"GNU.sparse.major" => self.sparse.major = count()?,
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse.size = count()?,
+            b"GNU.sparse.map" => {
+                let numbers = value.split(|&byte| byte == b',').filter(|text| !text.is_empty());
+                self.sparse.map = numbers.map(number).collect::<Result<_>>()?;
+            }
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
+                self.sparse.map.push(number(value)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+const DAMAGED: &str = "damaged extended header";
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.with_context(|| format!("\"{}\" is no number", text.escape_ascii()))
+}
+
+/// Whole seconds of `[-]SECONDS[.FRACTION]`, rounded down.
+fn seconds(text: &[u8]) -> Result<i64> {
+    let mut parts = text.splitn(2, |&byte| byte == b'.');
+    let whole: i64 = number(parts.next().unwrap_or_default())?;
+    let fraction = parts.next().unwrap_or_default();
+    ensure!(fraction.iter().all(u8::is_ascii_digit), "a time with no number behind its point");
+    let is_whole = fraction.iter().all(|&digit| digit == b'0');
+    Ok(if text.starts_with(b"-") && !is_whole { whole.saturating_sub(1) } else { whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_may_have_any_bytes() {
+        let mut extended = Extended::default();
+        extended.take(b"30 SCHILY.xattr.user.a=x\n=\0\xffy\n12 path=a\nb\n5 x=\n\0\0").unwrap();
+        assert_eq!(extended.path.as_deref(), Some(&b"a\nb"[..]));
+        assert_eq!(*extended.xattrs[&b"user.a"[..]], *b"x\n=\0\xffy");
+        extended.take(b"8 path=\n").unwrap();
+        assert_eq!(extended.path, None);
+    }
+
+    #[test]
+    fn global_records_say_nothing_of_data() {
+        let mut global = Extended::default();
+        global.take_global(b"9 size=5\n11 mtime=7\n21 GNU.sparse.size=5\n").unwrap();
+        assert_eq!((global.size, global.sparse.size, global.mtime), (None, None, Some(7)));
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        for text in [
+            "5",
+            "x a=b\n",
+            "7 a=b\n",
+            "5 a=b\n",
+            "6 ab\n\n",
+            "99 a=b\n",
+            "10 size=x\n",
+            "0 a=b\n",
+            "3 \n",
+            "18446744073709551616 a=b\n",
+            "13 mtime=1.x\n",
+        ] {
+            assert!(Extended::default().take(text.as_bytes()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_rounded_down() {
+        for (text, expected) in
+            [("5", 5), ("5.9", 5), ("-5.0", -5), ("-5.1", -6), ("-0.5", -1), ("7.", 7)]
+        {
+            assert_eq!(seconds(text.as_bytes()).unwrap(), expected, "{text}");
+        }
+    }
+}

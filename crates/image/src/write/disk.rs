@@ -1,0 +1,154 @@
+//! Disk images: erofs, ext4 and squashfs.
+
+use std::fs::File;
+
+use anyhow::{Context, Result, bail, ensure};
+use archive::compress::Compression;
+use archive::stream::Method;
+use files::notes::Notes;
+use rustix::fs::OFlags;
+
+use crate::format::Format;
+use crate::identity::marked;
+use crate::progress::Progress;
+use crate::tree::{Kind, Tree, mode};
+use crate::{erofs, ext4, squashfs};
+
+/// Free space of an ext4 image whose size nobody chose: so many percent of what
+/// is used, and bytes on top.
+const SLACK_PERCENT: u32 = 10;
+/// As [`SLACK_PERCENT`].
+const SLACK_BYTES: u64 = 16 << 20;
+
+/// What a file system is, apart from what is in it.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// UUID; without it the UUID follows from all that the image holds.
+    pub uuid: Option<[u8; 16]>,
+    /// Names it for people.
+    pub label: String,
+    /// Bytes of an ext4 image.
+    pub size: Option<u64>,
+    /// Free space of an ext4 image in percent.
+    pub slack: Option<u32>,
+    /// Of erofs and squashfs: lz4 and gzip without.
+    pub compress: Option<Method>,
+    /// Of erofs and squashfs: 4096 and 128 KiB without.
+    pub cluster_size: Option<u64>,
+    /// Threads that compress.
+    pub threads: u32,
+    /// The time of the image, in seconds since 1970.
+    pub mtime: u32,
+}
+
+/// Writes `tree` to `out`, a regular file.
+///
+/// # Errors
+/// What the format cannot hold; contents that cannot be read.
+pub fn write(
+    tree: &Tree,
+    format: Format,
+    options: &Options,
+    out: &File,
+    notes: &mut Notes,
+    progress: &Progress,
+) -> Result<()> {
+    ensure!(
+        out.metadata()?.is_file(),
+        "{format} is not written in one go, but the output is a pipe or a device: write it to a \
+         file and copy that"
+    );
+    let flags = rustix::fs::fcntl_getfl(out).context("look at the output")?;
+    ensure!(
+        !flags.contains(OFlags::APPEND),
+        "{format} is not written in one go: standard output cannot be open for appending (>>)"
+    );
+    let threads = usize::try_from(options.threads)?;
+    match format {
+        Format::Erofs => {
+            let usual = erofs::Options::default();
+            let compression = match options.compress {
+                Some(Method { compression: Compression::None, .. }) => erofs::Compression::None,
+                Some(Method { level: Some(level @ 2..), .. }) => {
+                    erofs::Compression::Lz4hc(u32::try_from(level)?)
+                }
+                _ => erofs::Compression::Lz4,
+            };
+            let cluster_size = match options.cluster_size {
+                Some(size) => u32::try_from(size)?,
+                None => usual.cluster_size,
+            };
+            let options = erofs::Options {
+                compression,
+                cluster_size,
+                uuid: options.uuid,
+                label: options.label.clone(),
+                time: options.mtime.into(),
+                threads,
+            };
+            erofs::write(tree, &options, out, progress)
+        }
+        Format::Ext4 => {
+            let size = match (options.size, options.slack) {
+                (Some(size), _) => ext4::Size::Exact(size),
+                (None, Some(percent)) => ext4::Size::Slack { percent, bytes: 0 },
+                (None, None) => ext4::Size::Slack { percent: SLACK_PERCENT, bytes: SLACK_BYTES },
+            };
+            let label = ext4::label(&options.label)?;
+            let uuid = match options.uuid {
+                Some(uuid) => ext4::Uuid::Given(uuid),
+                None => ext4::Uuid::OfContents { seed: seed_of(tree)? },
+            };
+            let options = ext4::Options { size, uuid, label, time: options.mtime.into() };
+            ext4::write(tree, &options, out, progress)
+        }
+        Format::Squashfs => {
+            let usual = squashfs::Options::default();
+            let block_size = options.cluster_size.map(u32::try_from).transpose();
+            let options = squashfs::Options {
+                compressor: compressor(options.compress).unwrap_or(usual.compressor),
+                level: options.compress.and_then(|method| method.level),
+                block_size: block_size
+                    .context("--cluster-size: at most 1 MiB")?
+                    .unwrap_or(usual.block_size),
+                threads,
+                time: options.mtime,
+            };
+            squashfs::write(tree, &options, out, notes, progress)
+        }
+        other => bail!("{other} is no disk that is written here"),
+    }
+}
+
+/// That of squashfs.
+fn compressor(method: Option<Method>) -> Option<squashfs::Compressor> {
+    match method?.compression {
+        Compression::None => None,
+        Compression::Gzip => Some(squashfs::Compressor::Gzip),
+        Compression::Zstd => Some(squashfs::Compressor::Zstd),
+        Compression::Xz => Some(squashfs::Compressor::Xz),
+        Compression::Lz4 => Some(squashfs::Compressor::Lz4),
+    }
+}
+
+/// A number for the hashes in directories of `tree`, which follows from its names and
+/// metadata.
+fn seed_of(tree: &Tree) -> Result<[u8; 16]> {
+    let mut hasher = blake3::Hasher::new();
+    tree.walk(&mut |path, id| {
+        let node = tree.node(id);
+        let size = match &node.kind {
+            Kind::File(content) => content.size(),
+            _ => 0,
+        };
+        hasher.update(path);
+        hasher.update(&[0]);
+        hasher.update(&mode(node).to_le_bytes());
+        hasher.update(&node.meta.mtime.to_le_bytes());
+        hasher.update(&size.to_le_bytes());
+        Ok(())
+    })?;
+    let mut seed = [0; 16];
+    hasher.finalize_xof().fill(&mut seed);
+    Ok(marked(seed))
+}

@@ -1,0 +1,235 @@
+//! A tar archive from a [`Tree`].
+//!
+//! Format: ustar with extended headers (POSIX pax(1)) only where ustar has no room;
+//! extended attributes as `SCHILY.xattr.NAME` (star(5)); files with large holes are GNU
+//! sparse files. If a file has several names, the first one has the contents, the
+//! others are links to it.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use files::notes::Notes;
+use tar::{EntryType, Header};
+
+use super::copier::{Copier, copying};
+use super::sparse::Sparse;
+use crate::tree::{Id, Kind, Meta, Node, Tree, show};
+use crate::ustar::BLOCK;
+
+/// Bytes of a name or of a link's target in a header.
+const NAME_MAX: usize = 100;
+/// The largest owner or group: seven octal digits.
+const ID_MAX: u32 = 0o7_777_777;
+/// The largest size and time: eleven octal digits.
+const NUMBER_MAX: u64 = 0o77_777_777_777;
+
+/// Name of extended headers: some readers refuse a header without a name.
+const EXTENDED: &[u8] = b"PaxHeaders";
+
+const SOCKET: &str = "a tar archive has no sockets, they are left out";
+
+/// Writes all of `tree`.
+///
+/// # Errors
+/// Contents that cannot be read; those of `out`.
+pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
+    let mut first_names = HashMap::new();
+    copying(tree, |copier| {
+        tree.walk(&mut |path, id| {
+            let node = tree.node(id);
+            if matches!(node.kind, Kind::Socket) {
+                notes.add(SOCKET, path);
+                return Ok(());
+            }
+            let first = (node.names > 1).then(|| first_name(&mut first_names, id, path)).flatten();
+            let sparse = match &node.kind {
+                Kind::File(content) if first.is_none() => Sparse::new(content),
+                _ => Ok(None),
+            };
+            let sparse = sparse.with_context(|| format!("read {}", show(path)))?;
+            let member = Member::new(path, node, first.as_deref(), sparse);
+            member.write(path, out, copier).with_context(|| show(path))
+        })
+    })?;
+    out.write_all(&[0; 2 * BLOCK])?;
+    Ok(())
+}
+
+/// The name under which node `id` was written already.
+fn first_name(names: &mut HashMap<Id, Box<[u8]>>, id: Id, path: &[u8]) -> Option<Box<[u8]>> {
+    let known = names.get(&id).cloned();
+    names.entry(id).or_insert_with(|| path.into());
+    known
+}
+
+struct Member<'a> {
+    header: Header,
+    records: Vec<u8>,
+    node: &'a Node,
+    /// Whether it brings the contents of its file.
+    is_first: bool,
+    /// The map of a file with holes.
+    sparse: Option<Sparse>,
+}
+
+impl<'a> Member<'a> {
+    fn new(path: &[u8], node: &'a Node, first: Option<&[u8]>, sparse: Option<Sparse>) -> Self {
+        let is_first = first.is_none();
+        let (header, records) = (Header::new_ustar(), Vec::new());
+        let mut member = Self { header, records, node, is_first, sparse };
+        let name = match &node.kind {
+            Kind::Directory(_) => [if path.is_empty() { b"." } else { path }, b"/"].concat(),
+            _ if member.sparse.is_some() => Sparse::name(path),
+            _ => path.to_vec(),
+        };
+        let target = match (&node.kind, first) {
+            (_, Some(first)) => first,
+            (Kind::Symlink(target), _) => target,
+            _ => &[],
+        };
+        member.text("path", &name, |header| &mut header.name);
+        member.text("linkpath", target, |header| &mut header.linkname);
+        member.meta();
+        member.kind();
+        let sparse = member.sparse.as_ref().map(|sparse| sparse.records(path));
+        for (key, value) in sparse.into_iter().flatten() {
+            member.record(key, &value);
+        }
+        member
+    }
+
+    /// Puts `value` into a field, and where it does not fit into a record as well.
+    fn text(
+        &mut self,
+        key: &str,
+        value: &[u8],
+        field: impl Fn(&mut tar::UstarHeader) -> &mut [u8; NAME_MAX],
+    ) {
+        if value.len() > NAME_MAX {
+            self.record(key.as_bytes(), value);
+        }
+        if let Some(header) = self.header.as_ustar_mut() {
+            let length = value.len().min(NAME_MAX);
+            field(header)[..length].copy_from_slice(&value[..length]);
+        }
+    }
+
+    fn meta(&mut self) {
+        let Meta { permissions, uid, gid, mtime, ref xattrs } = self.node.meta;
+        self.header.set_mode(permissions.into());
+        self.header.set_uid(uid.min(ID_MAX).into());
+        self.header.set_gid(gid.min(ID_MAX).into());
+        let time = u64::try_from(mtime).unwrap_or_default().min(NUMBER_MAX);
+        self.header.set_mtime(time);
+        for (key, value) in [("uid", uid), ("gid", gid)] {
+            if value > ID_MAX {
+                self.record(key.as_bytes(), value.to_string().as_bytes());
+            }
+        }
+        if i64::try_from(time) != Ok(mtime) {
+            self.record(b"mtime", mtime.to_string().as_bytes());
+        }
+        for (name, value) in xattrs {
+            self.record(&[b"SCHILY.xattr.", &escaped(name)[..]].concat(), value);
+        }
+    }
+
+    fn kind(&mut self) {
+        let mut device = (0, 0);
+        let kind = match &self.node.kind {
+            _ if !self.is_first => EntryType::Link,
+            Kind::Directory(_) => EntryType::Directory,
+            Kind::File(_) => EntryType::Regular,
+            Kind::Symlink(_) => EntryType::Symlink,
+            Kind::CharDevice(major, minor) => {
+                device = (*major, *minor);
+                EntryType::Char
+            }
+            Kind::BlockDevice(major, minor) => {
+                device = (*major, *minor);
+                EntryType::Block
+            }
+            Kind::Fifo | Kind::Socket => EntryType::Fifo,
+        };
+        self.header.set_entry_type(kind);
+        if let Some(header) = self.header.as_ustar_mut() {
+            header.set_device_major(device.0);
+            header.set_device_minor(device.1);
+        }
+        let size = self.size();
+        self.header.set_size(size.min(NUMBER_MAX));
+        if size > NUMBER_MAX {
+            self.record(b"size", size.to_string().as_bytes());
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match &self.node.kind {
+            Kind::File(_) if self.sparse.is_some() => {
+                self.sparse.as_ref().map_or(0, Sparse::stored_size)
+            }
+            Kind::File(content) if self.is_first => content.size(),
+            _ => 0,
+        }
+    }
+
+    /// `LENGTH KEY=VALUE\n`, where LENGTH counts its own digits.
+    fn record(&mut self, key: &[u8], value: &[u8]) {
+        let rest = key.len() + value.len() + " =\n".len();
+        let mut length = rest;
+        while length != rest + length.to_string().len() {
+            length = rest + length.to_string().len();
+        }
+        let parts = [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat();
+        self.records.extend(parts);
+    }
+
+    fn write(mut self, path: &[u8], out: &mut dyn Write, copier: &mut Copier) -> Result<()> {
+        if !self.records.is_empty() {
+            let mut header = Header::new_ustar();
+            header.set_entry_type(EntryType::XHeader);
+            if let Some(header) = header.as_ustar_mut() {
+                header.name[..EXTENDED.len()].copy_from_slice(EXTENDED);
+            }
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
+            header.set_size(self.records.len() as u64);
+            header.set_cksum();
+            out.write_all(header.as_bytes())?;
+            out.write_all(&self.records)?;
+            pad(out, self.records.len() as u64)?;
+        }
+        self.header.set_cksum();
+        out.write_all(self.header.as_bytes())?;
+        if let Kind::File(content) = &self.node.kind
+            && self.is_first
+        {
+            match &self.sparse {
+                Some(sparse) => sparse.write(path, content, out)?,
+                None => copier.copy(path, self.node, out)?,
+            }
+            pad(out, self.size())?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of an attribute as it is in a key, which `=` would end; escaped as GNU tar
+/// does.
+fn escaped(name: &[u8]) -> Vec<u8> {
+    let bytes = name.iter().map(|byte| match byte {
+        b'%' => &b"%25"[..],
+        b'=' => b"%3D",
+        _ => std::slice::from_ref(byte),
+    });
+    bytes.collect::<Vec<_>>().concat()
+}
+
+fn pad(out: &mut dyn Write, size: u64) -> Result<()> {
+    let zeroes = size.next_multiple_of(BLOCK as u64) - size;
+    out.write_all(&[0; BLOCK][..usize::try_from(zeroes)?])?;
+    Ok(())
+}

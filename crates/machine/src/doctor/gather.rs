@@ -1,0 +1,306 @@
+//! All of doctor's I/O: programs are asked, files are read, nothing is judged.
+
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result};
+use files::lookup::Files;
+
+use super::facts::{Daemon, Facts, Ids, Kvm, Processor, Program, Qemu, User};
+use super::kernels::{Installed, MODULES, Place, Support};
+use super::packages::Distribution;
+use crate::host;
+use crate::kernel::installed;
+use crate::kernel::modules::canonical;
+use crate::kernel::modules::dir::ModulesDir;
+use crate::kernel::modules::resolve::{Request, load_order};
+use crate::kernel::vmlinux::form;
+use crate::plan::architecture;
+use crate::plan::source::Source;
+use crate::plan::{self, Access, Share};
+use crate::process::qemu::version;
+use crate::process::{qemu, virtiofsd};
+use crate::toolchain;
+
+/// Where subordinate ids are handed out (subuid(5)).
+const ID_FILES: &[&str] = &["/etc/subuid", "/etc/subgid"];
+
+/// Where ranges begin (login.defs(5), `SUB_UID_MIN`).
+const FIRST_ID: u32 = 100_000;
+
+/// What enters them into a namespace.
+const ID_PROGRAMS: &[&str] = &["newuidmap", "newgidmap"];
+
+/// Settings that forbid user namespaces when 0, and what allows them. Debian's
+/// kernels have the first, all have the second.
+const NAMESPACE_SETTINGS: &[(&str, &str)] = &[
+    ("/proc/sys/kernel/unprivileged_userns_clone", "sysctl kernel.unprivileged_userns_clone=1"),
+    ("/proc/sys/user/max_user_namespaces", "sysctl user.max_user_namespaces=10000"),
+];
+
+/// os-release(5): the second where the first is missing.
+const OS_RELEASE: &[&str] = &["/etc/os-release", "/usr/lib/os-release"];
+
+/// Looks around; `rootfs` is one more place for kernels.
+///
+/// # Errors
+/// A `rootfs` that cannot be opened.
+pub fn gather(rootfs: Option<&Path>) -> Result<Facts> {
+    let user = user();
+    let mut kernels = vec![place(Path::new("/"), false)?];
+    if let Some(rootfs) = rootfs {
+        let rootfs = place(rootfs, true)?;
+        kernels.retain(|host| host.path != rootfs.path);
+        kernels.push(rootfs);
+    }
+    let os_release = OS_RELEASE.iter().find_map(|path| fs::read_to_string(path).ok());
+    Ok(Facts {
+        distribution: Distribution::parse(&os_release.unwrap_or_default()),
+        qemu: qemu(),
+        virtiofsd: daemon(),
+        kvm: kvm(),
+        kernels,
+        ids: ids(&user.name),
+        musl: toolchain::musl(),
+        user,
+    })
+}
+
+fn user() -> User {
+    let uid = nix::unistd::geteuid();
+    let entry = nix::unistd::User::from_uid(uid).ok().flatten();
+    let name = entry.map_or_else(|| uid.to_string(), |entry| entry.name);
+    User { is_root: uid.is_root(), name }
+}
+
+fn qemu() -> Program<Qemu> {
+    let machine = match architecture::of_host() {
+        Ok(machine) => machine,
+        Err(error) => return Program::Broken(format!("{error:#}")),
+    };
+    let Some(program) = qemu::installed(machine) else { return Program::Missing };
+    let answer = match answer(&program, &["--version"]) {
+        Ok(answer) if answer.status.success() => answer,
+        Ok(answer) => return Program::Broken(complaint(&program, &answer)),
+        Err(error) => return Program::Broken(format!("{error:#}")),
+    };
+    // The help text has -sandbox in every build; only its use shows libseccomp.
+    let sandbox = self::answer(&program, &["-sandbox", "on", "-version"]);
+    let networks = self::answer(&program, &["-netdev", "help"]);
+    Program::Works(Qemu {
+        version: version(&text(&answer)),
+        sandbox: sandbox.is_ok_and(|answer| answer.status.success()),
+        user_network: networks.is_ok_and(|answer| text(&answer).lines().any(|line| line == "user")),
+        program,
+    })
+}
+
+fn daemon() -> Program<Daemon> {
+    let Some(program) = virtiofsd::installed() else { return Program::Missing };
+    let found = match virtiofsd::probe(program.clone()) {
+        Ok(found) => found,
+        Err(error) => return Program::Broken(format!("{error:#}")),
+    };
+    let (tag, source) = ("tag".into(), "/srv".into());
+    let share = Share { tag, source, access: Access::ReadOnly, place: plan::Place::Tag };
+    let answer = answer(&program, &["--version"]);
+    let answer = answer.ok().filter(|answer| answer.status.success());
+    Program::Works(Daemon {
+        version: answer
+            .and_then(|answer| version(&text(&answer)))
+            .or_else(|| version_in(&contents(&program).ok()?)),
+        flavour: found.flavour,
+        guard: found.guard(&share),
+        program,
+    })
+}
+
+/// Runs a program for what it prints.
+fn answer(program: &Path, arguments: &[&str]) -> Result<Output> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    output.with_context(|| format!("run {} {}", program.display(), arguments.join(" ")))
+}
+
+fn text(answer: &Output) -> String {
+    [&answer.stdout[..], &answer.stderr[..]].map(String::from_utf8_lossy).concat()
+}
+
+fn complaint(program: &Path, answer: &Output) -> String {
+    let text = text(answer);
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+    format!("{}: {}: {line}", program.display(), answer.status)
+}
+
+/// The contents of a program.
+fn contents(program: &Path) -> std::io::Result<Vec<u8>> {
+    /// Most bytes that are read. The C virtiofsd has 1 MB.
+    const MOST: u64 = 64 << 20;
+    let mut bytes = Vec::new();
+    fs::File::open(program)?.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The version that the C virtiofsd would print, from its own file: before it prints
+/// anything it drops the supplementary groups, which only root may.
+fn version_in(program: &[u8]) -> Option<String> {
+    const BEFORE: &[u8] = b"virtiofsd version ";
+    let at = program.windows(BEFORE.len()).position(|part| part == BEFORE)?;
+    let text = program.get(at + BEFORE.len()..)?.split(|byte| !byte.is_ascii_graphic()).next()?;
+    version(std::str::from_utf8(text).ok()?)
+}
+
+fn kvm() -> Kvm {
+    let device = OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    Kvm {
+        problem: host::kvm_problem(),
+        device: device.err().map(|error| error.kind()),
+        processor: processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+    }
+}
+
+/// Reads /proc/cpuinfo (`arch/x86/include/asm/cpufeatures.h`).
+fn processor(cpuinfo: &str) -> Processor {
+    let has = |flag: &str| cpuinfo.split_whitespace().any(|word| word == flag);
+    let modules = [("vmx", "kvm_intel"), ("svm", "kvm_amd")];
+    let module = modules.iter().find(|(flag, _)| has(flag)).map(|(_, module)| *module);
+    Processor { module, is_guest: has("hypervisor") }
+}
+
+fn ids(user: &str) -> Ids {
+    let uid = nix::unistd::geteuid().to_string();
+    let text = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let lacks_range = |file: &&&str| !has_range(&text(file), &[user, uid.as_str()]);
+    let is_missing = |name: &&&str| host::find_program(name.as_ref()).is_none();
+    let is_off = |path| fs::read_to_string(path).is_ok_and(|value| value.trim() == "0");
+    let off = NAMESPACE_SETTINGS.iter().find(|(path, _)| is_off(path));
+    Ids {
+        without_range: ID_FILES.iter().filter(lacks_range).copied().collect(),
+        free: ID_FILES.iter().map(|file| first_free(&text(file))).max().unwrap_or(FIRST_ID),
+        without_program: ID_PROGRAMS.iter().filter(is_missing).copied().collect(),
+        forbidden: off.map(|(_, mend)| *mend),
+    }
+}
+
+/// Whether a `USER:FIRST:COUNT` line is of one of the names.
+fn has_range(text: &str, names: &[&str]) -> bool {
+    text.lines().filter_map(|line| line.split_once(':')).any(|(name, _)| names.contains(&name))
+}
+
+/// The first id above all ranges: two users must not share any.
+fn first_free(text: &str) -> u32 {
+    let end = |line: &str| {
+        let mut numbers = line.split(':').skip(1).map(|number| number.parse::<u32>().ok());
+        Some(numbers.next()??.saturating_add(numbers.next()??))
+    };
+    text.lines().filter_map(end).fold(FIRST_ID, u32::max)
+}
+
+fn place(path: &Path, is_rootfs: bool) -> Result<Place> {
+    let root = Source::open(path)?.files()?;
+    let (installed, problem) = match installed::installed(&*root) {
+        Ok(installed) => (installed, None),
+        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    };
+    let kernels = installed.into_iter().map(|found| look_into(&*root, found)).collect();
+    Ok(Place { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
+}
+
+fn look_into(root: &dyn Files, found: installed::Installed) -> Installed {
+    let file = found.image.as_ref().map(|image| root.file(image));
+    let form = file.as_ref().and_then(|file| file.as_ref().ok()).map(form::of_file);
+    Installed {
+        unreadable: file.and_then(Result::err).map(|error| error.to_string()),
+        no_kernel: form.and_then(Result::err).map(|error| format!("{error:#}")),
+        image: found.image.map(|image| root.host_path(&image)),
+        modules: supports(root, &found.modules).map_err(|error| format!("{error:#}")),
+        modules_dir: root.host_path(&found.modules),
+        version: found.version,
+    }
+}
+
+/// How the kernel has each of [`MODULES`].
+fn supports(root: &dyn Files, path: &Path) -> Result<Vec<Support>> {
+    let dir = ModulesDir::open(root, path)?;
+    let support = |name| match load_order(&dir, &[Request::Needed(name)]) {
+        Ok(order) if order.contains(&canonical(name)) => Support::Module,
+        Ok(_) => Support::BuiltIn,
+        Err(error) => Support::Missing(format!("{error:#}")),
+    };
+    Ok(MODULES.iter().map(|module| support(module.name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_the_program_where_it_does_not_answer() {
+        for (program, expected) in [
+            (&b"\x7fELF\0virtiofsd version 7.2.22 (Debian 1:7.2)\n\0"[..], Some("7.2.22")),
+            (b"virtiofsd version 7.2\0", Some("7.2")),
+            (b"virtiofsd version %s\0", None),
+            (b"virtiofsd version ", None),
+            (b"", None),
+        ] {
+            assert_eq!(version_in(program).as_deref(), expected, "{program:?}");
+        }
+    }
+
+    #[test]
+    fn processors_are_told_by_their_flags() {
+        for (cpuinfo, module, is_guest) in [
+            ("flags : fpu vmx\n", Some("kvm_intel"), false),
+            ("flags : fpu svm hypervisor\n", Some("kvm_amd"), true),
+            ("flags : fpu novmx\n", None, false),
+        ] {
+            assert_eq!(processor(cpuinfo), Processor { module, is_guest }, "{cpuinfo}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_found_by_name_or_number() {
+        let text = "# ranges\nme:100000:65536\n1001:165536:65536\n";
+        assert!(has_range(text, &["me", "1000"]));
+        assert!(has_range(text, &["you", "1001"]));
+        assert!(!has_range(text, &["m", "1000"]));
+        assert_eq!(first_free(text), 231_072);
+        assert_eq!(first_free("me:1000:1\nyou:many\n"), FIRST_ID);
+    }
+
+    #[test]
+    fn kernels_are_looked_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("lib/modules/6.9.1/vmlinuz", "");
+        write("lib/modules/6.9.1/modules.builtin", "kernel/drivers/virtio/virtio_pci.ko\n");
+        let dep = "kernel/fs/virtiofs.ko: kernel/fs/fuse.ko\nkernel/fs/fuse.ko:\n\
+                   kernel/fs/overlay.ko: kernel/fs/gone.ko\n";
+        write("lib/modules/6.9.1/modules.dep", dep);
+        for name in ["virtiofs", "fuse", "overlay"] {
+            let path = format!("lib/modules/6.9.1/kernel/fs/{name}.ko");
+            write(&path, "");
+            fs::write(dir.path().join(path), crate::kernel::modules::file::sample("")).unwrap();
+        }
+        write("lib/modules/6.8.1/nothing", "");
+
+        let place = place(dir.path(), true).unwrap();
+        let [newer, older] = &place.kernels[..] else { panic!("{place:?}") };
+        let of = |name: &str| {
+            let index = MODULES.iter().position(|module| module.name == name).unwrap();
+            newer.modules.as_ref().unwrap()[index].clone()
+        };
+        assert_eq!(of("virtiofs"), Support::Module);
+        assert_eq!(of("virtio_pci"), Support::BuiltIn);
+        for (name, why) in [("overlay", "needs \"gone\""), ("virtio_net", "unknown module")] {
+            let Support::Missing(reason) = of(name) else { panic!("{name}") };
+            assert!(reason.contains(why), "{reason}");
+        }
+        assert!(older.image.is_none() && older.modules.is_err());
+    }
+}

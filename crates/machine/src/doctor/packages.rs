@@ -1,0 +1,166 @@
+//! Which package holds a tool, and the command that installs it.
+//!
+//! The distribution is told by os-release(5). `scripts/setup` has a table of its
+//! own, because it runs before anything is built; a test compares the two.
+
+use std::fmt::Write;
+
+/// What can be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// The emulator.
+    Qemu,
+    /// The daemon that exports directories.
+    Virtiofsd,
+    /// A kernel for guests.
+    Kernel,
+    /// newuidmap(1) and newgidmap(1).
+    IdMap,
+    /// What `/init` is linked with.
+    Musl,
+}
+
+/// Distributions that install the same packages the same way.
+#[derive(Debug, PartialEq, Eq)]
+struct Family {
+    /// `ID` of its head, which others name in `ID_LIKE`.
+    id: &'static str,
+    /// The command, up to the package.
+    install: &'static str,
+    qemu: &'static str,
+    virtiofsd: &'static str,
+    kernel: &'static str,
+    id_map: &'static str,
+    musl: &'static str,
+}
+
+#[rustfmt::skip]
+const FAMILIES: &[Family] = &[
+    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
+    Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
+];
+
+/// Releases up to which virtiofsd, QEMU's C one, is part of `QEMU_COMMON`.
+const C_VIRTIOFSD: &[(&str, u32)] = &[("debian", 12), ("ubuntu", 22)];
+const QEMU_COMMON: &str = "qemu-system-common";
+
+/// A distribution, as far as installing goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distribution {
+    id: String,
+    /// Number of the release, up to its first dot.
+    release: Option<u32>,
+    /// `None`: nothing is known of it.
+    family: Option<&'static Family>,
+}
+
+impl Distribution {
+    /// Reads the text of os-release(5).
+    #[must_use]
+    pub fn parse(os_release: &str) -> Self {
+        let value = |key: &str| {
+            let mut lines = os_release.lines().filter_map(|line| line.split_once('='));
+            let found = lines.find(|(name, _)| *name == key);
+            found.map_or("", |(_, value)| value.trim_matches(['"', '\'']))
+        };
+        let id = value("ID");
+        let mut likes = std::iter::once(id).chain(value("ID_LIKE").split_whitespace());
+        let family = likes.find_map(|like| FAMILIES.iter().find(|family| family.id == like));
+        let release = value("VERSION_ID").split('.').next().and_then(|number| number.parse().ok());
+        Self { id: id.to_owned(), release, family }
+    }
+
+    /// How [`Distribution::install`] begins where it knows no command.
+    pub const ADVICE: &str = "install the package";
+
+    /// Whether its virtiofsd is the C one, and it has no package of the other.
+    #[must_use]
+    pub fn has_c_virtiofsd(&self) -> bool {
+        let is_it = |(id, last): &(&str, u32)| {
+            self.id == *id && self.release.is_some_and(|release| release <= *last)
+        };
+        C_VIRTIOFSD.iter().any(is_it)
+    }
+
+    /// What installs `tool`: a command, or where none is known, what to look for.
+    #[must_use]
+    pub fn install(&self, tool: Tool) -> String {
+        match self.family {
+            Some(_) if tool == Tool::Virtiofsd && self.has_c_virtiofsd() => {
+                format!("apt-get install {QEMU_COMMON}")
+            }
+            Some(family) => format!("{} {}", family.install, family.package(tool)),
+            None => {
+                let mut names: Vec<_> =
+                    FAMILIES.iter().map(|family| family.package(tool)).collect();
+                names.sort_unstable();
+                names.dedup();
+                let mut text = format!("{} {}", Self::ADVICE, names[0]);
+                for other in &names[1..] {
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, " or {other}");
+                }
+                text
+            }
+        }
+    }
+}
+
+impl Family {
+    fn package(&self, tool: Tool) -> &'static str {
+        match tool {
+            Tool::Qemu => self.qemu,
+            Tool::Virtiofsd => self.virtiofsd,
+            Tool::Kernel => self.kernel,
+            Tool::IdMap => self.id_map,
+            Tool::Musl => self.musl,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_distribution_has_its_command() {
+        #[rustfmt::skip]
+        let cases = [
+            ("ID=debian\nVERSION_ID=\"13\"\n", Tool::Virtiofsd, "apt-get install virtiofsd"),
+            ("ID=debian\nVERSION_ID=\"12\"\n", Tool::Virtiofsd, "apt-get install qemu-system-common"),
+            ("ID=debian\n", Tool::Virtiofsd, "apt-get install virtiofsd"),
+            ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"22.04\"\n", Tool::Virtiofsd, "apt-get install qemu-system-common"),
+            ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\n", Tool::Kernel, "apt-get install linux-image-generic"),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\n", Tool::Virtiofsd, "apt-get install virtiofsd"),
+            ("NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=42\n", Tool::Qemu, "dnf install qemu-system-x86-core"),
+            ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Tool::Qemu, "dnf install qemu-kvm"),
+            ("ID=manjaro\nID_LIKE=arch\n", Tool::Musl, "pacman -S musl"),
+            ("ID=alpine\nVERSION_ID=3.20.1\n", Tool::IdMap, "apk add shadow-uidmap"),
+            ("ID='opensuse-leap'\nID_LIKE='suse opensuse'\n", Tool::Virtiofsd, "install the package virtiofsd"),
+            ("", Tool::Qemu, "install the package qemu-kvm or qemu-system-x86 or qemu-system-x86-core or qemu-system-x86_64"),
+        ];
+        for (os_release, tool, expected) in cases {
+            assert_eq!(Distribution::parse(os_release).install(tool), expected, "{os_release}");
+        }
+    }
+
+    #[test]
+    fn the_setup_script_names_the_same_packages() {
+        let setup = include_str!("../../../../scripts/setup");
+        let columns = ["debian", "fedora", "arch", "alpine"];
+        for (row, tool) in
+            [("qemu", Tool::Qemu), ("virtiofsd", Tool::Virtiofsd), ("musl-gcc", Tool::Musl)]
+        {
+            let mut rows = setup.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let cells = rows.find(|cells| cells.len() == 6 && cells[0] == row).unwrap();
+            for (id, package) in columns.iter().zip(&cells[2..]) {
+                let family = FAMILIES.iter().find(|family| family.id == *id).unwrap();
+                assert_eq!(family.package(tool), *package, "{row} of {id}");
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Which kernel to boot, and its modules.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use files::lookup::Files;
+
+use crate::kernel::vmlinux::bzimage::is_bzimage;
+
+/// A kernel in a root file system. Both paths are as seen from that root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The image.
+    pub image: PathBuf,
+    /// Its modules.
+    pub modules: PathBuf,
+}
+
+/// Where distributions keep modules: with a merged /usr, and without.
+const MODULES_ROOTS: &[&str] = &["usr/lib/modules", "lib/modules"];
+
+/// Where they keep the image of version `{version}`: Fedora and Arch, Debian,
+/// Alpine (whose versions end in the flavour that names the image).
+const IMAGES: &[&str] =
+    &["{modules}/{version}/vmlinuz", "boot/vmlinuz-{version}", "boot/vmlinuz-{flavour}"];
+
+/// A version of which a root has modules. The paths are as seen from that root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// Such as `6.1.0-56-cloud-amd64`.
+    pub version: String,
+    /// Its modules.
+    pub modules: PathBuf,
+    /// Its image, where the root has one.
+    pub image: Option<PathBuf>,
+}
+
+/// Every kernel of `root` that has modules, newest first. A directory that has
+/// two names (with a merged /usr) counts once.
+pub fn installed(root: &dyn Files) -> Result<Vec<Installed>> {
+    let mut installed = Vec::new();
+    let mut seen = HashSet::new();
+    for modules_root in MODULES_ROOTS {
+        for version in versions(root, Path::new(modules_root))? {
+            let modules = Path::new(modules_root).join(&version);
+            let real = root.resolve(&modules);
+            if seen.insert(real.with_context(|| format!("find {}", modules.display()))?) {
+                let image = candidates(modules_root, &version).find(|image| root.is_file(image));
+                installed.push(Installed { version, modules, image });
+            }
+        }
+    }
+    Ok(installed)
+}
+
+/// The newest kernel of `root` that has both an image and modules.
+///
+/// # Errors
+/// Where there is none: what was found, and what was missing.
+pub fn find(root: &dyn Files) -> Result<Kernel> {
+    let mut without_image = Vec::new();
+    for Installed { version, modules, image } in installed(root)? {
+        match image {
+            Some(image) => return Ok(Kernel { image, modules }),
+            None => without_image.push(version),
+        }
+    }
+    let path = root.path().display();
+    if without_image.is_empty() {
+        bail!(
+            "{path} has no kernel: usr/lib/modules is missing or empty; \
+               install a kernel package there, or give --kernel and --modules"
+        );
+    }
+    bail!(
+        "{path} has modules of {} but no image of it (usr/lib/modules/VERSION/vmlinuz, \
+           boot/vmlinuz-VERSION); give --kernel",
+        without_image.join(", ")
+    );
+}
+
+/// The directory with the modules of `version`, where `root` has one.
+#[must_use]
+pub fn modules_of(root: &dyn Files, version: &str) -> Option<PathBuf> {
+    let mut dirs = MODULES_ROOTS.iter().map(|modules| Path::new(modules).join(version));
+    dirs.find(|dir| root.is_dir(dir))
+}
+
+/// Newest first.
+fn versions(root: &dyn Files, dir: &Path) -> Result<Vec<String>> {
+    let names = match root.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => {
+            names.with_context(|| format!("list {}/{}", root.path().display(), dir.display()))?
+        }
+    };
+    let mut versions: Vec<_> =
+        names.into_iter().filter_map(|name| name.into_string().ok()).collect();
+    versions.retain(|version| root.is_dir(&dir.join(version)));
+    versions.sort_by(|a, b| compare_versions(b, a));
+    Ok(versions)
+}
+
+fn candidates(modules: &str, version: &str) -> impl Iterator<Item = PathBuf> {
+    let flavour = version.rsplit('-').next().unwrap_or(version);
+    IMAGES.iter().map(move |image| {
+        let image = image.replace("{modules}", modules).replace("{version}", version);
+        PathBuf::from(image.replace("{flavour}", flavour))
+    })
+}
+
+/// Runs of digits compare as numbers, the rest as text (sort -V).
+fn compare_versions(a: &str, b: &str) -> Ordering {
+    let (a_run, a_rest) = first_run(a);
+    let (b_run, b_rest) = first_run(b);
+    match run_key(a_run).cmp(&run_key(b_run)) {
+        Ordering::Equal if a.is_empty() || b.is_empty() => a.cmp(b),
+        Ordering::Equal => compare_versions(a_rest, b_rest),
+        order => order,
+    }
+}
+
+/// Orders runs: of two numbers the one with more digits is larger, however many
+/// there are.
+fn run_key(run: &str) -> (usize, &str) {
+    match run.starts_with(|c: char| c.is_ascii_digit()) {
+        true => {
+            let digits = run.trim_start_matches('0');
+            (1 + digits.len(), digits)
+        }
+        false => (0, run),
+    }
+}
+
+/// Splits after the leading digits, or after the leading non-digits.
+fn first_run(text: &str) -> (&str, &str) {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let starts_with_digit = text.starts_with(is_digit);
+    text.split_at(text.find(|c| is_digit(c) != starts_with_digit).unwrap_or(text.len()))
+}
+
+/// Where in a bzImage the offset of the version string is stored, less 0x200
+/// (kernel doc: arch/x86/boot.rst, `kernel_version`).
+const BZIMAGE_VERSION: usize = 0x20e;
+
+/// The version of a bzImage, such as `6.1.0-56-cloud-amd64`, from its first
+/// bytes; `None` where it is no bzImage.
+#[must_use]
+pub fn image_version(image: &[u8]) -> Option<String> {
+    if !is_bzimage(image) {
+        return None;
+    }
+    let offset = image.get(BZIMAGE_VERSION..)?.first_chunk::<2>()?;
+    let text = image.get(usize::from(u16::from_le_bytes(*offset)) + 0x200..)?;
+    let end = text.iter().position(|byte| byte.is_ascii_whitespace() || *byte == 0)?;
+    // It becomes part of a path.
+    let version = std::str::from_utf8(&text[..end]).ok()?;
+    (!version.is_empty() && !version.starts_with('.') && !version.contains('/'))
+        .then(|| version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use files::root_dir::RootDir;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        let mut versions = ["6.1.0-9-amd64", "6.1.0-10-amd64", "6.12.1", "6.1.0-10", "5.19", ""];
+        versions.sort_by(|a, b| compare_versions(a, b));
+        assert_eq!(versions, ["", "5.19", "6.1.0-9-amd64", "6.1.0-10", "6.1.0-10-amd64", "6.12.1"]);
+        let mut hostile: Vec<_> = (0..300).map(|n| "9".repeat(n % 40) + &n.to_string()).collect();
+        hostile.sort_by(|a, b| compare_versions(a, b));
+        assert!(hostile.windows(2).all(|pair| pair[0].len() <= pair[1].len()), "{hostile:?}");
+    }
+
+    fn find_in(files: &[&str]) -> Result<Kernel> {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let file = dir.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "").unwrap();
+        }
+        find(&RootDir::open(dir.path()).unwrap())
+    }
+
+    #[test]
+    fn each_distributions_layout_is_known() {
+        for (name, files, image) in [
+            (
+                "Fedora",
+                &["usr/lib/modules/6.9.9-200/vmlinuz"][..],
+                "usr/lib/modules/6.9.9-200/vmlinuz",
+            ),
+            (
+                "Debian",
+                &["usr/lib/modules/6.1.0-9-amd64/x", "boot/vmlinuz-6.1.0-9-amd64"],
+                "boot/vmlinuz-6.1.0-9-amd64",
+            ),
+            ("Alpine", &["lib/modules/6.6.1-0-virt/x", "boot/vmlinuz-virt"], "boot/vmlinuz-virt"),
+            (
+                "newest",
+                &["usr/lib/modules/6.9.1/vmlinuz", "usr/lib/modules/6.10.1/vmlinuz"],
+                "usr/lib/modules/6.10.1/vmlinuz",
+            ),
+            (
+                "newest with an image",
+                &["usr/lib/modules/6.9.1/vmlinuz", "usr/lib/modules/6.10.1/x"],
+                "usr/lib/modules/6.9.1/vmlinuz",
+            ),
+        ] {
+            assert_eq!(find_in(files).unwrap().image, Path::new(image), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_merged_usr_shows_each_kernel_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("usr/lib/modules/6.9.1")).unwrap();
+        std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
+        let found = installed(&RootDir::open(dir.path()).unwrap()).unwrap();
+        let modules = PathBuf::from("usr/lib/modules/6.9.1");
+        assert_eq!(found, [Installed { version: "6.9.1".into(), modules, image: None }]);
+    }
+
+    #[test]
+    fn a_missing_kernel_is_explained() {
+        let error = find_in(&["etc/passwd"]).unwrap_err().to_string();
+        assert!(error.contains("has no kernel"), "{error}");
+        let error = find_in(&["usr/lib/modules/6.9.1/x"]).unwrap_err().to_string();
+        assert!(error.contains("modules of 6.9.1 but no image"), "{error}");
+    }
+
+    #[test]
+    fn the_version_is_read_from_the_image() {
+        let mut image = vec![0; 0x400];
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+        image[0x300..0x30f].copy_from_slice(b"6.1.0-9 (me) #1");
+        assert_eq!(image_version(&image).unwrap(), "6.1.0-9");
+        image[0x300..0x303].copy_from_slice(b"../");
+        assert_eq!(image_version(&image), None);
+        assert_eq!(image_version(&image[..0x2ff]), None);
+        assert_eq!(image_version(b"\x7fELF"), None);
+    }
+}

@@ -1,0 +1,326 @@
+//! A modules directory such as `/usr/lib/modules/6.1.0-56-cloud-amd64`.
+//!
+//! The index files of depmod(8) are believed as far as they go. If modules.dep does not
+//! list a module, or lists a path that does not exist, the module is searched for as if
+//! depmod had not run (a kernel package unpacked but not installed), and
+//! [`ModulesDir::notes`] has a warning. Without depmod a module is in `updates` or
+//! `extra`, or where the kernel's build put it (modules.order). All of `kernel` is
+//! searched only for a needed module that is in none of these.
+//!
+//! Dependencies are read from modules.dep and from the module itself: a depmod that
+//! cannot unpack a module leaves out all dependencies on it.
+
+use std::cell::{OnceCell, Ref, RefCell};
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use files::lookup::Files;
+use files::notes::Notes;
+
+use super::alias::Aliases;
+use super::file::{MODULE_MAX, modinfo, unpack};
+use super::index::{self, Line, ModuleFiles, OWN};
+use super::resolve::{Lookup, Module, Need, Source};
+use super::{ENDINGS, name_of, stem};
+
+/// Largest index file in bytes that is read. Debian's modules.dep has 700 kB.
+const INDEX_MAX: u64 = 64 << 20;
+
+/// Most names in a modules directory that are searched. Debian's has 5,000.
+const NAMES_MAX: usize = 1 << 20;
+
+/// How aliases of ciphers and sums begin (kernel: `MODULE_ALIAS_CRYPTO`).
+const CRYPTO: &str = "crypto_";
+
+/// An open modules directory.
+#[derive(Debug)]
+pub struct ModulesDir<'a> {
+    root: &'a dyn Files,
+    path: PathBuf,
+    builtin: HashSet<String>,
+    /// modules.dep, where depmod has run.
+    dep: Option<BTreeMap<String, Line>>,
+    /// modules.softdep.
+    soft: BTreeMap<String, Module>,
+    /// modules.order.
+    order: OnceCell<ModuleFiles>,
+    /// Modules that a search has found outside of [`OWN`], and in it.
+    outside: OnceCell<ModuleFiles>,
+    own: OnceCell<ModuleFiles>,
+    /// modules.alias; `None` where depmod has not written it.
+    aliases: OnceCell<Option<Aliases>>,
+    /// modules.builtin.modinfo.
+    builtin_aliases: OnceCell<Aliases>,
+    /// Modules that were looked at, kept for [`ModulesDir::read`].
+    unpacked: RefCell<BTreeMap<String, Vec<u8>>>,
+    notes: RefCell<Notes>,
+    /// Modules that have a note already.
+    noted: RefCell<HashSet<PathBuf>>,
+}
+
+impl<'a> ModulesDir<'a> {
+    /// Opens directory `path` of `root`.
+    ///
+    /// # Errors
+    /// A directory with neither index files nor modules.
+    pub fn open(root: &'a dyn Files, path: &Path) -> Result<Self> {
+        let mut dir = Self {
+            root,
+            path: path.to_path_buf(),
+            builtin: HashSet::new(),
+            dep: None,
+            soft: BTreeMap::new(),
+            order: OnceCell::new(),
+            outside: OnceCell::new(),
+            own: OnceCell::new(),
+            aliases: OnceCell::new(),
+            builtin_aliases: OnceCell::new(),
+            unpacked: RefCell::default(),
+            notes: RefCell::default(),
+            noted: RefCell::default(),
+        };
+        dir.load()
+            .with_context(|| format!("modules directory {}", dir.root.host_path(path).display()))?;
+        Ok(dir)
+    }
+
+    fn load(&mut self) -> Result<()> {
+        ensure!(self.root.is_dir(&self.path), "no such directory");
+        let builtin = self.index_file("modules.builtin")?;
+        self.builtin = builtin.iter().flat_map(|text| text.lines()).filter_map(name_of).collect();
+        self.dep = self.index_file("modules.dep")?.map(|text| index::parse_dep(&text));
+        self.soft = index::parse_softdeps(&self.index_file("modules.softdep")?.unwrap_or_default());
+        let is_listed = builtin.is_some() || self.dep.as_ref().is_some_and(|dep| !dep.is_empty());
+        ensure!(
+            is_listed
+                || !self.order()?.is_empty()
+                || !self.outside()?.is_empty()
+                || !self.own()?.is_empty(),
+            "no modules directory: it has no modules.dep, no modules.builtin and no .ko files"
+        );
+        Ok(())
+    }
+
+    /// Reads a module, unpacked.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        if let Some(module) = self.unpacked.borrow_mut().remove(name) {
+            return Ok(module);
+        }
+        let path = self.file(name, Need::Hard)?;
+        self.read_file(&path.with_context(|| format!("no file of module {name}"))?)
+    }
+
+    /// Warnings about index files that do not fit the modules.
+    pub fn notes(&self) -> Ref<'_, Notes> {
+        self.notes.borrow()
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        let bytes = self.root.read(&self.path.join(path), MODULE_MAX);
+        bytes.map_err(anyhow::Error::from).and_then(unpack).with_context(|| {
+            format!("module {}", self.root.host_path(&self.path.join(path)).display())
+        })
+    }
+
+    /// Where a module is, if it is one.
+    fn file(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
+        let Some(dep) = &self.dep else { return self.search(name, need) };
+        let Some(line) = dep.get(name) else {
+            let found = match self.builtin.contains(name) {
+                true => None,
+                false => self.search(name, need)?,
+            };
+            self.note(
+                "modules.dep does not list a module that is there; run depmod",
+                found.as_ref(),
+            );
+            return Ok(found);
+        };
+        if let Some(file) = self.installed(&line.path(&self.path)?) {
+            return Ok(Some(file));
+        }
+        let found = self.search(name, need)?;
+        self.note("modules.dep has another path of a module; run depmod", found.as_ref());
+        Ok(found)
+    }
+
+    fn note(&self, what: &'static str, found: Option<&PathBuf>) {
+        if let Some(path) = found
+            && self.noted.borrow_mut().insert(path.clone())
+        {
+            let path = self.root.host_path(&self.path.join(path));
+            self.notes.borrow_mut().add(what, path.as_os_str().as_encoded_bytes());
+        }
+    }
+
+    /// Where a module is, without modules.dep.
+    fn search(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
+        let outside = self.outside()?.get(name);
+        if let Some(path) = outside.filter(|path| index::precedes(path, Path::new(OWN))) {
+            return Ok(Some(path.clone()));
+        }
+        let order = self.order()?;
+        let listed = match order.is_empty() {
+            true => self.own()?.get(name).cloned(),
+            false => order.get(name).and_then(|path| self.installed(path)),
+        };
+        if listed.is_some() || self.builtin.contains(name) {
+            return Ok(listed);
+        }
+        if outside.is_some() {
+            return Ok(outside.cloned());
+        }
+        // The kernel's build has listed its own modules: a search takes time, and
+        // hardly finds more.
+        Ok(if need == Need::Hard { self.own()?.get(name).cloned() } else { None })
+    }
+
+    /// The file at `path`, compressed or not.
+    fn installed(&self, path: &Path) -> Option<PathBuf> {
+        let stem = stem(path.to_str()?)?;
+        let packed = ENDINGS.iter().map(|ending| PathBuf::from(format!("{stem}{ending}")));
+        let mut files = [path.to_path_buf()].into_iter().chain(packed);
+        files.find(|file| self.root.is_file(&self.path.join(file)))
+    }
+
+    fn order(&self) -> Result<&ModuleFiles> {
+        once(&self.order, || {
+            let text = self.index_file("modules.order")?;
+            Ok(text.map_or_else(ModuleFiles::new, |text| index::parse_order(&text)))
+        })
+    }
+
+    fn outside(&self) -> Result<&ModuleFiles> {
+        once(&self.outside, || self.find_modules(PathBuf::new()))
+    }
+
+    fn own(&self) -> Result<&ModuleFiles> {
+        once(&self.own, || match self.root.is_real_dir(&self.path.join(OWN)) {
+            true => self.find_modules(OWN.into()),
+            false => Ok(ModuleFiles::new()),
+        })
+    }
+
+    fn index_file(&self, name: &str) -> Result<Option<String>> {
+        match self.root.read(&self.path.join(name), INDEX_MAX) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {name}")),
+        }
+    }
+
+    /// Every module below the directory `top`; without the kernel's own if `top` is the
+    /// modules directory. Links to directories (`build`, `source`) are not followed, so
+    /// that the walk ends.
+    fn find_modules(&self, top: PathBuf) -> Result<ModuleFiles> {
+        let mut files = ModuleFiles::new();
+        let mut pending = vec![top];
+        let mut count = 0;
+        while let Some(dir) = pending.pop() {
+            let names = self.root.list(&self.path.join(&dir));
+            let names = names.with_context(|| format!("list {}", dir.display()))?;
+            count += names.len();
+            ensure!(count <= NAMES_MAX, "more than {NAMES_MAX} names to search");
+            for path in names.iter().map(|name| dir.join(name)) {
+                if let Some(module) = path.to_str().and_then(name_of) {
+                    let known = files.get(&module);
+                    if known.is_none_or(|known| index::precedes(&path, known)) {
+                        files.insert(module, path);
+                    }
+                } else if path != Path::new(OWN) && self.root.is_real_dir(&self.path.join(&path)) {
+                    pending.push(path);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// The modules that `name`, which is no module's own, stands for.
+    fn alias(&self, name: &str) -> Result<Lookup> {
+        let builtin = once(&self.builtin_aliases, || {
+            let text = self.index_file("modules.builtin.modinfo")?.unwrap_or_default();
+            Ok(Aliases::parse_builtin(&text))
+        })?;
+        if !builtin.find(name).is_empty() {
+            return Ok(Lookup::BuiltIn);
+        }
+        let aliases = once(&self.aliases, || {
+            Ok(self.index_file("modules.alias")?.map(|text| Aliases::parse(&text)))
+        })?;
+        let found = match (aliases, name.strip_prefix(CRYPTO)) {
+            (Some(aliases), _) => aliases.find(name),
+            // Only depmod lists all aliases; modules of ciphers and sums are named
+            // after them.
+            (None, Some(what)) => vec![format!("{what}_generic"), what.to_owned()],
+            (None, None) => Vec::new(),
+        };
+        Ok(if found.is_empty() { Lookup::Unknown } else { Lookup::Alias(found) })
+    }
+
+    /// The dependencies of the module `name` at `path`.
+    fn look_at(&self, name: &str, path: &Path) -> Result<Module> {
+        let bytes = self.read_file(path)?;
+        let line = self.dep.as_ref().and_then(|dep| dep.get(name));
+        let line = line.filter(|line| line.path(&self.path).is_ok_and(|at| is_same(&at, path)));
+        let mut module = match (modinfo(&bytes), line) {
+            (Err(error), None) => return Err(error).with_context(|| format!("module {name}")),
+            (own, None) => own?,
+            (own, Some(line)) => {
+                let own = own.unwrap_or_default();
+                let mut depends = line.needs()?;
+                for also in own.depends {
+                    // A dependency without a file was built in when the module was
+                    // built.
+                    if !depends.contains(&also) && self.file(&also, Need::Hard)?.is_some() {
+                        depends.push(also);
+                    }
+                }
+                Module { depends, ..own }
+            }
+        };
+        if let Some(soft) = self.soft.get(name) {
+            let pairs =
+                [(&mut module.soft_pre, &soft.soft_pre), (&mut module.soft_post, &soft.soft_post)];
+            for (all, more) in pairs {
+                let new: Vec<_> = more.iter().filter(|name| !all.contains(name)).cloned().collect();
+                all.extend(new);
+            }
+        }
+        self.unpacked.borrow_mut().insert(name.to_owned(), bytes);
+        Ok(module)
+    }
+}
+
+/// The value of `cell`, which `make` makes the first time.
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if cell.get().is_none() {
+        let _ = cell.set(make()?); // nobody else can have set it
+    }
+    cell.get().context("a value that was made")
+}
+
+/// Whether two paths are of one module, compressed or not.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let stem = |path: &Path| path.to_str().and_then(stem).map(str::to_owned);
+    stem(one).is_some() && stem(one) == stem(other)
+}
+
+impl Source for ModulesDir<'_> {
+    fn lookup(&self, name: &str, need: Need) -> Result<Lookup> {
+        match self.file(name, need)? {
+            Some(path) => Ok(Lookup::Module(self.look_at(name, &path)?)),
+            None if self.builtin.contains(name) => Ok(Lookup::BuiltIn),
+            None => self.alias(name),
+        }
+    }
+
+    fn left_out(&self, name: &str) {
+        let what = "a soft dependency is left out: it cannot be loaded";
+        self.notes.borrow_mut().add(what, name.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;

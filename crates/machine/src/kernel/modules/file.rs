@@ -1,0 +1,160 @@
+//! One module file: decompression and its `.modinfo` section.
+//!
+//! Formats: those of [`archive::compress`]; ELF relocatable objects; `.modinfo`, which is `key=value` strings separated
+//! by NUL (kernel: `include/linux/moduleparam.h`).
+
+use anyhow::{Context, Result, ensure};
+use archive::compress::decompress_all;
+use object::{Object, ObjectKind, ObjectSection};
+
+use super::canonical;
+use super::resolve::Module;
+
+/// Largest module in bytes that is accepted, compressed or unpacked. The largest
+/// of Debian 12 has 13 MB; a compressed bomb must not fill the host's memory.
+pub const MODULE_MAX: u64 = 64 << 20;
+
+/// The module in `bytes`, unpacked and checked to be a whole ELF object.
+pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let module = decompress_all(&bytes, MODULE_MAX)?.unwrap_or(bytes);
+    let elf = object::File::parse(&module[..]).context("no kernel module")?;
+    ensure!(elf.kind() == ObjectKind::Relocatable, "no kernel module: not a relocatable object");
+    for section in elf.sections() {
+        section.data().context("truncated kernel module")?;
+    }
+    Ok(module)
+}
+
+/// What the `.modinfo` of an unpacked module says about others.
+pub fn modinfo(module: &[u8]) -> Result<Module> {
+    let elf = object::File::parse(module)?;
+    let section = elf.section_by_name(".modinfo").context("no .modinfo section")?;
+    Ok(parse_modinfo(section.data()?))
+}
+
+fn parse_modinfo(data: &[u8]) -> Module {
+    let mut module = Module::default();
+    for string in data.split(|&byte| byte == 0) {
+        let string = String::from_utf8_lossy(string);
+        match string.split_once('=') {
+            Some(("depends", names)) => {
+                module
+                    .depends
+                    .extend(names.split(',').filter(|name| !name.is_empty()).map(canonical));
+            }
+            Some(("softdep", text)) => parse_softdep(text, &mut module),
+            _ => {}
+        }
+    }
+    module
+}
+
+/// Reads the `pre: A B post: C` of a soft dependency into `module`.
+pub fn parse_softdep(text: &str, module: &mut Module) {
+    let mut names = None;
+    for word in text.split_whitespace() {
+        match (word, &mut names) {
+            ("pre:", _) => names = Some(&mut module.soft_pre),
+            ("post:", _) => names = Some(&mut module.soft_post),
+            (name, Some(names)) => names.push(canonical(name)),
+            // Words before the first "pre:" or "post:" mean nothing.
+            (_, None) => {}
+        }
+    }
+}
+
+/// A module that consists of its `.modinfo`, in which `;` stands for NUL.
+#[cfg(test)]
+pub(crate) fn sample(modinfo: &str) -> Vec<u8> {
+    const NAMES: &[u8] = b"\0.modinfo\0.shstrtab\0";
+    let modinfo = modinfo.replace(';', "\0");
+    let section = |name: u32, kind: u32, offset: usize, size: usize| {
+        let head = [name.to_le_bytes(), kind.to_le_bytes()].concat();
+        let place = [0, 0, offset as u64, size as u64, 0, 1, 0].map(u64::to_le_bytes).concat();
+        [head, place].concat()
+    };
+    let mut elf = vec![0; 64];
+    elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+    elf[16] = 1; // ET_REL
+    elf[18] = 62; // EM_X86_64
+    elf[20] = 1; // EV_CURRENT
+    elf[40] = 64; // e_shoff
+    elf[52] = 64; // e_ehsize
+    elf[58] = 64; // e_shentsize
+    elf[60] = 3; // e_shnum
+    elf[62] = 2; // e_shstrndx
+    elf.extend([0; 64]);
+    elf.extend(section(1, 1, 256, modinfo.len()));
+    elf.extend(section(10, 3, 256 + modinfo.len(), NAMES.len()));
+    elf.extend(modinfo.as_bytes());
+    elf.extend(NAMES);
+    elf
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use archive::compress::{Compression, compress};
+    use std::io::Write;
+
+    #[test]
+    fn modinfo_names_what_it_needs() {
+        let module = parse_modinfo(
+            b"license=GPL\0depends=virtio-ring,fuse\0softdep=pre: a b-c post: d\0depends=\0",
+        );
+        assert_eq!(module.depends, ["virtio_ring", "fuse"]);
+        assert_eq!(module.soft_pre, ["a", "b_c"]);
+        assert_eq!(module.soft_post, ["d"]);
+    }
+
+    #[test]
+    fn each_compression_is_undone_and_its_truncation_noticed() {
+        let plain = sample("");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&plain).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&plain).unwrap();
+        for (name, packed) in [
+            ("gzip", gzip.finish().unwrap()),
+            ("xz", xz.finish().unwrap()),
+            ("zstd", zstd::encode_all(&plain[..], 1).unwrap()),
+        ] {
+            assert_eq!(unpack(packed.clone()).unwrap(), plain, "{name}");
+            for length in 6..packed.len() {
+                let error = unpack(packed[..length].to_vec()).expect_err(name);
+                assert!(format!("{error:#}").contains(name), "{name} cut at {length}: {error:#}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_module_in_several_parts_is_whole() {
+        let plain = sample("");
+        let (a, b) = plain.split_at(20);
+        let gzip = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Gzip).unwrap();
+        let xz = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Xz).unwrap();
+        let zstd = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Zstd).unwrap();
+        let skippable = b"\x50\x2a\x4d\x18\x01\0\0\0x".to_vec();
+        for (name, parts) in [
+            ("zstd, as pzstd writes it", vec![skippable.clone(), zstd(a), skippable, zstd(b)]),
+            ("xz with padding", vec![xz(a), vec![0; 8], xz(b), vec![0; 4]]),
+            ("gzip with padding", vec![gzip(a), gzip(b), vec![0; 511]]),
+        ] {
+            let packed = parts.concat();
+            assert_eq!(unpack(packed.clone()).unwrap(), plain, "{name}");
+            let error = unpack([&packed[..], b"x"].concat()).expect_err(name);
+            assert!(error.to_string().contains(&format!("offset {}", packed.len())), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_module_is_refused() {
+        for (name, bytes) in [
+            ("empty", Vec::new()),
+            ("text", b"not a module".to_vec()),
+            ("cut header", sample("")[..40].to_vec()),
+        ] {
+            assert!(unpack(bytes).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The root file system in which a built kernel proves that it works.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::toolchain::check_static;
+
+/// A statically linked busybox of this host.
+pub fn busybox() -> Result<PathBuf> {
+    let places = ["/bin/busybox", "/usr/bin/busybox", "/sbin/busybox", "/bin/busybox.static"];
+    let is_static = |path: &&&str| fs::read(path).is_ok_and(|bytes| check_static(&bytes).is_ok());
+    let found = places.iter().find(is_static);
+    Ok(found.context("no static busybox found: run scripts/setup demo")?.into())
+}
+
+/// Makes `root` a root file system: the directories every boot wants, busybox,
+/// and the executable files given by path and text.
+pub fn make_root(root: &Path, busybox: &Path, files: &[(&str, &str)]) -> Result<()> {
+    for name in ["bin", "dev", "proc", "run", "sys", "tmp"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    fs::copy(busybox, root.join("bin/busybox")).context("copy busybox")?;
+    symlink("busybox", root.join("bin/sh"))?;
+    for (name, text) in files {
+        let file = root.join(name);
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}

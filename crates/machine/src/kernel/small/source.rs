@@ -1,0 +1,300 @@
+//! The kernel's source: a directory, or a tarball as distributions package it.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use files::tell;
+
+use crate::host::run;
+use crate::kernel::pack::absolute;
+
+/// Where the source of a kernel is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Unpacked.
+    Dir(PathBuf),
+    /// An archive that tar(1) reads, with one directory at its top.
+    Tarball(PathBuf),
+}
+
+/// Hash that changes if a source changes.
+pub type Fingerprint = blake3::Hash;
+
+/// Most files of a source that are looked at. Linux 6.12 has 90,000.
+const ENTRIES_MOST: usize = 4_000_000;
+
+/// Directory that is no part of the source: git(1) writes to it even for a status.
+const NO_SOURCE: &str = ".git";
+
+/// Unpacks the distribution's package into the directory that is its argument.
+const FETCH: &str = include_str!("../../../../../scripts/fetch-kernel-source");
+
+/// Where Debian's package `linux-source` has its tarballs.
+const PACKAGED: &str = "usr/src";
+
+impl Source {
+    /// What the user named.
+    pub fn given(path: &Path) -> Result<Self> {
+        let path = absolute(path)?;
+        let kind = path.metadata().with_context(|| format!("find --source {}", path.display()))?;
+        Ok(match kind.is_dir() {
+            true => Self::Dir(path),
+            false => Self::Tarball(path),
+        })
+    }
+
+    /// The distribution's: what is installed, or what was fetched to `dir`, by
+    /// `scripts/fetch-kernel-source` where it was not.
+    pub fn of_distribution(dir: &Path) -> Result<Self> {
+        if let Some(found) = packaged(Path::new("/")) {
+            return Ok(Self::Tarball(found));
+        }
+        if !dir.exists() {
+            tell::note(format_args!("fetching the kernel's source into {}", dir.display()));
+            run(Command::new("sh").arg("-c").arg(FETCH).arg("fetch-kernel-source").arg(dir))?;
+        }
+        let found = packaged(dir).with_context(|| {
+            format!("{} has no {PACKAGED}/linux-source-VERSION.tar.xz", dir.display())
+        })?;
+        Ok(Self::Tarball(found))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Dir(path) | Self::Tarball(path) => path,
+        }
+    }
+
+    /// A hash that changes if the source changes.
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        match self {
+            Self::Dir(path) => of_directory(path),
+            Self::Tarball(path) => {
+                let mut hasher = blake3::Hasher::new();
+                let outcome =
+                    fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher));
+                outcome.with_context(|| format!("read {}", path.display()))?;
+                Ok(hasher.finalize())
+            }
+        }
+    }
+
+    /// Such as `6.1.192`.
+    pub fn version(&self) -> Result<String> {
+        let path = self.path();
+        let text = match self {
+            Self::Dir(path) => {
+                let makefile = path.join("Makefile");
+                fs::read(&makefile).with_context(|| format!("read {}", makefile.display()))?
+            }
+            Self::Tarball(path) => {
+                let mut tar = Command::new("tar");
+                tar.arg("-xOf").arg(path).args(["--occurrence=1", "--wildcards"]);
+                tar.args(["--no-wildcards-match-slash", "*/Makefile"]);
+                let output = tar.output().context("run tar")?;
+                let message = String::from_utf8_lossy(&output.stderr);
+                ensure!(output.status.success(), "tar -x {}: {message}", path.display());
+                output.stdout
+            }
+        };
+        version_of(&String::from_utf8_lossy(&text))
+            .with_context(|| format!("{} is no kernel source: no version", path.display()))
+    }
+
+    /// The unpacked tree; `dir` is where to unpack an archive.
+    pub fn unpack(&self, dir: &Path) -> Result<PathBuf> {
+        let Self::Tarball(path) = self else {
+            return Ok(self.path().to_path_buf());
+        };
+        fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        run(Command::new("tar")
+            .arg("-xf")
+            .arg(path)
+            .arg("-C")
+            .arg(dir)
+            .args(["--strip-components=1", "--no-same-owner"]))?;
+        Ok(dir.to_path_buf())
+    }
+}
+
+/// The fingerprint of a directory: names, types, sizes and times of all that is in it,
+/// links not followed. Looking at the times takes a second, reading the gigabyte of a
+/// kernel's source takes many. Programs cannot set the time of change (inode(7)), so no
+/// edit is missed.
+fn of_directory(top: &Path) -> Result<Fingerprint> {
+    let mut hasher = blake3::Hasher::new();
+    let mut pending = vec![top.to_path_buf()];
+    let mut count = 0_usize;
+    while let Some(dir) = pending.pop() {
+        let listed = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut entries = listed.with_context(|| format!("list {}", dir.display()))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        count += entries.len();
+        ensure!(count <= ENTRIES_MOST, "{}: more than {ENTRIES_MOST} files", top.display());
+        for entry in entries.iter().filter(|entry| entry.file_name() != NO_SOURCE) {
+            let path = entry.path();
+            let found = entry.metadata().with_context(|| format!("find {}", path.display()))?;
+            let name = path.as_os_str().as_bytes();
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
+            hasher.update(&found.mode().to_le_bytes());
+            // The names in a directory show what comes and goes; its times are not
+            // needed.
+            if found.is_dir() {
+                pending.push(path);
+                continue;
+            }
+            hasher.update(&found.len().to_le_bytes());
+            let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+            hasher.update(times.map(i64::to_le_bytes).as_flattened());
+        }
+    }
+    Ok(hasher.finalize())
+}
+
+/// The newest tarball that the package has put below `root`.
+fn packaged(root: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(root.join(PACKAGED)).ok()?.flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let is_source = |name: &String| {
+        name.strip_prefix("linux-source-")
+            .and_then(|rest| rest.split_once(".tar."))
+            .is_some_and(|(version, _)| version.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let numbers = |name: &String| -> Vec<u64> {
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+    };
+    let newest = names.filter(is_source).max_by_key(numbers)?;
+    Some(root.join(PACKAGED).join(newest))
+}
+
+/// From the first lines of the top `Makefile`.
+fn version_of(makefile: &str) -> Option<String> {
+    let value = |name: &str| {
+        let line =
+            makefile.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_prefix('='));
+        line.map(str::trim)
+    };
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let [version, patchlevel, sublevel] =
+        [value("VERSION")?, value("PATCHLEVEL")?, value("SUBLEVEL")?];
+    let extra = value("EXTRAVERSION").unwrap_or_default();
+    let text = format!("{version}.{patchlevel}.{sublevel}{extra}");
+    // It becomes the name of a directory.
+    (version.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(is_fine)).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_makefiles() {
+        let head =
+            "# SPDX\nVERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\nEXTRAVERSION =\nNAME = x\n";
+        assert_eq!(version_of(head).unwrap(), "6.1.192");
+        assert_eq!(
+            version_of(&head.replace("EXTRAVERSION =", "EXTRAVERSION = -rc1")).unwrap(),
+            "6.1.192-rc1"
+        );
+        for bad in ["", "VERSION = 6\n", &head.replace("= 6", "= ../6"), &head.replace("192", "/x")]
+        {
+            assert_eq!(version_of(bad), None, "{bad}");
+        }
+    }
+
+    /// A directory and a tarball of it, by the system's own tar.
+    #[test]
+    fn directories_and_tarballs_are_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("linux-6.1");
+        fs::create_dir_all(tree.join("Documentation")).unwrap();
+        fs::write(tree.join("Documentation/Makefile"), "VERSION = 9\n").unwrap();
+        fs::write(tree.join("Makefile"), "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 2\n").unwrap();
+        let tarball = dir.path().join("linux.tar");
+        let mut tar = Command::new("tar");
+        tar.arg("-cf").arg(&tarball).arg("-C").arg(dir.path());
+        run(tar.args(["linux-6.1/Documentation", "linux-6.1/Makefile"])).unwrap();
+        let to = dir.path().join("to");
+        for path in [&tree, &tarball] {
+            let source = Source::given(path).unwrap();
+            assert_eq!(source.version().unwrap(), "6.1.2", "{}", path.display());
+            assert!(source.unpack(&to).unwrap().join("Documentation/Makefile").is_file());
+        }
+        let error = Source::given(&dir.path().join("x")).unwrap_err().to_string();
+        assert!(error.contains("--source"), "{error}");
+        assert!(Source::given(dir.path()).unwrap().version().is_err());
+    }
+
+    /// Any edit builds again, even if the length and the time stay.
+    #[test]
+    fn an_edit_changes_the_fingerprint() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("linux");
+        fs::create_dir_all(tree.join("kernel")).unwrap();
+        fs::create_dir_all(tree.join(".git")).unwrap();
+        let file = tree.join("kernel/fork.c");
+        fs::write(&file, "int one;\n").unwrap();
+        let of_tree = || Source::given(&tree).unwrap().fingerprint().unwrap();
+        let first = of_tree();
+        fs::write(tree.join(".git/index"), "by git status").unwrap();
+        assert_eq!(of_tree(), first, "nothing was edited");
+        let time = file.metadata().unwrap().modified().unwrap();
+        let mut seen = vec![first];
+        let steps: [(&str, &dyn Fn()); 4] = [
+            ("same length and time", &|| {
+                // The clock of a file system ticks every 10 ms at the most (CONFIG_HZ).
+                let changed = |old: i64| file.metadata().unwrap().ctime_nsec() != old;
+                let old = file.metadata().unwrap().ctime_nsec();
+                while !changed(old) {
+                    fs::write(&file, "int two;\n").unwrap();
+                    fs::File::options()
+                        .write(true)
+                        .open(&file)
+                        .unwrap()
+                        .set_modified(time)
+                        .unwrap();
+                }
+            }),
+            ("a new file", &|| fs::write(tree.join("kernel/new.c"), "").unwrap()),
+            ("a new name", &|| fs::rename(tree.join("kernel/new.c"), tree.join("n.c")).unwrap()),
+            ("an empty directory", &|| fs::create_dir(tree.join("mm")).unwrap()),
+        ];
+        for (name, step) in steps {
+            step();
+            let found = of_tree();
+            assert!(!seen.contains(&found), "{name}");
+            seen.push(found);
+        }
+        let tarball = dir.path().join("linux.tar");
+        let of_tarball = |contents: &str| {
+            fs::write(&tarball, contents).unwrap();
+            Source::given(&tarball).unwrap().fingerprint().unwrap()
+        };
+        assert_ne!(of_tarball("one"), of_tarball("two"), "two tarballs of one length");
+        assert_eq!(of_tarball("one"), of_tarball("one"));
+    }
+
+    #[test]
+    fn the_newest_package_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(packaged(root.path()), None);
+        let dir = root.path().join(PACKAGED);
+        fs::create_dir_all(&dir).unwrap();
+        for name in [
+            "linux-source-6.9.tar.xz",
+            "linux-source-6.12.tar.xz",
+            "linux-patch-7.1.tar.xz",
+            "linux-source-x",
+        ] {
+            fs::write(dir.join(name), "").unwrap();
+        }
+        assert_eq!(packaged(root.path()), Some(dir.join("linux-source-6.12.tar.xz")));
+    }
+}

@@ -1,0 +1,267 @@
+//! What a user types, as values: sizes, durations, volumes, ports, variables.
+
+use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::plan::Access;
+
+/// `--volume HOST:GUEST[:ro|rw]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// A directory of the host.
+    pub source: PathBuf,
+    /// An absolute path in the guest, without `.`, `..` or doubled slashes.
+    pub target: OsString,
+    /// Read-write unless it ends in `:ro`.
+    pub access: Access,
+}
+
+/// `--publish [ADDRESS:]HOST:GUEST[/udp]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Where to listen; 127.0.0.1 unless given.
+    pub address: Ipv4Addr,
+    /// The port to listen on.
+    pub host: u16,
+    /// The guest's port.
+    pub guest: u16,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+}
+
+/// Reads a volume. HOST may contain colons; GUEST may not.
+pub fn parse_volume(text: &OsStr) -> Result<Volume, String> {
+    const FORM: &str = "give HOST:GUEST, HOST:GUEST:ro or HOST:GUEST:rw";
+    let mut parts: Vec<&[u8]> = text.as_bytes().split(|&byte| byte == b':').collect();
+    let access = match parts.last() {
+        Some(&b"ro") => Access::ReadOnly,
+        _ => Access::ReadWrite,
+    };
+    if matches!(parts.last(), Some(&b"ro" | &b"rw")) {
+        parts.pop();
+    }
+    let target = parts.pop().unwrap_or_default();
+    let source = parts.join(&b':');
+    if source.is_empty() || target.is_empty() {
+        return Err(FORM.into());
+    }
+    if !target.starts_with(b"/") {
+        return Err(format!("{FORM}: GUEST is an absolute path"));
+    }
+    let mut names: Vec<&[u8]> = target.split(|&byte| byte == b'/').collect();
+    names.retain(|name| !matches!(*name, b"" | b"."));
+    if names.is_empty() || names.contains(&&b".."[..]) {
+        return Err("GUEST is a directory below /, without ..".into());
+    }
+    let target = [b"/", &names.join(&b'/')[..]].concat();
+    Ok(Volume {
+        source: OsString::from_vec(source).into(),
+        target: OsString::from_vec(target),
+        access,
+    })
+}
+
+/// Reads a published port.
+pub fn parse_publish(text: &str) -> Result<Publish, String> {
+    const FORM: &str = "give HOST:GUEST or ADDRESS:HOST:GUEST, with /udp for UDP";
+    let (ports, protocol) = match text.rsplit_once('/') {
+        None | Some((_, "tcp")) => (text.strip_suffix("/tcp").unwrap_or(text), "tcp"),
+        Some((ports, "udp")) => (ports, "udp"),
+        Some(_) => return Err(FORM.into()),
+    };
+    let (rest, guest) = ports.rsplit_once(':').ok_or(FORM)?;
+    let (address, host) = match rest.rsplit_once(':') {
+        None => (Ipv4Addr::LOCALHOST, rest),
+        Some((address, host)) => (address.parse().map_err(|_| FORM)?, host),
+    };
+    let port = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or(FORM);
+    Ok(Publish { address, host: port(host)?, guest: port(guest)?, protocol })
+}
+
+/// Reads `NAME=VALUE`, or `NAME` for the variable as it is here; `None` where
+/// that is not set.
+pub fn parse_variable(
+    text: &OsStr,
+    lookup: impl Fn(&OsStr) -> Option<OsString>,
+) -> Result<Option<Vec<u8>>, String> {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|&byte| byte == b'=') {
+        Some(0) => Err("a variable has a name".into()),
+        Some(_) => Ok(Some(bytes.to_vec())),
+        None if bytes.is_empty() => Err("a variable has a name".into()),
+        None => Ok(lookup(text).map(|value| [bytes, b"=", value.as_bytes()].concat())),
+    }
+}
+
+/// MiB from `512`, `512M` or `4G`.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    /// Less than this no distribution's kernel boots in.
+    const MINIMUM: u64 = 32;
+    let (digits, factor) = match text.as_bytes().last() {
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 1),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 1024),
+        _ => (text, 1),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|size| size.checked_mul(factor));
+    let size = size.ok_or("give MiB, or a number with suffix M or G")?;
+    if size < MINIMUM {
+        return Err(format!("at least {MINIMUM}M"));
+    }
+    Ok(size)
+}
+
+/// A time from `90`, `90s`, `500ms`, `5m` or `2h`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const FORM: &str = "give a number of seconds, or one with a suffix ms, s, m or h";
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let number: u64 = digits.parse().map_err(|_| FORM)?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(FORM.into()),
+    };
+    let millis = number.checked_mul(millis).filter(|millis| (1..u64::MAX / 4).contains(millis));
+    millis.map(Duration::from_millis).ok_or_else(|| FORM.into())
+}
+
+/// Reads a size of a tmpfs: bytes, with a suffix k, m or g, or a percentage.
+pub fn parse_overlay(text: &str) -> Result<String, String> {
+    let digits = text.trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G', '%']);
+    let is_size =
+        text.is_empty() || (text.len() - digits.len() <= 1 && digits.parse::<u64>().is_ok());
+    match is_size {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("give bytes, a number with suffix k, m or g, or a percentage of memory".into())
+        }
+    }
+}
+
+/// Reads the name of a machine or a host: it becomes part of a socket's name.
+pub fn parse_name(text: &str) -> Result<String, String> {
+    /// Linux keeps as many bytes of a hostname (`__NEW_UTS_LEN`).
+    const MAX: usize = 64;
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    match starts && text.len() <= MAX && text.chars().all(is_fine) {
+        true => Ok(text.to_owned()),
+        false => Err("letters, digits, - _ and . only, a letter or digit first, at most 64".into()),
+    }
+}
+
+/// MiB to give a machine for which nobody asked for memory, on a host whose
+/// `/proc/meminfo` is `meminfo`: 1 GiB, or what a small host can spare.
+#[must_use]
+pub fn default_memory(meminfo: &str) -> u64 {
+    const USUAL: u64 = 1024;
+    const LEAST: u64 = 128;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let spare = kib.map_or(USUAL, |kib| kib / 1024 * 3 / 4);
+    spare.clamp(LEAST, USUAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes() {
+        let volume = |source: &str, target: &str, access| {
+            Ok(Volume { source: source.into(), target: target.into(), access })
+        };
+        let (ro, rw) = (Access::ReadOnly, Access::ReadWrite);
+        for (text, expected) in [
+            ("/a:/b", volume("/a", "/b", rw)),
+            ("src:/b/c/:ro", volume("src", "/b/c", ro)),
+            ("a:b:c:/x//./y:rw", volume("a:b:c", "/x/y", rw)),
+            (".:/ro", volume(".", "/ro", rw)),
+        ] {
+            assert_eq!(parse_volume(OsStr::new(text)), expected, "{text}");
+        }
+        for bad in ["", "/a", "/a:", ":/b", "/a:b", "/a:/", "/a:/b/../c", "/a:/b:rx", "ro", "/a:ro"]
+        {
+            assert!(parse_volume(OsStr::new(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn published_ports() {
+        let publish = |address: [u8; 4], host, guest, protocol| {
+            Ok(Publish { address: address.into(), host, guest, protocol })
+        };
+        for (text, expected) in [
+            ("8080:80", publish([127, 0, 0, 1], 8080, 80, "tcp")),
+            ("0.0.0.0:53:53/udp", publish([0, 0, 0, 0], 53, 53, "udp")),
+            ("1:2/tcp", publish([127, 0, 0, 1], 1, 2, "tcp")),
+        ] {
+            assert_eq!(parse_publish(text), expected, "{text}");
+        }
+        for bad in ["", "80", "0:80", "80:0", "a:b", "::1:80:80", "1:2/sctp", "70000:1"] {
+            assert!(parse_publish(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn variables() {
+        let lookup = |name: &OsStr| (name == "HERE").then(|| OsString::from("x"));
+        let parse = |text: &str| parse_variable(OsStr::new(text), lookup);
+        assert_eq!(parse("A=b=c"), Ok(Some(b"A=b=c".to_vec())));
+        assert_eq!(parse("A="), Ok(Some(b"A=".to_vec())));
+        assert_eq!(parse("HERE"), Ok(Some(b"HERE=x".to_vec())));
+        assert_eq!(parse("THERE"), Ok(None));
+        assert!(parse("").is_err() && parse("=x").is_err());
+    }
+
+    #[test]
+    fn memory_sizes() {
+        for (text, size) in [("512", Some(512)), ("64M", Some(64)), ("4g", Some(4096))] {
+            assert_eq!(parse_memory(text).ok(), size, "{text}");
+        }
+        for bad in
+            ["", "G", "-1", "1.5G", "8M", "99999999999999999999G", "1T", "18014398509481984G"]
+        {
+            assert!(parse_memory(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [("90", 90_000), ("4s", 4000), ("5m", 300_000), ("1h", 3_600_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for bad in
+            ["", "s", "0", "-1", "1.5", "4 s", "1d", "99999999999999999999", "9999999999999999h"]
+        {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn overlay_sizes_and_names() {
+        assert!(
+            ["", "512m", "50%", "1048576", "2G"].iter().all(|text| parse_overlay(text).is_ok())
+        );
+        assert!(["m", "1mm", "1,huge=always", "x"].iter().all(|text| parse_overlay(text).is_err()));
+        assert!(["a", "my-vm_2.x"].iter().all(|text| parse_name(text).is_ok()));
+        assert!(
+            ["", "-x", "a b", "a/b", &"x".repeat(65)].iter().all(|text| parse_name(text).is_err())
+        );
+    }
+
+    #[test]
+    fn a_small_host_gives_what_it_can() {
+        for (kib, size) in [(8_000_000, 1024), (1_000_000, 732), (1000, 128)] {
+            let meminfo = format!("MemTotal: 1 kB\nMemAvailable:  {kib} kB\n");
+            assert_eq!(default_memory(&meminfo), size);
+        }
+        assert_eq!(default_memory(""), 1024);
+    }
+}

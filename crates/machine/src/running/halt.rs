@@ -1,0 +1,112 @@
+//! Detection of a halted guest whose console chrootvm does not read.
+//!
+//! A kernel that halts stops every processor with its interrupts off, and QEMU runs on
+//! without an event. Interface: `info registers` of QEMU's monitor (QEMU doc:
+//! system/monitor), sent through QMP. Only on x86 does the answer tell whether a
+//! processor is halted.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::process::qmp::Qmp;
+
+/// How often QEMU is asked.
+const TICK: Duration = Duration::from_secs(2);
+
+/// The interrupt flag of RFLAGS (`X86_EFLAGS_IF`).
+const INTERRUPTS: u32 = 1 << 9;
+
+/// State of the detection.
+#[derive(Debug)]
+pub struct Halt {
+    next: Instant,
+    was_stopped: bool,
+}
+
+impl Halt {
+    /// The state for a machine that starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { next: Instant::now() + TICK, was_stopped: false }
+    }
+
+    /// When [`Halt::look`] is due.
+    #[must_use]
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Reads QEMU's last answer and asks again, if that is due. True once two answers
+    /// in a row tell that every processor has stopped for good.
+    pub fn look(&mut self, qmp: &mut Qmp) -> bool {
+        let now = Instant::now();
+        if now < self.next {
+            return false;
+        }
+        self.next = now + TICK;
+        let is_stopped = qmp.take_text().is_some_and(|text| are_stopped(&text));
+        let is_halted = is_stopped && self.was_stopped;
+        self.was_stopped = is_stopped;
+        // The next call reads the answer. An error: QEMU may be about to end.
+        let _ = qmp.tell(
+            "human-monitor-command",
+            &json!({ "command-line": "info registers -a" }),
+            None,
+        );
+        is_halted
+    }
+}
+
+impl Default for Halt {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether all processors wait with their interrupts off, by `info registers`: nothing
+/// but an NMI or a reset wakes them.
+fn are_stopped(registers: &str) -> bool {
+    let mut flags = registers.lines().filter(|line| line.contains(" HLT=")).map(|line| {
+        let value = |names: &[&str]| {
+            let mut words = line.split_whitespace();
+            words.find_map(|word| names.iter().find_map(|name| word.strip_prefix(name)))
+        };
+        let flags = u32::from_str_radix(value(&["RFL=", "EFL="])?, 16).ok()?;
+        Some(value(&["HLT="])? == "1" && flags & INTERRUPTS == 0)
+    });
+    // Without a line about a processor the state is unknown.
+    let first = flags.next().flatten();
+    first == Some(true) && flags.all(|is_stopped| is_stopped == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_processors_that_nothing_wakes_are_stopped() {
+        let cpu = |flags: &str, halted| {
+            format!(
+                "CPU#0\nRAX=0000000000000000 RBX=1\n\
+                 RIP=ffffffff81a2b3c4 {flags} [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT={halted}\n\
+                 ES =0000 0000000000000000 ffffffff 00cf1300\n"
+            )
+        };
+        let (stopped, idle) = (cpu("RFL=00000046", 1), cpu("RFL=00000246", 1));
+        for (text, expected) in [
+            (stopped.clone(), true),
+            (cpu("EFL=00000046", 1), true),
+            (stopped.repeat(2), true),
+            (idle.clone(), false),
+            (cpu("RFL=00000046", 0), false),
+            (format!("{stopped}{idle}"), false),
+            (format!("{idle}{stopped}"), false),
+            (cpu("RFL=x", 1), false),
+            (String::new(), false),
+            ("PC=ffff800008b5d3a8 X00=0000000000000000\n".into(), false),
+        ] {
+            assert_eq!(are_stopped(&text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The guest's console in command mode: kept for the case that something fails.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use files::tell::{self, printable};
+
+/// Bytes that are kept.
+const KEPT: usize = 64 << 10;
+
+/// Lines that a failure shows.
+const TAIL: usize = 25;
+
+/// Most characters of a line that are shown.
+const LINE: usize = 400;
+
+/// Message of a kernel that has halted while the machine stays on (`kernel_halt()` of
+/// `kernel/reboot.c`).
+const HALTED: &[u8] = b"reboot: System halted";
+
+/// How the line begins by which a kernel says why it gives up (`panic()` of
+/// `kernel/panic.c`).
+const PANIC: &str = "Kernel panic - not syncing: ";
+
+/// Kernel message about a processor that is stuck in the kernel (`watchdog_timer_fn()` of
+/// `kernel/watchdog.c`).
+const LOCKUP: &[u8] = b"watchdog: BUG: soft lockup - CPU#";
+
+/// How the lines of /init begin; as long as it boots the last may tell why it
+/// gave up.
+const INIT: &str = "virtinit: ";
+
+/// What `/init` adds with `--debug` after the reason, where osbuild's port is missing
+/// (`boot::tell`).
+const NO_PORT: &str = "ipc.0 took no message";
+
+/// How often the console is read at once at the most, 4 KiB each time: a guest that
+/// never stops must not keep us from all else. It is more than a socket holds, so
+/// that after the end of QEMU one time is enough.
+const READS: usize = 256;
+
+/// Bytes that a log may have: a guest must not fill the disk.
+const LOG_MAX: u64 = 64 << 20;
+
+/// Pieces of text that wait to be shown.
+const QUEUE: usize = 256;
+
+/// How long what waits at the end may take.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The end of the console's text, as it comes.
+#[derive(Debug)]
+pub struct Console {
+    stream: UnixStream,
+    open: bool,
+    kept: VecDeque<u8>,
+    halted: bool,
+    screen: Option<Screen>,
+    log: Option<Log>,
+}
+
+impl Console {
+    /// A console, and the end of it that QEMU is to be handed. It is also shown
+    /// on standard error, and written to `log`, as wanted.
+    pub fn pair(shown: bool, log: Option<File>) -> Result<(Self, OwnedFd)> {
+        let (stream, theirs) = UnixStream::pair().context("make a socket for the console")?;
+        stream.set_nonblocking(true)?;
+        let kept = VecDeque::new();
+        let screen = shown.then(|| Screen::start(std::io::stderr()));
+        let log = log.map(|file| Log { file, room: LOG_MAX });
+        Ok((Self { stream, open: true, kept, halted: false, screen, log }, theirs.into()))
+    }
+
+    /// What to wait for; `None` when there is nothing more to come.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.open.then(|| self.stream.as_fd())
+    }
+
+    /// Takes in what has arrived.
+    pub fn read(&mut self) {
+        let mut chunk = [0; 4096];
+        for _ in 0..READS {
+            if !self.open {
+                break;
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(count @ 1..) => self.take(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Ok(_) | Err(_) => self.open = false,
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(screen) = &self.screen {
+            screen.show(printable(bytes));
+        }
+        if let Some(log) = &mut self.log
+            && let Err(problem) = log.write(bytes)
+        {
+            // The command matters more than what is told of it.
+            tell::warning(format_args!("the console's log ends early: {problem:#}"));
+            self.log = None;
+        }
+        self.kept.extend(bytes);
+        self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+        self.halted |= self.ends_with(bytes.len(), HALTED);
+    }
+
+    /// Whether `words` end within the last `fresh` bytes.
+    fn ends_with(&self, fresh: usize, words: &[u8]) -> bool {
+        let start = self.kept.len().saturating_sub(fresh + words.len());
+        let tail: Vec<u8> = self.kept.range(start..).copied().collect();
+        tail.windows(words.len()).any(|window| window == words)
+    }
+
+    /// Whether the kernel has said that the guest is halted.
+    #[must_use]
+    pub fn tells_of_halt(&self) -> bool {
+        self.halted
+    }
+
+    /// Whether the kernel says that it is stuck.
+    #[must_use]
+    pub fn tells_of_lockup(&mut self) -> bool {
+        let kept = self.kept.make_contiguous();
+        kept.windows(LOCKUP.len()).any(|words| words == LOCKUP)
+    }
+
+    /// What is left to be told when it is over, be it while the guest booted.
+    #[must_use]
+    pub fn last_words(&self, boots: bool) -> LastWords {
+        let bytes: Vec<u8> = self.kept.iter().copied().collect();
+        let starts: &[&str] = if boots { &[PANIC, INIT] } else { &[PANIC] };
+        last_words(&printable(&bytes), starts, self.screen.is_none())
+    }
+}
+
+/// Where text is shown. Writing may block, a guest's text must not: a thread
+/// writes, and what comes while it is far behind is dropped.
+#[derive(Debug)]
+struct Screen {
+    /// `None` only while it is dropped.
+    queue: Option<SyncSender<String>>,
+    /// Closed when the thread has shown all.
+    ended: Receiver<()>,
+}
+
+impl Screen {
+    fn start(mut target: impl Write + Send + 'static) -> Self {
+        let (queue, texts) = sync_channel::<String>(QUEUE);
+        let (ends, ended) = sync_channel(0);
+        std::thread::spawn(move || {
+            let _ends: SyncSender<()> = ends; // dropped at the end
+            for text in texts {
+                // Without anybody to see it nothing is lost.
+                let _ = target.write_all(text.as_bytes());
+            }
+        });
+        Self { queue: Some(queue), ended }
+    }
+
+    fn show(&self, text: String) {
+        // Full: see above.
+        let _ = self.queue.as_ref().map(|queue| queue.try_send(text));
+    }
+}
+
+impl Drop for Screen {
+    /// Before anything else is said.
+    fn drop(&mut self) {
+        self.queue = None;
+        let _ = self.ended.recv_timeout(LAST_WAIT); // it comes to an end, or is stuck
+    }
+}
+
+/// A file with all of the text, as far as there is room.
+#[derive(Debug)]
+struct Log {
+    file: File,
+    room: u64,
+}
+
+impl Log {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let room = self.room.checked_sub(bytes.len() as u64);
+        self.room = room.with_context(|| format!("it has {} MiB", LOG_MAX >> 20))?;
+        self.file.write_all(bytes).context("write it")
+    }
+}
+
+/// The end of a console's text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastWords {
+    /// Why the kernel panicked or /init gave up, if one of them did.
+    pub reason: Option<String>,
+    /// Lines to be shown to a person who has not seen them, each with its
+    /// newline: the last ones, or those from the reason on.
+    pub lines: String,
+}
+
+fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
+    let lines: Vec<String> = text.lines().map(shorten).collect();
+    let lines: Vec<&str> =
+        lines.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect();
+    let reason_of = |line: &str| {
+        let mut found = starts.iter().filter_map(|start| line.split_once(start));
+        let reason = found.next().map(|(_, reason)| reason.to_owned());
+        reason.filter(|reason| !reason.starts_with(NO_PORT))
+    };
+    let at = lines.iter().rposition(|line| reason_of(line).is_some());
+    let first = lines.len().saturating_sub(TAIL).min(at.unwrap_or(usize::MAX));
+    let shown = lines[first..].iter().take(if unseen { TAIL } else { 0 });
+    let shown = shown.flat_map(|line| ["  ", line, "\n"]).collect();
+    LastWords { reason: at.and_then(|at| reason_of(lines[at])), lines: shown }
+}
+
+/// `line`, cut to [`LINE`] characters.
+fn shorten(line: &str) -> String {
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}[...]", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_bounded_and_cannot_steer_a_terminal() {
+        let (mut console, theirs) = Console::pair(false, None).unwrap();
+        let mut theirs = UnixStream::from(theirs);
+        for number in 0..9000 {
+            writeln!(theirs, "line {number}\r").unwrap();
+            console.read();
+        }
+        theirs.write_all(b"\n\x1b[31mr\xc3\xa9d\xc2\x9b2J\n").unwrap();
+        drop(theirs);
+        console.read();
+        let tail = console.last_words(true).lines;
+        assert_eq!(tail.lines().count(), TAIL);
+        assert!(tail.ends_with("  line 8999\n  [31mréd2J\n"), "{tail:?}");
+        assert!(console.fd().is_none() && console.kept.len() <= KEPT);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut() {
+        for text in ["x".repeat(KEPT), format!("{PANIC}{}", "é".repeat(KEPT / 2))] {
+            let words = last_words(&text, &[PANIC], true);
+            assert!(words.lines.chars().count() < LINE + 20, "{}", words.lines.len());
+            assert!(words.reason.is_none_or(|reason| reason.chars().count() < LINE + 20));
+        }
+    }
+
+    #[test]
+    fn a_halt_is_noticed_however_it_arrives() {
+        for size in [1, 7, 4096] {
+            let (mut console, theirs) = Console::pair(false, None).unwrap();
+            let mut theirs = UnixStream::from(theirs);
+            for piece in b"[ 1.0] reboot: System is fine\n".chunks(size) {
+                theirs.write_all(piece).unwrap();
+                console.read();
+            }
+            assert!(!console.tells_of_halt());
+            for piece in b"[ 2.0] reboot: System halted\n".chunks(size) {
+                theirs.write_all(piece).unwrap();
+                console.read();
+            }
+            assert!(console.tells_of_halt(), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_shown_from_its_start() {
+        let trace = "[ 1.0]  x+0x1/0x2\n".repeat(40);
+        let panic =
+            format!("boot\n[ 1.0] Kernel panic - not syncing: Attempted to kill init!\n{trace}");
+        let words = last_words(&panic, &[PANIC], true);
+        assert_eq!(words.reason.unwrap(), "Attempted to kill init!");
+        assert!(words.lines.starts_with("  [ 1.0] Kernel panic"), "{}", words.lines);
+        assert_eq!(words.lines.lines().count(), TAIL);
+        let gave_up = "[ 1.0] virtinit: a warning\n[ 1.0] virtinit: mount x: ENOENT\nreboot: bye\n";
+        let words = last_words(gave_up, &[PANIC, INIT], true);
+        assert_eq!(words.reason.unwrap(), "mount x: ENOENT");
+        assert_eq!(words.lines.lines().count(), 3);
+        let debug = format!("{gave_up}virtinit: ipc.0 took no message: ENOENT\n");
+        let words = last_words(&debug, &[PANIC, INIT], true);
+        assert_eq!(words.reason.unwrap(), "mount x: ENOENT");
+        assert_eq!(last_words(gave_up, &[PANIC], false), LastWords::default());
+        assert_eq!(last_words("", &[PANIC, INIT], true), LastWords::default());
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_harms_nobody() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (mut console, theirs) = Console::pair(false, Some(full)).unwrap();
+        UnixStream::from(theirs).write_all(b"text").unwrap();
+        console.read();
+        assert!(console.log.is_none() && console.kept == b"text");
+        let mut log = Log { file: tempfile::tempfile().unwrap(), room: 3 };
+        log.write(b"abc").unwrap();
+        assert!(log.write(b"d").is_err());
+    }
+
+    #[test]
+    fn a_screen_that_nobody_reads_holds_nobody_up() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let screen = Screen::start(ours.try_clone().unwrap());
+        screen.show("first".into());
+        drop(screen);
+        let mut text = [0; 5];
+        theirs.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"first");
+        let screen = Screen::start(ours);
+        for _ in 0..10 * QUEUE {
+            screen.show("x".repeat(4096));
+        }
+        drop(screen);
+    }
+
+    #[test]
+    fn a_log_has_every_byte() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (mut console, theirs) = Console::pair(false, Some(file.reopen().unwrap())).unwrap();
+        UnixStream::from(theirs).write_all(b"\x1b[31mred\r\n").unwrap();
+        console.read();
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"\x1b[31mred\r\n");
+    }
+}
