@@ -15,16 +15,17 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use virtinitrd_proto::superblock::{self, HEAD, Superblock};
+use virtinitrd_proto::text::{compose, show};
+use virtinitrd_proto::words::number;
 
 use crate::device::Device;
-use crate::error::{Context, Error, Hints, Result, compose, show};
+use crate::error::{Context, Error, Hints, Result};
 use crate::file;
 use crate::log::Log;
 use crate::mount_options::Options;
 use crate::partitions::{self, Wanted};
-use crate::superblock::{self, HEAD, Superblock};
 use crate::wait::{self, Attempt};
-use crate::words::number;
 
 const CLASS: &CStr = c"/sys/class/block";
 

@@ -13,26 +13,27 @@ use core::time::Duration;
 
 use rustix::io::Errno;
 use rustix::system::RebootCommand;
+use virtinitrd_proto::settings::Settings;
+use virtinitrd_proto::text::{compose, show};
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, Name, Result, compose, show};
+use crate::error::{Context, Error, Name, Result};
 use crate::fail::Fail;
 use crate::log::Log;
 use crate::plan::{Choice, Plan};
 use crate::ports::Ports;
 use crate::root::{NewRoot, Place};
-use crate::settings::Settings;
 use crate::watch::Step;
 use crate::{
-    children, command, file, modules, mount, network, orders, payload, report, root, rt, supervise,
-    tables, volume, wait, watch,
+    children, command, etc, file, modules, mount, network, orders, payload, report, root, rt,
+    supervise, tables, volume, wait, watch,
 };
 
 /// Exit status of a process that is not PID 1 (and, after `virtinit.fail=panic`,
 /// of PID 1).
 const EXIT_FAILURE: c_int = 1;
 
-/// What one run asks for, beyond the command line; see [`crate::settings`].
+/// What one run asks for, beyond the command line; see [`virtinitrd_proto::settings`].
 const SETTINGS: &CStr = c"/virtinit.run";
 
 /// A boot under way, and what is needed to end it well.
@@ -116,7 +117,7 @@ impl Boot {
         new_root.move_mounts(&config, self.log)?;
         // Something may be mounted in it.
         if let Some(etc) = config.etc {
-            etc.mount(&new_root)?;
+            etc::mount(etc, &new_root)?;
         }
         // After the move: a volume may be below /run.
         volume::mount_all(&settings.volumes, &new_root, &config, self.log)?;

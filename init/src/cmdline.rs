@@ -10,30 +10,24 @@
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
+use virtinitrd_proto::access::Access;
+use virtinitrd_proto::etc::Etc;
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::{compose, show};
+use virtinitrd_proto::words::{Word, Words, number, text};
+
 use crate::block::FOREVER;
-use crate::error::{Error, Result, compose, show};
-use crate::etc::Etc;
+use crate::error::{Error, Result};
 use crate::extra_mount::ExtraMount;
 use crate::fail::Fail;
 use crate::overlay;
 use crate::root_words::{Root, RootWords};
-use crate::tag::Tag;
-use crate::words::{Word, Words, number, text};
 
 /// What to execute when the command line has no `init=`.
 pub const DEFAULT_INIT: &[u8] = b"/bin/sh";
 
 /// The virtiofs tag of the root when no parameter names one.
 pub const DEFAULT_ROOT_TAG: &[u8] = b"rootfs";
-
-/// Whether a file system may be written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// `MS_RDONLY`
-    ReadOnly,
-    /// The host's export decides.
-    ReadWrite,
-}
 
 /// One `mount=TAG` or `mount-ro=TAG`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,29 +74,6 @@ pub struct Config<'a> {
     /// What was odd but harmless; to be logged by the caller.
     pub warnings: Vec<String>,
 }
-
-/// Every parameter that is read here.
-pub const PARAMETERS: &[&str] = &[
-    "rootfs",
-    "root",
-    "rootfstype",
-    "rootwait",
-    "rootdelay",
-    "ro",
-    "rw",
-    "mount",
-    "mount-ro",
-    "init",
-    "debug",
-    "virtinit.debug",
-    "virtinit.etc",
-    "virtinit.fail",
-    "virtinit.mount",
-    "virtinit.overlay",
-    "virtinit.wait",
-    "rootflags",
-    "--",
-];
 
 /// The words of the form `virtinit.KEY` that mean something.
 const OUR_WORDS: &str = "virtinit.debug, virtinit.etc=tmpfs|overlay, \

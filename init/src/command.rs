@@ -10,6 +10,7 @@ use core::time::Duration;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
+use virtinitrd_proto::settings::Settings;
 
 use crate::children;
 use crate::error::{Context, Error, Result};
@@ -19,7 +20,6 @@ use crate::ports::Ports;
 use crate::rt::{self, process::uptime};
 use crate::session::spawn::Failure;
 use crate::session::{Session, shell_status};
-use crate::settings::Settings;
 use crate::volume;
 use crate::wait::{self, Pauses};
 
@@ -178,7 +178,7 @@ fn another(ports: &Ports, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
     let mut session = Session::open(ports, number, PORT_LIMIT).map_err(|_| Errno::NOENT)?;
     let text = session.receive_request()?;
     let started = Settings::parse(&text)
-        .map_err(Failure::trouble)
+        .map_err(|error| Failure::trouble(error.into()))
         .and_then(|settings| session.start(ports, &settings.request, PORT_LIMIT));
     match started {
         Err(failure) => session.report_failure(failure)?,

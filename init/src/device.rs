@@ -4,10 +4,12 @@
 //! for `LABEL=` and `UUID=`, which the kernel leaves to an initramfs. How a value
 //! is read is tested with the words that have it.
 
-use crate::error::{Error, Result, show};
+use virtinitrd_proto::superblock::Superblock;
+use virtinitrd_proto::text::show;
+use virtinitrd_proto::words::{number, text, uuid};
+
+use crate::error::{Error, Result};
 use crate::partitions::Wanted;
-use crate::superblock::Superblock;
-use crate::words::{number, text, uuid};
 
 /// A block device as somebody names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

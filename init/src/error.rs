@@ -2,14 +2,12 @@
 //!
 //! Without `std` an `Errno` prints as a number, hence the list of names (errno(3)).
 
+use alloc::boxed::Box;
 use core::fmt::{self, Write};
 
-use alloc::boxed::Box;
-use alloc::string::String;
-
 use rustix::io::Errno;
-
-use crate::words::words;
+use virtinitrd_proto::text::{compose, show};
+use virtinitrd_proto::words::words;
 
 /// A result whose error can be shown to a person.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -55,20 +53,16 @@ impl Error {
     }
 }
 
+impl From<virtinitrd_proto::error::Error> for Error {
+    fn from(error: virtinitrd_proto::error::Error) -> Self {
+        Self(error.into_line())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// As `format!`, without its code at every place that uses it.
-#[must_use]
-#[inline(never)]
-pub fn compose(what: fmt::Arguments<'_>) -> String {
-    let mut line = String::new();
-    // A string takes all that is written to it.
-    let _ = line.write_fmt(what);
-    line
 }
 
 /// Gives the failed system call its operation, object and hint.
@@ -138,23 +132,6 @@ impl fmt::Display for Name {
     }
 }
 
-/// Bytes that need not be text, with those escaped that are not printable.
-#[derive(Clone, Copy, Debug)]
-pub struct Show<'a>(&'a [u8]);
-
-/// Shows `bytes` in a message.
-#[must_use]
-pub fn show(bytes: &[u8]) -> Show<'_> {
-    Show(bytes)
-}
-
-impl fmt::Display for Show<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut escaped = self.0.iter().flat_map(|&byte| core::ascii::escape_default(byte));
-        escaped.try_for_each(|byte| f.write_char(byte.into()))
-    }
-}
-
 /// Names of the errnos from 1 on, without their `E`; `-` for a number that is not in
 /// use (`include/uapi/asm-generic/errno-base.h` and `errno.h`, which are those of x86,
 /// Arm and RISC-V). One text takes a third of the space of 133 references.
@@ -191,12 +168,6 @@ mod tests {
             Error::sys(format_args!("x"), Errno::from_raw_os_error(999), "").to_string(),
             "x: errno 999"
         );
-    }
-
-    #[test]
-    fn bytes_are_shown_as_core_escapes_them() {
-        let bytes: alloc::vec::Vec<u8> = (0..=255).collect();
-        assert_eq!(show(&bytes).to_string(), bytes.escape_ascii().to_string());
     }
 
     /// The names against the C library's own numbers, at the ends and around the

@@ -4,11 +4,13 @@
 //!
 //! Invariant: nothing here does I/O.
 
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::show;
+use virtinitrd_proto::words::text;
+
 use crate::block::Disk;
 use crate::device::Device;
-use crate::error::{Error, Result, show};
-use crate::tag::Tag;
-use crate::words::text;
+use crate::error::{Error, Result};
 
 /// The parameter.
 pub const WORD: &str = "virtinit.mount";

@@ -3,7 +3,7 @@
 //! It is read by itself, for it must hold even where the rest of the command
 //! line cannot be understood.
 
-use crate::words::{Word, Words, text};
+use virtinitrd_proto::words::{Word, Words, text};
 
 /// What a fatal error does to the machine once it was reported
 /// (`virtinit.fail=`).

@@ -10,8 +10,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use virtinitrd_proto::access::Access;
 
-use crate::cmdline::Access;
 use crate::error::{Context, Name, Result};
 use crate::log::Log;
 use crate::root::SYSROOT;

@@ -9,8 +9,7 @@ use alloc::vec::Vec;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
-
-use crate::words::number;
+use virtinitrd_proto::words::number;
 
 /// Reads what the kernel logs from some moment on. To open the log costs it as much
 /// as a mount, so it is opened once.

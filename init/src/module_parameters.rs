@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use crate::words::Word;
+use virtinitrd_proto::words::Word;
 
 /// The parameters for `module`, as finit_module(2) takes them: each of `words` that has
 /// the form `MODULE.PARAM=VALUE`, without `MODULE.`. In the name of a module `-` and

@@ -9,15 +9,16 @@ use core::ffi::CStr;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use virtinitrd_proto::text::{compose, show};
+use virtinitrd_proto::words::text;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, Hints, Result, compose, hint_for, show};
+use crate::error::{Context, Error, Hints, Result, hint_for};
 use crate::file;
 use crate::kernel_log::KernelLog;
 use crate::log::Log;
 use crate::module_parameters;
 use crate::watch::{self, Step};
-use crate::words::text;
 
 /// Where the packager puts them.
 const MODULES_DIR: &CStr = c"/usr/lib/modules";

@@ -5,8 +5,9 @@
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use virtinitrd_proto::text::show;
 
-use crate::error::{Context, Hints, Result, show};
+use crate::error::{Context, Hints, Result};
 use crate::file;
 use crate::log::Log;
 use crate::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};

@@ -11,8 +11,7 @@
 use alloc::vec::Vec;
 
 use rustix::mount::MountFlags;
-
-use crate::words::words;
+use virtinitrd_proto::words::words;
 
 /// What mount(2) is given.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use core::time::Duration;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use virtinitrd_proto::text::show;
 
-use crate::error::{Context, Hints, Name, Result, show};
+use crate::error::{Context, Hints, Name, Result};
 use crate::log::Log;
 use crate::ports::Ports;
 use crate::root::NewRoot;

@@ -12,8 +12,9 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
+use virtinitrd_proto::text::show;
 
-use crate::error::{Error, Hints, NO_HINT, Result, hint_for, show};
+use crate::error::{Error, Hints, NO_HINT, Result, hint_for};
 use crate::file;
 
 /// Where the upper layer is mounted while the overlay is made; the overlay

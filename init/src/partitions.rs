@@ -14,7 +14,7 @@
 //!
 //! Invariant: nothing here does I/O, and any bytes will do.
 
-use crate::words::{hex, text, uuid};
+use virtinitrd_proto::words::{hex, text, uuid};
 
 /// Bytes of an entry; the kernel takes no others.
 const ENTRY: usize = 128;

@@ -7,9 +7,10 @@ use core::convert::Infallible;
 use core::ffi::CStr;
 
 use rustix::io::Errno;
+use virtinitrd_proto::text::show;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Hints, Result, show};
+use crate::error::{Context, Hints, Result};
 use crate::log::Log;
 use crate::{file, rt};
 

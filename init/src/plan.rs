@@ -7,11 +7,12 @@
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 
+use virtinitrd_proto::settings::{IMAGE_FILE, Request, Settings};
+
 use crate::cmdline::{Config, DEFAULT_INIT};
 use crate::error::{Context, Result};
 use crate::file;
 use crate::root::{NewRoot, Place};
-use crate::settings::{IMAGE_FILE, Request, Settings};
 
 /// What is run, and how.
 #[derive(Debug, PartialEq, Eq)]

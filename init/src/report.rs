@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use rustix::io::Result;
+use virtinitrd_proto::text::compose;
 
-use crate::error::compose;
 use crate::file;
 use crate::ports::Ports;
 

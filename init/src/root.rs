@@ -15,9 +15,11 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags};
+use virtinitrd_proto::access::Access;
+use virtinitrd_proto::text::show;
 
-use crate::cmdline::{Access, Config};
-use crate::error::{Context, Error, Hints, Result, hint_for, show};
+use crate::cmdline::Config;
+use crate::error::{Context, Error, Hints, Result, hint_for};
 use crate::log::Log;
 use crate::root_words::Root;
 use crate::tables::SURVIVORS;

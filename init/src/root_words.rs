@@ -5,11 +5,13 @@
 
 use alloc::{string::String, vec::Vec};
 
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::{compose, show};
+use virtinitrd_proto::words::text;
+
 use crate::block::Disk;
 use crate::device::Device;
-use crate::error::{Result, compose, show};
-use crate::tag::Tag;
-use crate::words::text;
+use crate::error::Result;
 
 /// What the root is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ impl<'a> RootWords<'a> {
         let kinds = kind.unwrap_or_default();
         let name = match (tag, root, text(kinds)) {
             (Some(tag), ..) | (None, Some(tag), "virtiofs") => {
-                return Tag::parse(tag).map(|tag| Some(Root::Virtiofs(tag)));
+                return Ok(Some(Root::Virtiofs(Tag::parse(tag)?)));
             }
             (None, None, _) => return Ok(None),
             (None, Some(b"initramfs"), _) => return Ok(Some(Root::Initramfs)),
@@ -63,9 +65,10 @@ impl<'a> RootWords<'a> {
 mod tests {
     use super::*;
     use crate::block::FOREVER;
-    use crate::cmdline::{Access, Config};
+    use crate::cmdline::Config;
     use crate::partitions::Wanted;
     use core::time::Duration;
+    use virtinitrd_proto::access::Access;
 
     fn parse(line: &str) -> Config<'_> {
         Config::parse(line.as_bytes()).unwrap()

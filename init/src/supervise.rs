@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::system::RebootCommand;
+use virtinitrd_proto::settings::Request;
+use virtinitrd_proto::words::text;
 
 use crate::children;
 use crate::error::{Context, Error, Name, Result};
@@ -25,9 +27,7 @@ use crate::orders::{self, of_signal};
 use crate::rt::{self, process::uptime};
 use crate::session::spawn::{self, Failure, Stdio};
 use crate::session::{shell_status, timespec, user};
-use crate::settings::{Request, Restart};
 use crate::volume;
-use crate::words::text;
 
 /// How long processes may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -62,17 +62,6 @@ impl Pause {
         let pause = self.next;
         self.next = (pause * 2).min(Self::LONGEST);
         pause
-    }
-}
-
-impl Restart {
-    /// Whether a command that has ended with `status` is started again.
-    fn is_due(self, status: u8) -> bool {
-        match self {
-            Self::No => false,
-            Self::OnFailure => status != 0,
-            Self::Always => true,
-        }
     }
 }
 
@@ -252,16 +241,5 @@ mod tests {
             [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]
         );
         assert_eq!([after(10), after(0), after(0)], [100, 200, 400]);
-    }
-
-    #[test]
-    fn policies_look_at_the_status() {
-        for (restart, of_success, of_failure) in [
-            (Restart::No, false, false),
-            (Restart::OnFailure, false, true),
-            (Restart::Always, true, true),
-        ] {
-            assert_eq!((restart.is_due(0), restart.is_due(1)), (of_success, of_failure));
-        }
     }
 }

@@ -7,11 +7,12 @@ use core::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::show;
 
-use crate::error::{Context, Hints, Result, show};
+use crate::error::{Context, Hints, Result};
 use crate::file;
 use crate::log::Log;
-use crate::tag::Tag;
 use crate::wait::{self, Attempt};
 
 /// Why a virtiofs mount fails (`virtio_fs_get_tree()` of `fs/fuse/virtio_fs.c`).

@@ -11,15 +11,16 @@ use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use virtinitrd_proto::settings::Volume;
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::show;
 
 use crate::cmdline::Config;
-use crate::error::{Context, Error, Hints, Result, show};
+use crate::error::{Context, Error, Hints, Result};
 use crate::extra_mount::{ExtraMount, Source, WORD};
 use crate::log::Log;
 use crate::mount_options::{self, Options};
 use crate::root::{self, NewRoot};
-use crate::settings::Volume;
-use crate::tag::Tag;
 use crate::watch::{self, Step};
 use crate::{block, file, virtiofs};
 

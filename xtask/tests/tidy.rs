@@ -93,7 +93,7 @@ fn the_readme_knows_every_option_and_parameter() {
     let command = chrootvm::run::Vm::augment_args(clap::Command::new("chrootvm"));
     let options = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let options = options.filter_map(|argument| Some(format!("`--{}", argument.get_long()?)));
-    let words = virtinitrd_init::cmdline::PARAMETERS.iter().map(|word| format!("`{word}"));
+    let words = virtinitrd_proto::parameters::PARAMETERS.iter().map(|word| format!("`{word}"));
     for name in options.chain(words) {
         assert!(readme.contains(&name), "README.md does not mention {name}");
     }
@@ -110,7 +110,7 @@ fn the_manual_knows_every_option_and_parameter() {
         let names = arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
         names.collect::<Vec<_>>()
     };
-    let words = virtinitrd_init::cmdline::PARAMETERS.iter().map(|word| (*word).to_owned());
+    let words = virtinitrd_proto::parameters::PARAMETERS.iter().map(|word| (*word).to_owned());
     for (page, names) in [
         ("man/chrootvm.1", options(vm)),
         ("man/mkvirtinitrd.1", options(pack)),

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Result, anyhow, ensure};
 use machine::plan::options::parse_variable;
 use machine::session::terminal;
-use virtinitrd_init::settings::{self, Record, Size};
+use virtinitrd_proto::settings::{self, Record, Size};
 
 /// How the command is run
 #[derive(Debug, clap::Args)]

@@ -12,8 +12,8 @@ use machine::plan::options::{Volume, parse_overlay, parse_volume};
 use machine::plan::source::Source;
 use machine::plan::{Access, Place, ROOT_TAG, Share};
 use machine::process::virtiofsd::CacheMode;
-use virtinitrd_init::settings::{Record, Volume as VolumeRecord};
-use virtinitrd_init::tag::Tag;
+use virtinitrd_proto::settings::{Record, Volume as VolumeRecord};
+use virtinitrd_proto::tag::Tag;
 
 use crate::named::named;
 
@@ -54,7 +54,7 @@ pub struct Directories {
 pub struct Shares {
     /// The root, where it is one, first.
     pub shares: Vec<Share>,
-    /// Records of [`virtinitrd_init::settings`].
+    /// Records of [`virtinitrd_proto::settings`].
     pub records: Vec<Vec<u8>>,
 }
 

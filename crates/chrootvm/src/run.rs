@@ -27,8 +27,8 @@ use machine::process::{qemu, virtiofsd};
 use machine::running;
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
-use virtinitrd_init::etc::Etc;
-use virtinitrd_init::settings::Record;
+use virtinitrd_proto::etc::Etc;
+use virtinitrd_proto::settings::Record;
 
 use crate::command::CommandOptions;
 use crate::directories::{Directories, Shares};

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a container | its magic; what is in it is looked at as well |
 //! | cpio | `070701` or `070702` at 0 (kernel doc: driver-api/early-userspace/buffer-format.rst) |
-//! | file systems | [`virtinitrd_init::superblock`] |
+//! | file systems | [`virtinitrd_proto::superblock`] |
 //! | GPT, MBR | `EFI PART` at 512, `55 aa` at 510 |
 //! | tar | the check sum of its first header (POSIX pax(1), ustar), or nothing but zeroes |
 
@@ -19,7 +19,7 @@ use archive::bytes::At;
 use archive::compress::Compression;
 use archive::stream::Method;
 use archive::{lz4, unpack};
-use virtinitrd_init::superblock;
+use virtinitrd_proto::superblock;
 
 use super::ustar::{BLOCK, Header};
 

@@ -2,7 +2,7 @@
 //! times that do not depend on the day.
 
 use anyhow::{Context, Result};
-use virtinitrd_init::settings::{IMAGE_FILE, Record, Restart, encode};
+use virtinitrd_proto::settings::{IMAGE_FILE, Record, Restart, encode};
 
 use super::format::Format;
 use super::tree::{Content, Id, Kind, Meta, Tree, components};
@@ -83,7 +83,7 @@ pub fn clamp_times(tree: &mut Tree, epoch: u32) {
 mod tests {
     use super::*;
     use archive::compress::Compression;
-    use virtinitrd_init::settings::Request;
+    use virtinitrd_proto::settings::Request;
 
     fn bytes(tree: &Tree, path: &str) -> Vec<u8> {
         let Kind::File(content) = &tree.node(tree.find(path.as_bytes()).unwrap()).kind else {

@@ -1,17 +1,15 @@
 //! A command that the host drives: its streams, its terminal, its status.
 //!
 //! Each stream is a virtio-serial port (`virtinit.0.stdin` and so on), and so is
-//! the control channel beside them ([`control`]). The command itself has pipes,
+//! the control channel beside them ([`virtinitrd_proto::control`]). The command itself has pipes,
 //! or a pseudo-terminal: a port can be opened only once, and `/dev/stderr` must
 //! work.
 
-pub mod control;
 pub mod pump;
 pub mod spawn;
 pub mod stdio;
 pub mod user;
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -19,14 +17,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
+use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
+use virtinitrd_proto::port::port_name;
+use virtinitrd_proto::settings::{Request, Size};
 
-use self::control::{Lines, ToGuest, ToHost};
 use self::pump::Pump;
 use self::spawn::{Failure, Stdio};
 use self::user::User;
-use crate::error::{Context, Error, Hints, compose};
+use crate::error::{Context, Error, Hints};
 use crate::ports::{self, Ports};
-use crate::settings::{Request, Size};
 use crate::{children, orders, rt};
 
 /// Standard output's place among the pumps, and its number in `close`.
@@ -41,13 +40,6 @@ const PORT_HINTS: Hints = &[
     (Some(Errno::NOENT), "no such virtio-serial port; the module virtio_console must be packed"),
     (Some(Errno::AGAIN), "the host is not connected to it"),
 ];
-
-/// The name of a port of session `number`; `stream` is `stdin`, `stdout`,
-/// `stderr` or `control`.
-#[must_use]
-pub fn port_name(number: u32, stream: &str) -> String {
-    compose(format_args!("virtinit.{number}.{stream}"))
-}
 
 /// A session under way.
 #[derive(Debug)]
@@ -80,7 +72,7 @@ impl Session {
                 None => self.receive()?,
             }
         };
-        if length > crate::settings::MAX {
+        if length > virtinitrd_proto::settings::MAX {
             return Err(Errno::TOOBIG);
         }
         let mut text = self.lines.take_rest();
@@ -364,10 +356,5 @@ mod tests {
         {
             assert_eq!(code_or_signal(code, signal), status);
         }
-    }
-
-    #[test]
-    fn ports_are_named_after_their_session() {
-        assert_eq!(port_name(3, "stdout"), "virtinit.3.stdout");
     }
 }

@@ -16,11 +16,12 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
+use virtinitrd_proto::settings::Request;
+use virtinitrd_proto::text::show;
 
 use super::user::User;
-use crate::error::{Error, Hints, NO_HINT, hint_for, show};
+use crate::error::{Error, Hints, NO_HINT, hint_for};
 use crate::payload::{DEFAULT_PATH, EXEC_HINTS};
-use crate::settings::Request;
 use crate::{file, program, rt};
 
 /// Exit status of a command that was found but cannot be executed, as a shell

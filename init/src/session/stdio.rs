@@ -8,12 +8,12 @@ use rustix::io::Result;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
+use virtinitrd_proto::settings::Size;
 
 use super::pump::PIPE;
 use super::spawn::{Session, Stdio};
 use super::user::User;
 use crate::ports::Ports;
-use crate::settings::Size;
 
 /// Our ends of the command's pipes.
 #[derive(Debug)]

@@ -4,9 +4,12 @@
 
 use alloc::vec::Vec;
 
+use virtinitrd_proto::text::show;
+use virtinitrd_proto::words;
+
 use super::spawn::Failure;
-use crate::error::{Error, show};
-use crate::{file, words};
+use crate::error::Error;
+use crate::file;
 
 /// What a process is given.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use virtinitrd_init::settings::{Record, Restart, encode};
+use virtinitrd_proto::settings::{Record, Restart, encode};
 
 use crate::Case;
 use crate::harness::{Bed, Guest, Running};

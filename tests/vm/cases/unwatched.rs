@@ -13,7 +13,7 @@ use archive::Archive;
 use machine::plan::{Access, Place, Share};
 use machine::process::virtiofsd::{self, Socket};
 use nix::sys::signal::{Signal, kill};
-use virtinitrd_init::settings::{self, Record, encode};
+use virtinitrd_proto::settings::{self, Record, encode};
 use virtinitrd_vm_tests::tool;
 
 use crate::Case;

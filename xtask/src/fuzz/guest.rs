@@ -7,11 +7,12 @@ use anyhow::{Result, ensure};
 use virtinitrd_init::cmdline::Config;
 use virtinitrd_init::fail::Fail;
 use virtinitrd_init::partitions::{self, Wanted};
-use virtinitrd_init::session::control::{Lines, ToGuest, ToHost};
-use virtinitrd_init::settings::{Record, Request, Settings, encode};
-use virtinitrd_init::tag::Tag;
-use virtinitrd_init::words::Words;
-use virtinitrd_init::{module_parameters, program, superblock};
+use virtinitrd_init::{module_parameters, program};
+use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
+use virtinitrd_proto::settings::{Record, Request, Settings, encode};
+use virtinitrd_proto::superblock;
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::words::Words;
 
 use super::input::Answer;
 

@@ -127,7 +127,7 @@ mod tests {
     /// Every parameter is among the words.
     #[test]
     fn every_parameter_is_used() {
-        for parameter in virtinitrd_init::cmdline::PARAMETERS {
+        for parameter in virtinitrd_proto::parameters::PARAMETERS {
             assert!(guest::LINE_WORDS.contains(parameter), "{parameter}");
         }
     }

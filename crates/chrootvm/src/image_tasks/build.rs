@@ -22,7 +22,7 @@ use image::write::{cpio, dir, disk, tar};
 use machine::kernel::boot_files::find_init;
 use machine::kernel::installed;
 use machine::kernel::pack;
-use virtinitrd_init::settings::Restart;
+use virtinitrd_proto::settings::Restart;
 
 use super::options::{Reading, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid};
 use super::see_owners_as_the_guest;

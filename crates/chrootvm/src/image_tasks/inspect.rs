@@ -10,8 +10,8 @@ use image::content;
 use image::format::Format;
 use image::source::Source;
 use image::tree::{Kind, Tree, show};
-use virtinitrd_init::settings::{self, IMAGE_FILE, Request, Restart};
-use virtinitrd_init::superblock;
+use virtinitrd_proto::settings::{self, IMAGE_FILE, Request, Restart};
+use virtinitrd_proto::superblock;
 
 use super::options::{Limits, show_uuid};
 use super::{open, see_owners_as_the_guest};

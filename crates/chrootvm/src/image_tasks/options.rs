@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::Result;
 use image::source;
 use image::xattr_policy::{Selection, Word};
-use virtinitrd_init::settings::{RESTARTS, Restart};
+use virtinitrd_proto::settings::{RESTARTS, Restart};
 
 /// Bounds for what is read.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,7 +8,7 @@ use archive::stream::ZSTD_MAGIC;
 use archive::{Archive, source_date_epoch};
 use files::lookup::Files;
 use files::named::Named;
-use virtinitrd_init::settings;
+use virtinitrd_proto::settings;
 
 use crate::kernel::modules::dir::ModulesDir;
 use crate::kernel::modules::resolve::{Request, load_order};
@@ -162,7 +162,7 @@ fn pad(initrd: &mut Vec<u8>) {
 }
 
 /// `initrd` with what the guest is told beside its command line, in a segment of
-/// its own: records of [`virtinitrd_init::settings`].
+/// its own: records of [`virtinitrd_proto::settings`].
 pub fn with_settings(mut initrd: Vec<u8>, records: &[Vec<u8>]) -> Result<Vec<u8>> {
     if records.is_empty() {
         return Ok(initrd);

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use files::named::Named;
-use virtinitrd_init::words::Words;
+use virtinitrd_proto::words::Words;
 
 use super::boot_files::Located;
 use crate::kernel::modules::canonical;

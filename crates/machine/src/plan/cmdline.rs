@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Result, ensure};
-use virtinitrd_init::words::Words;
+use virtinitrd_proto::words::Words;
 
 use super::architecture::Machine;
 use crate::plan::{Access, Place, Share};

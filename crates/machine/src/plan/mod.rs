@@ -26,7 +26,7 @@ use crate::process::virtiofsd::{Socket, Virtiofsd};
 pub const ROOT_TAG: &str = "rootfs";
 
 /// Whether the guest may write to a share.
-pub use virtinitrd_init::cmdline::Access;
+pub use virtinitrd_proto::access::Access;
 
 /// A directory of the host in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub struct Plan {
     pub command_line: OsString,
     /// What our standard streams are connected to.
     pub mode: Mode,
-    /// What [`virtinitrd_init::settings`] tells the guest, one record each.
+    /// What [`virtinitrd_proto::settings`] tells the guest, one record each.
     pub records: Vec<Vec<u8>>,
     /// The machine's network.
     pub network: Network,

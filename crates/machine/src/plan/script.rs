@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Result};
-use virtinitrd_init::session::port_name;
-use virtinitrd_init::settings::Record;
+use virtinitrd_proto::port::port_name;
+use virtinitrd_proto::settings::Record;
 
 use crate::kernel::boot_files::{FoundAt, Initrd};
 use crate::plan::{End, Mode, Plan, Wiring};

@@ -17,7 +17,7 @@ use image::format::{self, Format};
 use image::root::ImageRoot;
 use image::source;
 use nix::fcntl::OFlag;
-use virtinitrd_init::words::Words;
+use virtinitrd_proto::words::Words;
 
 use super::disks::{Disk, FIRST};
 use crate::kernel::boot_files::canonical;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use virtinitrd_init::session::port_name;
+use virtinitrd_proto::port::port_name;
 
 use super::registry;
 use crate::plan::SERIAL_BUS;

@@ -11,7 +11,7 @@ use files::tell;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use virtinitrd_init::session::control::ToGuest;
+use virtinitrd_proto::control::ToGuest;
 
 use super::broker::Broker;
 use super::halt::Halt;

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
-use virtinitrd_init::session::port_name;
+use virtinitrd_proto::port::port_name;
 
 /// The streams of a session, in the order in which their ports are made.
 pub const STREAMS: [&str; 4] = ["control", "stdin", "stdout", "stderr"];

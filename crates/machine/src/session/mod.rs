@@ -17,8 +17,8 @@ use std::time::Duration;
 use anyhow::Result;
 use files::tell::printable;
 use nix::errno::Errno;
-use virtinitrd_init::session::control::{Lines, ToGuest, ToHost};
-use virtinitrd_init::settings::Size;
+use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
+use virtinitrd_proto::settings::Size;
 
 use crate::running::outcome::EXIT_TROUBLE;
 use crate::session::streams::{Event, Streams};
@@ -187,7 +187,7 @@ impl Session {
         self.send(message.to_string().as_bytes());
     }
 
-    /// Asks for a command: the records of [`virtinitrd_init::settings`].
+    /// Asks for a command: the records of [`virtinitrd_proto::settings`].
     pub fn request(&mut self, records: &[u8]) {
         self.say(ToGuest::Request(records.len()));
         self.send(records);

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
-use virtinitrd_init::settings::Size;
+use virtinitrd_proto::settings::Size;
 
 /// Name of the subcommand that a `Guardian` is.
 pub const SUBCOMMAND: &str = "guard-terminal";

@@ -12,8 +12,9 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use crate::cmdline::Access;
-use crate::error::{Error, Result, show};
+use crate::access::Access;
+use crate::error::{Error, Result};
+use crate::text::show;
 use crate::words::{self, number, text};
 
 /// Name of the file in the initramfs.
@@ -55,6 +56,18 @@ pub enum Restart {
     OnFailure,
     /// It starts again.
     Always,
+}
+
+impl Restart {
+    /// Whether a command that has ended with `status` is started again.
+    #[must_use]
+    pub fn is_due(self, status: u8) -> bool {
+        match self {
+            Self::No => false,
+            Self::OnFailure => status != 0,
+            Self::Always => true,
+        }
+    }
 }
 
 /// Values of `restart=`.
@@ -326,6 +339,17 @@ mod tests {
         ] {
             let error = Request::parse(text.as_bytes()).unwrap_err();
             assert!(format!("{error}").contains(why), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn policies_look_at_the_status() {
+        for (restart, of_success, of_failure) in [
+            (Restart::No, false, false),
+            (Restart::OnFailure, false, true),
+            (Restart::Always, true, true),
+        ] {
+            assert_eq!((restart.is_due(0), restart.is_due(1)), (of_success, of_failure));
         }
     }
 

@@ -8,7 +8,8 @@
 
 use core::fmt;
 
-use crate::error::{Error, Result, show};
+use crate::error::{Error, Result};
+use crate::text::show;
 
 /// Longest tag in bytes (`struct virtio_fs_config`, virtio 1.2 §5.11.4).
 pub const TAG_MAX: usize = 36;

@@ -8,8 +8,8 @@ use core::fmt;
 use core::str::SplitAsciiWhitespace;
 use core::time::Duration;
 
-use crate::error::compose;
 use crate::settings::Size;
+use crate::text::compose;
 use crate::words;
 
 /// A line longer than this is no line of ours.

@@ -1,0 +1,45 @@
+//! The values of `virtinit.etc=`: an `/etc` that can be written to, in a root that cannot.
+
+use crate::error::{Error, Result};
+use crate::text::show;
+use crate::words::text;
+
+/// What `/etc` becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Etc {
+    /// An empty tmpfs.
+    Tmpfs,
+    /// An overlay, through which the root's own files are seen.
+    Overlay,
+}
+
+impl Etc {
+    /// Reads the value of `virtinit.etc=`.
+    ///
+    /// # Errors
+    /// It is another.
+    pub fn parse(value: &[u8]) -> Result<Self> {
+        match text(value) {
+            "tmpfs" => Ok(Self::Tmpfs),
+            "overlay" => Ok(Self::Overlay),
+            _ => Err(Error::new(
+                format_args!("virtinit.etc={}", show(value)),
+                "it is one of tmpfs, overlay",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_two_kinds() {
+        for (value, etc) in
+            [("tmpfs", Some(Etc::Tmpfs)), ("overlay", Some(Etc::Overlay)), ("", None), ("ro", None)]
+        {
+            assert_eq!(Etc::parse(value.as_bytes()).ok(), etc, "{value}");
+        }
+    }
+}
