@@ -18,6 +18,7 @@ pub mod etc;
 pub mod parameters;
 pub mod port;
 pub mod settings;
+pub mod status;
 pub mod superblock;
 pub mod tag;
 pub mod text;

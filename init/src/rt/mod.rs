@@ -10,6 +10,7 @@
 
 pub mod heap;
 pub mod ifreq;
+pub mod once;
 pub mod process;
 pub mod thread;
 

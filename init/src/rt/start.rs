@@ -20,7 +20,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const c_char, envp: *const *cons
     // SAFETY: crt1 passes the environment block of the initial stack, which
     // nobody changes or frees.
     let environment = unsafe { rt::environment(envp) };
-    boot::main(environment)
+    boot::steps::main(environment)
 }
 
 #[global_allocator]
@@ -29,7 +29,7 @@ static HEAP: Heap = Heap::new();
 /// A defect of ours: say where, and end the machine like any fatal error.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    boot::panicked(info)
+    boot::end::panicked(info)
 }
 
 /// Named by the `core` and `alloc` that ship with Rust, which were compiled to
@@ -44,5 +44,5 @@ extern "C" fn rust_eh_personality() {}
 #[cfg(not(target_env = "musl"))]
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
-    boot::halt()
+    boot::end::halt()
 }

@@ -36,7 +36,7 @@ const FLAGS: c_int = libc::CLONE_VM
     | libc::CLONE_SYSVSEM;
 
 /// What a thread is given: a function and its argument.
-struct Start<T> {
+struct ThreadStart<T> {
     body: fn(T),
     argument: T,
 }
@@ -47,7 +47,7 @@ struct Start<T> {
 /// EAGAIN or ENOMEM, and then `body` never runs; ENOSYS where it is not known how
 /// this processor starts a thread.
 pub fn spawn<T: Send + 'static>(body: fn(T), argument: T) -> Result<(), Errno> {
-    let start = Box::into_raw(Box::new(Start { body, argument }));
+    let start = Box::into_raw(Box::new(ThreadStart { body, argument }));
     let stack = Box::into_raw(Box::<Stack>::new_uninit());
     // SAFETY: the stack grows down from its end and is nobody else's; `entry`
     // takes what `start` points to, and does not return.
@@ -64,8 +64,8 @@ pub fn spawn<T: Send + 'static>(body: fn(T), argument: T) -> Result<(), Errno> {
 extern "C" fn entry<T>(start: *mut c_void) -> ! {
     // SAFETY: `spawn` made this pointer from a box of this very type, and gave
     // it to this thread alone.
-    let start = unsafe { Box::from_raw(start.cast::<Start<T>>()) };
-    let Start { body, argument } = *start;
+    let start = unsafe { Box::from_raw(start.cast::<ThreadStart<T>>()) };
+    let ThreadStart { body, argument } = *start;
     // A signal that PID 1 holds back, to read it, would else be delivered here
     // and be lost.
     super::process::hold_signals();

@@ -5,9 +5,11 @@
 
 use anyhow::{Result, ensure};
 use virtinitrd_init::cmdline::Config;
-use virtinitrd_init::fail::Fail;
-use virtinitrd_init::partitions::{self, Wanted};
-use virtinitrd_init::{module_parameters, program};
+use virtinitrd_init::cmdline::device::PartitionId;
+use virtinitrd_init::cmdline::fail::Fail;
+use virtinitrd_init::cmdline::module_parameters;
+use virtinitrd_init::disk::partitions;
+use virtinitrd_init::run::interpreter;
 use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
 use virtinitrd_proto::settings::{Record, Request, Settings, encode};
 use virtinitrd_proto::superblock;
@@ -207,18 +209,18 @@ pub(super) fn check_head(bytes: &[u8]) -> Result<Answer> {
         ensure!(found.label.len() <= 256, "a label of {} bytes", found.label.len());
         answer = Answer::Accepted;
     }
-    let number = Wanted::Number { signature: 0, number: 1 };
-    for wanted in [number, Wanted::Guid([0; 16]), Wanted::Label(b"x")] {
-        let _ = wanted.find_in_mbr(bytes); // any answer is one
+    let number = PartitionId::Number { signature: 0, number: 1 };
+    for wanted in [number, PartitionId::Guid([0; 16]), PartitionId::Label(b"x")] {
+        let _ = partitions::find_in_mbr(&wanted, bytes); // any answer is one
         for block in [512, partitions::BLOCK_MAX] {
             if let Some(entries) = partitions::gpt(bytes, block) {
                 ensure!(entries.length <= 255 * 128, "{} bytes of entries", entries.length);
-                let _ = wanted.find_in_gpt(bytes); // likewise
+                let _ = partitions::find_in_gpt(&wanted, bytes); // likewise
                 answer = Answer::Accepted;
             }
         }
     }
-    if let Ok(Some(interpreter)) = program::interpreter(bytes) {
+    if let Ok(Some(interpreter)) = interpreter::interpreter(bytes) {
         ensure!(interpreter.len() <= bytes.len(), "an interpreter longer than its program");
         answer = Answer::Accepted;
     }

@@ -102,7 +102,7 @@ mod tests {
     use crate::plan::ROOT_TAG;
     use crate::plan::architecture;
     use virtinitrd_init::cmdline::Config;
-    use virtinitrd_init::root_words::Root;
+    use virtinitrd_init::cmdline::root::Root;
 
     fn build(init: &str, tags: &[(&str, Access)], append: &[&str]) -> Result<OsString> {
         let shares: Vec<_> = tags

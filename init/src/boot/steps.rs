@@ -1,0 +1,166 @@
+//! The boot, step by step.
+
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::ffi::{CStr, c_int};
+use core::time::Duration;
+
+use rustix::io::Errno;
+use rustix::system::RebootCommand;
+use virtinitrd_proto::settings::Settings;
+use virtinitrd_proto::text::show;
+
+use crate::boot::{end, modules, mount, network, tables};
+use crate::cmdline::Config;
+use crate::report::logger;
+use crate::report::watch::{self, BootStep};
+use crate::root::extra_mounts::ExtraMounts;
+use crate::root::mount::BootedFrom;
+use crate::root::new_root::NewRoot;
+use crate::root::{self, etc, shares, volumes};
+use crate::rt;
+use crate::run::command::CommandMode;
+use crate::run::program::{Origin, Program};
+use crate::run::{command, orders, payload, supervise};
+use crate::sys::devices::Devices;
+use crate::sys::error::{Context, ErrnoName, Error, Result};
+use crate::sys::file;
+
+/// Path of the run file ([`virtinitrd_proto::settings`]) in the initramfs.
+const RUN_FILE: &CStr = c"/virtinit.run";
+
+/// The C `main`: boots, or reports an error and ends the machine.
+///
+/// Returns only if this process may not end the machine.
+#[must_use]
+pub fn main(environment: rt::Environment) -> c_int {
+    logger::install();
+    // Any other process than PID 1 is on a host, whose /proc and /dev must not be touched.
+    if !rustix::process::getpid().is_init() {
+        log::error!("refusing to run: not PID 1; this program is the /init of an initramfs");
+        return end::EXIT_FAILURE;
+    }
+    let Err(error) = run(environment);
+    end::fatal(format_args!("{error}"))
+}
+
+/// All steps in their order. On success the payload has replaced this program.
+fn run(environment: rt::Environment) -> Result<Infallible> {
+    let began = rt::process::uptime();
+    // The command line is in /proc, and says how to report any later error.
+    mount::api_mount(&tables::PROC)?;
+    let line = file::read(c"/proc/cmdline").context(format_args!("read /proc/cmdline"))?;
+    end::set_policy(&line);
+    let config = Config::parse(&line);
+    if config.as_ref().is_ok_and(|config| config.debug) {
+        logger::enable_debug();
+    }
+
+    mount::api_mounts()?;
+    // Right after /dev: until then, descriptors 0 to 2 may be closed, and other files must
+    // not get these numbers.
+    mount::console()?;
+    logger::attach();
+    match Devices::open() {
+        Ok(devices) => end::set_devices(devices),
+        Err(errno) => {
+            log::warn!("open /sys and /dev: {}: no port can be used", ErrnoName(errno));
+        }
+    }
+    // Load the modules before reporting a bad command line: the port for the report may
+    // need one.
+    let fallback = Config::parse(b"")?;
+    let known = config.as_ref().unwrap_or(&fallback);
+    for warning in &known.warnings {
+        log::warn!("{warning}");
+    }
+    watch::start(known.wait, end::give_up_on_pid_1);
+    mount::nodes_and_links()?;
+
+    let booted_from = BootedFrom::find()?;
+    if booted_from == BootedFrom::Initramfs {
+        modules::load_all(known)?;
+    }
+    let config = config?;
+    let text = take_run_file(booted_from)?;
+    let settings = Settings::parse(&text)?;
+    let new_root = root::mount::mount(booted_from, &config)?;
+    shares::mount_shares(&config)?;
+    let mut mounts = ExtraMounts::stage(&config)?;
+    watch::enter(BootStep::EnterRoot);
+    // From here on nothing can be undone: the initramfs loses its mounts.
+    new_root.move_mounts(&config)?;
+    // Before the volumes and mounts, which may lie below /etc.
+    if let Some(kind) = config.etc {
+        etc::mount(kind, &new_root)?;
+    }
+    // After the move: a volume may lie below /run.
+    volumes::mount_all(&settings.volumes, &new_root, &config)?;
+    mounts.place(&new_root)?;
+    watch::enter(BootStep::EnterRoot);
+    set_up_host(&settings, &new_root, config.wait)?;
+    // The payload may lie on one of these mounts, so check it last.
+    let origin = Origin::find(&settings, booted_from, &config, &new_root)?;
+    let program = origin.program()?;
+    if let Program::Payload = program {
+        payload::check(&new_root, config.init)?;
+    }
+
+    new_root.switch()?;
+    match program {
+        Program::Session => run_command(&settings, &mounts, config.wait, began),
+        Program::Workload(request) => {
+            watch::stop();
+            mount::delegate_cgroups();
+            supervise::run(&request, &mounts)
+        }
+        Program::Payload => {
+            log::debug!("executing {}", show(config.init));
+            watch::enter(BootStep::Execute);
+            payload::exec(&config, environment)
+        }
+    }
+}
+
+/// Reads the run file, and removes it: the initramfs may stay as the root.
+fn take_run_file(booted_from: BootedFrom) -> Result<Vec<u8>> {
+    if booted_from == BootedFrom::Root {
+        return Ok(Vec::new());
+    }
+    match file::read(RUN_FILE) {
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        text => {
+            let text = text.context(format_args!("read /virtinit.run"))?;
+            rustix::fs::unlink(RUN_FILE).context(format_args!("remove /virtinit.run"))?;
+            Ok(text)
+        }
+    }
+}
+
+/// Sets the name and the network of the machine.
+fn set_up_host(settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Result<()> {
+    if let Some(name) = settings.hostname {
+        rustix::system::sethostname(name)
+            .context(format_args!("set the hostname {}", show(name)))?;
+    }
+    network::bring_up_loopback();
+    match end::devices() {
+        Some(devices) if settings.network => network::set_up(devices, root, limit),
+        _ => Ok(()),
+    }
+}
+
+/// Runs the command of the host, and powers off.
+fn run_command(
+    settings: &Settings<'_>,
+    mounts: &ExtraMounts<'_>,
+    limit: Duration,
+    began: Duration,
+) -> Result<Infallible> {
+    watch::enter(BootStep::Execute);
+    watch::stop();
+    let devices =
+        end::devices().ok_or_else(|| Error::new(format_args!("no ports"), "see above"))?;
+    command::run(&CommandMode { devices, settings, mounts, began, limit })?;
+    orders::carry_out(RebootCommand::PowerOff)
+}

@@ -1,0 +1,242 @@
+//! What the kernel command line asks of us, as [`Config`].
+//!
+//! `--` ends the parameters (kernel doc: admin-guide/kernel-parameters.rst). Of
+//! one given twice the last counts, as with the kernel's own `init=` and
+//! `root=`.
+//!
+//! Invariant: nothing here does I/O, and no byte sequence makes it fail other
+//! than by an [`Error`]. Bytes need not be UTF-8.
+
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+
+use virtinitrd_proto::access::Access;
+use virtinitrd_proto::error::{Error, Result};
+use virtinitrd_proto::etc::Etc;
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::{compose, show};
+use virtinitrd_proto::words::{Word, Words, number, text};
+
+use crate::cmdline::extra_mount::ExtraMount;
+use crate::cmdline::fail::Fail;
+use crate::cmdline::root::{Root, RootWords};
+
+/// What to execute when the command line has no `init=`.
+pub const DEFAULT_INIT: &[u8] = b"/bin/sh";
+
+/// The virtiofs tag of the root when no parameter names one.
+pub const DEFAULT_ROOT_TAG: &[u8] = b"rootfs";
+
+/// One `mount=TAG` or `mount-ro=TAG`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share<'a> {
+    /// The tag, and the directory's name under `/run/mnt`.
+    pub tag: Tag<'a>,
+    /// `mount-ro=` is read-only.
+    pub access: Access,
+}
+
+/// A time limit without an end: `rootwait`.
+pub const FOREVER: Duration = Duration::MAX;
+
+/// Everything the command line asks of us.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Config<'a> {
+    /// The new root.
+    pub root: Root<'a>,
+    /// Read-only unless `rw` was given; the initramfs the other way round.
+    pub root_access: Access,
+    /// How long a root's device is waited for: without end after `rootwait`.
+    pub root_wait: Duration,
+    /// What is slept before the root's device is looked for (`rootdelay=`).
+    pub root_delay: Duration,
+    /// Extra mounts, in the order given, each tag once.
+    pub shares: Vec<Share<'a>>,
+    /// In the order given (`virtinit.mount=`).
+    pub mounts: Vec<ExtraMount<'a>>,
+    /// What makes `/etc` writable (`virtinit.etc=`).
+    pub etc: Option<Etc>,
+    /// Path of the payload in the new root.
+    pub init: &'a [u8],
+    /// Whether `init=` was given.
+    pub has_init: bool,
+    /// The words after `--`: the payload's arguments from `argv[1]` on.
+    pub args: Vec<Vec<u8>>,
+    /// `debug` or `virtinit.debug` was given.
+    pub debug: bool,
+    /// The size of a writable layer over the root, in tmpfs's words; empty where
+    /// none is given (`virtinit.overlay[=SIZE]`).
+    pub overlay: Option<&'a [u8]>,
+    /// How long a tag or device that is not there is waited for
+    /// (`virtinit.wait=`).
+    pub wait: Duration,
+    /// Words of the form `MODULE.PARAM[=VALUE]`, in order.
+    pub module_words: Vec<Word<'a>>,
+    /// What was odd but harmless; to be logged by the caller.
+    pub warnings: Vec<String>,
+}
+
+/// The words of the form `virtinit.KEY` that mean something.
+const OUR_WORDS: &str = "virtinit.debug, virtinit.etc=tmpfs|overlay, \
+     virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], \
+     virtinit.overlay[=SIZE], virtinit.wait=SECONDS";
+
+/// How long a tag or device is waited for without `virtinit.wait=`.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+
+impl<'a> Config<'a> {
+    /// Reads the contents of `/proc/cmdline`.
+    ///
+    /// # Errors
+    /// A tag that no host can have exported, or another name that means nothing.
+    pub fn parse(line: &'a [u8]) -> Result<Self> {
+        let mut config = Config {
+            root: Root::Virtiofs(Tag::parse(DEFAULT_ROOT_TAG)?),
+            root_access: Access::ReadOnly,
+            root_wait: DEFAULT_WAIT,
+            root_delay: Duration::ZERO,
+            shares: Vec::new(),
+            mounts: Vec::new(),
+            etc: None,
+            init: DEFAULT_INIT,
+            has_init: false,
+            args: Vec::new(),
+            debug: false,
+            overlay: None,
+            wait: DEFAULT_WAIT,
+            module_words: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let (mut root, mut root_access, mut root_wait) = (RootWords::default(), None, None);
+
+        let mut words = Words::new(line);
+        while let Some(word) = words.next() {
+            // An empty value means "not given", as in osbuild/initrd. A parameter that
+            // takes no value is unknown if it has one, as in the kernel (`__setup("ro",
+            // …)`).
+            let is_bare = word.value.is_none();
+            let value = word.value.filter(|value| !value.is_empty());
+            match (text(word.param), value) {
+                ("--", _) if is_bare => {
+                    for word in words.by_ref() {
+                        config.args.push(word.to_argument());
+                    }
+                }
+                ("rootfs", Some(value)) => root.tag = Some(value),
+                ("root", Some(value)) => root.root = Some(value),
+                ("rootfstype", Some(value)) => root.kind = Some(value),
+                ("rootflags", Some(value)) => root.options = value,
+                ("rootwait", _) if is_bare => root_wait = Some(FOREVER),
+                (key @ "rootwait", value) => {
+                    let seconds = config.seconds(key, value.unwrap_or_default());
+                    root_wait = seconds.or(root_wait);
+                }
+                (key @ "rootdelay", Some(value)) => {
+                    config.root_delay = config.seconds(key, value).unwrap_or(config.root_delay);
+                }
+                ("ro", _) if is_bare => root_access = Some(Access::ReadOnly),
+                ("rw", _) if is_bare => root_access = Some(Access::ReadWrite),
+                ("mount", Some(value)) => config.share(value, Access::ReadWrite)?,
+                ("mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
+                ("init", Some(value)) => (config.init, config.has_init) = (value, true),
+                // The kernel's own `debug` counts with any value (`early_param()`).
+                ("debug", _) => config.debug = true,
+                ("virtinit.debug", _) if is_bare => config.debug = true,
+                ("virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
+                ("virtinit.overlay", value) => {
+                    let size = value.unwrap_or_default();
+                    check_overlay_size(size)?;
+                    config.overlay = Some(size);
+                }
+                ("virtinit.mount", value) => {
+                    config.mounts.push(ExtraMount::parse(value.unwrap_or_default())?);
+                }
+                ("virtinit.etc", value) => {
+                    config.etc = Some(Etc::parse(value.unwrap_or_default())?);
+                }
+                (key @ "virtinit.wait", value) => {
+                    let seconds = config.seconds(key, value.unwrap_or_default());
+                    config.wait = seconds.unwrap_or(config.wait);
+                }
+                _ if word.param.starts_with(b"virtinit.") => {
+                    config.warnings.push(compose(format_args!(
+                        "unknown parameter \"{}\" ignored; known: {OUR_WORDS}",
+                        show(&word.to_argument())
+                    )));
+                }
+                _ if word.param.contains(&b'.') => config.module_words.push(word),
+                _ => {}
+            }
+        }
+        if let Some(root) = root.choose(&mut config.warnings)? {
+            config.root = root;
+        }
+        config.root_wait = root_wait.unwrap_or(config.wait);
+        // What the kernel unpacked is the guest's own.
+        let of_itself = match config.root {
+            Root::Initramfs => Access::ReadWrite,
+            Root::Virtiofs(_) | Root::Block(_) => Access::ReadOnly,
+        };
+        config.root_access = root_access.unwrap_or(of_itself);
+        Ok(config)
+    }
+
+    fn share(&mut self, tag: &'a [u8], access: Access) -> Result<(), Error> {
+        let tag = Tag::parse(tag)?;
+        match self.shares.iter_mut().find(|share| share.tag == tag) {
+            Some(share) => {
+                share.access = access;
+                self.warnings.push(compose(format_args!(
+                    "virtiofs tag {tag} given twice; the last one counts"
+                )));
+            }
+            None => self.shares.push(Share { tag, access }),
+        }
+        Ok(())
+    }
+
+    fn seconds(&mut self, key: &str, value: &[u8]) -> Option<Duration> {
+        let seconds = number(value).and_then(|seconds| u32::try_from(seconds).ok());
+        if seconds.is_none() {
+            self.warnings.push(compose(format_args!(
+                "{key}={} ignored: it is a number of seconds",
+                show(value)
+            )));
+        }
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    fn check_fail(&mut self, value: &[u8]) {
+        if Fail::from_value(value).is_none() {
+            self.warnings.push(compose(format_args!(
+                "virtinit.fail={} ignored: it is one of poweroff, reboot, panic, shell",
+                show(value)
+            )));
+        }
+    }
+}
+
+/// Checks the value of `virtinit.overlay=` before anything is mounted.
+///
+/// # Errors
+/// The size has a comma, which would start another option of tmpfs.
+fn check_overlay_size(size: &[u8]) -> Result<()> {
+    match size.contains(&b',') {
+        true => Err(Error::new(
+            format_args!("virtinit.overlay={}", show(size)),
+            "a size of tmpfs has no comma",
+        )),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_brings_no_other_option() {
+        assert!(check_overlay_size(b"512m").is_ok() && check_overlay_size(b"50%").is_ok());
+        assert!(check_overlay_size(b"1m,huge=always").is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! Which root the command line means.
+//!
+//! `rootfs=` is osbuild/initrd's word, `root=` with its companions the kernel's
+//! (kernel doc: admin-guide/kernel-parameters.rst).
+
+use alloc::{string::String, vec::Vec};
+
+use virtinitrd_proto::error::Result;
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::{compose, show};
+use virtinitrd_proto::words::text;
+
+use crate::cmdline::device::{Device, Disk};
+
+/// What the root is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root<'a> {
+    /// `rootfs=TAG`, or `root=TAG rootfstype=virtiofs`.
+    Virtiofs(Tag<'a>),
+    /// `root=DEVICE`, with or without `rootfstype=` and `rootflags=`.
+    Block(Disk<'a>),
+    /// `root=initramfs`: what the kernel unpacked is the root to the end.
+    Initramfs,
+}
+
+/// What was said of the root.
+#[derive(Debug, Default)]
+pub struct RootWords<'a> {
+    /// `rootfs=`
+    pub tag: Option<&'a [u8]>,
+    /// `root=`
+    pub root: Option<&'a [u8]>,
+    /// `rootfstype=`
+    pub kind: Option<&'a [u8]>,
+    /// `rootflags=`
+    pub options: &'a [u8],
+}
+
+impl<'a> RootWords<'a> {
+    /// The root that was meant, if any: `rootfs=` goes before `root=`.
+    pub fn choose(self, warnings: &mut Vec<String>) -> Result<Option<Root<'a>>> {
+        let Self { tag, root, kind, options } = self;
+        let kinds = kind.unwrap_or_default();
+        let name = match (tag, root, text(kinds)) {
+            (Some(tag), ..) | (None, Some(tag), "virtiofs") => {
+                return Ok(Some(Root::Virtiofs(Tag::parse(tag)?)));
+            }
+            (None, None, _) => return Ok(None),
+            (None, Some(b"initramfs"), _) => return Ok(Some(Root::Initramfs)),
+            (None, Some(name), _) => name,
+        };
+        if let Some(device) = Device::parse(name)? {
+            return Ok(Some(Root::Block(Disk { device, parameter: "root", name, kinds, options })));
+        }
+        warnings.push(compose(format_args!(
+            "root={} ignored: it is no device, and no tag without rootfstype=virtiofs",
+            show(name)
+        )));
+        Ok(None)
+    }
+}

@@ -1,0 +1,100 @@
+//! Directories and files that a run needs in the new root.
+//!
+//! Interfaces: openat2(2), open_tree(2), move_mount(2).
+//!
+//! Invariant: nothing is ever made in a file system of the host's. An overlay
+//! is the guest's own, and so are `/run` and `/tmp`.
+
+use core::ffi::CStr;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+use crate::root::new_root::NewRoot;
+use crate::sys::file;
+
+/// Bytes of the longest path, `include/uapi/linux/limits.h`.
+const PATH_MAX: usize = 4096;
+
+/// Mode of directories that are made.
+const DIR_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// Mode of files that are made.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+
+impl NewRoot {
+    /// The directory `path`, and those above it, made where they are missing.
+    ///
+    /// # Errors
+    /// ENOENT where it would have to be made on the host.
+    pub fn make_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let mut at = self.locate(b"/", OFlags::DIRECTORY)?;
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        for end in ends.skip(1).chain([path.len()]) {
+            let prefix = path.get(..end).unwrap_or_default();
+            at = match self.locate(prefix, OFlags::DIRECTORY) {
+                Err(Errno::NOENT) if self.owns(&at)? => {
+                    let name = prefix.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+                    match rustix::fs::mkdirat(&at, &*file::c_string(&[name])?, DIR_MODE) {
+                        Ok(()) | Err(Errno::EXIST) => self.locate(prefix, OFlags::DIRECTORY)?,
+                        Err(errno) => return Err(errno),
+                    }
+                }
+                found => found?,
+            };
+        }
+        Ok(at)
+    }
+
+    /// Lets `path` have `contents`: by a file `name` in `/run` that is mounted over it
+    /// or, where it is missing, or a link to what is missing, by a new one. If the
+    /// target of a link cannot be made, the file replaces the link, provided that the
+    /// guest may change the link's directory.
+    ///
+    /// # Errors
+    /// ENOENT where it would have to be made on the host.
+    pub fn provide_file(&self, path: &[u8], name: &CStr, contents: &[u8]) -> Result<(), Errno> {
+        const F_AND_T: MoveMountFlags =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
+        let make = |dir: &OwnedFd, name: &CStr| {
+            if !self.owns(dir)? {
+                return Err(Errno::NOENT);
+            }
+            // Not through a link, and not to what somebody else has put there.
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(dir, name, flags, FILE_MODE)?;
+            file::write_all(&file, contents)?;
+            Ok::<_, Errno>(file)
+        };
+        if let Ok(target) = self.locate(path, OFlags::empty()) {
+            let source = make(&self.locate(b"/run", OFlags::DIRECTORY)?, name)?;
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let tree = rustix::mount::open_tree(&source, c"", flags)?;
+            return rustix::mount::move_mount(&tree, c"", &target, c"", F_AND_T);
+        }
+        let mut buffer = [0; PATH_MAX];
+        let link = self.locate(path, OFlags::NOFOLLOW);
+        let target = link.and_then(|link| rustix::fs::readlinkat_raw(&link, c"", &mut buffer[..]));
+        let is_link = target.is_ok();
+        let wanted = target.map_or(path, |length| buffer.get(..length).unwrap_or_default());
+        // systemd links /etc/resolv.conf to ../run/…
+        let wanted = wanted.strip_prefix(b"..").unwrap_or(wanted);
+        let make_new = |path: &[u8], is_link: bool| {
+            let at = path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::NOENT)?;
+            let dir = self.make_directory(path.get(..at).unwrap_or_default())?;
+            let name = file::c_string(&[path.get(at + 1..).unwrap_or_default()])?;
+            if is_link && self.owns(&dir)? {
+                rustix::fs::unlinkat(&dir, &*name, AtFlags::empty())?;
+            }
+            make(&dir, &name).map(drop)
+        };
+        match make_new(wanted, false) {
+            Err(_) if is_link => make_new(path, true),
+            result => result,
+        }
+    }
+}

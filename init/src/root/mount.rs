@@ -1,0 +1,82 @@
+//! Mounting the root: one arm of `mount_at_sysroot` for each kind of root.
+//!
+//! Interface: mount(2).
+
+use virtinitrd_proto::access::Access;
+
+use crate::cmdline::Config;
+use crate::cmdline::root::Root;
+use crate::disk;
+use crate::report::watch::{self, BootStep};
+use crate::root::initramfs::{self, SYSROOT};
+use crate::root::new_root::{NewRoot, SwitchMethod};
+use crate::root::shares::mount_flags;
+use crate::root::switch::SURVIVORS;
+use crate::root::{overlay, virtiofs};
+use crate::sys::error::{Context, Result};
+use crate::sys::{file, wait};
+
+/// The file system at `/` when `/init` starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootedFrom {
+    /// The initramfs: the root is still to be mounted, at `/sysroot`.
+    Initramfs,
+    /// The root: the kernel has mounted it, and executed `/init` from it.
+    Root,
+}
+
+impl BootedFrom {
+    /// Looks at `/`.
+    pub fn find() -> Result<Self> {
+        Ok(if initramfs::is_root()? { Self::Initramfs } else { Self::Root })
+    }
+}
+
+/// Mounts the root, unless the kernel has done so, and an overlay over it, if the command
+/// line asks for one.
+pub fn mount(booted_from: BootedFrom, config: &Config<'_>) -> Result<NewRoot> {
+    let root = match booted_from {
+        BootedFrom::Initramfs => mount_at_sysroot(config)?,
+        BootedFrom::Root => NewRoot::open(c"/", SwitchMethod::Stay)?,
+    };
+    let Some(size) = config.overlay else { return Ok(root) };
+    let size = Some(size).filter(|size| !size.is_empty());
+    overlay::mount_over(&root.dir, "the root", size)?;
+    let root = match root.method {
+        // `..` finds what is mounted on `/` itself (`follow_dotdot()`, fs/namei.c).
+        SwitchMethod::Stay => NewRoot::open(c"/..", SwitchMethod::Enter)?,
+        // The overlay is writable, whatever the initramfs below it is.
+        SwitchMethod::MoveInitramfs(_) => {
+            NewRoot::open(SYSROOT, SwitchMethod::MoveInitramfs(Access::ReadWrite))?
+        }
+        method => NewRoot::open(SYSROOT, method)?,
+    };
+    for survivor in SURVIVORS {
+        // If the directory cannot be made, the root goes without this mount.
+        let _ = root.make_directory(survivor.to_bytes());
+    }
+    Ok(root)
+}
+
+fn mount_at_sysroot(config: &Config<'_>) -> Result<NewRoot> {
+    file::mkdir(SYSROOT).context(format_args!("make /sysroot"))?;
+    let flags = mount_flags(config.root_access);
+    let mut method = SwitchMethod::Move;
+    match config.root {
+        Root::Virtiofs(tag) => {
+            watch::enter(BootStep::MountRoot);
+            virtiofs::mount(tag, SYSROOT, flags, config.wait)?;
+            log::debug!("mounted the root, virtiofs tag {tag}");
+        }
+        Root::Block(disk) => {
+            watch::enter(BootStep::MountDisk);
+            wait::sleep(config.root_delay);
+            disk::mount::mount(&disk, SYSROOT, SYSROOT.to_bytes(), flags, config.root_wait)?;
+        }
+        Root::Initramfs => {
+            initramfs::mount_itself(SYSROOT)?;
+            method = SwitchMethod::MoveInitramfs(config.root_access);
+        }
+    }
+    NewRoot::open(SYSROOT, method)
+}

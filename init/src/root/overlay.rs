@@ -1,0 +1,120 @@
+//! What can be written to and forgets it: `virtinit.overlay[=SIZE]`.
+//!
+//! Interface: kernel doc filesystems/overlayfs.rst. Upper and work directory
+//! must be on one file system, here a tmpfs (tmpfs(5)).
+//!
+//! Invariant: what is covered is named by a descriptor, so that no link in it
+//! leads elsewhere.
+
+use core::ffi::CStr;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::sys::error::{Error, Hints, NO_HINT, Result, hint_for, sys_error};
+use crate::sys::file;
+
+/// Where the upper layer is mounted while the overlay is made; the overlay
+/// itself keeps it afterwards.
+const LAYERS: &CStr = c"/run/overlay";
+
+const UPPER: &CStr = c"/run/overlay/upper";
+
+const WORK: &CStr = c"/run/overlay/work";
+
+/// Hints for a failed mount of the tmpfs with the upper layer.
+#[rustfmt::skip]
+const TMPFS_HINTS: Hints = &[
+    (Some(Errno::INVAL), "the size must be bytes, with a suffix k, m or g, or a percentage of memory"),
+];
+
+/// Hints for a failed mount of overlayfs. On EINVAL the kernel has logged what the
+/// lower layer lacks (`ovl_mount_dir_noesc()`, fs/overlayfs/super.c).
+#[rustfmt::skip]
+const OVERLAYFS_HINTS: Hints = &[
+    (Some(Errno::NODEV), "this kernel has no overlayfs; pack its module (overlay.ko)"),
+    (Some(Errno::INVAL), "that file system cannot be its lower layer; the kernel's line above says why"),
+];
+
+/// Covers directory `dir`, which messages call `name`, by an overlay whose upper
+/// layer is a tmpfs of `size`, in tmpfs's words; without one half of the memory.
+pub fn mount_over(dir: &OwnedFd, name: &str, size: Option<&[u8]>) -> Result<()> {
+    make(dir, size).map_err(|failed| explain(name, failed))
+}
+
+fn explain(name: &str, (step, errno, hints): Failed) -> Error {
+    let what = format_args!("make the overlay over {name}: {step}");
+    sys_error(what, errno, hint_for(hints, errno))
+}
+
+/// The step that failed, its errno, and the hints for that step.
+type Failed = (&'static str, Errno, Hints);
+
+fn make(dir: &OwnedFd, size: Option<&[u8]>) -> Result<(), Failed> {
+    fn at(step: &'static str, hints: Hints) -> impl FnOnce(Errno) -> Failed {
+        move |errno| (step, errno, hints)
+    }
+    mount_upper(size).map_err(at("mount a tmpfs for what is written", TMPFS_HINTS))?;
+    make_upper(dir).map_err(at("make the upper layer", NO_HINT))?;
+    mount_overlay(dir).map_err(at("mount overlayfs", OVERLAYFS_HINTS))?;
+    put_away().map_err(at("put the layers away", NO_HINT))
+}
+
+fn mount_upper(size: Option<&[u8]>) -> Result<(), Errno> {
+    let size = size.map(|size| file::c_string(&[b"size=", size])).transpose()?;
+    file::mkdir(LAYERS)?;
+    rustix::mount::mount(c"overlay", LAYERS, c"tmpfs", MountFlags::empty(), size.as_deref())
+}
+
+fn make_upper(dir: &OwnedFd) -> Result<(), Errno> {
+    file::mkdir(UPPER)?;
+    file::mkdir(WORK)?;
+    copy_owner(dir)
+}
+
+fn mount_overlay(dir: &OwnedFd) -> Result<(), Errno> {
+    let layers = [b"lowerdir=.,upperdir=", UPPER.to_bytes(), b",workdir=", WORK.to_bytes()];
+    let options = file::c_string(&layers)?;
+    rustix::process::fchdir(dir)?;
+    rustix::mount::mount(c"overlay", c".", c"overlay", MountFlags::empty(), &*options)
+}
+
+fn put_away() -> Result<(), Errno> {
+    rustix::process::chdir(c"/")?;
+    rustix::mount::unmount(LAYERS, UnmountFlags::DETACH)?;
+    rustix::fs::rmdir(LAYERS)
+}
+
+/// The upper layer's top is that of the overlay: it looks as the directory did.
+fn copy_owner(dir: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let (dir, upper) = (rustix::fs::fstat(dir)?, rustix::fs::open(UPPER, flags, Mode::empty())?);
+    let owner = rustix::fs::Uid::from_raw(dir.st_uid);
+    let group = rustix::fs::Gid::from_raw(dir.st_gid);
+    rustix::fs::fchown(&upper, Some(owner), Some(group))?;
+    rustix::fs::fchmod(&upper, Mode::from_raw_mode(dir.st_mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    /// EINVAL means something else for each call.
+    #[test]
+    fn each_step_has_its_own_hints() {
+        let line = |step, errno, hints| explain("/etc", (step, errno, hints)).to_string();
+        let size = line("mount a tmpfs", Errno::INVAL, TMPFS_HINTS);
+        assert!(size.contains("the size must be bytes"), "{size}");
+        let lower = line("mount overlayfs", Errno::INVAL, OVERLAYFS_HINTS);
+        assert_eq!(
+            lower,
+            "make the overlay over /etc: mount overlayfs: EINVAL: that file system cannot be its \
+             lower layer; the kernel's line above says why"
+        );
+        let upper = line("make the upper layer", Errno::INVAL, NO_HINT);
+        assert_eq!(upper, "make the overlay over /etc: make the upper layer: EINVAL");
+    }
+}

@@ -1,0 +1,65 @@
+//! Mounting directories of the host.
+//!
+//! Interface: kernel doc filesystems/virtiofs.rst; a tag is the source of mount(2).
+
+use core::ffi::CStr;
+use core::time::Duration;
+
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use virtinitrd_proto::tag::Tag;
+use virtinitrd_proto::text::show;
+
+use crate::sys::error::{Context, Hints, Result};
+use crate::sys::file;
+use crate::sys::wait::{self, Attempt};
+
+/// Why a virtiofs mount fails (`virtio_fs_get_tree()` of `fs/fuse/virtio_fs.c`).
+#[rustfmt::skip]
+const VIRTIOFS_HINTS: Hints = &[
+    (Some(Errno::INVAL), "no such tag; the host must export it (QEMU: -device vhost-user-fs-pci,tag=...), and its transport's module (virtio_pci, virtio_mmio) must be packed"),
+    (Some(Errno::NODEV), "this kernel has no virtiofs; pack its module (virtiofs.ko)"),
+    (Some(Errno::NOTCONN), "the host's virtiofsd has gone"),
+];
+
+/// As [`VIRTIOFS_HINTS`], where the machine has no such device at all.
+#[rustfmt::skip]
+const NO_VIRTIOFS_DEVICE: Hints = &[
+    (Some(Errno::INVAL), "the machine has no virtiofs device, or its transport's module (virtio_pci, virtio_mmio) is not packed"),
+];
+
+/// Mounts a tag; one that is not there is waited for. The kernel logs every
+/// refusal, so it is asked again only when a device has come, and at the end.
+pub fn mount(tag: Tag<'_>, at: &CStr, flags: MountFlags, wait: Duration) -> Result<()> {
+    /// A device is listed just before its tag is known.
+    const TRIES_PER_DEVICE: u32 = 3;
+    let (mut known, mut tries) = (devices(), 0);
+    // A tag has no NUL.
+    let source = file::c_string(&[tag.as_bytes()]).unwrap_or_default();
+    let mounted = wait::until(wait, &[Errno::INVAL], &mut |attempt| {
+        let now = devices();
+        if attempt == Attempt::Second {
+            log::debug!("waiting up to {} s for virtiofs tag {tag}", wait.as_secs());
+        }
+        if now != known {
+            (known, tries) = (now, TRIES_PER_DEVICE);
+        }
+        if !matches!(attempt, Attempt::First | Attempt::Last) && tries == 0 {
+            return Err(Errno::INVAL);
+        }
+        tries = tries.saturating_sub(1);
+        rustix::mount::mount(&*source, at, c"virtiofs", flags, None::<&CStr>)
+    });
+    let hints = match (mounted, known) {
+        (Err(Errno::INVAL), 0) => NO_VIRTIOFS_DEVICE,
+        _ => VIRTIOFS_HINTS,
+    };
+    mounted.hinted(format_args!("mount virtiofs tag {tag} at {}", show(at.to_bytes())), hints)
+}
+
+/// How many devices the virtiofs driver has.
+fn devices() -> usize {
+    let is_device = |name: &CStr| name.to_bytes().starts_with(b"virtio");
+    let names = file::names(c"/sys/bus/virtio/drivers/virtiofs", &is_device);
+    names.unwrap_or_default().len()
+}

@@ -1,0 +1,25 @@
+//! Volumes: shares that `chrootvm --volume` mounts at a path of the root.
+
+use virtinitrd_proto::settings::Volume;
+use virtinitrd_proto::tag::Tag;
+
+use crate::cmdline::Config;
+use crate::report::watch::{self, BootStep};
+use crate::root::new_root::NewRoot;
+use crate::root::shares::mount_flags;
+use crate::root::staging::{STAGE, StagedMount};
+use crate::root::virtiofs;
+use crate::sys::error::Result;
+
+/// Mounts all volumes in their order. `/run` and `/tmp` must have moved into the root: a
+/// volume may lie below them.
+pub fn mount_all(volumes: &[Volume<'_>], new_root: &NewRoot, config: &Config<'_>) -> Result<()> {
+    for volume in volumes {
+        watch::enter(BootStep::MountShare);
+        let tag = Tag::parse(volume.tag)?;
+        let flags = mount_flags(volume.access);
+        let staged = StagedMount::new(&|| virtiofs::mount(tag, STAGE, flags, config.wait))?;
+        staged.place(new_root, volume.path, "a volume")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Orders to end the machine: signals that programs of the guest send to PID 1.
+//!
+//! Sources: busybox (`init/halt.c`, `init/init.c`), systemd(1) "Signals",
+//! sysvinit's init(8), signal(7).
+
+use core::convert::Infallible;
+use core::ffi::c_int;
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use rustix::system::RebootCommand;
+
+use crate::sys::error::{Context, Result};
+
+/// `SIGRTMIN` of glibc, from which systemd counts; glibc uses signals 32 and 33 itself.
+const RTMIN: c_int = 34;
+
+/// Signals, and how each of them ends the machine. With `SIGRTMIN+13` and above,
+/// systemd ends it at once; here processes get time to end all the same.
+#[rustfmt::skip]
+const ORDERS: &[(c_int, RebootCommand)] = &[
+    (Signal::TERM.as_raw(),  RebootCommand::Restart),  // reboot(8) of busybox, and `kill 1`
+    (Signal::INT.as_raw(),   RebootCommand::Restart),  // Ctrl-Alt-Del
+    (Signal::USR1.as_raw(),  RebootCommand::Halt),     // halt(8) of busybox
+    (Signal::USR2.as_raw(),  RebootCommand::PowerOff), // poweroff(8) of busybox
+    (Signal::POWER.as_raw(), RebootCommand::PowerOff), // the power is about to fail
+    (RTMIN + 3,              RebootCommand::Halt),
+    (RTMIN + 4,              RebootCommand::PowerOff),
+    (RTMIN + 5,              RebootCommand::Restart),
+    (RTMIN + 13,             RebootCommand::Halt),
+    (RTMIN + 14,             RebootCommand::PowerOff),
+    (RTMIN + 15,             RebootCommand::Restart),
+];
+
+/// The order that `signal` stands for.
+#[must_use]
+pub fn of_signal(signal: c_int) -> Option<RebootCommand> {
+    ORDERS.iter().find(|(known, _)| *known == signal).map(|(_, order)| *order)
+}
+
+/// Reads all signals that are pending in `fd`, a signalfd(2); returns the first order
+/// among them.
+pub fn take(fd: &OwnedFd) -> Option<RebootCommand> {
+    /// Size of `struct signalfd_siginfo`, whose first field is the number.
+    const RECORD: usize = 128;
+    let (mut record, mut first) = ([0; RECORD], None);
+    while let Ok(RECORD) = rustix::io::read(fd, &mut record) {
+        let number = record.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes));
+        first = first.or(number.and_then(of_signal));
+    }
+    first
+}
+
+/// Ends the machine; returns only if that fails.
+pub fn carry_out(order: RebootCommand) -> Result<Infallible> {
+    if order == RebootCommand::Halt {
+        log::warn!("halted, as ordered: the machine stays on until the host ends it");
+    }
+    Err(rustix::system::reboot(order).err().unwrap_or(Errno::IO))
+        .context(format_args!("end the machine"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_signal_has_its_order() {
+        use RebootCommand::{Halt, PowerOff, Restart};
+        for (signal, order) in [
+            (libc::SIGTERM, Some(Restart)),
+            (libc::SIGINT, Some(Restart)),
+            (libc::SIGUSR1, Some(Halt)),
+            (libc::SIGUSR2, Some(PowerOff)),
+            (libc::SIGPWR, Some(PowerOff)),
+            (libc::SIGRTMIN() + 3, Some(Halt)),
+            (libc::SIGRTMIN() + 4, Some(PowerOff)),
+            (libc::SIGRTMIN() + 5, Some(Restart)),
+            (libc::SIGRTMIN() + 13, Some(Halt)),
+            (libc::SIGRTMIN() + 14, Some(PowerOff)),
+            (libc::SIGRTMIN() + 15, Some(Restart)),
+            (libc::SIGHUP, None),
+            (libc::SIGCHLD, None),
+            (libc::SIGRTMIN() + 6, None),
+            (0, None),
+        ] {
+            assert_eq!(of_signal(signal), order, "{signal}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Why a command does not run.
+
+use alloc::boxed::Box;
+
+use rustix::io::Errno;
+use virtinitrd_proto::status::TROUBLE;
+
+use crate::sys::error::{Error, sys_error};
+
+/// An exit status and a message for the host.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Exit status: one of [`virtinitrd_proto::status`].
+    pub status: u8,
+    /// One line for a person.
+    pub message: Box<str>,
+}
+
+impl Failure {
+    /// A failure of this program, not of the command.
+    #[must_use]
+    pub fn trouble(error: Error) -> Self {
+        Self { status: TROUBLE, message: error.into_line() }
+    }
+
+    /// As [`Failure::trouble`], for a system call.
+    pub(super) fn of_call(operation: &str, errno: Errno) -> Self {
+        Self::trouble(sys_error(format_args!("{operation}"), errno, ""))
+    }
+}

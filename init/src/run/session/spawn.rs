@@ -1,0 +1,286 @@
+//! Starting the command as a child.
+//!
+//! Interfaces: fork(2), setsid(2), credentials(7), execve(2). What can be
+//! decided is decided before the fork; the child only makes system calls.
+
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::ffi::CStr;
+use core::fmt;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::{Gid, Uid};
+use virtinitrd_proto::settings::Request;
+use virtinitrd_proto::status::{NOT_EXECUTABLE, NOT_FOUND};
+use virtinitrd_proto::text::show;
+
+use super::failure::Failure;
+use super::stdio::{ProcessSession, Stdio};
+use super::user::User;
+use crate::rt;
+use crate::run::interpreter;
+use crate::run::payload::{DEFAULT_PATH, EXEC_HINTS};
+use crate::sys::error::{Error, Hints, NO_HINT, hint_for, sys_error};
+use crate::sys::file;
+
+/// Most descriptors a process may have open, if it asks for more than the
+/// kernel's 1024; systemd gives its services as many.
+const DESCRIPTORS_MAX: u64 = 524_288;
+
+/// What the child does, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum ChildStep {
+    Session,
+    Streams,
+    Identity,
+    Directory,
+    Execute,
+}
+
+const STEPS: &[ChildStep] = &[
+    ChildStep::Session,
+    ChildStep::Streams,
+    ChildStep::Identity,
+    ChildStep::Directory,
+    ChildStep::Execute,
+];
+
+/// A child about to be, ready but for the fork.
+struct Child<'a> {
+    /// What to try to execute, in order.
+    paths: Vec<CString>,
+    args: &'a [&'a CStr],
+    env: Vec<&'a CStr>,
+    cwd: &'a CStr,
+    user: &'a User<'a>,
+    stdio: Stdio,
+}
+
+/// Starts the command of `request`. The child leads a process group of its own.
+pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
+    let what = |operation| move |errno| Failure::of_call(operation, errno);
+    let home = home(user)?;
+    let child = Child::new(request, user, &home, stdio);
+    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(what("make a pipe"))?;
+    let Some(pid) = rt::process::fork().map_err(what("fork"))? else {
+        let Err((step, errno)) = child.become_command();
+        let [low, high, ..] = errno.raw_os_error().to_le_bytes();
+        // The parent reads it, or is gone.
+        let _ = file::write_all(&child_report, &[step as u8, low, high]);
+        rt::exit(NOT_FOUND.into());
+    };
+    drop(child_report);
+    let mut told = [0; 3];
+    match rustix::io::read(&report, &mut told) {
+        Ok(3) => {
+            let [step, low, high] = told;
+            let step = STEPS.iter().find(|known| **known as u8 == step).copied();
+            let errno = Errno::from_raw_os_error(i32::from_le_bytes([low, high, 0, 0]));
+            Err(child.explain(step.unwrap_or(ChildStep::Execute), errno))
+        }
+        // The pipe was closed by execve(2).
+        _ => Ok(pid),
+    }
+}
+
+/// Becomes the command of `request`, in a child that was forked already; returns
+/// where that fails.
+pub fn execute(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<(), Failure> {
+    let home = home(user)?;
+    let child = Child::new(request, user, &home, stdio);
+    let Err((step, errno)) = child.become_command();
+    Err(child.explain(step, errno))
+}
+
+fn home(user: &User<'_>) -> Result<CString, Failure> {
+    let variable = file::c_string(&[b"HOME=", user.home]);
+    variable.map_err(|errno| Failure::of_call("name the home directory", errno))
+}
+
+/// What was asked for, and `PATH` and `HOME` where they were not.
+fn environment<'a>(wanted: &[&'a CStr], home: &'a CStr) -> Vec<&'a CStr> {
+    let name = |variable: &'a CStr| variable.to_bytes().split(|&byte| byte == b'=').next();
+    let mut env: Vec<&CStr> = wanted.to_vec();
+    for default in [DEFAULT_PATH, home] {
+        if !env.iter().any(|&variable| name(variable) == name(default)) {
+            env.push(default);
+        }
+    }
+    env
+}
+
+/// The files that `name` may mean (execvp(3)).
+fn candidates(name: &[u8], path: &[u8]) -> Vec<CString> {
+    if name.contains(&b'/') {
+        return file::c_string(&[name]).into_iter().collect();
+    }
+    let mut found = Vec::new();
+    for dir in path.split(|&byte| byte == b':').filter(|_| !name.is_empty()) {
+        // An empty entry is the working directory.
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        found.extend(file::c_string(&[dir, slash, name]));
+    }
+    found
+}
+
+impl<'a> Child<'a> {
+    fn new(
+        request: &'a Request<'_>,
+        user: &'a User<'_>,
+        home: &'a CStr,
+        stdio: Stdio,
+    ) -> Child<'a> {
+        let name = request.args.first().copied().unwrap_or_default();
+        let env = environment(&request.env, home);
+        let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+        let paths = candidates(name.to_bytes(), path.unwrap_or_default());
+        Self { paths, args: &request.args, env, cwd: request.cwd.unwrap_or(c"/"), user, stdio }
+    }
+
+    /// In the child: becomes the command.
+    fn become_command(&self) -> Result<Infallible, (ChildStep, Errno)> {
+        let at = |step| move |errno| (step, errno);
+        self.start_session().map_err(at(ChildStep::Session))?;
+        self.set_streams().map_err(at(ChildStep::Streams))?;
+        self.set_identity().map_err(at(ChildStep::Identity))?;
+        rustix::process::chdir(self.cwd).map_err(at(ChildStep::Directory))?;
+        rt::process::unblock_signals();
+        Err((ChildStep::Execute, self.execute()))
+    }
+
+    fn start_session(&self) -> Result<(), Errno> {
+        let Stdio { input, session, .. } = &self.stdio;
+        match session {
+            ProcessSession::Shared => {
+                rustix::process::setpgid(None, None)?;
+                // It need not be a terminal.
+                let _ = rustix::termios::tcsetpgrp(input, rustix::process::getpid());
+            }
+            ProcessSession::Bare | ProcessSession::Terminal => {
+                rustix::process::setsid()?;
+            }
+        }
+        if *session == ProcessSession::Terminal {
+            rustix::process::ioctl_tiocsctty(input)?;
+        }
+        let limit = Rlimit { current: Some(1024), maximum: Some(DESCRIPTORS_MAX) };
+        rustix::process::setrlimit(Resource::Nofile, limit)
+    }
+
+    fn set_streams(&self) -> Result<(), Errno> {
+        rustix::stdio::dup2_stdin(&self.stdio.input)?;
+        rustix::stdio::dup2_stdout(&self.stdio.output)?;
+        rustix::stdio::dup2_stderr(&self.stdio.error)
+    }
+
+    fn set_identity(&self) -> Result<(), Errno> {
+        let User { uid, gid, .. } = *self.user;
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let groups: Vec<Gid> = self.user.groups.iter().copied().map(Gid::from_raw).collect();
+        rustix::thread::set_thread_groups(&groups)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
+    }
+
+    /// As execvp(3): goes on where there is no such file, and remembers that
+    /// another was not allowed.
+    fn execute(&self) -> Errno {
+        let mut result = Errno::NOENT;
+        for path in &self.paths {
+            match rt::exec(path, self.args, &self.env) {
+                Errno::NOENT | Errno::NOTDIR => {}
+                Errno::ACCESS => result = Errno::ACCESS,
+                errno => return errno,
+            }
+        }
+        result
+    }
+
+    fn explain(&self, step: ChildStep, errno: Errno) -> Failure {
+        let sys = |what: fmt::Arguments<'_>, hints| {
+            Failure::trouble(sys_error(what, errno, hint_for(hints, errno)))
+        };
+        match step {
+            ChildStep::Session => sys(format_args!("start a session"), NO_HINT),
+            ChildStep::Streams => sys(format_args!("set the standard streams"), NO_HINT),
+            ChildStep::Identity => sys(format_args!("become user {}", self.user.uid), NO_HINT),
+            ChildStep::Directory => {
+                let cwd = show(self.cwd.to_bytes());
+                sys(format_args!("enter the working directory {cwd}"), CWD_HINTS)
+            }
+            ChildStep::Execute => self.explain_execute(errno),
+        }
+    }
+
+    fn explain_execute(&self, errno: Errno) -> Failure {
+        let name = show(self.args.first().copied().unwrap_or_default().to_bytes());
+        let (status, error) = if errno == Errno::NOENT {
+            // execve(2) says the same of a program whose interpreter is missing.
+            match self.paths.iter().find_map(|path| needed_interpreter(self.cwd, path)) {
+                Some(needed) => {
+                    let what = format_args!(
+                        "execute {name}: ENOENT: its interpreter {} is missing",
+                        show(&needed)
+                    );
+                    (NOT_EXECUTABLE, Error::new(what, ""))
+                }
+                None => (NOT_FOUND, Error::new(format_args!("execute {name}: not found"), "")),
+            }
+        } else {
+            let hint = hint_for(EXEC_HINTS, errno);
+            (NOT_EXECUTABLE, sys_error(format_args!("execute {name}"), errno, hint))
+        };
+        Failure { status, message: error.into_line() }
+    }
+}
+
+const CWD_HINTS: Hints = &[(Some(Errno::NOENT), "no such directory in the guest")];
+
+/// The interpreter of the program at `path`, seen from `cwd`, where there is such a program.
+fn needed_interpreter(cwd: &CStr, path: &CStr) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(cwd, place, Mode::empty()).ok()?;
+    let fd = rustix::fs::openat(&dir, path, flags, Mode::empty()).ok()?;
+    let mut head = [0; interpreter::HEAD];
+    let count = rustix::io::read(&fd, &mut head).ok()?;
+    interpreter::interpreter(head.get(..count)?).ok()?.map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_fill_gaps_only() {
+        let env = environment(&[c"A=1", c"PATH=/x"], c"HOME=/root");
+        assert_eq!(env, [c"A=1", c"PATH=/x", c"HOME=/root"]);
+        let env = environment(&[c"HOME=", c"PATHS=1"], c"HOME=/root");
+        assert_eq!(env, [c"HOME=", c"PATHS=1", DEFAULT_PATH]);
+    }
+
+    #[test]
+    fn bare_names_are_searched() {
+        for (name, path, expected) in [
+            ("ls", "/bin:/usr/bin", &["/bin/ls", "/usr/bin/ls"][..]),
+            ("ls", "/bin:", &["/bin/ls", "ls"]),
+            ("./ls", "/bin", &["./ls"]),
+            ("/bin/ls", "", &["/bin/ls"]),
+            ("", "/bin", &[]),
+        ] {
+            let found = candidates(name.as_bytes(), path.as_bytes());
+            let found: Vec<_> = found.iter().map(|path| path.to_str().unwrap()).collect();
+            assert_eq!(found, expected, "{name} in {path}");
+        }
+    }
+
+    #[test]
+    fn steps_are_numbered_as_they_are_listed() {
+        assert!(STEPS.iter().enumerate().all(|(at, step)| usize::from(*step as u8) == at));
+    }
+}

@@ -1,0 +1,248 @@
+//! A root's own command: PID 1 starts it, starts it again, and ends the machine once
+//! the command has ended or an order has come ([`orders`]).
+//!
+//! Interfaces: signal(7), signalfd(2), wait(2), setsid(2), tcsetpgrp(3), reboot(2).
+//!
+//! Invariant: however long the machine runs, PID 1 keeps no memory of a start:
+//! all that a start needs is allocated by the child.
+
+use core::convert::Infallible;
+use core::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitStatus};
+use rustix::system::RebootCommand;
+use virtinitrd_proto::settings::Request;
+use virtinitrd_proto::status::TROUBLE;
+use virtinitrd_proto::words::text;
+
+use crate::root::extra_mounts::ExtraMounts;
+use crate::rt;
+use crate::rt::process::uptime;
+use crate::run::orders::{self, of_signal};
+use crate::run::session::failure::Failure;
+use crate::run::session::spawn;
+use crate::run::session::stdio::{ProcessSession, Stdio};
+use crate::run::session::user;
+use crate::sys::children::{self, shell_status};
+use crate::sys::error::{Context, ErrnoName, Error, Result};
+use crate::sys::file;
+use crate::sys::wait::timespec;
+
+/// How long processes may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The same after SIGKILL: those that wait for a device will not end.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+
+/// Longest message of a child that could not start.
+const MESSAGE_MAX: usize = 512;
+
+/// How long to wait before the command is started again.
+#[derive(Debug)]
+struct Pause {
+    next: Duration,
+}
+
+impl Pause {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(60);
+    /// A command that ran this long is in no loop of crashes.
+    const STABLE: Duration = Duration::from_secs(10);
+
+    const fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    /// The pause after a run that took `ran`: each is twice as long as that before.
+    fn after(&mut self, ran: Duration) -> Duration {
+        if ran >= Self::STABLE {
+            *self = Self::new();
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(Self::LONGEST);
+        pause
+    }
+}
+
+/// Why it goes on.
+enum Event {
+    /// The command has ended.
+    Ended(WaitStatus),
+    /// The machine has been ordered to end in this way.
+    Ordered(RebootCommand),
+    /// The time is over.
+    TimedOut,
+}
+
+/// A signalfd(2) for the ends of children and for orders.
+struct Signals(OwnedFd);
+
+/// Runs the command of `request` until the machine is to end, and ends it, with
+/// what is mounted.
+///
+/// # Errors
+/// The command cannot be started at all.
+pub fn run(request: &Request<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible> {
+    rt::process::hold_signals();
+    let is_wanted = |signal| signal == Signal::CHILD.as_raw() || of_signal(signal).is_some();
+    let signals = rt::process::signals(&is_wanted);
+    let signals = Signals(signals.context(format_args!("make a signalfd"))?);
+    // Else the kernel resets the machine by itself. A container may not.
+    let _ = rustix::system::reboot(RebootCommand::CadOff);
+    // Where a shell was PID 1 before us it may lead its session already; and the
+    // console need not be a terminal.
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::ioctl_tiocsctty(rt::stderr());
+    let mut pause = Pause::new();
+    // The first start is the proof that there is something to start.
+    let mut started = Ok(start(request)?);
+    let order = loop {
+        let began = uptime();
+        let status = match started {
+            Ok(child) => match signals.wait(Some(child), None)? {
+                Event::Ended(status) => shell_status(status),
+                Event::Ordered(order) => break order,
+                // Does not happen: there is no limit.
+                Event::TimedOut => break RebootCommand::PowerOff,
+            },
+            Err(error) => {
+                log::warn!("{error}");
+                TROUBLE
+            }
+        };
+        if status != 0 {
+            log::warn!("the command has ended with status {status}");
+        }
+        if !request.restart.is_due(status) {
+            break RebootCommand::PowerOff;
+        }
+        let pause = pause.after(uptime().saturating_sub(began));
+        log::debug!("it starts again after {} s", pause.as_secs());
+        if let Event::Ordered(order) = signals.wait(None, Some(pause))? {
+            break order;
+        }
+        started = start(request);
+    };
+    end_processes(&signals)?;
+    mounts.sync_and_unmount();
+    orders::carry_out(order)
+}
+
+/// Ends all processes.
+fn end_processes(signals: &Signals) -> Result<()> {
+    log::debug!("ending all processes");
+    for (signal, grace) in [(Signal::TERM, GRACE), (Signal::KILL, LAST_GRACE)] {
+        children::signal_all(signal);
+        signals.wait_for_all(grace)?;
+    }
+    // What was written to a serial line is still on its way. A child waits for it,
+    // for a terminal that was stopped sends no more.
+    if let Ok(None) = rt::process::fork() {
+        let _ = rustix::termios::tcdrain(rt::stderr()); // what is no terminal has nothing on its way
+        rt::exit(0);
+    }
+    signals.wait_for_all(LAST_GRACE)
+}
+
+impl Signals {
+    /// Waits for an event, `limit` at the most, and reaps whatever ends.
+    fn wait(&self, child: Option<Pid>, limit: Option<Duration>) -> Result<Event> {
+        let deadline = limit.map(|limit| uptime() + limit);
+        loop {
+            if let (Some(status), _) = children::reap(child, &mut |_, _| ()) {
+                return Ok(Event::Ended(status));
+            }
+            let left = deadline.map(|deadline| deadline.saturating_sub(uptime()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Event::TimedOut);
+            }
+            if let Some(order) = self.poll(left).context(format_args!("wait for signals"))? {
+                return Ok(Event::Ordered(order));
+            }
+        }
+    }
+
+    /// Waits until no process is left, `limit` at the most.
+    fn wait_for_all(&self, limit: Duration) -> Result<()> {
+        let deadline = uptime() + limit;
+        while children::reap(None, &mut |_, _| ()).1 {
+            let left = deadline.saturating_sub(uptime());
+            if left.is_zero() {
+                break;
+            }
+            self.poll(Some(left)).context(format_args!("wait for signals"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a signal; returns the order that came, if any.
+    fn poll(&self, limit: Option<Duration>) -> Result<Option<RebootCommand>, Errno> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        match poll(&mut fds, limit.map(timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(orders::take(&self.0))
+    }
+}
+
+/// Starts the command on the console, in PID 1's session, which that controls
+/// where it is a terminal.
+fn start(request: &Request<'_>) -> Result<Pid> {
+    let what = format_args!("start the command");
+    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).context(what)?;
+    let Some(pid) = rt::process::fork().context(what)? else {
+        if let Err(Failure { message, .. }) = become_command(request) {
+            // The parent reads it, or is gone.
+            let _ = file::write_all(&child_report, message.as_bytes());
+        }
+        rt::exit(TROUBLE.into());
+    };
+    drop(child_report);
+    let mut message = [0; MESSAGE_MAX];
+    match file::read_stream(&report, &mut message) {
+        // The pipe was closed by execve(2).
+        Ok(b"") => Ok(pid),
+        Ok(message) => Err(Error::new(format_args!("{}", text(message)), "")),
+        Err(errno) => Err(errno).context(what),
+    }
+}
+
+/// In the child; returns where that fails.
+fn become_command(request: &Request<'_>) -> Result<(), Failure> {
+    user::look_up(request.user, &mut |user| {
+        // All three of PID 1 are the console, open for both.
+        let [input, output, error] = [(); 3].map(|()| duplicate(rt::stderr()));
+        let (input, output, error) = (input?, output?, error?);
+        let stdio = Stdio { input, output, error, session: ProcessSession::Shared };
+        spawn::execute(request, user, stdio)
+    })
+}
+
+fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Failure> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(|errno| {
+        Failure::trouble(Error::new(format_args!("open the console: {}", ErrnoName(errno)), ""))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn pauses_grow_while_it_crashes() {
+        let mut pause = Pause::new();
+        let mut after = |seconds| pause.after(Duration::from_secs(seconds)).as_millis();
+        let pauses: Vec<_> = (0..12).map(|_| after(9)).collect();
+        assert_eq!(
+            pauses,
+            [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]
+        );
+        assert_eq!([after(10), after(0), after(0)], [100, 200, 400]);
+    }
+}

@@ -1,0 +1,98 @@
+//! The processes below PID 1.
+//!
+//! Interfaces: fork(2), wait(2), kill(2).
+
+use core::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use virtinitrd_proto::status::{SIGNALLED, TROUBLE};
+
+use crate::rt;
+use crate::sys::wait::{self, Pauses};
+
+/// Reaps every child that has ended; the status of `child`, if it was among them.
+/// False where no child is left. Of the others `other` hears.
+pub fn reap(
+    child: Option<Pid>,
+    other: &mut dyn FnMut(Pid, WaitStatus),
+) -> (Option<WaitStatus>, bool) {
+    let mut found = None;
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if Some(pid) == child => found = Some(status),
+            Ok(Some((pid, status))) => other(pid, status),
+            Ok(None) => return (found, true),
+            Err(_) => return (found, false),
+        }
+    }
+}
+
+/// Sends `signal` to all processes but PID 1, and lets those go on that are
+/// stopped.
+pub fn signal_all(signal: Signal) {
+    for signal in [signal, Signal::CONT] {
+        // As a process group, 1 stands for all processes (kill(2)). ESRCH: there
+        // is none.
+        let _ = rustix::process::kill_process_group(Pid::INIT, signal);
+    }
+}
+
+/// Runs `work`, which may block for ever, in a child, and kills the child after
+/// `limit`. Returns whether `work` has ended. If fork(2) fails, `work` does not run and
+/// the result is false.
+pub fn run_within(limit: Duration, work: fn()) -> bool {
+    let child = match rt::process::fork() {
+        Ok(Some(child)) => child,
+        Ok(None) => {
+            work();
+            rt::exit(0);
+        }
+        Err(_) => return false,
+    };
+    for pause in Pauses::within(limit) {
+        match rustix::process::waitpid(Some(child), WaitOptions::NOHANG) {
+            Ok(None) => wait::sleep(pause),
+            // An error: somebody else has waited for the child, so the child has ended.
+            Ok(Some(_)) | Err(_) => return true,
+        }
+    }
+    // Do not wait for its end: a child that waits for a device cannot be killed.
+    let _ = rustix::process::kill_process(child, Signal::KILL);
+    false
+}
+
+/// The exit status of an ended process as a shell has it.
+#[must_use]
+pub fn shell_status(status: WaitStatus) -> u8 {
+    code_or_signal(status.exit_status(), status.terminating_signal())
+}
+
+fn code_or_signal(code: Option<i32>, signal: Option<i32>) -> u8 {
+    let status = code.or(signal.map(|number| i32::from(SIGNALLED) + number));
+    status.and_then(|status| u8::try_from(status).ok()).unwrap_or(TROUBLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does not depend on the host's load: the first child ends at once, the second
+    /// never.
+    #[test]
+    fn work_is_waited_for_up_to_its_limit() {
+        assert!(run_within(Duration::from_secs(600), || ()));
+        let blocks = || loop {
+            wait::sleep(Duration::from_secs(1));
+        };
+        assert!(!run_within(Duration::from_millis(20), blocks));
+    }
+
+    #[test]
+    fn statuses_are_a_shells() {
+        for (code, signal, status) in
+            [(Some(0), None, 0), (Some(255), None, 255), (None, Some(9), 137), (None, None, 125)]
+        {
+            assert_eq!(code_or_signal(code, signal), status);
+        }
+    }
+}
