@@ -83,7 +83,7 @@ pub fn clamp_times(tree: &mut Tree, epoch: u32) {
 mod tests {
     use super::*;
     use archive::compress::Compression;
-    use virtinitrd_proto::settings::Request;
+    use virtinitrd_proto::settings::Command;
 
     fn bytes(tree: &Tree, path: &str) -> Vec<u8> {
         let Kind::File(content) = &tree.node(tree.find(path.as_bytes()).unwrap()).kind else {
@@ -119,7 +119,7 @@ mod tests {
         };
         run(&mut tree, &wanted, 0).unwrap();
         let text = bytes(&tree, IMAGE_FILE);
-        let request = Request::parse(&text).unwrap();
+        let request = Command::parse(&text).unwrap();
         assert_eq!(request.args, [c"sh", c"-c", c"a\nb"]);
         assert_eq!(request.env, [c"A=1"]);
         assert_eq!(request.cwd, Some(c"/tmp"));

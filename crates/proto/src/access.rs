@@ -1,10 +1,10 @@
-//! Read-only or read-write, for shares, volumes and roots.
+//! Read-only or read-write: the access to roots, shares and volumes.
 
 /// Whether a file system may be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// `MS_RDONLY`
+    /// Mounted with `MS_RDONLY`.
     ReadOnly,
-    /// The host's export decides.
+    /// Mounted writable; the host's export may still refuse writes.
     ReadWrite,
 }

@@ -1,7 +1,6 @@
-//! What host and guest say about a session, beside its streams.
+//! Control messages of a session: lines of text, each a word and its numbers.
 //!
-//! Lines of text over a virtio-serial port of its own, each a word and its
-//! numbers. Both sides use this file.
+//! The [crate's documentation](crate) lists them.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,46 +11,47 @@ use crate::settings::Size;
 use crate::text::compose;
 use crate::words;
 
-/// A line longer than this is no line of ours.
+/// Longest line in bytes; a longer line is dropped.
 const LINE_MAX: usize = 4096;
 
-/// From the host.
+/// A message of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToGuest {
-    /// That many bytes of [`crate::settings`] records follow.
-    Request(usize),
-    /// The terminal has a new size.
+    /// `request`: this many bytes of records of a command follow ([`crate::settings`]).
+    Command(usize),
+    /// `resize`: the terminal has a new size.
     Resize(Size),
-    /// Send this signal to the command.
+    /// `signal`: send the signal of this number to the command.
     Signal(u8),
-    /// Nobody reads this stream (1 or 2) any more.
+    /// `close`: nobody reads this stream (1 or 2) any more.
     Close(u8),
-    /// Serve one more session: its ports have this number.
+    /// `session`: serve one more session, whose ports have this number.
     Session(u32),
 }
 
-/// From the guest.
+/// A message of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToHost {
-    /// The command runs.
+    /// `started`: the command runs.
     Started {
         /// Time since the kernel's start at which `/init` began.
         init: Duration,
-        /// The same for now.
+        /// Time since the kernel's start at which the command started.
         now: Duration,
     },
-    /// The command has ended, all of its output is on the way, all is synced.
+    /// `exited`: the command has ended. All its output is on the way, and session 0 has
+    /// written all files to disk.
     Exited {
-        /// As a shell has it: 128 and more is a signal.
+        /// Exit status as a shell has it: 128 + N after signal N.
         status: u8,
         /// Bytes of standard output.
         output: u64,
         /// Bytes of standard error.
         error: u64,
     },
-    /// The command could not be started.
+    /// `failed`: the command could not be started.
     Failed {
-        /// 125, 126 or 127.
+        /// 125, 126 or 127 ([`crate::status`]).
         status: u8,
         /// One line for a person.
         message: Vec<u8>,
@@ -61,7 +61,7 @@ pub enum ToHost {
 impl fmt::Display for ToGuest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Request(length) => writeln!(f, "request {length}"),
+            Self::Command(length) => writeln!(f, "request {length}"),
             Self::Resize(Size { rows, columns }) => writeln!(f, "resize {rows} {columns}"),
             Self::Signal(number) => writeln!(f, "signal {number}"),
             Self::Close(stream) => writeln!(f, "close {stream}"),
@@ -71,12 +71,12 @@ impl fmt::Display for ToGuest {
 }
 
 impl ToGuest {
-    /// Reads a line; `None` where it is none of ours.
+    /// Reads a line without its newline. `None`: the line is no message.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let mut words = words::text(line).split_ascii_whitespace();
         let message = match words.next()? {
-            "request" => Self::Request(number(&mut words)?),
+            "request" => Self::Command(number(&mut words)?),
             "resize" => {
                 Self::Resize(Size { rows: number(&mut words)?, columns: number(&mut words)? })
             }
@@ -90,7 +90,7 @@ impl ToGuest {
 }
 
 impl ToHost {
-    /// The line, its newline included.
+    /// The line with its newline.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
         match self {
@@ -104,7 +104,7 @@ impl ToHost {
                 let mut line = compose(format_args!("failed {status} ")).into_bytes();
                 let room = LINE_MAX - line.len() - 1;
                 for &byte in message.iter().take(room) {
-                    // No control character, and so no newline.
+                    // Control characters become blanks, newlines included.
                     line.push(byte.max(b' '));
                 }
                 line.push(b'\n');
@@ -113,7 +113,7 @@ impl ToHost {
         }
     }
 
-    /// Reads a line; `None` where it is none of ours.
+    /// Reads a line without its newline. `None`: the line is no message.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         if let Some(rest) = line.strip_prefix(b"failed ") {
@@ -142,27 +142,27 @@ fn number<T: TryFrom<u64>>(words: &mut SplitAsciiWhitespace<'_>) -> Option<T> {
     words::number(words.next()?.as_bytes())?.try_into().ok()
 }
 
-/// In 64 bits: half a million years.
+/// Microseconds in 64 bits, enough for half a million years.
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Bytes as they arrive, and the lines in them. Whoever takes all lines after each
-/// push holds little memory and spends little time, whatever the other side sends.
+/// Buffer that cuts arriving bytes into lines. If all lines are taken after each push, it
+/// needs little memory and time, whatever the other side sends.
 #[derive(Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
-    /// Where the lines that were taken end.
+    /// End of the lines that were taken.
     start: usize,
 }
 
 impl Lines {
-    /// Adds what has arrived.
+    /// Adds bytes that have arrived.
     pub fn push(&mut self, bytes: &[u8]) {
-        // Here and not with each line: many short ones would move the rest often.
+        // Not in `next_line`: many short lines would move the rest again and again.
         self.discard_taken();
         self.bytes.extend_from_slice(bytes);
-        // The other side is not trusted to ever end a line.
+        // The other side may never end its line.
         let ends = self.bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         if self.bytes.len() - ends > LINE_MAX {
             self.bytes.truncate(ends);
@@ -178,7 +178,7 @@ impl Lines {
         Some(line)
     }
 
-    /// Takes out what has arrived after the last line that was taken.
+    /// Takes all bytes after the last line that was taken.
     pub fn take_rest(&mut self) -> Vec<u8> {
         self.discard_taken();
         core::mem::take(&mut self.bytes)
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn the_guest_reads_what_the_host_says() {
         for message in [
-            ToGuest::Request(100_000),
+            ToGuest::Command(100_000),
             ToGuest::Resize(Size { rows: 24, columns: 80 }),
             ToGuest::Signal(15),
             ToGuest::Close(1),
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn many_lines_take_time_in_proportion() {
         let mut lines = Lines::default();
-        // Minutes, were the rest moved with each.
+        // Moving the rest with each line would take minutes.
         lines.push(&b"\n".repeat(4 << 20));
         let mut count = 0;
         while let Some(line) = lines.next_line() {

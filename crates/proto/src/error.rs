@@ -1,4 +1,4 @@
-//! Errors as a person sees them: operation, object, and what to do about it.
+//! Errors as a person sees them: operation, object and hint in one line.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -8,13 +8,14 @@ use crate::text::compose;
 /// A result whose error can be shown to a person.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
-/// One line for a person.
+/// One line for a person. The line is composed when the error is made, so that the error
+/// is no more than a pointer and a length.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error(Box<str>);
 
 impl Error {
-    /// An error about `what`, an operation and its object, as in `virtiofs tag "a/b"`,
-    /// and what to do about it; empty where nothing sensible can be said.
+    /// An error: operation and object, as in `mount virtiofs tag "src" at /run/mnt/src`, and
+    /// a hint. An empty `hint` is left out.
     #[must_use]
     #[cold]
     #[inline(never)]

@@ -1,15 +1,15 @@
-//! The values of `virtinit.etc=`: an `/etc` that can be written to, in a root that cannot.
+//! Values of `virtinit.etc=`, which makes `/etc` writable in a read-only root.
 
 use crate::error::{Error, Result};
 use crate::text::show;
 use crate::words::text;
 
-/// What `/etc` becomes.
+/// The file system over `/etc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Etc {
     /// An empty tmpfs.
     Tmpfs,
-    /// An overlay, through which the root's own files are seen.
+    /// An overlay with the root's own files as its lower layer.
     Overlay,
 }
 
@@ -17,7 +17,7 @@ impl Etc {
     /// Reads the value of `virtinit.etc=`.
     ///
     /// # Errors
-    /// It is another.
+    /// The value is unknown.
     pub fn parse(value: &[u8]) -> Result<Self> {
         match text(value) {
             "tmpfs" => Ok(Self::Tmpfs),

@@ -1,7 +1,104 @@
-//! What the host and the guest of a virtinitrd machine say to each other.
+//! The protocol between the host and the guest of a virtinitrd machine.
+//!
+//! The host (`chrootvm`, `mkvirtinitrd`) starts a machine whose PID 1 is `/init`. Both
+//! sides use this crate, so that each format has one definition. Everything here is pure:
+//! it turns values into bytes and bytes into values, and does no I/O. No input makes it
+//! panic.
+//!
+//! # The ways from host to guest
+//!
+//! | Way | Carries | Module |
+//! |---|---|---|
+//! | kernel command line | kind of the root, shares, `init=`, the payload's arguments | [`words`], [`parameters`], [`etc`] |
+//! | run file `/virtinit.run` in the initramfs | a command and its settings: host name, volumes, network | [`settings`] |
+//! | file `/etc/virtinit/run` in the root | the command of an image | [`settings`] |
+//! | ports of a session | standard streams, control messages | [`port`], [`control`] |
+//! | virtiofs | shares, by their tags | [`tag`], [`access`] |
+//! | first bytes of a disk | type, UUID and label of a file system | [`superblock`] |
+//!
+//! # The run file
+//!
+//! The kernel cuts its command line at 2,048 bytes on x86, and the line cannot hold quotes
+//! or newlines. So a command and its settings travel in a file: records `KEY=VALUE`, each
+//! ended by NUL, which no argument can contain. Records may come in any order; the words of
+//! a command, environment variables and volumes keep theirs. A key that the reader does not
+//! know is an error.
+//!
+//! | Record | Meaning |
+//! |---|---|
+//! | `arg=WORD` | one more word of the command |
+//! | `env=NAME=VALUE` | an environment variable of the command |
+//! | `cwd=PATH` | working directory of the command |
+//! | `user=USER` | `NAME`, `UID`, `NAME:GROUP` or `UID:GID` |
+//! | `restart=WHEN` | `no`, `on-failure` or `always`: start the command of an image again |
+//! | `terminal=ROWS COLUMNS` | give the command a terminal of this size |
+//! | `hostname=NAME` | host name of the guest |
+//! | `volume=ro\|rw TAG PATH` | mount a virtiofs tag at a path of the root |
+//! | `network=user` | set up QEMU's user network |
+//! | `alone=1` | power off after the command: no host waits for its status |
+//!
+//! The first five describe a [command](settings::Command), and are all that an image's
+//! `/etc/virtinit/run` may have. The host writes records, and the guest reads them:
+//!
+//! ```
+//! use virtinitrd_proto::settings::{Record, Settings, encode};
+//!
+//! let text = encode(&[Record::Arg(b"ls"), Record::Arg(b"-l"), Record::Hostname(b"box")]);
+//! assert_eq!(text, b"arg=ls\0arg=-l\0hostname=box\0");
+//!
+//! let settings = Settings::parse(&text).unwrap();
+//! assert_eq!(settings.command.args, [c"ls", c"-l"]);
+//! assert_eq!(settings.hostname, Some(&b"box"[..]));
+//! ```
+//!
+//! # Sessions
+//!
+//! A session is one command of the host with its streams and its exit status. Session 0 is
+//! the command of the run file; its end is the end of the machine. The host may ask for
+//! more sessions while the machine runs (`chrootvm exec`). Each session N has four
+//! virtio-serial ports:
+//!
+//! | Port | Direction | Carries |
+//! |---|---|---|
+//! | `virtinit.N.stdin` | to the guest | standard input |
+//! | `virtinit.N.stdout` | to the host | standard output, or the terminal's output |
+//! | `virtinit.N.stderr` | to the host | standard error |
+//! | `virtinit.N.control` | both | lines of text: a word and its numbers |
+//!
+//! Lines of the host ([`control::ToGuest`]):
+//!
+//! | Line | Meaning |
+//! |---|---|
+//! | `request LENGTH` | LENGTH bytes of records follow: the command of session N > 0 |
+//! | `resize ROWS COLUMNS` | the terminal has a new size |
+//! | `signal NUMBER` | send a signal to the command |
+//! | `close STREAM` | nobody reads stream 1 or 2 any more |
+//! | `session NUMBER` | serve one more session (on the control channel of session 0) |
+//!
+//! Lines of the guest ([`control::ToHost`]):
+//!
+//! | Line | Meaning |
+//! |---|---|
+//! | `started INIT NOW` | the command runs; microseconds since the kernel's start |
+//! | `exited STATUS OUTPUT ERROR` | the command has ended after this many bytes of output |
+//! | `failed STATUS MESSAGE` | the command could not be started |
+//!
+//! ```
+//! use virtinitrd_proto::control::{Lines, ToHost};
+//!
+//! let mut lines = Lines::default();
+//! lines.push(b"exited 0 12");
+//! assert_eq!(lines.next_line(), None); // the line has not ended yet
+//! lines.push(b" 0\n");
+//! let line = lines.next_line().unwrap();
+//! let exited = ToHost::Exited { status: 0, output: 12, error: 0 };
+//! assert_eq!(ToHost::parse(&line), Some(exited));
+//! ```
+//!
+//! Exit statuses of virtinitrd itself are in [`status`].
 
 #![no_std]
-// The guest's PID 1 reads what is parsed here, and does not panic on input.
+// The guest's PID 1 parses with this crate, and does not panic on input.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -15,6 +112,7 @@ pub mod access;
 pub mod control;
 pub mod error;
 pub mod etc;
+pub mod modules;
 pub mod parameters;
 pub mod port;
 pub mod settings;

@@ -1,6 +1,6 @@
-//! The kernel parameters that `/init` reads (the project's virtinitrd(7)).
+//! Names of the kernel parameters that `/init` reads; virtinitrd(7) describes them.
 
-/// Every parameter that `/init` reads.
+/// All names. `--` ends the parameters and starts the payload's arguments.
 pub const PARAMETERS: &[&str] = &[
     "rootfs",
     "root",

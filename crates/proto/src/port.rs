@@ -1,11 +1,11 @@
-//! The names of the virtio-serial ports of a session.
+//! Names of the virtio-serial ports of a session.
 
 use alloc::string::String;
 
 use crate::text::compose;
 
-/// The name of a port of session `number`; `stream` is `stdin`, `stdout`,
-/// `stderr` or `control`.
+/// The name of a port of session `number`. `stream` is `stdin`, `stdout`, `stderr` or
+/// `control`.
 #[must_use]
 pub fn port_name(number: u32, stream: &str) -> String {
     compose(format_args!("virtinit.{number}.{stream}"))

@@ -1,12 +1,9 @@
-//! What one run of chrootvm asks of the guest beyond the kernel command line.
+//! Records of the run file, which describe a command and the settings of its machine.
 //!
-//! That line is cut at 2,048 bytes and cannot hold quotes or newlines, so the
-//! rest travels as the file `/virtinit.run` in a segment of the initrd of its
-//! own: records `KEY=VALUE`, each ended by NUL, which no argument can contain.
-//! The same records ask for a second command in a running machine, and those of
-//! a [`Request`] say in the root's own [`IMAGE_FILE`] what it runs by itself.
-//!
-//! All sides use this file: who makes them writes by [`Record`], `/init` reads.
+//! The [crate's documentation](crate) lists them. The host writes [`Record`]s into the run
+//! file, which is a segment of the initrd, or sends them over a control channel for one
+//! more session. An image may have the records of its own command in [`IMAGE_FILE`].
+//! `/init` reads them as [`Settings`] or [`Command`].
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -17,44 +14,44 @@ use crate::error::{Error, Result};
 use crate::text::show;
 use crate::words::{self, number, text};
 
-/// Name of the file in the initramfs.
+/// Name of the run file, in the root directory of the initramfs.
 pub const FILE: &str = "virtinit.run";
 
-/// What a root runs where the host does not say what.
+/// Path of the file with an image's own command, which runs if the host gives none.
 pub const IMAGE_FILE: &str = "/etc/virtinit/run";
 
-/// Longest text of all records in bytes: `/init` has little memory of its own.
+/// Longest text of all records in bytes, because the memory of `/init` is small.
 pub const MAX: usize = 1 << 20;
 
-/// Rows and columns of a terminal.
+/// Size of a terminal in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Lines.
+    /// Number of lines.
     pub rows: u16,
-    /// Characters a line.
+    /// Characters in a line.
     pub columns: u16,
 }
 
-/// A virtiofs tag to be mounted anywhere in the root.
+/// A virtiofs tag, and where to mount it in the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume<'a> {
-    /// The tag; it has no blanks.
+    /// Tag, without blanks.
     pub tag: &'a [u8],
     /// Whether it may be written to.
     pub access: Access,
-    /// Absolute path in the root.
+    /// Absolute path of the mount in the root.
     pub path: &'a [u8],
 }
 
-/// What follows when the command has ended, unless the machine is to end.
+/// Whether the command of an image starts again after its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {
-    /// The machine ends with it.
+    /// It does not: the machine ends with the command.
     #[default]
     No,
-    /// It starts again, unless it has ended with status 0.
+    /// It does, unless it has ended with status 0.
     OnFailure,
-    /// It starts again.
+    /// It does, whatever its status.
     Always,
 }
 
@@ -70,40 +67,40 @@ impl Restart {
     }
 }
 
-/// Values of `restart=`.
+/// Values of `restart=`, and their meanings.
 pub const RESTARTS: [(&str, Restart); 3] =
     [("no", Restart::No), ("on-failure", Restart::OnFailure), ("always", Restart::Always)];
 
 /// A command, and how to run it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// The program and its arguments; empty where there is no command.
+pub struct Command<'a> {
+    /// The program and its arguments; empty if there is no command.
     pub args: Vec<&'a CStr>,
-    /// `NAME=VALUE`, what was asked for only.
+    /// Environment variables `NAME=VALUE`; `/init` adds defaults for `PATH` and `HOME`.
     pub env: Vec<&'a CStr>,
-    /// Working directory; `/` without one.
+    /// Working directory; the default is `/`.
     pub cwd: Option<&'a CStr>,
-    /// `NAME`, `UID`, `NAME:GROUP` or `UID:GID`; root without one.
+    /// `NAME`, `UID`, `NAME:GROUP` or `UID:GID`; the default is root.
     pub user: Option<&'a [u8]>,
-    /// A controlling terminal of this size instead of three streams.
+    /// Size of the controlling terminal. Without one, the command gets three streams.
     pub terminal: Option<Size>,
-    /// For a root's own command only: the end of another is the host's to see.
+    /// For the command of an image only; the host decides about its own commands.
     pub restart: Restart,
 }
 
-/// All records of a file.
+/// All records of a run file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settings<'a> {
-    /// The host's name, of the guest.
+    /// Host name of the guest.
     pub hostname: Option<&'a [u8]>,
-    /// In the order in which they are mounted.
+    /// Volumes in the order in which they are mounted.
     pub volumes: Vec<Volume<'a>>,
     /// Whether to set up QEMU's user network.
     pub network: bool,
-    /// Whether nobody on the host waits for the end: the guest powers off.
+    /// Whether the guest powers off by itself: no host waits for the status of the command.
     pub alone: bool,
-    /// What to run.
-    pub request: Request<'a>,
+    /// The command; without arguments there is none.
+    pub command: Command<'a>,
 }
 
 /// One record as the host writes it.
@@ -111,28 +108,28 @@ pub struct Settings<'a> {
 pub enum Record<'a> {
     /// One more word of the command.
     Arg(&'a [u8]),
-    /// `NAME=VALUE`
+    /// An environment variable `NAME=VALUE`.
     Env(&'a [u8]),
-    /// Working directory.
+    /// Working directory of the command.
     Cwd(&'a [u8]),
-    /// User and group.
+    /// User and group of the command.
     User(&'a [u8]),
-    /// What follows its end.
+    /// Whether the command starts again after its end.
     Restart(Restart),
-    /// A terminal.
+    /// A terminal of this size for the command.
     Terminal(Size),
-    /// Name of the guest.
+    /// Host name of the guest.
     Hostname(&'a [u8]),
     /// One more volume.
     Volume(Volume<'a>),
-    /// QEMU's user network.
+    /// Set up QEMU's user network.
     Network,
-    /// Power off by yourself.
+    /// Power off after the command.
     Alone,
 }
 
 impl Record<'_> {
-    /// The bytes of the record, its NUL not included.
+    /// The bytes of the record without its NUL.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let (key, value) = match *self {
@@ -162,18 +159,18 @@ impl Record<'_> {
     }
 }
 
-/// The text of a file.
+/// The text of a run file with these records.
 #[must_use]
 pub fn encode(records: &[Record<'_>]) -> Vec<u8> {
     records.iter().flat_map(|record| [record.to_bytes(), [0].into()].concat()).collect()
 }
 
 impl<'a> Settings<'a> {
-    /// Reads the text of a file.
+    /// Reads the text of a run file.
     ///
     /// # Errors
-    /// A record that is not known here: the initrd's `/init` is of another
-    /// version than the chrootvm that wrote it.
+    /// A record is unknown: `/init` in the initrd has another version than the chrootvm that
+    /// wrote the file.
     pub fn parse(text: &'a [u8]) -> Result<Self> {
         let mut settings = Self::default();
         take_all(text, &mut |key, value| settings.take(key, value)).map_err(|record| {
@@ -188,33 +185,33 @@ impl<'a> Settings<'a> {
     fn take(&mut self, key: &str, value: &'a CStr) -> Option<()> {
         let bytes = value.to_bytes();
         match key {
-            "terminal" => self.request.terminal = Some(Size::parse(bytes)?),
+            "terminal" => self.command.terminal = Some(Size::parse(bytes)?),
             "hostname" => self.hostname = Some(bytes),
             "volume" => self.volumes.push(Volume::parse(bytes)?),
             "network" => self.network = true,
             "alone" => self.alone = true,
-            _ => return self.request.take(key, value),
+            _ => return self.command.take(key, value),
         }
         Some(())
     }
 }
 
-impl<'a> Request<'a> {
+impl<'a> Command<'a> {
     /// Reads the text of [`IMAGE_FILE`].
     ///
     /// # Errors
-    /// A record that means nothing there, or no command.
+    /// A record has no meaning in an image, or there is no command.
     pub fn parse(text: &'a [u8]) -> Result<Self> {
-        let mut request = Self::default();
-        take_all(text, &mut |key, value| request.take(key, value)).map_err(|record| {
+        let mut command = Self::default();
+        take_all(text, &mut |key, value| command.take(key, value)).map_err(|record| {
             Error::new(
                 format_args!("read {IMAGE_FILE}: unknown record \"{}\"", show(record)),
                 "it has arg=, env=, cwd=, user=, restart=no|on-failure|always, each ended by NUL",
             )
         })?;
-        match request.args.is_empty() {
+        match command.args.is_empty() {
             true => Err(Error::new(format_args!("read {IMAGE_FILE}: no command"), "it needs arg=")),
-            false => Ok(request),
+            false => Ok(command),
         }
     }
 
@@ -234,10 +231,10 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Gives each record of `text` to `take`.
+/// Passes each record of `text` to `take`.
 ///
 /// # Errors
-/// The first that is no record, or that `take` does not know.
+/// The first record that is malformed, or for which `take` returns `None`.
 fn take_all<'a>(
     text: &'a [u8],
     take: &mut dyn FnMut(&str, &'a CStr) -> Option<()>,
@@ -251,7 +248,7 @@ fn take_all<'a>(
 }
 
 impl Size {
-    /// Reads `ROWS COLUMNS`.
+    /// Reads `ROWS COLUMNS` in decimal.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let at = text.iter().position(|&byte| byte == b' ')?;
@@ -300,7 +297,7 @@ mod tests {
             volumes: [volume].into(),
             network: true,
             alone: true,
-            request: Request {
+            command: Command {
                 args: [c"ls", c"", c"a=\"b\"\n\xff"].into(),
                 env: [c"A=b=c"].into(),
                 cwd: Some(c"/x y"),
@@ -314,19 +311,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
+    fn unknown_records_are_errors() {
         for text in ["x=1\0", "arg\0", "arg=unended", "terminal=1\0", "volume=rx a /b\0", "\0"] {
             assert!(Settings::parse(text.as_bytes()).is_err(), "{text:?}");
         }
     }
 
     #[test]
-    fn a_root_says_what_it_runs() {
+    fn an_image_describes_its_command() {
         for (name, restart) in RESTARTS {
             let text = encode(&[Record::Arg(b"httpd"), Record::Restart(restart)]);
             assert!(text.ends_with(&[name.as_bytes(), b"\0"].concat()));
-            let request = Request::parse(&text).unwrap();
-            assert_eq!((&request.args[..], request.restart), (&[c"httpd"][..], restart));
+            let command = Command::parse(&text).unwrap();
+            assert_eq!((&command.args[..], command.restart), (&[c"httpd"][..], restart));
         }
         for (text, why) in [
             ("", "no command: it needs arg="),
@@ -337,7 +334,7 @@ mod tests {
             ("arg=a\0terminal=1 1\0", "unknown record"),
             ("arg=a\n\0\n", "unknown record"),
         ] {
-            let error = Request::parse(text.as_bytes()).unwrap_err();
+            let error = Command::parse(text.as_bytes()).unwrap_err();
             assert!(format!("{error}").contains(why), "{text:?}: {error}");
         }
     }
@@ -361,13 +358,13 @@ mod tests {
             let records: Vec<_> = args.iter().map(|arg| Record::Arg(arg)).collect();
             let text = encode(&records);
             let settings = Settings::parse(&text).unwrap();
-            let read: Vec<_> = settings.request.args.iter().map(|arg| arg.to_bytes()).collect();
+            let read: Vec<_> = settings.command.args.iter().map(|arg| arg.to_bytes()).collect();
             prop_assert_eq!(read, args);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = (Settings::parse(&bytes), Request::parse(&bytes));
+            let _ = (Settings::parse(&bytes), Command::parse(&bytes));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a file system says of itself in its first bytes: type, UUID, label.
+//! Superblocks: type, UUID and label of a file system from its first bytes.
 //!
 //! | Type | Magic at | UUID at | Label at | Source (`struct`, header of Linux 6.1) |
 //! |---|---|---|---|---|
@@ -8,46 +8,47 @@
 //! | ext2–4   | 1080  | 1128  | 1144, 16     | `ext4_super_block`, fs/ext4/ext4.h |
 //! | btrfs    | 65600 | 65568 | 65835, 256   | `btrfs_super_block`, fs/btrfs/ctree.h |
 //!
-//! Invariant: nothing here does I/O, and any bytes will do. Host and guest both
-//! use this file.
+//! All offsets are in bytes. No bytes make the reader panic.
 
-/// Bytes of a device that are looked at; fewer will do for all but btrfs.
+/// Bytes of a device to pass to [`identify`]. A shorter head is enough for all types but
+/// btrfs.
 pub const HEAD: usize = 65 << 10;
 
-/// What a file system says of itself.
+/// Identity of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock<'a> {
-    /// Type as mount(2) takes it; `ext4` for ext2 and ext3 too, whose driver that is.
+    /// Type as mount(2) takes it. ext2 and ext3 have `ext4`, the name of their driver.
     pub kind: &'static str,
-    /// In the order of its text form; absent where the type has none or it is
-    /// all zeroes.
+    /// UUID in the order of its text form. Absent if the type has none, or if all bytes are
+    /// zero.
     pub uuid: Option<[u8; 16]>,
-    /// Less the NULs at its end; empty where there is none.
+    /// Label without the NULs at its end; empty if there is none.
     pub label: &'a [u8],
 }
 
-/// Where one type has what.
-struct Format {
+/// Field offsets of one file system type.
+struct SuperblockFormat {
     kind: &'static str,
     magic: &'static [u8],
     magic_at: usize,
     uuid_at: Option<usize>,
-    /// Offset and longest length.
+    /// Offset and longest length in bytes.
     label_at: Option<(usize, usize)>,
 }
 
-/// The longest magics first: two bytes of ext4 may stand in another's data, and
-/// btrfs leaves the first 64 KiB to others.
+/// All known types. Types with long magics come first: the two bytes of ext4's magic may
+/// be data of another file system. btrfs comes last: it does not use the first 64 KiB,
+/// where another superblock may remain.
 #[rustfmt::skip]
-const FORMATS: &[Format] = &[
-    Format { kind: "squashfs", magic: b"hsqs",             magic_at: 0,      uuid_at: None,         label_at: None },
-    Format { kind: "xfs",      magic: b"XFSB",             magic_at: 0,      uuid_at: Some(32),     label_at: Some((108, 12)) },
-    Format { kind: "erofs",    magic: b"\xe2\xe1\xf5\xe0", magic_at: 1024,   uuid_at: Some(1072),   label_at: Some((1088, 16)) },
-    Format { kind: "ext4",     magic: b"\x53\xef",         magic_at: 1080,   uuid_at: Some(1128),   label_at: Some((1144, 16)) },
-    Format { kind: "btrfs",    magic: b"_BHRfS_M",         magic_at: 65_600, uuid_at: Some(65_568), label_at: Some((65_835, 256)) },
+const FORMATS: &[SuperblockFormat] = &[
+    SuperblockFormat { kind: "squashfs", magic: b"hsqs",             magic_at: 0,      uuid_at: None,         label_at: None },
+    SuperblockFormat { kind: "xfs",      magic: b"XFSB",             magic_at: 0,      uuid_at: Some(32),     label_at: Some((108, 12)) },
+    SuperblockFormat { kind: "erofs",    magic: b"\xe2\xe1\xf5\xe0", magic_at: 1024,   uuid_at: Some(1072),   label_at: Some((1088, 16)) },
+    SuperblockFormat { kind: "ext4",     magic: b"\x53\xef",         magic_at: 1080,   uuid_at: Some(1128),   label_at: Some((1144, 16)) },
+    SuperblockFormat { kind: "btrfs",    magic: b"_BHRfS_M",         magic_at: 65_600, uuid_at: Some(65_568), label_at: Some((65_835, 256)) },
 ];
 
-/// The file system that starts with `head`, if it is one of the table's.
+/// The identity of the file system that starts with `head`, if its type is known.
 #[must_use]
 pub fn identify(head: &[u8]) -> Option<Superblock<'_>> {
     FORMATS.iter().find_map(|format| {
@@ -56,7 +57,7 @@ pub fn identify(head: &[u8]) -> Option<Superblock<'_>> {
     })
 }
 
-impl Format {
+impl SuperblockFormat {
     fn read<'a>(&self, head: &'a [u8]) -> Superblock<'a> {
         let uuid = self.uuid_at.and_then(|at| head.get(at..)?.first_chunk().copied());
         let label = self.label_at.and_then(|(at, length)| head.get(at..)?.get(..length));
@@ -95,7 +96,7 @@ mod tests {
     /// Offsets as hexdump(1) shows them of what mke2fs, mkfs.erofs, mkfs.xfs,
     /// mkfs.btrfs and mksquashfs wrote.
     #[test]
-    fn each_type_is_told() {
+    fn each_type_is_identified() {
         type Case = (&'static [(usize, &'static [u8])], Option<Superblock<'static>>);
         const fn found(kind: &'static str, label: &'static [u8]) -> Superblock<'static> {
             Superblock { kind, uuid: Some(UUID_BYTES), label }
@@ -111,7 +112,7 @@ mod tests {
             (&[(0x438, b"\x53\xef")], Some(NAMELESS)),
             (&[(0x438, b"\x53\xee")], None),
             (&[],                     None),
-            // What another tells of itself goes before what stands in its data.
+            // The superblock of another type wins over bytes in its data.
             (&[(0, b"hsqs"), (0x438, b"\x53\xef")], Some(Superblock { kind: "squashfs", ..NAMELESS })),
         ];
         for (parts, expected) in cases {
@@ -119,7 +120,7 @@ mod tests {
         }
     }
 
-    /// A short device loses what it has not.
+    /// A field beyond the end of a short device is absent.
     #[test]
     fn a_short_head_is_enough() {
         let head = fixture(&[(0x438, b"\x53\xef"), (0x468, &UUID_BYTES), (0x478, b"x")]);
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(label(0x439), None);
     }
 
-    /// What `blkid -p` says of `image`.
+    /// The value of `tag` that `blkid -p` prints for `image`.
     fn blkid(image: &Path, tag: &str) -> String {
         let mut blkid = tool("blkid");
         let output = blkid.args(["-p", "-o", "value", "-s", tag]).arg(image).output().unwrap();
@@ -139,7 +140,7 @@ mod tests {
 
     /// Reads file systems that their own tools make, and compares with blkid(8).
     #[test]
-    fn real_file_systems_are_told_as_blkid_tells_them() {
+    fn real_file_systems_are_identified_as_by_blkid() {
         let dir = std::env::temp_dir().join(format!("superblock-{}", std::process::id()));
         fs::create_dir_all(dir.join("empty")).unwrap();
         let dirs = dir.join("empty").to_string_lossy().to_string();
@@ -177,7 +178,7 @@ mod tests {
             mut bytes in prop::collection::vec(any::<u8>(), 0..3000),
             format in 0..FORMATS.len(),
         ) {
-            let Format { magic, magic_at, .. } = FORMATS[format];
+            let SuperblockFormat { magic, magic_at, .. } = FORMATS[format];
             if let Some(place) = bytes.get_mut(magic_at..).and_then(|rest| rest.get_mut(..magic.len())) {
                 place.copy_from_slice(magic);
             }

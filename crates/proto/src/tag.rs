@@ -1,10 +1,10 @@
-//! The name of a virtiofs export.
+//! Tags: names under which the host exports directories by virtiofs.
 //!
-//! Virtio 1.2 §5.11.4 (`struct virtio_fs_config`): up to 36 bytes, padded with
-//! NUL. We also use it as the name of a directory under `/run/mnt`.
+//! Virtio 1.2 §5.11.4 (`struct virtio_fs_config`): up to 36 bytes, padded with NUL. The
+//! guest also uses a tag as the name of a directory below `/run/mnt`.
 //!
-//! Invariant: a [`Tag`] is 1–36 bytes, has no `/` or NUL, and is not `.` or
-//! `..`, so that joining it to a directory cannot leave that directory.
+//! Invariant: a [`Tag`] has 1 to 36 bytes, has no `/` or NUL, and is not `.` or `..`. So
+//! the path of a directory and a tag joined stays inside that directory.
 
 use core::fmt;
 
@@ -22,7 +22,7 @@ impl<'a> Tag<'a> {
     /// Checks `bytes`.
     ///
     /// # Errors
-    /// The first rule that `bytes` break.
+    /// `bytes` break a rule for tags; the error names the first.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let problem = match bytes {
             b"" => "it is empty",
@@ -45,7 +45,7 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// In quotes, with non-printable bytes escaped.
+/// The tag in quotes; bytes that are not printable are escaped.
 impl fmt::Display for Tag<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", show(self.0))

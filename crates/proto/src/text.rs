@@ -1,23 +1,23 @@
-//! Text for people: bytes of any kind, made printable.
+//! Text for people: any bytes, made printable.
 
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-/// As `format!`, without its code at every place that uses it.
+/// Formats `what`, as `format!` does, but without a copy of the code at each call.
 #[must_use]
 #[inline(never)]
 pub fn compose(what: fmt::Arguments<'_>) -> String {
     let mut line = String::new();
-    // A string takes all that is written to it.
+    // Writing to a string never fails.
     let _ = line.write_fmt(what);
     line
 }
 
-/// Bytes that need not be text, with those escaped that are not printable.
+/// Any bytes in a message; bytes that are not printable are escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Show<'a>(&'a [u8]);
 
-/// Shows `bytes` in a message.
+/// Wraps `bytes` for a message.
 #[must_use]
 pub fn show(bytes: &[u8]) -> Show<'_> {
     Show(bytes)

@@ -1,18 +1,20 @@
 //! The words of a kernel command line.
 //!
-//! They are cut as `next_arg()` of the kernel's `lib/cmdline.c` cuts them: white
-//! space separates, double quotes group, single quotes and backslashes mean
-//! nothing. One difference: the kernel also takes the bytes 0x0b and 0xa0 for
-//! white space, which would cut `à` in two.
+//! [`Words`] cuts a line as `next_arg()` of the kernel's lib/cmdline.c does: white space
+//! separates words, double quotes group, single quotes and backslashes have no meaning.
+//! One difference: the kernel also treats the bytes 0x0b and 0xa0 as white space, which
+//! would cut `à` in two.
+//!
+//! The parsers of numbers and UUIDs, which values are made of, are here too.
 
 use alloc::vec::Vec;
 
-/// One word: `param` or `param=value`, quotes removed as the kernel does.
+/// One word: `param` or `param=value`, without the quotes that the kernel removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word<'a> {
-    /// Up to the first `=`.
+    /// The text up to the first `=`.
     pub param: &'a [u8],
-    /// After the first `=`; `None` where there is none.
+    /// The text after the first `=`; `None` without a `=`.
     pub value: Option<&'a [u8]>,
 }
 
@@ -23,7 +25,7 @@ pub struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    /// Cuts `line`; a final newline counts as white space.
+    /// The words of `line`. A newline at its end is white space.
     #[must_use]
     pub fn new(line: &'a [u8]) -> Self {
         Self { rest: line }
@@ -39,7 +41,7 @@ impl<'a> Iterator for Words<'a> {
             self.rest = line;
             return None;
         }
-        // An opening quote is dropped but holds the word together.
+        // An opening quote is dropped, but the word goes on to the closing one.
         let (line, quoted) = match line.strip_prefix(b"\"") {
             Some(inner) => (inner, true),
             None => (line, false),
@@ -76,15 +78,15 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// `bytes` as a word that is compared with words of ours; empty where it is no
-/// text, for which a match on bytes would be a tree of comparisons per byte.
+/// `bytes` as a string for a `match`; empty if they are not UTF-8. A `match` on bytes would
+/// compile to a large tree of comparisons of single bytes.
 #[must_use]
 #[inline(never)]
 pub fn text(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The words of a constant list, which are separated by blanks.
+/// The words of a constant list that are separated by blanks.
 pub fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(u8::is_ascii_whitespace)
 }
@@ -109,7 +111,7 @@ pub fn hex(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, append).filter(|_| matches!(text.len(), 1..=16))
 }
 
-/// A UUID in its text form (RFC 4122 §3), in that order.
+/// The bytes of a UUID in text form (RFC 4122 §3), in the order of the text.
 #[must_use]
 pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
@@ -126,13 +128,13 @@ pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     Some(uuid)
 }
 
-/// Drops the closing quote of text whose opening quote was dropped.
+/// Drops the closing quote of `text`, if its opening quote was dropped.
 fn close_quote(text: &[u8], opened: bool) -> &[u8] {
     if opened { text.strip_suffix(b"\"").unwrap_or(text) } else { text }
 }
 
 impl Word<'_> {
-    /// The word as an argument: quotes gone, `=` back in its place.
+    /// The word as an argument of a program: without quotes, but with its `=`.
     #[must_use]
     pub fn to_argument(self) -> Vec<u8> {
         let mut argument = self.param.to_vec();

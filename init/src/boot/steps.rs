@@ -109,10 +109,10 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     new_root.switch()?;
     match program {
         Program::Session => run_command(&settings, &mounts, config.wait, began),
-        Program::Workload(request) => {
+        Program::Workload(command) => {
             watch::stop();
             mount::delegate_cgroups();
-            supervise::run(&request, &mounts)
+            supervise::run(&command, &mounts)
         }
         Program::Payload => {
             log::debug!("executing {}", show(config.init));

@@ -1,11 +1,9 @@
-//! What the kernel command line asks of us, as [`Config`].
+//! The kernel command line as a value: [`Config`].
 //!
-//! `--` ends the parameters (kernel doc: admin-guide/kernel-parameters.rst). Of
-//! one given twice the last counts, as with the kernel's own `init=` and
-//! `root=`.
+//! `--` ends the parameters (kernel doc: admin-guide/kernel-parameters.rst). If a parameter
+//! is given twice, the last one wins, as with the kernel's own `init=` and `root=`.
 //!
-//! Invariant: nothing here does I/O, and no byte sequence makes it fail other
-//! than by an [`Error`]. Bytes need not be UTF-8.
+//! Invariant: nothing here does I/O, and no bytes make it panic. Bytes need not be UTF-8.
 
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
@@ -21,74 +19,73 @@ use crate::cmdline::extra_mount::ExtraMount;
 use crate::cmdline::fail::Fail;
 use crate::cmdline::root::{Root, RootWords};
 
-/// What to execute when the command line has no `init=`.
+/// Path of the payload without `init=`.
 pub const DEFAULT_INIT: &[u8] = b"/bin/sh";
 
-/// The virtiofs tag of the root when no parameter names one.
+/// Virtiofs tag of the root if no parameter names a root.
 pub const DEFAULT_ROOT_TAG: &[u8] = b"rootfs";
 
 /// One `mount=TAG` or `mount-ro=TAG`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share<'a> {
-    /// The tag, and the directory's name under `/run/mnt`.
+    /// The tag, which also names the directory below `/run/mnt`.
     pub tag: Tag<'a>,
-    /// `mount-ro=` is read-only.
+    /// Read-only for `mount-ro=`.
     pub access: Access,
 }
 
 /// A time limit without an end: `rootwait`.
 pub const FOREVER: Duration = Duration::MAX;
 
-/// Everything the command line asks of us.
+/// All parameters of the command line, with defaults for the missing ones.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config<'a> {
-    /// The new root.
+    /// The root.
     pub root: Root<'a>,
-    /// Read-only unless `rw` was given; the initramfs the other way round.
+    /// Access to the root: `ro` or `rw`, or the default of its kind.
     pub root_access: Access,
-    /// How long a root's device is waited for: without end after `rootwait`.
+    /// How long to wait for the root's device: [`FOREVER`] after `rootwait`.
     pub root_wait: Duration,
-    /// What is slept before the root's device is looked for (`rootdelay=`).
+    /// How long to sleep before looking for the root's device (`rootdelay=`).
     pub root_delay: Duration,
-    /// Extra mounts, in the order given, each tag once.
+    /// Shares for `/run/mnt`, in the order given, each tag once.
     pub shares: Vec<Share<'a>>,
-    /// In the order given (`virtinit.mount=`).
+    /// More file systems for the root, in the order given (`virtinit.mount=`).
     pub mounts: Vec<ExtraMount<'a>>,
-    /// What makes `/etc` writable (`virtinit.etc=`).
+    /// File system that makes `/etc` writable (`virtinit.etc=`).
     pub etc: Option<Etc>,
-    /// Path of the payload in the new root.
+    /// Path of the payload in the root.
     pub init: &'a [u8],
     /// Whether `init=` was given.
     pub has_init: bool,
-    /// The words after `--`: the payload's arguments from `argv[1]` on.
+    /// The words after `--`: arguments of the payload from `argv[1]` on.
     pub args: Vec<Vec<u8>>,
-    /// `debug` or `virtinit.debug` was given.
+    /// Whether `debug` or `virtinit.debug` was given.
     pub debug: bool,
-    /// The size of a writable layer over the root, in tmpfs's words; empty where
-    /// none is given (`virtinit.overlay[=SIZE]`).
+    /// Size of the tmpfs of an overlay over the root, as tmpfs(5) writes sizes; empty for
+    /// the default size (`virtinit.overlay[=SIZE]`).
     pub overlay: Option<&'a [u8]>,
-    /// How long a tag or device that is not there is waited for
-    /// (`virtinit.wait=`).
+    /// How long to wait for a missing tag or device (`virtinit.wait=`).
     pub wait: Duration,
-    /// Words of the form `MODULE.PARAM[=VALUE]`, in order.
+    /// Parameters of modules: words of the form `MODULE.PARAM[=VALUE]`, in order.
     pub module_words: Vec<Word<'a>>,
-    /// What was odd but harmless; to be logged by the caller.
+    /// Messages about harmless mistakes, for the caller to log.
     pub warnings: Vec<String>,
 }
 
-/// The words of the form `virtinit.KEY` that mean something.
+/// The known words of the form `virtinit.KEY`, for a message.
 const OUR_WORDS: &str = "virtinit.debug, virtinit.etc=tmpfs|overlay, \
      virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], \
      virtinit.overlay[=SIZE], virtinit.wait=SECONDS";
 
-/// How long a tag or device is waited for without `virtinit.wait=`.
+/// How long to wait for a missing tag or device without `virtinit.wait=`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
 impl<'a> Config<'a> {
-    /// Reads the contents of `/proc/cmdline`.
+    /// Reads a command line, as `/proc/cmdline` has it.
     ///
     /// # Errors
-    /// A tag that no host can have exported, or another name that means nothing.
+    /// A value is invalid and has no sensible default, such as a tag with a `/`.
     pub fn parse(line: &'a [u8]) -> Result<Self> {
         let mut config = Config {
             root: Root::Virtiofs(Tag::parse(DEFAULT_ROOT_TAG)?),
@@ -111,9 +108,8 @@ impl<'a> Config<'a> {
 
         let mut words = Words::new(line);
         while let Some(word) = words.next() {
-            // An empty value means "not given", as in osbuild/initrd. A parameter that
-            // takes no value is unknown if it has one, as in the kernel (`__setup("ro",
-            // …)`).
+            // An empty value means "not given", as in osbuild/initrd. A parameter that takes
+            // no value is unknown if it has one, as in the kernel (`__setup("ro", …)`).
             let is_bare = word.value.is_none();
             let value = word.value.filter(|value| !value.is_empty());
             match (text(word.param), value) {
@@ -139,7 +135,7 @@ impl<'a> Config<'a> {
                 ("mount", Some(value)) => config.share(value, Access::ReadWrite)?,
                 ("mount-ro", Some(value)) => config.share(value, Access::ReadOnly)?,
                 ("init", Some(value)) => (config.init, config.has_init) = (value, true),
-                // The kernel's own `debug` counts with any value (`early_param()`).
+                // The kernel accepts `debug` with any value (`early_param()`).
                 ("debug", _) => config.debug = true,
                 ("virtinit.debug", _) if is_bare => config.debug = true,
                 ("virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
@@ -172,12 +168,7 @@ impl<'a> Config<'a> {
             config.root = root;
         }
         config.root_wait = root_wait.unwrap_or(config.wait);
-        // What the kernel unpacked is the guest's own.
-        let of_itself = match config.root {
-            Root::Initramfs => Access::ReadWrite,
-            Root::Virtiofs(_) | Root::Block(_) => Access::ReadOnly,
-        };
-        config.root_access = root_access.unwrap_or(of_itself);
+        config.root_access = root_access.unwrap_or(config.root.default_access());
         Ok(config)
     }
 

@@ -1,8 +1,6 @@
 //! `virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]]`, as [`ExtraMount`].
 //!
-//! SOURCE ends at the first `:/`, for a label and MAJOR:MINOR may have a colon.
-//!
-//! Invariant: nothing here does I/O.
+//! SOURCE ends at the first `:/`, because a label and MAJOR:MINOR may contain a colon.
 
 use virtinitrd_proto::error::{Error, Result};
 use virtinitrd_proto::tag::Tag;
@@ -11,13 +9,13 @@ use virtinitrd_proto::words::text;
 
 use crate::cmdline::device::{Device, Disk};
 
-/// The parameter.
+/// Name of the parameter.
 pub const PARAMETER: &str = "virtinit.mount";
 
 /// One more file system for the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtraMount<'a> {
-    /// What is mounted.
+    /// The source of the mount.
     pub source: MountSource<'a>,
     /// Absolute path in the root.
     pub path: &'a [u8],
@@ -25,19 +23,19 @@ pub struct ExtraMount<'a> {
     pub options: &'a [u8],
 }
 
-/// What is mounted.
+/// The source of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountSource<'a> {
-    /// A directory of the host: TYPE is `virtiofs`.
+    /// A share of the host: TYPE is `virtiofs`.
     Tag(Tag<'a>),
-    /// What is on a device.
+    /// A file system on a block device.
     Disk(Disk<'a>),
-    /// A file system on nothing, like a tmpfs, or one that knows what its source
-    /// means.
+    /// A file system without a device, such as tmpfs, or one that interprets SOURCE
+    /// itself.
     Other {
-        /// The source.
+        /// SOURCE as mount(2) takes it.
         name: &'a [u8],
-        /// The type.
+        /// File system type.
         kind: &'a [u8],
     },
 }
@@ -46,7 +44,7 @@ impl<'a> ExtraMount<'a> {
     /// Reads the value of one `virtinit.mount=`.
     ///
     /// # Errors
-    /// What is missing.
+    /// The value is incomplete or malformed.
     pub fn parse(value: &'a [u8]) -> Result<Self> {
         let bad = |hint| Error::new(format_args!("{PARAMETER}={}", show(value)), hint);
         let split = value.windows(2).position(|pair| pair == b":/");
@@ -89,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_told_apart() {
+    fn a_value_is_cut_into_parts() {
         let vdb = Device::Path(b"/dev/vdb");
         let tag = MountSource::Tag(Tag::parse(b"src").unwrap());
         let number = Device::Number(b"254:16");
@@ -111,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told() {
+    fn an_incomplete_value_is_an_error() {
         for (value, hint) in [
             ("", "it is SOURCE:PATH"),
             ("/dev/vdb", "it is SOURCE:PATH"),

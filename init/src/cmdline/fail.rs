@@ -1,28 +1,27 @@
-//! What happens to the machine after a fatal error: `virtinit.fail=`.
+//! `virtinit.fail=`: what to do with the machine after a fatal error.
 //!
-//! It is read by itself, for it must hold even where the rest of the command
-//! line cannot be understood.
+//! It is parsed separately, because it must hold even if the rest of the command line is
+//! invalid.
 
 use virtinitrd_proto::words::{Word, Words, text};
 
-/// What a fatal error does to the machine once it was reported
-/// (`virtinit.fail=`).
+/// The end of the machine after a fatal error was reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fail {
     /// Power off.
     #[default]
     PowerOff,
-    /// Reset. Under `qemu -no-reboot` this ends the VM and lets the host tell
-    /// a failed boot from a payload that powered off.
+    /// Reset. Under `qemu -no-reboot` this ends QEMU, and the host can tell a failed boot
+    /// from a payload that powered off.
     Reboot,
     /// Let PID 1 exit, which is a kernel panic.
     Panic,
-    /// Become a shell, of the initramfs or the root; without one, power off.
+    /// Execute a shell of the initramfs or the root; power off if neither has one.
     Shell,
 }
 
 impl Fail {
-    /// The policy of a command line: the last that is given and known.
+    /// The policy of a command line: the last known value wins.
     #[must_use]
     pub fn parse(line: &[u8]) -> Self {
         Words::new(line)
@@ -33,7 +32,7 @@ impl Fail {
             .unwrap_or_default()
     }
 
-    /// Reads one value; `None` where it is none of ours.
+    /// Reads one value. `None`: the value is unknown.
     #[must_use]
     pub fn from_value(value: &[u8]) -> Option<Self> {
         match text(value) {
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_known_policy_counts() {
+    fn the_last_known_policy_wins() {
         for (line, policy) in [
             ("", Fail::PowerOff),
             ("virtinit.fail=panic virtinit.fail=reboot", Fail::Reboot),

@@ -1,21 +1,21 @@
-//! The words of the kernel command line that are for modules.
+//! Parameters of modules on the kernel command line.
 //!
 //! Source: kernel doc admin-guide/kernel-parameters.rst; finit_module(2).
 
 use alloc::vec::Vec;
 
+use virtinitrd_proto::modules;
 use virtinitrd_proto::words::Word;
 
-/// The parameters for `module`, as finit_module(2) takes them: each of `words` that has
-/// the form `MODULE.PARAM=VALUE`, without `MODULE.`. In the name of a module `-` and
-/// `_` are the same.
+/// The parameters for `module` as finit_module(2) takes them: each of `words` that has the
+/// form `MODULE.PARAM[=VALUE]`, without `MODULE.`.
 #[must_use]
 pub fn of_module(words: &[Word<'_>], module: &[u8]) -> Vec<u8> {
     let mut parameters = Vec::new();
     for word in words {
         let mut parts = word.param.splitn(2, |&byte| byte == b'.');
         let (Some(name), Some(parameter)) = (parts.next(), parts.next()) else { continue };
-        if !same_module(name, module) {
+        if !modules::is_same(name, module) {
             continue;
         }
         let quote: &[u8] = match word.value {
@@ -32,10 +32,4 @@ pub fn of_module(words: &[Word<'_>], module: &[u8]) -> Vec<u8> {
         }
     }
     parameters
-}
-
-/// Names of one module: `-` and `_` are the same (modprobe(8)).
-fn same_module(a: &[u8], b: &[u8]) -> bool {
-    let canonical = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
-    a.iter().map(canonical).eq(b.iter().map(canonical))
 }

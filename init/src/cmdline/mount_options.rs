@@ -1,6 +1,8 @@
-//! Mount options as people write them: those of every file system, which are
-//! flags to the kernel, those of fstab(5) that are not for the kernel at all, and
-//! those of one file system, which are its text.
+//! Mount options as people write them in fstab(5).
+//!
+//! There are three sorts: options of every file system, which the kernel takes as flags;
+//! options of mount(8) and systemd, which the kernel must not see; and options of one file
+//! system, which the kernel takes as text.
 //!
 //! Sources: mount(8), "Filesystem-independent mount options", and the tables of
 //! util-linux (`libmount/src/optmap.c`); fstab(5); systemd.mount(5); mount(2). The
@@ -13,12 +15,12 @@ use alloc::vec::Vec;
 use rustix::mount::MountFlags;
 use virtinitrd_proto::words::words;
 
-/// What mount(2) is given.
+/// Flags and data for mount(2).
 #[derive(Debug, PartialEq, Eq)]
 pub struct MountOptions {
-    /// For all file systems.
+    /// Options of all file systems.
     pub flags: MountFlags,
-    /// The rest, with commas, as it was given.
+    /// Options of this file system, separated by commas.
     pub data: Vec<u8>,
 }
 
@@ -110,7 +112,7 @@ impl MountOptions {
     }
 }
 
-/// Whether `options` have `nofail`.
+/// Whether `options` contain `nofail`.
 #[must_use]
 pub fn may_fail(options: &[u8]) -> bool {
     options_of(options).any(|option| option == NOFAIL)

@@ -1,10 +1,11 @@
-//! Which root the command line means.
+//! The root's parameters: the kinds of root, and the choice between them.
 //!
-//! `rootfs=` is osbuild/initrd's word, `root=` with its companions the kernel's
-//! (kernel doc: admin-guide/kernel-parameters.rst).
+//! `rootfs=` comes from osbuild/initrd; `root=`, `rootfstype=` and `rootflags=` are the
+//! kernel's (kernel doc: admin-guide/kernel-parameters.rst).
 
 use alloc::{string::String, vec::Vec};
 
+use virtinitrd_proto::access::Access;
 use virtinitrd_proto::error::Result;
 use virtinitrd_proto::tag::Tag;
 use virtinitrd_proto::text::{compose, show};
@@ -12,18 +13,29 @@ use virtinitrd_proto::words::text;
 
 use crate::cmdline::device::{Device, Disk};
 
-/// What the root is on.
+/// A kind of root, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root<'a> {
     /// `rootfs=TAG`, or `root=TAG rootfstype=virtiofs`.
     Virtiofs(Tag<'a>),
     /// `root=DEVICE`, with or without `rootfstype=` and `rootflags=`.
     Block(Disk<'a>),
-    /// `root=initramfs`: what the kernel unpacked is the root to the end.
+    /// `root=initramfs`: the files that the kernel unpacked stay the root.
     Initramfs,
 }
 
-/// What was said of the root.
+impl Root<'_> {
+    /// Access to the root without `ro` or `rw`. The initramfs belongs to the guest alone.
+    #[must_use]
+    pub fn default_access(&self) -> Access {
+        match self {
+            Self::Initramfs => Access::ReadWrite,
+            Self::Virtiofs(_) | Self::Block(_) => Access::ReadOnly,
+        }
+    }
+}
+
+/// The values of the root's parameters.
 #[derive(Debug, Default)]
 pub struct RootWords<'a> {
     /// `rootfs=`
@@ -37,7 +49,7 @@ pub struct RootWords<'a> {
 }
 
 impl<'a> RootWords<'a> {
-    /// The root that was meant, if any: `rootfs=` goes before `root=`.
+    /// The root that the parameters name, if any. `rootfs=` wins over `root=`.
     pub fn choose(self, warnings: &mut Vec<String>) -> Result<Option<Root<'a>>> {
         let Self { tag, root, kind, options } = self;
         let kinds = kind.unwrap_or_default();

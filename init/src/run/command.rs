@@ -59,7 +59,7 @@ pub fn run(mode: &CommandMode<'_>) -> Result<()> {
     let signals = rt::process::signals(&|signal| signal == Signal::CHILD.as_raw());
     let signals = signals.context(format_args!("make a signalfd"))?;
     let mut session = Session::open(devices, 0, limit)?;
-    match session.start(devices, &settings.request, limit) {
+    match session.start(devices, &settings.command, limit) {
         Err(failure) => session.report_failure(failure),
         Ok(()) => {
             let told = session.report_start(began);
@@ -170,10 +170,10 @@ fn serve_another(
 fn another(devices: &Devices, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
     let began = uptime();
     let mut session = Session::open(devices, number, PORT_LIMIT).map_err(|_| Errno::NOENT)?;
-    let text = session.receive_request()?;
+    let text = session.receive_command()?;
     let started = Settings::parse(&text)
         .map_err(Failure::trouble)
-        .and_then(|settings| session.start(devices, &settings.request, PORT_LIMIT));
+        .and_then(|settings| session.start(devices, &settings.command, PORT_LIMIT));
     match started {
         Err(failure) => session.report_failure(failure)?,
         Ok(()) => {

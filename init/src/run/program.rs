@@ -7,7 +7,7 @@
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 
-use virtinitrd_proto::settings::{IMAGE_FILE, Request, Settings};
+use virtinitrd_proto::settings::{Command, IMAGE_FILE, Settings};
 
 use crate::cmdline::Config;
 use crate::cmdline::config::DEFAULT_INIT;
@@ -22,7 +22,7 @@ pub enum Program<'a> {
     /// The command of the host, in a session: the host has its streams.
     Session,
     /// The command of the image or the command line, supervised by PID 1.
-    Workload(Request<'a>),
+    Workload(Command<'a>),
     /// `init=` or its default, which becomes PID 1.
     Payload,
 }
@@ -48,7 +48,7 @@ impl Origin {
         config: &Config<'_>,
         root: &NewRoot,
     ) -> Result<Self> {
-        if !settings.request.args.is_empty() {
+        if !settings.command.args.is_empty() {
             return Ok(Self::RunFile);
         }
         if booted_from == BootedFrom::Initramfs && config.has_init {
@@ -67,10 +67,10 @@ impl Origin {
         Ok(match self {
             Self::RunFile => Program::Session,
             Self::Init => Program::Payload,
-            Self::Image(text) => Program::Workload(Request::parse(text)?),
+            Self::Image(text) => Program::Workload(Command::parse(text)?),
             Self::Words(words) => {
                 let args = words.iter().map(AsRef::as_ref).collect();
-                Program::Workload(Request { args, ..Request::default() })
+                Program::Workload(Command { args, ..Command::default() })
             }
         })
     }

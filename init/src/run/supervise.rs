@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::system::RebootCommand;
-use virtinitrd_proto::settings::Request;
+use virtinitrd_proto::settings::Command;
 use virtinitrd_proto::status::TROUBLE;
 use virtinitrd_proto::words::text;
 
@@ -81,12 +81,12 @@ enum Event {
 /// A signalfd(2) for the ends of children and for orders.
 struct Signals(OwnedFd);
 
-/// Runs the command of `request` until the machine is to end, and ends it, with
+/// Runs the command of `command` until the machine is to end, and ends it, with
 /// what is mounted.
 ///
 /// # Errors
 /// The command cannot be started at all.
-pub fn run(request: &Request<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible> {
+pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible> {
     rt::process::hold_signals();
     let is_wanted = |signal| signal == Signal::CHILD.as_raw() || of_signal(signal).is_some();
     let signals = rt::process::signals(&is_wanted);
@@ -99,7 +99,7 @@ pub fn run(request: &Request<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
     let _ = rustix::process::ioctl_tiocsctty(rt::stderr());
     let mut pause = Pause::new();
     // The first start is the proof that there is something to start.
-    let mut started = Ok(start(request)?);
+    let mut started = Ok(start(command)?);
     let order = loop {
         let began = uptime();
         let status = match started {
@@ -117,7 +117,7 @@ pub fn run(request: &Request<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
         if status != 0 {
             log::warn!("the command has ended with status {status}");
         }
-        if !request.restart.is_due(status) {
+        if !command.restart.is_due(status) {
             break RebootCommand::PowerOff;
         }
         let pause = pause.after(uptime().saturating_sub(began));
@@ -125,7 +125,7 @@ pub fn run(request: &Request<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
         if let Event::Ordered(order) = signals.wait(None, Some(pause))? {
             break order;
         }
-        started = start(request);
+        started = start(command);
     };
     end_processes(&signals)?;
     mounts.sync_and_unmount();
@@ -192,11 +192,11 @@ impl Signals {
 
 /// Starts the command on the console, in PID 1's session, which that controls
 /// where it is a terminal.
-fn start(request: &Request<'_>) -> Result<Pid> {
+fn start(command: &Command<'_>) -> Result<Pid> {
     let what = format_args!("start the command");
     let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).context(what)?;
     let Some(pid) = rt::process::fork().context(what)? else {
-        if let Err(Failure { message, .. }) = become_command(request) {
+        if let Err(Failure { message, .. }) = become_command(command) {
             // The parent reads it, or is gone.
             let _ = file::write_all(&child_report, message.as_bytes());
         }
@@ -213,13 +213,13 @@ fn start(request: &Request<'_>) -> Result<Pid> {
 }
 
 /// In the child; returns where that fails.
-fn become_command(request: &Request<'_>) -> Result<(), Failure> {
-    user::look_up(request.user, &mut |user| {
+fn become_command(command: &Command<'_>) -> Result<(), Failure> {
+    user::look_up(command.user, &mut |user| {
         // All three of PID 1 are the console, open for both.
         let [input, output, error] = [(); 3].map(|()| duplicate(rt::stderr()));
         let (input, output, error) = (input?, output?, error?);
         let stdio = Stdio { input, output, error, session: ProcessSession::Shared };
-        spawn::execute(request, user, stdio)
+        spawn::execute(command, user, stdio)
     })
 }
 

@@ -11,7 +11,7 @@ use virtinitrd_init::cmdline::module_parameters;
 use virtinitrd_init::disk::partitions;
 use virtinitrd_init::run::interpreter;
 use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
-use virtinitrd_proto::settings::{Record, Request, Settings, encode};
+use virtinitrd_proto::settings::{Command, Record, Settings, encode};
 use virtinitrd_proto::superblock;
 use virtinitrd_proto::tag::Tag;
 use virtinitrd_proto::words::Words;
@@ -110,13 +110,13 @@ pub(super) fn records() -> Vec<Vec<u8>> {
 
 /// Rules for the records of a run, which come from the host or from a root.
 pub(super) fn check_records(text: &[u8]) -> Result<Answer> {
-    let of_root = Request::parse(text);
+    let of_root = Command::parse(text);
     let Ok(settings) = Settings::parse(text) else { return Ok(Answer::Refused) };
-    let args = settings.request.args.iter().chain(&settings.request.env);
+    let args = settings.command.args.iter().chain(&settings.command.env);
     let length: usize = args.map(|arg| arg.to_bytes().len()).sum();
     ensure!(length <= text.len(), "words are longer than the text");
     if let Ok(request) = of_root {
-        ensure!(request.args == settings.request.args, "host and root read different words");
+        ensure!(request.args == settings.command.args, "host and root read different words");
     }
     Ok(Answer::Accepted)
 }

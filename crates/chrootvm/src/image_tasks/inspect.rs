@@ -10,7 +10,7 @@ use image::content;
 use image::format::Format;
 use image::source::Source;
 use image::tree::{Kind, Tree, show};
-use virtinitrd_proto::settings::{self, IMAGE_FILE, Request, Restart};
+use virtinitrd_proto::settings::{self, IMAGE_FILE, Restart};
 use virtinitrd_proto::superblock;
 
 use super::options::{Limits, show_uuid};
@@ -99,7 +99,7 @@ fn run_file(tree: &Tree, id: image::tree::Id) -> Result<String> {
     };
     let mut text = Vec::new();
     content.open()?.take(settings::MAX as u64).read_to_end(&mut text)?;
-    let request = Request::parse(&text).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let request = settings::Command::parse(&text).map_err(|error| anyhow::anyhow!("{error}"))?;
     let quoted = |bytes: &[u8]| format!("\"{}\"", show(bytes));
     let words = request.args.iter().map(|word| quoted(word.to_bytes()));
     let mut parts = vec![words.collect::<Vec<_>>().join(" ")];

@@ -189,7 +189,7 @@ impl Session {
 
     /// Asks for a command: the records of [`virtinitrd_proto::settings`].
     pub fn request(&mut self, records: &[u8]) {
-        self.say(ToGuest::Request(records.len()));
+        self.say(ToGuest::Command(records.len()));
         self.send(records);
     }
 

@@ -19,7 +19,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
 use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
-use virtinitrd_proto::settings::{Request, Size};
+use virtinitrd_proto::settings::{Command, Size};
 use virtinitrd_proto::status::TROUBLE;
 
 use self::failure::Failure;
@@ -64,11 +64,11 @@ impl Session {
         Ok(Self { number, control, lines, child: None, terminal: None, relays })
     }
 
-    /// Waits for the text of a request, which the control channel brings.
-    pub fn receive_request(&mut self) -> Result<Vec<u8>, Errno> {
+    /// Waits for the text of a command, which the control channel brings.
+    pub fn receive_command(&mut self) -> Result<Vec<u8>, Errno> {
         let length = loop {
             match self.next_message() {
-                Some(ToGuest::Request(length)) => break length,
+                Some(ToGuest::Command(length)) => break length,
                 Some(_) => {}
                 None => self.receive()?,
             }
@@ -131,16 +131,16 @@ impl Session {
         }
     }
 
-    /// Starts the command of `request`.
+    /// Starts the command of `command`.
     pub fn start(
         &mut self,
         devices: &Devices,
-        request: &Request<'_>,
+        command: &Command<'_>,
         limit: Duration,
     ) -> Result<(), Failure> {
-        user::look_up(request.user, &mut |user| {
-            let stdio = self.prepare(devices, user, request.terminal, limit);
-            self.child = Some(spawn::spawn(request, user, stdio.map_err(Failure::trouble)?)?);
+        user::look_up(command.user, &mut |user| {
+            let stdio = self.prepare(devices, user, command.terminal, limit);
+            self.child = Some(spawn::spawn(command, user, stdio.map_err(Failure::trouble)?)?);
             Ok(())
         })
     }
@@ -217,7 +217,7 @@ impl Session {
                     }
                 }
                 ToGuest::Session(number) => return Some(number),
-                ToGuest::Request(_) => {}
+                ToGuest::Command(_) => {}
             }
         }
         None

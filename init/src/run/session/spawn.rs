@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
-use virtinitrd_proto::settings::Request;
+use virtinitrd_proto::settings::Command;
 use virtinitrd_proto::status::{NOT_EXECUTABLE, NOT_FOUND};
 use virtinitrd_proto::text::show;
 
@@ -61,11 +61,11 @@ struct Child<'a> {
     stdio: Stdio,
 }
 
-/// Starts the command of `request`. The child leads a process group of its own.
-pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
+/// Starts the command of `command`. The child leads a process group of its own.
+pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
     let what = |operation| move |errno| Failure::of_call(operation, errno);
     let home = home(user)?;
-    let child = Child::new(request, user, &home, stdio);
+    let child = Child::new(command, user, &home, stdio);
     let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(what("make a pipe"))?;
     let Some(pid) = rt::process::fork().map_err(what("fork"))? else {
         let Err((step, errno)) = child.become_command();
@@ -88,11 +88,11 @@ pub fn spawn(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid
     }
 }
 
-/// Becomes the command of `request`, in a child that was forked already; returns
+/// Becomes the command of `command`, in a child that was forked already; returns
 /// where that fails.
-pub fn execute(request: &Request<'_>, user: &User<'_>, stdio: Stdio) -> Result<(), Failure> {
+pub fn execute(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<(), Failure> {
     let home = home(user)?;
-    let child = Child::new(request, user, &home, stdio);
+    let child = Child::new(command, user, &home, stdio);
     let Err((step, errno)) = child.become_command();
     Err(child.explain(step, errno))
 }
@@ -130,16 +130,16 @@ fn candidates(name: &[u8], path: &[u8]) -> Vec<CString> {
 
 impl<'a> Child<'a> {
     fn new(
-        request: &'a Request<'_>,
+        command: &'a Command<'_>,
         user: &'a User<'_>,
         home: &'a CStr,
         stdio: Stdio,
     ) -> Child<'a> {
-        let name = request.args.first().copied().unwrap_or_default();
-        let env = environment(&request.env, home);
+        let name = command.args.first().copied().unwrap_or_default();
+        let env = environment(&command.env, home);
         let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
         let paths = candidates(name.to_bytes(), path.unwrap_or_default());
-        Self { paths, args: &request.args, env, cwd: request.cwd.unwrap_or(c"/"), user, stdio }
+        Self { paths, args: &command.args, env, cwd: command.cwd.unwrap_or(c"/"), user, stdio }
     }
 
     /// In the child: becomes the command.
