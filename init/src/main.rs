@@ -1,7 +1,6 @@
-//! The `/init` binary: its start-up, and nothing else.
+//! The `/init` binary. It contains only its start-up.
 //!
-//! There is no `std` to call a Rust `main`; musl's crt1 calls the C one in
-//! [`start`].
+//! Without `std`, nothing calls a Rust `main`; musl's crt1 calls the C `main` in [`start`].
 
 #![no_std]
 #![no_main]

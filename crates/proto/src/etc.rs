@@ -24,7 +24,7 @@ impl Etc {
             "overlay" => Ok(Self::Overlay),
             _ => Err(Error::new(
                 format_args!("virtinit.etc={}", show(value)),
-                "it is one of tmpfs, overlay",
+                "the value must be tmpfs or overlay",
             )),
         }
     }

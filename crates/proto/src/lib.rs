@@ -13,6 +13,7 @@
 //! | run file `/virtinit.run` in the initramfs | a command and its settings: host name, volumes, network | [`settings`] |
 //! | file `/etc/virtinit/run` in the root | the command of an image | [`settings`] |
 //! | ports of a session | standard streams, control messages | [`port`], [`control`] |
+//! | console | messages of `/init` | [`console`] |
 //! | virtiofs | shares, by their tags | [`tag`], [`access`] |
 //! | first bytes of a disk | type, UUID and label of a file system | [`superblock`] |
 //!
@@ -109,6 +110,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod access;
+pub mod console;
 pub mod control;
 pub mod error;
 pub mod etc;

@@ -206,7 +206,7 @@ impl<'a> Command<'a> {
         take_all(text, &mut |key, value| command.take(key, value)).map_err(|record| {
             Error::new(
                 format_args!("read {IMAGE_FILE}: unknown record \"{}\"", show(record)),
-                "it has arg=, env=, cwd=, user=, restart=no|on-failure|always, each ended by NUL",
+                "known records are arg=, env=, cwd=, user=, restart=no|on-failure|always, each ended by NUL",
             )
         })?;
         match command.args.is_empty() {

@@ -93,8 +93,8 @@ mod tests {
         head
     }
 
-    /// Offsets as hexdump(1) shows them of what mke2fs, mkfs.erofs, mkfs.xfs,
-    /// mkfs.btrfs and mksquashfs wrote.
+    /// Offsets in file systems of mke2fs, mkfs.erofs, mkfs.xfs, mkfs.btrfs and mksquashfs, as
+    /// hexdump(1) shows them.
     #[test]
     fn each_type_is_identified() {
         type Case = (&'static [(usize, &'static [u8])], Option<Superblock<'static>>);

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
 
 use rustix::system::RebootCommand;
+use virtinitrd_proto::console::NO_PORT;
 use virtinitrd_proto::text::compose;
 
 use crate::cmdline::fail::Fail;
@@ -97,7 +98,7 @@ pub fn halt() -> ! {
 fn report(message: fmt::Arguments<'_>) {
     log::error!("{message}");
     if let Some(Err(errno)) = devices().map(|devices| osbuild::send(devices, &compose(message))) {
-        log::debug!("ipc.0 took no message: {}", ErrnoName(errno));
+        log::debug!("{NO_PORT}: {}", ErrnoName(errno));
     }
 }
 
@@ -112,7 +113,7 @@ fn policy() -> Fail {
 fn end(policy: Fail) -> ! {
     if watch::is_over() && !children::run_within(SYNC_LIMIT, rustix::fs::sync) {
         let seconds = SYNC_LIMIT.as_secs();
-        log::error!("sync(2) takes longer than {seconds} s: what was written last may be lost");
+        log::error!("sync(2) takes longer than {seconds} s: the last writes may be lost");
     }
     let command = match policy {
         Fail::Reboot => RebootCommand::Restart,

@@ -1,6 +1,6 @@
-//! Kernel modules packed beside `/init`.
+//! Loading the kernel modules that are packed with `/init`.
 //!
-//! Interface: finit_module(2). The packager named them so that byte order is
+//! Interface: finit_module(2). The packager names the files so that their byte order is the
 //! load order (`001-virtio_ring.ko`).
 
 use alloc::string::String;
@@ -19,12 +19,11 @@ use crate::report::watch::{self, BootStep};
 use crate::sys::error::{Context, Hints, Result, hint_for, sys_error};
 use crate::sys::file;
 
-/// Where the packager puts them.
+/// Directory of the packed modules.
 const MODULES_DIR: &CStr = c"/usr/lib/modules";
 
-/// The endings that `finit_module` is given, and the flags that go with each.
-/// Whether a compressed module loads is the kernel's choice
-/// (`CONFIG_MODULE_DECOMPRESS`, Linux 5.17).
+/// Endings of module files, and the finit_module(2) flags for each. Only some kernels load
+/// compressed modules (`CONFIG_MODULE_DECOMPRESS`, Linux 5.17).
 #[rustfmt::skip]
 const ENDINGS: &[(&[u8], i32)] = &[
     (b".ko",     0),
@@ -33,10 +32,10 @@ const ENDINGS: &[(&[u8], i32)] = &[
     (b".ko.zst", MODULE_INIT_COMPRESSED_FILE),
 ];
 
-/// `include/uapi/linux/module.h`
+/// Flag of finit_module(2): the file is compressed (include/uapi/linux/module.h).
 const MODULE_INIT_COMPRESSED_FILE: i32 = 4;
 
-/// Why the kernel refuses a module.
+/// Hints for a module that the kernel refuses.
 #[rustfmt::skip]
 const HINTS: Hints = &[
     (Some(Errno::NOEXEC),      "it is no module of this kernel (version magic or format)"),
@@ -45,11 +44,11 @@ const HINTS: Hints = &[
     (Some(Errno::KEYREJECTED), "its signature is damaged, or of a key that this kernel does not know"),
     (Some(Errno::BADMSG),      "its signature is damaged"),
     (Some(Errno::OPNOTSUPP),   "this kernel does not load compressed modules: pack them uncompressed"),
-    (Some(Errno::NODEV),       "no device for it"),
+    (Some(Errno::NODEV),       "there is no device for it"),
 ];
 
-/// Which module defines the symbols that start so, for those whose names do not
-/// begin with the module's.
+/// Prefixes of symbols, and the module that defines them. The list has the symbols whose
+/// names do not start with the name of their module.
 #[rustfmt::skip]
 const SYMBOL_OWNERS: &[(&str, &str)] = &[
     ("virtqueue_",            "virtio_ring"),
@@ -60,8 +59,8 @@ const SYMBOL_OWNERS: &[(&str, &str)] = &[
     ("unregister_virtio_",    "virtio"),
 ];
 
-/// Loads all modules in byte order of their names. One that fails is reported
-/// and the boot goes on: only the root mount can tell whether it was needed.
+/// Loads all modules in byte order of their names. A failure is a warning only, because the
+/// boot may not need the module; if it does, mounting the root fails.
 pub fn load_all(config: &Config<'_>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = match rustix::fs::open(MODULES_DIR, flags, Mode::empty()) {
@@ -92,12 +91,12 @@ pub fn load_all(config: &Config<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The hint for a refused module: ours, and the kernel's own words, which name
-/// the symbol, the version or the key.
+/// The hint for a refused module: a hint for the errno, and the kernel's own message, which
+/// names the symbol, the version or the key.
 fn explain(errno: Errno, words: Option<&[u8]>) -> String {
     let hint = hint_for(HINTS, errno);
     let Some(words) = words else { return hint.into() };
-    // What is not printable the kernel has escaped already.
+    // The kernel has escaped bytes that are not printable.
     let shown = text(words);
     match unknown_symbol(words).and_then(owner) {
         Some(owner) => {
@@ -108,14 +107,15 @@ fn explain(errno: Errno, words: Option<&[u8]>) -> String {
     }
 }
 
-/// `SYMBOL` of `MODULE: Unknown symbol SYMBOL (err -2)`.
+/// The symbol in the kernel's message `MODULE: Unknown symbol SYMBOL (err -2)`.
 fn unknown_symbol(words: &[u8]) -> Option<&[u8]> {
     const BEFORE: &[u8] = b": Unknown symbol ";
     let at = words.windows(BEFORE.len()).position(|part| part == BEFORE)?;
     words.get(at + BEFORE.len()..)?.split(|&byte| byte == b' ').next()
 }
 
-/// The module that likely defines `symbol`: most name theirs after themselves.
+/// The module that likely defines `symbol`. Most symbols start with the name of their
+/// module.
 fn owner(symbol: &[u8]) -> Option<&[u8]> {
     let symbol = symbol.get(symbol.iter().take_while(|&&byte| byte == b'_').count()..)?;
     let known = SYMBOL_OWNERS.iter().find(|(prefix, _)| symbol.starts_with(prefix.as_bytes()));
@@ -126,13 +126,13 @@ fn owner(symbol: &[u8]) -> Option<&[u8]> {
 fn load(dir: &OwnedFd, name: &CStr, parameters: &[u8]) -> Result<(), Errno> {
     let flags = init_flags(name.to_bytes()).unwrap_or_default();
     let parameters = file::c_string(&[parameters])?;
-    // Not blocking: a FIFO in the archive must not stop the boot.
+    // Non-blocking: opening a FIFO in the archive must not stop the boot.
     let read = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let module = rustix::fs::openat(dir, name, read, Mode::empty())?;
     rustix::system::finit_module(&module, &parameters, flags)
 }
 
-/// `usb_storage` of `012-usb_storage.ko`.
+/// The name of the module in a file name: `usb_storage` in `012-usb_storage.ko`.
 fn module_name(file: &[u8]) -> &[u8] {
     let stem = ENDINGS.iter().find_map(|(ending, _)| file.strip_suffix(*ending)).unwrap_or(file);
     let digits = stem.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -142,7 +142,7 @@ fn module_name(file: &[u8]) -> &[u8] {
     }
 }
 
-/// The `finit_module` flags for a file of this name; `None` if it is no module.
+/// The finit_module(2) flags for a file of this name. `None`: the file is no module.
 fn init_flags(name: &[u8]) -> Option<i32> {
     ENDINGS
         .iter()
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_are_told_by_their_endings() {
+    fn modules_are_known_by_their_endings() {
         for (name, flags) in [
             (&b"001-virtio.ko"[..], Some(0)),
             (b"fuse.ko.xz", Some(4)),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_words_name_the_owner() {
+    fn the_kernels_message_names_the_owner() {
         for (words, owner) in [
             ("virtiofs: Unknown symbol fuse_dev_install (err -2)", ", likely fuse;"),
             (

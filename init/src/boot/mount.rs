@@ -1,7 +1,8 @@
-//! The pseudo file systems, the nodes and links in them, and the console.
+//! Mounting the pseudo file systems, making nodes and links in them, and opening the
+//! console.
 //!
-//! Interfaces: mount(2), mknod(2), symlink(2), console(4). What is made is
-//! listed in [`crate::boot::tables`]; this file only makes it.
+//! Interfaces: mount(2), mknod(2), symlink(2), console(4). The tables of
+//! [`crate::boot::tables`] list all of them.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -11,7 +12,7 @@ use crate::boot::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};
 use crate::sys::error::{Context, Hints, Result};
 use crate::sys::file;
 
-/// Why a pseudo file system cannot be mounted.
+/// Hints for a failed mount of a pseudo file system.
 const API_HINTS: Hints = &[
     (Some(Errno::NODEV), "this kernel was built without it"),
     (Some(Errno::NOENT), "there is no such directory, and it cannot be made"),
@@ -29,10 +30,10 @@ pub fn api_mounts() -> Result<()> {
     Ok(())
 }
 
-/// Mounts one row. EBUSY means that this very file system is there already:
-/// the kernel mounted devtmpfs (`CONFIG_DEVTMPFS_MOUNT`), or a stage before us.
+/// Mounts one row. EBUSY means that this very file system is mounted already, by the kernel
+/// (`CONFIG_DEVTMPFS_MOUNT`) or by an earlier program.
 pub fn api_mount(row: &ApiMount) -> Result<()> {
-    // Below /sys only the kernel makes directories; the mount itself will tell.
+    // Only the kernel makes directories below /sys; if one is missing, the mount fails.
     let _ = file::mkdir(row.at);
     match rustix::mount::mount(row.fs, row.at, row.fs, row.flags, row.data) {
         Err(Errno::BUSY) => Ok(()),
@@ -43,8 +44,8 @@ pub fn api_mount(row: &ApiMount) -> Result<()> {
     }
 }
 
-/// Makes [`NODES`] and [`LINKS`]. What exists stays, but a node's mode is set
-/// in any case: devtmpfs makes some of them with 0600, and a umask cuts ours.
+/// Makes [`NODES`] and [`LINKS`], unless they exist. The mode of a node is set in any case:
+/// devtmpfs makes some nodes with 0600, and the umask applies to new ones.
 pub fn nodes_and_links() -> Result<()> {
     for node in NODES {
         make_node(node.path, node.major, node.minor, Mode::from_raw_mode(node.mode))
@@ -61,12 +62,12 @@ pub fn nodes_and_links() -> Result<()> {
     Ok(())
 }
 
-/// Lets what runs here limit what it starts in turn, as far as the kernel does
-/// (kernel doc: admin-guide/cgroup-v2.rst, "Enabling and Disabling").
+/// Enables all controllers of the root cgroup, so that programs of the machine can limit
+/// their own children (kernel doc: admin-guide/cgroup-v2.rst, "Enabling and Disabling").
 pub fn delegate_cgroups() {
     let controllers = file::read(c"/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     for name in controllers.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty()) {
-        // One by one: where one is refused the others are not.
+        // One write for each: if the kernel refuses one, the others still count.
         let _ = file::c_string(&[b"+", name]).and_then(|word| {
             file::write(c"/sys/fs/cgroup/cgroup.subtree_control", word.as_bytes())
         });
@@ -82,11 +83,11 @@ fn make_node(path: &core::ffi::CStr, major: u32, minor: u32, mode: Mode) -> Resu
     rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())
 }
 
-/// Puts standard input, output and error on the `/dev/console` of devtmpfs.
+/// Opens standard input, output and error on the `/dev/console` of devtmpfs.
 ///
-/// The kernel opened the three on a node of the initramfs that is about to be
-/// deleted, or, where an archive hides that node, not at all. Without any
-/// console the payload gets `/dev/null`.
+/// The kernel opened the three on a node of the initramfs that is about to be deleted. If
+/// an archive hides that node, it opened none. Without any console, the payload gets
+/// `/dev/null`.
 pub fn console() -> Result<()> {
     /// Lowest descriptor that is not standard input, output or error.
     const FIRST_FREE: i32 = 3;
@@ -94,7 +95,7 @@ pub fn console() -> Result<()> {
     let open = |path| rustix::fs::open(path, flags, Mode::empty());
     let redirect = || {
         let device = open(c"/dev/console").or_else(|_| open(c"/dev/null"))?;
-        // `device` may itself have become 0, 1 or 2; it must not close them.
+        // The number of `device` may be 0, 1 or 2; dropping it later would close that one.
         let high = rustix::io::fcntl_dupfd_cloexec(&device, FIRST_FREE)?;
         drop(device);
         rustix::stdio::dup2_stdin(&high)?;

@@ -1,8 +1,8 @@
-//! The network of a run: loopback always, QEMU's user network when asked for.
+//! The network of a machine: always loopback, and QEMU's user network if the run file asks
+//! for it.
 //!
-//! Interfaces: netdevice(7), resolv.conf(5). The addresses are those of QEMU's
-//! user network (QEMU doc: system/devices/net), which are the same in every
-//! machine, so that no DHCP is needed.
+//! Interfaces: netdevice(7), resolv.conf(5). The addresses of QEMU's user network are the
+//! same in every machine (QEMU doc: system/devices/net), so that no DHCP is needed.
 
 use alloc::ffi::CString;
 use core::time::Duration;
@@ -18,18 +18,24 @@ use crate::sys::devices::Devices;
 use crate::sys::error::{Context, ErrnoName, Hints, Result};
 use crate::sys::wait;
 
+/// Name of the loopback interface.
 const LOOPBACK: &[u8] = b"lo";
+/// Address of the guest in QEMU's user network.
 const GUEST: Address = [10, 0, 2, 15];
+/// Mask of that network.
 const MASK: Address = [255, 255, 255, 0];
+/// Address of the host in that network.
 const GATEWAY: Address = [10, 0, 2, 2];
+/// Contents of `/etc/resolv.conf`: the name server of that network.
 const RESOLV_CONF: &[u8] = b"nameserver 10.0.2.3\n";
 
+/// Hints for a missing interface.
 #[rustfmt::skip]
 const HINTS: Hints = &[
     (Some(Errno::NOENT), "no network interface; the module virtio_net must be packed"),
 ];
 
-/// Brings loopback up. A kernel without a network does without.
+/// Brings loopback up. A kernel without network support is not an error.
 pub fn bring_up_loopback() {
     let result = open_socket().and_then(|socket| ifreq::bring_up(&socket, LOOPBACK));
     if let Err(errno) = result {
@@ -37,7 +43,7 @@ pub fn bring_up_loopback() {
     }
 }
 
-/// Gives the first interface its address and the root its name server.
+/// Gives the first interface its address, and writes the name server to the root.
 pub fn set_up(devices: &Devices, new_root: &NewRoot, limit: Duration) -> Result<()> {
     let name = wait::until(limit, &[Errno::NOENT], &mut |_| find_interface(devices))
         .hinted(format_args!("find a network interface"), HINTS)?;

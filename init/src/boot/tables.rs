@@ -1,27 +1,27 @@
-//! What every boot makes before the root is mounted: file systems, device
-//! nodes, links.
+//! Tables of the file systems, device nodes and links that every boot makes before it
+//! mounts the root.
 //!
-//! Sources: the File Hierarchy Standard, systemd's API file systems
-//! (file-hierarchy(7)), kernel doc admin-guide/devices.txt, and osbuild/initrd,
-//! whose nodes and links these are.
+//! Sources: the File Hierarchy Standard, systemd's API file systems (file-hierarchy(7)),
+//! kernel doc admin-guide/devices.txt, and osbuild/initrd, which makes the same nodes and
+//! links.
 
 use core::ffi::CStr;
 
 use rustix::mount::MountFlags;
 
-/// What it means when a row fails.
+/// Whether the boot needs a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// The boot ends.
+    /// If the row fails, the boot ends.
     Must,
-    /// The boot goes on; a debug message tells.
+    /// If the row fails, the boot goes on with a debug message.
     May,
 }
 
 /// A pseudo file system.
 #[derive(Debug)]
 pub struct ApiMount {
-    /// Mount point; the directory is made if it is missing.
+    /// Mount point; a missing directory is made.
     pub at: &'static CStr,
     /// File system type, also given as the source.
     pub fs: &'static CStr,
@@ -29,7 +29,7 @@ pub struct ApiMount {
     pub flags: MountFlags,
     /// mount(2) data.
     pub data: Option<&'static CStr>,
-    /// What to do without it.
+    /// Whether the boot needs the file system.
     pub need: Need,
 }
 
@@ -38,7 +38,7 @@ const NOSUID_NODEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 const NOSUID_NOEXEC: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC);
 const NOSUID_NODEV_NOEXEC: MountFlags = NOSUID_NODEV.union(MountFlags::NOEXEC);
 
-/// `/proc` comes before all else: the command line is read from it.
+/// The row of `/proc`, which is mounted first because the command line is read from it.
 pub const PROC: ApiMount = ApiMount {
     at: c"/proc",
     fs: c"proc",
@@ -47,7 +47,8 @@ pub const PROC: ApiMount = ApiMount {
     need: Need::Must,
 };
 
-/// In mount order. The option `seclabel` is EINVAL without SELinux, hence absent.
+/// All other rows in mount order. The option `seclabel` is absent because it gives EINVAL
+/// without SELinux.
 #[rustfmt::skip]
 pub const API_MOUNTS: &[ApiMount] = &[
     ApiMount { at: c"/sys",           fs: c"sysfs",    flags: NOSUID_NODEV_NOEXEC, data: None,                             need: Need::Must },
@@ -62,18 +63,18 @@ pub const API_MOUNTS: &[ApiMount] = &[
 /// A character device.
 #[derive(Debug)]
 pub struct Node {
-    /// Where.
+    /// Path.
     pub path: &'static CStr,
     /// Major number.
     pub major: u32,
     /// Minor number.
     pub minor: u32,
-    /// Permission bits, whatever the umask or an existing node says.
+    /// Permission bits; they are set in spite of the umask, and on an existing node too.
     pub mode: u32,
 }
 
-/// Nodes that modules of the payload's own serve later; opening one loads its
-/// module (`devname:` aliases of modules.devname).
+/// Nodes of drivers that the payload may load later. Opening a node loads its module
+/// (`devname:` aliases of modules.devname).
 #[rustfmt::skip]
 pub const NODES: &[Node] = &[
     Node { path: c"/dev/kvm",          major: 10, minor: 232, mode: 0o660 },
@@ -84,13 +85,13 @@ pub const NODES: &[Node] = &[
 /// A symbolic link.
 #[derive(Debug)]
 pub struct Link {
-    /// Where.
+    /// Path.
     pub path: &'static CStr,
-    /// What it points to.
+    /// Target of the link.
     pub target: &'static CStr,
 }
 
-/// The links every Unix program may rely on in `/dev`.
+/// The links in `/dev` that every Unix program may rely on.
 #[rustfmt::skip]
 pub const LINKS: &[Link] = &[
     Link { path: c"/dev/fd",     target: c"/proc/self/fd" },
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
     use crate::root::switch::SURVIVORS;
 
-    /// A mount below another must come after it, or it would be hidden.
+    /// A mount below another must come after it, or the other would hide it.
     #[test]
     fn parents_are_mounted_first() {
         for (index, row) in API_MOUNTS.iter().enumerate() {
@@ -116,7 +117,7 @@ mod tests {
         }
     }
 
-    /// What is mounted must go into the new root, by itself or below another.
+    /// Every mount must move into the new root, by itself or below another.
     #[test]
     fn every_mount_survives() {
         for row in API_MOUNTS.iter().chain([&PROC]) {

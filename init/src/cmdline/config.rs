@@ -178,7 +178,7 @@ impl<'a> Config<'a> {
             Some(share) => {
                 share.access = access;
                 self.warnings.push(compose(format_args!(
-                    "virtiofs tag {tag} given twice; the last one counts"
+                    "virtiofs tag {tag} given twice; the last one wins"
                 )));
             }
             None => self.shares.push(Share { tag, access }),
@@ -190,7 +190,7 @@ impl<'a> Config<'a> {
         let seconds = number(value).and_then(|seconds| u32::try_from(seconds).ok());
         if seconds.is_none() {
             self.warnings.push(compose(format_args!(
-                "{key}={} ignored: it is a number of seconds",
+                "{key}={} ignored: the value must be a number of seconds",
                 show(value)
             )));
         }
@@ -200,7 +200,7 @@ impl<'a> Config<'a> {
     fn check_fail(&mut self, value: &[u8]) {
         if Fail::from_value(value).is_none() {
             self.warnings.push(compose(format_args!(
-                "virtinit.fail={} ignored: it is one of poweroff, reboot, panic, shell",
+                "virtinit.fail={} ignored: the value must be one of poweroff, reboot, panic, shell",
                 show(value)
             )));
         }

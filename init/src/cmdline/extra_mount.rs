@@ -51,7 +51,7 @@ impl<'a> ExtraMount<'a> {
         let (Some(name), Some(rest)) =
             (split.and_then(|at| value.get(..at)), split.and_then(|at| value.get(at + 1..)))
         else {
-            return Err(bad("it is SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"));
+            return Err(bad("the value must be SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"));
         };
         let mut parts = rest.splitn(3, |&byte| byte == b':');
         let [path, kind, options] = [(); 3].map(|()| parts.next().unwrap_or_default());
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn an_incomplete_value_is_an_error() {
         for (value, hint) in [
-            ("", "it is SOURCE:PATH"),
-            ("/dev/vdb", "it is SOURCE:PATH"),
-            ("/dev/vdb:data", "it is SOURCE:PATH"),
+            ("", "must be SOURCE:PATH"),
+            ("/dev/vdb", "must be SOURCE:PATH"),
+            ("/dev/vdb:data", "must be SOURCE:PATH"),
             ("/dev/vdb:/", "the root itself"),
             ("vdb:/data", "a TYPE is needed"),
             ("a/b:/data:virtiofs", "it contains '/'"),

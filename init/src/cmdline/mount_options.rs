@@ -6,8 +6,8 @@
 //!
 //! Sources: mount(8), "Filesystem-independent mount options", and the tables of
 //! util-linux (`libmount/src/optmap.c`); fstab(5); systemd.mount(5); mount(2). The
-//! kernel takes `rootflags=` for the text alone, and no file system knows `noatime`.
-//! MountOptions that mount something other than a device (`bind`, `loop`, `remount`) are
+//! kernel passes `rootflags=` to the file system as text, and no file system knows `noatime`.
+//! Options for another operation than mounting a device (`bind`, `loop`, `remount`) are
 //! passed on, so that the kernel refuses them.
 
 use alloc::vec::Vec;

@@ -66,7 +66,7 @@ fn shares_keep_order_and_lose_duplicates() {
     let shares: Vec<_> =
         config.shares.iter().map(|share| (share.tag.as_bytes(), share.access)).collect();
     assert_eq!(shares, [(&b"a"[..], Access::ReadOnly), (b"b", Access::ReadOnly)]);
-    assert_eq!(config.warnings, ["virtiofs tag \"a\" given twice; the last one counts"]);
+    assert_eq!(config.warnings, ["virtiofs tag \"a\" given twice; the last one wins"]);
 }
 
 #[test]
@@ -199,7 +199,10 @@ fn a_root_is_waited_for_as_long_as_was_said() {
         let config = parse(line);
         assert_eq!((config.root_wait, config.root_delay), (wait, delay), "{line}");
     }
-    assert_eq!(parse("rootwait=").warnings, ["rootwait= ignored: it is a number of seconds"]);
+    assert_eq!(
+        parse("rootwait=").warnings,
+        ["rootwait= ignored: the value must be a number of seconds"]
+    );
 }
 
 #[test]

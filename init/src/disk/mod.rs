@@ -1,7 +1,7 @@
 //! Block devices: finding them by name, label or UUID, and mounting them.
 //!
-//! Imports `cmdline` (names of devices), `sys` and `report`. A file that knows where a
-//! disk is mounted belongs in `root`.
+//! Imports `cmdline` (names of devices) and `sys`. Code that knows the mount point of a disk
+//! belongs in `root`.
 
 pub mod find;
 pub mod mount;

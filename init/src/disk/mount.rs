@@ -23,7 +23,7 @@ const HINTS: Hints = &[
     (Some(Errno::NODEV),  "this kernel does not know that file system type; pack its module"),
     (Some(Errno::INVAL),  "no file system of that type is on it, or an option is wrong"),
     (Some(Errno::NOTBLK), "it is no block device"),
-    (Some(Errno::NODATA), "no file system that is told by itself is on it (ext2-4, erofs, squashfs, btrfs, xfs): name its type"),
+    (Some(Errno::NODATA), "no file system of a known type is on it (ext2-4, erofs, squashfs, btrfs, xfs): name its type"),
 ];
 
 /// Errors of a device that may appear later.

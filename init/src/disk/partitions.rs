@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | disk signature | MBR: u32 at 440 | kernel: block/partitions/msdos.c |
 //! | type of record N | MBR: byte at 450 + 16 N; 0xee guards a GPT | UEFI 2.10 §5.2.3 |
-//! | `55 aa` | MBR: at 510 | likewise |
+//! | `55 aa` | MBR: at 510 | UEFI 2.10 §5.2.3 |
 //! | `EFI PART` | GPT header, LBA 1: at 0 | UEFI 2.10 §5.3.2 |
-//! | LBA, number, size of the entries | u64 at 72, u32 at 80, u32 at 84 | likewise |
+//! | LBA, number, size of the entries | u64 at 72, u32 at 80, u32 at 84 | UEFI 2.10 §5.3.2 |
 //! | unique GUID, name in UTF-16 | GPT entry: at 16; at 56, 72 bytes | UEFI 2.10 §5.3.3 |
 //!
 //! The kernel checks the checksums; a partition that it has not made is not found.
@@ -103,10 +103,10 @@ mod tests {
     use virtinitrd_vm_tests::{has, tool};
 
     const UUID: &str = "11223344-5566-7788-99aa-bbccddeeff00";
-    /// As hexdump(1) shows it of what sfdisk(8) wrote.
+    /// [`UUID`] in a GPT that sfdisk(8) wrote, as hexdump(1) shows it.
     const GUID: [u8; 16] = *b"\x44\x33\x22\x11\x66\x55\x88\x77\x99\xaa\xbb\xcc\xdd\xee\xff\0";
 
-    /// A disk with a protective MBR and a header that tells of `count` entries.
+    /// A disk with a protective MBR and a header with `count` entries.
     fn disk(block: usize, count: u8) -> Vec<u8> {
         let mut head = vec![0; 2 * block];
         head[450] = 0xee;

@@ -1,8 +1,7 @@
-//! The kernel's own words about what it just refused.
+//! The kernel's own messages, which explain why it has refused a module.
 //!
 //! Interface: reading `/dev/kmsg` (kernel doc: ABI/testing/dev-kmsg). A record
-//! is `priority,sequence,time,flags;text`, then lines of its own that start with
-//! a space.
+//! is `priority,sequence,time,flags;text`, followed by lines that start with a space.
 
 use alloc::vec::Vec;
 
@@ -11,29 +10,29 @@ use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use virtinitrd_proto::words::number;
 
-/// Reads what the kernel logs from some moment on. To open the log costs it as much
-/// as a mount, so it is opened once.
+/// The kernel log, open for reading. Opening it takes as long as a mount, so it is opened
+/// once.
 #[derive(Debug)]
 pub struct KernelLog(Option<OwnedFd>);
 
 impl KernelLog {
-    /// Where the log cannot be read nothing will be found in it.
+    /// Opens the log. If that fails, the log seems to be empty.
     #[must_use]
     pub fn open() -> Self {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Self(rustix::fs::open(c"/dev/kmsg", flags, Mode::empty()).ok())
     }
 
-    /// Passes over all that was said up to now.
+    /// Skips all messages up to now.
     pub fn skip(&mut self) {
-        // Of a log that cannot be sought in nothing is to be believed.
+        // If seeking fails, old messages would be taken for new ones: close the log.
         self.0 = self.0.take().filter(|fd| rustix::fs::seek(fd, SeekFrom::End(0)).is_ok());
     }
 
-    /// The first thing the kernel said since; what it said later is dropped.
+    /// The first message of the kernel since [`KernelLog::skip`]; later ones are dropped.
     pub fn first(&mut self) -> Option<Vec<u8>> {
-        /// The kernel's own bound of a record (`PRINTKRB_RECORD_MAX`, and its
-        /// dictionary), beyond which read(2) fails.
+        /// Longest record in bytes, with its dictionary (`CONSOLE_EXT_LOG_MAX`); read(2)
+        /// fails if the buffer is too small.
         const RECORD: usize = 2048;
         let fd = self.0.as_ref()?;
         let mut record = [0; RECORD];
@@ -52,9 +51,9 @@ impl KernelLog {
     }
 }
 
-/// The text of a record, if it is the kernel's own and not a process's.
+/// The text of a record of the kernel. `None`: a process wrote the record.
 fn message(record: &[u8]) -> Option<&[u8]> {
-    /// Facility in the priority's upper bits: 0 is the kernel (syslog(3)).
+    /// Position of the facility in the priority; facility 0 is the kernel (syslog(3)).
     const FACILITY_SHIFT: u32 = 3;
     let at = record.iter().position(|&byte| byte == b';')?;
     let (head, text) = record.split_at(at);
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_kernels_own_first_line() {
+    fn only_the_first_line_of_the_kernel_counts() {
         for (record, text) in [
             (
                 "4,339,5140900,-;virtiofs: Unknown symbol a (err -2)\n SUBSYSTEM=x\n",

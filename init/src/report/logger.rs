@@ -16,6 +16,7 @@ use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
+use virtinitrd_proto::console::PREFIX;
 
 use crate::rt;
 use crate::rt::once::Once;
@@ -33,7 +34,7 @@ const RECORD_MAX: usize = 960;
 /// opened on the console.
 static LOGGER: ConsoleLogger = ConsoleLogger;
 
-/// Where the logger writes, from [`attach`] on.
+/// Files to write to, from [`attach`] on.
 static SINKS: Once<Sinks> = Once::new();
 
 /// Installs the logger, for warnings and errors.
@@ -92,7 +93,7 @@ impl Log for ConsoleLogger {
         let level = syslog_level(message.level());
         let mut record = Record::new();
         // `Record` cuts instead of failing.
-        let _ = write!(record, "<{level}>virtinit: {}", message.args());
+        let _ = write!(record, "<{level}>{PREFIX}{}", message.args());
         write_record(record.finish(), level);
     }
 

@@ -70,7 +70,7 @@ struct Watch {
     give_up: GiveUp,
 }
 
-/// Starts the watch. If a step takes longer than `wait` plus [`PATIENCE`], the thread calls
+/// Starts the watch. If a step takes 15 seconds longer than `wait`, the thread calls
 /// `give_up`. If no thread can be made, the boot goes on unwatched.
 pub fn start(wait: Duration, give_up: GiveUp) {
     if let Err(errno) = rt::thread::spawn(run, Watch { limit: wait + PATIENCE, give_up }) {

@@ -1,6 +1,6 @@
-//! An `/etc` that can be written to, in a root that cannot: `virtinit.etc=`.
+//! A writable `/etc` in a read-only root: `virtinit.etc=`.
 //!
-//! What is written is forgotten at the end of the machine.
+//! All changes are lost at the end of the machine.
 
 use rustix::fs::OFlags;
 use rustix::mount::MountFlags;

@@ -23,7 +23,7 @@ use crate::sys::file;
 /// Hints for a failed mount of a file system that is on no device.
 const HINTS: Hints = &[
     (Some(Errno::NODEV), "this kernel does not know that file system type; pack its module"),
-    (Some(Errno::INVAL), "an option is wrong, or the source"),
+    (Some(Errno::INVAL), "an option or the source is wrong"),
 ];
 
 /// Every `virtinit.mount=` of a machine, from its mount to the end of the machine.
@@ -39,8 +39,8 @@ struct Entry<'a> {
 }
 
 impl<'a> ExtraMounts<'a> {
-    /// Mounts each `virtinit.mount=` without a path. `/sys` and `/dev`, where devices are
-    /// found, must not have moved yet.
+    /// Mounts each `virtinit.mount=` without a path. Call it before `/sys` and `/dev` move:
+    /// devices are found there.
     pub fn stage(config: &'a Config<'a>) -> Result<Self> {
         let mut entries = Vec::new();
         for description in &config.mounts {
@@ -73,7 +73,7 @@ impl<'a> ExtraMounts<'a> {
             // EBUSY: a process still holds the mount; sync(2) has written it out.
             let _ = path.and_then(|path| rustix::mount::unmount(&*path, UnmountFlags::empty()));
         }
-        let _ = rustix::mount::mount_remount(c"/", MountFlags::RDONLY, c""); // likewise
+        let _ = rustix::mount::mount_remount(c"/", MountFlags::RDONLY, c""); // as above
     }
 }
 

@@ -1,9 +1,9 @@
-//! Directories and files that a run needs in the new root.
+//! Making directories and files in the new root.
 //!
 //! Interfaces: openat2(2), open_tree(2), move_mount(2).
 //!
-//! Invariant: nothing is ever made in a file system of the host's. An overlay
-//! is the guest's own, and so are `/run` and `/tmp`.
+//! Invariant: nothing is made in a file system that outlives the machine, such as a share
+//! of the host. An overlay belongs to the guest, and so do `/run` and `/tmp`.
 
 use core::ffi::CStr;
 
@@ -15,20 +15,20 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use crate::root::new_root::NewRoot;
 use crate::sys::file;
 
-/// Bytes of the longest path, `include/uapi/linux/limits.h`.
+/// Longest path in bytes (include/uapi/linux/limits.h).
 const PATH_MAX: usize = 4096;
 
-/// Mode of directories that are made.
+/// Mode of new directories.
 const DIR_MODE: Mode = Mode::from_raw_mode(0o755);
 
-/// Mode of files that are made.
+/// Mode of new files.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 
 impl NewRoot {
-    /// The directory `path`, and those above it, made where they are missing.
+    /// Opens the directory `path`. Missing directories are made, those above it too.
     ///
     /// # Errors
-    /// ENOENT where it would have to be made on the host.
+    /// ENOENT: a directory is missing on a file system that does not belong to the guest.
     pub fn make_directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         let mut at = self.locate(b"/", OFlags::DIRECTORY)?;
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
@@ -48,13 +48,13 @@ impl NewRoot {
         Ok(at)
     }
 
-    /// Lets `path` have `contents`: by a file `name` in `/run` that is mounted over it
-    /// or, where it is missing, or a link to what is missing, by a new one. If the
-    /// target of a link cannot be made, the file replaces the link, provided that the
-    /// guest may change the link's directory.
+    /// Gives the file `path` new contents. An existing file is covered by a mount of the
+    /// file `name` in `/run`. A missing file, or the missing target of a link, is made. If
+    /// the target of a link cannot be made, a new file replaces the link, provided that the
+    /// link's directory belongs to the guest.
     ///
     /// # Errors
-    /// ENOENT where it would have to be made on the host.
+    /// ENOENT: the file is missing on a file system that does not belong to the guest.
     pub fn provide_file(&self, path: &[u8], name: &CStr, contents: &[u8]) -> Result<(), Errno> {
         const F_AND_T: MoveMountFlags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
@@ -62,7 +62,7 @@ impl NewRoot {
             if !self.owns(dir)? {
                 return Err(Errno::NOENT);
             }
-            // Not through a link, and not to what somebody else has put there.
+            // `EXCL`: neither follow a link nor write to an existing file.
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let file = rustix::fs::openat(dir, name, flags, FILE_MODE)?;
             file::write_all(&file, contents)?;
@@ -81,7 +81,7 @@ impl NewRoot {
         let target = link.and_then(|link| rustix::fs::readlinkat_raw(&link, c"", &mut buffer[..]));
         let is_link = target.is_ok();
         let wanted = target.map_or(path, |length| buffer.get(..length).unwrap_or_default());
-        // systemd links /etc/resolv.conf to ../run/…
+        // systemd links /etc/resolv.conf to ../run/…, seen from /etc
         let wanted = wanted.strip_prefix(b"..").unwrap_or(wanted);
         let make_new = |path: &[u8], is_link: bool| {
             let at = path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::NOENT)?;

@@ -1,10 +1,10 @@
-//! What can be written to and forgets it: `virtinit.overlay[=SIZE]`.
+//! Overlays, which make a directory writable until the end of the machine:
+//! `virtinit.overlay[=SIZE]` and `virtinit.etc=overlay`.
 //!
-//! Interface: kernel doc filesystems/overlayfs.rst. Upper and work directory
-//! must be on one file system, here a tmpfs (tmpfs(5)).
+//! Interface: kernel doc filesystems/overlayfs.rst. Upper and work directory must be on one
+//! file system, here a tmpfs (tmpfs(5)).
 //!
-//! Invariant: what is covered is named by a descriptor, so that no link in it
-//! leads elsewhere.
+//! Invariant: a descriptor names the lower directory, so that no link can lead elsewhere.
 
 use core::ffi::CStr;
 
@@ -16,12 +16,14 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use crate::sys::error::{Error, Hints, NO_HINT, Result, hint_for, sys_error};
 use crate::sys::file;
 
-/// Where the upper layer is mounted while the overlay is made; the overlay
-/// itself keeps it afterwards.
+/// Mount point of the tmpfs while the overlay is made. Later the overlay itself keeps the
+/// tmpfs.
 const LAYERS: &CStr = c"/run/overlay";
 
+/// Upper directory of the overlay.
 const UPPER: &CStr = c"/run/overlay/upper";
 
+/// Work directory of the overlay.
 const WORK: &CStr = c"/run/overlay/work";
 
 /// Hints for a failed mount of the tmpfs with the upper layer.
@@ -38,8 +40,8 @@ const OVERLAYFS_HINTS: Hints = &[
     (Some(Errno::INVAL), "that file system cannot be its lower layer; the kernel's line above says why"),
 ];
 
-/// Covers directory `dir`, which messages call `name`, by an overlay whose upper
-/// layer is a tmpfs of `size`, in tmpfs's words; without one half of the memory.
+/// Mounts an overlay over the directory `dir`, which messages call `name`. Its upper layer
+/// is a tmpfs of `size`, as tmpfs(5) writes sizes; the default is half of the memory.
 pub fn mount_over(dir: &OwnedFd, name: &str, size: Option<&[u8]>) -> Result<()> {
     make(dir, size).map_err(|failed| explain(name, failed))
 }
@@ -87,7 +89,8 @@ fn put_away() -> Result<(), Errno> {
     rustix::fs::rmdir(LAYERS)
 }
 
-/// The upper layer's top is that of the overlay: it looks as the directory did.
+/// Gives the upper directory, which becomes the root of the overlay, the owner and the mode
+/// of `dir`.
 fn copy_owner(dir: &OwnedFd) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let (dir, upper) = (rustix::fs::fstat(dir)?, rustix::fs::open(UPPER, flags, Mode::empty())?);
@@ -102,7 +105,7 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
-    /// EINVAL means something else for each call.
+    /// EINVAL has another meaning for each call.
     #[test]
     fn each_step_has_its_own_hints() {
         let line = |step, errno, hints| explain("/etc", (step, errno, hints)).to_string();

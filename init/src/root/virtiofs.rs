@@ -1,6 +1,6 @@
-//! Mounting directories of the host.
+//! Mounting shares of the host by their virtiofs tags.
 //!
-//! Interface: kernel doc filesystems/virtiofs.rst; a tag is the source of mount(2).
+//! Interface: kernel doc filesystems/virtiofs.rst; the tag is the source of mount(2).
 
 use core::ffi::CStr;
 use core::time::Duration;
@@ -14,27 +14,28 @@ use crate::sys::error::{Context, Hints, Result};
 use crate::sys::file;
 use crate::sys::wait::{self, Attempt};
 
-/// Why a virtiofs mount fails (`virtio_fs_get_tree()` of `fs/fuse/virtio_fs.c`).
+/// Hints for a failed virtiofs mount (`virtio_fs_get_tree()`, fs/fuse/virtio_fs.c).
 #[rustfmt::skip]
 const VIRTIOFS_HINTS: Hints = &[
     (Some(Errno::INVAL), "no such tag; the host must export it (QEMU: -device vhost-user-fs-pci,tag=...), and its transport's module (virtio_pci, virtio_mmio) must be packed"),
     (Some(Errno::NODEV), "this kernel has no virtiofs; pack its module (virtiofs.ko)"),
-    (Some(Errno::NOTCONN), "the host's virtiofsd has gone"),
+    (Some(Errno::NOTCONN), "the host's virtiofsd has ended"),
 ];
 
-/// As [`VIRTIOFS_HINTS`], where the machine has no such device at all.
+/// Hints for a failed virtiofs mount in a machine without any virtiofs device.
 #[rustfmt::skip]
 const NO_VIRTIOFS_DEVICE: Hints = &[
     (Some(Errno::INVAL), "the machine has no virtiofs device, or its transport's module (virtio_pci, virtio_mmio) is not packed"),
 ];
 
-/// Mounts a tag; one that is not there is waited for. The kernel logs every
-/// refusal, so it is asked again only when a device has come, and at the end.
+/// Mounts `tag` at `at`; waits for a missing tag up to `wait`. The kernel logs every refusal,
+/// so the mount is tried again only after a new device has appeared, and at the end.
 pub fn mount(tag: Tag<'_>, at: &CStr, flags: MountFlags, wait: Duration) -> Result<()> {
-    /// A device is listed just before its tag is known.
+    /// Number of tries after a new device: the kernel lists a device shortly before it
+    /// knows its tag.
     const TRIES_PER_DEVICE: u32 = 3;
     let (mut known, mut tries) = (devices(), 0);
-    // A tag has no NUL.
+    // This cannot fail: a tag has no NUL.
     let source = file::c_string(&[tag.as_bytes()]).unwrap_or_default();
     let mounted = wait::until(wait, &[Errno::INVAL], &mut |attempt| {
         let now = devices();
@@ -57,7 +58,7 @@ pub fn mount(tag: Tag<'_>, at: &CStr, flags: MountFlags, wait: Duration) -> Resu
     mounted.hinted(format_args!("mount virtiofs tag {tag} at {}", show(at.to_bytes())), hints)
 }
 
-/// How many devices the virtiofs driver has.
+/// Number of devices of the virtiofs driver.
 fn devices() -> usize {
     let is_device = |name: &CStr| name.to_bytes().starts_with(b"virtio");
     let names = file::names(c"/sys/bus/virtio/drivers/virtiofs", &is_device);

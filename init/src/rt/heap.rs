@@ -1,15 +1,14 @@
-//! The allocator: an arena that only ever grows, for a program that soon ends.
+//! The allocator: an arena that only grows, because the program ends soon.
 //!
-//! /init allocates a few kilobytes and then becomes another program, or stays
-//! and allocates nothing that it does not free at once; giving more back is
-//! worth no code. Freeing or growing the newest block does take effect, so that
-//! a vector that grows leaves nothing behind. What a second command needs, a
-//! child of /init allocates and takes away with it.
+//! `/init` allocates a few kilobytes and then becomes another program. If it stays, it frees
+//! each new block at once, so a smarter allocator is not worth its code. The newest block
+//! can be freed and grown, so that a growing vector leaves nothing behind. A child of
+//! `/init` serves each further session; its memory ends with it.
 //!
 //! # Safety
-//! `next` alone says who owns what: bytes below it belong to blocks, bytes from
-//! it on to nobody, and it is only moved by compare-and-exchange. So no two
-//! blocks overlap, whichever threads ask.
+//! `next` alone decides about ownership: bytes below it belong to blocks, all others are
+//! free. It changes by compare-and-exchange only. So no two blocks overlap, whichever
+//! threads allocate.
 
 #![allow(unsafe_code)]
 
@@ -19,11 +18,11 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes in the arena: the names of 30,000 modules, or the longest command and
-/// its list of pointers. Pages that are not touched cost nothing.
+/// Size of the arena in bytes, enough for the names of 30,000 modules, or for the longest
+/// command and its list of pointers. Pages that are not used cost nothing.
 const SIZE: usize = 32 << 20;
 
-/// Alignment of the arena, and so the largest of a block.
+/// Alignment of the arena, and so the largest alignment of a block.
 const ALIGN: usize = 16;
 
 #[repr(align(16))]
@@ -37,12 +36,12 @@ static ARENA: Arena = Arena(UnsafeCell::new(MaybeUninit::uninit()));
 /// The arena as an allocator. There is only one.
 #[derive(Debug)]
 pub struct Heap {
-    /// Offset of the first byte that belongs to nobody.
+    /// Offset of the first free byte.
     next: AtomicUsize,
 }
 
 impl Heap {
-    /// An allocator of which no block was handed out.
+    /// An allocator without blocks.
     #[must_use]
     pub const fn new() -> Self {
         Self { next: AtomicUsize::new(0) }
@@ -52,9 +51,9 @@ impl Heap {
         ARENA.0.get().cast()
     }
 
-    /// Moves the end of the newest block from `from` to `to`; false where it is
-    /// not the newest.
-    #[inline(never)] // once, not in every place that frees
+    /// Moves the end of the newest block from `from` to `to`. False: another block is the
+    /// newest.
+    #[inline(never)] // one copy instead of one at each call
     fn move_end(&self, from: usize, to: usize) -> bool {
         to <= SIZE
             && self.next.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -68,8 +67,8 @@ impl Default for Heap {
 }
 
 // SAFETY: blocks lie inside the arena, are aligned as asked (offsets and arena
-// are), and do not overlap, as the head of this file says. A request that does
-// not fit gives null.
+// are), and do not overlap, as the head of this file says. A request that does not fit
+// returns null.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() > ALIGN {
@@ -90,7 +89,7 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let start = block.addr() - Self::base().addr();
-        // Any other block than the newest stays used.
+        // A block that is not the newest stays in use.
         self.move_end(start + layout.size(), start);
     }
 
@@ -116,32 +115,31 @@ unsafe impl GlobalAlloc for Heap {
 mod tests {
     use super::*;
 
-    /// One test for all, for there is one arena.
+    /// One test for all cases, because there is one arena.
     #[test]
     fn blocks_are_apart_and_the_newest_comes_back() {
         let heap = Heap::new();
         let layout = |size, align| Layout::from_size_align(size, align).unwrap();
-        // SAFETY: every block is used as it was asked for, and no longer than
-        // it was had.
+        // SAFETY: every block is used within its layout and its lifetime.
         unsafe {
             let first = heap.alloc(layout(3, 1));
             let second = heap.alloc(layout(8, 8));
             assert_eq!(second.addr() % 8, 0);
             assert!(second.addr() >= first.addr() + 3);
 
-            // The newest grows and shrinks in its place.
+            // The newest block grows and shrinks in place.
             assert_eq!(heap.realloc(second, layout(8, 8), 100), second);
             assert_eq!(heap.realloc(second, layout(100, 8), 8), second);
             heap.dealloc(second, layout(8, 8));
             assert_eq!(heap.alloc(layout(8, 8)), second);
 
-            // An older one moves, with its contents.
+            // An older block moves with its contents.
             first.write_bytes(7, 3);
             let moved = heap.realloc(first, layout(3, 1), 50);
             assert_ne!(moved, first);
             assert_eq!(core::slice::from_raw_parts(moved, 3), [7, 7, 7]);
 
-            // What does not fit is refused and changes nothing.
+            // A request that does not fit fails and changes nothing.
             assert!(heap.alloc(layout(SIZE, 1)).is_null());
             assert!(heap.alloc(layout(16, 32)).is_null());
             assert!(heap.realloc(moved, layout(50, 1), SIZE + 1).is_null());

@@ -3,8 +3,8 @@
 //! Interface: netdevice(7), `SIOCADDRT` of `include/uapi/linux/route.h`.
 //!
 //! # Safety
-//! Structures are zeroed, for which all-zero is a value, filled in by safe
-//! code, and passed to the request that is documented to take them.
+//! All structures are valid when zeroed. Safe code fills them in, and each is passed to the
+//! request that is documented to take it.
 
 #![allow(unsafe_code)]
 
@@ -44,9 +44,9 @@ pub fn bring_up(socket: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     ioctl(socket, libc::SIOCSIFFLAGS, &raw mut interface)
 }
 
-/// Sends what has no other route to `gateway`.
+/// Adds `gateway` as the default route.
 pub fn add_default_route(socket: &OwnedFd, gateway: Address) -> Result<(), Errno> {
-    // SAFETY: numbers and pointers, for all of which zero is a value.
+    // SAFETY: numbers and pointers, all of which may be zero.
     let mut route: libc::rtentry = unsafe { mem::zeroed() };
     route.rt_dst = internet([0; 4]);
     route.rt_genmask = internet([0; 4]);
@@ -56,7 +56,7 @@ pub fn add_default_route(socket: &OwnedFd, gateway: Address) -> Result<(), Errno
 }
 
 fn interface(name: &[u8]) -> Result<libc::ifreq, Errno> {
-    // SAFETY: numbers and bytes, for all of which zero is a value.
+    // SAFETY: numbers and bytes, all of which may be zero.
     let mut interface: libc::ifreq = unsafe { mem::zeroed() };
     // The last byte stays NUL.
     if name.len() >= interface.ifr_name.len() {
@@ -82,9 +82,9 @@ fn internet(address: Address) -> libc::sockaddr {
 }
 
 fn ioctl<T>(socket: &OwnedFd, request: libc::c_ulong, argument: *mut T) -> Result<(), Errno> {
-    // SAFETY: callers pair each request with the structure that it takes, whole
-    // and theirs alone during the call. The type of a request number differs
-    // between C libraries; its bits do not.
+    // SAFETY: callers pass the structure that the request takes, and hold it exclusively
+    // during the call. The type of a request number differs between C libraries; its bits do
+    // not.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), request as _, argument) };
     match result {
         // SAFETY: as in `super::exec`.

@@ -1,10 +1,10 @@
-//! The only unsafe code of the guest: what C gave us and what C must be given.
+//! All unsafe code of the guest: start-up, allocator, threads and calls of the C library.
 //!
-//! Interfaces: environ(7), execve(2). `start.rs` beside this file holds the
-//! entry point, the allocator and the panic handler of the binary.
+//! Interfaces: environ(7), execve(2). `start.rs` belongs to the binary: it has the entry
+//! point, the allocator and the panic handler. Imports no other room.
 //!
 //! # Safety
-//! Callers need nothing but safe Rust: pointers are made and consumed here.
+//! Callers need only safe Rust: no pointer leaves this room.
 
 #![allow(unsafe_code)]
 
@@ -57,7 +57,7 @@ pub fn exec(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> Errno {
     }
 }
 
-/// As C has an array of strings.
+/// `strings` as a C array, which ends with a null pointer.
 #[inline(never)]
 fn pointers(strings: &[&CStr]) -> Vec<*const c_char> {
     let mut pointers = Vec::new();
@@ -74,7 +74,7 @@ pub fn exit(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Standard error. Writing to it gives EBADF where nobody opened it.
+/// Standard error. If it is not open, writing returns EBADF.
 #[must_use]
 pub fn stderr() -> BorrowedFd<'static> {
     // SAFETY: nothing in this program owns or closes descriptor 2; at worst it

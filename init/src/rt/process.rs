@@ -1,10 +1,9 @@
-//! Processes and signals: what only C's side of the kernel interface offers.
+//! Processes and signals: system calls that rustix does not offer safely.
 //!
 //! Interfaces: clone(2), clock_gettime(2), signalfd(2), pthread_sigmask(3).
 //!
 //! # Safety
-//! Structures are zeroed, for which all-zero is a value, and only live for one
-//! call.
+//! All structures are valid when zeroed, and live for one call only.
 
 #![allow(unsafe_code)]
 
@@ -20,17 +19,16 @@ fn last_errno() -> Errno {
     Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
-/// fork(2), by clone(2) with no flags: the child's id in the parent, `None` in
+/// fork(2), as clone(2) without flags. Returns the child's id in the parent, and `None` in
 /// the child.
 ///
-/// Only the calling thread goes on in the child. What it may use there has no
-/// locks: the allocator and system calls.
+/// The child has only the calling thread. It may use the allocator and system calls, which
+/// have no locks.
 pub fn fork() -> Result<Option<Pid>, Errno> {
     const NONE: libc::c_long = 0;
-    // SAFETY: a copy of everything, stack included, is made, so the child may
-    // return from here. musl is not told, but all that it keeps of a process
-    // are its threads and their locks: the child makes no thread, and calls
-    // nothing of musl's that locks.
+    // SAFETY: the child gets a copy of all memory, the stack included, so it may return from
+    // here. musl does not know of the child, but musl only records threads and their locks:
+    // the child makes no thread, and calls no function of musl that locks.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone, libc::c_long::from(libc::SIGCHLD), NONE, NONE, NONE, NONE)
     };
@@ -42,8 +40,8 @@ pub fn fork() -> Result<Option<Pid>, Errno> {
 
 /// Time since the kernel's start (`CLOCK_MONOTONIC`).
 ///
-/// By the system call itself: rustix and musl would each bring a reader of the
-/// vDSO, for a question that is asked a few times in a boot.
+/// A direct system call: rustix and musl would each add a reader of the vDSO, and a boot asks
+/// only a few times.
 #[must_use]
 pub fn uptime() -> Duration {
     // The kernel's struct timespec.
@@ -55,8 +53,7 @@ pub fn uptime() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(nanos)
 }
 
-/// Ends the calling thread, and no other (`_exit(2)`, "C library/kernel
-/// differences").
+/// Ends the calling thread only (_exit(2), "C library/kernel differences").
 pub fn end_thread() -> ! {
     loop {
         // SAFETY: the call has no preconditions; it does not return.
@@ -64,7 +61,7 @@ pub fn end_thread() -> ! {
     }
 }
 
-/// Blocks every signal in this thread. Blocked, SIGPIPE and SIGTERM end nobody.
+/// Blocks every signal in this thread, so that SIGPIPE and SIGTERM do not end the process.
 pub fn hold_signals() {
     // SAFETY: the set is initialised by sigfillset; the call cannot fail for it
     // is given valid arguments.
@@ -75,8 +72,8 @@ pub fn hold_signals() {
     }
 }
 
-/// A descriptor that is readable once a signal has come for which `wanted` is true. The
-/// signals must be held ([`hold_signals`]).
+/// A signalfd(2) for all signals for which `wanted` is true. The signals must be blocked
+/// ([`hold_signals`]).
 pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
     /// Highest number of a signal (`_NSIG` of x86 and Arm).
     const LAST: libc::c_int = 64;
@@ -86,7 +83,7 @@ pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
         let mut set: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for signal in (1..=LAST).filter(|signal| wanted(*signal)) {
-            // Fails for the signals that the C library uses itself.
+            // Fails for signals that the C library reserves for itself.
             libc::sigaddset(&raw mut set, signal);
         }
         match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {

@@ -26,20 +26,20 @@ extern "C" fn main(_argc: c_int, _argv: *const *const c_char, envp: *const *cons
 #[global_allocator]
 static HEAP: Heap = Heap::new();
 
-/// A defect of ours: say where, and end the machine like any fatal error.
+/// Reports a panic, which is a defect of this program, and ends the machine.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     boot::end::panicked(info)
 }
 
-/// Named by the `core` and `alloc` that ship with Rust, which were compiled to
-/// unwind; this program aborts instead, so it is never called.
+/// Symbol that Rust's prebuilt `core` and `alloc` refer to, because they were compiled to
+/// unwind. This program aborts instead, so nothing calls it.
 // SAFETY: no other definition of the symbol is linked.
 #[cfg(not(target_env = "musl"))]
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// As [`rust_eh_personality`].
+/// Symbol for unwinding, as [`rust_eh_personality`].
 // SAFETY: no other definition of the symbol is linked.
 #[cfg(not(target_env = "musl"))]
 #[unsafe(no_mangle)]

@@ -1,14 +1,13 @@
-//! One thread beside PID 1, for what PID 1 itself may be too stuck to do.
+//! A thread beside the main thread of PID 1, which can act while the main thread hangs.
 //!
-//! Interface: clone(2). execve(2) ends the thread with the program, so that
-//! nothing of it is left in the payload. pthread_create(3) would do as well, with
-//! 4 kB of musl that keep what no thread here has: thread-local storage,
-//! cancellation, somebody to join.
+//! Interface: clone(2). execve(2) ends the thread with the program, so that nothing of it is
+//! left in the payload. pthread_create(3) would work, but adds 4 kB of musl for features
+//! that are not needed here: thread-local storage, cancellation, joining.
 //!
 //! # Safety
-//! The argument moves into the thread and is owned by it alone, and so is the
-//! stack. Thread-local storage is PID 1's; all there is in it is `errno`, which
-//! neither rustix nor what the thread calls of [`super::process`] touches.
+//! The thread alone owns its argument and its stack. It shares thread-local storage with the
+//! main thread. That holds only `errno`, which neither rustix nor the functions of
+//! [`super::process`] that the thread calls use.
 
 #![allow(unsafe_code)]
 
@@ -18,16 +17,16 @@ use core::ffi::{c_int, c_long, c_void};
 
 use rustix::io::Errno;
 
-/// Bytes of the stack, as many as musl gives a thread.
+/// Size of the stack in bytes, the same as in musl.
 const STACK: usize = 128 << 10;
 
-/// Aligned as the ABIs ask of a stack.
+/// A stack, aligned as the ABIs require.
 #[repr(align(16))]
 struct Stack {
     _bytes: [u8; STACK],
 }
 
-/// One memory, one table of files, one process.
+/// Flags of clone(2) for a thread: shared memory, files and signals, one process.
 const FLAGS: c_int = libc::CLONE_VM
     | libc::CLONE_FS
     | libc::CLONE_FILES
@@ -35,22 +34,22 @@ const FLAGS: c_int = libc::CLONE_VM
     | libc::CLONE_THREAD
     | libc::CLONE_SYSVSEM;
 
-/// What a thread is given: a function and its argument.
+/// Function and argument of a new thread.
 struct ThreadStart<T> {
     body: fn(T),
     argument: T,
 }
 
-/// Runs `body` with `argument` in a thread that nobody waits for.
+/// Runs `body` with `argument` in a detached thread.
 ///
 /// # Errors
-/// EAGAIN or ENOMEM, and then `body` never runs; ENOSYS where it is not known how
-/// this processor starts a thread.
+/// EAGAIN or ENOMEM: the kernel makes no thread; ENOSYS: this file does not support the
+/// architecture. `body` does not run then.
 pub fn spawn<T: Send + 'static>(body: fn(T), argument: T) -> Result<(), Errno> {
     let start = Box::into_raw(Box::new(ThreadStart { body, argument }));
     let stack = Box::into_raw(Box::<Stack>::new_uninit());
-    // SAFETY: the stack grows down from its end and is nobody else's; `entry`
-    // takes what `start` points to, and does not return.
+    // SAFETY: the stack grows down from its end and has no other user; `entry` takes
+    // ownership of `start`, and does not return.
     let result = unsafe { clone(stack.wrapping_add(1).cast(), entry::<T>, start.cast()) };
     if result > 0 {
         return Ok(());
@@ -66,19 +65,19 @@ extern "C" fn entry<T>(start: *mut c_void) -> ! {
     // it to this thread alone.
     let start = unsafe { Box::from_raw(start.cast::<ThreadStart<T>>()) };
     let ThreadStart { body, argument } = *start;
-    // A signal that PID 1 holds back, to read it, would else be delivered here
-    // and be lost.
+    // PID 1 blocks signals and reads them. Without this, the kernel would deliver them to
+    // this thread, and they would be lost.
     super::process::hold_signals();
     body(argument);
     super::process::end_thread()
 }
 
-/// Makes a thread that calls `entry` with `argument` on the stack that ends at
-/// `top`: the thread's id, or an errno, negated.
+/// Makes a thread that calls `entry` with `argument` on the stack that ends at `top`. Returns
+/// the thread's id, or a negated errno.
 ///
 /// # Safety
-/// The stack is aligned to 16 bytes, large enough and used by nobody else;
-/// `argument` may be given to `entry`.
+/// The stack is aligned to 16 bytes, large enough, and has no other user; `entry` may take
+/// `argument`.
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone(
     top: *mut c_void,
@@ -105,10 +104,10 @@ unsafe fn clone(
     result
 }
 
-/// As for x86_64.
+/// [`clone`] for aarch64.
 ///
 /// # Safety
-/// Likewise.
+/// As for [`clone`] of x86_64.
 #[cfg(target_arch = "aarch64")]
 unsafe fn clone(
     top: *mut c_void,
@@ -132,10 +131,10 @@ unsafe fn clone(
     result
 }
 
-/// Not known here: the boot goes on unwatched.
+/// [`clone`] for other architectures: always fails, so that the boot goes on unwatched.
 ///
 /// # Safety
-/// None needed.
+/// The function has no requirements.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 unsafe fn clone(_: *mut c_void, _: extern "C" fn(*mut c_void) -> !, _: *mut c_void) -> c_long {
     -c_long::from(libc::ENOSYS)

@@ -1,9 +1,9 @@
-//! Command mode: PID 1 runs a command, and everything ends with it.
+//! Command mode: PID 1 runs the command of the host, and the machine ends with it.
 //!
-//! Interfaces: kill(2), wait(2), sync(2). The machine ends with its command. Signals to
-//! PID 1 do not end it: scripts of packages send SIGTERM to make PID 1 execute itself
-//! again (`telinit u` of systemd). More commands in the same machine are served by
-//! children of PID 1, whose memory goes with them.
+//! Interfaces: kill(2), wait(2), sync(2). Signals to PID 1 do not end the machine: scripts
+//! of packages send SIGTERM to make PID 1 execute itself again (`telinit u` of systemd).
+//! Children of PID 1 serve further sessions, so that the memory of a session is freed with
+//! its child.
 
 use core::time::Duration;
 
@@ -22,37 +22,34 @@ use crate::sys::devices::Devices;
 use crate::sys::error::{Context, Error, Result, sys_error};
 use crate::sys::wait::{self, Pauses};
 
-/// How long processes that the command left may take to end after SIGTERM, and
-/// again after SIGKILL.
+/// How long the other processes may take to end after SIGTERM, and again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the devices of a second command are waited for.
+/// How long to wait for the ports of a further session.
 const PORT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Sessions beside the first at a time: what a virtio-serial device has devices
-/// for.
+/// Most further sessions at a time: a virtio-serial device has ports for no more.
 const SERVERS: usize = 7;
 
-/// What command mode needs of the boot.
+/// Input of [`run`].
 #[derive(Debug)]
 pub struct CommandMode<'a> {
-    /// Where the devices are.
+    /// The devices, ports among them.
     pub devices: &'a Devices,
-    /// What to run.
+    /// The command, and the settings of the machine.
     pub settings: &'a Settings<'a>,
-    /// What to unmount at the end.
+    /// Mounts to unmount at the end.
     pub mounts: &'a ExtraMounts<'a>,
-    /// When `/init` began.
+    /// Time since the kernel's start at which `/init` began.
     pub began: Duration,
-    /// How long a port is waited for.
+    /// How long to wait for a port.
     pub limit: Duration,
 }
 
-/// Runs the command; when the host has been told its status there is nothing
-/// left to do but to end the machine.
+/// Runs the command and reports its status to the host. The caller then ends the machine.
 ///
 /// # Errors
-/// Where there is no way to reach the host.
+/// The host cannot be reached.
 pub fn run(mode: &CommandMode<'_>) -> Result<()> {
     let CommandMode { devices, settings, mounts, began, limit } = *mode;
     rt::process::hold_signals();
@@ -62,8 +59,8 @@ pub fn run(mode: &CommandMode<'_>) -> Result<()> {
     match session.start(devices, &settings.command, limit) {
         Err(failure) => session.report_failure(failure),
         Ok(()) => {
-            let told = session.report_start(began);
-            let served = told.and_then(|()| serve(&mut session, &signals, devices));
+            let reported = session.report_start(began);
+            let served = reported.and_then(|()| serve(&mut session, &signals, devices));
             let status = served.context(format_args!("serve the command"))?;
             let ended = end_the_rest(&mut session, &signals);
             ended.context(format_args!("end all processes"))?;
@@ -78,7 +75,8 @@ pub fn run(mode: &CommandMode<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Until the command has ended.
+/// Serves the first session, and forks a server for each further one, until the command has
+/// ended.
 fn serve(session: &mut Session, signals: &OwnedFd, devices: &Devices) -> Result<WaitStatus, Errno> {
     let mut servers = [None; SERVERS];
     loop {
@@ -86,7 +84,7 @@ fn serve(session: &mut Session, signals: &OwnedFd, devices: &Devices) -> Result<
             return Err(Errno::PIPE);
         }
         while let Some(number) = session.handle_messages() {
-            match serve_another(devices, session, signals, number) {
+            match fork_server(devices, session, signals, number) {
                 Ok(pid) => {
                     if let Some(free) = servers.iter_mut().find(|slot| slot.is_none()) {
                         *free = Some((pid, number));
@@ -112,18 +110,17 @@ fn serve(session: &mut Session, signals: &OwnedFd, devices: &Devices) -> Result<
     }
 }
 
-/// Tells the host that nobody serves session `number`: that a port is closed
-/// here it does not hear.
+/// Reports to the host that the server of session `number` has failed. The host does not
+/// notice that the guest has closed a port.
 fn answer_for(devices: &Devices, number: u32) {
     let error = Error::new(format_args!("serve the command"), "its /init has ended");
     if let Ok(session) = Session::open(devices, number, Duration::ZERO) {
-        // The host may have gone as well.
+        // The host may have closed its end as well.
         let _ = session.report_failure(Failure::trouble(error));
     }
 }
 
-/// Asks all processes but PID 1 to end, then makes them; their last words still
-/// go to the host.
+/// Ends all processes but PID 1, and sends the rest of their output to the host.
 fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
     for signal in [Signal::TERM, Signal::KILL] {
         children::signal_all(signal);
@@ -134,8 +131,7 @@ fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
                 return Ok(());
             }
             let left = deadline.saturating_sub(uptime());
-            // A host that reads slowly is waited for, a process that does not
-            // end is not.
+            // Wait for a host that reads slowly, but not for a process that does not end.
             if left.is_zero() && (signal == Signal::TERM || session.is_drained()) {
                 break;
             }
@@ -149,8 +145,8 @@ fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Forks a process that serves session `number`; its id.
-fn serve_another(
+/// Forks a process that serves session `number`; returns its id.
+fn fork_server(
     devices: &Devices,
     first: &mut Session,
     signals: &OwnedFd,
@@ -159,15 +155,15 @@ fn serve_another(
     if let Some(pid) = rt::process::fork()? {
         return Ok(pid);
     }
-    // Held here too, the first command's input would never end.
+    // If this process kept the streams open, the first command's input would never end.
     first.close_streams();
-    // Of an error whoever asked hears by `answer_for`.
-    let served = another(devices, signals, number);
+    // On error, the parent reports through `answer_for`.
+    let served = serve_session(devices, signals, number);
     rt::exit(i32::from(served.is_err()))
 }
 
-/// The whole life of a second command.
-fn another(devices: &Devices, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
+/// Serves session `number` from its request to its end.
+fn serve_session(devices: &Devices, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
     let began = uptime();
     let mut session = Session::open(devices, number, PORT_LIMIT).map_err(|_| Errno::NOENT)?;
     let text = session.receive_command()?;
@@ -179,8 +175,8 @@ fn another(devices: &Devices, signals: &OwnedFd, number: u32) -> Result<(), Errn
         Ok(()) => {
             session.report_start(began)?;
             let Some(status) = serve_alone(&mut session, signals)? else { return Ok(()) };
-            // What the command left in the background goes on, but nobody reads
-            // what it writes.
+            // Processes that the command left in the background go on, but nobody reads their
+            // output.
             while !session.is_drained() {
                 session.step(signals, None)?;
             }
@@ -191,8 +187,8 @@ fn another(devices: &Devices, signals: &OwnedFd, number: u32) -> Result<(), Errn
     Ok(())
 }
 
-/// As [`serve`], where nothing else is to be served. A command whose host has
-/// gone is ended, and has no status.
+/// Serves one further session until its command has ended; returns the status. `None`: the
+/// host has closed its end, and the command was killed.
 fn serve_alone(session: &mut Session, signals: &OwnedFd) -> Result<Option<WaitStatus>, Errno> {
     while session.step(signals, None)? {
         session.handle_messages();

@@ -1,29 +1,28 @@
-//! What execve(2) would need to run a program, from the program's first bytes.
+//! The interpreter of a program, from the program's first bytes.
 //!
-//! Formats: `#!` lines (kernel: `fs/binfmt_script.c`) and ELF (elf(5)). It is
-//! looked at before the point of no return, because execve's ENOENT and ENOEXEC
-//! do not tell what is missing.
+//! Formats: `#!` lines (kernel: fs/binfmt_script.c) and ELF (elf(5)). The interpreter is
+//! checked before the boot becomes irreversible, because ENOENT and ENOEXEC of execve(2) do
+//! not name the missing file.
 
-/// Bytes of a program that are looked at. The kernel reads 256 for a `#!` line;
-/// linkers put an ELF interpreter's name behind the program headers.
+/// Bytes of a program to pass to [`interpreter`]. The kernel reads 256 for a `#!` line;
+/// linkers put the name of an ELF interpreter right after the program headers.
 pub const HEAD: usize = 4096;
 
-/// ELF machines (`e_machine`) that a kernel of this architecture executes, its
-/// 32-bit mode included.
+/// ELF machines (`e_machine`) that a kernel of x86_64 executes: `EM_X86_64`, `EM_386`.
 #[cfg(target_arch = "x86_64")]
 const MACHINES: &[u16] = &[62, 3];
-/// As for x86_64.
+/// ELF machines that a kernel of aarch64 executes: `EM_AARCH64`, `EM_ARM`.
 #[cfg(target_arch = "aarch64")]
 const MACHINES: &[u16] = &[183, 40];
-/// Not listed: every machine passes, and execve(2) decides.
+/// No ELF machines are known for this architecture: all pass, and execve(2) decides.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const MACHINES: &[u16] = &[];
 
-/// The path of the interpreter that the program starting with `head` needs, if
-/// it needs one.
+/// The path of the interpreter of the program that starts with `head`. `None`: the program
+/// needs none.
 ///
 /// # Errors
-/// Why no kernel of this machine runs it.
+/// The reason why no kernel of this machine can run the program.
 pub fn interpreter(head: &[u8]) -> Result<Option<&[u8]>, &'static str> {
     match head {
         [] => Err("it is empty"),
@@ -63,7 +62,7 @@ fn elf_interpreter(head: &[u8]) -> Result<Option<&[u8]>, &'static str> {
     let count = number(head, phnum, 2).ok_or(TRUNCATED)?;
     for index in 0..count {
         let entry = index.checked_mul(size).and_then(|offset| offset.checked_add(table));
-        // What lies past the head is left to execve(2).
+        // The header lies beyond `head`; execve(2) decides.
         let Some(segment) = entry.and_then(|entry| head.get(entry..)) else { return Ok(None) };
         if number(segment, 0, 4) == Some(PT_INTERP) {
             let range = number(segment, p_offset, word).zip(number(segment, p_filesz, word));

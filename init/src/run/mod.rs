@@ -1,4 +1,8 @@
-//! What runs.
+//! The program that the machine runs: choosing it, checking it, and running it as the
+//! payload, in a session of the host, or supervised.
+//!
+//! Imports `root`, `transport`, `cmdline`, `sys` and `rt`. The order in which the boot calls
+//! this room is in `boot`.
 
 pub mod command;
 pub mod interpreter;

@@ -1,4 +1,4 @@
-//! Orders to end the machine: signals that programs of the guest send to PID 1.
+//! Orders to end the machine, which programs of the guest send to PID 1 as signals.
 //!
 //! Sources: busybox (`init/halt.c`, `init/init.c`), systemd(1) "Signals",
 //! sysvinit's init(8), signal(7).
@@ -13,11 +13,11 @@ use rustix::system::RebootCommand;
 
 use crate::sys::error::{Context, Result};
 
-/// `SIGRTMIN` of glibc, from which systemd counts; glibc uses signals 32 and 33 itself.
+/// `SIGRTMIN` of glibc, from which systemd counts. glibc uses signals 32 and 33 itself.
 const RTMIN: c_int = 34;
 
-/// Signals, and how each of them ends the machine. With `SIGRTMIN+13` and above,
-/// systemd ends it at once; here processes get time to end all the same.
+/// Signals, and how each of them ends the machine. On `SIGRTMIN+13` and above,
+/// systemd ends the machine at once; here processes get time to end first.
 #[rustfmt::skip]
 const ORDERS: &[(c_int, RebootCommand)] = &[
     (Signal::TERM.as_raw(),  RebootCommand::Restart),  // reboot(8) of busybox, and `kill 1`
@@ -33,7 +33,7 @@ const ORDERS: &[(c_int, RebootCommand)] = &[
     (RTMIN + 15,             RebootCommand::Restart),
 ];
 
-/// The order that `signal` stands for.
+/// The order of `signal`, if it is one.
 #[must_use]
 pub fn of_signal(signal: c_int) -> Option<RebootCommand> {
     ORDERS.iter().find(|(known, _)| *known == signal).map(|(_, order)| *order)

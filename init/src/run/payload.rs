@@ -1,4 +1,4 @@
-//! The program that becomes PID 1 after us.
+//! The payload: the program that becomes PID 1 after `/init`.
 //!
 //! Interface: execve(2).
 
@@ -17,12 +17,11 @@ use crate::run::interpreter;
 use crate::sys::error::{Context, Hints, Result, hint_for, sys_error};
 use crate::sys::file;
 
-/// `PATH` where the kernel gave none, which is always unless the command line
-/// has `PATH=`.
+/// Default of `PATH`. The kernel passes a `PATH` only if the command line has `PATH=`.
 pub const DEFAULT_PATH: &CStr =
     c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Why execve(2) refuses a file that is there and executable.
+/// Hints for an existing executable file that execve(2) refuses.
 #[rustfmt::skip]
 pub const EXEC_HINTS: Hints = &[
     (Some(Errno::NOENT),  "the interpreter that its first line or its ELF header names is missing in the root"),
@@ -75,8 +74,8 @@ pub fn check(new_root: &NewRoot, path: &[u8]) -> Result<()> {
     }
 }
 
-/// Replaces this process by the payload: `argv[0]` is the program's base name,
-/// the words after `--` follow.
+/// Replaces this process by the payload. Its `argv[0]` is the base name of the program; the
+/// words after `--` follow.
 pub fn exec(config: &Config<'_>, mut environment: rt::Environment) -> Result<Infallible> {
     if !environment.iter().any(|variable| variable.to_bytes().starts_with(b"PATH=")) {
         environment.push(DEFAULT_PATH);
@@ -85,10 +84,10 @@ pub fn exec(config: &Config<'_>, mut environment: rt::Environment) -> Result<Inf
     Err(errno).hinted(format_args!("execute init={}", show(config.init)), EXEC_HINTS)
 }
 
-/// What execve(2) said.
+/// Calls execve(2); returns its errno.
 ///
 /// # Errors
-/// EINVAL for an argument with a NUL in it.
+/// EINVAL: an argument contains NUL.
 fn execute(config: &Config<'_>, environment: &[&CStr]) -> Result<Errno, Errno> {
     let path = file::c_string(&[config.init])?;
     let mut arguments = Vec::new();
@@ -100,12 +99,12 @@ fn execute(config: &Config<'_>, environment: &[&CStr]) -> Result<Errno, Errno> {
     Ok(rt::exec(&path, &arguments, environment))
 }
 
-/// `virtinit.fail=shell`: becomes `/bin/sh` of the initramfs or, where that has
-/// none, of the mounted root. Returns where neither does.
+/// Replaces this process by `/bin/sh` of the initramfs or, if it has none, of the mounted
+/// root (`virtinit.fail=shell`). Returns only if neither has a shell.
 pub fn shell() {
     log::warn!("a shell follows; its exit is a kernel panic");
     let run = || rt::exec(c"/bin/sh", &[c"sh"], &[DEFAULT_PATH, c"TERM=linux"]);
-    let _ = run(); // on return there is no such shell
+    let _ = run(); // returns only if there is no such shell
     if rustix::process::chroot(c"/sysroot").is_ok() && rustix::process::chdir(c"/").is_ok() {
         let _ = run(); // likewise
     }

@@ -1,10 +1,10 @@
-//! A root's own command: PID 1 starts it, starts it again, and ends the machine once
-//! the command has ended or an order has come ([`orders`]).
+//! Supervision of a workload, the command of an image: PID 1 starts it, restarts it, and
+//! ends the machine after its end or after an order ([`orders`]).
 //!
 //! Interfaces: signal(7), signalfd(2), wait(2), setsid(2), tcsetpgrp(3), reboot(2).
 //!
-//! Invariant: however long the machine runs, PID 1 keeps no memory of a start:
-//! all that a start needs is allocated by the child.
+//! Invariant: the memory of PID 1 does not grow with the number of starts. The child
+//! allocates all memory that a start needs.
 
 use core::convert::Infallible;
 use core::time::Duration;
@@ -32,16 +32,17 @@ use crate::sys::error::{Context, ErrnoName, Error, Result};
 use crate::sys::file;
 use crate::sys::wait::timespec;
 
-/// How long processes may take to end after SIGTERM.
+/// How long all processes may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The same after SIGKILL: those that wait for a device will not end.
+/// How long all processes may take to end after SIGKILL. A process that waits for a device
+/// never ends.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 
-/// Longest message of a child that could not start.
+/// Longest message in bytes of a child that could not start the command.
 const MESSAGE_MAX: usize = 512;
 
-/// How long to wait before the command is started again.
+/// Pause before the next start of the command.
 #[derive(Debug)]
 struct Pause {
     next: Duration,
@@ -50,14 +51,14 @@ struct Pause {
 impl Pause {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(60);
-    /// A command that ran this long is in no loop of crashes.
+    /// A command that ran this long is not in a loop of crashes.
     const STABLE: Duration = Duration::from_secs(10);
 
     const fn new() -> Self {
         Self { next: Self::FIRST }
     }
 
-    /// The pause after a run that took `ran`: each is twice as long as that before.
+    /// The pause after a run of length `ran`, twice as long as the pause before.
     fn after(&mut self, ran: Duration) -> Duration {
         if ran >= Self::STABLE {
             *self = Self::new();
@@ -68,37 +69,37 @@ impl Pause {
     }
 }
 
-/// Why it goes on.
+/// Event that ends a wait.
 enum Event {
     /// The command has ended.
     Ended(WaitStatus),
-    /// The machine has been ordered to end in this way.
+    /// A signal orders PID 1 to end the machine in this way.
     Ordered(RebootCommand),
-    /// The time is over.
+    /// The time limit has passed.
     TimedOut,
 }
 
-/// A signalfd(2) for the ends of children and for orders.
+/// A signalfd(2) for SIGCHLD and for the signals of orders.
 struct Signals(OwnedFd);
 
-/// Runs the command of `command` until the machine is to end, and ends it, with
-/// what is mounted.
+/// Runs `command` until the machine is to end, unmounts `mounts`, and ends the machine.
 ///
 /// # Errors
-/// The command cannot be started at all.
+/// The first start of the command fails.
 pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible> {
     rt::process::hold_signals();
     let is_wanted = |signal| signal == Signal::CHILD.as_raw() || of_signal(signal).is_some();
     let signals = rt::process::signals(&is_wanted);
     let signals = Signals(signals.context(format_args!("make a signalfd"))?);
-    // Else the kernel resets the machine by itself. A container may not.
+    // Without this, the kernel resets the machine on Ctrl-Alt-Del by itself. In a container
+    // the call fails.
     let _ = rustix::system::reboot(RebootCommand::CadOff);
-    // Where a shell was PID 1 before us it may lead its session already; and the
-    // console need not be a terminal.
+    // These fail if a shell was PID 1 before and leads its session already, or if the
+    // console is no terminal.
     let _ = rustix::process::setsid();
     let _ = rustix::process::ioctl_tiocsctty(rt::stderr());
     let mut pause = Pause::new();
-    // The first start is the proof that there is something to start.
+    // If the first start fails, the configuration is wrong, and a restart would not help.
     let mut started = Ok(start(command)?);
     let order = loop {
         let began = uptime();
@@ -106,7 +107,7 @@ pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
             Ok(child) => match signals.wait(Some(child), None)? {
                 Event::Ended(status) => shell_status(status),
                 Event::Ordered(order) => break order,
-                // Does not happen: there is no limit.
+                // Cannot happen: this wait has no limit.
                 Event::TimedOut => break RebootCommand::PowerOff,
             },
             Err(error) => {
@@ -121,7 +122,7 @@ pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
             break RebootCommand::PowerOff;
         }
         let pause = pause.after(uptime().saturating_sub(began));
-        log::debug!("it starts again after {} s", pause.as_secs());
+        log::debug!("starting the command again after {} s", pause.as_secs());
         if let Event::Ordered(order) = signals.wait(None, Some(pause))? {
             break order;
         }
@@ -132,24 +133,24 @@ pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
     orders::carry_out(order)
 }
 
-/// Ends all processes.
+/// Ends all processes but PID 1.
 fn end_processes(signals: &Signals) -> Result<()> {
     log::debug!("ending all processes");
     for (signal, grace) in [(Signal::TERM, GRACE), (Signal::KILL, LAST_GRACE)] {
         children::signal_all(signal);
         signals.wait_for_all(grace)?;
     }
-    // What was written to a serial line is still on its way. A child waits for it,
-    // for a terminal that was stopped sends no more.
+    // Output to a serial line may still be in the kernel's buffer. A child waits for it,
+    // because the wait never ends on a stopped terminal.
     if let Ok(None) = rt::process::fork() {
-        let _ = rustix::termios::tcdrain(rt::stderr()); // what is no terminal has nothing on its way
+        let _ = rustix::termios::tcdrain(rt::stderr()); // fails if it is no terminal
         rt::exit(0);
     }
     signals.wait_for_all(LAST_GRACE)
 }
 
 impl Signals {
-    /// Waits for an event, `limit` at the most, and reaps whatever ends.
+    /// Waits for an event, at most for `limit`, and reaps all children that end.
     fn wait(&self, child: Option<Pid>, limit: Option<Duration>) -> Result<Event> {
         let deadline = limit.map(|limit| uptime() + limit);
         loop {
@@ -166,7 +167,7 @@ impl Signals {
         }
     }
 
-    /// Waits until no process is left, `limit` at the most.
+    /// Waits until no child is left, at most for `limit`.
     fn wait_for_all(&self, limit: Duration) -> Result<()> {
         let deadline = uptime() + limit;
         while children::reap(None, &mut |_, _| ()).1 {
@@ -179,7 +180,7 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits for a signal; returns the order that came, if any.
+    /// Waits for a signal; returns an order, if the signal is one.
     fn poll(&self, limit: Option<Duration>) -> Result<Option<RebootCommand>, Errno> {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         match poll(&mut fds, limit.map(timespec).as_ref()) {
@@ -190,14 +191,14 @@ impl Signals {
     }
 }
 
-/// Starts the command on the console, in PID 1's session, which that controls
-/// where it is a terminal.
+/// Starts the command on the console, in the session of PID 1. If the console is a terminal,
+/// it controls that session.
 fn start(command: &Command<'_>) -> Result<Pid> {
     let what = format_args!("start the command");
     let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).context(what)?;
     let Some(pid) = rt::process::fork().context(what)? else {
         if let Err(Failure { message, .. }) = become_command(command) {
-            // The parent reads it, or is gone.
+            // Fails only if the parent has ended.
             let _ = file::write_all(&child_report, message.as_bytes());
         }
         rt::exit(TROUBLE.into());
@@ -212,10 +213,10 @@ fn start(command: &Command<'_>) -> Result<Pid> {
     }
 }
 
-/// In the child; returns where that fails.
+/// Turns the child into the command; returns only on failure.
 fn become_command(command: &Command<'_>) -> Result<(), Failure> {
     user::look_up(command.user, &mut |user| {
-        // All three of PID 1 are the console, open for both.
+        // Descriptors 0 to 2 of PID 1 are the console, opened for reading and writing.
         let [input, output, error] = [(); 3].map(|()| duplicate(rt::stderr()));
         let (input, output, error) = (input?, output?, error?);
         let stdio = Stdio { input, output, error, session: ProcessSession::Shared };

@@ -1,4 +1,4 @@
-//! The processes below PID 1.
+//! Child processes: reaping, signalling, and work with a time limit.
 //!
 //! Interfaces: fork(2), wait(2), kill(2).
 
@@ -10,8 +10,8 @@ use virtinitrd_proto::status::{SIGNALLED, TROUBLE};
 use crate::rt;
 use crate::sys::wait::{self, Pauses};
 
-/// Reaps every child that has ended; the status of `child`, if it was among them.
-/// False where no child is left. Of the others `other` hears.
+/// Reaps all children that have ended, and passes those other than `child` to `other`.
+/// Returns the status of `child`, if it has ended, and whether children are left.
 pub fn reap(
     child: Option<Pid>,
     other: &mut dyn FnMut(Pid, WaitStatus),
@@ -27,12 +27,11 @@ pub fn reap(
     }
 }
 
-/// Sends `signal` to all processes but PID 1, and lets those go on that are
-/// stopped.
+/// Sends `signal` to all processes but PID 1, and continues stopped ones.
 pub fn signal_all(signal: Signal) {
     for signal in [signal, Signal::CONT] {
-        // As a process group, 1 stands for all processes (kill(2)). ESRCH: there
-        // is none.
+        // Group 1 becomes -1 in kill(2), which means all processes. ESRCH: there is no other
+        // process.
         let _ = rustix::process::kill_process_group(Pid::INIT, signal);
     }
 }
@@ -56,7 +55,7 @@ pub fn run_within(limit: Duration, work: fn()) -> bool {
             Ok(Some(_)) | Err(_) => return true,
         }
     }
-    // Do not wait for its end: a child that waits for a device cannot be killed.
+    // Do not wait for the child: while it waits for a device, SIGKILL has no effect.
     let _ = rustix::process::kill_process(child, Signal::KILL);
     false
 }
@@ -76,8 +75,8 @@ fn code_or_signal(code: Option<i32>, signal: Option<i32>) -> u8 {
 mod tests {
     use super::*;
 
-    /// Does not depend on the host's load: the first child ends at once, the second
-    /// never.
+    /// The first child ends at once and the second never, so the host's load does not
+    /// matter.
     #[test]
     fn work_is_waited_for_up_to_its_limit() {
         assert!(run_within(Duration::from_secs(600), || ()));

@@ -1,6 +1,6 @@
-//! Errors as the console shows them: operation, object, errno name, hint.
+//! Errors of system calls: operation, object, name of the errno, and a hint in one line.
 //!
-//! Without `std` an `Errno` prints as a number, hence the list of names (errno(3)).
+//! Without `std`, an `Errno` prints as a number, so this file has the names (errno(3)).
 
 use core::fmt;
 
@@ -19,24 +19,23 @@ pub fn sys_error(what: fmt::Arguments<'_>, errno: Errno, hint: &str) -> Error {
     Error::new(format_args!("{what}: {}", ErrnoName(errno)), hint)
 }
 
-/// Gives the failed system call its operation, object and hint.
+/// Turns the errno of a failed system call into an [`Error`].
 pub trait Context<T> {
-    /// For calls whose failure says all there is to say. `what` is only written
-    /// when there is an error.
+    /// Adds operation and object. `what` is formatted only if there is an error.
     fn context(self, what: fmt::Arguments<'_>) -> Result<T>;
 
-    /// As [`Context::context`]; `hints` is searched for the errno.
+    /// As [`Context::context`], with the hint that `hints` has for the errno.
     fn hinted(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T>;
 }
 
-/// What to do about an errno, by errno. A row without one answers for the rest.
+/// Hints by errno. A row with `None` is for all other errnos.
 pub type Hints = &'static [(Option<Errno>, &'static str)];
 
-/// For calls whose failure says all there is to say.
+/// No hints, for calls whose errno says enough.
 pub const NO_HINT: Hints = &[];
 
 impl<T> Context<T> for Result<T, Errno> {
-    // Else opt-level=z makes a function of it for each type, and each caller passes
+    // Without this, opt-level=z makes one function for each type, and each caller passes
     // its result through memory.
     #[allow(clippy::inline_always)]
     #[inline(always)]
@@ -47,7 +46,7 @@ impl<T> Context<T> for Result<T, Errno> {
         }
     }
 
-    #[allow(clippy::inline_always)] // likewise
+    #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn hinted(self, what: fmt::Arguments<'_>, hints: Hints) -> Result<T> {
         match self {
@@ -57,20 +56,20 @@ impl<T> Context<T> for Result<T, Errno> {
     }
 }
 
-/// All of [`Context::hinted`] that does not depend on the type.
+/// The part of [`Context::hinted`] that does not depend on the type.
 #[cold]
 #[inline(never)]
 fn explain(what: fmt::Arguments<'_>, errno: Errno, hints: Hints) -> Error {
     sys_error(what, errno, hint_for(hints, errno))
 }
 
-/// The hint for `errno`; empty where no row has one.
+/// The hint for `errno`; empty if no row matches.
 #[must_use]
 pub fn hint_for(hints: Hints, errno: Errno) -> &'static str {
     hints.iter().find(|(row, _)| row.is_none_or(|row| row == errno)).map_or("", |(_, hint)| hint)
 }
 
-/// An errno as a person knows it.
+/// An errno that prints as its name, such as `ENOENT`.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrnoName(pub Errno);
 
@@ -109,7 +108,7 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn one_line_says_all() {
+    fn an_error_is_one_line() {
         const HINTS: Hints = &[(Some(Errno::INVAL), "no such tag"), (None, "odd")];
         let fail = |errno| {
             let result: Result<(), Errno> = Err(errno);

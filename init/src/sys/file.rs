@@ -1,4 +1,4 @@
-//! Small whole files of `/proc` and `/sys`, and directories.
+//! Reading and writing small whole files, and listing directories.
 //!
 //! Interfaces: open(2), read(2), write(2), mkdir(2).
 
@@ -11,26 +11,27 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::{Errno, Result};
 
-/// Bytes asked of one read(2); more than any file read here.
+/// Bytes to request from one read(2); most files that are read here are smaller.
 const CHUNK: usize = 4096;
 
-/// How a file of others is opened: of a FIFO the open itself would wait.
+/// Flags for opening a file of unknown type: without `NONBLOCK`, opening a FIFO would
+/// block.
 pub const UNTRUSTED: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-/// The contents of the file at `path`.
+/// Reads the file at `path`.
 pub fn read(path: &CStr) -> Result<Vec<u8>> {
     read_at(rustix::fs::CWD, path)
 }
 
-/// The contents of a file that somebody else made, who may have made anything.
+/// Reads the file at `path`, which may be anything.
 ///
 /// # Errors
-/// EINVAL: no regular file; EFBIG: an absurdly large one.
+/// EINVAL: it is no regular file; EFBIG: it has more than 1 MiB.
 pub fn read_regular(path: &CStr) -> Result<Vec<u8>> {
     read_regular_fd(&rustix::fs::open(path, UNTRUSTED, Mode::empty())?)
 }
 
-/// As [`read_regular`], of a file that was opened as [`UNTRUSTED`].
+/// As [`read_regular`], for a file that was opened with [`UNTRUSTED`].
 pub fn read_regular_fd(fd: &OwnedFd) -> Result<Vec<u8>> {
     const MAX: usize = 1 << 20;
     if FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) != FileType::RegularFile {
@@ -39,7 +40,7 @@ pub fn read_regular_fd(fd: &OwnedFd) -> Result<Vec<u8>> {
     read_up_to(fd, MAX)
 }
 
-/// The contents of the file at `path` below `dir`.
+/// Reads the file at `path` below `dir`.
 pub fn read_at(dir: BorrowedFd<'_>, path: &CStr) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     read_up_to(&rustix::fs::openat(dir, path, flags, Mode::empty())?, usize::MAX)
@@ -82,7 +83,7 @@ fn write_all_to(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the directory `path`, mode 0755; one that exists is fine.
+/// Makes the directory `path` with mode 0755, unless it exists.
 pub fn mkdir(path: &CStr) -> Result<()> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Err(Errno::EXIST) => Ok(()),
@@ -96,12 +97,12 @@ pub fn names(path: &CStr, wanted: &dyn Fn(&CStr) -> bool) -> Result<Vec<CString>
     names_in(&rustix::fs::open(path, flags, Mode::empty())?, wanted)
 }
 
-/// As [`names`], of an open directory.
+/// As [`names`], for an open directory.
 pub fn names_in(dir: &OwnedFd, wanted: &dyn Fn(&CStr) -> bool) -> Result<Vec<CString>> {
     let mut names = Vec::new();
     visit(dir, &mut |name| {
         if wanted(name) {
-            // Sorted as it grows: short lists, and a tenth of a sort's code.
+            // Inserting in order needs a tenth of the code of a sort; the lists are short.
             let at = names.partition_point(|known: &CString| **known < *name);
             names.insert(at, CString::from(name));
         }
@@ -109,9 +110,9 @@ pub fn names_in(dir: &OwnedFd, wanted: &dyn Fn(&CStr) -> bool) -> Result<Vec<CSt
     Ok(names)
 }
 
-/// Calls `each` with the names in `dir`, in no order; keeps no memory.
+/// Calls `each` with the names in `dir`, in no particular order; allocates no memory.
 pub fn visit(dir: &OwnedFd, each: &mut dyn FnMut(&CStr)) -> Result<()> {
-    // A directory that was listed before is listed anew.
+    // The directory may have been listed before.
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut buffer = [MaybeUninit::uninit(); CHUNK];
     let mut entries = RawDir::new(dir, &mut buffer);
@@ -121,12 +122,12 @@ pub fn visit(dir: &OwnedFd, each: &mut dyn FnMut(&CStr)) -> Result<()> {
     Ok(())
 }
 
-/// As many bytes as `buffer` has from `offset` on; fewer where the file ends.
+/// Fills `buffer` with the bytes from `offset` on; returns fewer at the end of the file.
 pub fn read_from<'a>(fd: &OwnedFd, offset: u64, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
     fill(buffer, &mut |room, length| rustix::io::pread(fd, room, offset.saturating_add(length)))
 }
 
-/// As [`read_from`], of a pipe.
+/// As [`read_from`], for a pipe, from its current position on.
 pub fn read_stream<'a>(fd: &OwnedFd, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
     fill(buffer, &mut |room, _| rustix::io::read(fd, room))
 }
@@ -147,10 +148,10 @@ fn fill<'a>(
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
-/// `parts` as one C string.
+/// Joins `parts` to one C string.
 ///
 /// # Errors
-/// EINVAL where a part contains NUL.
+/// EINVAL: a part contains NUL.
 #[inline(never)]
 pub fn c_string(parts: &[&[u8]]) -> Result<CString> {
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Waiting for what appears late, and not a moment where nothing does.
+//! Waiting for devices that appear late, without delay for those that exist.
 //!
 //! Interface: nanosleep(2).
 
@@ -7,13 +7,13 @@ use core::time::Duration;
 use rustix::io::{Errno, Result};
 use rustix::thread::{NanosleepRelativeResult, Timespec};
 
-/// The first pause: a device that is being probed is there after it.
+/// The first pause; most devices that are being probed appear within it.
 const FIRST: Duration = Duration::from_millis(5);
 
-/// No pause is longer: the time that a device's arrival goes unnoticed.
+/// The longest pause, and so the longest time until a new device is noticed.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// Pauses that double up to a tenth of a second; their sum is the limit.
+/// Pauses that double up to a tenth of a second and add up to a limit.
 #[derive(Clone, Debug)]
 pub struct Pauses {
     left: Duration,
@@ -21,7 +21,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// As many as fit into `limit`.
+    /// Pauses that add up to `limit`.
     #[must_use]
     pub fn within(limit: Duration) -> Self {
         Self { left: limit, next: FIRST }
@@ -39,21 +39,21 @@ impl Iterator for Pauses {
     }
 }
 
-/// Whether an attempt is followed by another.
+/// Position of an attempt among all attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// The first.
     First,
     /// The first after a pause.
     Second,
-    /// A later one, but not the last.
+    /// A later one, except the last.
     Again,
     /// The last.
     Last,
 }
 
-/// Calls `attempt` until it gives something else than the error `late`, or
-/// `limit` has passed.
+/// Calls `attempt` until it returns another result than an error of `late`, or `limit` has
+/// passed; returns the last result.
 pub fn until<T>(
     limit: Duration,
     late: &[Errno],
@@ -79,7 +79,7 @@ pub fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().cast_signed(), tv_nsec: duration.subsec_nanos().into() }
 }
 
-/// Sleeps, whatever signals arrive.
+/// Sleeps for the whole `duration`, even if signals arrive.
 pub fn sleep(duration: Duration) {
     let mut left = timespec(duration);
     while let NanosleepRelativeResult::Interrupted(rest) = rustix::thread::nanosleep(&left) {

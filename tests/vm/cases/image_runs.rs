@@ -155,7 +155,7 @@ fn run_file_is_wrong(bed: &Bed) -> Result<()> {
     for (records, line) in [
         (
             &b"arg=/bin/sh\n"[..],
-            "virtinit: read /etc/virtinit/run: unknown record \"arg=/bin/sh\\n\": it has arg=",
+            "virtinit: read /etc/virtinit/run: unknown record \"arg=/bin/sh\\n\": known records are arg=",
         ),
         (b"arg=gone\0", "virtinit: execute gone: not found"),
     ] {

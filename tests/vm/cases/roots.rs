@@ -70,7 +70,7 @@ pub(crate) const ROOTS: &[Root] = &[
     Root { name: "wait_in_seconds", maker: EROFS,   words: "root=/dev/vdb rootwait=1",
         lines: &["virtinit: find root=/dev/vdb: no such device; block devices: vda (erofs)"] },
     Root { name: "nothing_on_it",  maker: NOTHING,  words: "root=/dev/vda",
-        lines: &["virtinit: mount root=/dev/vda at /sysroot: ENODATA: no file system that is told by itself is on it (ext2-4, erofs, squashfs, btrfs, xfs): name its type"] },
+        lines: &["virtinit: mount root=/dev/vda at /sysroot: ENODATA: no file system of a known type is on it (ext2-4, erofs, squashfs, btrfs, xfs): name its type"] },
 ];
 
 #[rustfmt::skip]

@@ -12,7 +12,7 @@ use crate::process::child::describe;
 use crate::process::qmp::Shutdown;
 
 /// Exit status for trouble of ours, as podman and env(1) have it.
-pub const EXIT_TROUBLE: u8 = 125;
+pub const EXIT_TROUBLE: u8 = virtinitrd_proto::status::TROUBLE;
 
 /// Exit status when time ran out, as timeout(1) has it.
 pub const EXIT_TIMEOUT: u8 = 124;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use files::tell::{self, printable};
+use virtinitrd_proto::console::{NO_PORT, PREFIX as INIT};
 
 /// Bytes that are kept.
 const KEPT: usize = 64 << 10;
@@ -31,14 +32,6 @@ const PANIC: &str = "Kernel panic - not syncing: ";
 /// Kernel message about a processor that is stuck in the kernel (`watchdog_timer_fn()` of
 /// `kernel/watchdog.c`).
 const LOCKUP: &[u8] = b"watchdog: BUG: soft lockup - CPU#";
-
-/// How the lines of /init begin; as long as it boots the last may tell why it
-/// gave up.
-const INIT: &str = "virtinit: ";
-
-/// What `/init` adds with `--debug` after the reason, where osbuild's port is missing
-/// (`boot::tell`).
-const NO_PORT: &str = "ipc.0 took no message";
 
 /// How often the console is read at once at the most, 4 KiB each time: a guest that
 /// never stops must not keep us from all else. It is more than a socket holds, so
@@ -292,7 +285,7 @@ mod tests {
         let words = last_words(gave_up, &[PANIC, INIT], true);
         assert_eq!(words.reason.unwrap(), "mount x: ENOENT");
         assert_eq!(words.lines.lines().count(), 3);
-        let debug = format!("{gave_up}virtinit: ipc.0 took no message: ENOENT\n");
+        let debug = format!("{gave_up}{INIT}{NO_PORT}: ENOENT\n");
         let words = last_words(&debug, &[PANIC, INIT], true);
         assert_eq!(words.reason.unwrap(), "mount x: ENOENT");
         assert_eq!(last_words(gave_up, &[PANIC], false), LastWords::default());

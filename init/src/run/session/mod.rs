@@ -1,9 +1,8 @@
-//! A command that the host drives: its streams, its terminal, its status.
+//! A session: a command of the host with its streams, its terminal and its status.
 //!
-//! Each stream is a virtio-serial port (`virtinit.0.stdin` and so on), and so is
-//! the control channel beside them ([`virtinitrd_proto::control`]). The command itself has pipes,
-//! or a pseudo-terminal: a port can be opened only once, and `/dev/stderr` must
-//! work.
+//! Each stream is a channel to the host, and so is the control channel
+//! ([`virtinitrd_proto::control`]). The command itself gets pipes or a pseudo-terminal,
+//! because a port can be opened only once, but `/dev/stderr` must be openable again.
 
 pub mod failure;
 pub mod relay;
@@ -34,37 +33,37 @@ use crate::sys::error::{Context, Error};
 use crate::sys::wait::timespec;
 use crate::transport::channels;
 
-/// Standard output's place among the relays, and its number in `close`.
+/// Index of standard output among the relays, and its number in `close`.
 const OUTPUT: usize = 1;
-/// The same of standard error.
+/// Index of standard error among the relays, and its number in `close`.
 const ERROR: usize = 2;
 
-/// How long control data may take to be taken by the host.
+/// How long the host may take to read or send control data.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A session under way.
+/// A running session.
 #[derive(Debug)]
 pub struct Session {
     number: u32,
     control: OwnedFd,
     lines: Lines,
-    /// The command, or what is left of its process group.
+    /// The command, which leads a process group.
     child: Option<Pid>,
-    /// The command's terminal.
+    /// Our end of the command's terminal, to set its size.
     terminal: Option<OwnedFd>,
-    /// Standard input, output and error.
+    /// Relays of standard input, output and error.
     relays: [Option<Relay>; 3],
 }
 
 impl Session {
-    /// Opens the control channel, for which is waited for up to `limit`.
+    /// Opens the control channel of session `number`; waits for it up to `limit`.
     pub fn open(devices: &Devices, number: u32, limit: Duration) -> Result<Self, Error> {
         let control = channels::open(devices, number, "control", limit)?;
         let (lines, relays) = (Lines::default(), [None, None, None]);
         Ok(Self { number, control, lines, child: None, terminal: None, relays })
     }
 
-    /// Waits for the text of a command, which the control channel brings.
+    /// Waits for the records of a command on the control channel.
     pub fn receive_command(&mut self) -> Result<Vec<u8>, Errno> {
         let length = loop {
             match self.next_message() {
@@ -90,7 +89,7 @@ impl Session {
         Ok(text)
     }
 
-    /// Connects the ports with what the command is given.
+    /// Opens the streams of the command, and connects them with the channels by relays.
     fn prepare(
         &mut self,
         devices: &Devices,
@@ -100,7 +99,7 @@ impl Session {
     ) -> Result<Stdio, Error> {
         let open = |stream| channels::open(devices, self.number, stream, limit);
         let output = open("stdout")?;
-        // After standard output, whose port is the later one.
+        // Standard output first: its port is later than that of standard input.
         let input = channels::open_input(devices, self.number, limit)?;
         if let Some(size) = terminal {
             let made = stdio::terminal(devices, user, size);
@@ -131,7 +130,7 @@ impl Session {
         }
     }
 
-    /// Starts the command of `command`.
+    /// Starts `command`.
     pub fn start(
         &mut self,
         devices: &Devices,
@@ -145,20 +144,20 @@ impl Session {
         })
     }
 
-    /// Lets go of the streams, which another process serves.
+    /// Closes the streams, which another process serves.
     pub fn close_streams(&mut self) {
         (self.relays, self.terminal) = ([None, None, None], None);
     }
 
-    /// Waits until something happens, `limit` at the most, and moves what can be
-    /// moved. False where the host has gone.
+    /// Waits for an event, at most for `limit`, and relays all data that can be relayed.
+    /// Returns false if the host has closed its end.
     pub fn step(&mut self, signals: &OwnedFd, limit: Option<Duration>) -> Result<bool, Errno> {
-        // Where a relay waits for nothing, for nothing is waited in its place.
-        let nothing = PollFd::new(signals, PollFlags::empty());
+        // Placeholder entry for an idle relay.
+        let idle = PollFd::new(signals, PollFlags::empty());
         let [input, output, error] = self
             .relays
             .each_ref()
-            .map(|relay| relay.as_ref().and_then(Relay::interest).unwrap_or(nothing.clone()));
+            .map(|relay| relay.as_ref().and_then(Relay::interest).unwrap_or(idle.clone()));
         let mut fds = [
             PollFd::new(signals, PollFlags::IN),
             PollFd::new(&self.control, PollFlags::IN),
@@ -172,7 +171,7 @@ impl Session {
         }
         let [signalled, controlled, events @ ..] = fds.map(|fd| fd.revents());
         if !signalled.is_empty() {
-            // Only that there was a signal counts; who has ended, wait(2) tells.
+            // The signals only end the wait; wait(2) finds the children that have ended.
             orders::take(signals);
         }
         for (relay, events) in self.relays.iter_mut().zip(events) {
@@ -183,7 +182,7 @@ impl Session {
         Ok(controlled.is_empty() || self.read_control())
     }
 
-    /// Takes in what the host has said. False where it has gone.
+    /// Reads control data. Returns false if the host has closed its end.
     fn read_control(&mut self) -> bool {
         let mut chunk = [0; 512];
         match rustix::io::read(&self.control, &mut chunk) {
@@ -197,13 +196,13 @@ impl Session {
         }
     }
 
-    /// Does what the host has said, up to a message that is not for this session
-    /// alone: the number of one to be started.
+    /// Handles all messages of the host up to one that asks for a further session; returns
+    /// the number of that session.
     pub fn handle_messages(&mut self) -> Option<u32> {
         while let Some(message) = self.next_message() {
             match message {
                 ToGuest::Resize(size) => {
-                    // A terminal that has hung up has no size.
+                    // Fails if the terminal has hung up.
                     let _ = self.terminal.as_ref().map(|terminal| stdio::set_size(terminal, size));
                 }
                 ToGuest::Signal(number) => {
@@ -235,38 +234,38 @@ impl Session {
     /// Sends a signal to the command and its process group.
     pub fn signal(&self, signal: Signal) {
         if let Some(child) = self.child {
-            // It may have ended.
+            // Fails if the whole group has ended.
             let _ = rustix::process::kill_process_group(child, signal);
         }
     }
 
-    /// Reaps every child that has ended; the command's status, if it was among
-    /// them. False where no child is left. Of the others `other` hears.
+    /// Reaps all children that have ended, and passes those other than the command to
+    /// `other`. Returns the command's status, if it has ended, and whether children are left.
     pub fn reap(&self, other: &mut dyn FnMut(Pid, WaitStatus)) -> (Option<WaitStatus>, bool) {
         children::reap(self.child, other)
     }
 
-    /// Whether all output is with the host: nothing can come any more, or, where
-    /// somebody else still holds the pipe, nothing is in it.
+    /// Whether all output has been sent to the host: each pipe is at its end or, if a
+    /// background process still holds it, empty.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let relays = self.relays.get(OUTPUT..).unwrap_or_default().iter().flatten();
         relays.into_iter().all(|relay| relay.is_done() || (!relay.is_full() && is_empty(relay)))
     }
 
-    /// Whether the ends of all outputs were seen.
+    /// Whether all outputs are at their end.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.relays.get(OUTPUT..).unwrap_or_default().iter().flatten().all(Relay::is_done)
     }
 
-    /// Tells the host that the command runs.
+    /// Reports to the host that the command runs.
     pub fn report_start(&self, init: Duration) -> Result<(), Errno> {
         self.send(&ToHost::Started { init, now: rt::process::uptime() })
     }
 
-    /// Tells the host how the command has ended. Where some of its output was
-    /// lost that is trouble, whatever the command thinks.
+    /// Reports the end of the command to the host. If output was lost, the status is
+    /// [`TROUBLE`], whatever the status of the command.
     pub fn report_end(&self, status: u8) -> Result<(), Errno> {
         let has_lost = self.relays.iter().flatten().any(Relay::has_lost);
         let status = if has_lost { TROUBLE } else { status };
@@ -275,7 +274,7 @@ impl Session {
         self.send(&ToHost::Exited { status, output: total(OUTPUT), error: total(ERROR) })
     }
 
-    /// Tells the host why the command does not run.
+    /// Reports to the host why the command does not run.
     pub fn report_failure(&self, failure: Failure) -> Result<(), Errno> {
         let Failure { status, message } = failure;
         self.send(&ToHost::Failed { status, message: message.into_boxed_bytes().into_vec() })
@@ -300,23 +299,24 @@ impl Session {
         match poll(&mut fds, Some(&timespec(PATIENCE))) {
             Ok(0) => Err(Errno::TIMEDOUT),
             Ok(_) | Err(Errno::INTR) => {
-                let gone = fds.iter().any(|fd| fd.revents() == PollFlags::HUP);
-                if gone { Err(Errno::PIPE) } else { Ok(()) }
+                let is_closed = fds.iter().any(|fd| fd.revents() == PollFlags::HUP);
+                if is_closed { Err(Errno::PIPE) } else { Ok(()) }
             }
             Err(errno) => Err(errno),
         }
     }
 
-    /// Waits until the host closes its end: it has all it wanted.
+    /// Waits until the host closes its end, after it has read everything.
     pub fn wait_for_release(&self) {
         while channels::is_connected(&self.control) {
             let mut fds = [PollFd::new(&self.control, PollFlags::empty())];
-            // Interrupted or not, it is looked at again.
+            // After an interruption the loop checks again.
             let _ = poll(&mut fds, None);
         }
     }
 }
 
+/// Whether nothing waits in the source of `relay`.
 fn is_empty(relay: &Relay) -> bool {
     const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     let Some(fd) = relay.interest() else { return true };

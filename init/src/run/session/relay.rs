@@ -1,4 +1,6 @@
-//! Copying one stream of a session, without ever blocking on either end.
+//! Relays: copying one stream of a session without blocking on either end.
+//!
+//! Interfaces: read(2), write(2), splice(2).
 
 use alloc::vec::Vec;
 
@@ -7,42 +9,42 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
-/// Bytes that are copied at once: what a pipe usually holds.
+/// Bytes that are copied at once; a pipe holds as many by default.
 const BUFFER: usize = 64 << 10;
 
-/// Bytes that a pipe is made to hold, so that the command waits less often. A
-/// port takes 128 pipes full, which a host that reads slowly leaves in the
-/// guest's memory.
+/// Capacity in bytes of the command's output pipes. It is larger than the default, so that
+/// the command waits less often, but not much: a port queues up to 128 full pipes in the
+/// guest's memory if the host reads slowly.
 pub const PIPE_CAPACITY: usize = 128 << 10;
 
-/// Bytes that are spliced at once: all that can be in a pipe. The driver counts
-/// the pages in the pipe, and would hand over those that were not asked for as
-/// well, uninitialised (`port_fops_splice_write()`).
+/// Bytes that are spliced at once, more than any pipe holds. The driver sends as many pages
+/// as the pipe has; those beyond a smaller number would be uninitialised
+/// (`port_fops_splice_write()`, drivers/char/virtio_console.c).
 const ALL: usize = 1 << 30;
 
-/// What a terminal takes for the end of its input: Ctrl-D.
+/// Ctrl-D, which a terminal takes as the end of its input.
 const END_OF_INPUT: u8 = 4;
 
-/// How the bytes get from one end to the other.
+/// How bytes get from one end to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CopyMethod {
-    /// By a buffer.
+    /// Through a buffer.
     Copy,
-    /// As [`CopyMethod::Copy`], to a terminal, whose input ends in band.
+    /// Through a buffer, to a terminal; the end of the stream becomes Ctrl-D.
     CopyToTerminal,
-    /// By splice(2): `from` is a pipe, and `to` a port, which takes its pages as
-    /// they are. `blocked` where the port took none.
+    /// By splice(2) from a pipe to a port, which takes the pages of the pipe as they are.
+    /// `blocked`: the port took none.
     Splice { blocked: bool },
 }
 
-/// A stream under way. Both descriptors are non-blocking.
+/// One stream. Both descriptors are non-blocking.
 #[derive(Debug)]
 pub struct Relay {
     from: Option<OwnedFd>,
     to: Option<OwnedFd>,
     method: CopyMethod,
     buffer: Vec<u8>,
-    /// The part of the buffer that is still to be written.
+    /// Start and end of the part of the buffer that is still to be written.
     start: usize,
     end: usize,
     total: u64,
@@ -50,19 +52,19 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Copies `from` to `to`.
+    /// A relay that copies `from` to `to`.
     #[must_use]
     pub fn new(from: OwnedFd, to: OwnedFd) -> Self {
         Self::by(CopyMethod::Copy, from, to)
     }
 
-    /// Moves the pages of the pipe `from` to `to`.
+    /// A relay that splices the pipe `from` to the port `to`.
     #[must_use]
     pub fn splice(from: OwnedFd, to: OwnedFd) -> Self {
         Self::by(CopyMethod::Splice { blocked: false }, from, to)
     }
 
-    /// Copies `from` to the master of a terminal, whose input ends by Ctrl-D.
+    /// A relay that copies `from` to the master of a terminal.
     #[must_use]
     pub fn to_terminal(from: OwnedFd, to: OwnedFd) -> Self {
         Self::by(CopyMethod::CopyToTerminal, from, to)
@@ -83,31 +85,31 @@ impl Relay {
         self.total
     }
 
-    /// Whether the machine was so short of memory that bytes were lost.
+    /// Whether bytes were lost because the machine had no memory.
     #[must_use]
     pub fn has_lost(&self) -> bool {
         self.lost
     }
 
-    /// Whether nothing more will come.
+    /// Whether the stream is at its end, and all bytes were written.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.to.is_none() || (self.from.is_none() && self.start == self.end)
     }
 
-    /// Whether bytes wait for the other side to take them.
+    /// Whether bytes wait until the other side takes them.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let is_full = self.start < self.end || self.method == CopyMethod::Splice { blocked: true };
         self.to.is_some() && is_full
     }
 
-    /// Closes both ends, without a word to either.
+    /// Closes both ends.
     pub fn close(&mut self) {
         (self.from, self.to) = (None, None);
     }
 
-    /// What to wait for.
+    /// The event to wait for.
     #[must_use]
     pub fn interest(&self) -> Option<PollFd<'_>> {
         match self.is_full() {
@@ -116,10 +118,10 @@ impl Relay {
         }
     }
 
-    /// Copies a buffer full, where that is possible now; `events` is what has
-    /// happened.
+    /// Copies up to one buffer, if possible without blocking. `events` are the events of
+    /// [`Relay::interest`].
     pub fn step(&mut self, events: PollFlags) {
-        // A port or pipe that nobody will read again.
+        // Nobody will read the port or pipe again.
         if self.is_full() && events.intersects(PollFlags::HUP | PollFlags::ERR) {
             self.close();
         }
@@ -133,8 +135,8 @@ impl Relay {
         }
     }
 
-    /// Where the pipe is empty splice(2) gives 0 or EAGAIN, be it at its end or
-    /// not: only what poll(2) has said tells.
+    /// Splices once. On an empty pipe, splice(2) returns 0 or EAGAIN, whether the pipe is at
+    /// its end or not; only the events of poll(2) tell the two apart.
     fn move_pages(&mut self, was_blocked: bool, events: PollFlags) {
         let (Some(from), Some(to)) = (&self.from, &self.to) else { return };
         let spliced = rustix::pipe::splice(from, None, to, None, ALL, SpliceFlags::NONBLOCK);
@@ -143,7 +145,7 @@ impl Relay {
         self.method = CopyMethod::Splice { blocked };
         match spliced {
             Ok(count @ 1..) => self.total += count as u64,
-            // The driver had no memory for its list of pages, and they are gone.
+            // The driver had no memory for its list of pages, and has dropped them.
             Ok(_) if !was_blocked && was_ready => self.lost = true,
             Ok(_) if !was_blocked && events.contains(PollFlags::HUP) => self.from = None,
             Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => {}
@@ -151,7 +153,7 @@ impl Relay {
         }
     }
 
-    /// Whether nothing is left to be written.
+    /// Writes the buffer; returns whether nothing is left.
     fn write(&mut self) -> bool {
         while let Some(to) = self.to.as_ref().filter(|_| self.start < self.end) {
             match rustix::io::write(to, self.buffer.get(self.start..self.end).unwrap_or_default()) {
@@ -167,7 +169,7 @@ impl Relay {
         true
     }
 
-    /// Whether something was read.
+    /// Reads into the buffer; returns whether there is something to write.
     fn read(&mut self) -> bool {
         let Some(from) = &self.from else { return false };
         let last = self.buffer.get(..self.end).and_then(<[u8]>::last).copied();
@@ -178,11 +180,11 @@ impl Relay {
                 true
             }
             Err(Errno::INTR | Errno::AGAIN) => false,
-            // The end; EIO is that of a terminal.
+            // The end of the stream. A terminal reports it as EIO.
             Ok(_) | Err(_) => {
                 self.from = None;
                 if self.method == CopyMethod::CopyToTerminal {
-                    // Inside a line the first only ends that.
+                    // Within a line, the first Ctrl-D only ends the line.
                     let keys = if last.is_none_or(|byte| byte == b'\n') { 1 } else { 2 };
                     self.buffer.iter_mut().take(keys).for_each(|slot| *slot = END_OF_INPUT);
                     self.end = keys;
@@ -243,7 +245,7 @@ mod tests {
         assert_eq!(relay.total(), 2 * BUFFER as u64);
     }
 
-    /// As in the guest, step by step with what poll(2) says.
+    /// One step with the events of poll(2), as in a session.
     fn run(relay: &mut Relay) {
         let Some(fd) = relay.interest() else { return };
         let mut fds = [fd];

@@ -1,7 +1,7 @@
 //! Starting the command as a child.
 //!
-//! Interfaces: fork(2), setsid(2), credentials(7), execve(2). What can be
-//! decided is decided before the fork; the child only makes system calls.
+//! Interfaces: fork(2), setsid(2), credentials(7), execve(2). All decisions are made before
+//! the fork; the child only makes system calls.
 
 use alloc::ffi::CString;
 use alloc::vec::Vec;
@@ -27,11 +27,11 @@ use crate::run::payload::{DEFAULT_PATH, EXEC_HINTS};
 use crate::sys::error::{Error, Hints, NO_HINT, hint_for, sys_error};
 use crate::sys::file;
 
-/// Most descriptors a process may have open, if it asks for more than the
-/// kernel's 1024; systemd gives its services as many.
+/// Hard limit of open descriptors; the soft limit is the kernel's 1024. systemd gives its
+/// services the same limits.
 const DESCRIPTORS_MAX: u64 = 524_288;
 
-/// What the child does, in order.
+/// Step of the child, in the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum ChildStep {
@@ -42,6 +42,7 @@ enum ChildStep {
     Execute,
 }
 
+/// All steps, numbered as in their type.
 const STEPS: &[ChildStep] = &[
     ChildStep::Session,
     ChildStep::Streams,
@@ -50,9 +51,9 @@ const STEPS: &[ChildStep] = &[
     ChildStep::Execute,
 ];
 
-/// A child about to be, ready but for the fork.
+/// A child that is ready to be forked.
 struct Child<'a> {
-    /// What to try to execute, in order.
+    /// Paths to try to execute, in order.
     paths: Vec<CString>,
     args: &'a [&'a CStr],
     env: Vec<&'a CStr>,
@@ -61,7 +62,7 @@ struct Child<'a> {
     stdio: Stdio,
 }
 
-/// Starts the command of `command`. The child leads a process group of its own.
+/// Starts `command`. The child leads a process group of its own.
 pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
     let what = |operation| move |errno| Failure::of_call(operation, errno);
     let home = home(user)?;
@@ -70,15 +71,15 @@ pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid
     let Some(pid) = rt::process::fork().map_err(what("fork"))? else {
         let Err((step, errno)) = child.become_command();
         let [low, high, ..] = errno.raw_os_error().to_le_bytes();
-        // The parent reads it, or is gone.
+        // Fails only if the parent has ended.
         let _ = file::write_all(&child_report, &[step as u8, low, high]);
         rt::exit(NOT_FOUND.into());
     };
     drop(child_report);
-    let mut told = [0; 3];
-    match rustix::io::read(&report, &mut told) {
+    let mut failure = [0; 3];
+    match rustix::io::read(&report, &mut failure) {
         Ok(3) => {
-            let [step, low, high] = told;
+            let [step, low, high] = failure;
             let step = STEPS.iter().find(|known| **known as u8 == step).copied();
             let errno = Errno::from_raw_os_error(i32::from_le_bytes([low, high, 0, 0]));
             Err(child.explain(step.unwrap_or(ChildStep::Execute), errno))
@@ -88,8 +89,7 @@ pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid
     }
 }
 
-/// Becomes the command of `command`, in a child that was forked already; returns
-/// where that fails.
+/// Turns this process, which was forked already, into `command`; returns only on failure.
 pub fn execute(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<(), Failure> {
     let home = home(user)?;
     let child = Child::new(command, user, &home, stdio);
@@ -102,7 +102,7 @@ fn home(user: &User<'_>) -> Result<CString, Failure> {
     variable.map_err(|errno| Failure::of_call("name the home directory", errno))
 }
 
-/// What was asked for, and `PATH` and `HOME` where they were not.
+/// The environment of the command: `wanted`, with defaults for `PATH` and `HOME`.
 fn environment<'a>(wanted: &[&'a CStr], home: &'a CStr) -> Vec<&'a CStr> {
     let name = |variable: &'a CStr| variable.to_bytes().split(|&byte| byte == b'=').next();
     let mut env: Vec<&CStr> = wanted.to_vec();
@@ -114,7 +114,7 @@ fn environment<'a>(wanted: &[&'a CStr], home: &'a CStr) -> Vec<&'a CStr> {
     env
 }
 
-/// The files that `name` may mean (execvp(3)).
+/// The files that `name` may mean, in the order of `path` (execvp(3)).
 fn candidates(name: &[u8], path: &[u8]) -> Vec<CString> {
     if name.contains(&b'/') {
         return file::c_string(&[name]).into_iter().collect();
@@ -142,7 +142,7 @@ impl<'a> Child<'a> {
         Self { paths, args: &command.args, env, cwd: command.cwd.unwrap_or(c"/"), user, stdio }
     }
 
-    /// In the child: becomes the command.
+    /// Turns the child into the command; returns the step that failed.
     fn become_command(&self) -> Result<Infallible, (ChildStep, Errno)> {
         let at = |step| move |errno| (step, errno);
         self.start_session().map_err(at(ChildStep::Session))?;
@@ -158,7 +158,7 @@ impl<'a> Child<'a> {
         match session {
             ProcessSession::Shared => {
                 rustix::process::setpgid(None, None)?;
-                // It need not be a terminal.
+                // Fails if the console is no terminal.
                 let _ = rustix::termios::tcsetpgrp(input, rustix::process::getpid());
             }
             ProcessSession::Bare | ProcessSession::Terminal => {
@@ -187,8 +187,8 @@ impl<'a> Child<'a> {
         rustix::thread::set_thread_res_uid(uid, uid, uid)
     }
 
-    /// As execvp(3): goes on where there is no such file, and remembers that
-    /// another was not allowed.
+    /// Tries all paths as execvp(3) does: a missing file is skipped, and EACCES is returned
+    /// only if no later path works.
     fn execute(&self) -> Errno {
         let mut result = Errno::NOENT;
         for path in &self.paths {
@@ -220,7 +220,7 @@ impl<'a> Child<'a> {
     fn explain_execute(&self, errno: Errno) -> Failure {
         let name = show(self.args.first().copied().unwrap_or_default().to_bytes());
         let (status, error) = if errno == Errno::NOENT {
-            // execve(2) says the same of a program whose interpreter is missing.
+            // execve(2) returns ENOENT for a missing interpreter, too.
             match self.paths.iter().find_map(|path| needed_interpreter(self.cwd, path)) {
                 Some(needed) => {
                     let what = format_args!(
@@ -239,13 +239,15 @@ impl<'a> Child<'a> {
     }
 }
 
+/// Hints for a missing working directory.
 const CWD_HINTS: Hints = &[(Some(Errno::NOENT), "no such directory in the guest")];
 
-/// The interpreter of the program at `path`, seen from `cwd`, where there is such a program.
+/// The interpreter of the program at `path`, which may be relative to `cwd`. `None`: there
+/// is no such program, or it needs no interpreter.
 fn needed_interpreter(cwd: &CStr, path: &CStr) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(cwd, place, Mode::empty()).ok()?;
+    let location = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(cwd, location, Mode::empty()).ok()?;
     let fd = rustix::fs::openat(&dir, path, flags, Mode::empty()).ok()?;
     let mut head = [0; interpreter::HEAD];
     let count = rustix::io::read(&fd, &mut head).ok()?;
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_numbered_as_they_are_listed() {
+    fn steps_are_listed_in_order() {
         assert!(STEPS.iter().enumerate().all(|(at, step)| usize::from(*step as u8) == at));
     }
 }

@@ -1,4 +1,4 @@
-//! What the command has as standard input, output and error.
+//! Standard input, output and error of a command: pipes or a pseudo-terminal.
 //!
 //! Interfaces: pipe(2), pts(4). Only our own ends are non-blocking.
 
@@ -23,46 +23,47 @@ pub struct Stdio {
     pub output: OwnedFd,
     /// Standard error.
     pub error: OwnedFd,
-    /// Whose session the command is in.
+    /// The session of the command (setsid(2)).
     pub session: ProcessSession,
 }
 
 /// The session of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessSession {
-    /// Its own, without a terminal.
+    /// A new session without a terminal.
     Bare,
-    /// Its own, controlled by the terminal that the three streams are.
+    /// A new session, controlled by the terminal of the three streams.
     Terminal,
-    /// PID 1's, whose terminal, if it has one, the command's process group gets:
-    /// when the leader of a session ends its terminal hangs up, and a serial line
-    /// loses what was not sent yet.
+    /// The session of PID 1. The command's process group gets the terminal, if there is
+    /// one. If the command led a session, the terminal would hang up with its end, and a
+    /// serial line would lose output.
     Shared,
 }
 
 /// Our ends of the command's pipes.
 #[derive(Debug)]
 pub struct Pipes {
-    /// Where standard input is written to.
+    /// End to write standard input to.
     pub input: OwnedFd,
-    /// Where standard output is read from.
+    /// End to read standard output from.
     pub output: OwnedFd,
-    /// Where standard error is read from.
+    /// End to read standard error from.
     pub error: OwnedFd,
 }
 
-/// Our end of the command's terminal, once for each use.
+/// Our end of the command's terminal: one descriptor for each use.
 #[derive(Debug)]
 pub struct Master {
-    /// To be written to.
+    /// Descriptor to write input to.
     pub to: OwnedFd,
-    /// To be read from.
+    /// Descriptor to read output from.
     pub from: OwnedFd,
-    /// To set the size of.
+    /// Descriptor to set the size.
     pub control: OwnedFd,
 }
 
-/// Three pipes, which `user` may open again by `/dev/stdout` and the like.
+/// Makes three pipes. They belong to `user`, who may open them again as `/dev/stdout` and
+/// the like.
 pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
     let pipe = || {
         let (from, to) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -72,7 +73,7 @@ pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
     };
     let ((input, our_input), (our_output, output), (our_error, error)) =
         (pipe()?, pipe()?, pipe()?);
-    // Refused where memory is scarce; then it holds what it holds.
+    // Fails if memory is scarce; the default capacity works, too.
     let _ = rustix::pipe::fcntl_setpipe_size(&our_output, PIPE_CAPACITY);
     for ours in [&our_input, &our_output, &our_error] {
         rustix::fs::fcntl_setfl(ours, OFlags::NONBLOCK)?;
@@ -81,12 +82,12 @@ pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
     Ok((stdio, Pipes { input: our_input, output: our_output, error: our_error }))
 }
 
-/// A pseudo-terminal of the given size that belongs to `user`.
+/// Makes a pseudo-terminal of the given size that belongs to `user`.
 pub fn terminal(devices: &Devices, user: &User<'_>, size: Size) -> Result<(Stdio, Master)> {
     let control = devices.open_terminal()?;
     rustix::pty::unlockpt(&control)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    // By its master, for the root may have no /dev.
+    // Opened through the master, because the root may have no /dev.
     let input = rustix::pty::ioctl_tiocgptpeer(&control, flags)?;
     rustix::fs::fchown(&input, Some(Uid::from_raw(user.uid)), None)?;
     set_size(&control, size)?;
@@ -95,7 +96,7 @@ pub fn terminal(devices: &Devices, user: &User<'_>, size: Size) -> Result<(Stdio
     Ok((stdio, Master { to: duplicate(&control)?, from: duplicate(&control)?, control }))
 }
 
-/// Gives a terminal its size; those who use it hear of it by SIGWINCH.
+/// Sets the size of a terminal; its processes get SIGWINCH.
 pub fn set_size(terminal: &OwnedFd, size: Size) -> Result<()> {
     let Size { rows, columns } = size;
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -1,4 +1,4 @@
-//! Who the command runs as: names and numbers from the root's own files.
+//! The user of a command, from the root's own files.
 //!
 //! Formats: passwd(5), group(5).
 
@@ -11,24 +11,24 @@ use super::failure::Failure;
 use crate::sys::error::Error;
 use crate::sys::file;
 
-/// What a process is given.
+/// Credentials and home directory of a user.
 #[derive(Debug, PartialEq, Eq)]
 pub struct User<'a> {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups, the main one not included.
+    /// Supplementary groups, without the main group.
     pub groups: Vec<u32>,
-    /// Home directory; `/` where no file names one.
+    /// Home directory; `/` if no file names one.
     pub home: &'a [u8],
 }
 
-/// Gives `with` the user that `wanted` is in the root's own files, as [`find`]
-/// finds it.
+/// Finds the user `wanted` in the root's own files, as [`find`] does, and passes it to
+/// `with`.
 ///
 /// # Errors
-/// It is nobody; or what `with` gives.
+/// There is no such user, or `with` fails.
 pub fn look_up(
     wanted: Option<&[u8]>,
     with: &mut dyn FnMut(&User<'_>) -> Result<(), Failure>,
@@ -42,10 +42,11 @@ pub fn look_up(
     with(&user)
 }
 
-/// Finds `NAME`, `UID`, `NAME:GROUP` or `UID:GID`; root where nothing is given.
+/// Finds `NAME`, `UID`, `NAME:GROUP` or `UID:GID` in the texts of passwd(5) and group(5).
+/// Without `wanted`, the user is root.
 ///
 /// # Errors
-/// Why it is nobody.
+/// The reason why there is no such user.
 pub fn find<'a>(
     wanted: Option<&[u8]>,
     passwd: &'a [u8],
@@ -75,7 +76,7 @@ pub fn find<'a>(
         let mut members = field(row, 3).unwrap_or_default().split(|&byte| byte == b',');
         login.is_some_and(|login| members.any(|member| member == login))
     };
-    // A group that was named is all there is, as with podman.
+    // A user with a named group has no supplementary groups, as with podman.
     let searched = if group_name.is_some() { &[] } else { group };
     let mut groups = Vec::new();
     for row in rows(searched).filter(is_member) {
@@ -93,7 +94,7 @@ fn field(row: &[u8], at: usize) -> Option<&[u8]> {
     row.split(|&byte| byte == b':').nth(at)
 }
 
-/// 4294967295 means "no change" to the kernel, and so is nobody's id.
+/// A user or group id in decimal. 4294967295 is no id: the kernel reads it as "no change".
 fn number(text: &[u8]) -> Option<u32> {
     u32::try_from(words::number(text)?).ok().filter(|id| *id != u32::MAX)
 }

@@ -18,14 +18,10 @@ pub mod resolve;
 pub mod strip;
 pub mod trace;
 
+pub use virtinitrd_proto::modules::canonical;
+
 /// How the names of module files end.
 const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
-
-/// A module's name as the kernel compares it: `-` and `_` are the same.
-#[must_use]
-pub fn canonical(name: &str) -> String {
-    name.replace('-', "_")
-}
 
 /// The canonical module name of a file such as `kernel/fs/fuse/virtiofs.ko.xz`;
 /// `None` where it is no module.
