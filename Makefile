@@ -1,4 +1,5 @@
-# Thin by intent: what takes thought is in `cargo xtask`.
+# Short names for `cargo xtask`, which has the logic. Only `make demo` and `make test`
+# install packages; the others name what is missing and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -16,7 +17,7 @@ help: ## Show this help
 
 .DEFAULT_GOAL := all
 
-# One step builds what the next runs.
+# Each step builds what the next one runs.
 .NOTPARALLEL:
 
 .PHONY: all
@@ -25,18 +26,25 @@ all: vendor build ## Vendor the crates and build everything
 .PHONY: vendor
 vendor: vendor/config.toml ## Put all crates into vendor/, for building without a network
 
-# Crates that Cargo.lock no longer names cannot build what would replace them.
+# Remove the old crates first: cargo would build xtask from them, and fails if they no
+# longer match Cargo.lock.
 vendor/config.toml: Cargo.lock
 	@rm -rf vendor
 	@cargo $(RUN) vendor
 
 .PHONY: build
-build: ## Build /init and the host tools
-	@scripts/setup build
+build: ## Build /init and the host tools; name what is missing, install nothing
+	@scripts/setup --check build
 	@$(XTASK) build
 
+# Files that `make build` makes and `make install` installs.
+BUILT := target/guest/init target/release/chrootvm target/release/mkvirtinitrd
+
 .PHONY: install
-install: ## Install into DESTDIR (PREFIX, BINDIR, LIBDIR, MANDIR)
+install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, MANDIR)
+	@for file in $(BUILT); do \
+		[ -f $$file ] || { echo "make install: $$file is missing: run \`make build\` first" >&2; exit 1; }; \
+	done
 	@case "$(LIBDIR)" in \
 	/usr/lib | "$(patsubst %/,%,$(dir $(BINDIR)))/lib") ;; \
 	*) echo "LIBDIR is $(LIBDIR): chrootvm looks for /init in BINDIR/../lib and /usr/lib" >&2; exit 1 ;; \
@@ -55,24 +63,24 @@ distcheck: dist ## Build and install from the tarball, without a network
 	@$(XTASK) distcheck
 
 .PHONY: demo
-demo: ## Boot a stock kernel on a small root and show what the guest says
+demo: ## Install what is missing, boot a stock kernel on a small root, show its output
 	@scripts/setup demo
 	@$(XTASK) demo
 
 .PHONY: kernel
 kernel: ## Build the small guest kernel of chrootvm --kernel-builtin
-	@scripts/setup kernel
+	@scripts/setup --check kernel
 	@$(XTASK) build
 	@scripts/chrootvm kernel build
 
 .PHONY: test
-test: ## Run every test
+test: ## Install what is missing, run every test
 	@scripts/setup test
 	@$(XTASK) test
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml
-	@scripts/setup test
+	@scripts/setup --check test
 	@$(XTASK) bench boot --runs 7 --budget bench/budget.toml
 	@$(XTASK) bench size --budget bench/budget.toml
 
@@ -82,7 +90,7 @@ fuzz: ## Feed damaged input to all readers, FUZZ_S (30) seconds each, two at a t
 
 .PHONY: check
 check: ## Check format, lints, documentation and scripts
-	@scripts/setup test
+	@scripts/setup --check test
 	@$(XTASK) check
 
 .PHONY: clean
