@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: how fast, how large, against what.
 //!
 //! Each benchmark measures the built product from outside, as a user runs it,
-//! and gives one [`Report`]: a Markdown table on standard output, and with
-//! `--json` a file that a later run can be compared with. Guest instructions and
+//! and gives one [`Report`]: a Markdown table on standard output, with `--json` a file
+//! that a later run can be compared with, and with `--svg` a picture. Guest instructions and
 //! sizes repeat; wall-clock times only mean something as a ratio within one run.
 
 // Nanoseconds and bytes are far below 2^53.
@@ -20,6 +20,7 @@ pub mod report;
 pub mod roots;
 pub mod size;
 pub mod subject;
+pub mod svg;
 
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,9 @@ pub struct Output {
     /// Write the numbers to FILE as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw the numbers as bars into FILE
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Fail where a number differs by more than 1 % from those in FILE
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
@@ -114,6 +118,9 @@ impl Output {
         if let Some(file) = &self.json {
             let text = serde_json::to_string_pretty(&report.json())?;
             output::write(file, format!("{text}\n").as_bytes())?;
+        }
+        if let Some(file) = &self.svg {
+            output::write(file, svg::draw(report).as_bytes())?;
         }
         Ok(())
     }
@@ -179,7 +186,12 @@ mod tests {
             (None, Some(&json), Some("base is not TOML")),
             (Some(&dir.path().join("missing")), None, Some("missing")),
         ] {
-            let output = Output { json: None, compare: compare.cloned(), budget: budget.cloned() };
+            let output = Output {
+                json: None,
+                svg: None,
+                compare: compare.cloned(),
+                budget: budget.cloned(),
+            };
             let error = output.standards().err().map(|error| format!("{error:#}"));
             match (&error, expected) {
                 (Some(error), Some(part)) => assert!(error.contains(part), "{error}"),

@@ -92,8 +92,8 @@ impl Report {
     }
 }
 
-/// Three digits and what is before the point.
-fn short(number: f64) -> String {
+/// A number with three significant digits, or with all digits before the point.
+pub(super) fn short(number: f64) -> String {
     let digits = if number.fract() == 0.0 || number >= 1000.0 {
         0
     } else if number >= 100.0 {
