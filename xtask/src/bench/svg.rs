@@ -20,11 +20,9 @@ pub fn draw(report: &Report) -> String {
     let panels = panels(&report.rows);
     let labels = panels.iter().flat_map(|panel| &panel.bars);
     let longest = labels.map(|bar| bar.label.chars().count()).max().unwrap_or(0);
-    let mut canvas = Canvas {
-        shapes: String::new(),
-        bars_x: MARGIN + longest as f64 * CHARACTER + GAP,
-        y: MARGIN,
-    };
+    let bars_x = MARGIN + longest as f64 * CHARACTER + GAP;
+    let width = bars_x + BAR + NUMBER;
+    let mut canvas = Canvas { shapes: String::new(), bars_x, width, y: MARGIN };
     let runs = report.rows.iter().map(|row| row.runs).max().unwrap_or(0);
     let title = match runs {
         0 | 1 => format!("bench {}", report.bench),
@@ -124,6 +122,8 @@ struct Canvas {
     shapes: String,
     /// Left edge of the bars, in pixels.
     bars_x: f64,
+    /// Width of the picture, in pixels.
+    width: f64,
     /// Top of the next line, in pixels.
     y: f64,
 }
@@ -166,6 +166,7 @@ impl Canvas {
     /// A line of text at the left edge.
     fn line(&mut self, class: &str, text: &str) {
         self.text(class, MARGIN, text);
+        self.width = self.width.max(MARGIN + text.chars().count() as f64 * CHARACTER + MARGIN);
         self.y += STEP;
     }
 
@@ -181,8 +182,8 @@ impl Canvas {
     }
 
     fn finish(self, title: &str) -> String {
-        let width = self.bars_x + BAR + NUMBER;
-        let (height, title) = (self.y + MARGIN - (STEP - HEIGHT), escape(title));
+        let (width, height) = (self.width, self.y + MARGIN - (STEP - HEIGHT));
+        let title = escape(title);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" role=\"img\">\n<title>{title}</title>\n\
