@@ -1,19 +1,21 @@
-//! README's tables of options, formats, statuses and kernel parameters against
+//! The documents' tables of options, formats, statuses and kernel parameters against
 //! the tests: each row has a test that runs what the row says.
 //!
 //! [`ROWS`] names the tests of each row. A test that boots a machine is
 //! `GROUP::NAME`, of `tests/vm/cases/GROUP.rs`; one that does not is
-//! `FILE.rs::FUNCTION`, of this directory. Every row of README is here, every row
-//! here is in README, every test exists, and some named test's file spells each
-//! option and each parameter of the row.
+//! `FILE.rs::FUNCTION`, of this directory. Every row of the documents is here, every
+//! row here is in a document, every test exists, and some named test's file spells
+//! each option and each parameter of the row.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// First cells of the headings of the tables that are covered.
-const TABLES: &[&str] =
-    &["FILE", "Directories", "Command", "Machine", "Diagnostics", "Status", "Kernel parameter"];
+/// Documents, and the first cells of the headings of their tables that are covered.
+const TABLES: &[(&str, &[&str])] = &[
+    ("README.md", &["FILE", "Directories", "Command", "Machine", "Diagnostics", "Status"]),
+    ("docs/kernel-parameters.md", &["Kernel parameter"]),
+];
 
 /// Beginning of the first cell of each row, and the tests that run the row.
 #[rustfmt::skip]
@@ -101,13 +103,23 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// First cells of the rows of the tables that are covered.
-fn cells() -> Vec<String> {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let mut cells = Vec::new();
+/// First cells of the rows of all tables that are covered.
+fn all_cells() -> Vec<String> {
+    let of_document = |(document, tables): &(&str, &[&str])| {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let (cells, headings) = cells(&text, tables);
+        assert_eq!(&headings, tables, "tables of {document}");
+        cells
+    };
+    TABLES.iter().flat_map(of_document).collect()
+}
+
+/// First cells of the rows of `tables`, and the headings that were found.
+fn cells(text: &str, tables: &[&str]) -> (Vec<String>, Vec<String>) {
+    let (mut cells, mut headings) = (Vec::new(), Vec::new());
     let mut is_covered = false;
     let mut before = "";
-    for line in readme.lines() {
+    for line in text.lines() {
         // A bar in a cell is escaped.
         let cell = line.strip_prefix("| ").map(|row| row.replace("\\|", "/"));
         let cell = cell.and_then(|row| Some(row.split_once(" |")?.0.to_owned()));
@@ -115,14 +127,15 @@ fn cells() -> Vec<String> {
             None if line.starts_with("|---") => {}
             None => is_covered = false,
             Some(heading) if !before.starts_with('|') => {
-                is_covered = TABLES.contains(&&*heading);
+                is_covered = tables.contains(&&*heading);
+                headings.extend(is_covered.then_some(heading));
             }
             Some(cell) if is_covered => cells.push(cell),
             Some(_) => {}
         }
         before = line;
     }
-    cells
+    (cells, headings)
 }
 
 /// The file of a test, and the spelling of its name there.
@@ -153,8 +166,7 @@ fn words(cell: &str) -> Vec<String> {
 
 #[test]
 fn every_row_has_tests_that_run_it() {
-    let cells = cells();
-    assert!(cells.len() > 60, "README's tables were not found: {cells:?}");
+    let cells = all_cells();
     let (mut used, mut problems) = (BTreeSet::new(), Vec::new());
     for cell in &cells {
         let row = ROWS.iter().filter(|(start, _)| cell.starts_with(start));
@@ -178,6 +190,7 @@ fn every_row_has_tests_that_run_it() {
         problems.extend(unused.map(|word| format!("{cell}: none of {tests:?} gives {word}")));
     }
     let stale = ROWS.iter().filter(|(start, _)| !used.contains(start));
-    problems.extend(stale.map(|(start, _)| format!("README has no row that begins with {start}")));
+    problems
+        .extend(stale.map(|(start, _)| format!("no document has a row that begins with {start}")));
     assert!(problems.is_empty(), "{problems:#?}");
 }

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-
 /// Lines past which a file is looked at for a second concern.
 const LINES_MAX: usize = 400;
 
@@ -82,48 +80,6 @@ fn nothing_is_left_undone() {
     for (path, text) in sources() {
         for mark in marks.map(|mark| mark.concat()) {
             assert!(!text.contains(&mark), "{}: {mark}", path.display());
-        }
-    }
-}
-
-/// The README's tables against the code.
-#[test]
-fn the_readme_knows_every_option_and_parameter() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let command = chrootvm::run::Vm::augment_args(clap::Command::new("chrootvm"));
-    let options = command.get_arguments().filter(|argument| !argument.is_hide_set());
-    let options = options.filter_map(|argument| Some(format!("`--{}", argument.get_long()?)));
-    let words = virtinitrd_proto::parameters::PARAMETERS.iter().map(|word| format!("`{word}"));
-    for name in options.chain(words) {
-        assert!(readme.contains(&name), "README.md does not mention {name}");
-    }
-}
-
-/// The manual pages against the code.
-#[test]
-fn the_manual_knows_every_option_and_parameter() {
-    let vm = chrootvm::run::Vm::augment_args(clap::Command::new("chrootvm"));
-    let pack =
-        chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
-    let options = |command: clap::Command| {
-        let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
-        let names = arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
-        names.collect::<Vec<_>>()
-    };
-    let words = virtinitrd_proto::parameters::PARAMETERS.iter().map(|word| (*word).to_owned());
-    for (page, names) in [
-        ("man/chrootvm.1", options(vm)),
-        ("man/mkvirtinitrd.1", options(pack)),
-        ("man/virtinitrd.7", words.collect()),
-    ] {
-        let text = fs::read_to_string(root().join(page)).unwrap().replace("\\-", "-");
-        // The lines of the macros that set tags, in which nothing is mentioned in passing.
-        let tags: Vec<_> =
-            text.split("\n.TP\n").skip(1).filter_map(|tag| tag.lines().next()).collect();
-        let ends = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
-        for name in names {
-            let is_there = tags.iter().any(|tag| tag.split(ends).any(|word| word == name));
-            assert!(is_there, "{page} does not mention {name}");
         }
     }
 }

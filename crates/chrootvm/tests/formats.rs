@@ -1,4 +1,4 @@
-//! Every format of README's table, as a source and as an output.
+//! Every format of README's table of images, as a source and as an output.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,0 +1,129 @@
+//! README, `docs/` and the manual pages against the code and against each other.
+//!
+//! Every option of chrootvm and mkvirtinitrd and every kernel parameter has a row in
+//! a table and an entry in a manual page, every link leads somewhere, and README stays
+//! short enough to be read. `coverage.rs` compares the tables with the tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+/// Most lines of README; details belong in `docs/`.
+const README_MAX: usize = 250;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(document: &str) -> String {
+    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
+}
+
+/// Options that `--help` shows, as `--name`.
+fn options(command: &clap::Command) -> Vec<String> {
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
+}
+
+fn options_of_chrootvm() -> Vec<String> {
+    options(&chrootvm::run::Vm::augment_args(clap::Command::new("chrootvm")))
+}
+
+fn parameters() -> Vec<String> {
+    virtinitrd_proto::parameters::PARAMETERS.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Whether `text` has `word` as a whole, not as a part of a longer one.
+fn has_word(text: &str, word: &str) -> bool {
+    let ends = |c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c);
+    text.split(ends).any(|found| found == word)
+}
+
+#[test]
+fn tables_have_every_option_and_parameter() {
+    for (document, names) in
+        [("README.md", options_of_chrootvm()), ("docs/kernel-parameters.md", parameters())]
+    {
+        let text = read(document);
+        let first = |row: &str| Some(row.strip_prefix("| ")?.split_once(" |")?.0.to_owned());
+        let cells: Vec<String> = text.lines().filter_map(first).collect();
+        for name in names {
+            let is_there = cells.iter().any(|cell| has_word(cell, &name));
+            assert!(is_there, "no table of {document} has a row for {name}");
+        }
+    }
+}
+
+#[test]
+fn manual_pages_have_every_option_and_parameter() {
+    let pack = chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
+    for (page, names) in [
+        ("man/chrootvm.1", options_of_chrootvm()),
+        ("man/mkvirtinitrd.1", options(&pack)),
+        ("man/virtinitrd.7", parameters()),
+    ] {
+        let text = read(page).replace("\\-", "-");
+        // Only the lines of macros that set tags: other text mentions names in passing.
+        let tags: Vec<_> =
+            text.split("\n.TP\n").skip(1).filter_map(|tag| tag.lines().next()).collect();
+        for name in names {
+            let is_there = tags.iter().any(|tag| has_word(tag, &name));
+            assert!(is_there, "{page} has no entry for {name}");
+        }
+    }
+}
+
+#[test]
+fn readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= README_MAX, "README.md has {lines} lines: move details to docs/");
+}
+
+/// README, CHANGELOG and everything in `docs/`.
+fn documents() -> Vec<PathBuf> {
+    let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.chain(["README.md", "CHANGELOG.md"].map(|name| root().join(name))).collect()
+}
+
+/// Targets of `[text](target)` and `![text](target)`.
+fn links(text: &str) -> Vec<&str> {
+    let parts = text.split("](").skip(1);
+    parts.filter_map(|rest| Some(rest.split_once(')')?.0)).collect()
+}
+
+/// Anchors of headings, as GitHub makes them: lower case, blanks as hyphens, no other
+/// punctuation.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+    let kept = |heading: &str| {
+        let lower = heading.to_lowercase().replace(' ', "-");
+        lower.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
+    };
+    headings.map(kept).collect()
+}
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let mut count = 0;
+    for page in documents() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text).into_iter().filter(|link| !link.contains("://")) {
+            count += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => page.clone(),
+                _ => page.parent().unwrap().join(path),
+            };
+            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+            if anchor.is_empty() {
+                continue;
+            }
+            let headings = anchors(&fs::read_to_string(&target).unwrap());
+            let is_there = headings.iter().any(|heading| heading == anchor);
+            assert!(is_there, "{}: {link} names no heading", page.display());
+        }
+    }
+    assert!(count > 20, "links were not found");
+}
