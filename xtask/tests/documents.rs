@@ -1,8 +1,9 @@
 //! README, `docs/` and the manual pages against the code and against each other.
 //!
-//! Every option of chrootvm and mkvirtinitrd and every kernel parameter has a row in
-//! a table and an entry in a manual page, every link leads somewhere, and README stays
-//! short enough to be read. `coverage.rs` compares the tables with the tests.
+//! Every option and kernel parameter has an entry in a manual page, every option of
+//! chrootvm and every kernel parameter has a row in a table, every link leads somewhere,
+//! and README stays short enough to be read. `coverage.rs` compares the tables with the
+//! tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,11 @@ fn read(document: &str) -> String {
     fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
 }
 
-/// Options that `--help` shows, as `--name`.
+/// Options that `--help` of a command and of its subcommands shows, as `--name`.
 fn options(command: &clap::Command) -> Vec<String> {
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
-    arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
+    let own = arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
+    own.chain(command.get_subcommands().flat_map(options)).collect()
 }
 
 fn options_of_chrootvm() -> Vec<String> {
@@ -58,8 +60,10 @@ fn tables_have_every_option_and_parameter() {
 #[test]
 fn manual_pages_have_every_option_and_parameter() {
     let pack = chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
+    let image = chrootvm::image_tasks::Image::augment_args(clap::Command::new("image"));
     for (page, names) in [
         ("man/chrootvm.1", options_of_chrootvm()),
+        ("man/chrootvm-image.1", options(&image)),
         ("man/mkvirtinitrd.1", options(&pack)),
         ("man/virtinitrd.7", parameters()),
     ] {
