@@ -59,10 +59,15 @@ fn tables_have_every_option_and_parameter() {
 
 #[test]
 fn manual_pages_have_every_option_and_parameter() {
-    let pack = chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
+    let pack =
+        chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
+    let exec = chrootvm::exec::Exec::augment_args(clap::Command::new("exec"));
+    let kernel = chrootvm::kernel::Kernel::augment_args(clap::Command::new("kernel"));
     let image = chrootvm::image_tasks::Image::augment_args(clap::Command::new("image"));
     for (page, names) in [
         ("man/chrootvm.1", options_of_chrootvm()),
+        ("man/chrootvm.1", options(&exec)),
+        ("man/chrootvm.1", options(&kernel)),
         ("man/chrootvm-image.1", options(&image)),
         ("man/mkvirtinitrd.1", options(&pack)),
         ("man/virtinitrd.7", parameters()),
