@@ -1,9 +1,9 @@
 //! README, `docs/` and the manual pages against the code and against each other.
 //!
 //! Every option and kernel parameter has an entry in a manual page, every option of
-//! chrootvm and every kernel parameter has a row in a table, every link leads somewhere,
-//! and README stays short enough to be read. `coverage.rs` compares the tables with the
-//! tests.
+//! chrootvm and every kernel parameter has a row in a table, every link and file name
+//! leads somewhere, and README stays short enough to be read. `coverage.rs` compares the
+//! tables with the tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,6 +94,29 @@ fn documents() -> Vec<PathBuf> {
     let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     pages.chain(["README.md", "CHANGELOG.md"].map(|name| root().join(name))).collect()
+}
+
+/// Text between backticks outside of code blocks.
+fn quoted(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn named_source_files_exist() {
+    let mut count = 0;
+    for page in documents() {
+        let text = fs::read_to_string(&page).unwrap();
+        let is_source = |name: &&str| {
+            let top = ["init/", "crates/", "xtask/", "tests/", "scripts/", "bench/", "kernel/"];
+            top.iter().any(|dir| name.starts_with(dir)) && !name.contains(' ')
+        };
+        for name in quoted(&text).into_iter().filter(is_source) {
+            count += 1;
+            assert!(root().join(name).exists(), "{}: there is no {name}", page.display());
+        }
+    }
+    assert!(count > 20, "names of files were not found");
 }
 
 /// Targets of `[text](target)` and `![text](target)`.
