@@ -1,12 +1,13 @@
 //! `bench boot`: guest instructions from reset to the payload, by phase.
 //!
-//! QEMU's `-icount shift=0,sleep=off` makes one instruction one nanosecond of the
-//! guest's time, and skips what the guest would sleep. So the guest's clocks count
-//! instructions, however busy the host is, and repeat to 0.1 %; a wait that is
-//! counted in timer ticks can add or save a tick of 4 million.
+//! With QEMU's `-icount shift=0,sleep=off`, one instruction takes one nanosecond of
+//! the guest's time, and sleep takes none. So the guest's clocks count instructions,
+//! however busy the host is, and repeat to 0.1 %. A wait that the guest counts in timer
+//! ticks can add or save one tick, which is 4 million instructions.
 //!
-//! `firmware` ends where the kernel's own clock begins, so it has decompression
-//! and the kernel's first steps in it; `init` ends where the payload runs.
+//! The phase `firmware` ends when the kernel's own clock begins, so it includes
+//! decompression and the kernel's first steps. The phase `init` ends when the payload
+//! runs.
 
 use std::ffi::OsString;
 use std::fs;
@@ -27,7 +28,7 @@ pub struct Boot {
     pub(super) output: Output,
     #[command(flatten)]
     subject: subject::Options,
-    /// Boots, of which the best counts
+    /// Number of boots; the best one counts
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Measure again with each of chrootvm's savings switched off
@@ -38,22 +39,22 @@ pub struct Boot {
     options: Vec<OsString>,
 }
 
-/// Instructions as time, one processor.
+/// Options that make one processor count instructions as time.
 const COUNTING: &[&str] =
     &["--cpus=1", "--qemu-arg=-icount", "--qemu-arg=shift=0,sleep=off", "--timing"];
 
 const UNIT: &str = "M instructions";
 
-/// What chrootvm saves, and the option that does without.
+/// Options that switch off one of chrootvm's savings each.
 const SAVINGS: &[&str] =
     &["--append=cryptomgr.notests=0", "--strip=never", "--pvh=never", "--cpu=max", "--machine=q35"];
 
-/// Instructions in millions, phase by phase.
+/// Millions of instructions of each phase, and their total.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Phases([(&'static str, f64); 4]);
 
 impl Boot {
-    /// The phases, and each saving where they are asked for.
+    /// Measures the phases, and, if asked for, a boot without each saving.
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
@@ -104,7 +105,7 @@ impl Phases {
     }
 }
 
-/// Where the root with the payload alone is.
+/// Path of a root that contains only the payload.
 fn root(subject: &Subject) -> PathBuf {
     subject.scratch().join("counter-root")
 }
@@ -116,7 +117,7 @@ fn make_root(root: &Path) -> Result<()> {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context("chmod")
 }
 
-/// The phases, from what the payload wrote and from the line of `--timing`.
+/// Reads the phases from the payload's output and from the line of `--timing`.
 fn phases(stdout: &[u8], stderr: &str) -> Option<Phases> {
     let (total, clock) = payload::read(stdout)?;
     let total = total as f64 / 1e6;

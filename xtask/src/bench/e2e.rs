@@ -1,7 +1,7 @@
-//! `bench e2e`: the wall-clock time of a whole run, against another command's.
+//! `bench e2e`: the wall-clock time of a whole run, compared with another command.
 //!
-//! Times of a busy host differ from minute to minute, so the two commands run in
-//! turn, and what counts is the ratio within each pair.
+//! Times on a busy host differ from minute to minute. So the two commands run in turn,
+//! and the ratio within each pair is the result.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::measure::{Usage, in_turn};
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
 
-/// Time `chrootvm ROOT -- true`, against another command
+/// Time `chrootvm ROOT -- true`, and compare it with another command
 #[derive(Debug, clap::Args)]
 pub struct E2e {
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub struct E2e {
     /// The other command, for sh -c, with $ROOT, $KERNEL, $MODULES and $INIT
     #[arg(long, value_name = "COMMAND")]
     vs: Option<OsString>,
-    /// Runs of each
+    /// Number of runs of each command
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Options for chrootvm
@@ -36,7 +36,7 @@ pub struct E2e {
 }
 
 impl E2e {
-    /// Times and ratios.
+    /// Measures times and ratios.
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
@@ -53,13 +53,13 @@ impl E2e {
     }
 }
 
-/// A number of [`Usage`]: its name, its unit, and where it is.
+/// One number of [`Usage`]: its name, its unit, and a function that gets it.
 pub type Column = (&'static str, &'static str, fn(&Usage) -> f64);
 
 /// Wall-clock time.
 pub const WALL: Column = ("time", "ms", |usage| usage.wall);
 
-/// A row for each number of each command, and one for their ratio.
+/// Makes a row for each number of each command, and one for the ratio of the two.
 pub fn rows(pairs: &[(Usage, Option<Usage>)], name: &str, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
     for (what, unit, get) in columns {

@@ -1,4 +1,4 @@
-//! Where numbers were taken: without it they say little.
+//! Facts about a measurement: host, programs, revision. Numbers mean little without them.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::workspace;
 pub struct Facts(pub Vec<(&'static str, String)>);
 
 impl Facts {
-    /// Of this host, the tree and what is measured.
+    /// Gathers the facts of this host, of the source tree and of the subject.
     pub fn gather(subject: &Subject) -> Result<Self> {
         let cpus = std::thread::available_parallelism().context("count processors")?.get();
         let model = cpu_model(&machine::host::cpuinfo());
@@ -29,7 +29,7 @@ impl Facts {
     }
 }
 
-/// The tree's commit, marked where files differ from it.
+/// Commit of the source tree, with a mark if files differ from it.
 fn revision(tree: &Path) -> String {
     let git =
         Command::new("git").arg("-C").arg(tree).args(["describe", "--always", "--dirty"]).output();

@@ -1,8 +1,8 @@
 //! `bench io`: how fast a guest reads a shared directory, by cache mode.
 //!
-//! The guest reads many small files and one large one, each twice in one run: the
-//! second time shows what it may keep. Its clock is `/proc/uptime`, which has
-//! hundredths of a second.
+//! The guest reads many small files and one large file, each twice in one run: the
+//! second time shows how much the guest has cached. The clock is `/proc/uptime`, which
+//! counts hundredths of a second.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use super::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject, output};
 
-/// Files per second and MB/s over virtiofs for the cache modes
+/// Measure files per second and MB/s over virtiofs for each cache mode
 #[derive(Debug, clap::Args)]
 pub struct Io {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct Io {
     /// Cache modes to measure
     #[arg(long, value_name = "MODE", value_delimiter = ',', default_value = "auto,always,never")]
     cache: Vec<String>,
-    /// Runs of each
+    /// Number of runs of each mode
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Options for chrootvm
@@ -34,12 +34,12 @@ pub struct Io {
     options: Vec<OsString>,
 }
 
-/// Small files, and the bytes of each.
+/// Number of small files, and size of each in bytes.
 const FILES: (u32, usize) = (2000, 4 << 10);
-/// Bytes of the large file.
+/// Size of the large file in bytes.
 const LARGE: usize = 256 << 20;
 
-/// Prints the name of what begins, or ends the last, and the time.
+/// Script of the guest: prints the name of each step and the time at which it begins.
 const SCRIPT: &str = "now() { read -r up rest < /proc/uptime; echo $1 $up; }
 now files; cat /many/* > /dev/null
 now files-again; cat /many/* > /dev/null
@@ -47,7 +47,7 @@ now large; cat /large > /dev/null
 now large-again; cat /large > /dev/null
 now end";
 
-/// What is read: name in the script, what it is called, unit, and how many units.
+/// Steps of the script: name in the script, name in the report, unit, number of units.
 #[rustfmt::skip]
 const STEPS: &[(&str, &str, &str, f64)] = &[
     ("files",       "small files",        "files/s", FILES.0 as f64),
@@ -57,7 +57,7 @@ const STEPS: &[(&str, &str, &str, f64)] = &[
 ];
 
 impl Io {
-    /// A row for each mode and step.
+    /// Measures a row for each mode and step.
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
@@ -95,7 +95,7 @@ fn fill(root: &Path) -> Result<()> {
     fs::write(root.join("large"), vec![1; LARGE]).context("write a large file")
 }
 
-/// Units per second of each step, from the lines that the script prints.
+/// Computes the units per second of each step from the output of the script.
 fn rates(text: &str) -> Option<Vec<f64>> {
     let lines: Vec<(&str, f64)> = text
         .lines()
@@ -106,7 +106,7 @@ fn rates(text: &str) -> Option<Vec<f64>> {
     STEPS.iter().map(|(name, .., units)| Some(units / spans.get(name)?.max(RESOLUTION))).collect()
 }
 
-/// Of `/proc/uptime`, in seconds.
+/// Resolution of `/proc/uptime` in seconds.
 const RESOLUTION: f64 = 0.01;
 
 #[cfg(test)]

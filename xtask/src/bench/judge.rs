@@ -1,18 +1,18 @@
-//! Whether a report's numbers are as they were, or as they may be.
+//! Comparison of a report with an earlier report or with a budget.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::report::Report;
 
-/// By how much a number may differ from the base that it is compared with.
+/// Largest difference from the earlier report, as a share of the earlier number.
 const CHANGE: f64 = 0.01;
 
-/// By how much a number may be over its budget.
+/// Largest excess over a budget, as a share of the budget.
 const EXCESS: f64 = 0.02;
 
-/// A line for each number that differs from the one in `base`, which is what
-/// [`Report::json`] gave, or that only one of the two has.
+/// Lists each number that differs from the one in `base`, an earlier [`Report::json`],
+/// and each number that only one of the two reports has.
 pub fn compare(report: &Report, base: &Value) -> Result<Vec<String>> {
     let bench = base["bench"].as_str().context("no \"bench\"")?;
     ensure!(bench == report.bench, "it is of \"{bench}\", not of \"{}\"", report.bench);
@@ -42,11 +42,11 @@ pub fn compare(report: &Report, base: &Value) -> Result<Vec<String>> {
     Ok(faults)
 }
 
-/// A line for each number that is over its budget: the number of the same name
-/// in the table named as the benchmark. What has no budget may be anything.
+/// Lists each number that is over its budget. A budget is the number of the same name
+/// in the table that has the benchmark's name. A number without a budget may be anything.
 ///
 /// # Errors
-/// A budget for something that was not measured.
+/// A budget names a number that was not measured.
 pub fn budget(report: &Report, budget: &toml::Table) -> Result<Vec<String>> {
     let table = budget.get(report.bench).and_then(toml::Value::as_table);
     let table = table.with_context(|| format!("no table [{}]", report.bench))?;

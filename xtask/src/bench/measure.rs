@@ -1,7 +1,7 @@
 //! Time, processor time and peak memory of one command.
 //!
-//! getrusage(2) knows the peak of all children together only, so each command is
-//! run by a process of its own: the hidden subcommand `bench-measure`.
+//! getrusage(2) gives only the peak of all children together, so a process of its own
+//! runs each command: the hidden subcommand `bench-measure`.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitStatus, Stdio};
@@ -12,17 +12,17 @@ use files::tell;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
-/// The hidden subcommand's name.
+/// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "bench-measure";
 
-/// Run a command and print what it took
+/// Run a command and print the time and memory that it took
 #[derive(Debug, clap::Args)]
 pub struct Measure {
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// What a command took.
+/// Time and memory that a command took.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// Wall-clock time in milliseconds.
@@ -34,7 +34,7 @@ pub struct Usage {
 }
 
 impl Measure {
-    /// Runs the command, whose output goes nowhere, and prints one JSON object.
+    /// Runs the command, drops its output, and prints one JSON object.
     pub fn run(self) -> Result<()> {
         let (program, arguments) = self.command.split_first().context("no command")?;
         let start = Instant::now();
@@ -58,7 +58,7 @@ impl Measure {
 /// Runs `command` in a process of its own.
 ///
 /// # Errors
-/// It must exit with 0.
+/// The command did not exit with 0.
 pub fn measure(command: &Command) -> Result<Usage> {
     let mut measure = Command::new(std::env::current_exe().context("find this program")?);
     measure.args([SUBCOMMAND, "--"]).arg(command.get_program()).args(command.get_args());
@@ -75,8 +75,8 @@ pub fn measure(command: &Command) -> Result<Usage> {
     Ok(Usage { wall: number("wall")?, cpu: number("cpu")?, memory: number("memory")? })
 }
 
-/// `runs` measurements of both commands in turn, A B A B, after one of each that
-/// does not count.
+/// Measures both commands `runs` times in turn (A B A B), after one run of each that does
+/// not count.
 pub fn in_turn(
     runs: u16,
     ours: &Command,

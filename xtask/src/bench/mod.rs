@@ -1,11 +1,11 @@
-//! `cargo xtask bench`: how fast, how large, against what.
+//! `cargo xtask bench`: measurements of speed and size.
 //!
-//! Each benchmark measures the built product from outside, as a user runs it,
-//! and gives one [`Report`]: a Markdown table on standard output, with `--json` a file
-//! that a later run can be compared with, and with `--svg` a picture. Guest instructions and
-//! sizes repeat; wall-clock times only mean something as a ratio within one run.
+//! Each benchmark measures the built programs from outside, as a user runs them, and
+//! gives one [`Report`]: a Markdown table on standard output, with `--json` a file for
+//! later comparisons, and with `--svg` a picture. Guest instructions and sizes repeat;
+//! for wall-clock times, only ratios within one run mean something.
 
-// Nanoseconds and bytes are far below 2^53.
+// Nanoseconds and bytes are far below 2^53, so `f64` holds them exactly.
 #![allow(clippy::cast_precision_loss)]
 
 pub mod boot;
@@ -47,7 +47,7 @@ enum What {
     Roots(roots::Roots),
 }
 
-/// What becomes of the numbers.
+/// Options for the output of the numbers, and for their comparison.
 #[derive(Debug, clap::Args)]
 pub struct Output {
     /// Write the numbers to FILE as well
@@ -65,10 +65,10 @@ pub struct Output {
 }
 
 impl Bench {
-    /// Measures, prints, and judges where that was asked for.
+    /// Measures, prints, and compares the numbers as the options say.
     pub fn run(self) -> Result<()> {
         let output = self.what.output();
-        // A measurement takes minutes; what is wrong with these files is known before.
+        // Read these files first: an error after minutes of measuring would waste them.
         let standards = output.standards()?;
         let report = self.what.measure()?;
         output.publish(&report)?;
@@ -100,7 +100,7 @@ impl What {
     }
 }
 
-/// What a report is held against, each with the file that it is from.
+/// Earlier report and budget to compare with, each with the file that it is from.
 struct Standards<'a> {
     base: Option<(&'a Path, serde_json::Value)>,
     budget: Option<(&'a Path, toml::Table)>,
@@ -140,7 +140,7 @@ impl Standards<'_> {
     }
 }
 
-/// What is in `file`, where one is given, parsed as `format`.
+/// Reads and parses `file`, if one is given; `format` is its name in errors.
 fn read<'a, T, E>(
     file: Option<&'a Path>,
     format: &str,
@@ -160,7 +160,7 @@ fn in_file(file: &Path) -> String {
     format!("judge by {}", file.display())
 }
 
-/// Where a benchmark keeps what it makes, removed at its end.
+/// Makes a directory for the files of a benchmark; it is removed at the end.
 fn scratch() -> Result<tempfile::TempDir> {
     let dir = workspace::root()?.join("target");
     tempfile::Builder::new().prefix("bench-").tempdir_in(&dir).context("make a directory in target")
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_judged_by_is_told_before_the_measurement() {
+    fn bad_files_are_reported_before_the_measurement() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);

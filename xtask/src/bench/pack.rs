@@ -1,4 +1,4 @@
-//! `bench pack`: what packing an initrd takes, against another command.
+//! `bench pack`: time and memory of packing an initrd, compared with another command.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -12,7 +12,7 @@ use super::measure::in_turn;
 use super::report::Report;
 use super::subject::{self, Subject};
 
-/// Time, processor time and memory of packing, against another command
+/// Measure time and memory of packing, and compare them with another command
 #[derive(Debug, clap::Args)]
 pub struct Pack {
     #[command(flatten)]
@@ -22,7 +22,7 @@ pub struct Pack {
     /// The other command, for sh -c, with $OUTPUT, $KERNEL, $MODULES and $INIT
     #[arg(long, value_name = "COMMAND")]
     vs: Option<OsString>,
-    /// Runs of each
+    /// Number of runs of each command
     #[arg(long, value_name = "N", default_value = "21", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Options for pack
@@ -37,7 +37,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 impl Pack {
-    /// What each takes.
+    /// Measures both commands.
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;

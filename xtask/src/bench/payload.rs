@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-/// What it writes, in bytes.
+/// Size of the output in bytes.
 const OUTPUT: usize = 24;
 
 #[rustfmt::skip]
@@ -31,12 +31,12 @@ const CODE: &[u8] = &[
     0x0f, 0x05,                   // syscall
 ];
 
-/// Where the file is in memory.
+/// Address of the file in memory.
 const ADDRESS: u64 = 0x40_0000;
-/// Bytes of the file header, and of the one program header.
+/// Size in bytes of the file header and of the one program header.
 const HEADERS: u64 = 64 + 56;
 
-/// The program's file.
+/// Makes the program's file.
 #[must_use]
 pub fn program() -> Vec<u8> {
     let size = HEADERS + CODE.len() as u64;
@@ -52,9 +52,9 @@ pub fn program() -> Vec<u8> {
     file
 }
 
-/// Instructions since reset, and the kernel's clock.
+/// Reads the instructions since reset and the kernel's clock from the program's output.
 ///
-/// `None` where the program did not write `output`.
+/// `None` if the program did not write `output`.
 #[must_use]
 pub fn read(output: &[u8]) -> Option<(u64, Duration)> {
     let words: [u8; OUTPUT] = output.try_into().ok()?;

@@ -1,4 +1,4 @@
-//! The numbers of one benchmark, and how they are shown.
+//! The numbers of one benchmark, as a Markdown table and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,29 +7,29 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 
-/// One measured thing.
+/// One measured quantity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// What was measured.
+    /// Name of the quantity.
     pub name: String,
     /// Unit of the three numbers.
     pub unit: &'static str,
-    /// The number to go by; how it was chosen is the benchmark's affair.
+    /// The result, such as the median; [`Report::statistic`] says which.
     pub value: f64,
-    /// Least of all runs.
+    /// Smallest number of all runs.
     pub min: f64,
-    /// Most of all runs.
+    /// Largest number of all runs.
     pub max: f64,
     /// Number of runs.
     pub runs: usize,
 }
 
-/// All numbers of a benchmark, and where they were taken.
+/// All numbers of a benchmark, and the facts of the measurement.
 #[derive(Debug)]
 pub struct Report {
-    /// The benchmark's name.
+    /// Name of the benchmark.
     pub bench: &'static str,
-    /// What `value` is: "minimum", "median".
+    /// Meaning of [`Row::value`]: "best", "median".
     pub statistic: &'static str,
     /// Host, programs, revision.
     pub facts: Facts,
@@ -38,7 +38,7 @@ pub struct Report {
 }
 
 impl Row {
-    /// A row of several runs, whose value is their median.
+    /// Makes a row from several runs; the value is their median.
     #[must_use]
     pub fn median(name: impl Into<String>, unit: &'static str, mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
@@ -50,7 +50,7 @@ impl Row {
         Self::of(name, unit, value, &values)
     }
 
-    /// A row of several runs with a value of its own.
+    /// Makes a row from several runs and a given value.
     #[must_use]
     pub fn of(name: impl Into<String>, unit: &'static str, value: f64, values: &[f64]) -> Self {
         let min = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -60,21 +60,21 @@ impl Row {
 }
 
 impl Report {
-    /// A table, and a line on where it was taken.
+    /// Formats a Markdown table, and a line of facts.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut text =
             format!("| {} | {} | spread | n |\n|---|--:|--:|--:|\n", self.bench, self.statistic);
         for Row { name, unit, value, min, max, runs } in &self.rows {
             let (value, min, max) = (short(*value), short(*min), short(*max));
-            let _ = writeln!(text, "| {name} | {value} {unit} | {min}–{max} | {runs} |"); // cannot fail
+            let _ = writeln!(text, "| {name} | {value} {unit} | {min}–{max} | {runs} |"); // a String takes everything
         }
         let facts: Vec<_> =
             self.facts.0.iter().map(|(name, value)| format!("{name} {value}")).collect();
         text + &format!("\n{}\n", facts.join(", "))
     }
 
-    /// The same for programs.
+    /// Converts the report to JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         let row = |row: &Row| {
@@ -92,7 +92,7 @@ impl Report {
     }
 }
 
-/// A number with three significant digits, or with all digits before the point.
+/// Formats a number with at least three digits, and with all digits before the point.
 pub(super) fn short(number: f64) -> String {
     let digits = if number.fract() == 0.0 || number >= 1000.0 {
         0
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_as_long_as_they_are_good() {
+    fn numbers_have_few_digits_after_the_point() {
         let shown: Vec<_> = [80312.0, 562.72, 18.04, 0.4567].map(short).to_vec();
         assert_eq!(shown, ["80312", "562.7", "18.04", "0.457"]);
     }

@@ -1,7 +1,7 @@
-//! `bench roots`: what it costs to have the root in this or that.
+//! `bench roots`: boot time and memory by kind of root.
 //!
-//! The same tree is a shared directory and an image of each kind. They run in
-//! turn, round by round, so that a busy minute of the host meets all of them.
+//! One tree becomes a shared directory and an image of each kind. They run in turn, so
+//! that a busy minute of the host affects all of them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,17 @@ use super::report::{Report, Row};
 use super::subject::{self, Subject, output};
 use crate::programs;
 
-/// Boot time and free memory by the kind of root
+/// Measure boot time and free memory for each kind of root
 #[derive(Debug, clap::Args)]
 pub struct Roots {
     #[command(flatten)]
     pub(super) output: Output,
     #[command(flatten)]
     subject: subject::Options,
-    /// Root directory, with a cat [default: a busybox]
+    /// Root directory, which must have cat(1) [default: a busybox]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Kinds of images to measure, as files are called in which they are
+    /// Kinds of images to measure, as file name endings
     #[arg(
         long,
         value_name = "ENDING",
@@ -34,7 +34,7 @@ pub struct Roots {
         default_value = "erofs,squashfs,ext4,cpio,cpio.zst"
     )]
     kinds: Vec<String>,
-    /// Runs of each
+    /// Number of runs of each kind
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Options for chrootvm
@@ -42,21 +42,21 @@ pub struct Roots {
     options: Vec<OsString>,
 }
 
-/// What a guest says of itself.
+/// Command that prints the guest's uptime and memory.
 const COMMAND: &[&str] = &["cat", "/proc/uptime", "/proc/meminfo"];
 
-/// One run.
+/// Numbers of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Run {
-    /// Milliseconds of the whole run.
+    /// Time of the whole run in milliseconds.
     wall: f64,
-    /// Milliseconds from the kernel's start to the command's.
+    /// Time from the start of the kernel to the start of the command in milliseconds.
     boot: f64,
-    /// MiB that programs could have.
+    /// Memory that programs could use, in MiB.
     free: f64,
 }
 
-/// Of a row: its name, its unit, and where the number is.
+/// One number of [`Run`]: its name, its unit, and a function that gets it.
 type Column = (&'static str, &'static str, fn(&Run) -> f64);
 
 #[rustfmt::skip]
@@ -67,7 +67,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 impl Roots {
-    /// Three rows a kind.
+    /// Measures three rows for each kind.
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
@@ -111,7 +111,7 @@ fn build(root: &Path, image: &Path) -> Result<()> {
     output(&mut build).map(drop)
 }
 
-/// Milliseconds of uptime, and MiB that are available.
+/// Reads the uptime in milliseconds and the available memory in MiB.
 fn parse(text: &str) -> Option<(f64, f64)> {
     let uptime: f64 = text.split_whitespace().next()?.parse().ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_is_understood() {
+    fn uptime_and_memory_are_read() {
         let text = "0.85 0.20\nMemTotal:  1 kB\nMemAvailable:   1048576 kB\n";
         let (boot, free) = parse(text).unwrap();
         assert!((boot - 850.0).abs() < 1e-6 && (free - 1024.0).abs() < 1e-6);

@@ -14,7 +14,7 @@ use super::report::{Report, Row};
 use super::subject::{self, Subject};
 use crate::guest::{self, Symbols};
 
-/// Bytes of /init by section and by crate, and of an initrd
+/// Measure the bytes of /init by section and by crate, and of an initrd
 #[derive(Debug, clap::Args)]
 pub struct Size {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct Size {
 const UNIT: &str = "bytes";
 
 impl Size {
-    /// The file, its sections, its crates, and the initrd that chrootvm packs.
+    /// Measures the file, its sections, its crates, and the initrd that chrootvm packs.
     pub fn measure(&self) -> Result<Report> {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
@@ -52,18 +52,18 @@ impl Size {
     }
 }
 
-/// Sections that are in memory, with their sizes there.
+/// Lists the sections that are loaded into memory, with their sizes there.
 fn sections<'a>(file: &'a object::File<'a>) -> impl Iterator<Item = (String, u64)> + 'a {
-    // What is not loaded has no address.
+    // A section that is not loaded has no address.
     let sections = file.sections().filter(|section| section.address() > 0);
     sections.map(|section| (section.name().unwrap_or("?").to_owned(), section.size()))
 }
 
-/// Bytes of code by crate; what is no Rust is `musl`.
+/// Adds up the bytes of code of each crate; C code counts as `musl`.
 fn crates(file: &object::File<'_>) -> BTreeMap<String, u64> {
     let mut sizes = BTreeMap::new();
     for symbol in file.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text) {
-        // `#` leaves out the hashes.
+        // `#` leaves the hashes out of the name.
         let name = rustc_demangle::demangle(symbol.name().unwrap_or(""));
         let name = crate_of(&format!("{name:#}"));
         *sizes.entry(name).or_insert(0) += symbol.size();
@@ -71,8 +71,8 @@ fn crates(file: &object::File<'_>) -> BTreeMap<String, u64> {
     sizes
 }
 
-/// The first path in a name such as `<a::B as c::D>::e`; a generic parameter or
-/// a primitive type is none.
+/// Finds the crate of a name such as `<a::B as c::D>::e`: the first word of its first
+/// path. A generic parameter or a primitive type is no path.
 fn crate_of(name: &str) -> String {
     let words = name.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
     let path = words.filter_map(|word| word.split_once("::")).find(|(name, _)| !name.is_empty());

@@ -1,5 +1,5 @@
-//! What is measured: our `/init`, a kernel, a root file system, and how chrootvm
-//! is called with them.
+//! The subject of a measurement: our `/init`, a kernel and a root, and the command line
+//! of chrootvm with them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct Options {
     /// Kernel image [default: the tests' stock kernel]
     #[arg(long, value_name = "FILE", requires = "modules")]
     kernel: Option<PathBuf>,
-    /// Its modules
+    /// Modules of the kernel
     #[arg(long, value_name = "DIR", requires = "kernel")]
     modules: Option<PathBuf>,
 }
@@ -38,7 +38,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Builds `/init` and chrootvm, and fetches a kernel where none was given.
+    /// Builds `/init` and chrootvm, and downloads a kernel if none is given.
     pub fn prepare(options: &Options) -> Result<Self> {
         let kernel = match (&options.kernel, &options.modules) {
             (Some(image), Some(modules)) => {
@@ -50,13 +50,13 @@ impl Subject {
         Ok(Self { init: guest::build()?, kernel, scratch: scratch()? })
     }
 
-    /// A directory that is removed at the end.
+    /// Directory that is removed at the end.
     #[must_use]
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// A busybox root with a `true`.
+    /// Makes a busybox root that has `true`.
     pub fn root(&self) -> Result<PathBuf> {
         let root = self.scratch().join("root");
         testbed::make_root(&root, &testbed::busybox()?, &[])?;
@@ -64,12 +64,12 @@ impl Subject {
         Ok(root)
     }
 
-    /// The root that was given, or else a busybox one.
+    /// Returns the given root, or makes a busybox root.
     pub fn root_or_busybox(&self, given: Option<&Path>) -> Result<PathBuf> {
         given.map_or_else(|| self.root(), canonical)
     }
 
-    /// `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel.
+    /// Makes the command `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel.
     pub fn chrootvm(&self, options: &[OsString], root: &Path, command: &[&str]) -> Result<Command> {
         let mut chrootvm = Command::new(programs::chrootvm()?);
         chrootvm.arg("--init").arg(&self.init);
@@ -81,8 +81,8 @@ impl Subject {
         Ok(chrootvm)
     }
 
-    /// Another command, for sh(1), which finds in its environment what is
-    /// measured.
+    /// Makes another command from text for sh(1); its environment names the parts of the
+    /// subject.
     #[must_use]
     pub fn shell(&self, text: &OsStr, root: &Path) -> Command {
         let mut shell = Command::new("sh");
@@ -91,7 +91,7 @@ impl Subject {
         shell
     }
 
-    /// Such as `6.1.0-56-cloud-amd64`.
+    /// Release of the kernel, such as `6.1.0-56-cloud-amd64`.
     #[must_use]
     pub fn kernel_name(&self) -> String {
         let name = self.kernel.modules.file_name().unwrap_or(OsStr::new("unknown"));
@@ -99,14 +99,14 @@ impl Subject {
     }
 }
 
-/// Such as `7.2.22`.
+/// Version of QEMU, such as `7.2.22`.
 pub fn qemu_version() -> Result<String> {
     let mut qemu = Command::new(qemu::find(architecture::of_host()?, None)?);
     let (stdout, _) = output(qemu.arg("-version"))?;
     version(&String::from_utf8_lossy(&stdout)).with_context(|| format!("{qemu:?} names none"))
 }
 
-/// The output of a command that must succeed: standard output and error.
+/// Runs a command that must succeed, and returns its standard output and error.
 pub fn output(command: &mut Command) -> Result<(Vec<u8>, String)> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
