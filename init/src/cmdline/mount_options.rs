@@ -81,7 +81,7 @@ const OWNERS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 /// Flags that `user` and `users` imply (mount(8)).
 const USERS: MountFlags = OWNERS.union(MountFlags::NOEXEC);
 
-/// MountOptions for mount(8), systemd and other readers of fstab(5), which no file system
+/// Options for mount(8), systemd and other readers of fstab(5), which no file system
 /// knows. An entry that ends in `-` or `=` is the beginning of an option.
 const IGNORED: &[u8] = b"defaults auto noauto nofail _netdev nouser nousers noowner nogroup \
     x- X- comment= helper= uhelper=";
@@ -161,7 +161,7 @@ mod tests {
             ("users,exec", NONE, OWNERS, ""),
             ("owner,group,suid,dev", NONE, NONE, ""),
             ("nosuid,nouser,noowner", NONE, MountFlags::NOSUID, ""),
-            // MountOptions of file systems: a value, or more letters, make another option.
+            // Options of one file system: a value or more letters make another option.
             (
                 "user=x,xattr,nouser_xattr,autodefrag",
                 NONE,

@@ -106,7 +106,7 @@ pub fn shell() {
     let run = || rt::exec(c"/bin/sh", &[c"sh"], &[DEFAULT_PATH, c"TERM=linux"]);
     let _ = run(); // returns only if there is no such shell
     if rustix::process::chroot(c"/sysroot").is_ok() && rustix::process::chdir(c"/").is_ok() {
-        let _ = run(); // likewise
+        let _ = run(); // as above
     }
     log::warn!("neither the initramfs nor the root has a /bin/sh");
 }

@@ -3,6 +3,9 @@
 //! Each stream is a channel to the host, and so is the control channel
 //! ([`virtinitrd_proto::control`]). The command itself gets pipes or a pseudo-terminal,
 //! because a port can be opened only once, but `/dev/stderr` must be openable again.
+//!
+//! The files here know nothing of other sessions; `super::command` serves several. They
+//! import `orders`, `payload` and `interpreter` of the room, and the rooms below.
 
 pub mod failure;
 pub mod relay;
@@ -89,47 +92,6 @@ impl Session {
         Ok(text)
     }
 
-    /// Opens the streams of the command, and connects them with the channels by relays.
-    fn prepare(
-        &mut self,
-        devices: &Devices,
-        user: &User<'_>,
-        terminal: Option<Size>,
-        limit: Duration,
-    ) -> Result<Stdio, Error> {
-        let open = |stream| channels::open(devices, self.number, stream, limit);
-        let output = open("stdout")?;
-        // Standard output first: its port is later than that of standard input.
-        let input = channels::open_input(devices, self.number, limit)?;
-        if let Some(size) = terminal {
-            let made = stdio::terminal(devices, user, size);
-            let (stdio, master) = made.context(format_args!("make a pseudo-terminal"))?;
-            self.relays = [
-                Some(Relay::to_terminal(input, master.to)),
-                Some(Relay::new(master.from, output)),
-                None,
-            ];
-            self.terminal = Some(master.control);
-            return Ok(stdio);
-        }
-        let error = open("stderr")?;
-        let (stdio, ours) = stdio::pipes(user).context(format_args!("make pipes"))?;
-        self.relays = [
-            Some(Relay::new(input, ours.input)),
-            Some(Relay::splice(ours.output, output)),
-            Some(Relay::splice(ours.error, error)),
-        ];
-        Ok(stdio)
-    }
-
-    fn receive(&mut self) -> Result<(), Errno> {
-        self.wait_for(PollFlags::IN)?;
-        match self.read_control() {
-            true => Ok(()),
-            false => Err(Errno::PIPE),
-        }
-    }
-
     /// Starts `command`.
     pub fn start(
         &mut self,
@@ -182,20 +144,6 @@ impl Session {
         Ok(controlled.is_empty() || self.read_control())
     }
 
-    /// Reads control data. Returns false if the host has closed its end.
-    fn read_control(&mut self) -> bool {
-        let mut chunk = [0; 512];
-        match rustix::io::read(&self.control, &mut chunk) {
-            Ok(0) => false,
-            Ok(count) => {
-                self.lines.push(chunk.get(..count).unwrap_or_default());
-                true
-            }
-            Err(Errno::AGAIN | Errno::INTR) => true,
-            Err(_) => false,
-        }
-    }
-
     /// Handles all messages of the host up to one that asks for a further session; returns
     /// the number of that session.
     pub fn handle_messages(&mut self) -> Option<u32> {
@@ -217,15 +165,6 @@ impl Session {
                 }
                 ToGuest::Session(number) => return Some(number),
                 ToGuest::Command(_) => {}
-            }
-        }
-        None
-    }
-
-    fn next_message(&mut self) -> Option<ToGuest> {
-        while let Some(line) = self.lines.next_line() {
-            if let Some(message) = ToGuest::parse(&line) {
-                return Some(message);
             }
         }
         None
@@ -280,6 +219,79 @@ impl Session {
         self.send(&ToHost::Failed { status, message: message.into_boxed_bytes().into_vec() })
     }
 
+    /// Waits until the host closes its end, after it has read everything.
+    pub fn wait_for_release(&self) {
+        while channels::is_connected(&self.control) {
+            let mut fds = [PollFd::new(&self.control, PollFlags::empty())];
+            // After an interruption the loop checks again.
+            let _ = poll(&mut fds, None);
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), Errno> {
+        self.wait_for(PollFlags::IN)?;
+        match self.read_control() {
+            true => Ok(()),
+            false => Err(Errno::PIPE),
+        }
+    }
+
+    /// Opens the streams of the command, and connects them with the channels by relays.
+    fn prepare(
+        &mut self,
+        devices: &Devices,
+        user: &User<'_>,
+        terminal: Option<Size>,
+        limit: Duration,
+    ) -> Result<Stdio, Error> {
+        let open = |stream| channels::open(devices, self.number, stream, limit);
+        let output = open("stdout")?;
+        // Standard output first: its port is later than that of standard input.
+        let input = channels::open_input(devices, self.number, limit)?;
+        if let Some(size) = terminal {
+            let made = stdio::terminal(devices, user, size);
+            let (stdio, master) = made.context(format_args!("make a pseudo-terminal"))?;
+            self.relays = [
+                Some(Relay::to_terminal(input, master.to)),
+                Some(Relay::new(master.from, output)),
+                None,
+            ];
+            self.terminal = Some(master.control);
+            return Ok(stdio);
+        }
+        let error = open("stderr")?;
+        let (stdio, ours) = stdio::pipes(user).context(format_args!("make pipes"))?;
+        self.relays = [
+            Some(Relay::new(input, ours.input)),
+            Some(Relay::splice(ours.output, output)),
+            Some(Relay::splice(ours.error, error)),
+        ];
+        Ok(stdio)
+    }
+
+    /// Reads control data. Returns false if the host has closed its end.
+    fn read_control(&mut self) -> bool {
+        let mut chunk = [0; 512];
+        match rustix::io::read(&self.control, &mut chunk) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.lines.push(chunk.get(..count).unwrap_or_default());
+                true
+            }
+            Err(Errno::AGAIN | Errno::INTR) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn next_message(&mut self) -> Option<ToGuest> {
+        while let Some(line) = self.lines.next_line() {
+            if let Some(message) = ToGuest::parse(&line) {
+                return Some(message);
+            }
+        }
+        None
+    }
+
     fn send(&self, message: &ToHost) -> Result<(), Errno> {
         let line = message.to_line();
         let mut rest = &line[..];
@@ -303,15 +315,6 @@ impl Session {
                 if is_closed { Err(Errno::PIPE) } else { Ok(()) }
             }
             Err(errno) => Err(errno),
-        }
-    }
-
-    /// Waits until the host closes its end, after it has read everything.
-    pub fn wait_for_release(&self) {
-        while channels::is_connected(&self.control) {
-            let mut fds = [PollFd::new(&self.control, PollFlags::empty())];
-            // After an interruption the loop checks again.
-            let _ = poll(&mut fds, None);
         }
     }
 }

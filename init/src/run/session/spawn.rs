@@ -31,7 +31,7 @@ use crate::sys::file;
 /// services the same limits.
 const DESCRIPTORS_MAX: u64 = 524_288;
 
-/// Step of the child, in the order of execution.
+/// Step of a child, in the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum ChildStep {
@@ -64,11 +64,11 @@ struct Child<'a> {
 
 /// Starts `command`. The child leads a process group of its own.
 pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
-    let what = |operation| move |errno| Failure::of_call(operation, errno);
+    let failed = |operation| move |errno| Failure::of_call(operation, errno);
     let home = home(user)?;
     let child = Child::new(command, user, &home, stdio);
-    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(what("make a pipe"))?;
-    let Some(pid) = rt::process::fork().map_err(what("fork"))? else {
+    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("make a pipe"))?;
+    let Some(pid) = rt::process::fork().map_err(failed("fork"))? else {
         let Err((step, errno)) = child.become_command();
         let [low, high, ..] = errno.raw_os_error().to_le_bytes();
         // Fails only if the parent has ended.
