@@ -134,6 +134,18 @@ fn close_quote(text: &[u8], opened: bool) -> &[u8] {
 }
 
 impl Word<'_> {
+    /// Appends the word to `line` as a command line has it: a value with white space is put
+    /// in double quotes. A value with a double quote cannot be written.
+    pub fn append_to(self, line: &mut Vec<u8>) {
+        line.extend_from_slice(self.param);
+        if let Some(value) = self.value {
+            let quote: &[u8] = if value.iter().any(u8::is_ascii_whitespace) { b"\"" } else { b"" };
+            for part in [b"=", quote, value, quote] {
+                line.extend_from_slice(part);
+            }
+        }
+    }
+
     /// The word as an argument of a program: without quotes, but with its `=`.
     #[must_use]
     pub fn to_argument(self) -> Vec<u8> {
@@ -206,6 +218,19 @@ mod tests {
     fn words(line: &str) -> Vec<(String, Option<String>)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Words::new(line.as_bytes()).map(|word| (text(word.param), word.value.map(text))).collect()
+    }
+
+    #[test]
+    fn a_written_word_is_read_again() {
+        for (value, written) in
+            [(None, "k"), (Some("v"), "k=v"), (Some("a b"), "k=\"a b\""), (Some(""), "k=")]
+        {
+            let mut line = Vec::new();
+            let word = Word { param: b"k", value: value.map(str::as_bytes) };
+            word.append_to(&mut line);
+            assert_eq!(line, written.as_bytes());
+            assert_eq!(Words::new(&line).next(), Some(word));
+        }
     }
 
     /// Expectations worked out by hand from `next_arg()` of Linux 6.1.

@@ -18,18 +18,10 @@ pub fn of_module(words: &[Word<'_>], module: &[u8]) -> Vec<u8> {
         if !modules::is_same(name, module) {
             continue;
         }
-        let quote: &[u8] = match word.value {
-            Some(value) if value.iter().any(u8::is_ascii_whitespace) => b"\"",
-            _ => b"",
-        };
-        let separator: &[u8] = if parameters.is_empty() { b"" } else { b" " };
-        parameters.extend_from_slice(separator);
-        parameters.extend_from_slice(parameter);
-        if let Some(value) = word.value {
-            for part in [b"=", quote, value, quote] {
-                parameters.extend_from_slice(part);
-            }
+        if !parameters.is_empty() {
+            parameters.push(b' ');
         }
+        Word { param: parameter, value: word.value }.append_to(&mut parameters);
     }
     parameters
 }

@@ -22,7 +22,7 @@ use crate::disk::partitions::{self, find_in_gpt, find_in_mbr};
 use crate::sys::error::Result;
 use crate::sys::file;
 
-/// One link for each block device and partition of the kernel.
+/// Directory with one link for each block device and partition.
 const CLASS: &CStr = c"/sys/class/block";
 
 /// The path of the node of `device`. If several devices match, the first by name wins.
@@ -104,7 +104,7 @@ fn attribute(
     read(contents.trim_ascii_end())
 }
 
-/// Whether `superblock` is on the file system that `device` names.
+/// Whether `superblock` has the label or UUID that `device` names.
 fn is_on(device: &Device<'_>, superblock: &Superblock<'_>) -> bool {
     match device {
         Device::Label(label) => !label.is_empty() && superblock.label == *label,

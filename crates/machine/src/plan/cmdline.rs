@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Result, ensure};
-use virtinitrd_proto::words::Words;
+use virtinitrd_proto::words::{Word, Words};
 
 use super::architecture::Machine;
 use crate::plan::{Access, Place, Share};
@@ -92,8 +92,9 @@ fn word(key: &str, value: &OsStr) -> Result<Vec<u8>> {
         "{key}={}: a double quote cannot be written on the kernel command line",
         value.display()
     );
-    let quote: &[u8] = if bytes.iter().any(u8::is_ascii_whitespace) { b"\"" } else { b"" };
-    Ok([key.as_bytes(), b"=", quote, bytes, quote].concat())
+    let mut line = Vec::new();
+    Word { param: key.as_bytes(), value: Some(bytes) }.append_to(&mut line);
+    Ok(line)
 }
 
 #[cfg(test)]
