@@ -45,10 +45,10 @@ impl Test {
         // Whatever it is, the tests' own run of cargo says it again.
         build.wait()?;
         if let Err(error) = debian {
-            tell::note(format_args!("no Debian to test with: {error:#}"));
+            log::info!("no Debian to test with: {error:#}");
         }
         if let Err(error) = virtiofsd {
-            tell::note(format_args!("no Rust virtiofsd to test with: {error:#}"));
+            log::info!("no Rust virtiofsd to test with: {error:#}");
         }
         let mut cargo = cargo_test().stdout(Stdio::piped()).spawn().context("run cargo test")?;
         let output = cargo.stdout.take().context("no output of cargo test")?;

@@ -13,7 +13,6 @@ use crate::workspace;
 use anyhow::{Context, Result, ensure};
 use files::lookup::Files;
 use files::root_dir::RootDir;
-use files::tell;
 use machine::kernel::installed;
 pub use machine::kernel::modules::dir::ModulesDir;
 use machine::kernel::modules::resolve::{Lookup, Need, Source};
@@ -38,7 +37,7 @@ pub fn kernel(workspace: &Path) -> Result<HostKernel> {
     }
     let dir = dir(workspace)?.join("kernel");
     if !dir.exists() {
-        tell::note(format_args!("fetching a kernel into {}", dir.display()));
+        log::info!("fetching a kernel into {}", dir.display());
         run(Command::new(workspace.join("scripts/fetch-kernel")).arg(&dir))?;
     }
     usable_kernel(&dir)
@@ -70,7 +69,7 @@ pub fn debian(workspace: &Path) -> Result<PathBuf> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).context("remove an unfinished Debian")?;
     }
-    tell::note(format_args!("making a Debian in {} (about a minute)", debian.display()));
+    log::info!("making a Debian in {} (about a minute)", debian.display());
     let log = fs::File::create(unfinished.with_extension("log"))?;
     // It mounts /proc in there, and would leave it behind where it is interrupted.
     let mut command = Command::new("unshare");
@@ -100,10 +99,7 @@ pub fn virtiofsd(workspace: &Path) -> Result<PathBuf> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).context("remove an unfinished virtiofsd")?;
     }
-    tell::note(format_args!(
-        "building virtiofsd {VIRTIOFSD} in {} (about two minutes)",
-        dir.display()
-    ));
+    log::info!("building virtiofsd {VIRTIOFSD} in {} (about two minutes)", dir.display());
     let log = fs::File::create(dir.with_extension("log"))?;
     let mut command = Command::new(workspace::cargo());
     command

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use files::tell::{self, printable};
+use files::tell::printable;
 use machine::plan::options::{parse_duration, parse_name};
 use machine::process::signals::{self, Signals, is_end};
 use machine::running::broker::{ERROR, EXEC};
@@ -214,6 +214,6 @@ fn leave(front: Foreground, status: u8, problem: &str) -> u8 {
 fn say(status: u8, problem: &str) -> u8 {
     // The message may block; signals have to end us all the same.
     signals::let_through();
-    tell::error(problem);
+    log::error!("{problem}");
     status
 }

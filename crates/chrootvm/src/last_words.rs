@@ -23,7 +23,7 @@ pub fn tell(report: Report, mode: Mode, hint: &str, timing: Option<&Timing>) -> 
         tell::lines(format_args!("the last lines of the guest's console:\n{lines}"));
     }
     if let Some(problem) = verdict.problem {
-        tell::error(problem + hint);
+        log::error!("{problem}{hint}");
     }
     if let Some(timing) = timing {
         tell::note(timing.summary());

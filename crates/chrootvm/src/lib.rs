@@ -11,6 +11,7 @@ pub mod image_tasks;
 pub mod keep;
 pub mod kernel;
 pub mod last_words;
+pub mod logger;
 pub mod ls;
 pub mod machine_options;
 pub mod mkvirtinitrd;

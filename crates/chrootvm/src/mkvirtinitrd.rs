@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use archive::compress::{Compression, compress};
 use files::named::Named;
-use files::{output, tell};
+use files::output;
 use machine::kernel::modules::strip::Strip;
 use machine::kernel::pack::{
     Choice, Transport, absolute, behind, initrd, read_init, read_initrd, with_settings,
 };
 use machine::plan::source::Source;
 
+use crate::logger::warn_all;
 use crate::named::named;
 
 /// Which modules are packed, and how
@@ -118,7 +119,7 @@ impl Pack {
         let modules_dir = modules_dir.as_ref().map(|dir| (&*root, dir.as_path()));
         let mut notes = Vec::new();
         let initrd = initrd(read_init(init)?, modules_dir, &self.choice.choice(), &mut notes)?;
-        warn(&notes);
+        warn_all(&notes);
         behind(self.archive.as_deref(), initrd)
     }
 }
@@ -131,12 +132,5 @@ impl MkVirtInitrd {
         let (compress, records) = (Compression::default(), Vec::new());
         let (init, initrd, archive, image) = (Some(init), None, None, None);
         Pack { init, initrd, archive, modules_dir, image, choice, compress, records, output }.run()
-    }
-}
-
-/// Prints the notes of [`initrd`] as warnings.
-pub fn warn(notes: &[String]) {
-    for note in notes {
-        tell::warning(note);
     }
 }

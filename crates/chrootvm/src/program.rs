@@ -11,6 +11,8 @@ use machine::process::signals;
 use machine::running::time_limit;
 use nix::sys::signal::Signal;
 
+use crate::logger;
+
 /// Exit status of a program, other than chrootvm, that failed.
 pub const EXIT_FAILURE: u8 = 1;
 
@@ -20,6 +22,7 @@ pub const EXIT_USAGE: u8 = 2;
 /// Body of a program: runs `body` with the program's arguments and reports its error, with
 /// which the program exits with `failure`.
 pub fn main(failure: u8, body: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
+    logger::install();
     // A program that ignores SIGCHLD, as its caller did, cannot wait for children.
     let prepared = signals::pass_on_defaults([Signal::SIGCHLD]);
     let result = prepared.and_then(|()| body(std::env::args_os().collect()));
@@ -27,7 +30,7 @@ pub fn main(failure: u8, body: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -
     result.unwrap_or_else(|error| {
         // The message may block; signals have to end us all the same.
         signals::let_through();
-        tell::error(format_args!("{error:#}"));
+        log::error!("{error:#}");
         ExitCode::from(failure)
     })
 }
@@ -45,7 +48,7 @@ pub fn parse<T: Parser>(arguments: Vec<OsString>, status: u8) -> T {
         match tell::while_read(written.context("write to standard output")) {
             Ok(()) => exit(0),
             Err(error) => {
-                tell::error(format_args!("{error:#}"));
+                log::error!("{error:#}");
                 exit(status.into())
             }
         }

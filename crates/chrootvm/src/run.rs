@@ -32,8 +32,8 @@ use virtinitrd_proto::settings::Record;
 
 use crate::command::CommandOptions;
 use crate::directories::{Directories, Shares};
+use crate::logger::{self, Verbosity};
 use crate::machine_options::MachineOptions;
-use crate::mkvirtinitrd::warn;
 use crate::{doctor, keep, last_words, ps};
 
 /// Boot a directory as a virtual machine
@@ -117,10 +117,21 @@ struct Details {
     timing: bool,
 }
 
+impl Shown {
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.more.debug) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Debug,
+            (false, false) => Verbosity::Usual,
+        }
+    }
+}
+
 impl Vm {
     /// Boots, and returns chrootvm's exit status.
     pub fn run(self) -> Result<ExitCode> {
         let mut timing = Timing::start();
+        logger::set_verbosity(self.shown.verbosity());
         let limit = TimeLimit::start(self.timeout)?;
         if self.doctor {
             return doctor::run(self.rootfs.as_deref());
@@ -138,11 +149,8 @@ impl Vm {
         let (image, modules) = find_kernel(&root, kernel, options.modules.as_deref())?;
         let config = signatures::config(&image, modules.as_ref());
         let name_server = self.name_server(&root, modules.as_ref(), config.as_deref())?;
-        if let name_server::Decision::Warn(why) = name_server
-            && !self.shown.quiet
-        {
-            let root = root.path().display();
-            tell::warning(format_args!("no name resolution from {root}: {why}"));
+        if let name_server::Decision::Warn(why) = name_server {
+            log::warn!("no name resolution from {}: {why}", root.path().display());
         }
         let etc = (name_server == name_server::Decision::Overlay).then_some(Etc::Overlay);
         let plan = self.plan(&root, qemu, config.as_deref(), etc)?;
@@ -162,7 +170,7 @@ impl Vm {
                 Initrd::Packed(Contents { init, modules, choice, archive })
             }
         };
-        let kernel = image.bootable(options.pvh, self.shown.quiet)?;
+        let kernel = image.bootable(options.pvh)?;
         let sandbox = probe.finish()?;
         let script = || script::script(&plan, kernel.place(&image)?, &initrd, sandbox);
         if self.dry_run {
@@ -174,16 +182,13 @@ impl Vm {
         }
         let mut notes = Vec::new();
         let bytes = initrd.bytes(&plan.records, &mut notes)?;
-        if !self.shown.quiet {
-            warn(&notes);
-        }
+        logger::warn_all(&notes);
         let kept = match self.shown.keep {
             true => Some(keep::keep(&bytes, &script()?)?),
             false => None,
         };
         let settings = running::run::Settings {
             limit,
-            quiet: self.shown.quiet,
             verbose: self.shown.verbose || self.shown.more.debug,
             console_log: kept,
             sandbox,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::tell::{self, show};
+use crate::tell::show;
 
 /// Warnings, by what is wrong.
 #[derive(Debug, Default)]
@@ -33,13 +33,6 @@ impl Notes {
             1 => format!("{what}: {example}"),
             _ => format!("{what}: {example} and {} more", count - 1),
         })
-    }
-
-    /// Tells them on standard error.
-    pub fn print(&self) {
-        for line in self.lines() {
-            tell::warning(line);
-        }
     }
 }
 

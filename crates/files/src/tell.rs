@@ -1,4 +1,4 @@
-//! Messages for people, and results for programs.
+//! Text for people, and results for programs.
 //!
 //! Interfaces: write(2), poll(2). A message for which there is no reader is not an
 //! error: it never changes an exit status, never panics, and never blocks for longer
@@ -31,19 +31,16 @@ const CONTINUED: &str = "\n  ";
 /// Whether a message was given up; later messages do not wait.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
-/// Prints the reason of a failure.
-pub fn error(text: impl Display) {
-    message("error: ", &text);
+/// Prints a message on standard error, after a label such as `error: `. Loggers call
+/// this; everything else logs.
+pub fn labelled(label: &str, text: impl Display) {
+    send(composed(label, &text.to_string()));
 }
 
-/// Prints a warning; the run goes on.
-pub fn warning(text: impl Display) {
-    message("warning: ", &text);
-}
-
-/// Prints a message without a label on standard error.
+/// Prints an answer on standard error, where standard output belongs to the guest or
+/// to another result.
 pub fn note(text: impl Display) {
-    message("", &text);
+    labelled("", text);
 }
 
 /// Prints lines on standard error; each of them has its newline.
@@ -106,11 +103,6 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-/// One message of ours.
-fn message(start: &str, text: &dyn Display) {
-    send(composed(start, &text.to_string()));
 }
 
 fn composed(start: &str, text: &str) -> String {

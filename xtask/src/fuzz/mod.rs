@@ -156,7 +156,7 @@ impl Fuzz {
                         if let Err(error) = run_one(places, target, first, seconds)
                             && let Ok(mut broken) = broken.lock()
                         {
-                            tell::error(format_args!("{}: {error:#}", target.name));
+                            log::error!("{}: {error:#}", target.name);
                             broken.push(target.name);
                         }
                     }

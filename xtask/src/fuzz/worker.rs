@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use files::tell;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 
@@ -70,9 +69,7 @@ fn watch(start: Instant) {
         let spent = cpu_millis().unwrap_or_default().saturating_sub(cpu);
         let waited = millis(start.elapsed()).saturating_sub(wall);
         if spent > millis(CPU_MAX) || waited > millis(WALL_MAX) {
-            tell::error(format_args!(
-                "an input takes longer than {CPU_MAX:?} of the processor, or {WALL_MAX:?}"
-            ));
+            log::error!("an input takes longer than {CPU_MAX:?} of the processor, or {WALL_MAX:?}");
             std::process::abort();
         }
     }

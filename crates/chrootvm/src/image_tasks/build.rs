@@ -12,7 +12,6 @@ use archive::stream::{Encoder, Method};
 use files::notes::Notes;
 use files::output::{self, Output};
 use files::root_dir::RootDir;
-use files::tell;
 use image::format::{self, Format};
 use image::inject::{self, Run};
 use image::progress::Progress;
@@ -26,7 +25,7 @@ use virtinitrd_proto::settings::Restart;
 
 use super::options::{Reading, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid};
 use super::see_owners_as_the_guest;
-use crate::mkvirtinitrd::warn;
+use crate::logger::warn_all;
 
 /// Bytes handed to a file at a time.
 const BUFFER: usize = 1 << 18;
@@ -139,9 +138,9 @@ impl Build {
             None => None,
         };
         self.write(&source.tree, format, method, mtime, &mut notes)?;
-        notes.print();
+        warn_all(notes.lines());
         let count = source.tree.nodes().count();
-        tell::note(format_args!("{}: {format}, {count} files", self.output.display()));
+        log::info!("{}: {format}, {count} files", self.output.display());
         match (&self.boot_initrd, initrd) {
             (Some(path), Some(bytes)) => output::write(path, &bytes),
             _ => Ok(()),
@@ -270,7 +269,7 @@ impl Build {
         let mut notes = Vec::new();
         let initrd =
             pack::initrd(pack::read_init(init)?, Some((&root, &dir)), &choice, &mut notes)?;
-        warn(&notes);
+        warn_all(&notes);
         Ok(initrd)
     }
 }

@@ -15,9 +15,11 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use archive::spool::TooLarge;
 use files::notes::Notes;
-use files::tell::{self, while_read};
+use files::tell::while_read;
 use image::source::{self, Source};
 use machine::isolation::userns::UserNamespace;
+
+use crate::logger::warn_all;
 
 /// Exit status of a comparison or a check that found something.
 const EXIT_FOUND: u8 = 1;
@@ -63,7 +65,7 @@ impl Image {
 fn open(path: &Path, options: &source::Options) -> Result<Source> {
     let mut notes = Notes::default();
     let source = read(path, options, &mut notes)?;
-    notes.print();
+    warn_all(notes.lines());
     Ok(source)
 }
 
@@ -95,15 +97,13 @@ fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
             // Only now: a message may leave a thread behind, and only a process with
             // one thread can enter.
             if let Some(lack) = namespace.lack() {
-                tell::warning(format_args!("files of others are nobody's: {lack}"));
+                log::warn!("files of others are nobody's: {lack}");
             }
-            for words in &namespace.left_out {
-                tell::warning(words);
-            }
+            warn_all(&namespace.left_out);
             Ok(())
         }
         Err(error) => {
-            tell::warning(format_args!("owners are those of the host: {error:#}"));
+            log::warn!("owners are those of the host: {error:#}");
             Ok(())
         }
     }

@@ -11,7 +11,6 @@ use anyhow::{Context, Result, bail, ensure};
 use files::lookup::Files;
 use files::memory::memory_file;
 use files::root_dir::RootDir;
-use files::tell;
 
 use crate::kernel::installed;
 use crate::kernel::modules::dir::ModulesDir;
@@ -72,20 +71,18 @@ impl Located {
 
     /// Opens what QEMU is to load: by PVH the vmlinux in a kernel image, or else
     /// the image.
-    pub fn bootable(&self, pvh: Pvh, quiet: bool) -> Result<Bootable> {
+    pub fn bootable(&self, pvh: Pvh) -> Result<Bootable> {
         let image = self.kernel()?;
         let found = match pvh {
             Pvh::Auto => vmlinux::find(&image.file, Cache::of_user().as_ref()),
             Pvh::Never => Ok(None),
         };
         let found = found.unwrap_or_else(|error| {
-            if !quiet {
-                let path = self.root.host_path(&self.path);
-                tell::warning(format_args!(
-                    "kernel {} is booted as it is, as with --pvh never: {error:#}",
-                    path.display()
-                ));
-            }
+            let path = self.root.host_path(&self.path);
+            log::warn!(
+                "kernel {} is booted as it is, as with --pvh never: {error:#}",
+                path.display()
+            );
             None
         });
         match found {

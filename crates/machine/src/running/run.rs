@@ -8,7 +8,6 @@ use std::fs::File;
 
 use anyhow::{Context, Result, bail};
 use files::memory::memory_file;
-use files::tell;
 
 use super::broker::Broker;
 use super::outcome::Outcome;
@@ -35,8 +34,6 @@ use crate::session::terminal::{Raw, Saved};
 pub struct Settings {
     /// `--timeout`
     pub limit: TimeLimit,
-    /// No warnings.
-    pub quiet: bool,
     /// Show the console on standard error.
     pub verbose: bool,
     /// Where to write the console to.
@@ -87,8 +84,8 @@ pub fn run(
     }
     let daemons = start_daemons(plan, &mut fds, &mut wiring)?;
     let limit = open_files::warning(open_files).filter(|_| !daemons.running.is_empty());
-    for warning in limit.iter().chain(&daemons.warnings).filter(|_| !settings.quiet) {
-        tell::warning(warning);
+    for warning in limit.iter().chain(&daemons.warnings) {
+        log::warn!("{warning}");
     }
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
     wiring.qmp = Some(fds.add(qemus_end));
@@ -105,8 +102,8 @@ pub fn run(
         let terminal = if terminal { Some(Raw::prepare()?) } else { None };
         let foreground = Foreground::new(session, terminal);
         let (broker, failure) = Broker::open(settings.name.as_deref(), settings.description)?;
-        if let Some(error) = failure.filter(|_| !settings.quiet) {
-            tell::warning(format_args!("`chrootvm exec` cannot reach this machine: {error:#}"));
+        if let Some(error) = failure {
+            log::warn!("`chrootvm exec` cannot reach this machine: {error:#}");
         }
         command = Some(Command { foreground, broker, timing });
     }
@@ -121,7 +118,7 @@ pub fn run(
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
-    let watch = Watch::new(signals, qmp, qemu, daemons.running, settings.limit, settings.quiet);
+    let watch = Watch::new(signals, qmp, qemu, daemons.running, settings.limit);
     watch.until_the_end(command, console)
 }
 

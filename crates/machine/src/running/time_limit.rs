@@ -12,7 +12,6 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use files::tell;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
@@ -48,7 +47,7 @@ impl TimeLimit {
         let (guard, watched) = channel::<()>();
         let keep = move || {
             if watched.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
-                tell::error(problem(duration) + "; the machine was not started yet");
+                log::error!("{}; the machine was not started yet", problem(duration));
                 // A thread that waits for one of the children is about to fail, and
                 // must not report that.
                 PASSED.store(true, Ordering::Release);

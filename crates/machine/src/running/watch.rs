@@ -7,7 +7,6 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use files::tell;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -53,7 +52,6 @@ pub struct Watch {
     /// When the boot that is watched began.
     boot: Instant,
     limit: TimeLimit,
-    quiet: bool,
     outcome: Option<Outcome>,
     /// The signal that was passed on to the command, and when patience with it
     /// ends. Another one ends the machine.
@@ -81,7 +79,6 @@ impl Watch {
         qemu: Child,
         daemons: Vec<Child>,
         mut limit: TimeLimit,
-        quiet: bool,
     ) -> Self {
         limit.watched();
         let start = Instant::now();
@@ -94,7 +91,6 @@ impl Watch {
             start,
             boot: start,
             limit,
-            quiet,
             outcome: None,
             passed_on: None,
             halt: Halt::new(),
@@ -233,8 +229,8 @@ impl Watch {
         }
         self.boot = Instant::now();
         // Where it cannot be reset the boot's limit ends it.
-        if self.qmp.reset().is_ok() && !self.quiet {
-            tell::warning("the guest's kernel is stuck; it is started again");
+        if self.qmp.reset().is_ok() {
+            log::warn!("the guest's kernel is stuck; it is started again");
         }
     }
 
@@ -242,9 +238,7 @@ impl Watch {
     /// happen in it.
     fn watch_halt(&mut self) {
         if self.outcome.is_none() && self.halt.look(&mut self.qmp) {
-            if !self.quiet {
-                tell::warning("the guest has halted; its machine is ended");
-            }
+            log::warn!("the guest has halted; its machine is ended");
             self.end(Outcome::Halted);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use files::tell::{self, printable};
+use files::tell::printable;
 use virtinitrd_proto::console::{NO_PORT, PREFIX as INIT};
 
 /// Bytes that are kept.
@@ -100,7 +100,7 @@ impl Console {
             && let Err(problem) = log.write(bytes)
         {
             // The command matters more than what is told of it.
-            tell::warning(format_args!("the console's log ends early: {problem:#}"));
+            log::warn!("the console's log ends early: {problem:#}");
             self.log = None;
         }
         self.kept.extend(bytes);

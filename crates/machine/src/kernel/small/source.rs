@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use files::tell;
 
 use crate::host::run;
 use crate::kernel::pack::absolute;
@@ -55,7 +54,7 @@ impl Source {
             return Ok(Self::Tarball(found));
         }
         if !dir.exists() {
-            tell::note(format_args!("fetching the kernel's source into {}", dir.display()));
+            log::info!("fetching the kernel's source into {}", dir.display());
             run(Command::new("sh").arg("-c").arg(FETCH).arg("fetch-kernel-source").arg(dir))?;
         }
         let found = packaged(dir).with_context(|| {
