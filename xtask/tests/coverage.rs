@@ -2,9 +2,9 @@
 //! the tests: each row has a test that runs what the row says.
 //!
 //! [`ROWS`] names the tests of each row. A test that boots a machine is
-//! `GROUP::NAME`, of `tests/vm/cases/GROUP.rs`; one that does not is
-//! `FILE.rs::FUNCTION`, of this directory. Every row of the documents is here, every
-//! row here is in a document, every test exists, and some named test's file spells
+//! `GROUP::NAME`, of `GROUP.rs` in a room of `tests/vm/cases`; one that does not is
+//! `FILE.rs::FUNCTION`, of `crates/chrootvm/tests`. Every row of the documents is here,
+//! every row here is in a document, every test exists, and some named test's file spells
 //! each option and each parameter of the row.
 
 use std::collections::BTreeSet;
@@ -21,77 +21,77 @@ const TABLES: &[(&str, &[&str])] = &[
 #[rustfmt::skip]
 const ROWS: &[(&str, &[&str])] = &[
     // Formats, as a root; as a source and as what is made, `formats.rs` has all.
-    ("`.erofs`", &["image::erofs_is_the_tree", "image::plain_erofs_is_it", "image::small_erofs_boots", "image::overlay_is_forgotten", "formats.rs::every_format_is_a_source_and_an_image"]),
-    ("`.ext4`", &["image::ext4_is_the_tree", "image::sized_ext4_boots", "image::slack_ext4_boots", "image::rw_is_kept", "formats.rs::every_format_is_a_source_and_an_image"]),
-    ("`.squashfs`", &["image::squashfs_is_the_tree", "image::zstd_squashfs_boots", "image::xz_squashfs_boots", "image::lz4_squashfs_boots", "formats.rs::every_format_is_a_source_and_an_image"]),
-    ("`.cpio`", &["image::cpio_is_the_tree", "image::packed_cpio_is_it", "image::overlay_is_forgotten", "formats.rs::every_format_is_a_source_and_an_image"]),
-    ("`.tar`", &["image::refused", "formats.rs::every_format_is_a_source_and_an_image"]),
+    ("`.erofs`", &["image::erofs_holds_the_tree", "image::uncompressed_erofs_holds_the_tree", "image::small_erofs_boots", "image::overlay_is_discarded", "formats.rs::every_format_is_a_source_and_an_image"]),
+    ("`.ext4`", &["image::ext4_holds_the_tree", "image::sized_ext4_boots", "image::slack_ext4_boots", "image::rw_changes_the_image", "formats.rs::every_format_is_a_source_and_an_image"]),
+    ("`.squashfs`", &["image::squashfs_holds_the_tree", "image::zstd_squashfs_boots", "image::xz_squashfs_boots", "image::lz4_squashfs_boots", "formats.rs::every_format_is_a_source_and_an_image"]),
+    ("`.cpio`", &["image::cpio_holds_the_tree", "image::zstd_cpio_holds_the_tree", "image::overlay_is_discarded", "formats.rs::every_format_is_a_source_and_an_image"]),
+    ("`.tar`", &["image::bad_roots_are_refused", "formats.rs::every_format_is_a_source_and_an_image"]),
     ("`NAME/`", &["formats.rs::a_slash_means_a_directory", "command::exit_1"]),
     // Directories.
     ("`--rw`", &["directories::rw_reaches_the_host"]),
-    ("`--overlay", &["directories::overlay_is_forgotten", "options::short_forms"]),
-    ("`--volume", &["directories::shares_appear", "command_run"]),
+    ("`--overlay", &["directories::overlay_is_discarded", "options::short_forms"]),
+    ("`--volume", &["directories::volumes_and_tags_appear", "command_run"]),
     ("`--data", &["image::data_is_a_disk"]),
-    ("`--mount TAG", &["directories::shares_appear", "contract::mount_is_writable"]),
-    ("`--mount-ro", &["directories::shares_appear", "contract::mount_ro_is_not"]),
-    ("`--cache", &["options::cache_is_as_said"]),
-    ("`--virtiofsd", &["options::programs_are_the_given_ones"]),
+    ("`--mount TAG", &["directories::volumes_and_tags_appear", "contract::mount_is_writable"]),
+    ("`--mount-ro", &["directories::volumes_and_tags_appear", "contract::mount_ro_is_read_only"]),
+    ("`--cache", &["options::cache_mode_reaches_virtiofsd"]),
+    ("`--virtiofsd", &["options::given_programs_are_run"]),
     // Command.
-    ("`--env", &["arguments::nothing_else_is_passed_on"]),
-    ("`--workdir", &["exec::has_its_own_streams", "arguments::name_directory_loopback"]),
-    ("`--user", &["arguments::users_of_the_guest"]),
-    ("`--tty`", &["directories::scratch_is_enough", "tty::none_is_wanted", "options::short_forms"]),
-    ("`--timeout", &["command::timeout", "options::init_runs_out_of_time"]),
-    ("`--name", &["exec::has_its_own_streams"]),
+    ("`--env", &["arguments::only_given_variables_arrive"]),
+    ("`--workdir", &["exec::command_has_its_own_streams", "arguments::hostname_workdir_and_loopback"]),
+    ("`--user", &["arguments::user_names_are_the_roots"]),
+    ("`--tty`", &["directories::one_static_program_is_enough", "tty::no_tty_leaves_signals_to_the_host", "options::short_forms"]),
+    ("`--timeout", &["command::timeout", "options::timeout_without_a_command"]),
+    ("`--name", &["exec::command_has_its_own_streams"]),
     // Machine.
     ("`--memory", &["command::out_of_memory", "options::short_forms", "fault::little_memory"]),
-    ("`--cpus", &["options::machine_is_as_said", "options::short_forms"]),
-    ("`--net", &["network::debian_has_a_network", "options::machine_is_as_said"]),
-    ("`--publish", &["network::a_port_is_forwarded", "network::a_port_is_taken", "options::udp_is_forwarded"]),
-    ("`--hostname", &["arguments::name_directory_loopback"]),
-    ("`--kernel FILE", &["harness", "host::arguments_are_checked", "image::debian_has_its_kernel"]),
+    ("`--cpus", &["options::machine_options_reach_the_guest", "options::short_forms"]),
+    ("`--net", &["network::debian_has_a_network", "options::machine_options_reach_the_guest"]),
+    ("`--publish", &["network::port_is_forwarded", "network::taken_port_is_an_error", "options::udp_is_forwarded"]),
+    ("`--hostname", &["arguments::hostname_workdir_and_loopback"]),
+    ("`--kernel FILE", &["machine", "host::arguments_are_checked", "image::debian_image_brings_its_kernel"]),
     ("`--pvh", &["pvh::default", "pvh::never"]),
     ("`--kernel-builtin`", &["chrootvm.rs::the_built_kernel_is_booted_without_modules"]),
-    ("`--modules", &["harness", "image::debian_has_its_kernel"]),
-    ("`--module NAME", &["modules::types_for_bpf_stay"]),
-    ("`--strip", &["modules::auto_strips", "modules::never_strips", "modules::always_is_as_said"]),
-    ("`--initrd", &["harness", "unprivileged::subordinate_ids_keep_owners"]),
+    ("`--modules", &["machine", "image::debian_image_brings_its_kernel"]),
+    ("`--module NAME", &["modules::auto_keeps_bpf_types"]),
+    ("`--strip", &["modules::auto_removes_signatures", "modules::never_keeps_signatures", "modules::always_removes_needed_signatures"]),
+    ("`--initrd", &["machine", "unprivileged::subordinate_ids_keep_owners"]),
     ("`--append", &["command::self_tests"]),
-    ("`--accel", &["command::emulated_processor", "options::machine_is_as_said"]),
-    ("`--machine", &["options::machine_is_as_said"]),
-    ("`--qemu FILE", &["options::programs_are_the_given_ones"]),
+    ("`--accel", &["command::emulated_processor", "options::machine_options_reach_the_guest"]),
+    ("`--machine", &["options::machine_options_reach_the_guest"]),
+    ("`--qemu FILE", &["options::given_programs_are_run"]),
     ("`--qemu-arg", &["command::timeout_of_a_boot"]),
     // Diagnostics.
-    ("`--keep`", &["command_host::all_is_told"]),
-    ("`--quiet`", &["unprivileged::warnings_can_be_silenced", "options::short_forms"]),
-    ("`--verbose`", &["command_host::all_is_told"]),
+    ("`--keep`", &["command_host::keep_verbose_and_timing_report"]),
+    ("`--quiet`", &["unprivileged::quiet_silences_the_warning", "options::short_forms"]),
+    ("`--verbose`", &["command_host::keep_verbose_and_timing_report"]),
     ("`--debug`", &["options::debug_shows_init"]),
-    ("`--timing`", &["command_host::all_is_told"]),
+    ("`--timing`", &["command_host::keep_verbose_and_timing_report"]),
     ("`--dry-run`", &["command_host::dry_run_can_be_pasted", "host::dry_run_can_be_pasted"]),
     ("`--doctor`", &["doctor.rs::chrootvm_asks_it"]),
     // Statuses, with COMMAND and with INIT.
-    ("0", &["streams::input_has_an_end", "contract::default_boot", "options::keys_end_a_console"]),
+    ("0", &["streams::closed_input_ends", "contract::default_boot", "options::ctrl_a_x_ends_the_machine"]),
     ("1–255", &["command::exit_1", "command::exit_255"]),
-    ("128+N", &["command::signal_9", "command_kills::signals_reach_the_command", "tty::a_way_out", "host::sigterm_ends_it"]),
+    ("128+N", &["command::signal_9", "command_kills::signals_reach_the_command", "tty::escape_ends_the_command", "host::sigterm_ends_chrootvm"]),
     ("127", &["command::not_found", "command::no_such_path"]),
     ("126", &["command::not_executable", "command::a_directory", "command::no_interpreter"]),
-    ("125", &["command::bad_options_are_trouble", "command::power_off", "command::a_panic_is_shown", "command_kills::qemu_at_any_moment", "command_kills::virtiofsd_at_any_moment", "command_host::a_stuck_boot_begins_again", "host::arguments_are_checked", "fault::payload_exits"]),
-    ("124", &["command::timeout", "command::timeout_of_a_boot", "options::init_runs_out_of_time"]),
+    ("125", &["command::bad_options_exit_with_125", "command::power_off", "command::kernel_panic_is_shown", "command_kills::qemu_killed_at_any_moment", "command_kills::virtiofsd_killed_at_any_moment", "command_host::stuck_boot_is_started_again", "host::arguments_are_checked", "fault::payload_exits"]),
+    ("124", &["command::timeout", "command::timeout_of_a_boot", "options::timeout_without_a_command"]),
     // Kernel parameters.
     ("`rootfs=TAG`", &["contract::rootfs_names_the_tag"]),
     ("`root=TAG`", &["contract::root_names_the_tag"]),
     ("`root=DEVICE`", &["roots::path", "roots::number", "roots::uuid", "roots::label", "roots::partuuid", "roots::partlabel"]),
-    ("`rootfstype=", &["roots::path_erofs", "roots::uuid", "roots::btrfs_and_xfs"]),
+    ("`rootfstype=", &["roots::path_erofs", "roots::uuid", "roots::btrfs_and_xfs_are_found"]),
     ("`rootflags=", &["roots::flags"]),
     ("`rootwait`", &["roots::late_disk_is_waited_for", "roots::wait_in_seconds"]),
     ("`rootdelay=", &["roots::delay"]),
     ("`root=initramfs`", &["image_runs::initramfs_is_the_root", "image_runs::initramfs_with_an_overlay"]),
-    ("`ro`", &["contract::rw_root", "image_runs::initramfs_with_an_overlay"]),
-    ("`virtinit.overlay", &["roots::overlay_erofs", "image_runs::pid_1_has_an_overlay"]),
+    ("`ro`", &["contract::rw_makes_the_root_writable", "image_runs::initramfs_with_an_overlay"]),
+    ("`virtinit.overlay", &["roots::overlay_erofs", "image_runs::pid_1_mounts_an_overlay"]),
     ("`mount=TAG`", &["fault::mount_tag_missing", "fault::mount_ro_tag_missing", "unwatched::late_tag_is_waited_for"]),
-    ("`virtinit.mount=", &["roots::more_mounts", "image_runs::pid_1_of_an_image"]),
-    ("`virtinit.etc=", &["roots::more_mounts", "options::etc_is_empty"]),
-    ("`init=PATH`", &["contract::osbuild", "contract::default_payload_is_sh", "image_runs::run_file"]),
+    ("`virtinit.mount=", &["roots::mounts_beside_the_root", "image_runs::pid_1_mounts_beside_an_image"]),
+    ("`virtinit.etc=", &["roots::mounts_beside_the_root", "options::etc_tmpfs_hides_etc"]),
+    ("`init=PATH`", &["contract::osbuild_boots", "contract::default_payload_is_sh", "image_runs::run_file_restarts_a_command"]),
     ("`--`", &["contract::words_after_dashes"]),
     ("`debug`", &["contract::debug_is_shown_once"]),
     ("`virtinit.fail=", &["fault::policy_poweroff", "fault::policy_panic", "fault::policy_shell_without_shell", "fault::root_tag_missing"]),
@@ -144,12 +144,17 @@ fn place(test: &str) -> (PathBuf, String) {
         Some((file, function)) if Path::new(file).extension().is_some() => {
             (root().join("crates/chrootvm/tests").join(file), format!("\nfn {function}()"))
         }
-        Some((group, name)) => {
-            (root().join(format!("tests/vm/cases/{group}.rs")), format!("\"{name}\""))
-        }
+        Some((group, name)) => (in_a_room(group), format!("\"{name}\"")),
         // A file that every test uses.
-        None => (root().join(format!("tests/vm/cases/{test}.rs")), String::new()),
+        None => (in_a_room(test), String::new()),
     }
+}
+
+/// The file of a group of tests: `GROUP.rs` in one of the rooms of `tests/vm/cases`.
+fn in_a_room(group: &str) -> PathBuf {
+    let rooms = fs::read_dir(root().join("tests/vm/cases")).unwrap();
+    let files = rooms.map(|room| room.unwrap().path().join(format!("{group}.rs")));
+    files.into_iter().find(|file| file.exists()).unwrap_or_default()
 }
 
 /// Options and parameters in a first cell, without their values.

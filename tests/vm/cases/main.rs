@@ -1,63 +1,80 @@
-//! Tests that boot real kernels, each proving one behaviour.
+//! Tests that boot real kernels. Each test proves one behaviour.
 //!
-//! `cargo test -p virtinitrd-vm-tests NAME` runs those whose name contains
-//! NAME. Where a machine cannot be booted they are skipped, and counted so, and
-//! so is a test whose tools are missing; with `REQUIRE_VM=1` that is a failure.
-//! Each test runs in a process of its own, which [`trial`] ends when its deadline
-//! has passed; `VM_DEADLINE` gives another deadline, in seconds.
+//! `cargo test -p virtinitrd-vm-tests NAME` runs the tests whose names contain NAME. If no
+//! machine can be booted here, all tests are skipped, and counted as skipped; so is a test
+//! whose tools are missing. With `REQUIRE_VM=1` a skip is a failure. Each test runs in a
+//! process of its own, which `harness::trial` ends when its deadline has passed;
+//! `VM_DEADLINE` gives another deadline, in seconds.
 
-mod archive;
-mod arguments;
-mod block_devices;
 mod boot;
-mod command;
-mod command_host;
-mod command_kills;
-mod command_run;
-mod contract;
-mod directories;
-mod distribution;
-mod exec;
-mod fault;
+mod commands;
 mod harness;
-mod host;
-mod host_root;
-mod image;
-mod image_runs;
-mod initramfs;
-mod initrd;
-mod modules;
-mod mounts;
-mod network;
-mod open_files;
-mod options;
-mod processes;
-mod pvh;
-mod random;
-mod roots;
-mod streams;
-mod terminal;
-mod trial;
-mod tty;
-mod unprivileged;
-mod unwatched;
+mod images;
+mod launcher;
+mod root;
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
+use harness::{Bed, Case, CaseBody, trial};
 use libtest_mimic::{Arguments, Failed, Trial};
 use machine::process::signals;
 use nix::sys::signal::{SigSet, Signal};
 use xtask::testbed;
 
-use harness::Bed;
+/// Name of a group of tests, and the tests.
+type Group = (&'static str, &'static [Case]);
 
-/// A test's name and body.
-type Case = (&'static str, fn(&Bed) -> Result<()>);
+/// Groups of tests that run with the installed virtiofsd.
+#[rustfmt::skip]
+const GROUPS: &[Group] = &[
+    ("trial", harness::tests::CASES),
+    ("contract", boot::contract::CASES),
+    ("archive", images::archive::CASES),
+    ("host", launcher::host::CASES),
+    ("unwatched", boot::unwatched::CASES),
+    ("distribution", boot::distribution::CASES),
+    ("unprivileged", launcher::unprivileged::CASES),
+    ("command", commands::command::CASES),
+    ("streams", commands::streams::CASES),
+    ("arguments", commands::arguments::CASES),
+    ("directories", root::directories::CASES),
+    ("network", commands::network::CASES),
+    ("options", launcher::options::CASES),
+    ("tty", commands::tty::CASES),
+    ("command_kills", commands::command_kills::CASES),
+    ("command_host", commands::command_host::CASES),
+    ("exec", commands::exec::CASES),
+    ("modules", launcher::modules::CASES),
+    ("pvh", launcher::pvh::CASES),
+    ("image", images::image::CASES),
+    ("initramfs", images::initramfs::CASES),
+    ("roots", root::roots::CASES),
+    ("image_runs", images::image_runs::CASES),
+    ("block_devices", root::block_devices::CASES),
+    ("mounts", root::mounts::CASES),
+    ("open_files", root::open_files::CASES),
+    ("host_root", root::host_root::CASES),
+    ("unprivileged::host_root", root::host_root::CASES_OF_USERS),
+    ("unprivileged::mounts", root::mounts::CASES_OF_USERS),
+];
 
-/// What a trial runs.
+/// Tests of shared directories, which also run with the Rust virtiofsd.
+#[rustfmt::skip]
+const RUST_GROUPS: &[Group] = &[
+    ("rust::directories", root::directories::CASES),
+    ("rust::exec", commands::exec::CASES),
+    ("rust::unprivileged", launcher::unprivileged::CASES),
+    ("rust::mounts", root::mounts::CASES),
+    ("rust::open_files", root::open_files::CASES),
+    ("rust::host_root", root::host_root::CASES),
+    ("rust::unprivileged::host_root", root::host_root::CASES_OF_USERS),
+    ("rust::unprivileged::mounts", root::mounts::CASES_OF_USERS),
+];
+
+/// Body of a test, or of a row of a table.
 type Body = Box<dyn Fn(&Bed) -> Result<()>>;
 
 fn main() -> ExitCode {
@@ -71,8 +88,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Gives this process the usual signal mask and dispositions, whatever its caller set,
-/// and a cache of its own.
+/// Gives this process the default signal mask and dispositions, and a cache of its own.
 fn prepare() -> Result<()> {
     SigSet::empty().thread_set_mask().context("unblock signals")?;
     signals::pass_on_defaults(Signal::iterator())?;
@@ -81,17 +97,18 @@ fn prepare() -> Result<()> {
 
 /// Runs the test that this process was started for.
 fn run_one(name: &OsStr) -> ExitCode {
-    let hidden =
-        trial::HIDDEN.iter().map(|&(name, body)| (name.to_owned(), Box::new(body) as Body));
+    let hidden = harness::tests::HIDDEN
+        .iter()
+        .map(|&(name, body)| (name.to_owned(), Box::new(body) as Body));
     let found = tests().chain(hidden).find(|(known, _)| **known == *name);
     let found = found.with_context(|| format!("no test is called {}", name.display()));
     trial::run_here(|| (found?.1)(&Bed::new()?))
 }
 
-/// Runs those that the arguments ask for, each in a process of its own.
+/// Runs the tests that the arguments select, each in a process of its own.
 fn run_all() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Two machines at a time keep two processors busy.
+    // Two machines keep two processors busy.
     arguments.test_threads.get_or_insert(2);
     let required = virtinitrd_vm_tests::is_required();
     let problem = Bed::new().err().map(|error| format!("{error:#}"));
@@ -101,12 +118,12 @@ fn run_all() -> ExitCode {
     let skip = problem.is_some() && !required;
     let rust = Bed::new().and_then(|bed| bed.with_rust_virtiofsd());
     if let (None, Err(problem)) = (&problem, &rust) {
-        eprintln!("no test of the Rust virtiofsd: {problem:#}");
+        eprintln!("tests with the Rust virtiofsd are skipped: {problem:#}");
     }
     let lacks = [
         ("rust::", rust.is_err()),
-        ("unprivileged::", !unprivileged::can_run()),
-        ("block_devices::", !block_devices::can_run()),
+        ("unprivileged::", !harness::make::user::can_run()),
+        ("block_devices::", !root::block_devices::can_run()),
     ];
     let trials = tests().map(|(name, _)| {
         let (test, problem) = (name.clone(), problem.clone());
@@ -122,74 +139,37 @@ fn run_all() -> ExitCode {
 
 /// All tests, by their full names.
 fn tests() -> impl Iterator<Item = (String, Body)> {
-    let groups: &[(&str, &[Case])] = &[
-        ("trial", trial::CASES),
-        ("contract", contract::CASES),
-        ("archive", archive::CASES),
-        ("host", host::CASES),
-        ("unwatched", unwatched::CASES),
-        ("distribution", distribution::CASES),
-        ("unprivileged", unprivileged::CASES),
-        ("command", command::CASES),
-        ("streams", streams::CASES),
-        ("arguments", arguments::CASES),
-        ("directories", directories::CASES),
-        ("network", network::CASES),
-        ("options", options::CASES),
-        ("tty", tty::CASES),
-        ("command_kills", command_kills::CASES),
-        ("command_host", command_host::CASES),
-        ("exec", exec::CASES),
-        ("modules", modules::CASES),
-        ("pvh", pvh::CASES),
-        ("image", image::CASES),
-        ("initramfs", initramfs::CASES),
-        ("roots", roots::CASES),
-        ("image_runs", image_runs::CASES),
-        ("block_devices", block_devices::CASES),
-        ("mounts", mounts::CASES),
-        ("open_files", open_files::CASES),
-        ("host_root", host_root::CASES),
-        ("unprivileged::host_root", host_root::CASES_OF_USERS),
-        ("unprivileged::mounts", mounts::CASES_OF_USERS),
-    ];
-    // The tests of shared directories run with both implementations of virtiofsd.
-    let rust_groups: &[(&str, &[Case])] = &[
-        ("rust::directories", directories::CASES),
-        ("rust::exec", exec::CASES),
-        ("rust::unprivileged", unprivileged::CASES),
-        ("rust::mounts", mounts::CASES),
-        ("rust::open_files", open_files::CASES),
-        ("rust::host_root", host_root::CASES),
-        ("rust::unprivileged::host_root", host_root::CASES_OF_USERS),
-        ("rust::unprivileged::mounts", mounts::CASES_OF_USERS),
-    ];
-    let cases = groups.iter().flat_map(|&(group, cases)| {
-        cases.iter().map(move |&(name, body)| (format!("{group}::{name}"), Box::new(body) as Body))
-    });
-    let rust_cases = rust_groups.iter().flat_map(|&(group, cases)| {
-        cases.iter().map(move |&(name, body)| {
-            let body = move |bed: &Bed| body(&bed.with_rust_virtiofsd()?);
-            (format!("{group}::{name}"), Box::new(body) as Body)
-        })
-    });
-    let faults = fault::MATRIX.iter().map(|fault| {
-        (format!("fault::{}", fault.name), Box::new(|bed: &Bed| fault.check(bed)) as Body)
-    });
-    let ends = command::ENDS.iter().map(|end| {
-        (format!("command::{}", end.name), Box::new(|bed: &Bed| end.check(bed)) as Body)
-    });
-    let roots = roots::ROOTS.iter().map(|root| {
-        (format!("roots::{}", root.name), Box::new(|bed: &Bed| root.check(bed)) as Body)
-    });
-    cases.chain(faults).chain(ends).chain(roots).chain(rust_cases)
+    let cases = named(GROUPS, |body, bed| body(bed));
+    let rust_cases = named(RUST_GROUPS, |body, bed| body(&bed.with_rust_virtiofsd()?));
+    let faults =
+        boot::fault::MATRIX.iter().map(|fault| test("fault", fault.name, |bed| fault.check(bed)));
+    let ends =
+        commands::command::ENDS.iter().map(|end| test("command", end.name, |bed| end.check(bed)));
+    let disks =
+        root::roots::DISKS.iter().map(|disk| test("roots", disk.name, |bed| disk.check(bed)));
+    cases.chain(faults).chain(ends).chain(disks).chain(rust_cases)
 }
 
-/// Sees to it that what kernels are unpacked to is kept once for all tests, and
-/// apart from what the user has.
+/// The tests of `groups`, each with its body run by `run`.
+fn named(
+    groups: &'static [Group],
+    run: fn(CaseBody, &Bed) -> Result<()>,
+) -> impl Iterator<Item = (String, Body)> {
+    groups.iter().flat_map(move |&(group, cases)| {
+        cases.iter().map(move |&(name, body)| test(group, name, move |bed| run(body, bed)))
+    })
+}
+
+/// A test with its full name.
+fn test(group: &str, name: &str, body: impl Fn(&Bed) -> Result<()> + 'static) -> (String, Body) {
+    (format!("{group}::{name}"), Box::new(body))
+}
+
+/// Starts this program again with a cache that all tests share, and that is not the user's.
+/// `chrootvm` keeps unpacked kernels there.
 ///
 /// # Errors
-/// This program cannot be started again, with that set.
+/// This program cannot be started again.
 fn use_own_cache() -> Result<()> {
     const VARIABLE: &str = "XDG_CACHE_HOME";
     let cache = testbed::dir(&harness::workspace()?)?.join("cache");

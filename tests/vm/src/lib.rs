@@ -1,17 +1,17 @@
-//! Helpers that the tests of all packages share: they find tools of the system, and skip
-//! a test whose tool is missing. The tests that boot machines are in `cases/main.rs`.
+//! Helpers that the tests of all packages share. They find tools of the system, and skip a
+//! test whose tool is missing. The tests that boot machines are in `cases`.
 //!
-//! libtest cannot skip a test that has begun. So a test that lacks something
-//! passes, but says so in a line that begins with [`SKIPPED`], and `cargo xtask
-//! test` counts it as skipped. With `REQUIRE_VM=1` it fails.
+//! libtest cannot skip a test that has begun. So a test whose tool is missing passes, but
+//! prints a line that begins with [`SKIPPED`], and `cargo xtask test` counts it as skipped.
+//! With `REQUIRE_VM=1` it fails.
 
 use std::io::Write;
 use std::process::Command;
 
-/// Beginning of a line that names a skipped test and the reason.
+/// Beginning of the line that names a skipped test and the reason.
 pub const SKIPPED: &str = "skipped: ";
 
-/// A tool of the system, of those for root as well.
+/// A command for a tool of the system, which may be in a directory of tools for root.
 #[must_use]
 pub fn tool(name: &str) -> Command {
     let mut command = Command::new(name);
@@ -21,22 +21,22 @@ pub fn tool(name: &str) -> Command {
     command
 }
 
-/// Whether the tool can be run here.
+/// Whether the tool is installed.
 #[must_use]
 pub fn is_installed(name: &str) -> bool {
     tool(name).arg("--help").output().is_ok()
 }
 
-/// Whether nothing may be skipped, as in continuous integration.
+/// Whether a skipped test is a failure, as in continuous integration.
 #[must_use]
 pub fn is_required() -> bool {
     std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1")
 }
 
-/// Whether the tool is there. Where it is not, the test that asks is skipped.
+/// Whether the tool is installed. If not, the calling test counts as skipped.
 ///
 /// # Panics
-/// The tool is missing, and nothing may be skipped.
+/// The tool is missing, and a skipped test is a failure.
 #[must_use]
 pub fn has(name: &str) -> bool {
     let found = is_installed(name);
@@ -49,12 +49,12 @@ pub fn has(name: &str) -> bool {
 /// Counts the calling test as skipped.
 ///
 /// # Panics
-/// Nothing may be skipped.
+/// A skipped test is a failure.
 pub fn skip(reason: &str) {
     assert!(!is_required(), "{reason}");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unknown");
-    // Not by `println!`, whose text libtest only shows of tests that fail. The line before
-    // may be one of libtest's that is not complete.
-    let _ = writeln!(std::io::stdout(), "\n{SKIPPED}{test}: {reason}"); // nobody reads it
+    // libtest hides the text of `println!` unless the test fails. The line may follow an
+    // incomplete line of libtest, so begin a new one.
+    let _ = writeln!(std::io::stdout(), "\n{SKIPPED}{test}: {reason}"); // nobody reads standard output
 }

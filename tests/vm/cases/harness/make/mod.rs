@@ -1,0 +1,7 @@
+//! Inputs of a machine: initrds, disks, images, roots of another user, odd bytes.
+
+pub(crate) mod disk;
+pub(crate) mod image;
+pub(crate) mod initrd;
+pub(crate) mod random;
+pub(crate) mod user;

@@ -1,0 +1,7 @@
+//! `chrootvm` on the host: options, kernels, modules, users, processes that end.
+
+pub(crate) mod host;
+pub(crate) mod modules;
+pub(crate) mod options;
+pub(crate) mod pvh;
+pub(crate) mod unprivileged;
