@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::OFlags;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::options::Limits;
 use super::{open, see_owners_as_the_guest};
@@ -44,8 +44,9 @@ impl Cat {
 
 /// Writes `content` to `out`; if `out` is a regular file, holes stay holes.
 fn write(content: &Content, mut out: File) -> Result<()> {
-    let flags = rustix::fs::fcntl_getfl(&out).context("standard output")?;
-    let may_skip = out.metadata()?.is_file() && !flags.contains(OFlags::APPEND);
+    let flags = fcntl(&out, FcntlArg::F_GETFL).context("standard output")?;
+    let appends = OFlag::from_bits_retain(flags).contains(OFlag::O_APPEND);
+    let may_skip = out.metadata()?.is_file() && !appends;
     let zeros = vec![0; ZEROS];
     holes::for_parts(content, &mut |part| {
         match part {
