@@ -1,8 +1,13 @@
-//! `cargo xtask check`: what a reviewer should not have to say.
+//! `cargo xtask check`: rules that a program can check, so that no reviewer has to.
 
+pub mod crates;
+pub mod paths;
+pub mod rooms;
+
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use files::tell;
 
 use crate::testbed::run;
@@ -11,6 +16,12 @@ use crate::workspace;
 /// Check format, lints, documentation, manual pages and scripts
 #[derive(Debug, clap::Args)]
 pub struct Check {}
+
+/// Crates whose rooms still import each other.
+const WITH_CIRCLES: &[&str] = &["crates/archive", "crates/image", "crates/machine"];
+
+/// Crates that still use both crates for system calls.
+const WITH_BOTH: &[&str] = &["crates/files", "crates/image", "crates/machine"];
 
 /// Arguments of cargo, one run a row.
 #[rustfmt::skip]
@@ -34,6 +45,9 @@ impl Check {
     /// Stops at the first that fails.
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
+        tell::result("directions of imports\n")?;
+        let faults = wrong_imports(&root)?;
+        ensure!(faults.is_empty(), "{}", faults.join("\n"));
         for arguments in CARGO {
             tell::result(format_args!("cargo {}\n", arguments.join(" ")))?;
             let mut cargo = Command::new(workspace::cargo());
@@ -45,4 +59,25 @@ impl Check {
         tell::result("groff -ww man/*\n")?;
         run(Command::new("sh").current_dir(&root).args(["-c", MANUAL_PAGES]))
     }
+}
+
+/// Finds dependencies of crates and imports of rooms that have the wrong direction in
+/// the workspace at `root`. Each is a line of text.
+///
+/// # Errors
+/// Sources and manifests that cannot be read.
+pub fn wrong_imports(root: &Path) -> Result<Vec<String>> {
+    let graph = crates::read(root)?;
+    let mut faults = crates::faults(&graph, WITH_BOTH);
+    for directory in graph.keys() {
+        let src = root.join(directory).join("src");
+        if WITH_CIRCLES.contains(&directory.as_str()) || !src.exists() {
+            continue;
+        }
+        let circles = rooms::circles(&rooms::read(&src)?).with_context(|| directory.clone())?;
+        faults.extend(
+            circles.iter().map(|circle| format!("{directory}: circle of imports: {circle}")),
+        );
+    }
+    Ok(faults)
 }
