@@ -66,7 +66,7 @@ pub fn write(
     let threads = usize::try_from(options.threads)?;
     match format {
         Format::Erofs => {
-            let usual = erofs::Options::default();
+            let usual = erofs::ErofsOptions::default();
             let compression = match options.compress {
                 Some(Method { compression: Compression::None, .. }) => erofs::Compression::None,
                 Some(Method { level: Some(level @ 2..), .. }) => {
@@ -78,7 +78,7 @@ pub fn write(
                 Some(size) => u32::try_from(size)?,
                 None => usual.cluster_size,
             };
-            let options = erofs::Options {
+            let options = erofs::ErofsOptions {
                 compression,
                 cluster_size,
                 uuid: options.uuid,

@@ -1,16 +1,16 @@
-//! Images that are damaged, or made to do harm.
+//! Tests with images that are damaged, or made to harm the reader.
 
 use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::super::{Options, read};
+use super::super::{ErofsOptions, read};
 use super::{all_options, image, opened};
 use crate::sample::{add, bytes_of, file, noise, read_all, text};
 use crate::tree::{Children, Kind, Meta, Tree};
 
-/// A small tree with each way to store a file, for tests that read it often.
+/// Small tree with one file for each data layout, for tests that read it often.
 fn small() -> Tree {
     let mut tree = Tree::new(Meta::default());
     let directory = add(&mut tree, Tree::ROOT, b"d", Kind::Directory(Children::new()));
@@ -25,21 +25,21 @@ fn small() -> Tree {
     tree
 }
 
-/// What each of the options makes of it.
+/// Images of [`small`], one for each set of options.
 static SMALL: LazyLock<[Vec<u8>; 4]> =
     LazyLock::new(|| all_options().map(|options| bytes_of(&image(&small(), &options))));
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn damage_ends_in_an_answer(
+    fn reading_a_damaged_image_ends(
         options in 0_usize..3,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
     ) {
         let mut image = SMALL[options].clone();
-        // Without the checksum, or nothing else in the block would be looked at.
+        // Remove the checksum feature, because a wrong checksum would hide all other damage.
         image[1024 + 8] = 0;
-        // Most bytes are contents, in which little can be wrong.
+        // Leave out most contents of files, because damage there has no effect on the reader.
         let mut interesting: Vec<_> = (1024..1200).chain(4096..5000).collect();
         interesting.extend(image.len() - 4096..image.len());
         for (index, byte) in changes {
@@ -54,7 +54,7 @@ fn a_directory_is_entered_once() {
     let mut tree = Tree::new(Meta::default());
     let first = add(&mut tree, Tree::ROOT, b"first", Kind::Directory(Children::new()));
     add(&mut tree, first, b"second", Kind::Directory(Children::new()));
-    let image = image(&tree, &Options::default());
+    let image = image(&tree, &ErofsOptions::default());
     let root_nid = 128_u64.to_le_bytes();
     let bytes = bytes_of(&image);
     let records: Vec<_> = bytes
@@ -74,8 +74,8 @@ fn a_directory_is_entered_once() {
 }
 
 #[test]
-fn features_we_do_not_know_are_named() {
-    let image = image(&small(), &Options::default());
+fn unsupported_features_are_named() {
+    let image = image(&small(), &ErofsOptions::default());
     for (bit, expected) in [(0x20_u8, "fragments"), (0x40, "long prefixes"), (0x80, "48-bit")] {
         image.as_file().write_all_at(&[bit], 1024 + 80).unwrap();
         let error = format!("{:#}", opened(image.path()).unwrap_err());
@@ -89,16 +89,16 @@ fn features_we_do_not_know_are_named() {
     assert!(opened(image.path()).is_err());
 }
 
-/// In every kind of file: packed, plain, behind its inode, in chunks.
+/// The test changes the sizes of files of every data layout.
 #[test]
-fn a_size_near_the_largest_is_refused() {
+fn a_huge_file_size_is_refused() {
     let mut tree = small();
     for meta in tree.metas_mut() {
         meta.mtime = 9;
     }
-    let image = image(&tree, &Options::default());
+    let image = image(&tree, &ErofsOptions::default());
     let bytes = bytes_of(&image);
-    // An extended inode: format, mode, size.
+    // Positions of the extended inodes of regular files.
     let inodes = (0..bytes.len() - 64)
         .step_by(32)
         .filter(|&at| bytes[at] & 1 == 1 && bytes[at + 4..at + 6] == 0o104_751_u16.to_le_bytes());

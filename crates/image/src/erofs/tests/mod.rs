@@ -1,4 +1,4 @@
-//! Round trips over a tree with everything in it.
+//! Tests of EROFS: images are written, read back and compared with their tree.
 
 mod hostile;
 mod tools;
@@ -9,27 +9,27 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::{Compression, Options, read};
+use super::{Compression, ErofsOptions, read};
 use crate::progress::Progress;
 use crate::sample::{add, bytes_of, listing, nasty};
 use crate::tree::{Kind, Meta, Tree};
 
-/// Options that differ in every way that matters.
-fn all_options() -> [Options; 4] {
-    let lz4 = Options { time: 7, threads: 2, ..Options::default() };
+/// Sets of options that lead to different code paths.
+fn all_options() -> [ErofsOptions; 4] {
+    let lz4 = ErofsOptions { time: 7, threads: 2, ..ErofsOptions::default() };
     [
-        Options { compression: Compression::None, ..lz4.clone() },
-        Options { label: "fifteen bytes..".into(), uuid: Some([7; 16]), ..lz4.clone() },
-        Options { cluster_size: 65536, ..lz4.clone() },
-        Options { compression: Compression::Lz4hc(5), ..lz4 },
+        ErofsOptions { compression: Compression::None, ..lz4.clone() },
+        ErofsOptions { label: "fifteen bytes..".into(), uuid: Some([7; 16]), ..lz4.clone() },
+        ErofsOptions { cluster_size: 65536, ..lz4.clone() },
+        ErofsOptions { compression: Compression::Lz4hc(5), ..lz4 },
     ]
 }
 
-fn write(tree: &Tree, options: &Options, out: &File) -> anyhow::Result<()> {
+fn write(tree: &Tree, options: &ErofsOptions, out: &File) -> anyhow::Result<()> {
     super::write(tree, options, out, &Progress::bar(tree, String::new()))
 }
 
-fn image(tree: &Tree, options: &Options) -> NamedTempFile {
+fn image(tree: &Tree, options: &ErofsOptions) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     write(tree, options, file.as_file()).unwrap();
     file
@@ -40,7 +40,7 @@ fn opened(path: &Path) -> anyhow::Result<Tree> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn an_image_reads_back_as_its_tree() {
     let tree = nasty();
     let expected = listing(&tree).unwrap();
     for options in all_options() {
@@ -57,21 +57,21 @@ fn what_is_written_is_read() {
 fn threads_do_not_change_the_image() {
     let tree = nasty();
     for options in all_options() {
-        let one = bytes_of(&image(&tree, &Options { threads: 1, ..options.clone() }));
+        let one = bytes_of(&image(&tree, &ErofsOptions { threads: 1, ..options.clone() }));
         for threads in [2, 100] {
-            let other = bytes_of(&image(&tree, &Options { threads, ..options.clone() }));
+            let other = bytes_of(&image(&tree, &ErofsOptions { threads, ..options.clone() }));
             assert!(one == other, "{threads} threads, {options:?}");
         }
     }
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn metadata_and_options_beyond_the_format_are_refused() {
     let with = |change: &dyn Fn(&mut Tree)| {
         let mut tree = Tree::new(Meta::default());
         change(&mut tree);
         let out = tempfile::tempfile().unwrap();
-        format!("{:#}", write(&tree, &Options::default(), &out).unwrap_err())
+        format!("{:#}", write(&tree, &ErofsOptions::default(), &out).unwrap_err())
     };
     let device = with(&|tree| {
         add(tree, Tree::ROOT, b"dev", Kind::CharDevice(4096, 0));
@@ -82,12 +82,14 @@ fn what_does_not_fit_is_refused() {
             tree.node_mut(Tree::ROOT).meta.xattrs.insert(name.into(), vec![0; size].into());
         })
     };
-    assert!(xattr(b"os2.ea", 1).contains("attribute \"os2.ea\": EROFS has no such name space"));
+    assert!(
+        xattr(b"os2.ea", 1).contains("attribute \"os2.ea\": EROFS does not have this name space")
+    );
     assert!(xattr(b"user.a", 65536).contains("attribute \"user.a\": the value is too long"));
     for options in [
-        Options { cluster_size: 5000, ..Options::default() },
-        Options { cluster_size: 2 << 20, ..Options::default() },
-        Options { label: "sixteen bytes...".into(), ..Options::default() },
+        ErofsOptions { cluster_size: 5000, ..ErofsOptions::default() },
+        ErofsOptions { cluster_size: 2 << 20, ..ErofsOptions::default() },
+        ErofsOptions { label: "sixteen bytes...".into(), ..ErofsOptions::default() },
     ] {
         let out = tempfile::tempfile().unwrap();
         assert!(write(&Tree::new(Meta::default()), &options, &out).is_err(), "{options:?}");

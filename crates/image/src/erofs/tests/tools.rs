@@ -1,11 +1,12 @@
-//! What mkfs.erofs(1) writes is read, and fsck.erofs(1) accepts what is written.
+//! Tests against erofs-utils: we read images of mkfs.erofs(1), and fsck.erofs(1) accepts
+//! ours. A test passes without a check where its tool is missing.
 
 use super::{all_options, image, opened};
 use crate::sample::{command, contents, has, nasty, text};
 use crate::tree::{Kind, Tree};
 
 #[test]
-fn the_system_s_checker_agrees() {
+fn fsck_accepts_our_images() {
     if !has("fsck.erofs") {
         return;
     }
@@ -17,9 +18,8 @@ fn the_system_s_checker_agrees() {
     }
 }
 
-/// What mkfs.erofs makes of a directory is read as that directory.
 #[test]
-fn images_of_mkfs_are_read() {
+fn an_image_of_mkfs_reads_as_its_directory() {
     if !has("mkfs.erofs") {
         return;
     }

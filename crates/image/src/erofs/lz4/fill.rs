@@ -1,50 +1,38 @@
-//! LZ4 blocks that fill a given space: as much input as fits, not a byte more.
+//! LZ4 compressor for a fixed output space: it takes as much input as fits.
 //!
-//! Format: lz4_Block_format.md of LZ4. A block is a list of sequences: a token
-//! (upper half: number of literals; lower: length of the match - 4; 15 is
-//! continued in bytes of 255 and one below), the literals, the distance back to
-//! the match (u16, little endian). The last sequence has literals only, at least
-//! [`LAST_LITERALS`] of them; the last match starts at least
-//! [`MATCH_TO_END`] bytes before the end.
+//! Format: see the module `lz4`.
 //!
-//! The compressor is our own, for crates compress a given input into any space,
-//! and because images must not change with the version of a crate.
+//! The compressor is our own for two reasons. The crates compress a given input and need
+//! as much space as that takes, while EROFS has a given space. And the bytes of an image
+//! must not change with the version of a crate.
 
+use super::format::{CONTINUED, INPUT_MAX, LAST_LITERALS, MATCH_MIN, MATCH_TO_END};
 use super::matches::{Limits, Search};
-use super::segment::SEGMENT;
 
-/// Literals that end a block.
-const LAST_LITERALS: usize = 5;
-/// Bytes from the start of the last match to the end of the block.
-const MATCH_TO_END: usize = 12;
-/// Shortest match.
-pub(super) const MATCH_MIN: usize = 4;
-/// Farthest match.
-pub(super) const DISTANCE_MAX: usize = 65535;
-/// From this on a length in a token is continued.
-pub(super) const NIBBLE: usize = 15;
-/// What the last sequence may take after a match of [`MATCH_MIN`].
+/// Bytes that a sequence must leave free for the last one, in case a match of
+/// [`MATCH_MIN`] bytes is followed by the literals at the end.
 const RESERVE: usize = 1 + MATCH_TO_END - MATCH_MIN;
 
-/// What became of a part of the input.
+/// Result of [`fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Packed {
-    /// Bytes of input.
+pub(in crate::erofs) struct Filled {
+    /// Bytes of input that were compressed.
     pub taken: usize,
-    /// Bytes of output.
+    /// Bytes of output that were written.
     pub made: usize,
 }
 
-/// Compresses what of `segment` from `start` on fits into `out`, on its own. One
-/// `search` works on a segment from its start to its end.
-pub(super) fn fill(
+/// Compresses `segment` from `start` on into `out`, until `out` is full. The block can be
+/// unpacked without the bytes before `start`. The caller passes the same `search` for all
+/// blocks of a segment, from its first byte to its last.
+pub(in crate::erofs) fn fill(
     search: &mut impl Search,
     segment: &[u8],
     start: usize,
     out: &mut [u8],
-) -> Packed {
-    debug_assert!(segment.len() <= SEGMENT);
-    let mut block = Block { out, made: 0 };
+) -> Filled {
+    debug_assert!(segment.len() <= INPUT_MAX);
+    let mut block = Lz4Block { out, made: 0 };
     let limits = Limits {
         start,
         search_end: segment.len().saturating_sub(MATCH_TO_END),
@@ -80,27 +68,28 @@ pub(super) fn fill(
         }
     }
     let literals = block.last(&segment[anchor..]);
-    Packed { taken: anchor + literals - start, made: block.made }
+    Filled { taken: anchor + literals - start, made: block.made }
 }
 
-/// A block that is being written.
-struct Block<'a> {
+/// LZ4 block that is being written.
+struct Lz4Block<'a> {
     out: &'a mut [u8],
     made: usize,
 }
 
-impl Block<'_> {
+impl Lz4Block<'_> {
     fn room(&self) -> usize {
         self.out.len() - self.made
     }
 
-    /// Writes a sequence with a match of up to `length` bytes; tells how many of
-    /// them fit, and writes nothing where they are too few.
+    /// Writes a sequence with a match of up to `length` bytes, and returns how many bytes
+    /// of the match it took. Writes nothing and returns `None` if not even the shortest
+    /// match fits.
     fn sequence(&mut self, literals: &[u8], distance: usize, length: usize) -> Option<usize> {
         let fixed = 1 + continued(literals.len()) + literals.len() + 2 + RESERVE;
         let room = self.room().checked_sub(fixed)?;
-        // The longest with so many continuing bytes.
-        let longest = MATCH_MIN + NIBBLE - 1 + room * 255;
+        // Each free byte can continue the length by 255.
+        let longest = MATCH_MIN + CONTINUED - 1 + room * 255;
         let length = length.min(longest);
         self.literals(literals, length - MATCH_MIN);
         let [low, high, ..] = distance.to_le_bytes();
@@ -110,8 +99,8 @@ impl Block<'_> {
         Some(length)
     }
 
-    /// Writes the sequence that ends the block, with as many of `literals` as
-    /// fit; tells how many.
+    /// Writes the last sequence of the block with as many of `literals` as fit, and
+    /// returns their number.
     fn last(&mut self, literals: &[u8]) -> usize {
         let Some(room) = self.room().checked_sub(1) else { return 0 };
         let mut count = literals.len().min(room);
@@ -123,16 +112,16 @@ impl Block<'_> {
     }
 
     fn literals(&mut self, literals: &[u8], match_length: usize) {
-        let token = literals.len().min(NIBBLE) << 4 | match_length.min(NIBBLE);
+        let token = literals.len().min(CONTINUED) << 4 | match_length.min(CONTINUED);
         self.push(token.to_le_bytes()[0]);
         self.length(literals.len());
         self.out[self.made..self.made + literals.len()].copy_from_slice(literals);
         self.made += literals.len();
     }
 
-    /// Continues a length of which the token has the first part.
+    /// Writes the bytes that continue a length, after the token that holds its first part.
     fn length(&mut self, length: usize) {
-        let Some(mut rest) = length.checked_sub(NIBBLE) else { return };
+        let Some(mut rest) = length.checked_sub(CONTINUED) else { return };
         while rest >= 255 {
             self.push(255);
             rest -= 255;
@@ -146,20 +135,21 @@ impl Block<'_> {
     }
 }
 
-/// Bytes that continue a length.
+/// Number of bytes that continue a length after its token.
 fn continued(length: usize) -> usize {
-    length.checked_sub(NIBBLE).map_or(0, |rest| rest / 255 + 1)
+    length.checked_sub(CONTINUED).map_or(0, |rest| rest / 255 + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::matches::{Chains, Newest};
-    use super::super::unlz4::{read_length, unpack};
+    use super::super::unpack::{read_length, unpack};
     use super::*;
     use proptest::prelude::*;
 
-    /// Packs `input` into blocks of `space` bytes and checks each of them; in how
-    /// many fewer with chains than without is no rule, but for what is tested here.
+    /// Packs `input` into blocks of `space` bytes with both searches, checks each block,
+    /// and returns the number of blocks of the quick search. The longer search need not be
+    /// better for every input, but it is for the inputs of these tests.
     fn check(input: &[u8], space: usize) -> usize {
         let quick = blocks(&mut Newest::new(), input, space);
         let small = blocks(&mut Chains::new(5, input.len()), input, space);
@@ -188,8 +178,8 @@ mod tests {
         count
     }
 
-    /// The rules for the end of a block, by which decoders are allowed to copy
-    /// more than they need.
+    /// Checks the rules for the end of a block. Decoders rely on them when they copy more
+    /// bytes than they need.
     fn check_end(block: &[u8], size: usize) {
         let (mut at, mut made, mut last_match) = (0, 0, None);
         loop {
@@ -228,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn a_block_takes_as_much_as_fits() {
-        assert_eq!(check(&vec![7; SEGMENT], 4096), 2);
+    fn a_block_takes_as_much_input_as_fits() {
+        assert_eq!(check(&vec![7; INPUT_MAX], 4096), 2);
         assert_eq!(check(&[7; 13], 4096), 1);
         let text = "the quick brown fox jumps over the lazy dog; ".repeat(100);
         assert_eq!(check(text.as_bytes(), 4096), 1);

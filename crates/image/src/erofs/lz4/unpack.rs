@@ -1,22 +1,22 @@
-//! LZ4 blocks, unpacked as far as they are needed.
+//! LZ4 decompressor that stops when its output is full.
 //!
-//! Format: see [`super::lz4`]. Our own, for crates want to know where a block
-//! ends: images of old kernels have padding behind it, and use the start only of
-//! some.
+//! Format: see the module `lz4`. The decompressor is our own, because the crates need to
+//! know where a block ends. Images for old kernels have padding after a block, and use
+//! only the start of some blocks.
 
 use anyhow::{Context, Result, ensure};
 
-use super::lz4::{MATCH_MIN, NIBBLE};
+use super::format::{CONTINUED, MATCH_MIN};
 
-/// What is wrong where data ends too early.
+/// Error text for data that ends too early.
 const CUT_OFF: &str = "the lz4 data is cut off";
 
-/// Fills `out` with the start of what the block `packed` gives; what follows in
-/// `packed` may be padding.
+/// Fills `out` with the first bytes that the block `packed` unpacks to. Bytes of `packed`
+/// that are not needed for that are ignored.
 ///
 /// # Errors
-/// Damaged or truncated data.
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Result<()> {
+/// The data is damaged or cut off.
+pub(in crate::erofs) fn unpack(packed: &[u8], out: &mut [u8]) -> Result<()> {
     let (mut from, mut at) = (0, 0);
     while at < out.len() {
         let token = *packed.get(from).context(CUT_OFF)?;
@@ -36,7 +36,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Result<()> {
         from += 2;
         let length = MATCH_MIN + read_length(packed, &mut from, token & 15).context(CUT_OFF)?;
         let end = out.len().min(at + length);
-        // A match that reaches into itself repeats what it has so far.
+        // A match may overlap its own output, which then repeats.
         while at < end {
             let count = distance.min(end - at);
             out.copy_within(at - distance..at - distance + count, at);
@@ -46,10 +46,10 @@ pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// A length of which a token has `nibble`, continued at `at`.
-pub(super) fn read_length(packed: &[u8], at: &mut usize, nibble: u8) -> Option<usize> {
+/// Reads a length whose token has the half `nibble`; further bytes of it are at `at`.
+pub(in crate::erofs) fn read_length(packed: &[u8], at: &mut usize, nibble: u8) -> Option<usize> {
     let mut length = usize::from(nibble);
-    if length == NIBBLE {
+    if length == CONTINUED {
         loop {
             let byte = *packed.get(*at)?;
             *at += 1;
@@ -64,7 +64,7 @@ pub(super) fn read_length(packed: &[u8], at: &mut usize, nibble: u8) -> Option<u
 
 #[cfg(test)]
 mod tests {
-    use super::super::lz4::fill;
+    use super::super::fill::fill;
     use super::super::matches::Newest;
     use super::*;
 
@@ -80,9 +80,9 @@ mod tests {
         }
         assert!(!unpack_to(&out[..packed.made], packed.taken + 1));
         for size in 0..packed.taken {
-            let _ = unpack_to(&out, size); // Any answer but a panic.
+            let _ = unpack_to(&out, size); // It must not panic; the result may be either.
         }
         out[packed.made / 2] ^= 0x80;
-        let _ = unpack_to(&out, packed.taken); // Likewise.
+        let _ = unpack_to(&out, packed.taken); // It must not panic; the result may be either.
     }
 }

@@ -1,39 +1,46 @@
-//! Everything but directories, read in the order of names and compressed by
-//! threads on the way to the image.
+//! Files and all other nodes but directories: they are read in the order of their names,
+//! compressed by several threads, and written in the same order.
+//!
+//! Memory is bounded: the queue holds two segments more than there are threads.
 
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 
-use super::layout::BLOCK_BYTES;
-use super::matches::{Chains, Newest};
-use super::out::{End, Head, Mapped, Out};
+use super::head::InodeHead;
+use super::out::{ImageWriter, MapNeed, NodeEnd};
 use super::segment::{SEGMENT, Segment, compress};
 use super::sparse;
-use super::write::head;
-use super::{Compression, Options};
 use crate::device;
+use crate::erofs::layout::units::BLOCK_BYTES;
+use crate::erofs::lz4::{Chains, Newest};
+use crate::erofs::options::{Compression, ErofsOptions};
 use crate::ordered::{self, Queue};
 use crate::progress::Progress;
 use crate::tree::{Content, Id, Kind, Node, Tree, show};
 
-/// Most threads that compress: each has two segments in memory.
+/// Most threads that compress. Each has two segments in memory.
 const THREADS_MAX: usize = 8;
-/// Larger files are not compressed: their map is kept in memory, 8 bytes for
-/// each block.
+/// Largest file that is compressed, in bytes. The map of a compressed file stays in memory
+/// and takes 8 bytes for each block.
 const COMPRESSED_MAX: u64 = 4 << 30;
 
-/// What is to be done next with the image.
-enum Step {
-    Segment(Segment, Mapped),
-    End(Id, Box<Head>, End),
+/// Next thing to write to the image.
+enum WriteStep {
+    /// A segment of the current file.
+    Segment(Segment, MapNeed),
+    /// The inode of a node whose segments are complete.
+    End(Id, Box<InodeHead>, NodeEnd),
 }
 
-/// Writes all nodes that are no directories.
+/// Writes all nodes of `tree` but the directories.
+///
+/// # Errors
+/// EROFS cannot hold a node, or a file cannot be read. The error names the path.
 pub(super) fn write(
     tree: &Tree,
-    options: &Options,
-    out: &mut Out,
+    options: &ErofsOptions,
+    out: &mut ImageWriter,
     progress: &Progress,
 ) -> Result<()> {
     let threads = options.threads.clamp(1, THREADS_MAX);
@@ -45,11 +52,11 @@ pub(super) fn write(
             }
             Compression::Lz4 | Compression::None => compress(&mut Newest::new(), bytes, cluster),
         };
-        Step::Segment(segment, Mapped::Yes)
+        WriteStep::Segment(segment, MapNeed::Yes)
     };
     let mut take = |step| match step {
-        Step::Segment(segment, mapped) => out.segment(segment, mapped),
-        Step::End(id, head, end) => out.end(id, *head, end),
+        WriteStep::Segment(segment, mapped) => out.segment(segment, mapped),
+        WriteStep::End(id, head, end) => out.end(id, *head, end),
     };
     let held_max = (threads + 2) * SEGMENT;
     ordered::run(
@@ -58,29 +65,31 @@ pub(super) fn write(
         || compress,
         &mut take,
         |queue| {
-            let mut files = Files { queue, compression: options.compression, progress };
+            let mut feeder = FileFeeder { queue, compression: options.compression, progress };
             let mut seen = HashSet::new();
             tree.walk(&mut |path, id| {
                 let node = tree.node(id);
                 let is_done =
                     matches!(node.kind, Kind::Directory(_)) || node.names > 1 && !seen.insert(id);
-                if is_done { Ok(()) } else { files.node(id, node).with_context(|| show(path)) }
+                if is_done { Ok(()) } else { feeder.node(id, node).with_context(|| show(path)) }
             })
         },
     )
 }
 
-struct Files<'a, 'q> {
-    queue: &'a mut Queue<'q, Vec<u8>, Step>,
+/// Reads nodes and puts them into the queue.
+struct FileFeeder<'a, 'q> {
+    queue: &'a mut Queue<'q, Vec<u8>, WriteStep>,
     compression: Compression,
     progress: &'a Progress,
 }
 
-impl Files<'_, '_> {
+impl FileFeeder<'_, '_> {
+    /// Puts a node into the queue: first its segments, then its end.
     fn node(&mut self, id: Id, node: &Node) -> Result<()> {
         self.progress.node();
-        let mut end = End::Contents;
-        let mut head = head(node)?;
+        let mut end = NodeEnd::Contents;
+        let mut head = InodeHead::new(node)?;
         match &node.kind {
             Kind::File(content) => {
                 head.inode.size = content.size();
@@ -91,14 +100,15 @@ impl Files<'_, '_> {
                 self.queue.push(raw(target.to_vec()), target.len())?;
             }
             Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
-                end = End::Device(device::encode(*major, *minor)?);
+                end = NodeEnd::Device(device::encode(*major, *minor)?);
             }
-            Kind::Directory(_) | Kind::Fifo | Kind::Socket => end = End::Device(0),
+            Kind::Directory(_) | Kind::Fifo | Kind::Socket => end = NodeEnd::Device(0),
         }
-        self.queue.push(Step::End(id, Box::new(head), end), 0)
+        self.queue.push(WriteStep::End(id, Box::new(head), end), 0)
     }
 
-    fn contents(&mut self, content: &Content) -> Result<End> {
+    /// Puts the contents of a file into the queue.
+    fn contents(&mut self, content: &Content) -> Result<NodeEnd> {
         let is_large = content.size() > COMPRESSED_MAX;
         if is_large || sparse::is_sparse(content)? {
             let mut written = 0;
@@ -109,8 +119,11 @@ impl Files<'_, '_> {
                 self.queue.push(raw(bytes), length)
             })?;
             self.progress.add(content.size().saturating_sub(written));
-            // Without holes its blocks follow each other as those of any file.
-            return Ok(if chunks.are_full() { End::Contents } else { End::Sparse(chunks) });
+            // Without holes the blocks are consecutive, so the file needs no chunk table.
+            return Ok(match chunks.are_full() {
+                true => NodeEnd::Contents,
+                false => NodeEnd::Sparse(chunks),
+            });
         }
         let is_compressed = self.compression != Compression::None && content.size() > BLOCK_BYTES;
         let mut left = content.size();
@@ -126,10 +139,11 @@ impl Files<'_, '_> {
                 false => self.queue.push(raw(bytes), length)?,
             }
         }
-        Ok(End::Contents)
+        Ok(NodeEnd::Contents)
     }
 }
 
-fn raw(bytes: Vec<u8>) -> Step {
-    Step::Segment(Segment::Raw(bytes), Mapped::No)
+/// Step for bytes that are stored unchanged.
+fn raw(bytes: Vec<u8>) -> WriteStep {
+    WriteStep::Segment(Segment::Raw(bytes), MapNeed::No)
 }

@@ -1,71 +1,75 @@
-//! Where bytes were before: the two searches of [`super::lz4`].
+//! Two searches for earlier occurrences of the same bytes: a quick one and a thorough one.
+//!
+//! Format: see the module `lz4`. Neither search returns a match that the format forbids.
 
-use super::lz4::{DISTANCE_MAX, MATCH_MIN};
+use super::format::{DISTANCE_MAX, MATCH_MIN};
 
-/// Bits of a hash of [`Newest`]: the table of 32 KiB stays in the fastest cache.
+/// Bits of a hash of [`Newest`]. Its table of 32 KiB fits into the first-level cache.
 const NEWEST_BITS: u32 = 13;
 /// Bits of a hash of [`Chains`].
 const CHAINS_BITS: u32 = 15;
-/// Failed look-ups after which [`Newest`] goes a byte faster, as power of 2.
+/// Base 2 logarithm of the failed look-ups after which [`Newest`] skips one more byte at
+/// each step.
 const PATIENCE: u32 = 6;
 
-/// A part of a segment that was there before.
+/// Bytes of a segment that occurred earlier in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Match {
-    /// Where it starts.
+pub(in crate::erofs) struct Match {
+    /// Position where the match starts.
     pub at: usize,
-    /// Where it was before.
+    /// Position of the earlier occurrence.
     pub from: usize,
-    /// Bytes: at least [`MATCH_MIN`].
+    /// Length in bytes, at least [`MATCH_MIN`].
     pub length: usize,
 }
 
-/// What of a segment matches may use.
+/// Part of a segment in which matches may lie.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Nothing before counts.
+pub(in crate::erofs) struct Limits {
+    /// First position that a match may refer to.
     pub start: usize,
-    /// They start before it, eight bytes or more before the segment's end.
+    /// Position before which a match must start. It is at least eight bytes before the
+    /// end of the segment.
     pub search_end: usize,
-    /// They end here at the latest.
+    /// Position at which a match must end at the latest.
     pub match_end: usize,
 }
 
-/// A way to find matches.
-pub(super) trait Search {
-    /// One that starts at `at`, or a little later where that is better.
+/// Search for matches in one segment.
+pub(in crate::erofs) trait Search {
+    /// Finds a match that starts at `at`, or a few bytes later if that match is longer.
     fn find(&mut self, segment: &[u8], limits: Limits, at: usize) -> Option<Match>;
 
-    /// How far to go on after so many places in a row without one.
+    /// Number of bytes to move on after `misses` positions in a row without a match.
     fn stride(&self, misses: usize) -> usize;
 
-    /// A match has ended at `at`, from where the search goes on.
+    /// Tells the search that a match has ended at `at` and that it goes on from there.
     fn passed(&mut self, segment: &[u8], at: usize);
 }
 
-/// Greedy, with one candidate for each hash.
+/// Quick search: it takes the first match and remembers one position for each hash.
 #[derive(Debug)]
-pub(super) struct Newest {
-    /// By hash, where in the segment such bytes were seen last.
+pub(in crate::erofs) struct Newest {
+    /// Last position of bytes with each hash.
     seen: Vec<u32>,
 }
 
 impl Newest {
-    pub(super) fn new() -> Self {
+    pub(in crate::erofs) fn new() -> Self {
         Self { seen: vec![0; 1 << NEWEST_BITS] }
     }
 
-    /// Where the bytes at `at` were seen last; now they were seen there.
+    /// Notes `at` as the last position of its bytes, and returns the position before.
     fn swap(&mut self, segment: &[u8], at: usize) -> usize {
-        /// Spreads five bytes.
+        /// Multiplier that mixes five bytes into a hash (`LZ4_hash5`).
         const MULTIPLIER: u64 = 889_523_592_379;
         let bytes = segment.get(at..).and_then(<[u8]>::first_chunk::<8>);
         let value = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let hash = (value << 24).wrapping_mul(MULTIPLIER) >> (u64::BITS - NEWEST_BITS);
-        // A hash has NEWEST_BITS, a place in a segment some 20.
+        // A hash has NEWEST_BITS bits, a position in a segment about 20.
         #[allow(clippy::cast_possible_truncation)]
-        let (hash, place) = (hash as usize & ((1 << NEWEST_BITS) - 1), at as u32);
-        std::mem::replace(&mut self.seen[hash], place) as usize
+        let (hash, position) = (hash as usize & ((1 << NEWEST_BITS) - 1), at as u32);
+        std::mem::replace(&mut self.seen[hash], position) as usize
     }
 }
 
@@ -91,37 +95,38 @@ impl Search for Newest {
     }
 }
 
-/// The longest of many candidates, and a byte later where that one is longer.
+/// Thorough search: it compares many earlier positions, and prefers a longer match that
+/// starts one byte later.
 #[derive(Debug)]
-pub(super) struct Chains {
-    /// By hash, 1 behind where in the segment such bytes were seen last.
+pub(in crate::erofs) struct Chains {
+    /// For each hash, 1 plus the last position of bytes with that hash; 0 if none is known.
     newest: Vec<u32>,
-    /// By place, how far back the bytes of the same hash before it are; 0 where
-    /// there are none in reach.
+    /// For each position, the distance back to the previous position with the same hash; 0
+    /// if that is out of reach.
     back: Vec<u16>,
-    /// Up to where both know the segment.
+    /// Position up to which both tables know the segment.
     noted: usize,
-    /// Candidates that are tried.
+    /// Number of earlier positions to compare.
     depth: usize,
 }
 
 impl Chains {
-    /// For a segment of `size` bytes; each level tries twice as many candidates, the
-    /// first one of them.
-    pub(super) fn new(level: u32, size: usize) -> Self {
+    /// Search for a segment of `size` bytes. Level 1 compares one earlier position, and
+    /// each further level twice as many.
+    pub(in crate::erofs) fn new(level: u32, size: usize) -> Self {
         let (newest, back) = (vec![0; 1 << CHAINS_BITS], vec![0; size]);
         Self { newest, back, noted: 0, depth: 1 << level.saturating_sub(1) }
     }
 
     fn hash(segment: &[u8], at: usize) -> usize {
-        /// Spreads four bytes.
+        /// Multiplier that mixes four bytes into a hash (`LZ4_hash4`).
         const MULTIPLIER: u32 = 2_654_435_761;
         let bytes = segment.get(at..).and_then(<[u8]>::first_chunk::<MATCH_MIN>);
         let value = bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes));
         (value.wrapping_mul(MULTIPLIER) >> (u32::BITS - CHAINS_BITS)) as usize
     }
 
-    /// Notes all before `end`.
+    /// Enters all positions before `end` into the tables.
     fn note(&mut self, segment: &[u8], end: usize) {
         for at in self.noted..end {
             let newest = &mut self.newest[Self::hash(segment, at)];
@@ -142,7 +147,7 @@ impl Chains {
             if from < limits.start || at.saturating_sub(from) > DISTANCE_MAX {
                 break;
             }
-            // A place that an earlier block had looked at is not before this one.
+            // The tables may know `at` and later positions from an earlier block.
             if from < at && segment[from + best.length] == segment[at + best.length] {
                 let length = common(&segment[from..], &segment[at..limits.match_end]);
                 if length > best.length {
@@ -180,7 +185,7 @@ impl Search for Chains {
     fn passed(&mut self, _: &[u8], _: usize) {}
 }
 
-/// How many bytes both start with.
+/// Length of the common start of two slices.
 fn common(a: &[u8], b: &[u8]) -> usize {
     let mut length = 0;
     for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {

@@ -1,44 +1,45 @@
-//! Which parts of a large file are holes.
+//! Sparse files: a file that is mostly zeros is stored as chunks, some of them holes.
 //!
-//! What counts is that bytes are zero, not how the source stored them, so that a
-//! directory and an archive of it give equal images.
+//! Format: kernel doc filesystems/erofs.rst, "Chunk-based files". A hole is found by its
+//! zero bytes, no matter how the source stores them. So a directory and an archive of it
+//! give equal images.
 
 use anyhow::Result;
 use archive::bytes::is_zero;
 
-use super::layout::{BLOCK, BLOCK_BYTES};
 use super::segment::SEGMENT;
+use crate::erofs::layout::units::{BLOCK, BLOCK_BYTES};
 use crate::holes::{Input, data_of};
 use crate::tree::Content;
 
-/// A file is sparse where at most one of so many blocks has data.
+/// A file is sparse if at most one block in this many has data.
 const DATA_PART: u64 = 4;
-/// Most chunks of a file, each of which takes 4 bytes of the image.
+/// Most chunks of a file of up to [`LARGE`] bytes. Each takes 4 bytes of the image.
 const CHUNKS_MAX: u64 = 1 << 16;
-/// Bytes of a file above which it has [`LARGE_CHUNKS_MAX`] chunks: a chunk is stored
-/// whole, so larger ones would waste more.
+/// Bytes above which a file may have [`LARGE_CHUNKS_MAX`] chunks. A chunk is stored whole,
+/// so fewer and larger chunks would waste more space.
 const LARGE: u64 = 1 << 40;
-/// Most chunks of a large file.
+/// Most chunks of a file of more than [`LARGE`] bytes.
 const LARGE_CHUNKS_MAX: u64 = 1 << 20;
 /// Base 2 logarithm of the blocks of the largest chunk (`EROFS_CHUNK_FORMAT_BLKBITS_MASK`).
 const BITS_MAX: u8 = 31;
 
-/// A sparse file, in chunks of equal size; the last one may be shorter.
+/// Chunks of a sparse file. All have the same size, but the last may be shorter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Chunks {
-    /// Base 2 logarithm of a chunk's blocks.
+    /// Base 2 logarithm of the number of blocks of a chunk.
     pub bits: u8,
-    /// Whether there is data in each chunk.
+    /// For each chunk, whether it has data.
     pub data: Vec<bool>,
 }
 
 impl Chunks {
-    /// Bytes of all chunks but the last.
+    /// Number of bytes of each chunk but the last.
     pub(super) fn size(&self) -> u64 {
         BLOCK_BYTES << self.bits
     }
 
-    /// A file of `size` bytes that is all hole.
+    /// Chunks of a file of `size` bytes without any data.
     pub(super) fn new(size: u64) -> Self {
         let count = |bits: u8| size.div_ceil(BLOCK_BYTES << bits);
         let most = if size > LARGE { LARGE_CHUNKS_MAX } else { CHUNKS_MAX };
@@ -46,27 +47,27 @@ impl Chunks {
         Self { bits, data: vec![false; usize::try_from(count(bits)).unwrap_or_default()] }
     }
 
-    /// Whether there is no hole.
+    /// Whether every chunk has data.
     pub(super) fn are_full(&self) -> bool {
         self.data.iter().all(|has_data| *has_data)
     }
 }
 
-/// Whether `content` should be stored in chunks; reads no more than it takes to decide.
+/// Whether `content` should be stored in chunks. It reads only as much as the answer needs.
 pub(super) fn is_sparse(content: &Content) -> Result<bool> {
     data_of(content, BLOCK, content.size() / DATA_PART, &mut |_, _| true)
 }
 
-/// Hands each chunk of `content` with data to `write`, all of it, and returns which
-/// chunks have data. The pieces are not longer than a segment, and whole blocks except
-/// at the end of the file.
+/// Passes every chunk that has data to `write`, and returns which chunks those are. A chunk
+/// is passed in pieces of at most a segment, each of whole blocks except at the end of the
+/// file.
 pub(super) fn write(
     content: &Content,
     write: &mut dyn FnMut(Vec<u8>) -> Result<()>,
 ) -> Result<Chunks> {
     let mut chunks = Chunks::new(content.size());
     let mut input = Input::open(content)?;
-    // Zeros at the start of the chunk that are not written yet.
+    // Number of zeros at the start of the chunk that are not written yet.
     let mut pending = 0;
     while input.left() > 0 {
         let index = usize::try_from(input.at() / chunks.size())?;
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_what_is_zero() {
+    fn zeros_become_holes_whether_the_source_stores_them_or_not() {
         let mut bytes = vec![0; SEGMENT + 5];
         bytes[5000] = 1;
         bytes[SEGMENT + 4] = 1;
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_no_larger_than_the_format_has() {
+    fn chunk_sizes_stay_within_the_format() {
         for (size, bits, count) in [
             (1 << 40, 12, 1 << 16),
             ((1 << 40) + 1, 9, (1 << 19) + 1),
