@@ -1,15 +1,15 @@
-//! Bytes of a file: reading them at an offset, and whether all of them are zeros.
+//! Bytes of a file: a reader at an offset, and a check for zeros.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-/// Reader of a file from an offset; it leaves the file's own position alone, which
-/// others use.
+/// Reader of a file from an offset. It neither uses nor changes the position of the
+/// file itself, so that several readers can share one file (pread(2)).
 pub struct At<'a> {
-    /// The file.
+    /// The file to read from.
     pub file: &'a File,
-    /// Where the next byte is.
+    /// Offset of the next byte.
     pub offset: u64,
 }
 
@@ -21,7 +21,7 @@ impl Read for At<'_> {
     }
 }
 
-/// Whether there is nothing but zeros.
+/// Whether all of `bytes` are zero; also if there are none.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();

@@ -1,7 +1,9 @@
-//! Copies of what cannot be read by offset: compressed archives and pipes.
+//! Temporary copies of input that cannot be read by offset: compressed archives and
+//! pipes.
 //!
-//! Interface: statvfs(3). A copy has no name, so that it ends with this program. It
-//! never fills the file system that it shares with others.
+//! Interfaces: statvfs(3); `O_TMPFILE` of open(2), through the crate `tempfile`. A copy
+//! has no name, so it is gone when this program ends. Writing a copy stops before the
+//! file system is full, because other programs use that file system, too.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,17 +13,17 @@ use anyhow::{Context, Result};
 /// Bytes that are read or written at a time.
 pub const BUFFER: usize = 1 << 18;
 
-/// Bytes written between two looks at what is free.
+/// Bytes written between two checks of the free space.
 const CHECKED_EVERY: u64 = 16 << 20;
-/// Bytes that stay free for others on a large file system.
+/// Bytes that stay free on a large file system.
 const FREE_MAX: u64 = 1 << 30;
-/// One part of so many stays free on a small file system.
+/// Divisor for a small file system: 1/20 of it stays free.
 const FREE_PART: u64 = 20;
 
-/// Contents are larger than the limit that was given.
+/// Error for contents that are larger than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge {
-    /// Most bytes that are allowed.
+    /// Most bytes that the caller allows.
     pub limit: u64,
 }
 
@@ -40,7 +42,7 @@ impl std::error::Error for TooLarge {}
 /// Spools the output of `body` into an unlinked file in `$TMPDIR`.
 ///
 /// # Errors
-/// Those of `body`; a disk that is almost full.
+/// Errors of `body`; a file system that is almost full.
 pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
     let place = || format!("{} ($TMPDIR names another place)", std::env::temp_dir().display());
     let file = tempfile::tempfile().with_context(|| format!("make a file in {}", place()))?;
@@ -58,7 +60,7 @@ pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
     Ok(file)
 }
 
-/// Size of a file system in bytes.
+/// Free and total bytes of a file system.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     free: u64,
@@ -66,17 +68,17 @@ struct Room {
 }
 
 impl Room {
-    /// Whether the free bytes have to be left to others.
+    /// Whether too few bytes are free to write more.
     fn is_scarce(self) -> bool {
         self.free < FREE_MAX.min(self.total / FREE_PART)
     }
 }
 
-/// Writer that stops before the file system is full.
+/// Writer that fails before the file system is full.
 struct Careful<W, F> {
     out: W,
     room: F,
-    /// Bytes written since the last look.
+    /// Bytes written since the last check.
     unchecked: u64,
 }
 
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_the_file_system_is_left_to_others() {
+    fn a_part_of_the_file_system_stays_free() {
         const GIB: u64 = 1 << 30;
         for (name, free, total, is_scarce) in [
             ("large and empty", 400 * GIB, 500 * GIB, false),
@@ -135,7 +137,7 @@ mod tests {
             }
         };
         assert!(free.get() > 0 && error.kind() == io::ErrorKind::StorageFull, "{error}");
-        // A small copy is not checked.
+        // The first bytes are written without a check.
         let full = || Ok(Room { free: 0, total });
         Careful { out: io::sink(), room: full, unchecked: 0 }.write_all(&bytes).unwrap();
     }

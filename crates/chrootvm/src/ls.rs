@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use archive::read::{Entry, entries};
+use archive::newc::{Entry, entries};
 use archive::spool::spool;
 use files::tell;
 

@@ -16,9 +16,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use archive::bytes::At;
-use archive::compress::Compression;
-use archive::stream::Method;
-use archive::{lz4, unpack};
+use archive::compress::{self, Compression, LZ4_FRAME_MAGIC, Method};
 use virtinitrd_proto::superblock;
 
 use super::ustar::{BLOCK, Header};
@@ -172,14 +170,14 @@ pub fn recognise(file: &File) -> Result<Format> {
     let head = head(At { file, offset: 0 })?;
     let compression = Compression::of(&head);
     ensure!(
-        !head.starts_with(lz4::FRAME_MAGIC),
+        !head.starts_with(LZ4_FRAME_MAGIC),
         "lz4's frame format is not read here: unpack it with lz4 -d, or pack it with lz4 -l"
     );
     if compression == Compression::None {
         return by_head(&head).context("unknown format: neither an archive nor a file system");
     }
     let mut input = BufReader::new(At { file, offset: 0 });
-    let inner = unpack::head(&mut input, superblock::HEAD).context("unpack it")?;
+    let inner = compress::head(&mut input, superblock::HEAD).context("unpack it")?;
     let Some((compression, inner)) = inner else { bail!("not compressed") };
     match by_head(&inner).and_then(|format| format.compressed(compression)) {
         Some(format) => Ok(format),
@@ -303,7 +301,7 @@ mod tests {
             &vec![0; 1 << 20],
             b"\x1f\x8b",
             b"\x02\x21\x4c\x18\xff\xff",
-            lz4::FRAME_MAGIC,
+            LZ4_FRAME_MAGIC,
         ] {
             assert!(of(bytes).is_err(), "{bytes:?}");
         }

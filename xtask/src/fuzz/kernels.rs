@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use archive::compress::{Compression, compress, decompress};
-use archive::{read, unpack};
+use archive::compress::{self, Compression, compress, decompress};
+use archive::newc;
 use machine::kernel::modules::file::{self, MODULE_MAX, modinfo};
 use machine::kernel::modules::strip::{SIGNED, Strip};
 use machine::kernel::vmlinux::{self, bzimage, elf, form, lzop, samples, wrapper};
@@ -167,14 +167,14 @@ pub(super) fn check_container(bytes: &[u8]) -> Result<Answer> {
     /// Bytes by which a format is recognised.
     const HEAD: usize = 4096;
     let whole = decompress(bytes, UNPACKED_MAX).ok().flatten();
-    let head = unpack::head(&mut { bytes }, HEAD).ok().flatten();
+    let head = compress::head(&mut { bytes }, HEAD).ok().flatten();
     if let Some((contents, rest)) = &whole {
         ensure!(contents.len() as u64 <= UNPACKED_MAX, "{} bytes of output", contents.len());
         ensure!(rest.len() < bytes.len(), "a container of no bytes");
         let start = &contents[..contents.len().min(HEAD)];
         ensure!(head.is_some_and(|(_, head)| head == start), "head and whole differ");
     }
-    let entries = read::entries(&Arc::new(in_memory(bytes)?));
+    let entries = newc::entries(&Arc::new(in_memory(bytes)?));
     match (whole, entries) {
         (None, Err(_)) => Ok(Answer::Refused),
         _ => Ok(Answer::Accepted),

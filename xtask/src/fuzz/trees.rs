@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use archive::compress::Compression;
-use archive::stream::Method;
+use archive::compress::{Compression, Method};
 use chrootvm::image_tasks::ls;
 use files::notes::Notes;
 use image::format::Format;

@@ -6,9 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use archive::compress::Compression;
+use archive::compress::{Compression, Encoder, Method};
 use archive::source_date_epoch;
-use archive::stream::{Encoder, Method};
 use files::notes::Notes;
 use files::output::{self, Output};
 use files::root_dir::RootDir;

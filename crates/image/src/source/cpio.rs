@@ -12,9 +12,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use archive::file_type::{S_IFDIR, S_IFMT};
-use archive::newc::Header;
-use archive::segments::{self, Member, Visitor, cut};
+use archive::newc::{self, Header, Member, S_IFDIR, S_IFMT, Visitor, until_nul};
 use files::notes::Notes;
 
 use super::bytes_at;
@@ -39,11 +37,11 @@ const LOST: &str = "a file whose other name is gone is left out, as a kernel doe
 /// bytes.
 ///
 /// # Errors
-/// Those of [`segments::walk`]; a path that is too long once links above it are followed.
+/// Those of [`newc::walk`]; a path that is too long once links above it are followed.
 pub fn read(archive: &Arc<File>, limit: u64, notes: &mut Notes) -> Result<Tree> {
     let tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
     let mut unpacker = Unpacker { tree, links: HashMap::new(), notes };
-    segments::walk(archive, limit, &mut unpacker)?;
+    newc::walk(archive, limit, &mut unpacker)?;
     Ok(unpacker.tree)
 }
 
@@ -122,7 +120,7 @@ impl Unpacker<'_> {
             return Ok(Some(NO_TARGET));
         }
         let (offset, size) = (member.data, u64::from(member.header.size));
-        let target = cut(bytes_at(member.archive, offset, size, TARGET_MAX.into())?);
+        let target = until_nul(bytes_at(member.archive, offset, size, TARGET_MAX.into())?);
         if target.is_empty() || target.len() > PATH_MAX {
             return Ok(Some(NO_TARGET));
         }

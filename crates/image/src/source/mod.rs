@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use archive::bytes::At;
+use archive::compress::{Unpacked, unpack};
 use archive::spool::{BUFFER, TooLarge, spool};
-use archive::unpack::{Unpacked, unpack};
 use files::notes::Notes;
 
 use super::format::{self, Format};

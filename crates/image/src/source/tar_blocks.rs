@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use archive::bytes::{At, is_zero};
-use archive::segments::after_padding;
+use archive::newc::after_padding;
 use files::notes::Notes;
 
 use crate::ustar::{BLOCK, Header};

@@ -3,8 +3,7 @@
 
 use std::io::Write;
 
-use archive::compress::Compression;
-use archive::stream::{Encoder, Method};
+use archive::compress::{Compression, Encoder, Method};
 use proptest::prelude::*;
 
 use super::{STREAMS, read, written};

@@ -15,8 +15,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-use archive::compress::Compression;
-use archive::stream::{Encoder, Method};
+use archive::compress::{Compression, Encoder, Method};
 use files::notes::Notes;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 

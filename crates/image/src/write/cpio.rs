@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
-use archive::newc::{self, Header, TRAILER};
+use archive::newc::{Header, MemberWriter, TRAILER, write_member, write_trailer};
 use files::notes::Notes;
 
 use super::copier::{Copier, copying};
@@ -33,7 +33,7 @@ pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> 
             writer.member(path, id).with_context(|| show(path))
         })
     })?;
-    newc::trailer(out)
+    Ok(write_trailer(out)?)
 }
 
 fn check(tree: &Tree) -> Result<()> {
@@ -83,18 +83,16 @@ impl Writer<'_> {
         let header = self.header(path, ino, node)?;
         match &node.kind {
             Kind::File(content) if left == 0 => {
-                let size = content.size();
-                Header { size: u32::try_from(size)?, ..header }.write(self.out, path)?;
-                self.copier.copy(path, node, self.out)?;
-                newc::pad(self.out, size)
+                let header = Header { size: u32::try_from(content.size())?, ..header };
+                let mut out = MemberWriter::new(self.out, &header, path);
+                self.copier.copy(path, node, &mut out)?;
+                Ok(out.finish()?)
             }
             Kind::Symlink(target) => {
                 let size = u32::try_from(target.len())?;
-                Header { size, nlink: 1, ..header }.write(self.out, path)?;
-                self.out.write_all(target)?;
-                newc::pad(self.out, size.into())
+                write_member(self.out, &Header { size, nlink: 1, ..header }, path, target)
             }
-            _ => header.write(self.out, path),
+            _ => write_member(self.out, &header, path, b""),
         }
     }
 

@@ -3,8 +3,7 @@
 use std::fs::File;
 
 use anyhow::{Context, Result, bail, ensure};
-use archive::compress::Compression;
-use archive::stream::Method;
+use archive::compress::{Compression, Method};
 use files::notes::Notes;
 use rustix::fs::OFlags;
 

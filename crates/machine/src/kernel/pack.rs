@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use archive::compress::{Compression, decompress_all};
-use archive::stream::ZSTD_MAGIC;
+use archive::compress::{Compression, ZSTD_MAGIC, decompress_all};
 use archive::{Archive, source_date_epoch};
 use files::lookup::Files;
 use files::named::Named;
@@ -152,7 +151,7 @@ pub fn behind(archive: Option<&Path>, initrd: Vec<u8>) -> Result<Vec<u8>> {
 
 /// Ends a segment: the kernel looks for the next archive where a multiple of four
 /// bytes begins, and behind lz4 it takes the next four bytes for the length of a block
-/// unless they are 0 ([`archive::lz4`]).
+/// unless they are 0 ([`archive::compress`]).
 fn pad(initrd: &mut Vec<u8>) {
     /// Where an archive may begin (`unpack_to_rootfs`, `init/initramfs.c`).
     const ALIGNMENT: usize = 4;
@@ -221,7 +220,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use archive::compress::compress;
-    use archive::read::entries;
+    use archive::newc::entries;
     use std::collections::BTreeSet;
     use std::sync::Arc;
 

@@ -135,7 +135,7 @@ pub(crate) const MATRIX: &[Fault] = &[
     words!("extra_mount_with_fstab_options", "virtinit.mount=x:/tmp:tmpfs:nofail,noauto,_netdev,x-systemd.automount,async,atime,diratime,user,owner,group,size=1m virtinit.debug", Boots, "virtinit: mounted virtinit.mount at /tmp"),
     words!("extra_mount_of_missing_device_may_fail", "virtinit.mount=/dev/vdz:/tmp:ext4:ro,nofail virtinit.wait=0", Boots, "virtinit: find virtinit.mount=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk; going on without (nofail)"),
     words!("extra_mount_without_directory_may_fail", "virtinit.mount=x:/gone:tmpfs:nofail", Boots, "virtinit: mount virtinit.mount at /gone: ENOENT: no such directory in the root; make it there, mount below /run, or use --overlay; going on without (nofail)"),
-    words!("extra_mount_malformed", "virtinit.mount=/dev/vdz", GivesUp, "virtinit: virtinit.mount=/dev/vdz: it is SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"),
+    words!("extra_mount_malformed", "virtinit.mount=/dev/vdz", GivesUp, "virtinit: virtinit.mount=/dev/vdz: the value must be SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"),
     // Modules.
     modules!("no_modules", initrd::without_modules, GivesUp, "virtinit: mount virtiofs tag \"rootfs\" at /sysroot: ENODEV: this kernel has no virtiofs; pack its module (virtiofs.ko)"),
     modules!("no_transport", |bed| initrd::without(bed, "virtio_pci"), GivesUp, "virtinit: mount virtiofs tag \"rootfs\" at /sysroot: EINVAL: the machine has no virtiofs device, or its transport's module (virtio_pci, virtio_mmio) is not packed"),

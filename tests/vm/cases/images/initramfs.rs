@@ -4,7 +4,7 @@
 use anyhow::{Result, bail, ensure};
 use archive::Archive;
 use archive::compress::{Compression, compress};
-use archive::newc::{self, Header};
+use archive::newc::{Header, write_member, write_trailer};
 
 use crate::harness::command_run::CommandRun;
 use crate::harness::make::image::{LIST, build, list};
@@ -148,11 +148,9 @@ fn archive(members: &[Member]) -> Result<Vec<u8>> {
             check: (mode == FILE).then_some(sum),
             ..Header::default()
         };
-        header.write(&mut bytes, name.as_bytes())?;
-        bytes.extend(text.as_bytes());
-        newc::pad(&mut bytes, size.into())?;
+        write_member(&mut bytes, &header, name.as_bytes(), text.as_bytes())?;
     }
-    newc::trailer(&mut bytes)?;
+    write_trailer(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -1,7 +1,7 @@
 //! Archives as the kernel unpacks them. The expected values are those of
 //! `init/initramfs.c`; a test in a machine compares the two.
 
-use archive::newc;
+use archive::newc::write_member;
 use archive::spool::spool;
 
 use super::*;
@@ -41,9 +41,7 @@ fn archive(members: &[M]) -> Vec<u8> {
         let size = u32::try_from(text.len()).unwrap();
         let numbers =
             Header { ino: *ino, mode: *mode, nlink: *nlink, uid: *uid, size, ..Header::default() };
-        numbers.write(&mut bytes, name.as_bytes()).unwrap();
-        bytes.extend(text.as_bytes());
-        newc::pad(&mut bytes, size.into()).unwrap();
+        write_member(&mut bytes, &numbers, name.as_bytes(), text.as_bytes()).unwrap();
     }
     bytes
 }
@@ -149,7 +147,7 @@ fn names_without_use_are_left_out() {
     for name in [&b""[..], &b"x/".repeat(3000), long.as_bytes()] {
         let mut bytes = Vec::new();
         let header = Header { mode: FILE, nlink: 1, ..Header::default() };
-        header.write(&mut bytes, name).unwrap();
+        write_member(&mut bytes, &header, name, b"").unwrap();
         bytes.extend(archive(&[file("a", "1")]));
         let (tree, notes) = unpack(&bytes).unwrap();
         assert_eq!((lines(&tree), notes.len()), (vec!["a=1".to_owned()], 1), "{}", name.len());

@@ -8,7 +8,7 @@
 use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
-use archive::{compress, lz4, stream};
+use archive::compress;
 use liblzma::stream::Stream;
 
 use super::lzop;
@@ -37,10 +37,10 @@ struct Format {
 
 #[rustfmt::skip]
 const FORMATS: &[Format] = &[
-    Format { name: "gzip",  magic: stream::GZIP_MAGIC, has_size: true,  unpack: of_archives },
-    Format { name: "xz",    magic: stream::XZ_MAGIC,   has_size: false, unpack: of_archives },
-    Format { name: "zstd",  magic: stream::ZSTD_MAGIC, has_size: false, unpack: of_archives },
-    Format { name: "lz4",   magic: stream::LZ4_MAGIC,  has_size: false, unpack: of_archives },
+    Format { name: "gzip",  magic: compress::GZIP_MAGIC, has_size: true,  unpack: of_archives },
+    Format { name: "xz",    magic: compress::XZ_MAGIC,   has_size: false, unpack: of_archives },
+    Format { name: "zstd",  magic: compress::ZSTD_MAGIC, has_size: false, unpack: of_archives },
+    Format { name: "lz4",   magic: compress::LZ4_MAGIC,  has_size: false, unpack: of_archives },
     Format { name: "bzip2", magic: b"BZh",             has_size: false, unpack: bzip2 },
     Format { name: "lzma",  magic: b"\x5d\0\0",        has_size: false, unpack: lzma },
     Format { name: "lzo",   magic: lzop::MAGIC,        has_size: false, unpack: lzop::unpack },
@@ -60,7 +60,7 @@ pub fn decompress(payload: &[u8]) -> Result<Option<Vec<u8>>> {
 /// Name of the tool that compressed a file that begins with `head`.
 #[must_use]
 pub fn tool(head: &[u8]) -> Option<&'static str> {
-    if head.starts_with(lz4::FRAME_MAGIC) {
+    if head.starts_with(compress::LZ4_FRAME_MAGIC) {
         return Some("lz4");
     }
     FORMATS.iter().find(|format| head.starts_with(format.magic)).map(|format| format.name)

@@ -1,10 +1,12 @@
-//! The members of an initramfs in their order, as the kernel meets them
+//! Reading the members of an initramfs in the order in which the kernel unpacks them
 //! (`init/initramfs.c`; kernel doc: driver-api/early-userspace/buffer-format.rst).
 //!
-//! An initramfs is any number of segments, each an archive or a compressed one, with
-//! NULs between them. An archive begins at a multiple of four bytes. The kernel needs
-//! no member `TRAILER!!!`; here the last archive must have one, since without it
-//! nobody knows whether the file was cut. The input is not trusted.
+//! An initramfs consists of any number of segments, with NUL bytes between them. A segment
+//! is an archive, plain or compressed. An archive begins at a multiple of four bytes. The
+//! kernel needs no member `TRAILER!!!`; this reader requires one in the last archive,
+//! because without it nobody can tell whether the file was cut.
+//!
+//! The input is not trusted: unpacked bytes and names are bounded.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -13,49 +15,48 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use files::tell::show;
 
-use super::bytes::At;
-use super::newc::{HEADER, Header, TRAILER};
-use super::spool::{BUFFER, spool};
-use super::unpack::{self, skip_padding};
+use super::header::{ALIGNMENT, HEADER, Header, TRAILER};
+use crate::bytes::At;
+use crate::compress::{skip_padding, unpack};
+use crate::spool::{BUFFER, spool};
 
-/// Bytes of the longest name, its NUL included; the kernel skips members with longer
-/// names (`PATH_MAX`, `include/uapi/linux/limits.h`).
+/// Bytes of the longest name, its NUL included (`PATH_MAX`,
+/// `include/uapi/linux/limits.h`). The kernel skips members with longer names.
 const NAME_MAX: u32 = 4096;
-/// What archives, names and contents are padded to.
-const ALIGNMENT: u64 = 4;
 
-/// One member.
+/// One member of an archive.
 #[derive(Debug)]
 pub struct Member<'a> {
-    /// The uncompressed archive.
+    /// The file with the uncompressed archive.
     pub archive: &'a Arc<File>,
-    /// Its fields.
+    /// The fields of the member's header.
     pub header: Header,
-    /// The name up to its first NUL. It is empty if there is none, and if the kernel
-    /// skips it because it is longer than a path may be.
+    /// The name up to its first NUL. The name is empty if the header says so, or if it is
+    /// longer than a path may be; the kernel skips such a member.
     pub name: &'a [u8],
-    /// Where in the archive its contents begin; all of them are there.
+    /// Offset of the contents in `archive`. The file has all [`Header::size`] bytes.
     pub data: u64,
 }
 
-/// Receiver of the members that are found.
+/// Receiver of the members that [`walk`] finds.
 pub trait Visitor {
-    /// Takes a member.
+    /// Takes a member. An error ends the walk.
     ///
     /// # Errors
-    /// Ends the reading.
+    /// Any error; [`walk`] returns it.
     fn member(&mut self, member: &Member<'_>) -> Result<()>;
 
-    /// An archive has ended: inode numbers mean other files from here on.
+    /// Notes the end of an archive: in the next archive, equal inode numbers mean other
+    /// files.
     fn end(&mut self);
 }
 
-/// Hands all members of `archive` to `visitor`. What is compressed is unpacked into
-/// files, together at most `limit` bytes.
+/// Passes all members of `archive` to `visitor`. Compressed segments are unpacked into
+/// unlinked files, which together may have at most `limit` bytes.
 ///
 /// # Errors
-/// Anything but whole segments, with the offset at which sense ends; contents that do
-/// not have their check sum; those of `visitor`.
+/// Data that is not a whole segment, with its offset; contents with a wrong check sum;
+/// errors of `visitor`.
 pub fn walk(archive: &Arc<File>, limit: u64, visitor: &mut dyn Visitor) -> Result<()> {
     let (mut at, mut budget) = (0, limit);
     while let Some(start) = after_padding(archive, at)? {
@@ -77,7 +78,8 @@ pub fn walk(archive: &Arc<File>, limit: u64, visitor: &mut dyn Visitor) -> Resul
     Ok(())
 }
 
-/// The offset of the first byte at `at` or behind it that is not 0.
+/// Finds the first byte that is not 0, at offset `at` or later; `None` if there is no such
+/// byte.
 ///
 /// # Errors
 /// Those of [`skip_padding`].
@@ -87,14 +89,16 @@ pub fn after_padding(archive: &File, at: u64) -> Result<Option<u64>> {
     Ok((!input.fill_buf()?.is_empty()).then_some(at + skipped))
 }
 
-/// What a segment begins with.
+/// Kind of a segment, by its first byte.
 enum Magic {
+    /// An archive.
     Newc,
+    /// A container, or damage.
     Other,
 }
 
 fn magic(archive: &File, start: u64) -> Result<Magic> {
-    // The kernel takes all that begins with this for an archive.
+    // The kernel takes each segment that begins with this digit for an archive.
     let is_newc = input(archive, start).fill_buf()?.starts_with(b"0");
     Ok(if is_newc { Magic::Newc } else { Magic::Other })
 }
@@ -103,7 +107,7 @@ fn input(archive: &File, offset: u64) -> BufReader<At<'_>> {
     BufReader::with_capacity(BUFFER, At { file: archive, offset })
 }
 
-/// Takes the containers at `start`, whose contents are archives; gives where they end.
+/// Reads the containers at `start`, whose contents are archives. Returns their end.
 fn compressed(
     archive: &File,
     start: u64,
@@ -112,7 +116,7 @@ fn compressed(
 ) -> Result<u64> {
     let mut found = None;
     let unpacked = spool(|out| {
-        found = unpack::unpack(&mut input(archive, start), out, *budget)?;
+        found = unpack(&mut input(archive, start), out, *budget)?;
         Ok(())
     })?;
     let found = found.context("neither newc nor compressed")?;
@@ -128,8 +132,8 @@ fn compressed(
     Ok(start + found.end)
 }
 
-/// Takes one archive up to its trailer, or up to where its members end; gives the
-/// offset behind it.
+/// Reads one archive up to its trailer, or up to its last member if another segment
+/// follows. Returns the offset after it.
 fn plain(archive: &Arc<File>, start: u64, visitor: &mut dyn Visitor) -> Result<u64> {
     let mut input = input(archive, start);
     let mut at = 0_u64;
@@ -137,7 +141,7 @@ fn plain(archive: &Arc<File>, start: u64, visitor: &mut dyn Visitor) -> Result<u
         let ahead = input.fill_buf()?;
         ensure!(!ahead.is_empty(), "truncated: it has no trailer");
         if !ahead.starts_with(b"0") {
-            // Padding, or the next segment; the trailer may come later.
+            // Padding or the next segment follows. The trailer may be in a later archive.
             let here = start + at;
             let next = after_padding(archive, here)?;
             return next.with_context(|| format!("offset {here}: truncated: it has no trailer"));
@@ -169,24 +173,24 @@ fn name(input: &mut impl Read, size: u32) -> Result<Vec<u8>> {
     let mut name = vec![0; size as usize];
     input.read_exact(&mut name).context("truncated name")?;
     ensure!(name.last().is_none_or(|&byte| byte == 0), "name without NUL");
-    Ok(cut(name))
+    Ok(until_nul(name))
 }
 
-/// `text` up to its first NUL: all that C code sees of it.
+/// Cuts `text` at its first NUL, where C code ends reading it.
 #[must_use]
-pub fn cut(mut text: Vec<u8>) -> Vec<u8> {
+pub fn until_nul(mut text: Vec<u8>) -> Vec<u8> {
     let end = text.iter().position(|&byte| byte == 0);
     text.truncate(end.unwrap_or(text.len()));
     text
 }
 
-/// Whether there are bytes up to `end`.
+/// Whether the file has at least `end` bytes.
 fn has(archive: &File, end: u64) -> Result<bool> {
     let Some(last) = end.checked_sub(1) else { return Ok(true) };
     Ok(At { file: archive, offset: last }.read(&mut [0])? == 1)
 }
 
-/// Goes to `offset`; the buffer stays if `offset` is in it.
+/// Moves `input` to `offset`; keeps the buffer if `offset` is in it.
 fn seek(input: &mut BufReader<At<'_>>, offset: u64) {
     let buffered = input.buffer().len();
     let here = input.get_ref().offset - buffered as u64;
@@ -200,9 +204,10 @@ fn seek(input: &mut BufReader<At<'_>>, offset: u64) {
 }
 
 impl Member<'_> {
-    /// Checks the sum of the contents, if the header has one (`io_csum`,
-    /// `init/initramfs.c`). The kernel checks regular files only, and each name by
-    /// itself: a name without contents has the sum 0.
+    /// Verifies the check sum of the contents, if the header has one (`io_csum`,
+    /// `init/initramfs.c`). The kernel verifies regular files only. If a file has several
+    /// names, the kernel verifies each member by itself: one without contents has the sum
+    /// 0.
     fn check(&self) -> Result<()> {
         let Some(expected) = self.header.check.filter(|_| self.header.is_file()) else {
             return Ok(());

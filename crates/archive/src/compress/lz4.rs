@@ -1,31 +1,28 @@
-//! The legacy container of lz4, the only one of lz4 that the kernel unpacks
+//! The legacy container of lz4, the only lz4 container that the kernel unpacks
 //! (`lib/decompress_unlz4.c`).
 //!
-//! | Bytes | |
+//! | Bytes | Contents |
 //! |---|---|
-//! | 4 | magic, 0x184C2102, little endian |
-//! | 4 | length of a compressed block, little endian; then the block, 8 MiB of contents or less |
-//! | … | more lengths and blocks, or the magic again, where one file follows another |
+//! | 4 | [`LZ4_MAGIC`] |
+//! | 4 | length of a compressed block, little endian; then the block, which unpacks to 8 MiB or less |
+//! | … | more lengths and blocks, or the magic again if another file was appended |
 //!
-//! Nothing marks the end. The kernel (since 5.14) stops at a length of 0, or where
-//! fewer than four bytes follow; anything else is the length of a block. So there have
-//! to be four NULs between such a file and anything that follows.
+//! The container has no end mark. The kernel (since 5.14) stops at a length of 0, or if
+//! fewer than four bytes are left; it takes anything else for the length of a block. So a
+//! writer must put four NUL bytes between such a file and any data that follows.
 
 use std::io::{self, BufRead, Read, Write};
 
 use anyhow::{Context, Result};
 
-/// First bytes, as a number (`ARCHIVE_MAGICNUMBER`).
-pub const MAGIC: u32 = 0x184C_2102;
-/// First bytes of lz4's frame format, which lz4(1) writes and no kernel unpacks
-/// (lz4_Frame_format.md).
-pub const FRAME_MAGIC: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
+use super::container::LZ4_MAGIC;
+
 /// Bytes of the magic, and of a length.
 const WORD: usize = size_of::<u32>();
 /// Uncompressed bytes in each block but the last (`LZ4_DEFAULT_UNCOMPRESSED_CHUNK_SIZE`).
 pub(super) const BLOCK: usize = 8 << 20;
 
-/// Compresses what is written to it.
+/// Writer that compresses into the container.
 pub struct Lz4Encoder<W> {
     out: W,
     block: Vec<u8>,
@@ -34,7 +31,7 @@ pub struct Lz4Encoder<W> {
 
 impl<W: Write> Lz4Encoder<W> {
     pub(super) fn new(mut out: W) -> Result<Self> {
-        out.write_all(&MAGIC.to_le_bytes()).context("lz4")?;
+        out.write_all(LZ4_MAGIC).context("lz4")?;
         Ok(Self { out, block: Vec::new(), packed: Vec::new() })
     }
 
@@ -72,7 +69,8 @@ impl<W: Write> Write for Lz4Encoder<W> {
     }
 }
 
-/// Reads the contents of one file; stops before a length of 0.
+/// Reader of the contents of one file. It stops before a length of 0, and does not
+/// consume it.
 pub(super) struct Lz4Decoder<R> {
     input: R,
     packed: Vec<u8>,
@@ -81,13 +79,13 @@ pub(super) struct Lz4Decoder<R> {
 }
 
 impl<R: BufRead> Lz4Decoder<R> {
-    /// A decoder of `input`, which starts with the magic.
+    /// A decoder of `input`, which must start with the magic.
     pub(super) fn new(mut input: R) -> Self {
         input.consume(WORD);
         Self { input, packed: Vec::new(), block: Vec::new(), at: 0 }
     }
 
-    /// Whether there is one more block.
+    /// Unpacks the next block; returns `false` if there are no more blocks.
     fn next_block(&mut self) -> io::Result<bool> {
         let damaged = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
         let Some(length) = self.length()? else { return Ok(false) };
@@ -105,7 +103,8 @@ impl<R: BufRead> Lz4Decoder<R> {
         Ok(true)
     }
 
-    /// Length of the next block; one file may be behind another.
+    /// Reads the length of the next block; `None` at the end. Skips a magic, which is there
+    /// if another file was appended.
     fn length(&mut self) -> io::Result<Option<usize>> {
         loop {
             let ahead = self.input.fill_buf()?;
@@ -121,10 +120,10 @@ impl<R: BufRead> Lz4Decoder<R> {
                 }
                 self.input.consume(1);
             }
-            match u32::from_le_bytes(length) {
-                0 => return Ok(None),
-                MAGIC => {}
-                length => return Ok(usize::try_from(length).ok()),
+            match &length {
+                [0, 0, 0, 0] => return Ok(None),
+                LZ4_MAGIC => {}
+                length => return Ok(usize::try_from(u32::from_le_bytes(*length)).ok()),
             }
         }
     }

@@ -1,34 +1,34 @@
-//! The list of an initrd's members, as `ls` prints it.
+//! The members of an initrd as a list.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::newc::Header;
-use super::segments::{Member, Visitor, walk};
+use super::header::Header;
+use super::read::{Member, Visitor, walk};
 
-/// One member of an archive.
+/// One member in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Path, bytes that are not UTF-8 replaced.
+    /// Path; bytes that are not UTF-8 are replaced by U+FFFD.
     pub name: String,
-    /// `st_mode`.
+    /// File type and permissions (`st_mode`).
     pub mode: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Link count.
+    /// Number of links.
     pub nlink: u32,
     /// Bytes of contents.
     pub size: u32,
 }
 
-/// Bytes that all segments together may unpack to.
+/// Most bytes that all segments together may unpack to.
 const UNPACKED_MAX: u64 = 1 << 30;
 
-/// The members of all segments, trailers left out.
+/// Lists the members of all segments of `archive`, without trailers.
 ///
 /// # Errors
 /// Those of [`walk`].
@@ -54,9 +54,8 @@ impl Visitor for List {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Archive;
     use crate::compress::{Compression, compress};
-    use crate::newc::{self, Header};
+    use crate::newc::{Archive, write_member, write_trailer};
     use crate::spool::spool;
     use proptest::prelude::*;
 
@@ -91,14 +90,13 @@ mod tests {
             bytes.extend(compress(archive(name), compression).unwrap());
             bytes.extend([0; 8]);
         }
-        // A kernel looks for an archive at multiples of four only.
+        // The kernel looks for an archive only at multiples of four bytes.
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes.extend(archive("last"));
         assert_eq!(names(&bytes), ["one", "two", "3", "4", "5", "6", "last"]);
     }
 
-    /// Parts end at every border and in the middle of a member, with padding between
-    /// them.
+    /// Each part ends at a border of a member, or within a member; padding follows.
     #[test]
     fn parts_of_a_container_may_end_anywhere() {
         let bytes = [archive("a"), vec![0; 8], archive("b")].concat();
@@ -114,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_padding_nor_a_segment_is_an_error() {
+    fn other_data_than_padding_and_segments_is_an_error() {
         let packed = |compression| compress(archive("a"), compression).unwrap();
         let member = |header: Header, name: &[u8]| {
             let mut bytes = Vec::new();
-            header.write(&mut bytes, name).unwrap();
+            write_member(&mut bytes, &header, name, b"").unwrap();
             bytes
         };
         let file = Header { mode: 0o100_644, nlink: 1, ..Header::default() };
@@ -148,7 +146,7 @@ mod tests {
             let text = format!("{error:#}");
             assert!(text.contains("offset") && text.contains(expected), "{name}: {text}");
         }
-        // As the kernel: one trailer at the end is enough, and padding may be anywhere.
+        // Like the kernel: one trailer at the end suffices, and padding may be anywhere.
         let aligned =
             [&frame[..], &vec![0; frame.len().next_multiple_of(4) - frame.len()]].concat();
         assert_eq!(
@@ -157,18 +155,16 @@ mod tests {
         );
     }
 
-    /// Sums are those of the bytes, 32 bits wide; those of links and directories mean
-    /// nothing.
+    /// A check sum is the sum of all bytes modulo 2^32. The sums of links and directories
+    /// are ignored.
     #[test]
-    fn check_sums_are_checked() {
+    fn check_sums_are_verified() {
         let read = |mode, check, data: &[u8]| {
             let size = u32::try_from(data.len()).unwrap();
             let mut bytes = Vec::new();
             let header = Header { mode, nlink: 1, size, check: Some(check), ..Header::default() };
-            header.write(&mut bytes, b"f").unwrap();
-            bytes.extend(data);
-            newc::pad(&mut bytes, size.into()).unwrap();
-            newc::trailer(&mut bytes).unwrap();
+            write_member(&mut bytes, &header, b"f", data).unwrap();
+            write_trailer(&mut bytes).unwrap();
             assert!(bytes.starts_with(b"070702"));
             entries_of(&bytes).map(|entries| entries.len())
         };
@@ -196,7 +192,7 @@ mod tests {
     fn every_truncation_is_noticed() {
         let bytes = archive("file");
         for length in 1..bytes.len() {
-            // Cutting the trailer's own padding loses nothing.
+            // The padding of the trailer may be missing.
             let cut = entries_of(&bytes[..length]);
             assert!(cut.is_err() || bytes[length..].iter().all(|&byte| byte == 0), "{length}");
         }

@@ -1,11 +1,14 @@
-//! Reading the containers of [`super::compress`]: all that follow each other.
+//! Decompressing files that consist of one container or of several, one after another.
 //!
-//! A compressed file may have any number of parts, whose contents follow each
-//! other: members of gzip (RFC 1952 §2.2), streams of xz, frames of zstd, as pigz,
-//! pixz and pzstd write them. Between parts there may be padding, NULs (The .xz File
-//! Format §2.2; the kernel skips any number of them behind each kind), and skippable
-//! frames of zstd (RFC 8878 §3.1.2). Neither ends the contents. The input is not
-//! trusted.
+//! A compressed file may have any number of parts: members of gzip (RFC 1952 §2.2),
+//! streams of xz, frames of zstd. pigz, pixz and pzstd write such files. The contents of
+//! the file are the contents of all parts. Between parts there may be padding, which is
+//! NUL bytes (The .xz File Format §2.2; the kernel skips any number of them after each
+//! kind of container), and skippable frames of zstd (RFC 8878 §3.1.2). Padding does not
+//! end the contents.
+//!
+//! The input is not trusted: memory and padding are bounded, and the caller bounds the
+//! contents.
 
 use std::io::{self, BufRead, Read, Write};
 use std::ops::ControlFlow;
@@ -13,41 +16,41 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result, bail, ensure};
 use liblzma::stream::Stream;
 
-use super::bytes::is_zero;
-use super::compress::Compression;
+use super::container::Compression;
 use super::lz4::Lz4Decoder;
-use super::spool::TooLarge;
+use crate::bytes::is_zero;
+use crate::spool::TooLarge;
 
-/// Memory that an xz file may ask for: `xz -9` takes 65 MiB. zstd has a limit of
-/// its own, a window of 128 MiB.
+/// Most bytes of memory for decoding an xz file; a file of `xz -9` needs 65 MiB. The
+/// zstd library has its own limit, a window of 128 MiB.
 const XZ_MEMORY_MAX: u64 = 128 << 20;
-/// Bytes of padding that are skipped at the most, some seconds: a file that is a hole of
-/// terabytes must not take hours.
+/// Most bytes of padding in one place; reading them takes some seconds. Without a limit,
+/// a sparse file of terabytes would take hours.
 const PADDING_MAX: u64 = 16 << 30;
-/// Bytes by which a container is recognised; the longest magic has six.
+/// Bytes that are read ahead to recognise a container; the longest magic has six.
 const PEEK: usize = 8;
-/// Bytes unpacked at a time.
+/// Bytes that are unpacked at a time.
 const BUFFER: usize = 1 << 16;
 
-/// What was unpacked.
+/// Result of [`unpack`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unpacked {
-    /// The first container.
+    /// The container of the first part.
     pub compression: Compression,
-    /// Bytes of contents.
+    /// Number of bytes that were unpacked.
     pub size: u64,
-    /// Offset of what follows the containers and their padding: neither of them, or
+    /// Offset of the first byte that is neither part of a container nor padding, or of
     /// the end of the input.
     pub end: u64,
 }
 
-/// Copies to `out` the contents of the containers that `input` starts with. `None`
-/// where it starts with no container. `input` itself may be read some bytes beyond
+/// Unpacks the containers at the start of `input` to `out`. Returns `None` if `input`
+/// does not start with a container. `input` may be read some bytes beyond
 /// [`Unpacked::end`].
 ///
 /// # Errors
-/// Damaged or truncated data, with its offset; contents of more than `limit` bytes;
-/// those of `out`.
+/// Damaged or truncated data, with its offset; [`TooLarge`] for contents of more than
+/// `limit` bytes; errors of writing to `out`.
 pub fn unpack(
     input: &mut dyn BufRead,
     out: &mut dyn Write,
@@ -63,11 +66,12 @@ pub fn unpack(
     Ok(found.map(|(compression, end)| Unpacked { compression, size, end }))
 }
 
-/// The container of `input`, and the first `size` bytes of what is in it, or all
-/// where there are fewer. `None` where it starts with no container.
+/// Returns the container at the start of `input` and the first `size` bytes of its
+/// contents, or all of them if there are fewer. Returns `None` if `input` does not start
+/// with a container.
 ///
 /// # Errors
-/// As those of [`unpack`].
+/// Damaged or truncated data, with its offset.
 pub fn head(input: &mut dyn BufRead, size: usize) -> Result<Option<(Compression, Vec<u8>)>> {
     let mut head = Vec::new();
     let found = parts(input, &mut |bytes| {
@@ -78,10 +82,37 @@ pub fn head(input: &mut dyn BufRead, size: usize) -> Result<Option<(Compression,
     Ok(found.map(|(compression, _)| (compression, head)))
 }
 
-/// Consumes the NULs that `input` starts with; gives their number.
+/// Unpacks the containers at the start of `bytes`. Returns their contents and the bytes
+/// after the containers and their padding; `None` if `bytes` does not start with a
+/// container.
 ///
 /// # Errors
-/// More than 16 GiB of them.
+/// Damaged or truncated data, or contents of more than `limit` bytes.
+pub fn decompress(bytes: &[u8], limit: u64) -> Result<Option<(Vec<u8>, &[u8])>> {
+    let mut out = Vec::new();
+    let found = unpack(&mut { bytes }, &mut out, limit)?;
+    let rest = |unpacked: Unpacked| bytes.get(usize::try_from(unpacked.end).ok()?..);
+    Ok(found.map(|unpacked| (out, rest(unpacked).unwrap_or_default())))
+}
+
+/// Like [`decompress`], for bytes that consist of containers and padding only.
+///
+/// # Errors
+/// Those of [`decompress`]; other data after the containers, with its offset.
+pub fn decompress_all(bytes: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some((contents, rest)) = decompress(bytes, limit)? else { return Ok(None) };
+    ensure!(
+        rest.is_empty(),
+        "offset {}: neither compressed data nor padding follows",
+        bytes.len() - rest.len()
+    );
+    Ok(Some(contents))
+}
+
+/// Skips the NUL bytes at the start of `input`. Returns their number.
+///
+/// # Errors
+/// More than 16 GiB of NUL bytes.
 pub fn skip_padding(input: &mut dyn BufRead) -> Result<u64> {
     skip_at_most(input, PADDING_MAX)
 }
@@ -90,7 +121,7 @@ fn skip_at_most(input: &mut dyn BufRead, limit: u64) -> Result<u64> {
     let mut skipped = 0;
     loop {
         let ahead = input.fill_buf()?;
-        // Much faster than looking at each byte.
+        // `is_zero` compares words, which is much faster than comparing each byte.
         let end = if is_zero(ahead) { None } else { ahead.iter().position(|&byte| byte != 0) };
         let count = end.unwrap_or(ahead.len());
         let is_over = end.is_some() || ahead.is_empty();
@@ -103,11 +134,12 @@ fn skip_at_most(input: &mut dyn BufRead, limit: u64) -> Result<u64> {
     }
 }
 
-/// Gets the contents of all parts, piece by piece.
+/// Receiver of the contents of all parts, piece by piece. It returns `Break` to end the
+/// reading.
 type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>>;
 
-/// Hands the contents of all parts to `sink` until `sink` has enough. Gives the first
-/// container, and the offset at which reading ended.
+/// Passes the contents of all parts to `sink` until `sink` breaks. Returns the container
+/// of the first part and the offset at which reading ended; `None` if there is no part.
 fn parts(input: &mut dyn BufRead, sink: Sink<'_>) -> Result<Option<(Compression, u64)>> {
     let mut input = Input { inner: input, at: 0, ahead: Vec::new() };
     let mut first = None;
@@ -145,7 +177,7 @@ fn part(
     }
 }
 
-/// The contents of the one part that `input` starts with.
+/// A decoder of the one part at the start of `input`.
 fn reader<'a>(compression: Compression, input: &'a mut Input<'_>) -> Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => bail!("not compressed"),
@@ -159,18 +191,18 @@ fn reader<'a>(compression: Compression, input: &'a mut Input<'_>) -> Result<Box<
     })
 }
 
-/// Input that knows where it is, and that can be looked at without being consumed:
-/// a magic may be on both sides of a buffer's end.
+/// Input that counts the consumed bytes, and whose next bytes can be read ahead. A plain
+/// `BufRead` does not suffice: a magic may be split by the end of its buffer.
 struct Input<'a> {
     inner: &'a mut dyn BufRead,
-    /// Bytes consumed.
+    /// Number of bytes consumed.
     at: u64,
-    /// Bytes that were taken from `inner`, but are not consumed.
+    /// Bytes that were read from `inner`, but are not consumed yet.
     ahead: Vec<u8>,
 }
 
 impl Input<'_> {
-    /// The next [`PEEK`] bytes, or those that are left.
+    /// Returns the next [`PEEK`] bytes without consuming them, or fewer at the end.
     fn peek(&mut self) -> io::Result<&[u8]> {
         while self.ahead.len() < PEEK {
             let bytes = self.inner.fill_buf()?;
@@ -211,12 +243,14 @@ impl BufRead for Input<'_> {
 mod tests {
     use super::*;
     use crate::compress::compress;
+    use crate::compress::lz4::BLOCK;
+    use proptest::prelude::*;
     use std::io::BufReader;
 
     const LIMIT: u64 = 1 << 20;
     const ALL: [Compression; 4] =
         [Compression::Gzip, Compression::Zstd, Compression::Xz, Compression::Lz4];
-    /// With three bytes in it.
+    /// A skippable frame of zstd with three bytes of data.
     const SKIPPABLE: &[u8] = b"\x5a\x2a\x4d\x18\x03\0\0\0abc";
 
     fn packed(text: &str, compression: Compression) -> Vec<u8> {
@@ -226,7 +260,7 @@ mod tests {
     fn unpacked(bytes: &[u8]) -> (String, u64) {
         let mut all = Vec::new();
         let found = unpack(&mut { bytes }, &mut all, LIMIT).unwrap().unwrap();
-        // A magic may be cut by any buffer's end.
+        // The end of a buffer may split a magic.
         for size in [1, 3, 7] {
             let mut again = Vec::new();
             let mut input = BufReader::with_capacity(size, bytes);
@@ -237,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_are_read_whatever_is_between_them() {
+    fn all_parts_are_read_with_and_without_padding() {
         for compression in ALL {
             for padding in [0, 4, 513] {
                 let parts = [
@@ -277,18 +311,18 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_left_and_a_cut_part_is_an_error() {
+    fn data_after_the_parts_is_left_and_a_cut_part_is_an_error() {
         for compression in ALL {
             let part = packed("one", compression);
-            // Four NULs end lz4; any number of them is skipped.
+            // lz4 needs four NUL bytes as its end; any further NUL bytes are padding.
             let bytes = [&part[..], &[0; 4], b"07"].concat();
             assert_eq!(unpacked(&bytes), ("one".to_owned(), bytes.len() as u64 - 2));
             for length in (7..part.len()).step_by(5) {
                 let cut = [&part[..], &[0; 4], &part[..length]].concat();
                 let error = unpack(&mut &cut[..], &mut io::sink(), LIMIT);
-                // lz4 has no end mark: a cut between blocks is not seen.
-                let is_seen = error.is_err() || (compression == Compression::Lz4 && length < 8);
-                assert!(is_seen, "{compression} cut at {length}");
+                // lz4 has no end mark: a cut between two blocks cannot be noticed.
+                let is_noticed = error.is_err() || (compression == Compression::Lz4 && length < 8);
+                assert!(is_noticed, "{compression} cut at {length}");
             }
         }
         let damaged = [&packed("one", Compression::Xz)[..], &[0; 4], b"\xfd7zXZ\0bad"].concat();
@@ -297,9 +331,49 @@ mod tests {
     }
 
     #[test]
-    fn padding_has_a_bound() {
+    fn padding_is_bounded() {
         let mut endless = BufReader::new(io::repeat(0));
         let error = skip_at_most(&mut endless, 1 << 20).unwrap_err();
         assert!(error.to_string().contains("of padding"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn round_trip(bytes in prop::collection::vec(any::<u8>(), 1..5000)) {
+            for compression in ALL {
+                let packed = compress(bytes.clone(), compression).unwrap();
+                let mut padded = packed.clone();
+                padded.extend([0; 8]);
+                padded.push(1);
+                let (contents, rest) = decompress(&padded, LIMIT).unwrap().unwrap();
+                prop_assert_eq!(&contents, &bytes, "{:?}", compression);
+                prop_assert_eq!(rest, &[1], "{:?}", compression);
+                let cut = &packed[..packed.len() - 1];
+                prop_assert!(decompress(cut, LIMIT).is_err(), "{:?}", compression);
+                let short = bytes.len() as u64 - 1;
+                prop_assert!(decompress(&packed, short).is_err(), "{:?}", compression);
+            }
+        }
+    }
+
+    #[test]
+    fn decompress_all_refuses_other_data() {
+        for compression in ALL {
+            let mut bytes = packed("contents", compression);
+            bytes.extend([0; 8]);
+            let contents = decompress_all(&bytes, LIMIT).unwrap().unwrap();
+            assert_eq!(contents, b"contents", "{compression}");
+            bytes.push(1);
+            assert!(decompress_all(&bytes, LIMIT).is_err(), "{compression}");
+        }
+        assert_eq!(decompress_all(b"plain", LIMIT).unwrap(), None);
+    }
+
+    #[test]
+    fn a_long_archive_takes_several_lz4_blocks() {
+        let bytes: Vec<u8> = (0..BLOCK + 5).map(|byte| byte.to_le_bytes()[0]).collect();
+        let packed = compress(bytes.clone(), Compression::Lz4).unwrap();
+        assert!(decompress(&packed, 16 << 20).unwrap().unwrap().0 == bytes);
     }
 }
