@@ -109,7 +109,10 @@ fn named_source_files_exist() {
         let text = fs::read_to_string(&page).unwrap();
         let is_source = |name: &&str| {
             let top = ["init/", "crates/", "xtask/", "tests/", "scripts/", "bench/", "kernel/"];
-            top.iter().any(|dir| name.starts_with(dir)) && !name.contains(' ')
+            // NEW stands for a file that somebody is about to add.
+            top.iter().any(|dir| name.starts_with(dir))
+                && !name.contains(' ')
+                && !name.contains("NEW")
         };
         for name in quoted(&text).into_iter().filter(is_source) {
             count += 1;
