@@ -12,6 +12,7 @@ use virtinitrd_vm_tests::tool;
 
 use crate::harness::command_run::CommandRun;
 use crate::harness::make::image::{LIST, build, list};
+use crate::harness::programs::stdout_of;
 use crate::harness::trial::needs;
 use crate::harness::{Bed, Case, Machine};
 
@@ -33,6 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     ("overlay_is_discarded",    overlay_is_discarded),
     ("two_machines_share_an_image", two_machines_share_an_image),
     ("data_is_a_disk",          data_is_a_disk),
+    ("mounted_disk_is_clean",   mounted_disk_is_clean),
     ("run_option_is_the_default_command", run_option_is_the_default_command),
     ("init_option_is_pid_1",    init_option_is_pid_1),
     ("bad_roots_are_refused",   bad_roots_are_refused),
@@ -177,6 +179,22 @@ fn data_is_a_disk(bed: &Bed) -> Result<()> {
     run.machine.option("--data", format!("{}:ro", ro.display()));
     let machine = run.finish()?.says(0, "1\n", &["Operation not permitted"])?;
     ensure!(fs::read(rw)?.starts_with(b"written\n") && fs::read(ro)? == [0; 4096]);
+    drop(machine);
+    Ok(())
+}
+
+/// A disk of `virtinit.mount=` is unmounted at the end of the machine.
+fn mounted_disk_is_clean(bed: &Bed) -> Result<()> {
+    needs(&["mke2fs", "dumpe2fs"])?;
+    let mut run = bed.sh("echo written > /data/file")?;
+    fs::create_dir(run.machine.root().join("data"))?;
+    let disk = run.machine.path("disk");
+    stdout_of(tool("mke2fs").args(["-q", "-t", "ext4"]).arg(&disk).arg("16M"))?;
+    run.machine.option("--data", &disk);
+    run.machine.append("virtinit.mount=/dev/vda:/data:ext4");
+    let machine = run.options(&["--module", "ext4"]).finish()?.is(0, "", "")?;
+    let state = stdout_of(tool("dumpe2fs").arg("-h").arg(&disk))?;
+    ensure!(state.contains("has_journal") && !state.contains("needs_recovery"), "{state}");
     drop(machine);
     Ok(())
 }
