@@ -1,14 +1,16 @@
-//! Files of the host, for all other crates.
+//! Files of the host, and messages about them, for all other crates.
 //!
-//! | Module | What |
+//! System calls go through the crate `nix`.
+//!
+//! | Module | Contents |
 //! |---|---|
-//! | [`lookup`] | the trait of a root file system that can be looked into |
-//! | [`root_dir`] | a directory as such a root; no look-up leaves it |
+//! | [`lookup`] | a trait: look-ups of files in a root file system |
+//! | [`root_dir`] | a directory as a root file system; no look-up leaves it |
 //! | [`output`] | output files that appear whole or not at all |
-//! | [`memory`] | files in memory that have no name |
-//! | [`named`] | values that are chosen by a word |
-//! | [`notes`] | warnings, gathered by kind |
-//! | [`tell`] | messages for people, and names as printable text |
+//! | [`memory`] | files in memory, without a name |
+//! | [`named`] | a trait: values that users choose by a word |
+//! | [`notes`] | warnings, grouped by kind |
+//! | [`tell`] | messages for people, results for programs, names as printable text |
 
 pub mod lookup;
 pub mod memory;

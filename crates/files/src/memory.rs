@@ -1,4 +1,4 @@
-//! Files in memory that have no name.
+//! Files in memory, without a name.
 //!
 //! Interface: memfd_create(2).
 
@@ -6,23 +6,23 @@ use std::fs::File;
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use rustix::fs::{MemfdFlags, memfd_create};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// A file that holds `bytes`; its offset is behind them.
+/// Makes a file with the contents `bytes`. Its position is at the end.
 ///
 /// # Errors
-/// Those of memfd_create(2) and write(2).
+/// Errors of memfd_create(2) and write(2).
 pub fn memory_file(bytes: &[u8]) -> Result<File> {
     let mut file = new_memory_file()?;
     file.write_all(bytes).context("write to memory")?;
     Ok(file)
 }
 
-/// An empty file.
+/// Makes an empty file.
 ///
 /// # Errors
-/// Those of memfd_create(2).
+/// Errors of memfd_create(2).
 pub fn new_memory_file() -> Result<File> {
-    let fd = memfd_create(c"virtinitrd", MemfdFlags::CLOEXEC).context("memfd_create")?;
+    let fd = memfd_create(c"virtinitrd", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
     Ok(fd.into())
 }

@@ -1,9 +1,9 @@
-//! Values that a person chooses by a word, as after an option.
+//! Values that users choose by a word, for example as the value of an option.
 
 /// A value with a name. Command lines take the names, and messages show them.
 pub trait Named: Copy + PartialEq + 'static {
-    /// Name, value and one line of help of each value, in the order in which help lists
-    /// them. A value without help is only listed.
+    /// All values in the order of the help text, each with its name and one line of help. The
+    /// line is empty if the name explains itself.
     const NAMES: &'static [(&'static str, Self, &'static str)];
 
     /// The name of this value.

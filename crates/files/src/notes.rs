@@ -1,10 +1,11 @@
-//! What an image could not keep: told once a sort, with an example.
+//! Warnings about many files, grouped by kind: each kind is printed once, with an example.
+//! For example: what an image could not keep.
 
 use std::borrow::Cow;
 
 use crate::tell::show;
 
-/// Warnings, by what is wrong.
+/// Warnings, grouped by their text. Each group keeps its first path as an example.
 #[derive(Debug, Default)]
 pub struct Notes {
     rows: Vec<Row>,
@@ -18,7 +19,7 @@ struct Row {
 }
 
 impl Notes {
-    /// Notes that `what` is so of `path`.
+    /// Adds a warning with the text `what` about `path`.
     pub fn add(&mut self, what: impl Into<Cow<'static, str>>, path: &[u8]) {
         let what = what.into();
         match self.rows.iter_mut().find(|row| row.what == what) {
@@ -27,7 +28,7 @@ impl Notes {
         }
     }
 
-    /// A line each, in the order of their first examples.
+    /// One line for each group, in the order of the first examples.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.rows.iter().map(|Row { what, count, example }| match count {
             1 => format!("{what}: {example}"),
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_a_sort() {
+    fn equal_warnings_are_one_line() {
         let mut notes = Notes::default();
         notes.add("lost", b"a\x1b");
         notes.add("gone", b"b");

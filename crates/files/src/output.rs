@@ -1,9 +1,9 @@
 //! Output files that appear whole or not at all.
 //!
-//! Interfaces: rename(2), which replaces a name atomically; `O_TMPFILE` of open(2),
-//! which makes a file that is gone with its process until it has a name. A file that
-//! replaces another takes its owner and permissions; until then only we can read it. An
-//! output that is no regular file is written to as it is.
+//! Interfaces: rename(2), which replaces a file atomically; `O_TMPFILE` of open(2), which
+//! makes a file without a name, so that it disappears if the program ends early. A file that
+//! replaces another one takes its owner and permissions; until then, only we can read it.
+//! An output that is not a regular file is not replaced; it is opened and written to.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io::Write;
@@ -12,78 +12,83 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
-use rustix::io::Errno;
+use nix::sys::stat::Mode;
+use nix::unistd::linkat;
 use tempfile::{NamedTempFile, TempPath};
 
+/// Name of standard output in messages.
 const STDOUT: &str = "standard output";
 
-/// How names of what is not whole begin.
+/// Prefix of the names of temporary files and directories.
 pub const PREFIX: &str = ".virtinitrd-";
 
-/// Permissions that open(2) gives a new file; the umask takes its part.
+/// Permissions of a new file before the umask.
 const MODE: u32 = 0o666;
-/// Permissions of a file that will replace another, until it does.
+/// Permissions of a file that will replace another one, until it does.
 const PRIVATE: u32 = 0o600;
-/// Permissions that a replaced file hands on: all but the set-id bits, which nobody
-/// expects on a new file.
+/// Permissions that a new file takes from the file that it replaces: all but the set-id bits,
+/// which nobody expects on a new file.
 const KEPT: u32 = 0o777;
-/// Permissions of the group.
+/// Permission bits of the group.
 const GROUP: u32 = 0o070;
 
-/// Writes `bytes` to `path`, or to standard output where `path` is `-`.
+/// Writes `bytes` to `path`, or to standard output if `path` is `-`.
 ///
-/// A regular file is replaced in one step, or kept as it was on any error. What
-/// is not a regular file (a pipe, a device) cannot be replaced and is written to.
+/// A regular file is replaced in one step; on any error, it stays as it was. A pipe or a
+/// device cannot be replaced, so the bytes are written to it.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut output = Output::create(path)?;
     output.file.write_all(bytes).with_context(|| format!("write {}", path.display()))?;
     output.commit()
 }
 
-/// A file that is being written. Without [`Output::commit`] it leaves nothing,
-/// whatever ends this program; but see `place` for some network file systems.
+/// An output file while it is written. If [`Output::commit`] is not called, nothing is left
+/// of it, however this program ends. Exception: on a file system without `O_TMPFILE`, a
+/// signal that ends this program leaves a temporary file.
 #[derive(Debug)]
 pub struct Output {
-    /// To be written to.
+    /// The file to write to.
     pub file: File,
     path: PathBuf,
     state: State,
-    /// The file that it replaces.
+    /// Metadata of the file that will be replaced.
     old: Option<Metadata>,
 }
 
+/// What happens to the file at the end.
 #[derive(Debug)]
 enum State {
-    /// Written to as it is.
+    /// Nothing: it is a pipe or a device, and not replaced.
     InPlace,
-    /// To be called so.
+    /// The file has no name yet; it gets this one.
     Nameless(PathBuf),
-    /// It has a name, and is to be called otherwise.
+    /// The file has a temporary name; it gets the second one.
     Named(TempPath, PathBuf),
 }
 
 impl Output {
-    /// A file that will be `path`; standard output where that is `-`. What is not
-    /// a regular file is opened.
+    /// Makes a file that will become `path`. If `path` is `-`, this is standard output. If
+    /// `path` is a pipe or a device, opens it.
     ///
     /// # Errors
-    /// A directory that is missing or that may not be written to.
+    /// A directory that does not exist, or that we may not write to.
     pub fn create(path: &Path) -> Result<Self> {
         let (file, state, old) = match is_stdout(path) {
             true => (stdout()?, State::InPlace, None),
-            false => place(path).with_context(|| format!("write {}", path.display()))?,
+            false => create_at(path).with_context(|| format!("write {}", path.display()))?,
         };
         Ok(Self { file, path: path.to_path_buf(), state, old })
     }
 
-    /// Lets the file take its name.
+    /// Gives the file its name; it replaces the old file.
     ///
     /// # Errors
-    /// Those of rename(2); the old file is kept.
+    /// Errors of rename(2); the old file stays.
     pub fn commit(self) -> Result<()> {
         let Self { file, path, state, old } = self;
         let kept = old.map_or(Ok(()), |old| keep(&file, &old));
@@ -96,25 +101,25 @@ impl Output {
     }
 }
 
-/// Standard output without the standard library's, which takes one that is not open for
-/// writing as one that nobody reads.
+/// Standard output as a file. Unlike the standard library's `Stdout`, it reports errors if the
+/// descriptor is not open for writing.
 ///
 /// # Errors
-/// One that is not open for writing, as where a shell has closed it (`>&-`).
+/// A descriptor that is not open for writing, for example because a shell closed it (`>&-`).
 pub fn stdout() -> Result<File> {
     let file = File::from(std::io::stdout().as_fd().try_clone_to_owned().context(STDOUT)?);
-    let flags = rustix::fs::fcntl_getfl(&file).context(STDOUT)?;
-    ensure!(flags & OFlags::ACCMODE != OFlags::RDONLY, "{STDOUT} is not open for writing");
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL).context(STDOUT)?);
+    ensure!(flags & OFlag::O_ACCMODE != OFlag::O_RDONLY, "{STDOUT} is not open for writing");
     Ok(file)
 }
 
-/// Whether `path` stands for standard output, which a shell has opened: its file is
-/// written to, and not replaced behind the shell's back.
+/// Whether `path` means standard output. A shell has opened its file, so it must not be
+/// replaced.
 fn is_stdout(path: &Path) -> bool {
     ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
 }
 
-/// The file that an output to `path` would replace or be written to.
+/// Metadata of the file that an output to `path` would replace, or would be written to.
 #[must_use]
 pub fn existing(path: &Path) -> Option<Metadata> {
     match is_stdout(path) {
@@ -129,7 +134,7 @@ fn keep(file: &File, old: &Metadata) -> Result<()> {
     let own = file.metadata()?;
     let mut mode = old.mode() & KEPT;
     if (own.uid(), own.gid()) != (old.uid(), old.gid()) {
-        // Only root may give files away; a member of the group may set that.
+        // Only root may change the owner; a member of the group may set the group.
         let is_owner_kept = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
         let is_group_kept = is_owner_kept
             .or_else(|_| std::os::unix::fs::fchown(file, None, Some(old.gid())))
@@ -139,8 +144,9 @@ fn keep(file: &File, old: &Metadata) -> Result<()> {
     Ok(file.set_permissions(Permissions::from_mode(mode))?)
 }
 
-fn place(path: &Path) -> Result<(File, State, Option<Metadata>)> {
-    // A link to a file: the file is replaced, the link stays.
+/// Makes the file for an output to `path`.
+fn create_at(path: &Path) -> Result<(File, State, Option<Metadata>)> {
+    // If `path` is a link to a file, replace the file and keep the link.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let old = target.metadata().ok();
     if old.as_ref().is_some_and(|old| !old.is_file()) {
@@ -148,12 +154,13 @@ fn place(path: &Path) -> Result<(File, State, Option<Metadata>)> {
         return Ok((file, State::InPlace, None));
     }
     let dir = directory(&target);
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let mode = if old.is_some() { PRIVATE } else { MODE };
-    match rustix::fs::open(&dir, flags, Mode::from_raw_mode(mode)) {
+    match open(&dir, flags, Mode::from_bits_retain(mode)) {
         Ok(fd) => Ok((fd.into(), State::Nameless(target), old)),
-        // A file system that has no such files, as NFS: a signal leaves this one.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+        // The file system (such as NFS) does not support `O_TMPFILE`. A signal that ends this
+        // program leaves the named file.
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR) => {
             let (file, temporary) = tempfile::Builder::new()
                 .prefix(PREFIX)
                 .permissions(Permissions::from_mode(mode))
@@ -165,7 +172,7 @@ fn place(path: &Path) -> Result<(File, State, Option<Metadata>)> {
     }
 }
 
-/// In which `target` is.
+/// The directory that contains `target`.
 #[must_use]
 pub fn directory(target: &Path) -> PathBuf {
     match target.parent() {
@@ -174,12 +181,13 @@ pub fn directory(target: &Path) -> PathBuf {
     }
 }
 
-/// Gives `file` a name next to `target`, then that of `target`: linkat(2) alone
-/// replaces nothing.
+/// Gives `file` a temporary name next to `target`, then renames it to `target`: linkat(2)
+/// alone cannot replace a file.
 fn replace(file: &File, target: &Path) -> Result<()> {
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     let link = |path: &Path| {
-        rustix::fs::linkat(CWD, &source, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(Into::into)
+        linkat(AT_FDCWD, source.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+            .map_err(Into::into)
     };
     let named: NamedTempFile<()> =
         tempfile::Builder::new().prefix(PREFIX).make_in(directory(target), link)?;
@@ -187,13 +195,13 @@ fn replace(file: &File, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The signals that end a program.
+/// The signals by which users end a program.
 fn ending_signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
 }
 
-/// Runs `body` with the signals that end a program held back, so that none of
-/// them can leave its temporary file behind.
+/// Runs `body` with the signals blocked by which users end a program, so that none of them
+/// can leave a temporary file.
 pub fn without_signals<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = ending_signals().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
     let result = body();
@@ -201,14 +209,15 @@ pub fn without_signals<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// Ends a long `body` of [`without_signals`] early, once one of them is held back.
+/// Fails if a blocked signal is pending. A long `body` of [`without_signals`] calls this to
+/// end early.
 ///
 /// # Errors
-/// "interrupted".
+/// "interrupted", if a signal is pending.
 pub fn check_signals() -> Result<()> {
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     let signals = SignalFd::with_flags(&ending_signals(), flags).context("signalfd")?;
-    // It is not read: the signal is for what comes after `body`.
+    // Do not read the signal: it takes effect when it is unblocked after `body`.
     let mut polled = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     ensure!(poll(&mut polled, PollTimeout::ZERO).context("poll")? == 0, "interrupted");
     Ok(())
@@ -241,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_leaves_nothing() {
+    fn an_output_without_commit_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut output = Output::create(&dir.path().join("out")).unwrap();
         output.file.write_all(b"x").unwrap();
@@ -250,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_of_what_is_replaced_are_kept() {
+    fn permissions_of_a_replaced_file_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
@@ -266,7 +275,7 @@ mod tests {
             output.commit().unwrap();
             assert_eq!(mode(&path), kept & 0o777, "{kept:o}");
         }
-        // Of another owner, where we may give files away.
+        // If we are root, check the owner, too.
         if std::os::unix::fs::chown(&path, Some(1), Some(2)).is_ok() {
             write(&path, b"three").unwrap();
             let metadata = path.metadata().unwrap();
@@ -275,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_to_not_replaced() {
+    fn a_device_is_written_to_and_not_replaced() {
         write(Path::new("/dev/null"), b"x").unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
     }

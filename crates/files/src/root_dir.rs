@@ -1,8 +1,8 @@
-//! File look-ups that stay inside a directory.
+//! A directory of the host as a root file system: no look-up leaves it.
 //!
-//! Interface: openat2(2) with `RESOLVE_IN_ROOT` (Linux 5.6). A root file system
-//! is data, perhaps hostile: an absolute link in it means its own `/`, not the
-//! host's, and `..` ends at its top.
+//! Interface: openat2(2) with `RESOLVE_IN_ROOT` (Linux 5.6). The directory is not trusted: an
+//! absolute link in it starts at the directory, not at the host's `/`, and `..` does not
+//! leave it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,7 +25,7 @@ pub struct RootDir {
 }
 
 impl RootDir {
-    /// Opens the directory `path`, itself resolved as usual.
+    /// Opens the directory `path`. Links in `path` itself are resolved on the host.
     pub fn open(path: &Path) -> Result<Self> {
         let path =
             path.canonicalize().with_context(|| format!("open directory {}", path.display()))?;
@@ -43,8 +43,8 @@ impl RootDir {
         self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
     }
 
-    /// Opens `path`, which is known to be a regular file and no link; what has
-    /// taken its place since is refused.
+    /// Opens `path`, which was a regular file when the caller looked. If another kind of file
+    /// has taken its place since, this is an error.
     pub fn regular_file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         regular(self.open_at(path, flags)?.into())
@@ -55,7 +55,7 @@ impl RootDir {
             OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         loop {
             match openat2(&self.fd, path, how) {
-                // Somewhere something was renamed while a `..` was resolved.
+                // A file was renamed while the kernel resolved a `..`: try again.
                 Err(Errno::EAGAIN) => {}
                 result => return Ok(result?),
             }
@@ -69,7 +69,7 @@ impl Files for RootDir {
     }
 
     fn file(&self, path: &Path) -> io::Result<File> {
-        // Looked at before it is opened: opening a device has effects, and
+        // Check the kind of file before opening it: opening a device has effects, and
         // opening a FIFO blocks.
         let location = regular(self.open_at(path, OFlag::O_PATH)?.into())?;
         File::open(descriptor_path(&location))
@@ -82,7 +82,7 @@ impl Files for RootDir {
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.file(path)?;
-        // One more byte shows the end without another allocation.
+        // Reserve one byte more, so that reading the end needs no further allocation.
         let size = file.metadata()?.len().min(limit) + 1;
         let mut contents = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         file.take(limit + 1).read_to_end(&mut contents)?;
@@ -120,7 +120,7 @@ impl Files for RootDir {
     }
 }
 
-/// `file`, where it is one.
+/// Returns `file` if it is a regular file.
 fn regular(file: File) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
@@ -128,7 +128,7 @@ fn regular(file: File) -> io::Result<File> {
     }
 }
 
-/// A path to what an open descriptor is on (proc_pid_fd(5)).
+/// A path to the file of an open descriptor (proc_pid_fd(5)).
 fn descriptor_path(fd: &impl AsRawFd) -> PathBuf {
     format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }

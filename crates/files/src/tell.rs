@@ -1,9 +1,9 @@
-//! Text for people, and results for programs.
+//! Text for people on standard error, and results for programs on standard output.
 //!
-//! Interfaces: write(2), poll(2). A message for which there is no reader is not an
-//! error: it never changes an exit status, never panics, and never blocks for longer
-//! than `PATIENCE`. A result that cannot be written is an error, unless its reader
-//! has left. Everything on standard error passes [`printable`].
+//! Interfaces: write(2), poll(2). A message without a reader is not an error: it neither
+//! changes the exit status nor panics, and it waits no longer than `PATIENCE`. A result that
+//! cannot be written is an error, unless its reader has closed the pipe. All text on standard
+//! error goes through [`printable`].
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -17,18 +17,19 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// How long a message may wait for its reader.
+/// Longest time that a message waits for its reader.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Bytes that a pipe takes without blocking once poll(2) calls it writable
+/// Bytes that a write to a pipe takes without blocking if poll(2) reports it writable
 /// (`PIPE_BUF`, pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// Start of each further line of a message, so that a name with a newline cannot forge
-/// a message.
+/// Line break within a message. The indent keeps a name with a newline from looking like
+/// another message.
 const CONTINUED: &str = "\n  ";
 
-/// Whether a message was given up; later messages do not wait.
+/// Whether the reader did not take an earlier message in time. Then later messages do not
+/// wait.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// Prints a message on standard error, after a label such as `error: `. Loggers call
@@ -43,22 +44,23 @@ pub fn note(text: impl Display) {
     labelled("", text);
 }
 
-/// Prints lines on standard error; each of them has its newline.
+/// Prints lines on standard error. The text contains the newline of each line.
 pub fn lines(text: impl Display) {
     send(printable(text.to_string().as_bytes()));
 }
 
-/// Writes a result to standard output; its newlines are part of it.
+/// Writes a result to standard output. The text contains all newlines.
 ///
 /// # Errors
-/// Those of write(2), but for a reader who has left: that is the reader's affair.
+/// Errors of write(2), except for a closed pipe.
 pub fn result(text: impl Display) -> Result<()> {
     let mut out = crate::output::stdout()?;
     let written = out.write_all(text.to_string().as_bytes());
     while_read(written.context("write to standard output"))
 }
 
-/// The result of writing, where a reader who has left, as head(1) does, is no error.
+/// Ignores the error of a closed pipe in the result of writing: the reader, such as head(1),
+/// has read enough.
 pub fn while_read(result: Result<()>) -> Result<()> {
     let is_over = |error: &anyhow::Error| {
         let cause = error.root_cause().downcast_ref::<std::io::Error>();
@@ -70,9 +72,9 @@ pub fn while_read(result: Result<()>) -> Result<()> {
     }
 }
 
-/// Text without what would steer a terminal: control characters, and those that
-/// reorder what is shown (Unicode's `Bidi_Control`). A guest's text and the names
-/// in a root file system are not trusted.
+/// Removes the characters from a text that control a terminal: control characters, and
+/// characters that change the order of the text (Unicode's `Bidi_Control`). Texts of a guest
+/// and names in a root file system are not trusted.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> String {
     let reorders = |c| matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -80,24 +82,24 @@ pub fn printable(bytes: &[u8]) -> String {
     text.chars().filter(|&c| matches!(c, '\n' | '\t') || !(c.is_control() || reorders(c))).collect()
 }
 
-/// A path or another name in one line, with escapes for what cannot be printed.
+/// A path or another name as one line of text, with escapes for unprintable characters.
 #[must_use]
 pub fn show(name: &[u8]) -> String {
     String::from_utf8_lossy(name).escape_debug().to_string()
 }
 
-/// Writes all of `bytes`, whether `fd` blocks or not.
+/// Writes all of `bytes`, even if `fd` is non-blocking.
 ///
 /// # Errors
-/// Those of write(2).
+/// Errors of write(2).
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match nix::unistd::write(fd, bytes) {
-            // A file that takes nothing without an error would be tried for ever.
+            // Without this error, the loop would never end.
             Ok(0) => return Err(Errno::EIO),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
-            // Another process that shares the file has made it non-blocking.
+            // Another process that shares the file has set it non-blocking.
             Err(Errno::EAGAIN) => drop(is_writable(fd, PollTimeout::NONE)),
             Err(errno) => return Err(errno),
         }
@@ -118,7 +120,7 @@ fn send(text: String) {
     let text: Arc<str> = text.into();
     let theirs = Arc::clone(&text);
     let write = move || {
-        let _ = write_all(std::io::stderr().as_fd(), theirs.as_bytes()); // nobody to tell
+        let _ = write_all(std::io::stderr().as_fd(), theirs.as_bytes()); // nowhere to report it
     };
     match in_time(write, PATIENCE) {
         Some(is_written) => STUCK.store(!is_written, Ordering::Relaxed),
@@ -127,26 +129,26 @@ fn send(text: String) {
 }
 
 /// Runs `body`, which may block, in a thread. Returns whether it ended within `limit`;
-/// `None` if no thread can be started. A thread that does not end is left alone.
+/// `None` if no thread can be started. A thread that does not end in time goes on.
 ///
-/// The descriptor cannot be made non-blocking instead: other processes share it.
+/// Setting standard error non-blocking is no alternative, because other processes share it.
 fn in_time(body: impl FnOnce() + Send + 'static, limit: Duration) -> Option<bool> {
     let (ends, ended) = channel::<()>();
     let body = move || {
-        let _ends = ends; // dropped at the end
+        let _ends = ends; // closes the channel when `body` has ended
         body();
     };
     let thread = std::thread::Builder::new().spawn(body).ok()?;
     let is_over = ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout);
     if is_over {
-        // A process has to have one thread only when it enters a user namespace
+        // Wait for the thread: a process that enters a user namespace must have only one
         // (setns(2)).
         let _ = thread.join(); // writing does not panic
     }
     Some(is_over)
 }
 
-/// Writes without a thread, in pieces that do not block.
+/// Writes without a thread, in pieces so small that they do not block.
 fn piecewise(text: &str) {
     let stderr = std::io::stderr();
     for piece in text.as_bytes().chunks(PIPE_BUF) {
@@ -168,16 +170,16 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn nothing_steers_a_terminal_and_no_name_forges_a_line() {
+    fn no_text_controls_a_terminal_or_looks_like_a_message() {
         let name = "6.1\u{1b}]0;x\u{7}\r\u{9b}2J\u{202e}y\nerror: forged\t";
         assert_eq!(composed("error: ", name), "error: 6.1]0;x2Jy\n  error: forged\n");
         assert_eq!(printable(b"\x1b[31mr\xc3\xa9d\xc2\x9b2J \x9b\n"), "[31mréd2J \u{fffd}\n");
     }
 
     #[test]
-    fn a_reader_that_is_stuck_is_left_alone() {
+    fn a_message_does_not_wait_for_a_stuck_reader() {
         let (_reader, writer) = std::io::pipe().unwrap();
-        // More than a pipe holds.
+        // More bytes than a pipe can hold.
         let text = vec![b'x'; 4 << 20];
         let write = move || assert!(write_all(writer.as_fd(), &text).is_err());
         assert_eq!(in_time(write, Duration::from_millis(50)), Some(false));
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_writing_are_told() {
+    fn errors_of_writing_are_reported() {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         assert_eq!(write_all(full.as_fd(), b"x"), Err(Errno::ENOSPC));
         let gone = std::io::Error::from(ErrorKind::BrokenPipe);
