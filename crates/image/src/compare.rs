@@ -1,4 +1,4 @@
-//! Where two trees differ, whatever formats they were read from.
+//! Differences between two trees, whatever formats they were read from.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -6,13 +6,13 @@ use std::fmt;
 use anyhow::{Context, Result};
 use files::named::Named;
 
-use super::holes::are_equal;
-use super::tree::{Content, Id, Kind, Node, Tree, mode, show};
+use crate::tree::holes::are_equal;
+use crate::tree::{Content, Id, Kind, Node, Tree, mode, show};
 
-/// What two files with one path may differ in.
+/// Property in which two nodes with the same path may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aspect {
-    /// What it is
+    /// Kind of file
     Type,
     /// Permissions
     Mode,
@@ -26,38 +26,38 @@ pub enum Aspect {
     Target,
     /// Numbers of a device node
     Device,
-    /// Bytes of a regular file
+    /// Number of bytes of a regular file
     Size,
-    /// Bytes of the same number, but others
+    /// Bytes of a regular file, if the sizes are equal
     Content,
-    /// Which names are one file (hard links)
+    /// Set of names that belong to the same file (hard links)
     Links,
 }
 
 #[rustfmt::skip]
 impl Named for Aspect {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("type", Self::Type, "What it is"),
+        ("type", Self::Type, "Kind of file"),
         ("mode", Self::Mode, "Permissions"),
         ("owner", Self::Owner, "User and group"),
         ("time", Self::Time, "When it was modified"),
         ("xattrs", Self::Xattrs, "Extended attributes"),
         ("target", Self::Target, "Where a link points to"),
         ("device", Self::Device, "Numbers of a device node"),
-        ("size", Self::Size, "Bytes of a regular file"),
-        ("content", Self::Content, "Bytes of the same number, but others"),
-        ("links", Self::Links, "Which names are one file (hard links)"),
+        ("size", Self::Size, "Number of bytes of a regular file"),
+        ("content", Self::Content, "Bytes of a regular file, if the sizes are equal"),
+        ("links", Self::Links, "Set of names that belong to the same file (hard links)"),
     ];
 }
 
-/// Where two trees differ; paths as a terminal may see them.
+/// One difference between two trees. Paths are printable text.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
-    /// In the first only.
+    /// Only the first tree has this path.
     Removed(String),
-    /// In the second only.
+    /// Only the second tree has this path.
     Added(String),
-    /// In both.
+    /// Both trees have this path, and the nodes differ in these aspects.
     Changed(String, Vec<Aspect>),
 }
 
@@ -74,7 +74,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// Tells where `a` and `b` differ; of what is in one only, the top.
+/// Compares `a` with `b`, and passes each difference to `tell`. If only one of them has a
+/// directory, only the directory is reported, not its contents.
 ///
 /// # Errors
 /// Contents that cannot be read.
@@ -83,11 +84,10 @@ pub fn compare(a: &Tree, b: &Tree, ignore: &[Aspect], tell: &mut dyn FnMut(Chang
     Comparison { a, b, ignore, names: 0 }.node("", Tree::ROOT, Tree::ROOT, tell)
 }
 
-/// One of two trees.
+/// One of the two trees.
 struct Side<'a> {
     tree: &'a Tree,
-    /// For each node with several names: the number of the first one that both trees
-    /// have.
+    /// For each node with several names: the number of its first name that both trees have.
     first: HashMap<Id, u64>,
 }
 
@@ -96,7 +96,8 @@ impl<'a> Side<'a> {
         Self { tree, first: HashMap::new() }
     }
 
-    /// The number of the first name of node `id`; `number` is that of the present one.
+    /// Returns the number of the first name of node `id`; `number` is the number of the
+    /// current name.
     fn first_name(&mut self, id: Id, number: u64) -> u64 {
         match self.tree.node(id).names {
             1 => number,
@@ -109,12 +110,12 @@ struct Comparison<'a> {
     a: Side<'a>,
     b: Side<'a>,
     ignore: &'a [Aspect],
-    /// Names in both trees so far.
+    /// Number of names so far that both trees have.
     names: u64,
 }
 
 impl Comparison<'_> {
-    /// What differs at `path` and below.
+    /// Compares two nodes with the same path, and everything below them.
     fn node(&mut self, path: &str, a: Id, b: Id, tell: &mut dyn FnMut(Change)) -> Result<()> {
         let shown = || if path.is_empty() { "." } else { path }.to_owned();
         self.names += 1;
@@ -156,7 +157,7 @@ impl Comparison<'_> {
             (Kind::File(a), Kind::File(b)) => self.contents(a, b)?,
             _ => None,
         };
-        // Nobody sees a link's own permissions.
+        // Linux ignores the permissions of a link.
         let is_link = matches!(a.kind, Kind::Symlink(_));
         let rows = [
             (Aspect::Mode, !is_link && ours.permissions != theirs.permissions),
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_is_told() {
+    fn every_difference_is_reported() {
         let meta = |permissions, uid, mtime| Meta { permissions, uid, mtime, ..Meta::default() };
         let m = Meta::default();
         let a = tree(&[
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_file_are_compared() {
+    fn hard_links_are_compared() {
         let linked = |groups: &[&[&str]]| {
             let mut tree = Tree::new(Meta::default());
             for names in groups {

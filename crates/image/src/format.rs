@@ -1,12 +1,12 @@
-//! Which format a file has, by its content, and which one a name asks for.
+//! Formats of images: recognised by contents, or chosen by the ending of a name.
 //!
-//! | Format | Told by |
+//! | Format | Recognised by |
 //! |---|---|
-//! | a container | its magic; what is in it is looked at as well |
-//! | cpio | `070701` or `070702` at 0 (kernel doc: driver-api/early-userspace/buffer-format.rst) |
+//! | a container | its magic; then the contents are unpacked and recognised, too |
+//! | cpio | `070701` or `070702` at offset 0 (kernel doc: driver-api/early-userspace/buffer-format.rst) |
 //! | file systems | [`virtinitrd_proto::superblock`] |
-//! | GPT, MBR | `EFI PART` at 512, `55 aa` at 510 |
-//! | tar | the check sum of its first header (POSIX pax(1), ustar), or nothing but zeroes |
+//! | GPT, MBR | `EFI PART` at offset 512, `55 aa` at offset 510 |
+//! | tar | the check sum of its first header (POSIX pax(1), ustar), or nothing but zeros |
 
 use std::fmt;
 use std::fs::File;
@@ -19,7 +19,7 @@ use archive::bytes::At;
 use archive::compress::{self, Compression, LZ4_FRAME_MAGIC, Method};
 use virtinitrd_proto::superblock;
 
-use super::ustar::{BLOCK, Header};
+use crate::ustar::{BLOCK, Header};
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,23 +28,23 @@ pub enum Format {
     Cpio(Compression),
     /// ustar, with the extensions of POSIX and GNU
     Tar(Compression),
-    /// A disk with the read-only file system
+    /// A disk with the read-only file system EROFS
     Erofs,
     /// A disk with ext4, ext3 or ext2
     Ext4,
-    /// A disk with the read-only file system
+    /// A disk with the read-only file system squashfs
     Squashfs,
     /// A directory
     Dir,
-    /// A disk with another file system, as mount(2) calls it: a guest may mount
-    /// it, but nothing here reads it
+    /// A disk with another file system, by its name for mount(2): a guest may be able to
+    /// mount it, but this crate does not read it
     OtherDisk(&'static str),
     /// A disk with partitions
     PartitionTable,
 }
 
 impl Format {
-    /// What is read and written here, uncompressed.
+    /// All formats that this crate reads and writes, without compression.
     pub const KNOWN: &[Self] = &[
         Self::Cpio(Compression::None),
         Self::Tar(Compression::None),
@@ -54,7 +54,7 @@ impl Format {
         Self::Dir,
     ];
 
-    /// As it is typed.
+    /// The name that users type for this format.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Format {
         }
     }
 
-    /// The container around it.
+    /// The container around the archive.
     #[must_use]
     pub fn compression(self) -> Compression {
         match self {
@@ -78,7 +78,8 @@ impl Format {
         }
     }
 
-    /// Whether it can be made with this compression, around it or in it.
+    /// Whether an image in this format can be compressed with this method, either as a whole
+    /// or inside.
     #[must_use]
     pub fn takes(self, method: Method) -> bool {
         let Method { compression, level } = method;
@@ -86,14 +87,14 @@ impl Format {
             (Self::Erofs, _) => matches!(compression, Compression::None | Compression::Lz4),
             (_, Compression::Lz4) if level.is_some_and(|level| level > 1) => false,
             (Self::Cpio(_), _) => true,
-            // tar(1) knows another container of lz4.
+            // tar(1) reads lz4's frame format, not the legacy container.
             (Self::Tar(_), _) => compression != Compression::Lz4,
             (Self::Squashfs, _) => compression != Compression::None,
             _ => compression == Compression::None,
         }
     }
 
-    /// It in a container; `None` where that makes no sense.
+    /// This format in a container; `None` for a format that is never in a container.
     #[must_use]
     pub fn compressed(self, compression: Compression) -> Option<Self> {
         match self {
@@ -103,7 +104,8 @@ impl Format {
         }
     }
 
-    /// The type of file system, as mount(2) takes it, of what is a whole disk.
+    /// The file system's name for mount(2); `None` if the format is not a disk with one file
+    /// system.
     #[must_use]
     pub fn file_system(self) -> Option<&'static str> {
         match self {
@@ -123,7 +125,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// How names of files in a format end.
+/// Endings of file names, and the format that each one means.
 #[rustfmt::skip]
 const ENDINGS: &[(&str, Format)] = &[
     (".cpio.gz",  Format::Cpio(Compression::Gzip)),
@@ -143,7 +145,7 @@ const ENDINGS: &[(&str, Format)] = &[
     ("/",         Format::Dir),
 ];
 
-/// The format that a file called `path` should have.
+/// The format that the ending of the name `path` means.
 #[must_use]
 pub fn by_name(path: &Path) -> Option<Format> {
     let name = path.as_os_str().as_bytes();
@@ -151,18 +153,18 @@ pub fn by_name(path: &Path) -> Option<Format> {
     row.map(|(_, format)| *format)
 }
 
-/// The endings that [`by_name`] knows, for a person.
+/// The endings that [`by_name`] knows, as text for a message.
 #[must_use]
 pub fn endings() -> String {
     let endings: Vec<_> = ENDINGS.iter().map(|(ending, _)| *ending).collect();
     endings.join(" ")
 }
 
-/// The format of `file`, which is read from its start, wherever its position is.
+/// Recognises the format of `file` by its contents. Neither uses nor changes the position
+/// of the file.
 ///
 /// # Errors
-/// A file in no format that is known here, or one that cannot be read by offset,
-/// as a pipe.
+/// An unknown format; a file that cannot be read by offset, such as a pipe.
 pub fn recognise(file: &File) -> Result<Format> {
     if file.metadata().context("look at it")?.is_dir() {
         return Ok(Format::Dir);
@@ -185,14 +187,14 @@ pub fn recognise(file: &File) -> Result<Format> {
     }
 }
 
-/// What an archive or a disk starts with.
+/// Reads the start of an archive or a disk, as far as formats are recognised by it.
 fn head(input: impl Read) -> Result<Vec<u8>> {
     let mut head = Vec::new();
     input.take(superblock::HEAD as u64).read_to_end(&mut head).context("read its start")?;
     Ok(head)
 }
 
-/// Of what is not compressed.
+/// Recognises a format by the uncompressed start of a file.
 fn by_head(head: &[u8]) -> Option<Format> {
     let has = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
     if has(0, b"070701") || has(0, b"070702") {
@@ -202,16 +204,16 @@ fn by_head(head: &[u8]) -> Option<Format> {
         let known = Format::KNOWN.iter().find(|format| format.file_system() == Some(found.kind));
         return Some(known.copied().unwrap_or(Format::OtherDisk(found.kind)));
     }
-    // Not every MBR has code, but each has its mark.
+    // Each MBR has this mark at its end; the code before it may be missing.
     if has(512, b"EFI PART") || has(510, b"\x55\xaa") {
         return Some(Format::PartitionTable);
     }
     is_tar(head).then_some(Format::Tar(Compression::None))
 }
 
-/// Whether `head` is the start of a tar archive. An archive without members is zeroes,
-/// at most a record of its writer, perhaps with another archive behind them; an empty
-/// disk has more zeroes.
+/// Whether `head` is the start of a tar archive. An archive without members consists of
+/// zeros only; it is shorter than [`superblock::HEAD`], while an empty disk is longer.
+/// Another archive may follow the zeros.
 fn is_tar(head: &[u8]) -> bool {
     let (blocks, rest) = head.as_chunks::<BLOCK>();
     match blocks.iter().find(|block| block.iter().any(|&byte| byte != 0)) {
@@ -261,12 +263,16 @@ mod tests {
     }
 
     #[test]
-    fn contents_tell_the_format() {
+    fn the_format_is_recognised_by_the_contents() {
         for (name, bytes, expected) in [
             ("cpio", cpio(), Format::Cpio(Compression::None)),
             ("tar", tar(), Format::Tar(Compression::None)),
             ("tar without members", vec![0; 10240], Format::Tar(Compression::None)),
-            ("tar behind none", [vec![0; 1024], tar()].concat(), Format::Tar(Compression::None)),
+            (
+                "tar after an empty tar",
+                [vec![0; 1024], tar()].concat(),
+                Format::Tar(Compression::None),
+            ),
             // Some writers give an extended header no name.
             ("tar whose first member has no name", nameless(), Format::Tar(Compression::None)),
             ("erofs", marked(1024, b"\xe2\xe1\xf5\xe0"), Format::Erofs),
@@ -286,14 +292,14 @@ mod tests {
             }
         }
         assert_eq!(recognise(&File::open("/").unwrap()).unwrap(), Format::Dir);
-        // As pzstd begins its files, and with a first part that is empty.
+        // A skippable frame, as in files of pzstd, and a first part that is empty.
         let zstd = |bytes| compress(bytes, Compression::Zstd).unwrap();
         let parts = [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec(), zstd(Vec::new()), zstd(tar())];
         assert_eq!(of(&parts.concat()).unwrap(), Format::Tar(Compression::Zstd));
     }
 
     #[test]
-    fn what_is_neither_is_an_error() {
+    fn unknown_formats_are_errors() {
         for bytes in [
             &b""[..],
             b"text",
@@ -308,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn names_ask_for_formats() {
+    fn endings_of_names_mean_formats() {
         for (name, expected) in [
             ("a.cpio", Some("cpio")),
             ("a.cpio.zst", Some("cpio, zstd")),

@@ -1,24 +1,27 @@
-//! How far writing is: a bar on a terminal, nothing elsewhere.
+//! Progress of writing an image, as a bar.
+//!
+//! Interface: the crate `indicatif`. The bar is shown on a terminal only.
 
 use std::io::Write;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::tree::{Kind, Tree};
+use crate::tree::{Kind, Tree};
 
-/// Bytes that a node takes beside its contents, for the bar: a header of tar.
+/// Bytes that the bar counts for a node without its contents: a header of tar.
 const NODE: u64 = 512;
 
+/// Layout of the bar.
 const BAR: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}";
 
-/// Goes when it is dropped.
+/// Progress bar on standard error; it is removed when it is dropped.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// A bar for what writes contents one by one.
+    /// A bar for writing all of `tree`. On anything but a terminal, the bar is not shown.
     #[must_use]
     pub fn bar(tree: &Tree, message: String) -> Self {
         let sizes = tree.nodes().map(|node| match &node.kind {
@@ -27,7 +30,7 @@ impl Progress {
         });
         let total = sizes.fold(0, u64::saturating_add);
         let bar = ProgressBar::new(total);
-        // The template is ours: the default takes its place in no case.
+        // The default style is never used, because the template is valid.
         bar.set_style(
             ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
@@ -35,17 +38,23 @@ impl Progress {
         Self { bar }
     }
 
-    /// Moves with what is written to `out`.
+    /// No bar.
+    #[must_use]
+    pub fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden() }
+    }
+
+    /// A writer to `out` that moves the bar by the number of bytes written.
     pub fn wrap<W: Write>(&self, out: W) -> impl Write {
         self.bar.wrap_write(out)
     }
 
-    /// Moves by what a node takes without its contents.
+    /// Moves the bar by one node without its contents.
     pub fn node(&self) {
         self.add(NODE);
     }
 
-    /// Moves by `count` bytes.
+    /// Moves the bar by `count` bytes.
     pub fn add(&self, count: u64) {
         self.bar.inc(count);
     }

@@ -1,4 +1,4 @@
-//! A tree with everything in it, for the tests of formats.
+//! Sample trees, and helpers for the tests of all formats.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 pub(super) use virtinitrd_vm_tests::{has, skip, tool as command};
 
-use super::holes::for_parts;
-use super::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, mode};
+use crate::tree::holes::for_parts;
+use crate::tree::{Content, Id, Kind, Meta, Tree, Xattrs, directory, mode};
 
 pub(super) fn contents(content: &Content) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -17,8 +17,8 @@ pub(super) fn contents(content: &Content) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Every name with what it leads to: metadata, contents by their hash, and the
-/// first other name of the same node.
+/// One line for each name of a tree: the node's metadata, the hash of its contents, and the
+/// first name of the same node.
 pub(super) fn listing(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let (mut lines, mut first) = (Vec::new(), BTreeMap::new());
     tree.walk(&mut |path, id| {
@@ -39,8 +39,8 @@ pub(super) fn listing(tree: &Tree) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Reads whatever it can; errors are fine, but it must end: a size that an image says
-/// is no more than the image has room for, or a hole.
+/// Reads a damaged image and all of its contents. Errors are fine, but the reading must
+/// end: a file may not be larger than the image has room for, except for holes.
 pub(super) fn read_all(image: &[u8], read: fn(Arc<File>) -> anyhow::Result<Tree>) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(image).unwrap();
@@ -49,11 +49,11 @@ pub(super) fn read_all(image: &[u8], read: fn(Arc<File>) -> anyhow::Result<Tree>
     }
 }
 
-/// As [`read_all`], of a tree that could be read.
+/// Reads all contents of a tree; errors are fine.
 pub(super) fn read_contents(tree: &Tree) {
     let visited = tree.walk(&mut |_, id| {
         if let Kind::File(content) = &tree.node(id).kind {
-            // Any answer is one.
+            // Contents of a damaged image may be unreadable.
             let _: anyhow::Result<()> = for_parts(content, &mut |_| Ok(()));
         }
         Ok(())
@@ -85,10 +85,10 @@ pub(super) fn file(bytes: Vec<u8>) -> Kind {
     Kind::File(Content::Bytes(bytes.into()))
 }
 
-/// Everything that has once gone wrong in some file system.
+/// A tree with all kinds of files, sizes, names and attributes that have caused errors in
+/// some file system.
 pub(super) fn nasty() -> Tree {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
-    let directory = || Kind::Directory(Children::new());
     let sizes = [0, 1, 4000, 4096, 4097, 8192, 70_000, (1 << 20) - 1, 1 << 20, (2 << 20) + 4097];
     let sizes_dir = add(&mut tree, Tree::ROOT, b"sizes", directory());
     for size in sizes {
@@ -97,7 +97,7 @@ pub(super) fn nasty() -> Tree {
             add(&mut tree, sizes_dir, format!("{kind}-{size}").as_bytes(), file(bytes));
         }
     }
-    // Compressed, then not, then again; and the reverse.
+    // Compressible and incompressible parts by turns.
     let mixed = [text(1 << 20), noise(1 << 20), text(5000), noise(9000), text(1 << 20)].concat();
     add(&mut tree, sizes_dir, b"mixed", file(mixed.clone()));
     add(&mut tree, sizes_dir, b"mixed-tail", file(mixed[1 << 20..(2 << 20) + 100].to_vec()));

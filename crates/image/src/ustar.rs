@@ -1,23 +1,23 @@
-//! The header block of a member of a tar archive, as its many writers fill it.
+//! The header block of a member of a tar archive, as different writers fill it.
 //!
-//! Format: tar(5) of libarchive; POSIX pax(1), "ustar Interchange Format". Offsets of
-//! the fields are in the constants below. Numbers are octal digits, with blanks before
-//! and a blank or NUL behind them, or in base 256, which the highest bit of the first
-//! byte marks. An empty field is 0.
+//! Format: tar(5) of libarchive; POSIX pax(1), "ustar Interchange Format". The offsets of
+//! the fields are in the constants below. A number is written in octal digits, with blanks
+//! before and a blank or NUL after them, or in base 256, which is marked by the highest bit
+//! of the first byte. An empty field means 0.
 
 use anyhow::{Context, Result};
 
-/// Bytes of a header, and of what data are padded to.
+/// Bytes of a header; data is padded to a multiple of this.
 pub const BLOCK: usize = 512;
 
-/// A field with a number.
+/// A field that contains a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
-    /// For messages.
+    /// Name of the field in messages.
     name: &'static str,
-    /// Where it is.
+    /// Offset in the header.
     at: usize,
-    /// Bytes.
+    /// Number of bytes.
     len: usize,
 }
 
@@ -25,54 +25,62 @@ const fn field(name: &'static str, at: usize, len: usize) -> Field {
     Field { name, at, len }
 }
 
-/// `mode`
+/// Permissions (`mode`).
 pub(super) const MODE: Field = field("mode", 100, 8);
-/// `uid`
+/// Owner (`uid`).
 pub(super) const UID: Field = field("owner", 108, 8);
-/// `gid`
+/// Group (`gid`).
 pub(super) const GID: Field = field("group", 116, 8);
-/// `size`
+/// Bytes of data (`size`).
 pub(super) const SIZE: Field = field("size", 124, 12);
-/// `mtime`
+/// Modification time in seconds since 1970 (`mtime`).
 pub(super) const MTIME: Field = field("time", 136, 12);
-/// `devmajor`
+/// Major number of a device (`devmajor`).
 pub(super) const DEV_MAJOR: Field = field("device's major number", 329, 8);
-/// `devminor`
+/// Minor number of a device (`devminor`).
 pub(super) const DEV_MINOR: Field = field("device's minor number", 337, 8);
-/// `chksum`
+/// Check sum of the header (`chksum`).
 const SUM: Field = field("check sum", 148, 8);
 
-/// `name`: offset and bytes.
+/// Offset and length of the path (`name`).
 const NAME: (usize, usize) = (0, 100);
-/// `typeflag`
+/// Offset of the type (`typeflag`).
 const TYPE: usize = 156;
-/// `linkname`: offset and bytes.
+/// Offset and length of the target of a link (`linkname`).
 const LINK: (usize, usize) = (157, 100);
-/// `magic` and `version`: offset.
+/// Offset of `magic` and `version`.
 const MAGIC: usize = 257;
-/// `prefix`, in headers of POSIX only; star has times behind its NUL.
+/// Offset and length of the directories before the path (`prefix`). Only headers of POSIX
+/// have this field; star(1) stores times after the field's NUL.
 const PREFIX: (usize, usize) = (345, 155);
 
-/// Magic of POSIX. The version behind it is `00`, but not of every writer.
+/// `magic` of POSIX. The `version` after it should be `00`, but some writers differ.
 const POSIX: &[u8] = b"ustar\0";
-/// Magic and version of GNU tar.
+/// `magic` and `version` of GNU tar.
 const GNU: &[u8] = b"ustar  \0";
 
-/// A header.
+/// A header block with a right check sum.
 #[derive(Clone, Debug)]
 pub(super) struct Header([u8; BLOCK]);
 
+/// Writes the right check sum into a header. For tests and fuzzing, which damage headers.
+pub fn seal(block: &mut [u8; BLOCK]) {
+    let mut header = tar::Header::from_byte_slice(block).clone();
+    header.set_cksum();
+    block.copy_from_slice(header.as_bytes());
+}
+
 impl Header {
-    /// The header in `block`; `None` if its check sum is wrong, as in any block that is
-    /// no header.
+    /// Takes `block` for a header; `None` if its check sum is wrong, because then it is not
+    /// a header.
     pub(super) fn parse(block: &[u8; BLOCK]) -> Option<Self> {
         let header = Self(*block);
         let found = number(header.bytes((SUM.at, SUM.len)));
         header.sums().iter().any(|sum| found == Some(*sum)).then_some(header)
     }
 
-    /// The sum of all bytes, those of the sum itself taken as blanks; some old
-    /// writers took bytes as signed.
+    /// The check sum: the sum of all bytes, with blanks in place of the sum itself. Some old
+    /// writers took bytes as signed numbers; the second sum is theirs.
     fn sums(&self) -> [i64; 2] {
         let is_sum = |at: usize| (SUM.at..SUM.at + SUM.len).contains(&at);
         let bytes =
@@ -89,10 +97,10 @@ impl Header {
         bytes.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
-    /// The number in `field`.
+    /// Reads the number in `field`.
     ///
     /// # Errors
-    /// Neither digits nor a number that 64 bits hold.
+    /// A field that contains no number, or one of more than 64 bits.
     pub(super) fn number(&self, field: Field) -> Result<i64> {
         let bytes = self.bytes((field.at, field.len));
         number(bytes).with_context(|| {
@@ -100,12 +108,12 @@ impl Header {
         })
     }
 
-    /// `typeflag`
+    /// The type of the member (`typeflag`).
     pub(super) fn kind(&self) -> u8 {
         self.0[TYPE]
     }
 
-    /// The name, with its prefix.
+    /// The path of the member: prefix and name.
     pub(super) fn path(&self) -> Vec<u8> {
         let prefix =
             if self.bytes((MAGIC, POSIX.len())) == POSIX { self.text(PREFIX) } else { b"" };
@@ -115,12 +123,12 @@ impl Header {
         }
     }
 
-    /// Target of a link; empty if there is none.
+    /// The target of a link; empty for other members.
     pub(super) fn link(&self) -> &[u8] {
         self.text(LINK)
     }
 
-    /// The fields of GNU tar, if the header is in its format.
+    /// The fields of GNU tar's own format; `None` if the header is in another format.
     pub(super) fn gnu(&self) -> Option<&tar::GnuHeader> {
         (self.bytes((MAGIC, GNU.len())) == GNU)
             .then(|| tar::Header::from_byte_slice(&self.0).as_gnu())
@@ -128,7 +136,7 @@ impl Header {
     }
 }
 
-/// The number in a field.
+/// The number in a field; `None` if there is none.
 fn number(bytes: &[u8]) -> Option<i64> {
     match bytes.first() {
         Some(first) if first & 0x80 != 0 => binary(bytes),
@@ -146,10 +154,10 @@ fn octal(bytes: &[u8]) -> Option<i64> {
     })
 }
 
-/// Two's complement, less the highest bit; some writers extend a negative number
-/// with zeroes.
+/// A number in base 256: two's complement without the highest bit. Some writers extend a
+/// negative number of 32 bits with zeros instead of ones.
 fn binary(bytes: &[u8]) -> Option<i64> {
-    /// The sign, behind the bit that marks the form.
+    /// Bit of the sign; the bit above it marks base 256.
     const SIGN: u8 = 0x40;
     let (first, rest) = bytes.split_first()?;
     let sign = if first & SIGN == 0 { 0 } else { -i128::from(SIGN) };
@@ -196,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_is_signed_or_not() {
+    fn both_check_sums_are_accepted() {
         let mut block = header(&[(0, b"\xe9t\xe9"), (TYPE, b"0")]).0;
         assert!(Header::parse(&block).is_none());
         for sum in Header(block).sums() {

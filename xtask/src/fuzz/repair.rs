@@ -1,7 +1,7 @@
 //! Check sums made right again after damage, so that readers meet the damage itself.
 
 use image::erofs;
-use image::ustar::BLOCK as TAR_BLOCK;
+use image::ustar::{self, BLOCK as TAR_BLOCK};
 
 /// Leaves an input as it is: the format has no sums, or readers do not check them.
 pub(super) fn nothing(_: &mut [u8]) {}
@@ -14,10 +14,8 @@ pub(super) fn tar(bytes: &mut [u8]) {
         if block.iter().all(|byte| *byte == 0) {
             continue;
         }
-        let mut header = tar::Header::from_byte_slice(block).clone();
-        header.set_cksum();
-        block.copy_from_slice(header.as_bytes());
-        let size = header.entry_size().unwrap_or_default();
+        ustar::seal(block);
+        let size = tar::Header::from_byte_slice(block).entry_size().unwrap_or_default();
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         at = at.saturating_add(size.checked_next_multiple_of(TAR_BLOCK).unwrap_or(usize::MAX));
     }

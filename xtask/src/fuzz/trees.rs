@@ -33,7 +33,7 @@ const COPY_MAX: u64 = 64 << 20;
 fn read(bytes: &[u8]) -> Result<Tree> {
     let file = in_memory(bytes)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let options = source::Options { max_size: COPY_MAX, ..source::Options::default() };
+    let options = source::ReadOptions { max_size: COPY_MAX, ..source::ReadOptions::default() };
     Ok(source::open(&path, &options, &mut Notes::default())?.tree)
 }
 
@@ -100,14 +100,14 @@ fn disk(
     method: Option<&str>,
     cluster: Option<u64>,
 ) -> Result<Vec<u8>> {
-    let options = write::disk::Options {
+    let options = write::disk::DiskOptions {
         uuid: Some([7; 16]),
         label: "fuzz".into(),
         slack: Some(0),
         compress: method.map(Method::from_str).transpose()?,
         cluster_size: cluster,
         threads: 1,
-        ..write::disk::Options::default()
+        ..write::disk::DiskOptions::default()
     };
     let mut file = in_memory(b"")?;
     let progress = Progress::bar(tree, String::new());

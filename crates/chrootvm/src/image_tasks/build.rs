@@ -11,12 +11,13 @@ use archive::source_date_epoch;
 use files::notes::Notes;
 use files::output::{self, Output};
 use files::root_dir::RootDir;
+use image::edit::inject::{self, Workload};
 use image::format::{self, Format};
-use image::inject::{self, Run};
 use image::progress::Progress;
-use image::source::{self, FileId, Source};
+use image::source::{FileId, ReadOptions, Source};
 use image::tree::Tree;
-use image::write::{cpio, dir, disk, tar};
+use image::write::disk::{self, DiskOptions};
+use image::write::{cpio, dir, tar};
 use machine::kernel::boot_files::find_init;
 use machine::kernel::installed;
 use machine::kernel::pack;
@@ -120,14 +121,14 @@ impl Build {
         let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
         let mtime = source_date_epoch(epoch.as_deref())?;
         let mut notes = Notes::default();
-        let options = source::Options { left_out: self.outputs(), ..self.reading.options()? };
+        let options = ReadOptions { left_out: self.outputs(), ..self.reading.options()? };
         let mut source = super::read(&self.source, &options, &mut notes)?;
         if self.init.is_some() {
             let init = pack::read_init(&find_init(init_path.as_deref())?)?;
             inject::init(&mut source.tree, format, init, mtime.into())?;
         }
         if self.run {
-            inject::run(&mut source.tree, &self.command_to_run(), mtime.into())?;
+            inject::workload(&mut source.tree, &self.command_to_run(), mtime.into())?;
         }
         if epoch.is_some() {
             inject::clamp_times(&mut source.tree, mtime);
@@ -220,8 +221,8 @@ impl Build {
         Ok(())
     }
 
-    fn disk_options(&self, mtime: u32) -> disk::Options {
-        disk::Options {
+    fn disk_options(&self, mtime: u32) -> DiskOptions {
+        DiskOptions {
             uuid: self.uuid,
             label: self.label.clone().unwrap_or_default(),
             size: self.size,
@@ -238,8 +239,8 @@ impl Build {
         self.threads.unwrap_or_else(|| u32::try_from(all()).unwrap_or(1))
     }
 
-    fn command_to_run(&self) -> Run<'_> {
-        Run {
+    fn command_to_run(&self) -> Workload<'_> {
+        Workload {
             args: self.command.iter().map(|word| word.as_bytes()).collect(),
             env: self.env.iter().map(|pair| pair.as_bytes()).collect(),
             cwd: self.workdir.as_ref().map(|dir| dir.as_bytes()),

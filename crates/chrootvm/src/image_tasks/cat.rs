@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use super::options::Limits;
 use super::{open, see_owners_as_the_guest};
 use files::output::stdout;
-pub(super) use image::holes::{self, Part};
+pub(super) use image::tree::holes::{self, Part};
 use image::tree::{Content, Kind};
 
 /// Bytes of zeros that are written at a time.

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use archive::bytes::At;
 use files::tell;
-use image::content;
 use image::format::Format;
 use image::source::Source;
-use image::tree::{Kind, Tree, show};
+use image::tree::{Kind, Tree, file_length, show};
 use virtinitrd_proto::settings::{self, IMAGE_FILE, Restart};
 use virtinitrd_proto::superblock;
 
@@ -44,7 +43,7 @@ fn facts(source: &Source) -> Result<Vec<(&'static str, String)>> {
     let Source { tree, format, file } = source;
     let mut facts = vec![("format", format.to_string())];
     if *format != Format::Dir {
-        facts.push(("size", format!("{} bytes", content::length(file)?)));
+        facts.push(("size", format!("{} bytes", file_length(file)?)));
     }
     if format.file_system().is_some() {
         let mut head = Vec::new();

@@ -16,7 +16,7 @@ use anyhow::{Result, anyhow};
 use archive::spool::TooLarge;
 use files::notes::Notes;
 use files::tell::while_read;
-use image::source::{self, Source};
+use image::source::{self, ReadOptions, Source};
 use machine::isolation::userns::UserNamespace;
 
 use crate::logger::warn_all;
@@ -62,7 +62,7 @@ impl Image {
 }
 
 /// What `path` is, with warnings told.
-fn open(path: &Path, options: &source::Options) -> Result<Source> {
+fn open(path: &Path, options: &ReadOptions) -> Result<Source> {
     let mut notes = Notes::default();
     let source = read(path, options, &mut notes)?;
     warn_all(notes.lines());
@@ -70,7 +70,7 @@ fn open(path: &Path, options: &source::Options) -> Result<Source> {
 }
 
 /// What `path` is; an error names the option that may help.
-fn read(path: &Path, options: &source::Options, notes: &mut Notes) -> Result<Source> {
+fn read(path: &Path, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
     source::open(path, options, notes).map_err(|error| match error.downcast_ref() {
         Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
         None => error,

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::Result;
-use image::source;
-use image::xattr_policy::{Selection, Word};
+use anyhow::{Context, Result};
+use image::edit::xattr_policy::{Selection, Word};
+use image::source::ReadOptions;
 use virtinitrd_proto::settings::{RESTARTS, Restart};
 
 /// Bounds for what is read.
@@ -18,9 +18,13 @@ pub(super) struct Limits {
 
 impl Limits {
     /// How to read with these bounds.
-    pub(super) fn options(&self) -> source::Options {
-        let usual = source::Options::default();
-        source::Options { max_size: self.max_size.unwrap_or(usual.max_size), ..usual }
+    pub(super) fn options(&self) -> ReadOptions {
+        let usual = ReadOptions::default();
+        ReadOptions {
+            max_size: self.max_size.unwrap_or(usual.max_size),
+            xattrs_hint: " (--xattrs all keeps it)",
+            ..usual
+        }
     }
 }
 
@@ -40,8 +44,11 @@ impl Reading {
     ///
     /// # Errors
     /// Words that contradict each other.
-    pub(super) fn options(&self) -> Result<source::Options> {
-        Ok(source::Options { xattrs: Selection::of(&self.xattrs)?, ..self.limits.options() })
+    pub(super) fn options(&self) -> Result<ReadOptions> {
+        Ok(ReadOptions {
+            xattrs: Selection::of(&self.xattrs).context("--xattrs")?,
+            ..self.limits.options()
+        })
     }
 }
 

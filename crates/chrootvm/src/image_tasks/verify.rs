@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use files::tell;
-use image::holes;
+use image::tree::holes;
 use image::tree::{Kind, show};
 
 use super::options::Limits;

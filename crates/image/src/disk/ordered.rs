@@ -1,8 +1,8 @@
-//! Work for threads, whose results are used in the order in which it was given.
+//! Thread pool whose results come back in submission order.
 //!
-//! One thread reads and writes an image: it puts steps into a queue, some of which
-//! are results that a thread still has to give, and takes them out in the same
-//! order. So what is written does not depend on who was first.
+//! One thread reads the tree and writes the image. It puts results into a queue; for some of
+//! them it puts a job instead, whose result another thread computes. It takes the results
+//! out in the same order, so the image does not depend on which thread was first.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,34 +11,38 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-/// Most steps that wait, whatever they hold.
+/// Most results that wait in the queue, however small they are.
 const STEPS_MAX: usize = 1024;
 
-/// Something to be done, and where to send what comes of it.
-type Job<J, S> = (J, Sender<S>);
+/// A job for a thread, and the channel for its result.
+type SentJob<J, S> = (J, Sender<S>);
 
-/// What waits for its turn.
-enum Step<S> {
+/// A result in the queue.
+enum QueuedStep<S> {
+    /// The result itself.
     Ready(S),
+    /// The channel on which a thread will send the result.
     Await(Receiver<S>),
 }
 
-/// Steps in their order.
-pub(super) struct Queue<'a, J, S> {
-    jobs: Sender<Job<J, S>>,
-    /// With the bytes that each holds.
-    steps: VecDeque<(Step<S>, usize)>,
+/// Queue of results in the order of submission.
+pub(crate) struct Queue<'a, J, S> {
+    jobs: Sender<SentJob<J, S>>,
+    /// Results, each with the number of bytes that it or its job holds.
+    steps: VecDeque<(QueuedStep<S>, usize)>,
+    /// Sum of these bytes.
     held: usize,
     held_max: usize,
     take: &'a mut dyn FnMut(S) -> Result<()>,
 }
 
-/// Lets `produce` fill a queue, of which `take` gets the steps; at most `held_max`
-/// bytes wait. What a thread makes of jobs is told by `worker`, once a thread.
+/// Runs `produce`, which submits results and jobs to a queue, and passes the results to
+/// `take` in the order of submission. Results and jobs in the queue hold at most `held_max`
+/// bytes. Each thread calls `worker` once, and the returned function for each job.
 ///
 /// # Errors
-/// The first of `produce` or `take`.
-pub(super) fn run<J: Send, S: Send, W: FnMut(J) -> S>(
+/// The first error of `produce` or `take`.
+pub(crate) fn run<J: Send, S: Send, W: FnMut(J) -> S>(
     threads: usize,
     held_max: usize,
     worker: impl Fn() -> W + Sync,
@@ -51,56 +55,57 @@ pub(super) fn run<J: Send, S: Send, W: FnMut(J) -> S>(
         for _ in 0..threads {
             scope.spawn(|| work(&receiver, worker()));
         }
-        // Dropped in here, so that the threads see the end of it.
+        // Must be dropped within the scope: the threads end when the channel is closed.
         let mut queue = Queue { jobs: sender, steps: VecDeque::new(), held: 0, held_max, take };
         produce(&mut queue)?;
         queue.drain(0, 0)
     })
 }
 
-/// What a thread does until there is nothing more to do.
-fn work<J, S>(jobs: &Mutex<Receiver<Job<J, S>>>, mut worker: impl FnMut(J) -> S) {
+/// Does jobs until the channel is closed.
+fn work<J, S>(jobs: &Mutex<Receiver<SentJob<J, S>>>, mut worker: impl FnMut(J) -> S) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((job, sender)) = job else { return };
-        // Nobody waits any more where writing has failed.
+        // Sending fails if the writer has failed and no longer waits for results.
         let _ = sender.send(worker(job));
     }
 }
 
 impl<J, S> Queue<'_, J, S> {
-    /// The next step, which holds `size` bytes.
+    /// Submits a result that holds `size` bytes.
     ///
     /// # Errors
-    /// Those of the steps whose turn it is.
-    pub(super) fn push(&mut self, step: S, size: usize) -> Result<()> {
-        self.add(Step::Ready(step), size)
+    /// Errors of `take` for earlier results.
+    pub(crate) fn push(&mut self, step: S, size: usize) -> Result<()> {
+        self.add(QueuedStep::Ready(step), size)
     }
 
-    /// The next step is what a thread makes of `job`, which holds `size` bytes.
+    /// Submits a job that holds `size` bytes; its result takes this place in the queue.
     ///
     /// # Errors
-    /// As those of [`Queue::push`].
-    pub(super) fn work(&mut self, job: J, size: usize) -> Result<()> {
+    /// Errors of `take` for earlier results.
+    pub(crate) fn work(&mut self, job: J, size: usize) -> Result<()> {
         let (sender, receiver) = channel();
         self.jobs.send((job, sender)).ok().context("the threads that compress have ended")?;
-        self.add(Step::Await(receiver), size)
+        self.add(QueuedStep::Await(receiver), size)
     }
 
-    fn add(&mut self, step: Step<S>, size: usize) -> Result<()> {
+    fn add(&mut self, step: QueuedStep<S>, size: usize) -> Result<()> {
         self.steps.push_back((step, size));
         self.held += size;
         self.drain(self.held_max, STEPS_MAX)
     }
 
-    /// Does steps until few enough are left.
+    /// Passes results to `take` until the rest holds at most `bytes` bytes and has at most
+    /// `steps` results.
     fn drain(&mut self, bytes: usize, steps: usize) -> Result<()> {
         while self.held > bytes || self.steps.len() > steps {
             let Some((step, size)) = self.steps.pop_front() else { break };
             self.held -= size;
             let step = match step {
-                Step::Ready(step) => step,
-                Step::Await(answer) => {
+                QueuedStep::Ready(step) => step,
+                QueuedStep::Await(answer) => {
                     answer.recv().context("a thread that compresses has ended")?
                 }
             };
@@ -142,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_ends_it() {
+    fn the_first_error_ends_the_run() {
         let mut left = 10;
         let mut take = |(): ()| {
             left -= 1;

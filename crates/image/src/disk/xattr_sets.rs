@@ -1,49 +1,50 @@
-//! Sets of extended attributes that an image holds: equal ones are kept once, and all
-//! of them together are bounded.
+//! Sets of extended attributes that were read from an image. Equal sets are kept in memory
+//! once, and all sets together are limited.
 //!
-//! An image is not trusted: a block of attributes may belong to any number of files.
+//! The image is not trusted: any number of files may refer to one block of attributes.
 
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 
-use super::tree::Xattrs;
+use crate::tree::Xattrs;
 
-/// Bytes that all sets of one image may take in memory.
-pub(super) const XATTRS_MAX: usize = 256 << 20;
+/// Most bytes of memory for all sets of one image.
+pub(crate) const XATTRS_MAX: usize = 256 << 20;
 
 /// Error for more than [`XATTRS_MAX`].
-pub(super) const TOO_MANY: &str = "all extended attributes together take more than 256 MiB";
+pub(crate) const TOO_MANY: &str = "all extended attributes together take more than 256 MiB";
 
-/// Bytes of the smallest allocation, with its overhead (glibc's malloc).
+/// Bytes of the smallest allocation, including its overhead, in glibc's malloc.
 const ALLOCATION: usize = 32;
 
-/// Bytes of memory that a name and a value take, however short they are.
-pub(super) const PAIR: usize = 2 * (size_of::<Box<[u8]>>() + ALLOCATION);
+/// Bytes of memory that an empty name and an empty value take.
+pub(crate) const PAIR: usize = 2 * (size_of::<Box<[u8]>>() + ALLOCATION);
 
-/// The sets that were read.
+/// The sets that were read from one image, each kept once.
 #[derive(Debug)]
-pub(super) struct Sets {
+pub(crate) struct Sets {
     known: HashSet<Xattrs>,
     left: usize,
 }
 
 impl Sets {
-    /// None yet.
-    pub(super) fn new() -> Self {
+    /// No sets.
+    pub(crate) fn new() -> Self {
         Self { known: HashSet::new(), left: XATTRS_MAX }
     }
 
-    /// Bytes of memory that a new set may take.
-    pub(super) fn left(&self) -> usize {
+    /// Bytes of memory that further sets may take.
+    pub(crate) fn left(&self) -> usize {
         self.left
     }
 
-    /// `set`, or an equal one that was kept before.
+    /// Returns a set that is equal to `set`: an earlier one if there is one, otherwise `set`
+    /// itself.
     ///
     /// # Errors
-    /// More sets than [`XATTRS_MAX`] allows.
-    pub(super) fn keep(&mut self, set: Xattrs) -> Result<Xattrs> {
+    /// Sets that together need more memory than [`XATTRS_MAX`].
+    pub(crate) fn keep(&mut self, set: Xattrs) -> Result<Xattrs> {
         if set.is_empty() {
             return Ok(set);
         }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_sets_are_one_and_all_are_bounded() {
+    fn equal_sets_are_shared_and_memory_is_limited() {
         let set =
             |value: usize| -> Xattrs { [(b"user.a"[..].into(), vec![0; value].into())].into() };
         let mut sets = Sets::new();

@@ -1,20 +1,24 @@
-//! What we put into an image beside its source: `/init`, what it is to run, and
-//! times that do not depend on the day.
+//! Files that this program adds to the tree of a source: `/init` and the run file of a
+//! workload. Also limits times, so that an image does not depend on the day.
+//!
+//! Format of the run file: [`virtinitrd_proto::settings`].
 
 use anyhow::{Context, Result};
 use virtinitrd_proto::settings::{IMAGE_FILE, Record, Restart, encode};
 
-use super::format::Format;
-use super::tree::{Content, Id, Kind, Meta, Tree, components};
+use crate::format::Format;
+use crate::tree::{Content, Id, Kind, Meta, Tree, components};
 
-/// Where an initramfs has our `/init`, and where a disk has it.
+/// Path of `/init` in an initramfs, where the kernel looks for it.
 const INIT_OF_CPIO: &str = "init";
+/// Path of `/init` in any other image, for `init=` of the kernel.
 const INIT_OF_DISK: &str = "sbin/virtinit";
 
-/// Puts `/init` in; gives its path.
+/// Adds `/init` to a tree that will become an image in `format`. Returns the path of the
+/// new file, without a leading `/`.
 ///
 /// # Errors
-/// A file where a directory is needed.
+/// A file in place of one of the directories above it.
 pub fn init(
     tree: &mut Tree,
     format: Format,
@@ -29,39 +33,39 @@ pub fn init(
     Ok(path)
 }
 
-/// A command that the image runs of itself.
+/// A command that the image configures, and that `/init` supervises.
 #[derive(Debug, Default)]
-pub struct Run<'a> {
+pub struct Workload<'a> {
     /// The program and its arguments.
     pub args: Vec<&'a [u8]>,
-    /// `NAME=VALUE`
+    /// Environment variables, each as `NAME=VALUE`.
     pub env: Vec<&'a [u8]>,
     /// Working directory.
     pub cwd: Option<&'a [u8]>,
-    /// User and group.
+    /// User and group, as text.
     pub user: Option<&'a [u8]>,
-    /// What follows its end.
+    /// Whether `/init` starts the command again when it ends.
     pub restart: Restart,
 }
 
-/// Puts the file in that says what to run.
+/// Adds the run file ([`IMAGE_FILE`]), in which `/init` finds the workload.
 ///
 /// # Errors
-/// A file where a directory is needed.
-pub fn run(tree: &mut Tree, run: &Run<'_>, mtime: i64) -> Result<()> {
-    let records: Vec<_> = run
+/// A file in place of one of the directories above it.
+pub fn workload(tree: &mut Tree, workload: &Workload<'_>, mtime: i64) -> Result<()> {
+    let records: Vec<_> = workload
         .args
         .iter()
         .map(|arg| Record::Arg(arg))
-        .chain(run.env.iter().map(|pair| Record::Env(pair)))
-        .chain(run.cwd.map(Record::Cwd))
-        .chain(run.user.map(Record::User))
-        .chain((run.restart != Restart::No).then_some(Record::Restart(run.restart)))
+        .chain(workload.env.iter().map(|pair| Record::Env(pair)))
+        .chain(workload.cwd.map(Record::Cwd))
+        .chain(workload.user.map(Record::User))
+        .chain((workload.restart != Restart::No).then_some(Record::Restart(workload.restart)))
         .collect();
     file(tree, IMAGE_FILE, 0o644, encode(&records), mtime).map(drop)
 }
 
-/// A file of root's, in directories that links may lead to.
+/// Adds a file that belongs to root. Links above the file are followed.
 fn file(tree: &mut Tree, path: &str, permissions: u16, bytes: Vec<u8>, mtime: i64) -> Result<Id> {
     let context = || format!("put {path} in");
     let mut names: Vec<_> = components(path.as_bytes()).collect();
@@ -71,8 +75,8 @@ fn file(tree: &mut Tree, path: &str, permissions: u16, bytes: Vec<u8>, mtime: i6
     tree.add(parent, name, meta, Kind::File(Content::Bytes(bytes.into()))).with_context(context)
 }
 
-/// Moves later times back to `epoch`, as reproducible-builds.org asks of
-/// `SOURCE_DATE_EPOCH`.
+/// Limits all modification times to `epoch`: later times become `epoch`. This is what
+/// reproducible-builds.org asks for `SOURCE_DATE_EPOCH`.
 pub fn clamp_times(tree: &mut Tree, epoch: u32) {
     for meta in tree.metas_mut() {
         meta.mtime = meta.mtime.min(epoch.into());
@@ -95,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn init_lands_where_links_lead() {
+    fn init_follows_links_above_it() {
         let mut tree = Tree::new(Meta::default());
         tree.add(Tree::ROOT, b"sbin", Meta::default(), Kind::Symlink(b"usr/sbin"[..].into()))
             .unwrap();
@@ -108,16 +112,16 @@ mod tests {
     }
 
     #[test]
-    fn init_reads_what_to_run() {
+    fn init_can_read_the_run_file() {
         let mut tree = Tree::new(Meta::default());
-        let wanted = Run {
+        let wanted = Workload {
             args: vec![b"sh", b"-c", b"a\nb"],
             env: vec![b"A=1"],
             cwd: Some(b"/tmp"),
             user: Some(b"nobody"),
             restart: Restart::Always,
         };
-        run(&mut tree, &wanted, 0).unwrap();
+        workload(&mut tree, &wanted, 0).unwrap();
         let text = bytes(&tree, IMAGE_FILE);
         let request = Command::parse(&text).unwrap();
         assert_eq!(request.args, [c"sh", c"-c", c"a\nb"]);

@@ -1,23 +1,24 @@
-//! Which extended attributes of a source an image keeps: one rule for all formats.
+//! The rule that decides which extended attributes of a source an image keeps. It is the
+//! same for all formats.
 //!
-//! What an archive or an image says is content. What a directory of the host has
-//! is content only where it does not depend on that host or on who looks: labels of
-//! security modules belong to the host, `trusted.*` is seen by root alone. Names
-//! that no Linux has (xattr(7)) are left out of every format, with a note.
+//! All attributes of an archive or an image are part of its content. An attribute of a
+//! directory of the host is part of the content only if it depends neither on that host nor
+//! on the user who reads it. Labels of security modules depend on the host; `trusted.*`
+//! is visible to root alone. Names that Linux cannot store (xattr(7)) are left out of every
+//! format, with a note.
 
 use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
 use files::notes::Notes;
 
-use super::posix_acl;
-use super::tree::{Id, Tree, Xattrs, show};
+use crate::tree::{Id, Tree, Xattrs, posix_acl, show};
 
-/// Name spaces of Linux; those of lists are whole names.
+/// Name spaces of Linux. For access control lists, these are whole names.
 const NAME_SPACES: &[&[u8]] =
     &[b"user.", b"security.", b"trusted.", posix_acl::ACCESS, posix_acl::DEFAULT];
 
-/// What is kept of a directory of the host where nothing is chosen.
+/// Prefixes of the attributes that are kept from a directory of the host by default.
 const OF_HOST: &[&[u8]] =
     &[b"user.", b"security.capability", posix_acl::ACCESS, posix_acl::DEFAULT];
 
@@ -26,17 +27,17 @@ const NAME_MAX: usize = 255;
 /// Bytes of the longest value (`XATTR_SIZE_MAX`, `include/uapi/linux/limits.h`).
 const VALUE_MAX: usize = 1 << 16;
 
-/// Attributes that notes name; a hostile archive may have any number of them.
-const NAMES_TOLD_MAX: usize = 16;
+/// Most attributes that notes mention by name; a hostile archive may have any number.
+const NAMES_NOTED_MAX: usize = 16;
 
-/// One word of `--xattrs`.
+/// One word that selects attributes: `all`, `none` or a prefix of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// All that Linux can have.
+    /// All attributes that Linux can store.
     All,
-    /// Nothing.
+    /// No attributes.
     None,
-    /// Names that begin so.
+    /// Attributes whose names begin with these bytes.
     Prefix(Box<[u8]>),
 }
 
@@ -62,23 +63,24 @@ impl std::str::FromStr for Word {
     }
 }
 
-/// Which attributes are asked for.
+/// The attributes to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Selection {
-    /// Content, as the module says.
+    /// All attributes of archives and images; from a directory of the host, those that do
+    /// not depend on this host.
     #[default]
     Content,
-    /// All that Linux can have.
+    /// All attributes that Linux can store.
     All,
-    /// Names that begin with one of these.
+    /// Attributes whose names begin with one of these prefixes; none if there is no prefix.
     Prefixes(Vec<Box<[u8]>>),
 }
 
 impl Selection {
-    /// What the words of `--xattrs` ask for.
+    /// The selection that a list of words means; the default one for an empty list.
     ///
     /// # Errors
-    /// Words that contradict each other.
+    /// `all` or `none` together with other words.
     pub fn of(words: &[Word]) -> Result<Self> {
         let prefix = |word: &Word| match word {
             Word::Prefix(prefix) => Some(prefix.clone()),
@@ -90,17 +92,14 @@ impl Selection {
             [Word::None] => Self::Prefixes(Vec::new()),
             _ => {
                 let prefixes: Vec<_> = words.iter().filter_map(prefix).collect();
-                ensure!(
-                    prefixes.len() == words.len(),
-                    "--xattrs: all and none go with nothing else"
-                );
+                ensure!(prefixes.len() == words.len(), "all and none go with nothing else");
                 Self::Prefixes(prefixes)
             }
         })
     }
 }
 
-/// Where a tree comes from.
+/// Kind of the source of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A directory of the host.
@@ -109,13 +108,13 @@ pub enum Origin {
     Content,
 }
 
-/// What becomes of an attribute.
+/// Decision about one attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Kept,
-    /// Left out because of `--xattrs`, which nobody has to be told.
-    NotAsked,
-    /// It says something of the host.
+    /// Left out without a note, because the selection does not contain it.
+    NotSelected,
+    /// Left out, because its value depends on the host.
     OfHost,
     NoNameSpace,
     BadName,
@@ -124,11 +123,11 @@ enum Fate {
 }
 
 impl Fate {
-    /// Text of a note, behind the attribute's name.
+    /// Text of a note after the attribute's name; `None` if no note is needed.
     fn words(self) -> Option<&'static str> {
         Some(match self {
-            Self::Kept | Self::NotAsked => return None,
-            Self::OfHost => "belongs to this host and is left out (--xattrs all keeps it)",
+            Self::Kept | Self::NotSelected => return None,
+            Self::OfHost => "belongs to this host and is left out",
             Self::NoNameSpace => "is of no name space of Linux and is left out",
             Self::BadName => "has a name that Linux cannot have and is left out",
             Self::TooLong => "is longer than the 64 KiB of Linux and is left out",
@@ -140,7 +139,7 @@ impl Fate {
 fn fate(name: &[u8], value: &[u8], selection: &Selection, origin: Origin) -> Fate {
     let begins = |prefix: &[u8]| name.starts_with(prefix);
     let is_acl = name == posix_acl::ACCESS || name == posix_acl::DEFAULT;
-    let is_asked = match selection {
+    let is_selected = match selection {
         Selection::Prefixes(prefixes) => prefixes.iter().any(|prefix| begins(prefix)),
         Selection::Content | Selection::All => true,
     };
@@ -152,7 +151,7 @@ fn fate(name: &[u8], value: &[u8], selection: &Selection, origin: Origin) -> Fat
         && origin == Origin::Host
         && !OF_HOST.iter().any(|prefix| begins(prefix));
     let rows = [
-        (!is_asked, Fate::NotAsked),
+        (!is_selected, Fate::NotSelected),
         (space.is_none(), Fate::NoNameSpace),
         (!is_acl && space.is_some_and(|space| *space == name), Fate::BadName),
         (name.len() > NAME_MAX || name.contains(&0), Fate::BadName),
@@ -163,16 +162,23 @@ fn fate(name: &[u8], value: &[u8], selection: &Selection, origin: Origin) -> Fat
     rows.iter().find(|(is_so, _)| *is_so).map_or(Fate::Kept, |(_, fate)| *fate)
 }
 
-/// Takes the attributes out of `tree` that are not to be kept, and notes each that
-/// nobody asked to be left out.
-pub fn apply(tree: &mut Tree, selection: &Selection, origin: Origin, notes: &mut Notes) {
+/// Removes all attributes from `tree` that are not to be kept. Notes each removed attribute,
+/// unless the selection does not contain it. Notes about attributes that depend on the host
+/// end with `hint`, which may be empty.
+pub fn apply(
+    tree: &mut Tree,
+    selection: &Selection,
+    origin: Origin,
+    hint: &str,
+    notes: &mut Notes,
+) {
     if tree.metas_mut().all(|meta| meta.xattrs.is_empty()) {
         return;
     }
     let judge = |name: &[u8], value: &[u8]| fate(name, value, selection, origin);
-    let mut told = Told { names: Vec::new(), notes };
+    let mut named_notes = NamedNotes { names: Vec::new(), notes, hint };
     let mut changed: Vec<(Id, Xattrs)> = Vec::new();
-    // Sets that many files share stay shared.
+    // By the address of the old set, so that files which shared it share the new one.
     let mut smaller: HashMap<usize, Option<Xattrs>> = HashMap::new();
     let mut visit = |path: &[u8], id: Id| {
         let xattrs = &tree.node(id).meta.xattrs;
@@ -188,9 +194,7 @@ pub fn apply(tree: &mut Tree, selection: &Selection, origin: Origin, notes: &mut
         });
         let Some(kept) = kept else { return Ok(()) };
         for (name, value) in xattrs {
-            if let Some(words) = judge(name, value).words() {
-                told.add(name, words, path);
-            }
+            named_notes.add(name, judge(name, value), path);
         }
         changed.push((id, kept.clone()));
         Ok(())
@@ -202,21 +206,25 @@ pub fn apply(tree: &mut Tree, selection: &Selection, origin: Origin, notes: &mut
     }
 }
 
-/// Notes with the names of attributes, at most [`NAMES_TOLD_MAX`] of them.
-struct Told<'n> {
+/// Writer of notes that contain the names of at most [`NAMES_NOTED_MAX`] attributes.
+struct NamedNotes<'n> {
     names: Vec<Box<[u8]>>,
     notes: &'n mut Notes,
+    /// Added to notes about attributes that depend on the host.
+    hint: &'n str,
 }
 
-impl Told<'_> {
-    fn add(&mut self, name: &[u8], words: &'static str, path: &[u8]) {
+impl NamedNotes<'_> {
+    fn add(&mut self, name: &[u8], fate: Fate, path: &[u8]) {
+        let Some(words) = fate.words() else { return };
+        let hint = if fate == Fate::OfHost { self.hint } else { "" };
         let is_known = self.names.iter().any(|known| **known == *name);
-        if !is_known && self.names.len() < NAMES_TOLD_MAX {
+        if !is_known && self.names.len() < NAMES_NOTED_MAX {
             self.names.push(name.into());
         }
         match is_known || self.names.last().is_some_and(|last| **last == *name) {
-            true => self.notes.add(format!("the attribute {} {words}", show(name)), path),
-            false => self.notes.add(format!("another attribute {words}"), path),
+            true => self.notes.add(format!("the attribute {} {words}{hint}", show(name)), path),
+            false => self.notes.add(format!("another attribute {words}{hint}"), path),
         }
     }
 }
@@ -260,7 +268,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_kept_depends_on_the_source_and_the_words() {
+    fn source_and_words_decide_which_attributes_are_kept() {
         let of_host = ["security.capability", "user.a", "user.overlay.opaque"];
         for (words, origin, expected, notes) in [
             (&[][..], Origin::Content, NAMES, 0),
@@ -274,22 +282,22 @@ mod tests {
             (&["security.selinux"], Origin::Host, &["security.selinux"], 0),
         ] {
             let mut tree = tree(&[&set(NAMES)]);
-            let mut told = Notes::default();
-            apply(&mut tree, &selection(words).unwrap(), origin, &mut told);
+            let mut noted = Notes::default();
+            apply(&mut tree, &selection(words).unwrap(), origin, "", &mut noted);
             assert_eq!(names(&tree, "000"), expected, "{words:?} {origin:?}");
-            assert_eq!(told.lines().count(), notes, "{words:?} {origin:?}");
+            assert_eq!(noted.lines().count(), notes, "{words:?} {origin:?}");
         }
     }
 
     #[test]
-    fn words_that_mean_nothing_are_refused() {
+    fn senseless_words_are_refused() {
         for words in [&["all", "user."][..], &["none", "all"], &["foo"], &[""], &["com.apple."]] {
             assert!(selection(words).is_err(), "{words:?}");
         }
     }
 
     #[test]
-    fn what_linux_cannot_have_is_noted_once_a_name() {
+    fn attributes_that_linux_cannot_store_are_noted_once_per_name() {
         let long = format!("user.{}", "n".repeat(251));
         let foreign = ["com.apple.provenance", "system.nfs4_acl", "user.", "user.a", &long];
         let mut foreign = set(&foreign);
@@ -298,7 +306,7 @@ mod tests {
         foreign.insert(posix_acl::ACCESS.into(), b"\x02\0\0"[..].into());
         let mut tree = tree(&[&foreign, &foreign, &set(&["user.b"])]);
         let mut notes = Notes::default();
-        apply(&mut tree, &Selection::All, Origin::Content, &mut notes);
+        apply(&mut tree, &Selection::All, Origin::Content, "", &mut notes);
         assert_eq!(names(&tree, "000"), ["user.a"]);
         assert_eq!(names(&tree, "002"), ["user.b"]);
         let addresses = ["000", "001"]
@@ -312,12 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_names_makes_few_notes() {
+    fn the_number_of_notes_is_limited() {
         let sets: Vec<_> = (0..100).map(|index| set(&[&format!("com.{index}")])).collect();
         let mut tree = tree(&sets.iter().collect::<Vec<_>>());
         let mut notes = Notes::default();
-        apply(&mut tree, &Selection::Content, Origin::Content, &mut notes);
-        assert_eq!(notes.lines().count(), NAMES_TOLD_MAX + 1);
+        apply(&mut tree, &Selection::Content, Origin::Content, "", &mut notes);
+        assert_eq!(notes.lines().count(), NAMES_NOTED_MAX + 1);
         assert!(names(&tree, "099").is_empty());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use super::volume::{Map, Volume};
-use crate::pieces::{Piece, PieceReader, Pieces};
+use crate::tree::pieces::{Piece, PieceReader, Pieces};
 use crate::tree::{Reader, Stored};
 
 /// A file in an image.

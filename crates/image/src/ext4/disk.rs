@@ -6,7 +6,7 @@ use super::bytes::{BLOCK, Block, ZEROS, put};
 use super::extents::Place;
 use super::geometry::Blocks;
 use super::inode;
-use crate::identity::Image;
+use crate::disk::identity::Image;
 
 /// Blocks on their way to the image: those that follow each other are one write.
 #[derive(Debug)]

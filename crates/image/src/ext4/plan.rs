@@ -12,7 +12,7 @@ use super::dirents::{self, Entry};
 use super::geometry::{Geometry, Need};
 use super::htree::Directory;
 use super::{Options, Size, extents, inode, journal, xattrs};
-use crate::holes::Input;
+use crate::tree::holes::Input;
 use crate::tree::{Content, Id, Kind, Node, Tree};
 
 /// The directory for what e2fsck(8) finds without a name.

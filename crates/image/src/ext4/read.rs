@@ -16,8 +16,8 @@ use super::inode::{self, Inode, MAP, flags};
 use super::plan::LOST_AND_FOUND;
 use super::volume::{Map, Volume};
 use super::{dirents, xattrs};
+use crate::disk::xattr_sets::Sets;
 use crate::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
-use crate::xattr_sets::Sets;
 
 /// Directories below each other: a path of `PATH_MAX` bytes has no more.
 const DEPTH_MAX: usize = 2048;

@@ -13,7 +13,7 @@ use super::extents::{self, Found};
 use super::geometry::Geometry;
 use super::inode::{Inode, MAP, flags};
 use super::layout::{Group, SUPERBLOCK, SUPERBLOCK_AT, Superblock, incompat};
-use crate::content;
+use crate::tree::file_length;
 
 /// What we read of `s_feature_incompat`.
 const READABLE: u32 = incompat::FILETYPE
@@ -77,7 +77,7 @@ impl Volume {
         }
         let unknown = superblock.incompat & !READABLE;
         ensure!(unknown == 0, "ext4 with unknown features {unknown:#x}");
-        let length = content::length(&file).context("find the end of the image")?;
+        let length = file_length(&file).context("find the end of the image")?;
         let fits = superblock.blocks <= length >> superblock.block_bits;
         ensure!(fits, "the image is cut short: {} blocks, {length} bytes", superblock.blocks);
         Ok(Self { file, superblock })

@@ -17,7 +17,7 @@ use super::inode::{self, Inode, MAP};
 use super::layout::{DESCRIPTOR, RO_COMPAT, Superblock, compat, incompat};
 use super::plan::{FAST_LINK_MAX, LINKS_MAX, LOST_AND_FOUND_BLOCKS, Plan};
 use super::{Options, Size, dirents, journal, plan, xattrs};
-use crate::identity::Image;
+use crate::disk::identity::Image;
 use crate::progress::Progress;
 use crate::tree::{Content, Id, Kind, Node, Tree, mode};
 

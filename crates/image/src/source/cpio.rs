@@ -1,11 +1,11 @@
-//! An initramfs as a [`Tree`], as the kernel unpacks it (`init/initramfs.c`): all its
-//! segments, one over the other, members in their order.
+//! Reading an initramfs as a [`Tree`], by the rules by which the kernel unpacks it
+//! (`init/initramfs.c`): all segments into the same tree, members in their order.
 //!
-//! The kernel leaves out a member whose directory does not exist, and keeps a directory
-//! that is not empty if a file of its name comes later. It does so without a word; here
-//! a note tells. One thing differs: the kernel makes links with an empty target; they
-//! are left out here, because no other file system holds them. Two directories exist
-//! before any member (`usr/default_cpio_list`).
+//! The kernel leaves out a member whose directory does not exist. If a file has the name of
+//! an earlier directory that is not empty, the directory stays. The kernel reports neither;
+//! this reader adds a note. One thing differs: the kernel makes links with an empty target;
+//! this reader leaves them out, because no other file system can store them. Two
+//! directories exist before the first member (`usr/default_cpio_list`).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,13 +16,15 @@ use archive::newc::{self, Header, Member, S_IFDIR, S_IFMT, Visitor, until_nul};
 use files::notes::Notes;
 
 use super::bytes_at;
-use crate::paths::{PATH_MAX, directory};
-use crate::tree::{Content, Id, Kind, Meta, NAME_MAX, Tree, Xattrs, components, kind_of};
+use crate::tree::{
+    Content, Id, Kind, Meta, NAME_MAX, PATH_MAX, Tree, Xattrs, components, directory, kind_of,
+};
 
-/// Bytes of the longest target of a link; the kernel skips longer ones (`PATH_MAX`).
+/// Bytes of the longest target of a link, its NUL included (`PATH_MAX`,
+/// `include/uapi/linux/limits.h`). The kernel skips a link with a longer target.
 const TARGET_MAX: u32 = 4096;
 
-/// Directories of the kernel's own initramfs, with their permissions.
+/// Directories of the kernel's built-in initramfs, with their permissions.
 const BUILT_IN: &[(&[u8], u16)] = &[(b"dev", 0o755), (b"root", 0o700)];
 
 const NO_NAME: &str = "a member without a name, or with one that is too long, is left out";
@@ -30,41 +32,41 @@ const NO_PARENT: &str = "a member whose directory does not exist is left out, as
 const DIRECTORY_STAYS: &str =
     "a member whose name belongs to a directory is left out, as a kernel does";
 const NO_TARGET: &str = "a link with an empty target, or one that is too long, is left out";
-const NO_TYPE: &str = "a member of no type, or a special file with contents, is left out";
-const LOST: &str = "a file whose other name is gone is left out, as a kernel does";
+const NO_TYPE: &str = "a member of unknown type, or a special file with contents, is left out";
+const LOST: &str = "a file whose other name is missing is left out, as a kernel does";
 
-/// The files of `archive`, of which all that is compressed unpacks to at most `limit`
-/// bytes.
+/// Reads all members of `archive`. Its compressed segments may unpack to at most `limit`
+/// bytes together.
 ///
 /// # Errors
-/// Those of [`newc::walk`]; a path that is too long once links above it are followed.
+/// Those of [`newc::walk`]; a path that becomes too long when links above it are followed.
 pub fn read(archive: &Arc<File>, limit: u64, notes: &mut Notes) -> Result<Tree> {
     let tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
-    let mut unpacker = Unpacker { tree, links: HashMap::new(), notes };
+    let mut unpacker = InitramfsReader { tree, links: HashMap::new(), notes };
     newc::walk(archive, limit, &mut unpacker)?;
     Ok(unpacker.tree)
 }
 
-struct Unpacker<'a> {
+struct InitramfsReader<'a> {
     tree: Tree,
-    /// The first name of what may have several, by what the kernel compares
-    /// (`find_link`): device, inode, type.
+    /// First name of each file that may have several names. The key has the fields that the
+    /// kernel compares (`find_link`): device, inode, type.
     links: HashMap<(u32, u32, u32, u32), Box<[u8]>>,
     notes: &'a mut Notes,
 }
 
-/// Where a path leads.
-enum Spot<'a> {
-    /// To this name in this directory.
+/// Result of looking up the path of a member.
+enum Target<'a> {
+    /// A name in a directory; a node with this name may exist or not.
     Name(Id, &'a [u8]),
-    /// To a directory that exists and cannot be replaced: the path ends in `/`, `.` or
+    /// A directory that exists and cannot be replaced, because the path ends in `/`, `.` or
     /// `..`.
     Directory(Id),
-    /// Nowhere.
+    /// A directory of the path does not exist.
     Missing,
 }
 
-impl Visitor for Unpacker<'_> {
+impl Visitor for InitramfsReader<'_> {
     fn member(&mut self, member: &Member<'_>) -> Result<()> {
         match self.unpack(member)? {
             None => {}
@@ -81,7 +83,7 @@ impl Visitor for Unpacker<'_> {
     }
 }
 
-impl Unpacker<'_> {
+impl InitramfsReader<'_> {
     /// Unpacks a member; returns a note if the member is left out.
     fn unpack(&mut self, member: &Member<'_>) -> Result<Option<&'static str>> {
         let header = &member.header;
@@ -99,19 +101,19 @@ impl Unpacker<'_> {
         if !header.is_file() && header.size > 0 {
             return Ok(Some(NO_TYPE));
         }
-        let spot = self.spot(member.name)?;
-        match (spot, is_directory) {
-            (Spot::Missing, _) => Ok(Some(NO_PARENT)),
-            (Spot::Directory(id), true) => {
+        let target = self.target(member.name)?;
+        match (target, is_directory) {
+            (Target::Missing, _) => Ok(Some(NO_PARENT)),
+            (Target::Directory(id), true) => {
                 self.tree.node_mut(id).meta = meta(header);
                 Ok(None)
             }
-            (Spot::Directory(_), false) => Ok(Some(DIRECTORY_STAYS)),
-            (Spot::Name(parent, name), true) => {
+            (Target::Directory(_), false) => Ok(Some(DIRECTORY_STAYS)),
+            (Target::Name(parent, name), true) => {
                 self.tree.add(parent, name, meta(header), directory())?;
                 Ok(None)
             }
-            (Spot::Name(parent, name), false) => self.file(member, parent, name),
+            (Target::Name(parent, name), false) => self.file(member, parent, name),
         }
     }
 
@@ -124,18 +126,18 @@ impl Unpacker<'_> {
         if target.is_empty() || target.len() > PATH_MAX {
             return Ok(Some(NO_TARGET));
         }
-        Ok(match self.spot(member.name)? {
-            Spot::Missing => Some(NO_PARENT),
-            Spot::Directory(_) => Some(DIRECTORY_STAYS),
-            Spot::Name(parent, name) if self.keeps(parent, name) => Some(DIRECTORY_STAYS),
-            Spot::Name(parent, name) => {
+        Ok(match self.target(member.name)? {
+            Target::Missing => Some(NO_PARENT),
+            Target::Directory(_) => Some(DIRECTORY_STAYS),
+            Target::Name(parent, name) if self.keeps(parent, name) => Some(DIRECTORY_STAYS),
+            Target::Name(parent, name) => {
                 self.tree.add(parent, name, meta(&member.header), Kind::Symlink(target.into()))?;
                 None
             }
         })
     }
 
-    /// A regular file or a special one.
+    /// Adds a regular file or a special file.
     fn file(
         &mut self,
         member: &Member<'_>,
@@ -161,8 +163,8 @@ impl Unpacker<'_> {
             return self.link(header, &old, parent, name, kind);
         }
         match self.tree.child(parent, name) {
-            // A file of the same type is changed, not replaced, under all of its names;
-            // a device keeps its numbers.
+            // A file of the same type is changed, not replaced, so the change shows under
+            // all of its names. A device keeps its numbers.
             Some(id) if is_same_type(&self.tree.node(id).kind, &kind) => {
                 let node = self.tree.node_mut(id);
                 node.meta = meta(header);
@@ -175,8 +177,8 @@ impl Unpacker<'_> {
         Ok(None)
     }
 
-    /// The first name of a file with several names (`maybe_link`). `None` if `name` is
-    /// the first one, which is remembered.
+    /// The first name of a file with several names (`maybe_link`). If `name` is the first
+    /// name, remembers it and returns `None`.
     fn other_name(&mut self, header: &Header, name: &[u8]) -> Option<Box<[u8]>> {
         if header.nlink < 2 {
             return None;
@@ -190,8 +192,8 @@ impl Unpacker<'_> {
         known
     }
 
-    /// One more name for what is called `old`. A regular file takes the member's
-    /// metadata, and its contents where the member has any.
+    /// Adds a hard link to the file with the path `old`. A regular file takes the metadata of
+    /// the member, and its contents if the member has any.
     fn link(
         &mut self,
         header: &Header,
@@ -200,10 +202,11 @@ impl Unpacker<'_> {
         name: &[u8],
         kind: Kind,
     ) -> Result<Option<&'static str>> {
-        // The kernel removes what has the name first, and that may be the file itself.
+        // Like the kernel, first remove the file that has the new name. It may be the file
+        // `old` itself.
         self.tree.remove(parent, name);
-        let found = match self.spot(old)? {
-            Spot::Name(parent, name) => self.tree.child(parent, name),
+        let found = match self.target(old)? {
+            Target::Name(parent, name) => self.tree.child(parent, name),
             _ => None,
         };
         let Some(id) = found.filter(|&id| self.tree.children(id).is_none()) else {
@@ -220,13 +223,13 @@ impl Unpacker<'_> {
         Ok(None)
     }
 
-    /// Whether `name` belongs to a directory that stays.
+    /// Whether `name` belongs to a directory that is not empty, which cannot be replaced.
     fn keeps(&self, parent: Id, name: &[u8]) -> bool {
         self.tree.child(parent, name).is_some_and(|id| self.tree.is_filled(id))
     }
 
-    /// Looks `path` up as path_resolution(7) says; only the last name may be missing.
-    fn spot<'p>(&mut self, path: &'p [u8]) -> Result<Spot<'p>> {
+    /// Looks `path` up by the rules of path_resolution(7). Only the last name may be missing.
+    fn target<'p>(&mut self, path: &'p [u8]) -> Result<Target<'p>> {
         let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
         let (trimmed, has_slash) = (&path[..end], end < path.len());
         let begin = trimmed.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
@@ -234,22 +237,23 @@ impl Unpacker<'_> {
         if matches!(name, b"" | b"." | b"..") {
             let found = self.tree.resolve(trimmed).ok();
             let found = found.filter(|&id| self.tree.children(id).is_some());
-            return Ok(found.map_or(Spot::Missing, Spot::Directory));
+            return Ok(found.map_or(Target::Missing, Target::Directory));
         }
-        let Some((parent, length)) = self.parent(above)? else { return Ok(Spot::Missing) };
+        let Some((parent, length)) = self.parent(above)? else { return Ok(Target::Missing) };
         ensure!(length + name.len() < PATH_MAX, "the path is too long, links above it followed");
-        // With a slash behind it, a name means what a link of that name leads to.
+        // If a slash follows the last name and it is a link, the kernel follows the link.
         let other = self.tree.child(parent, name).filter(|&id| self.tree.children(id).is_none());
         Ok(match (has_slash, other) {
             (true, Some(_)) => match self.tree.find_directory(trimmed) {
-                Some((id, _)) => Spot::Directory(id),
-                None => Spot::Missing,
+                Some((id, _)) => Target::Directory(id),
+                None => Target::Missing,
             },
-            _ => Spot::Name(parent, name),
+            _ => Target::Name(parent, name),
         })
     }
 
-    /// The directory `path`, and the length of its own path.
+    /// The directory `path`, and the length of its own path. Adds a directory of the kernel's
+    /// built-in initramfs when it is needed for the first time.
     fn parent(&mut self, path: &[u8]) -> Result<Option<(Id, usize)>> {
         if let Some(found) = self.tree.find_directory(path) {
             return Ok(Some(found));

@@ -1,8 +1,8 @@
-//! A directory of the host as a [`Tree`].
+//! Reading a directory of the host as a [`Tree`].
 //!
-//! Interfaces: openat2(2), statx(2) (Linux 5.8 tells where something is mounted),
-//! listxattr(7). No link is followed, and nothing that is mounted below is
-//! entered: a root file system with `/proc` in it would never end.
+//! Interfaces: openat2(2); statx(2), which tells mount points since Linux 5.8;
+//! listxattr(7). No link is followed. Directories on which something is mounted are left
+//! empty: a root file system with `/proc` in it would never end.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -19,33 +19,33 @@ use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::FileId;
-use crate::content::{Content, Directory};
-use crate::paths::PATH_MAX;
-use crate::tree::{Id, Kind, Meta, Tree, Xattrs, kind_of, show};
+use crate::tree::{Content, HostDirectory, Id, Kind, Meta, PATH_MAX, Tree, Xattrs, kind_of, show};
 
-/// A mount point whose contents are left out.
+/// Note about a mount point, whose contents are left out.
 const MOUNTED: &str = "something is mounted there, the directory is left empty";
 
-/// Note about an output of this command that is in the source.
+/// Note about an output of the running command that is in the source.
 const OUTPUT: &str = "an output of this command is left out";
 
-/// Attributes that are no property of the file alone, or that the kernel makes up.
+/// Prefixes of the attributes to read. Other attributes are not stored with the file; the
+/// kernel computes them.
 const XATTRS: &[&str] = &["security.", "system.posix_acl_", "trusted.", "user."];
 
-/// Room for a list of attributes or a value, in bytes, at first.
+/// First size in bytes of the buffer for names and values of attributes.
 const XATTR_ROOM: usize = 1 << 10;
-/// Longest of them (`XATTR_SIZE_MAX`, `include/uapi/linux/limits.h`).
+/// Bytes of the longest list of names, and of the longest value (`XATTR_LIST_MAX`,
+/// `XATTR_SIZE_MAX`, `include/uapi/linux/limits.h`).
 const XATTR_MAX: usize = 1 << 16;
 
-/// What is below `path`.
+/// Reads the directory `path` and everything below it.
 ///
 /// # Errors
-/// What cannot be looked at, with its path.
+/// A file that cannot be read, with its path.
 pub fn read(path: &Path, notes: &mut Notes) -> Result<Tree> {
     read_without(path, &[], notes)
 }
 
-/// As [`read`], without the files `left_out` and their contents.
+/// Like [`read`], but leaves out the files and directories in `left_out`.
 ///
 /// # Errors
 /// Those of [`read`].
@@ -58,7 +58,7 @@ pub fn read_without(path: &Path, left_out: &[FileId], notes: &mut Notes) -> Resu
     let mut scan = Scan { device, tree: Tree::new(meta), links: HashMap::new(), left_out, notes };
     let mut pending = vec![(Tree::ROOT, PathBuf::new())];
     while let Some((id, path)) = pending.pop() {
-        let directory = Arc::new(Directory { root: Arc::clone(&root), path });
+        let directory = Arc::new(HostDirectory { root: Arc::clone(&root), path });
         let found = scan.directory(id, &directory, &mut pending);
         found
             .with_context(|| format!("look into {}", root.host_path(&directory.path).display()))?;
@@ -69,7 +69,7 @@ pub fn read_without(path: &Path, left_out: &[FileId], notes: &mut Notes) -> Resu
 struct Scan<'a> {
     device: (u32, u32),
     tree: Tree,
-    /// Files that have other names, by device and inode.
+    /// Files with several names, by device and inode.
     links: HashMap<(u32, u32, u64), Id>,
     left_out: &'a [FileId],
     notes: &'a mut Notes,
@@ -79,7 +79,7 @@ impl Scan<'_> {
     fn directory(
         &mut self,
         id: Id,
-        directory: &Arc<Directory>,
+        directory: &Arc<HostDirectory>,
         pending: &mut Vec<(Id, PathBuf)>,
     ) -> Result<()> {
         let fd = directory.root.directory(&Path::new(".").join(&directory.path))?;
@@ -90,7 +90,7 @@ impl Scan<'_> {
                 names.push(name);
             }
         }
-        // Nodes are numbered as they are found; the order must not depend on the file
+        // Sort the names: nodes are numbered in this order, which must not depend on the file
         // system.
         names.sort_unstable();
         for name in &names {
@@ -101,14 +101,14 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Adds what is called `name`; a directory that is to be looked into is given
-    /// back.
+    /// Adds the file `name` to directory `parent`. Returns a directory that must be read
+    /// next.
     fn entry(
         &mut self,
         parent: Id,
         fd: &OwnedFd,
         name: &CStr,
-        directory: &Arc<Directory>,
+        directory: &Arc<HostDirectory>,
     ) -> Result<Option<(Id, PathBuf)>> {
         let path = directory.path.join(OsStr::from_bytes(name.to_bytes()));
         ensure!(path.as_os_str().len() <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
@@ -139,7 +139,8 @@ impl Scan<'_> {
         Ok(Some((id, path)))
     }
 
-    /// Of a directory. A kernel that does not tell shows another device.
+    /// Whether a directory is a mount point. Kernels before 5.8 do not tell; then another
+    /// device number shows it.
     fn is_mounted(&self, stat: &Statx) -> bool {
         match stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
             true => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
@@ -148,7 +149,7 @@ impl Scan<'_> {
     }
 }
 
-fn kind(fd: &OwnedFd, name: &CStr, parent: &Arc<Directory>, stat: &Statx) -> Result<Kind> {
+fn kind(fd: &OwnedFd, name: &CStr, parent: &Arc<HostDirectory>, stat: &Statx) -> Result<Kind> {
     Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
         FileType::RegularFile => Kind::File(Content::Host {
             directory: Arc::clone(parent),
@@ -185,14 +186,14 @@ fn meta(stat: &Statx, xattrs: Xattrs) -> Meta {
     }
 }
 
-/// Those of `name` in a directory. There is no `listxattrat` before Linux 6.13,
-/// but a path through the descriptor.
+/// Reads the extended attributes of `name` in a directory. Linux before 6.13 has no
+/// `listxattrat`, so this uses a path through the descriptor in `/proc/self/fd`.
 fn xattrs(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs> {
     let path = [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat();
     let mut buffer = Vec::new();
     let names = sized(&mut buffer, |buffer| rustix::fs::llistxattr(&path[..], buffer));
     let names = match names {
-        // No attributes on this file system, or none that we may see.
+        // The file system has no attributes, or we may not read them.
         Err(Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => return Ok(Xattrs::new()),
         names => names.context("listxattr")?.to_vec(),
     };
@@ -202,7 +203,7 @@ fn xattrs(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs> {
             continue;
         }
         match sized(&mut buffer, |buffer| rustix::fs::lgetxattr(&path[..], name, buffer)) {
-            // It went meanwhile.
+            // The attribute was removed since its name was listed.
             Err(Errno::NODATA) => {}
             value => {
                 let value = value.with_context(|| format!("getxattr {}", show(name)))?;
@@ -213,13 +214,13 @@ fn xattrs(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs> {
     Ok(xattrs)
 }
 
-/// What `get` gives, in a buffer that is as large as it says.
+/// Calls `get` with a larger and larger buffer until the result fits.
 fn sized(
     buffer: &mut Vec<u8>,
     get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
 ) -> rustix::io::Result<&[u8]> {
     loop {
-        // Of a buffer without room rustix tells that nothing is there.
+        // An empty buffer would not do: rustix then returns no bytes and no error.
         buffer.resize(buffer.len().max(XATTR_ROOM), 0);
         match get(buffer) {
             Ok(size) => return Ok(buffer.get(..size).unwrap_or_default()),

@@ -1,8 +1,14 @@
-//! What images are made of, as a [`Tree`].
+//! Reading a source (a directory, an archive or an image) as a [`Tree`].
 //!
-//! Contents are read when they are written, so a source must be there until then,
-//! and every byte of it must have an address. What has none, compressed archives
-//! and pipes, is copied once into an unlinked file in `$TMPDIR`.
+//! The contents of files are read when an image is written. So the source must exist until
+//! then, and it must be possible to read it by offset. A source without offsets (a
+//! compressed archive, a pipe) is copied once into an unlinked file in `$TMPDIR`.
+//!
+//! | Module | Source |
+//! |---|---|
+//! | [`dir`] | a directory of the host |
+//! | [`cpio`] | an initramfs |
+//! | [`tar`] | a tar archive; `tar_blocks`, `pax`, `pax_xattrs`, `sparse` and `sparse_map` read its parts |
 
 pub mod cpio;
 pub mod dir;
@@ -28,12 +34,12 @@ use archive::compress::{Unpacked, unpack};
 use archive::spool::{BUFFER, TooLarge, spool};
 use files::notes::Notes;
 
-use super::format::{self, Format};
-use super::tree::Tree;
-use super::xattr_policy::{self, Origin, Selection};
-use super::{erofs, ext4, squashfs};
+use crate::edit::xattr_policy::{self, Origin, Selection};
+use crate::format::{self, Format};
+use crate::tree::Tree;
+use crate::{erofs, ext4, squashfs};
 
-/// A file of the host, whatever its names: device and inode.
+/// Identity of a file of the host, independent of its names: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
@@ -41,50 +47,60 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// The file that has this metadata.
+    /// The identity of the file with this metadata.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
-/// Something that was read.
+/// A source that was read.
 #[derive(Debug)]
 pub struct Source {
-    /// What is in it.
+    /// The tree that was read.
     pub tree: Tree,
-    /// What it is.
+    /// The format of the source.
     pub format: Format,
-    /// It, or a copy of it.
+    /// The source itself; for a pipe, the copy of it.
     pub file: Arc<File>,
 }
 
-/// How a source is read.
+/// Options for reading a source.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ReadOptions {
     /// Extended attributes to keep.
     pub xattrs: Selection,
-    /// Most bytes that a source may have as a copy in `$TMPDIR`.
+    /// End of each note about an attribute that is left out because it depends on the host.
+    /// A program says here how to keep it.
+    pub xattrs_hint: &'static str,
+    /// Most bytes of the copy of a source in `$TMPDIR`.
     pub max_size: u64,
-    /// Files to leave out of a directory.
+    /// Files and directories to leave out of a directory of the host.
     pub left_out: Vec<FileId>,
 }
 
-/// Most bytes of a copy where nothing else is asked for: more than any root file
-/// system should have, and few enough for a zstd bomb of 2 MB to end in minutes.
+/// Most bytes of a copy by default. A root file system should be smaller, and a zstd file of
+/// 2 MB that unpacks to terabytes fails within minutes.
 const SIZE_MAX: u64 = 64 << 30;
 
-impl Default for Options {
+impl Default for ReadOptions {
     fn default() -> Self {
-        Self { xattrs: Selection::default(), max_size: SIZE_MAX, left_out: Vec::new() }
+        Self {
+            xattrs: Selection::default(),
+            xattrs_hint: "",
+            max_size: SIZE_MAX,
+            left_out: Vec::new(),
+        }
     }
 }
 
-/// Reads the directory, archive or image `path`; `-` is standard input.
+/// Reads the directory, archive or image `path`; `-` means standard input. Notes contain
+/// what the tree cannot express.
 ///
 /// # Errors
-/// What is in none of the formats that are read here, or damaged.
-pub fn open(path: &Path, options: &Options, notes: &mut Notes) -> Result<Source> {
+/// A source in an unknown format, or a damaged one; a copy that would have more than
+/// [`ReadOptions::max_size`] bytes.
+pub fn open(path: &Path, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
     let file = match path.as_os_str() == "-" {
         true => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
         false => File::open(path),
@@ -93,7 +109,7 @@ pub fn open(path: &Path, options: &Options, notes: &mut Notes) -> Result<Source>
     read(path, file, options, notes).with_context(|| format!("read {}", path.display()))
 }
 
-fn read(path: &Path, file: File, options: &Options, notes: &mut Notes) -> Result<Source> {
+fn read(path: &Path, file: File, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
     let kind = file.metadata()?.file_type();
     let file = match kind.is_file() || kind.is_dir() || kind.is_block_device() {
         true => file,
@@ -111,20 +127,21 @@ fn read(path: &Path, file: File, options: &Options, notes: &mut Notes) -> Result
         Format::OtherDisk(_) | Format::PartitionTable => bail!("{format} is not read here"),
     };
     let origin = if format == Format::Dir { Origin::Host } else { Origin::Content };
-    xattr_policy::apply(&mut tree, &options.xattrs, origin, notes);
+    xattr_policy::apply(&mut tree, &options.xattrs, origin, options.xattrs_hint, notes);
     Ok(Source { tree, format, file })
 }
 
-/// Copies a file that can be read only once.
+/// Copies a file that can be read only once, such as a pipe. Fails beyond `limit` bytes.
 fn copy(mut file: &File, out: &mut dyn Write, limit: u64) -> Result<()> {
     let copied = std::io::copy(&mut file.take(limit), out)?;
-    // One byte more shows that there are too many.
+    // If one more byte can be read, the file has more than `limit` bytes.
     let is_end = copied < limit || file.read(&mut [0])? == 0;
     ensure!(is_end, TooLarge { limit });
     Ok(())
 }
 
-/// `file`, or what is in the containers that it consists of: at most `limit` bytes.
+/// Unpacks `file` into a copy of at most `limit` bytes; returns `file` itself if it is not
+/// compressed.
 fn unpacked(file: &Arc<File>, limit: u64) -> Result<Arc<File>> {
     let mut found = None;
     let unpacked = spool(|out| {
@@ -138,7 +155,7 @@ fn unpacked(file: &Arc<File>, limit: u64) -> Result<Arc<File>> {
     Ok(Arc::new(unpacked))
 }
 
-/// Reads `size` bytes at `offset`, at most `limit`.
+/// Reads `size` bytes at `offset`. Fails if `size` is more than `limit`.
 fn bytes_at(file: &File, offset: u64, size: u64, limit: u64) -> Result<Vec<u8>> {
     ensure!(size <= limit, "it has {size} bytes, more than {limit}");
     let mut bytes = Vec::new();
@@ -147,14 +164,14 @@ fn bytes_at(file: &File, offset: u64, size: u64, limit: u64) -> Result<Vec<u8>> 
     Ok(bytes)
 }
 
-/// As [`bytes_at`], to be read line by line.
+/// A reader of `size` bytes at `offset`, for reading line by line.
 fn buffered(file: &File, offset: u64, size: u64) -> impl BufRead {
     BufReader::new(At { file, offset }.take(size))
 }
 
-/// A decimal number without leading zeroes, and the newline behind it.
+/// Reads a line that is a decimal number without leading zeros.
 fn number_line(input: &mut impl BufRead) -> Result<u64> {
-    /// Digits of 2^64, and a newline.
+    /// Bytes of the longest line: the digits of 2^64, and the newline.
     const LINE_MAX: u64 = 21;
     let mut line = Vec::new();
     input.take(LINE_MAX).read_until(b'\n', &mut line)?;

@@ -1,57 +1,68 @@
-//! What a tar archive says of its next member before that member.
+//! Extended headers of a tar archive, which describe the member after them.
 //!
-//! Format: records `LENGTH KEY=VALUE\n`, LENGTH counting the whole record
-//! (POSIX pax(1)); `GNU.sparse.*` in tar(5) of libarchive and the manual of GNU
-//! tar, "Storing Sparse Files"; attributes in [`super::pax_xattrs`].
+//! Format: records `LENGTH KEY=VALUE\n`, where LENGTH counts the whole record (POSIX
+//! pax(1)). `GNU.sparse.*` is described in tar(5) of libarchive and in the manual of GNU
+//! tar, "Storing Sparse Files". Records with extended attributes are read by
+//! [`super::pax_xattrs`].
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use super::pax_xattrs::Records;
+use super::pax_xattrs::XattrRecords;
 use crate::tree::Xattrs;
 
-/// What takes the place of the fields of a header. A clone shares what is large.
+/// Values that replace the fields of the next member's header. Clones share large values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extended {
+    /// Path (`path`).
     pub(super) path: Option<Arc<[u8]>>,
+    /// Target of a link (`linkpath`).
     pub(super) link: Option<Arc<[u8]>>,
+    /// Bytes of data in the archive (`size`).
     pub(super) size: Option<u64>,
+    /// Owner (`uid`).
     pub(super) uid: Option<u64>,
+    /// Group (`gid`).
     pub(super) gid: Option<u64>,
+    /// Modification time in seconds since 1970 (`mtime`).
     pub(super) mtime: Option<i64>,
-    /// `SCHILY.devmajor`
+    /// Major number of a device (`SCHILY.devmajor`).
     pub(super) dev_major: Option<u64>,
-    /// `SCHILY.devminor`
+    /// Minor number of a device (`SCHILY.devminor`).
     pub(super) dev_minor: Option<u64>,
+    /// Extended attributes; the keys are in [`super::pax_xattrs`].
     pub(super) xattrs: Xattrs,
-    /// Whether an access control list cannot become an attribute of Linux.
+    /// Whether the member has an access control list that Linux cannot store.
     pub(super) has_lost_acl: bool,
-    /// The file begins in another volume (`GNU.volume.filename`).
+    /// Whether the file begins in another volume (`GNU.volume.filename`).
     pub(super) is_continued: bool,
+    /// Values about a sparse file (`GNU.sparse.*`).
     pub(super) sparse: SparseRecords,
 }
 
-/// `GNU.sparse.*`
+/// Values of the records `GNU.sparse.*`, which describe a sparse file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SparseRecords {
-    /// The path; the member's own is made up.
+    /// The path (`GNU.sparse.name`); the path in the header is an artificial one.
     pub(super) name: Option<Arc<[u8]>>,
-    /// 1 where the map is before the data; 0 where it is in the records.
+    /// Version of the format (`GNU.sparse.major`): with 1, the map precedes the data; with 0,
+    /// the map is in the records.
     pub(super) major: Option<u64>,
+    /// Bytes of the file, holes included (`GNU.sparse.realsize` or `.size`).
     pub(super) size: Option<u64>,
-    /// Offsets and lengths by turns.
+    /// The map: offset and length of each piece, one number after another.
     pub(super) map: Vec<u64>,
 }
 
 impl Extended {
-    /// Takes the records of one extended header.
+    /// Adds the records of one extended header.
     ///
     /// # Errors
-    /// Text that is no records, or a value that is no number where one is needed.
+    /// Text that does not consist of records; a value that should be a number and is not.
     pub(super) fn take(&mut self, mut text: &[u8]) -> Result<()> {
-        let mut xattrs = Records::default();
-        // Some writers pad with NULs.
+        let mut xattrs = XattrRecords::default();
+        // Some writers pad the records with NUL bytes.
         while !text.is_empty() && text[0] != 0 {
             let blank = text.iter().position(|&byte| byte == b' ').context(DAMAGED)?;
             let length: usize = number(&text[..blank])?;
@@ -70,18 +81,18 @@ impl Extended {
         Ok(())
     }
 
-    /// Takes the records of a global header. Records about the data of a single member
-    /// mean nothing there.
+    /// Adds the records of a global header. Ignores records about the data of one member,
+    /// which make no sense there.
     ///
     /// # Errors
-    /// As those of [`Extended::take`].
+    /// Those of [`Extended::take`].
     pub(super) fn take_global(&mut self, text: &[u8]) -> Result<()> {
         self.take(text)?;
         (self.size, self.sparse, self.is_continued) = (None, SparseRecords::default(), false);
         Ok(())
     }
 
-    /// An empty value takes back what a global header said.
+    /// Adds one record. An empty value removes the value of a global header.
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let bytes = || (!value.is_empty()).then(|| value.into());
         let count = || (!value.is_empty()).then(|| number(value)).transpose();
@@ -111,6 +122,7 @@ impl Extended {
     }
 }
 
+/// Error for text that does not consist of records.
 const DAMAGED: &str = "damaged extended header";
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
@@ -118,7 +130,7 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
     number.with_context(|| format!("\"{}\" is no number", text.escape_ascii()))
 }
 
-/// Whole seconds of `[-]SECONDS[.FRACTION]`, rounded down.
+/// Parses a time `[-]SECONDS[.FRACTION]`, and rounds it down to whole seconds.
 fn seconds(text: &[u8]) -> Result<i64> {
     let mut parts = text.splitn(2, |&byte| byte == b'.');
     let whole: i64 = number(parts.next().unwrap_or_default())?;
@@ -133,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_may_have_any_bytes() {
+    fn records_may_contain_any_bytes() {
         let mut extended = Extended::default();
         extended.take(b"30 SCHILY.xattr.user.a=x\n=\0\xffy\n12 path=a\nb\n5 x=\n\0\0").unwrap();
         assert_eq!(extended.path.as_deref(), Some(&b"a\nb"[..]));
@@ -143,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn global_records_say_nothing_of_data() {
+    fn global_records_about_data_are_ignored() {
         let mut global = Extended::default();
         global.take_global(b"9 size=5\n11 mtime=7\n21 GNU.sparse.size=5\n").unwrap();
         assert_eq!((global.size, global.sparse.size, global.mtime), (None, None, Some(7)));
     }
 
     #[test]
-    fn damage_is_noticed() {
+    fn damaged_records_are_errors() {
         for text in [
             "5",
             "x a=b\n",

@@ -1,22 +1,23 @@
-//! Extended attributes in the records of a tar archive.
+//! Extended attributes in the extended headers of a tar archive.
 //!
 //! | Key | Writer | Value |
 //! |---|---|---|
-//! | `SCHILY.xattr.NAME` | star(5), GNU tar, libarchive | as it is |
-//! | `LIBARCHIVE.xattr.NAME` | libarchive, beside the one above | base 64 |
+//! | `SCHILY.xattr.NAME` | star(5), GNU tar, libarchive | the bytes of the attribute |
+//! | `LIBARCHIVE.xattr.NAME` | libarchive, in addition to the key above | base 64 |
 //! | `RHT.security.selinux` | GNU tar `--selinux` | text of `security.selinux` |
 //! | `SCHILY.acl.access`, `.default` | star(5), GNU tar `--acls`, libarchive | [`posix_acl`] as text |
-//! | `SCHILY.acl.ace` | libarchive | a list of NFS, which Linux does not have |
+//! | `SCHILY.acl.ace` | libarchive | an NFS access control list, which Linux cannot store |
 //!
-//! GNU tar writes `=` and `%` of a NAME as `%3D` and `%25`; libarchive escapes the NAME
-//! of its own key in the same way, unprintable bytes included, but not that of the
-//! other key, in which `=` then seems to end the NAME.
+//! GNU tar writes `=` and `%` in NAME as `%3D` and `%25`. libarchive escapes the NAME of its
+//! own key in the same way, and unprintable bytes, too. It does not escape the NAME of
+//! `SCHILY.xattr`; there the first `=` of the NAME looks like its end.
 
 use anyhow::{Context, Result, bail};
 
-use crate::posix_acl::{self, Text};
 use crate::tree::Xattrs;
+use crate::tree::posix_acl::{self, AclText};
 
+/// Prefixes of the records, as in the table above.
 const SCHILY: &[u8] = b"SCHILY.xattr.";
 const LIBARCHIVE: &[u8] = b"LIBARCHIVE.xattr.";
 const ACL_ACCESS: &[u8] = b"SCHILY.acl.access=";
@@ -24,32 +25,34 @@ const ACL_DEFAULT: &[u8] = b"SCHILY.acl.default=";
 const ACL_NFS: &[u8] = b"SCHILY.acl.ace=";
 const SELINUX: &[u8] = b"RHT.security.selinux=";
 
-/// Bytes of a name that GNU tar escapes.
+/// Bytes that GNU tar escapes in a name.
 const GNU_ESCAPED: &[u8] = b"=%";
 
-/// The attribute that GNU tar has as [`SELINUX`].
+/// Name of the attribute whose value is in the record [`SELINUX`].
 const SELINUX_NAME: &[u8] = b"security.selinux";
 
-/// A name and a value.
-type Pair = (Box<[u8]>, Box<[u8]>);
+/// Name and value of an attribute.
+type XattrPair = (Box<[u8]>, Box<[u8]>);
 
-/// The records of one extended header that are attributes.
+/// The records of one extended header that contain attributes.
 #[derive(Debug, Default)]
-pub(super) struct Records {
-    /// `NAME=VALUE`, where it is not clear yet which `=` ends the name.
+pub(super) struct XattrRecords {
+    /// Each `NAME=VALUE` of `SCHILY.xattr`. Only a record of libarchive can tell which `=`
+    /// ends the name.
     schily: Vec<Box<[u8]>>,
-    libarchive: Vec<Pair>,
-    /// Attributes of other keys.
-    others: Vec<Pair>,
-    /// Attributes whose access control list could not be read.
+    /// Attributes of `LIBARCHIVE.xattr`, whose names are exact.
+    libarchive: Vec<XattrPair>,
+    /// Attributes from the other keys.
+    others: Vec<XattrPair>,
+    /// Names of the attributes whose access control lists could not be read.
     lost: Vec<&'static [u8]>,
 }
 
-impl Records {
-    /// Takes `KEY=VALUE`, or gives `false` where it is no attribute.
+impl XattrRecords {
+    /// Adds the record `KEY=VALUE`. Returns `false` if it does not contain an attribute.
     ///
     /// # Errors
-    /// A name or value that is not encoded as it should be.
+    /// A value that should be base 64 and is not.
     pub(super) fn take(&mut self, record: &[u8]) -> Result<bool> {
         if let Some(rest) = record.strip_prefix(SCHILY) {
             self.schily.push(rest.into());
@@ -70,19 +73,20 @@ impl Records {
         Ok(true)
     }
 
-    fn acl(&mut self, name: &'static [u8], text: &[u8], read: fn(&[u8]) -> Text) {
+    fn acl(&mut self, name: &'static [u8], text: &[u8], read: fn(&[u8]) -> AclText) {
         match read(text) {
             _ if text.is_empty() => self.others.push((name.into(), Box::default())),
-            // The mode says the same; an empty value removes the list of a global
+            // The permission bits say the same. An empty value removes the list of a global
             // header.
-            Text::Mode => self.others.push((name.into(), Box::default())),
-            Text::List(value) => self.others.push((name.into(), value.into())),
-            Text::Unclear => self.lost.push(name),
+            AclText::Mode => self.others.push((name.into(), Box::default())),
+            AclText::List(value) => self.others.push((name.into(), value.into())),
+            AclText::Unclear => self.lost.push(name),
         }
     }
 
-    /// Adds them to those of a global header; tells whether an access control list
-    /// is lost. An empty value takes back what the global header said.
+    /// Adds the attributes to `xattrs`, which has those of the global header. An empty value
+    /// removes an attribute of the global header. Returns whether an access control list
+    /// is lost.
     pub(super) fn add_to(self, xattrs: &mut Xattrs) -> bool {
         let is_known = |record: &[u8]| {
             self.libarchive.iter().any(|(name, value)| {
@@ -94,8 +98,8 @@ impl Records {
             let (name, value) = split(record);
             (unescaped(name, |byte| GNU_ESCAPED.contains(&byte)), value.into())
         });
-        let schily: Vec<Pair> = schily.collect();
-        // Keys with the exact value come last and win.
+        let schily: Vec<XattrPair> = schily.collect();
+        // Add the keys with exact values last, so that they win.
         for (name, value) in self.others {
             match value.is_empty() {
                 true => drop(xattrs.remove(&name)),
@@ -119,7 +123,7 @@ fn split(record: &[u8]) -> (&[u8], &[u8]) {
     (name, value.get(1..).unwrap_or_default())
 }
 
-/// The label with the NUL behind it that libselinux stores.
+/// The value of `security.selinux` for a label: libselinux stores a NUL after it.
 fn selinux(label: &[u8]) -> Box<[u8]> {
     let end = label.iter().position(|&byte| byte == 0).unwrap_or(label.len());
     match label.get(..end).unwrap_or_default() {
@@ -128,8 +132,8 @@ fn selinux(label: &[u8]) -> Box<[u8]> {
     }
 }
 
-/// A name with each `%XX` turned back into its byte, where `is_escaped` says that
-/// the writer escapes that byte.
+/// Replaces each `%XX` in a name by its byte, if `is_escaped` says that the writer escapes
+/// that byte.
 fn unescaped(name: &[u8], is_escaped: fn(u8) -> bool) -> Box<[u8]> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (mut bytes, mut rest) = (Vec::new(), name);
@@ -173,7 +177,7 @@ mod tests {
     use super::*;
 
     fn taken(records: &[&[u8]]) -> (Xattrs, bool) {
-        let mut taken = Records::default();
+        let mut taken = XattrRecords::default();
         for record in records {
             assert!(taken.take(record).unwrap(), "{}", record.escape_ascii());
         }
@@ -237,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_takes_back_what_was_said() {
+    fn an_empty_value_removes_an_attribute() {
         let mut xattrs = taken(&[b"SCHILY.xattr.user.a=1", b"RHT.security.selinux=x"]).0;
-        let mut records = Records::default();
+        let mut records = XattrRecords::default();
         records.take(b"SCHILY.xattr.user.a=").unwrap();
         records.take(b"RHT.security.selinux=").unwrap();
         records.add_to(&mut xattrs);
         assert!(xattrs.is_empty());
-        assert!(!Records::default().take(b"path=SCHILY.xattr.user.a=1").unwrap());
-        assert!(Records::default().take(b"LIBARCHIVE.xattr.user.a=?").is_err());
+        assert!(!XattrRecords::default().take(b"path=SCHILY.xattr.user.a=1").unwrap());
+        assert!(XattrRecords::default().take(b"LIBARCHIVE.xattr.user.a=?").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Files with holes, whose data an archive has without them.
+//! Contents of sparse files in a tar archive, which stores their data without the holes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,37 +6,38 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::pieces::{Piece, PieceReader, Pieces};
+use crate::tree::pieces::{Piece, PieceReader, Pieces};
 use crate::tree::{Reader, Stored};
 
-/// Bytes of the largest file: what ext4 takes with blocks of 4 KiB.
+/// Bytes of the largest sparse file: the largest file of ext4 with blocks of 4 KiB.
 const SIZE_MAX: u64 = 16 << 40;
 
-/// A stretch of data.
+/// One piece of data of a sparse file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stretch {
-    /// Where it is in the file.
+    /// Offset in the sparse file.
     at: u64,
-    /// Where it is in the archive.
+    /// Offset in the archive.
     from: u64,
-    /// Bytes.
+    /// Number of bytes.
     size: u64,
 }
 
-/// A file of which an archive has some pieces, the rest being zeroes.
+/// A sparse file: the archive has some pieces of it, the rest is zeros.
 #[derive(Debug)]
-pub(super) struct Sparse {
+pub(super) struct SparseContent {
     archive: Arc<File>,
     stretches: Vec<Stretch>,
     size: u64,
 }
 
-impl Sparse {
-    /// A file of `size` bytes. `map` has the offset and length of each piece; their
-    /// data are side by side in the archive from `from` up to `end`.
+impl SparseContent {
+    /// A sparse file of `size` bytes. `map` has offset and length of each piece. The data of
+    /// all pieces is in the archive, without gaps, from offset `from` to at most `end`.
     ///
     /// # Errors
-    /// Pieces that overlap, are out of order, or reach beyond either end.
+    /// Pieces that overlap or are not in order; a piece beyond the end of the file or of the
+    /// archive; a size above 16 TiB.
     pub(super) fn new(
         archive: &Arc<File>,
         size: u64,
@@ -52,7 +53,7 @@ impl Sparse {
         for &(at, length) in map {
             ensure!(at >= done, "pieces of a sparse file overlap");
             let beyond = "a piece of a sparse file is beyond its end";
-            // Writers end a map with an empty one.
+            // The last piece of a map may be empty; it marks the end of the file.
             if length > 0 {
                 stretches.push(Stretch { at, from, size: length });
             }
@@ -63,7 +64,7 @@ impl Sparse {
     }
 }
 
-impl Stored for Sparse {
+impl Stored for SparseContent {
     fn size(&self) -> u64 {
         self.size
     }
@@ -73,7 +74,7 @@ impl Stored for Sparse {
     }
 }
 
-impl Pieces for Sparse {
+impl Pieces for SparseContent {
     fn size(&self) -> u64 {
         self.size
     }
@@ -83,7 +84,7 @@ impl Pieces for Sparse {
     }
 
     fn piece(&self, position: u64) -> Result<Piece> {
-        // The first that does not end before the position.
+        // Find the first piece that ends after the position.
         let next = self.stretches.partition_point(|data| data.at + data.size <= position);
         Ok(match self.stretches.get(next) {
             Some(&Stretch { at, from, size }) if at <= position => {
@@ -114,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_zeroes() {
+    fn holes_are_zeros() {
         let map = [(2, 3), (5, 0), (5, 1), (8, 2), (12, 0)];
-        let sparse = Sparse::new(&archive(), 12, &map, 2, 8).unwrap();
+        let sparse = SparseContent::new(&archive(), 12, &map, 2, 8).unwrap();
         let mut bytes = Vec::new();
         sparse.open().unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, b"\0\0abcd\0\0ef\0\0");
@@ -140,7 +141,7 @@ mod tests {
             ("overflow", 12, &[(2, u64::MAX)]),
             ("too large", u64::MAX, &[]),
         ] {
-            assert!(Sparse::new(&archive(), size, map, 2, 8).is_err(), "{name}");
+            assert!(SparseContent::new(&archive(), size, map, 2, 8).is_err(), "{name}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Maps of the data in a sparse file, in the formats of GNU tar.
+//! Maps of sparse files in the formats of GNU tar: offset and length of each piece of data.
 //!
-//! Format: manual of GNU tar, "Storing Sparse Files": pairs of offset and length,
-//! in records (0.0 and 0.1), before the data (1.0), or in headers (the old format).
+//! Format: manual of GNU tar, "Storing Sparse Files". The map is in the records of an
+//! extended header (versions 0.0 and 0.1), at the start of the data (1.0), or in headers
+//! (the old format).
 
 use std::fs::File;
 
@@ -10,34 +11,36 @@ use tar::GnuSparseHeader;
 
 use crate::ustar::BLOCK;
 
-/// Offset and length of each piece of data.
-pub(super) type Map = Vec<(u64, u64)>;
+/// Offset and length of each piece of data in a sparse file.
+pub(super) type SparseMap = Vec<(u64, u64)>;
 
-/// Bytes of a map before the data: about a million pieces.
+/// Most bytes of a map before the data; enough for about a million pieces.
 const MAP_MAX: u64 = 32 << 20;
 
-/// The map that records have: offsets and lengths by turns.
+/// The map in the records of an extended header: offset and length of each piece, one
+/// number after another.
 ///
 /// # Errors
 /// An offset without a length.
-pub(super) fn of_records(numbers: &[u64]) -> Result<Map> {
+pub(super) fn of_records(numbers: &[u64]) -> Result<SparseMap> {
     let (map, rest) = numbers.as_chunks::<2>();
     ensure!(rest.is_empty(), "half a piece in the map of a sparse file");
     Ok(map.iter().map(|[at, size]| (*at, *size)).collect())
 }
 
-/// The map in the data, which are from `offset` to `end`: lines with numbers, how
-/// many pieces, then the offset and length of each, padded to a block. Gives it,
-/// and where the bytes of the file begin.
+/// Reads the map at the start of a member's data, which is in the archive from `offset` to
+/// `end`. The map consists of lines with decimal numbers: the number of pieces, then offset
+/// and length of each piece; it is padded to a block. Returns the map, and the offset of the
+/// first byte after it.
 ///
 /// # Errors
-/// Lines that are no numbers; a map of more than 32 MiB.
-pub(super) fn before_data(archive: &File, offset: u64, end: u64) -> Result<(Map, u64)> {
+/// A line that is not a number; a map of more than 32 MiB.
+pub(super) fn before_data(archive: &File, offset: u64, end: u64) -> Result<(SparseMap, u64)> {
     let size = end.saturating_sub(offset).min(MAP_MAX);
     let mut blocks = super::buffered(archive, offset, size);
     let mut line = || super::number_line(&mut blocks);
     let count = line()?;
-    // A number and its newline are two bytes at least.
+    // Two lines for each piece, each of at least two bytes.
     ensure!(
         count <= size / 4,
         "the map of a sparse file has {count} pieces, more than fit into its {size} bytes"
@@ -47,16 +50,16 @@ pub(super) fn before_data(archive: &File, offset: u64, end: u64) -> Result<(Map,
     Ok((of_records(&numbers)?, offset + length.next_multiple_of(BLOCK as u64)))
 }
 
-/// Bytes of a line with a number.
+/// Bytes of the line with a number, its newline included.
 fn digits(number: u64) -> u64 {
     u64::from(number.checked_ilog10().unwrap_or_default()) + 2
 }
 
-/// Adds the pieces in headers.
+/// Adds the pieces in the fields of a header to `map`.
 ///
 /// # Errors
-/// What is no number.
-pub(super) fn add(headers: &[GnuSparseHeader], map: &mut Map) -> Result<()> {
+/// A field that is not a number.
+pub(super) fn add(headers: &[GnuSparseHeader], map: &mut SparseMap) -> Result<()> {
     for header in headers.iter().filter(|header| !header.is_empty()) {
         map.push((header.offset()?, header.length()?));
     }

@@ -1,9 +1,11 @@
-//! A tar archive as a [`Tree`].
+//! Reading a tar archive as a [`Tree`].
 //!
-//! Format: blocks of 512 bytes; ustar headers of POSIX pax(1) with its extended
-//! headers, and GNU tar's long names, big numbers and sparse files (tar(5) of
-//! libarchive). The input is not trusted: of two members with one name the last
-//! counts, but a directory that is not empty stays; none is outside of the tree, and links above it are followed in the tree.
+//! Format: blocks of 512 bytes; ustar headers and extended headers of POSIX pax(1); long
+//! names, big numbers and sparse files of GNU tar (tar(5) of libarchive).
+//!
+//! The input is not trusted. If two members have the same path, the last one wins, but a
+//! directory that is not empty stays. No member leaves the tree; links above a member are
+//! followed within the tree.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -13,26 +15,26 @@ use files::notes::Notes;
 use tar::GnuExtSparseHeader;
 
 use super::pax::Extended;
-use super::sparse::Sparse;
-use super::tar_blocks::Blocks;
+use super::sparse::SparseContent;
+use super::tar_blocks::TarBlocks;
 use super::{bytes_at, sparse_map};
-use crate::paths::{PATH_MAX, directory};
-use crate::tree::{Content, Kind, Meta, Tree, components, show};
+use crate::tree::{Content, Kind, Meta, PATH_MAX, Tree, components, directory, show};
 use crate::ustar::{self, Header};
 
-/// Bytes of an extended header at the most: room for the attributes of one file,
-/// each of which the kernel limits to 64 KiB.
+/// Most bytes of an extended header. It has room for many attributes of one file; the kernel
+/// limits each of them to 64 KiB.
 const EXTENDED_MAX: u64 = 1 << 20;
-/// Most bytes of the attributes of all members, each member's own counted: members
-/// share the attributes of a global header in memory, but an image stores them for
+/// Most bytes of the attributes of all members together. Attributes of a global header
+/// count for each member: in memory the members share them, but an image stores them for
 /// each.
 const XATTRS_MAX: usize = 1 << 30;
-/// Bytes that an attribute takes in memory besides its name and value.
+/// Bytes of memory that an attribute needs besides its name and value.
 const XATTR_OVERHEAD: usize = 128;
-/// Pieces of all sparse files together: about 100 MB of memory.
+/// Most pieces of all sparse files together; they need about 100 MB of memory.
 const PIECES_MAX: usize = 1 << 22;
 
-const ACL: &str = "an access control list that names no numbers, or is not of Linux, is left out";
+const ACL: &str =
+    "an access control list without numbers, or of another system than Linux, is left out";
 const UNKNOWN: &str = "a member of an unknown type is read as a file";
 const DIRECTORY_STAYS: &str =
     "a member whose name belongs to a directory that is not empty is left out, as tar does";
@@ -41,14 +43,14 @@ const SOLARIS_ACL: &str = "an access control list of Solaris is left out";
 const CONTINUED: &str =
     "it begins in another volume: join the volumes first, as tar --multi-volume reads them";
 
-/// The members of `archive`, which is not compressed.
+/// Reads all members of `archive`, which must not be compressed.
 ///
 /// # Errors
-/// Damage, with its offset; a member that cannot be where its name says.
+/// Damage, with its offset; a member whose path is invalid or leads through a file.
 pub fn read(archive: &Arc<File>, notes: &mut Notes) -> Result<Tree> {
     let meta = Meta { permissions: 0o755, ..Meta::default() };
-    let mut reader = Reader {
-        blocks: Blocks::new(archive)?,
+    let mut reader = TarReader {
+        blocks: TarBlocks::new(archive)?,
         tree: Tree::new(meta),
         global: Extended::default(),
         next: None,
@@ -63,26 +65,26 @@ pub fn read(archive: &Arc<File>, notes: &mut Notes) -> Result<Tree> {
     Ok(reader.tree)
 }
 
-struct Reader<'a> {
-    blocks: Blocks<'a>,
+struct TarReader<'a> {
+    blocks: TarBlocks<'a>,
     tree: Tree,
-    /// For all members to come.
+    /// Values of the global headers, for all members after them.
     global: Extended,
-    /// Records for the next member, if there are any.
+    /// Values of the extended headers for the next member; `None` if there are none.
     next: Option<Extended>,
-    /// Bytes that attributes may still have.
+    /// Number of bytes that further attributes may have.
     xattrs_left: usize,
-    /// Pieces that sparse files may still have.
+    /// Number of pieces that further sparse files may have.
     pieces_left: usize,
     notes: &'a mut Notes,
 }
 
-impl Reader<'_> {
+impl TarReader<'_> {
     fn member(&mut self, header: &Header) -> Result<()> {
         let size = header.number(ustar::SIZE)?;
         let size = u64::try_from(size).with_context(|| format!("a size of {size} bytes"))?;
         match header.kind() {
-            // Solaris' own letter for the same.
+            // Solaris writes extended headers as `X`.
             b'x' | b'X' => {
                 let text = self.extension(size)?;
                 self.next().take(&text)
@@ -99,7 +101,7 @@ impl Reader<'_> {
                 self.next().link = Some(self.gnu_name(size)?.into());
                 Ok(())
             }
-            // A volume's label.
+            // The label of a volume.
             b'V' => {
                 self.next = None;
                 self.blocks.data(size).map(drop)
@@ -109,18 +111,18 @@ impl Reader<'_> {
                 let extended = self.next.take().unwrap_or_else(|| self.global.clone());
                 let named = extended.sparse.name.as_ref().or(extended.path.as_ref());
                 let path = named.map_or_else(|| header.path().into(), Arc::clone);
-                let member = Member { header, kind, path: &path, has_records };
+                let member = FileMember { header, kind, path: &path, has_records };
                 self.file(&member, extended, size).with_context(|| show(&path))
             }
         }
     }
 
-    /// The records for the next member.
+    /// The values for the next member, initially those of the global headers.
     fn next(&mut self) -> &mut Extended {
         self.next.get_or_insert_with(|| self.global.clone())
     }
 
-    /// The contents of a member that describes the next one.
+    /// Reads the data of a member that describes the next member.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
         let (offset, _) = self.blocks.data(size)?;
         bytes_at(self.blocks.archive, offset, size, EXTENDED_MAX).context("extended header")
@@ -133,8 +135,8 @@ impl Reader<'_> {
         Ok(name)
     }
 
-    fn file(&mut self, member: &Member<'_>, extended: Extended, size: u64) -> Result<()> {
-        let Member { header, path, .. } = *member;
+    fn file(&mut self, member: &FileMember<'_>, extended: Extended, size: u64) -> Result<()> {
+        let FileMember { header, path, .. } = *member;
         ensure!(!path.is_empty(), "it has no name");
         ensure!(!extended.is_continued, "{CONTINUED}");
         let size = extended.size.unwrap_or(size);
@@ -150,7 +152,7 @@ impl Reader<'_> {
         if extended.has_lost_acl {
             self.notes.add(ACL, path);
         }
-        // Before POSIX a directory was told by its name alone.
+        // Before POSIX, only the slash at the end of the name marked a directory.
         let is_directory = path.ends_with(b"/");
         let node = match member.kind {
             b'1' => return self.hard_link(member, extended, size),
@@ -176,7 +178,7 @@ impl Reader<'_> {
                 self.skip(member, size)?;
                 Kind::Fifo
             }
-            // With a list of names, of an incremental archive.
+            // A directory of an incremental archive; its data is a list of names.
             b'D' => {
                 self.blocks.data(size)?;
                 directory()
@@ -198,8 +200,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Whether a member that is no directory is left out, with a note, because its
-    /// name belongs to a directory that is not empty.
+    /// Whether `path` is a directory that is not empty. Then a member that is not a directory
+    /// is left out, and this adds a note.
     fn is_filled(&mut self, path: &[u8]) -> bool {
         let is_filled = self.tree.find_member(path).is_some_and(|id| self.tree.is_filled(id));
         if is_filled {
@@ -208,9 +210,9 @@ impl Reader<'_> {
         is_filled
     }
 
-    /// Adds a hard link. The member may have the contents once more; if its target is
-    /// missing, it becomes a file with them.
-    fn hard_link(&mut self, member: &Member<'_>, extended: Extended, size: u64) -> Result<()> {
+    /// Adds a hard link. The member may contain the data again. If it does and the target is
+    /// missing, the member becomes a regular file.
+    fn hard_link(&mut self, member: &FileMember<'_>, extended: Extended, size: u64) -> Result<()> {
         let target = target(member.header, &extended)?;
         ensure!(components(&target).all(|name| name != b".."), "a link out of the archive");
         let has_data = self.blocks.has_data(size, member.has_records)?;
@@ -235,8 +237,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Skips data that mean nothing in a member of its type.
-    fn skip(&mut self, member: &Member<'_>, size: u64) -> Result<()> {
+    /// Skips the data of a member whose type needs none.
+    fn skip(&mut self, member: &FileMember<'_>, size: u64) -> Result<()> {
         if self.blocks.has_data(size, member.has_records)? {
             self.blocks.data(size)?;
         }
@@ -256,9 +258,15 @@ impl Reader<'_> {
         self.sparse(real, &map, offset, end)
     }
 
-    fn sparse(&mut self, real: u64, map: &sparse_map::Map, from: u64, end: u64) -> Result<Content> {
+    fn sparse(
+        &mut self,
+        real: u64,
+        map: &sparse_map::SparseMap,
+        from: u64,
+        end: u64,
+    ) -> Result<Content> {
         self.take_pieces(map.len())?;
-        let sparse = Sparse::new(self.blocks.archive, real, map, from, end)?;
+        let sparse = SparseContent::new(self.blocks.archive, real, map, from, end)?;
         Ok(Content::Stored(Arc::new(sparse)))
     }
 
@@ -269,7 +277,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// With its map in the header and in blocks that follow it.
+    /// The contents of a sparse file whose map is in its header and in the blocks after it.
     fn gnu_sparse(&mut self, header: &Header, size: u64) -> Result<Content> {
         let gnu = header.gnu().context("a sparse file without a header of GNU tar")?;
         let mut map = Vec::new();
@@ -287,18 +295,19 @@ impl Reader<'_> {
     }
 }
 
-/// A member that is a file itself, not a description of the next member.
+/// A member that is itself a file, not a description of the next member.
 #[derive(Clone, Copy)]
-struct Member<'a> {
+struct FileMember<'a> {
     header: &'a Header,
-    /// `typeflag`
+    /// Type (`typeflag`).
     kind: u8,
     path: &'a [u8],
-    /// Whether an extended header precedes it: then the format is that of POSIX or GNU.
+    /// Whether an extended header precedes the member. Only the formats of POSIX and GNU
+    /// have such headers.
     has_records: bool,
 }
 
-impl Member<'_> {
+impl FileMember<'_> {
     fn device(&self, extended: &Extended) -> Result<Kind> {
         let number = |said: Option<u64>, field| {
             let number =
@@ -314,7 +323,7 @@ impl Member<'_> {
     }
 }
 
-/// Target of a link.
+/// The target of a link.
 fn target(header: &Header, extended: &Extended) -> Result<Vec<u8>> {
     let target = extended.link.as_deref().unwrap_or_else(|| header.link());
     ensure!(!target.is_empty(), "a link to nothing");

@@ -1,7 +1,7 @@
-//! A tar archive as a sequence of blocks: headers of members, and data behind them.
+//! The blocks of a tar archive: headers of members, and data after them.
 //!
-//! Format: POSIX pax(1), "ustar Interchange Format". Blocks of zeroes end an
-//! archive; what follows them is never dropped without a note.
+//! Format: POSIX pax(1), "ustar Interchange Format". Blocks of zeros end an archive. Data
+//! after them is never dropped without a note.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,61 +15,65 @@ use files::notes::Notes;
 
 use crate::ustar::{BLOCK, Header};
 
-/// [`BLOCK`] as an offset.
+/// [`BLOCK`] as a number for offsets.
 const BLOCK_BYTES: u64 = BLOCK as u64;
 
-const ANOTHER: &str = "another archive behind the end of the first is read, too, as tar -i does";
-const NO_END: &str = "no block of zeroes ends the archive: if it was cut, members are missing";
-const NO_MEMBERS: &str = "nothing but zeroes is read as an archive without members";
-const REST: &str = "data behind the end of the archive are no archive and are left out";
+const ANOTHER: &str = "another archive after the end of the first is read, too, as tar -i does";
+const NO_END: &str = "no block of zeros ends the archive: if it was cut, members are missing";
+const NO_MEMBERS: &str = "nothing but zeros is read as an archive without members";
+const REST: &str = "data after the end of the archive is not an archive and is left out";
 
-/// Where an archive ends.
+/// End of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// At the first block of zeroes: behind it a device may have anything.
-    AtZeroes,
-    /// With its file, which has this many bytes.
+enum ArchiveEnd {
+    /// The first block of zeros ends the archive. For a device, which may contain any data
+    /// after the archive.
+    AtZeros,
+    /// The end of the file, at this offset, ends the archive.
     At(u64),
 }
 
-/// What a block is.
+/// Kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Block {
+enum BlockKind {
+    /// A header.
     Header,
-    Zeroes,
+    /// A block of zeros.
+    Zeros,
+    /// Any other block.
     Other,
-    /// No block: the archive has ended.
+    /// There is no block, because the archive has ended.
     Missing,
 }
 
-/// An archive that is being read.
-pub(super) struct Blocks<'a> {
+/// Reader of the blocks of an archive.
+pub(super) struct TarBlocks<'a> {
     /// The archive.
     pub(super) archive: &'a Arc<File>,
-    end: End,
-    /// Where the next block is.
+    end: ArchiveEnd,
+    /// Offset of the next block.
     at: u64,
 }
 
-impl<'a> Blocks<'a> {
-    /// The blocks of `archive`, from its start.
+impl<'a> TarBlocks<'a> {
+    /// A reader at the first block of `archive`.
     pub(super) fn new(archive: &'a Arc<File>) -> Result<Self> {
         let metadata = archive.metadata()?;
         let end = match metadata.file_type().is_block_device() {
-            true => End::AtZeroes,
-            false => End::At(metadata.len()),
+            true => ArchiveEnd::AtZeros,
+            false => ArchiveEnd::At(metadata.len()),
         };
         Ok(Self { archive, end, at: 0 })
     }
 
-    /// The next header and its offset; `None` at the end of the archive.
+    /// Reads the next header. Returns it with its offset; `None` at the end of the archive.
     ///
     /// # Errors
-    /// Something else where a header should be.
+    /// A block that is neither a header nor zeros.
     pub(super) fn header(&mut self, notes: &mut Notes) -> Result<Option<(Header, u64)>> {
         let mut block = [0; BLOCK];
         let start = self.at;
-        // Not every writer ends an archive with zeroes, or fills its last block.
+        // Some writers do not end an archive with zeros, or do not fill its last block.
         let count = self.read(start, &mut block)?;
         let is_end = count < BLOCK;
         if !is_zero(&block) {
@@ -83,7 +87,7 @@ impl<'a> Blocks<'a> {
         if count == 0 {
             notes.add(NO_END, format!("offset {start}").as_bytes());
         }
-        if is_end || self.end == End::AtZeroes {
+        if is_end || self.end == ArchiveEnd::AtZeros {
             return Ok(None);
         }
         let Some(behind) = after_padding(self.archive, start)? else {
@@ -101,7 +105,7 @@ impl<'a> Blocks<'a> {
         Ok(header.map(|header| (header, behind)))
     }
 
-    /// The next block, whatever it is.
+    /// Reads the next block, whatever its kind.
     ///
     /// # Errors
     /// The end of the archive.
@@ -112,49 +116,50 @@ impl<'a> Blocks<'a> {
         Ok(())
     }
 
-    /// Where `size` bytes of data begin and end; goes past them.
+    /// Passes over `size` bytes of data and their padding. Returns the offsets of the first
+    /// byte and of the end of the data.
     ///
     /// # Errors
-    /// The end of the archive.
+    /// An archive that ends before.
     pub(super) fn data(&mut self, size: u64) -> Result<(u64, u64)> {
         let start = self.at;
         let limit = match self.end {
-            End::At(limit) => limit,
-            // A bound for what is calculated: no device has so many bytes.
-            End::AtZeroes => u64::MAX >> 1,
+            ArchiveEnd::At(limit) => limit,
+            // A limit that no device reaches; it keeps the arithmetic from overflowing.
+            ArchiveEnd::AtZeros => u64::MAX >> 1,
         };
         let end = start.checked_add(size).filter(|&end| end <= limit);
         let end = end.with_context(|| format!("offset {start}: truncated"))?;
-        // The padding of the last one may be missing.
+        // The padding of the last member may be missing.
         self.at = end.next_multiple_of(BLOCK_BYTES).min(limit);
         Ok((start, end))
     }
 
-    /// Whether `size` bytes follow a member that needs none, such as a link: some
-    /// writers give a size there, but write no data. `has_records` tells that an
-    /// extended header precedes the member, as with writers that do write data.
+    /// Whether `size` bytes of data follow a member that needs none, such as a link. Some
+    /// writers state a size there, but write no data. `has_records` means that an extended
+    /// header precedes the member; writers of such headers do write the data.
     pub(super) fn has_data(&self, size: u64, has_records: bool) -> Result<bool> {
         if size == 0 {
             return Ok(false);
         }
         let over =
             self.at.checked_add(size).and_then(|at| at.checked_next_multiple_of(BLOCK_BYTES));
-        let over = over.map_or(Ok(Block::Missing), |at| self.look(at))?;
+        let over = over.map_or(Ok(BlockKind::Missing), |at| self.look(at))?;
         Ok(follows(self.look(self.at)?, over, has_records))
     }
 
-    fn look(&self, at: u64) -> Result<Block> {
+    fn look(&self, at: u64) -> Result<BlockKind> {
         let mut block = [0; BLOCK];
         Ok(match self.read(at, &mut block)? {
-            0 => Block::Missing,
-            _ if is_zero(&block) => Block::Zeroes,
-            _ if Header::parse(&block).is_some() => Block::Header,
-            _ => Block::Other,
+            0 => BlockKind::Missing,
+            _ if is_zero(&block) => BlockKind::Zeros,
+            _ if Header::parse(&block).is_some() => BlockKind::Header,
+            _ => BlockKind::Other,
         })
     }
 
-    /// Reads a block, or up to the end of the archive; the rest of `block` is zeroes.
-    /// Gives how much was read.
+    /// Reads a block, or the rest of the archive, and fills the rest of `block` with zeros.
+    /// Returns the number of bytes read.
     fn read(&self, at: u64, block: &mut [u8; BLOCK]) -> Result<usize> {
         let (mut input, mut count) = (At { file: self.archive, offset: at }, 0);
         while count < BLOCK {
@@ -168,15 +173,15 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Whether data follow a member that has a size, but needs none: `here` is the block
-/// behind its header, `over` the block that would follow its data.
-fn follows(here: Block, over: Block, has_records: bool) -> bool {
+/// Whether data follows a member that states a size, but needs no data. `here` is the block
+/// after its header, `over` the block that would follow its data.
+fn follows(here: BlockKind, over: BlockKind, has_records: bool) -> bool {
     match here {
-        Block::Other => true,
-        Block::Missing => false,
-        Block::Zeroes if over == Block::Header => true,
-        // Data may be zeroes, or an archive themselves.
-        Block::Header | Block::Zeroes => has_records && over != Block::Other,
+        BlockKind::Other => true,
+        BlockKind::Missing => false,
+        BlockKind::Zeros if over == BlockKind::Header => true,
+        // The data may consist of zeros, or may itself be an archive.
+        BlockKind::Header | BlockKind::Zeros => has_records && over != BlockKind::Other,
     }
 }
 
@@ -185,17 +190,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_that_nothing_needs_are_told_from_the_next_member() {
-        use Block::{Header, Missing, Other, Zeroes};
+    fn data_is_distinguished_from_the_next_member() {
+        use BlockKind::{Header, Missing, Other, Zeros};
         for (name, here, over, of_ustar, of_pax) in [
             ("text", Other, Header, true, true),
             ("text at the end", Other, Missing, true, true),
             ("no data", Header, Other, false, false),
             ("an archive, or no data", Header, Header, false, true),
             ("nothing", Missing, Missing, false, false),
-            ("zeroes", Zeroes, Header, true, true),
-            ("the last member", Zeroes, Missing, false, true),
-            ("the last member, then rubbish", Zeroes, Other, false, false),
+            ("zeros", Zeros, Header, true, true),
+            ("the last member", Zeros, Missing, false, true),
+            ("the last member, then rubbish", Zeros, Other, false, false),
         ] {
             assert_eq!(follows(here, over, false), of_ustar, "{name}");
             assert_eq!(follows(here, over, true), of_pax, "{name}");

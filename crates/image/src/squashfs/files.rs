@@ -13,9 +13,9 @@ use super::compressor::Packed;
 use super::inode::Fragment;
 use super::layout::NONE;
 use super::out::{Numbered, Step};
-use crate::holes::Input;
-use crate::ordered::Queue;
+use crate::disk::ordered::Queue;
 use crate::progress::Progress;
+use crate::tree::holes::Input;
 use crate::tree::{Content, Id, Kind, Tree, show};
 
 /// Most blocks of a file: a list of 256 MiB, which is in memory until it ends.

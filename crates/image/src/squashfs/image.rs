@@ -14,7 +14,7 @@ use super::layout::{
 };
 use super::metadata::Block;
 use super::table;
-use crate::content;
+use crate::tree::file_length;
 
 /// Metadata blocks that are kept, of 8 KiB each.
 const METADATA_KEPT: usize = 64;
@@ -40,7 +40,7 @@ impl Image {
     /// # Errors
     /// What is no squashfs, or does not hang together.
     pub(super) fn open(file: Arc<File>) -> Result<Self> {
-        let size = content::length(&file).context("find the end of the image")?;
+        let size = file_length(&file).context("find the end of the image")?;
         let mut bytes = [0; Superblock::SIZE];
         ensure!(size >= bytes.len() as u64, "no squashfs: it is shorter than a superblock");
         file.read_exact_at(&mut bytes, 0).context("read the image")?;

@@ -12,7 +12,7 @@ use super::inode::{Body, Fragment, Inode, kind};
 use super::layout::BLOCK_PLAIN;
 use super::metadata::Writer;
 use super::plan::Plan;
-use crate::device;
+use crate::disk::device;
 use crate::tree::{Id, Kind, Node, Tree};
 
 /// The next thing to be done with the image.

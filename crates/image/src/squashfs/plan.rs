@@ -9,7 +9,7 @@ use files::notes::Notes;
 use super::compressor::Packer;
 use super::layout::NONE;
 use super::xattrs;
-use crate::device;
+use crate::disk::device;
 use crate::tree::{Id, Kind, Node, Tree, show};
 
 const TIME: &str = "a squashfs image has times from 1970 to 2106, others are moved";

@@ -20,9 +20,9 @@ use super::metadata::{Cursor, Position};
 use super::table;
 use super::unpack::Contents;
 use super::xattrs::Sets;
-use crate::device;
+use crate::disk::device;
+use crate::disk::xattr_sets;
 use crate::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, show};
-use crate::xattr_sets;
 
 /// Most directories above each other: as many as a path has room for.
 const DEPTH_MAX: usize = 2048;

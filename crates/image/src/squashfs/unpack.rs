@@ -13,7 +13,7 @@ use super::image::Image;
 use super::inode::Fragment;
 use super::layout::{BLOCK_PLAIN, Fields, NONE};
 use super::metadata::{Cursor, Position};
-use crate::pieces::in_io;
+use crate::tree::pieces::in_io;
 use crate::tree::{Reader, Stored};
 
 /// The contents of an inode.

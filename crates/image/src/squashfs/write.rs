@@ -14,7 +14,7 @@ use super::metadata::Writer;
 use super::out::{Out, Step};
 use super::plan::Plan;
 use super::table;
-use crate::ordered;
+use crate::disk::ordered;
 use crate::progress::Progress;
 use crate::tree::Tree;
 

@@ -16,8 +16,8 @@ use super::image::Image;
 use super::layout::{Fields, NO_TABLE};
 use super::metadata::{Cursor, Position, Writer};
 use super::table;
+use crate::disk::xattr_sets::{PAIR, TOO_MANY};
 use crate::tree::Xattrs;
-use crate::xattr_sets::{PAIR, TOO_MANY};
 
 /// Prefixes by number.
 const PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];

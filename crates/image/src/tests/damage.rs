@@ -1,5 +1,5 @@
-//! Archives that are damaged behind their sums: compressed again, and with sums
-//! that are right, so that the damage reaches what reads the members.
+//! Damaged archives with right check sums, compressed after the damage, so that the damage
+//! reaches the readers of members.
 
 use std::io::Write;
 
@@ -7,13 +7,13 @@ use archive::compress::{Compression, Encoder, Method};
 use proptest::prelude::*;
 
 use super::{STREAMS, read, written};
+use crate::edit::inject;
 use crate::format::Format;
-use crate::inject;
-use crate::paths::directory;
 use crate::sample::read_contents;
-use crate::tree::{Content, Kind, Meta, Tree};
+use crate::tree::{Content, Kind, Meta, Tree, directory};
+use crate::ustar::{self, BLOCK};
 
-/// Target of a symbolic link, which is nowhere else in an archive.
+/// Target of a symbolic link. The bytes are nowhere else in the archive.
 const TARGET: &[u8] = b"here";
 
 fn small() -> Tree {
@@ -29,36 +29,29 @@ fn small() -> Tree {
     tree
 }
 
-/// An archive before it is compressed, which can be damaged behind the sums of
-/// its compression and of tar.
+/// An archive before its compression. Its bytes can be damaged before check sums are
+/// calculated.
 struct Plain {
     format: Format,
     bytes: Vec<u8>,
-    /// Offsets of tar's headers.
+    /// Offsets of the headers in a tar.
     headers: Vec<usize>,
 }
 
 impl Plain {
-    const BLOCK: usize = 512;
-    /// Field `chksum` of a header (tar(5)).
-    const SUM: std::ops::Range<usize> = 148..156;
-
     fn new(tree: &Tree, format: Format) -> Self {
         let is_tar = matches!(format, Format::Tar(_));
         let plain = if is_tar { Format::Tar(Compression::None) } else { STREAMS[0] };
         let bytes = written(tree, plain, 0);
-        let blocks = (0..bytes.len() / Self::BLOCK).map(|index| index * Self::BLOCK);
+        let blocks = (0..bytes.len() / BLOCK).map(|index| index * BLOCK);
         let headers = blocks.filter(|at| is_tar && bytes[at + 257..].starts_with(b"ustar"));
         Self { format, headers: headers.collect(), bytes }
     }
 
-    /// The archive with right sums.
+    /// The compressed archive, with right check sums.
     fn sealed(mut self) -> Vec<u8> {
         for at in self.headers {
-            let header = &mut self.bytes[at..at + Self::BLOCK];
-            header[Self::SUM].fill(b' ');
-            let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-            header[Self::SUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            ustar::seal(self.bytes[at..].first_chunk_mut().unwrap());
         }
         let method = Method { compression: self.format.compression(), level: None };
         let mut out = Encoder::new(Vec::new(), method, 0).unwrap();
@@ -67,9 +60,9 @@ impl Plain {
     }
 }
 
-/// Proves that `no_damage_makes_a_reader_panic` tests more than the sums.
+/// Checks that damage reaches the reader of members, instead of failing at a check sum.
 #[test]
-fn damage_gets_past_the_sums() {
+fn damage_gets_past_the_check_sums() {
     for &format in STREAMS {
         let mut plain = Plain::new(&small(), format);
         let mut places = plain.bytes.windows(TARGET.len());
@@ -90,10 +83,10 @@ proptest! {
         format in 0..STREAMS.len(),
     ) {
         let mut plain = Plain::new(&small(), STREAMS[format]);
-        // Contents and padding have little that can be wrong.
+        // Damage in contents and padding would seldom matter.
         let fields: Vec<_> = match plain.headers.is_empty() {
             true => (0..plain.bytes.len()).collect(),
-            // A header, and the records that follow an extended one.
+            // Headers, and the records after extended headers.
             false => plain.headers.iter().flat_map(|at| *at..at + 600).collect(),
         };
         for (at, byte) in changes {
@@ -103,7 +96,7 @@ proptest! {
         if let Ok(tree) = read(&bytes) {
             read_contents(&tree);
         }
-        // And the compression itself.
+        // Then damage the compressed data, too.
         let at = length.index(bytes.len());
         bytes[at] ^= 0x55;
         let _ = read(&bytes);

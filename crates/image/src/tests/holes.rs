@@ -1,15 +1,15 @@
-//! Holes of files, from every source to every format: a hole is neither read nor written.
+//! Holes of files, from every source to every format: holes are neither read nor written.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use super::*;
-use crate::holes::{Part, for_parts};
+use crate::tree::holes::{Part, for_parts};
 
-/// Bytes of the sparse file: too many to be read or written within a test.
+/// Bytes of the sparse file: too many to be read or written in a test.
 const SIZE: u64 = (600 << 30) + 5;
-/// What is in it, far apart.
+/// Offsets and bytes of the data in the sparse file.
 const DATA: &[(u64, &[u8])] =
     &[(0, b"start"), (70_000, b"early"), (500 << 30, &[7; 9000]), (SIZE - 3, b"end")];
 
@@ -21,7 +21,7 @@ fn make_sparse(path: &Path) {
     }
 }
 
-/// The file called `sparse`.
+/// The contents of the file `sparse`.
 fn content(tree: &Tree) -> Content {
     match &tree.node(tree.find(b"sparse").unwrap()).kind {
         Kind::File(content) => content.clone(),
@@ -29,7 +29,7 @@ fn content(tree: &Tree) -> Content {
     }
 }
 
-/// Checks `content` byte by byte; gives the number of bytes that are not in holes.
+/// Checks every byte of `content`. Returns the number of bytes that are not in holes.
 fn check(name: &str, content: &Content) -> u64 {
     let (mut at, mut stored) = (0, 0);
     for_parts(content, &mut |part| {
@@ -61,11 +61,11 @@ fn check(name: &str, content: &Content) -> u64 {
     stored
 }
 
-/// Bytes that a format may say are data: a chunk of EROFS has 16 MiB then, most of
-/// which is not written, a block of squashfs 1 MiB.
+/// Most bytes that a format may count as data. A chunk of EROFS has 16 MiB for a file of this
+/// size, although most of it is not written; a block of squashfs has 1 MiB.
 const MOST: u64 = 64 << 20;
 
-/// What the file takes on disk.
+/// Most bytes of an image on disk.
 const ON_DISK_MAX: u64 = 48 << 20;
 
 #[test]
@@ -75,7 +75,7 @@ fn holes_stay_holes_from_every_source_to_every_format() {
     fs::create_dir(&root).unwrap();
     make_sparse(&root.join("sparse"));
     let open = |path: &Path| {
-        source::open(path, &source::Options::default(), &mut Notes::default()).unwrap().tree
+        source::open(path, &ReadOptions::default(), &mut Notes::default()).unwrap().tree
     };
     let formats = [
         Format::Tar(Compression::None),
@@ -92,14 +92,9 @@ fn holes_stay_holes_from_every_source_to_every_format() {
         }
         Format::Tar(_) => fs::write(path, written(tree, format, 1)).unwrap(),
         _ => {
-            // Blocks of 1 MiB: squashfs has a length for each.
+            // Large blocks, because squashfs stores a length for each block.
             let cluster_size = (format == Format::Squashfs).then_some(1 << 20);
-            write_disk(
-                tree,
-                format,
-                disk::Options { cluster_size, ..disk::Options::default() },
-                path,
-            );
+            write_disk(tree, format, DiskOptions { cluster_size, ..DiskOptions::default() }, path);
         }
     };
     let first = dir.path().join("source");
@@ -129,9 +124,9 @@ fn holes_stay_holes_from_every_source_to_every_format() {
     }
 }
 
-/// Zeros that a source stores, and zeros that it does not, give equal images.
+/// Stored zeros and holes give equal images.
 #[test]
-fn how_zeros_are_stored_does_not_show() {
+fn images_do_not_depend_on_how_zeros_are_stored() {
     const LENGTH: u64 = 70 << 20;
     let images = [true, false].map(|is_stored| {
         let dir = tempfile::tempdir().unwrap();
@@ -146,13 +141,13 @@ fn how_zeros_are_stored_does_not_show() {
         set_times(dir.path());
         let tree = dir::read(dir.path(), &mut Notes::default()).unwrap();
         let disks = [Format::Erofs, Format::Ext4, Format::Squashfs]
-            .map(|format| disk_bytes(&tree, format, disk::Options::default()));
+            .map(|format| disk_bytes(&tree, format, DiskOptions::default()));
         (disks, written(&tree, Format::Tar(Compression::None), 1))
     });
     assert!(images[0] == images[1]);
 }
 
-/// GNU tar unpacks a sparse member as we read it.
+/// GNU tar unpacks our sparse members to the same bytes.
 #[test]
 fn gnu_tar_unpacks_our_sparse_members() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! UUIDs without `--uuid`: they follow from everything that an image holds.
+//! UUIDs of images without a given UUID: they follow from everything in the image.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use virtinitrd_proto::superblock;
 use super::*;
 use crate::tree::Node;
 
-/// A change of a sample.
-type Change<'a> = &'a dyn Fn(&mut Tree);
+/// A change of the sample tree.
+type SampleChange<'a> = &'a dyn Fn(&mut Tree);
 
-/// A tree with one of each thing that may differ.
-fn sample(change: Change) -> Tree {
+/// A tree with one example of each property that may differ, then changed by `change`.
+fn sample(change: SampleChange) -> Tree {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
     let meta = || Meta { permissions: 0o644, mtime: 5, ..Meta::default() };
     let file = |text: &str| Kind::File(Content::Bytes(text.as_bytes().into()));
@@ -32,14 +32,14 @@ fn node<'a>(tree: &'a mut Tree, name: &str) -> &'a mut Node {
     tree.node_mut(id)
 }
 
-fn uuid(tree: &Tree, format: Format, options: disk::Options) -> [u8; 16] {
+fn uuid(tree: &Tree, format: Format, options: DiskOptions) -> [u8; 16] {
     let bytes = disk_bytes(tree, format, options);
     superblock::identify(&bytes[..superblock::HEAD.min(bytes.len())]).unwrap().uuid.unwrap()
 }
 
 #[test]
-fn whatever_differs_shows_in_the_uuid() {
-    let changes: [(&str, Change); 10] = [
+fn every_difference_changes_the_uuid() {
+    let changes: [(&str, SampleChange); 10] = [
         ("nothing", &|_| ()),
         ("owner", &|tree| node(tree, "file").meta.uid = 7),
         ("group", &|tree| node(tree, "file").meta.gid = 7),
@@ -64,27 +64,27 @@ fn whatever_differs_shows_in_the_uuid() {
     for format in [Format::Erofs, Format::Ext4] {
         let mut seen = BTreeSet::new();
         for (name, change) in changes {
-            let found = uuid(&sample(change), format, disk::Options::default());
+            let found = uuid(&sample(change), format, DiskOptions::default());
             assert!(seen.insert(found), "{format}: {name}");
             assert_eq!((found[6] >> 4, found[8] >> 6), (8, 2), "{format}: {name}");
         }
-        let again = uuid(&sample(&|_| ()), format, disk::Options::default());
+        let again = uuid(&sample(&|_| ()), format, DiskOptions::default());
         assert!(seen.contains(&again), "{format}");
-        let given = disk::Options { uuid: Some([9; 16]), ..disk::Options::default() };
+        let given = DiskOptions { uuid: Some([9; 16]), ..DiskOptions::default() };
         assert_eq!(uuid(&sample(&|_| ()), format, given), [9; 16]);
     }
 }
 
-/// The checksums of an ext4 begin with its UUID, which is known last.
+/// The check sums of an ext4 depend on its UUID, which is known last.
 #[test]
-fn e2fsck_takes_an_image_with_its_own_uuid() {
+fn e2fsck_accepts_an_image_with_a_calculated_uuid() {
     if !has("e2fsck") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     for (name, size) in [("small", None), ("with a journal", Some(64 << 20))] {
         let path = dir.path().join(name);
-        let options = disk::Options { size, ..disk::Options::default() };
+        let options = DiskOptions { size, ..DiskOptions::default() };
         write_disk(&sample(&|_| ()), Format::Ext4, options, &path);
         let output = command("e2fsck").arg("-fn").arg(&path).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

@@ -1,4 +1,4 @@
-//! Every format against the others, and against the system's own tools.
+//! Tests of all formats: against each other, and against the system's own tools.
 
 mod damage;
 mod holes;
@@ -19,16 +19,16 @@ use archive::compress::{Compression, Encoder, Method};
 use files::notes::Notes;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
-use super::compare::{Aspect, compare};
-use super::format::Format;
-use super::paths::directory;
-use super::progress::Progress;
-use super::sample::{command, has, skip};
-use super::source::{self, dir};
-use super::tree::{Content, Kind, Meta, Tree};
-use super::write::{self, disk};
+use crate::compare::{Aspect, compare};
+use crate::format::Format;
+use crate::progress::Progress;
+use crate::sample::{command, has, skip};
+use crate::source::{self, ReadOptions, dir};
+use crate::tree::{Content, Kind, Meta, Tree, directory};
+use crate::write;
+use crate::write::disk::{self, DiskOptions};
 
-/// Files that trip up those who did not think of them, in one of two orders.
+/// Makes files that are difficult for readers and writers, in one of two orders.
 fn make_nasty(top: &Path, order: Order) {
     let long = "n".repeat(255);
     let deep = "d/".repeat(40);
@@ -60,16 +60,16 @@ fn make_nasty(top: &Path, order: Order) {
         rustix::fs::mknodat(CWD, top.join(name), kind, Mode::RUSR, device)
     };
     node("fifo", FileType::Fifo, 0).unwrap();
-    // Root only.
+    // Only root can make devices and give files away.
     let _ = node("device", FileType::CharacterDevice, rustix::fs::makedev(1, 300));
     let _ = rustix::fs::chown(top.join("empty"), Some(rustix::fs::Uid::from_raw(3_000_000)), None);
-    // Where the file system has them.
+    // Some file systems have no attributes.
     let flags = XattrFlags::empty();
     let _ = rustix::fs::setxattr(top.join("first"), "user.a", b"x\n\0\xff", flags);
     set_times(top);
 }
 
-/// One time for all of a directory.
+/// Sets the time of a directory and of everything below it.
 fn set_times(top: &Path) {
     let mut pending = vec![top.to_path_buf()];
     while let Some(path) = pending.pop() {
@@ -100,7 +100,7 @@ fn nasty_in(parent: &Path, order: Order) -> (tempfile::TempDir, Tree) {
     (dir, tree)
 }
 
-/// A whole image in memory.
+/// An archive of `tree` in memory.
 fn written(tree: &Tree, format: Format, threads: u32) -> Vec<u8> {
     let method = Method { compression: format.compression(), level: None };
     let mut out = Encoder::new(Vec::new(), method, threads).unwrap();
@@ -112,16 +112,16 @@ fn written(tree: &Tree, format: Format, threads: u32) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-/// A whole disk image in the new file `path`.
-fn write_disk(tree: &Tree, format: Format, options: disk::Options, path: &Path) {
+/// Writes a disk image to the new file `path`.
+fn write_disk(tree: &Tree, format: Format, options: DiskOptions, path: &Path) {
     let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
-    let options = disk::Options { threads: options.threads.max(1), ..options };
+    let options = DiskOptions { threads: options.threads.max(1), ..options };
     let (notes, progress) = (&mut Notes::default(), Progress::bar(tree, String::new()));
     disk::write(tree, format, &options, &file, notes, &progress).unwrap();
 }
 
 /// The bytes of a disk image.
-fn disk_bytes(tree: &Tree, format: Format, options: disk::Options) -> Vec<u8> {
+fn disk_bytes(tree: &Tree, format: Format, options: DiskOptions) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image");
     write_disk(tree, format, options, &path);
@@ -131,7 +131,7 @@ fn disk_bytes(tree: &Tree, format: Format, options: disk::Options) -> Vec<u8> {
 fn read(bytes: &[u8]) -> anyhow::Result<Tree> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), bytes).unwrap();
-    Ok(source::open(file.path(), &source::Options::default(), &mut Notes::default())?.tree)
+    Ok(source::open(file.path(), &ReadOptions::default(), &mut Notes::default())?.tree)
 }
 
 fn assert_equal(name: &str, a: &Tree, b: &Tree, ignore: &[Aspect]) {
@@ -142,7 +142,7 @@ fn assert_equal(name: &str, a: &Tree, b: &Tree, ignore: &[Aspect]) {
     assert_eq!(names(a), names(b), "{name}");
 }
 
-/// Short and long ones.
+/// Values that fit into the first buffer, and values that do not.
 #[test]
 fn attributes_of_a_directory_are_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -158,6 +158,7 @@ fn attributes_of_a_directory_are_read() {
     assert_eq!(**xattrs.get(b"user.long".as_slice()).unwrap(), [7; 3000]);
 }
 
+/// All archives, with every compression.
 const STREAMS: &[Format] = &[
     Format::Cpio(Compression::None),
     Format::Cpio(Compression::Gzip),
@@ -171,7 +172,7 @@ const STREAMS: &[Format] = &[
 ];
 
 #[test]
-fn archives_keep_all_that_they_can() {
+fn archives_keep_everything_but_attributes_in_a_cpio() {
     let (_dir, tree) = nasty(Order::Forward);
     for &format in STREAMS {
         let ignore: &[Aspect] =
@@ -182,7 +183,7 @@ fn archives_keep_all_that_they_can() {
 }
 
 #[test]
-fn directories_are_unpacked_whole() {
+fn a_directory_gets_the_whole_tree() {
     let (_dir, tree) = nasty(Order::Forward);
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("new");
@@ -194,12 +195,12 @@ fn directories_are_unpacked_whole() {
     let ignore: &[Aspect] = if is_root { &[] } else { &[Aspect::Owner] };
     assert_equal("dir", &tree, &again, ignore);
     let refused = write::dir::write(&tree, &path, &mut notes, &progress).unwrap_err();
-    assert!(format!("{refused:#}").contains("there already"), "{refused:#}");
+    assert!(format!("{refused:#}").contains("exists already"), "{refused:#}");
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
 }
 
 #[test]
-fn contents_that_go_leave_nothing() {
+fn a_failed_directory_is_removed() {
     let (dir, tree) = nasty(Order::Forward);
     let parent = tempfile::tempdir().unwrap();
     fs::remove_file(dir.path().join("sparse")).unwrap();
@@ -211,7 +212,7 @@ fn contents_that_go_leave_nothing() {
 }
 
 #[test]
-fn a_cpio_takes_no_file_of_4_gib() {
+fn a_cpio_refuses_a_file_of_4_gib() {
     let mut tree = Tree::new(Meta::default());
     let file = tempfile::tempfile().unwrap();
     let content = Content::Part { archive: Arc::new(file), offset: 0, size: 4 << 30 };
@@ -222,9 +223,9 @@ fn a_cpio_takes_no_file_of_4_gib() {
     assert!(out.is_empty());
 }
 
-/// Only where it would end the archive, and only of newc.
+/// The name is refused only if it would end the archive, and only in a cpio.
 #[test]
-fn a_cpio_takes_no_file_that_ends_it() {
+fn a_cpio_refuses_the_name_of_its_trailer() {
     for (path, is_taken) in [("TRAILER!!!", false), ("a/TRAILER!!!", true), ("TRAILER!!", true)] {
         for kind in [Kind::Fifo, directory(), Kind::Symlink(b"x"[..].into())] {
             let mut tree = Tree::new(Meta::default());
@@ -247,7 +248,7 @@ fn a_cpio_takes_no_file_that_ends_it() {
 }
 
 #[test]
-fn what_fits_no_field_of_tar_is_kept() {
+fn values_too_large_for_fields_of_tar_are_kept() {
     let meta = Meta { uid: u32::MAX, gid: 0o10_000_000, mtime: -5, ..Meta::default() };
     let mut tree = Tree::new(meta.clone());
     let path = "a/".repeat(120);
@@ -257,7 +258,7 @@ fn what_fits_no_field_of_tar_is_kept() {
     assert_equal("tar", &tree, &read(&written(&tree, STREAMS[5], 0)).unwrap(), &[]);
 }
 
-/// What the tool says, which must succeed.
+/// Runs a tool, which must succeed. Returns its output.
 fn accepted(name: &str, arguments: &[&OsStr]) -> String {
     let output = command(name).args(arguments).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
@@ -266,7 +267,7 @@ fn accepted(name: &str, arguments: &[&OsStr]) -> String {
 }
 
 #[test]
-fn the_systems_tools_take_our_archives() {
+fn cpio_and_tar_list_our_archives() {
     let (_dir, tree) = nasty(Order::Forward);
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().as_os_str();
@@ -282,7 +283,7 @@ fn the_systems_tools_take_our_archives() {
     }
 }
 
-/// Sparse files of GNU tar, in each of its forms.
+/// Sparse files of GNU tar, in all of its formats.
 #[test]
 fn archives_of_gnu_tar_are_read() {
     let (dir, tree) = nasty(Order::Forward);
@@ -311,24 +312,23 @@ fn archives_of_gnu_tar_are_read() {
             continue;
         }
         accepted("tar", &arguments);
-        let again = source::open(file.path(), &source::Options::default(), &mut Notes::default())
-            .unwrap()
-            .tree;
+        let again =
+            source::open(file.path(), &ReadOptions::default(), &mut Notes::default()).unwrap().tree;
         assert_equal(&words.join(" "), &tree, &again, &[Aspect::Xattrs]);
     }
 }
 
-/// A tree as the file systems of hosts have it, back from each disk format.
+/// Writes a directory to each disk format, and reads it again.
 #[test]
 fn disks_keep_all_of_a_directory() {
     let (_dir, tree) = nasty(Order::Forward);
     for format in [Format::Erofs, Format::Ext4, Format::Squashfs] {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let options = disk::Options { threads: 2, ..disk::Options::default() };
+        let options = DiskOptions { threads: 2, ..DiskOptions::default() };
         let (notes, progress) = (&mut Notes::default(), Progress::bar(&tree, String::new()));
         disk::write(&tree, format, &options, file.as_file(), notes, &progress).unwrap();
         let found =
-            source::open(file.path(), &source::Options::default(), &mut Notes::default()).unwrap();
+            source::open(file.path(), &ReadOptions::default(), &mut Notes::default()).unwrap();
         assert_eq!((found.format, notes.lines().count()), (format, 0));
         assert_equal(format.name(), &tree, &found.tree, &[]);
     }

@@ -1,7 +1,7 @@
-//! Images do not depend on the order of their source, nor on the number of threads.
+//! Images depend neither on the order of their source nor on the number of threads.
 //!
 //! Two archives with the same members in two orders give equal bytes in every format.
-//! Directories alone would not prove that: some file systems sort names themselves.
+//! Directories alone would not prove this, because some file systems sort names.
 
 use std::ffi::OsString;
 
@@ -10,11 +10,11 @@ use tar::{Builder, EntryType, Header};
 use super::*;
 
 /// A member: path, type, contents or target, permissions.
-type Member = (String, EntryType, Vec<u8>, u32);
+type MemberRow = (String, EntryType, Vec<u8>, u32);
 
 /// Directories, links, special files and contents of several sizes.
-fn members() -> Vec<Member> {
-    let mut members: Vec<Member> = Vec::new();
+fn members() -> Vec<MemberRow> {
+    let mut members: Vec<MemberRow> = Vec::new();
     for number in 0_u32..300 {
         let size = number * 131 % 9000;
         let noise = (0..size).map(|at| (at * number / 8).to_le_bytes()[0]).collect();
@@ -34,9 +34,9 @@ fn members() -> Vec<Member> {
     members
 }
 
-/// An archive of `members`, and of files with several names, whose first name is
-/// another in each order.
-fn archive(members: &[Member], names: [&str; 3]) -> Tree {
+/// Reads an archive of `members` and of one file with three names; the first of `names`
+/// has the contents.
+fn archive(members: &[MemberRow], names: [&str; 3]) -> Tree {
     let mut builder = Builder::new(Vec::new());
     let mut append = |path: &str, kind, bytes: &[u8], mode| {
         let mut header = Header::new_ustar();
@@ -67,16 +67,16 @@ fn archive(members: &[Member], names: [&str; 3]) -> Tree {
     }
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), builder.into_inner().unwrap()).unwrap();
-    source::open(file.path(), &source::Options::default(), &mut Notes::default()).unwrap().tree
+    source::open(file.path(), &ReadOptions::default(), &mut Notes::default()).unwrap().tree
 }
 
 #[test]
-fn the_order_of_the_source_does_not_show() {
+fn images_do_not_depend_on_the_order_of_the_source() {
     let mut members = members();
     let one = archive(&members, ["d1/x", "a", "z/y"]);
     members.reverse();
     let two = archive(&members, ["z/y", "d1/x", "a"]);
-    // Otherwise nothing is tested.
+    // The test needs two trees whose nodes have different numbers.
     let order = |tree: &Tree| tree.find(b"d1/e1/file 1").unwrap().number();
     assert_ne!(order(&one), order(&two));
     for tree in [&one, &two] {
@@ -93,20 +93,20 @@ fn the_order_of_the_source_does_not_show() {
         (Format::Squashfs, None),
     ] {
         let compress = compress.map(|compression| Method { compression, level: None });
-        let options = disk::Options { threads: 2, compress, ..disk::Options::default() };
+        let options = DiskOptions { threads: 2, compress, ..DiskOptions::default() };
         let bytes = |tree| disk_bytes(tree, format, options.clone());
         assert!(bytes(&one) == bytes(&two), "{format}, {compress:?}");
     }
 }
 
-/// Names as the file system lists them.
+/// Names of a directory in the order of the file system.
 fn listed(path: &Path) -> Vec<OsString> {
     fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
-/// tmpfs lists names in the order of their creation, ext4 in that of their hashes.
+/// Uses two file systems: tmpfs lists names in the order of creation, ext4 by their hashes.
 #[test]
-fn neither_order_nor_threads_show() {
+fn images_depend_neither_on_order_nor_on_threads() {
     /// `TMPFS_MAGIC` (`include/uapi/linux/magic.h`).
     const TMPFS: i64 = 0x0102_1994;
     let memory = Path::new("/dev/shm");
@@ -125,7 +125,7 @@ fn neither_order_nor_threads_show() {
             assert!(written(&a, format, 1) == written(&b, format, 3), "{format}");
         }
         for format in [Format::Erofs, Format::Ext4, Format::Squashfs] {
-            let options = |threads| disk::Options { threads, ..disk::Options::default() };
+            let options = |threads| DiskOptions { threads, ..DiskOptions::default() };
             let equal = disk_bytes(&a, format, options(1)) == disk_bytes(&b, format, options(3));
             assert!(equal, "{format}");
         }

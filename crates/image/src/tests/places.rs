@@ -1,4 +1,4 @@
-//! Where images are: outputs in their own source, and block devices.
+//! Places of images: outputs within their own source, and block devices.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -16,7 +16,7 @@ fn names(tree: &Tree) -> Vec<String> {
     names
 }
 
-/// An output is left out under each of its names, a directory with its contents.
+/// An output is left out under all of its names; a directory is left out with its contents.
 #[test]
 fn an_output_in_the_source_is_left_out() {
     let dir = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ fn an_output_in_the_source_is_left_out() {
     ];
     for (outputs, missing, lines) in rows {
         let mut notes = Notes::default();
-        let options = source::Options { left_out: ids(outputs), ..source::Options::default() };
+        let options = ReadOptions { left_out: ids(outputs), ..ReadOptions::default() };
         let found = source::open(dir.path(), &options, &mut notes).unwrap();
         let expected: Vec<_> = all.iter().filter(|name| !missing.contains(name)).collect();
         assert_eq!(names(&found.tree).iter().collect::<Vec<_>>(), expected, "{outputs:?}");
@@ -48,7 +48,7 @@ fn an_output_in_the_source_is_left_out() {
     }
 }
 
-/// A loop device; root only, and where the kernel has them.
+/// A loop device. Needs root, and a kernel with loop devices.
 struct Loop(String);
 
 impl Loop {
@@ -62,7 +62,7 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        // Whether it can be done does not matter to the test.
+        // The result does not matter to the test.
         let _: Option<std::process::ExitStatus> =
             command("losetup").args(["--detach", &self.0]).status().ok();
     }
@@ -76,19 +76,19 @@ fn images_on_block_devices_are_read() {
         let image = parent.path().join(format.name());
         match format {
             Format::Cpio(_) | Format::Tar(_) => {
-                // A device has whole blocks.
+                // The size of a device is a multiple of a block.
                 let mut bytes = written(&tree, format, 1);
                 bytes.resize(bytes.len().next_multiple_of(4096), 0);
                 fs::write(&image, bytes).unwrap();
             }
-            _ => write_disk(&tree, format, disk::Options::default(), &image),
+            _ => write_disk(&tree, format, DiskOptions::default(), &image),
         }
         let Some(device) = Loop::of(&image) else {
             skip("losetup cannot set up a loop device: that takes root");
             return;
         };
         let found =
-            source::open(Path::new(&device.0), &source::Options::default(), &mut Notes::default())
+            source::open(Path::new(&device.0), &ReadOptions::default(), &mut Notes::default())
                 .unwrap();
         assert_eq!(found.format, format);
         assert!(found.file.metadata().unwrap().rdev() > 0);

@@ -1,10 +1,10 @@
-//! Directories as outputs, where a part of the tree may not be made.
+//! Writing directories without the permission for all parts of the tree.
 
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
-/// An owner that no file can have.
+/// Number that chown(2) cannot set.
 const STRANGER: u32 = u32::MAX;
 
 fn unpacked(tree: &Tree, path: &Path) -> anyhow::Result<Vec<String>> {
@@ -14,7 +14,7 @@ fn unpacked(tree: &Tree, path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 #[test]
-fn what_cannot_be_set_is_noted_once() {
+fn metadata_that_cannot_be_set_is_noted_once() {
     let parent = tempfile::tempdir().unwrap();
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut tree =
@@ -40,8 +40,8 @@ fn what_cannot_be_set_is_noted_once() {
     assert_eq!((mode("foreign-0"), mode("foreign-1"), mode("own")), (0o755, 0o755, 0o6755));
 }
 
-/// If a device is left out, so are its other names. Without capabilities no device can
-/// be made.
+/// If a device is left out, all of its names are left out. Without capabilities, no device
+/// can be made.
 #[test]
 fn all_names_of_a_device_are_left_out_together() {
     let parent = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ fn all_names_of_a_device_are_left_out_together() {
     assert!(path.join("d").is_dir() && !path.join("d/c").exists());
 }
 
-/// Runs `body` in a thread that may do no more than a user.
+/// Runs `body` in a thread without capabilities.
 fn without_capabilities<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -74,7 +74,7 @@ fn without_capabilities<T: Send>(body: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn an_owner_that_is_not_ours_ends_nothing() {
+fn a_foreign_owner_is_not_an_error() {
     let parent = tempfile::tempdir().unwrap();
     let (_dir, tree) = nasty(Order::Forward);
     let path = parent.path().join("new");

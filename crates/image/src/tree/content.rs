@@ -1,4 +1,4 @@
-//! The bytes of regular files in a [`super::tree::Tree`], by reference.
+//! Contents of regular files, by reference: a tree does not hold the bytes of files.
 
 use std::borrow::Borrow;
 use std::ffi::OsStr;
@@ -16,47 +16,49 @@ use files::root_dir::RootDir;
 
 use super::pieces::{Piece, PieceReader, Pieces, Reader};
 
-/// The bytes of a regular file, without holding them.
+/// Where the bytes of a regular file are. A clone is cheap.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// Made by us, and small.
+    /// In memory; for small files that this program makes.
     Bytes(Arc<[u8]>),
-    /// A file of the host; `size` is what it had when the tree was read.
+    /// In a file of the host.
     Host {
-        /// Where it is, which many files share.
-        directory: Arc<Directory>,
-        /// Its name there.
+        /// The directory of the file; all files of a directory share it.
+        directory: Arc<HostDirectory>,
+        /// The file's name in the directory.
         name: Box<[u8]>,
-        /// Bytes.
+        /// Bytes of the file when the tree was read.
         size: u64,
     },
-    /// A part of an archive that is not compressed.
+    /// In one part of a file, such as an uncompressed archive.
     Part {
         /// The archive.
         archive: Arc<File>,
-        /// Its first byte there.
+        /// Offset of the first byte in the archive.
         offset: u64,
-        /// Bytes.
+        /// Number of bytes.
         size: u64,
     },
-    /// In an image, in its own way.
+    /// In an image whose format has its own way to store files.
     Stored(Arc<dyn Stored>),
 }
 
-/// The bytes of a file in an image: in pieces, compressed, or with holes.
+/// A file that an image stores in pieces, compressed, or with holes.
 pub trait Stored: fmt::Debug + Send + Sync {
-    /// Bytes.
+    /// Size of the file in bytes.
     fn size(&self) -> u64;
 
-    /// Reads it from the start; gives exactly [`Stored::size`] bytes or an error.
+    /// Opens the contents at their start. The reader returns exactly [`Stored::size`]
+    /// bytes, or an error.
     fn open(&self) -> Result<Box<dyn Reader + '_>>;
 }
 
-/// Size in bytes of a file or a block device; the metadata of a device do not tell it.
+/// Size in bytes of a regular file or a block device. The metadata of a device do not tell
+/// its size, so this seeks to its end.
 ///
 /// # Errors
-/// What cannot be read by offset, as a pipe.
-pub fn length(mut file: &File) -> io::Result<u64> {
+/// A file that cannot seek, such as a pipe.
+pub fn file_length(mut file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
     if metadata.is_file() {
         return Ok(metadata.len());
@@ -64,17 +66,18 @@ pub fn length(mut file: &File) -> io::Result<u64> {
     file.seek(SeekFrom::End(0))
 }
 
-/// A directory of the host that is at or below the root of a tree.
+/// A directory of the host from which a tree, or a part of it, was read.
 #[derive(Debug)]
-pub struct Directory {
-    /// The root, which no look-up leaves.
+pub struct HostDirectory {
+    /// The root directory of the tree; no look-up leaves it.
     pub root: Arc<RootDir>,
-    /// The path from there.
+    /// The path from the root to this directory.
     pub path: PathBuf,
 }
 
-impl Directory {
-    /// Opens the regular file `name`, which was one when the tree was read.
+impl HostDirectory {
+    /// Opens the regular file `name`. If another kind of file has taken its place since
+    /// the tree was read, this is an error.
     fn file(&self, name: &[u8]) -> Result<File> {
         let path = self.path.join(OsStr::from_bytes(name));
         let file = self.root.regular_file(&path);
@@ -83,7 +86,7 @@ impl Directory {
 }
 
 impl Content {
-    /// Bytes.
+    /// Size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
@@ -93,35 +96,36 @@ impl Content {
         }
     }
 
-    /// Reads it from the start; gives exactly [`Content::size`] bytes or an error.
+    /// Opens the contents at their start. The reader returns exactly [`Content::size`]
+    /// bytes, or an error.
     ///
     /// # Errors
-    /// A file that cannot be opened any more.
+    /// A file of the host that cannot be opened any more.
     pub fn open(&self) -> Result<Box<dyn Reader + '_>> {
         Ok(match self {
             Self::Bytes(bytes) => Box::new(&bytes[..]),
             Self::Host { directory, name, size } => {
                 let file = directory.file(name)?;
-                Box::new(PieceReader::new(Stretch { file, offset: 0, size: *size }))
+                Box::new(PieceReader::new(FilePart { file, offset: 0, size: *size }))
             }
             Self::Stored(stored) => stored.open()?,
             Self::Part { archive, offset, size } => {
                 let file = Arc::clone(archive);
-                Box::new(PieceReader::new(Stretch { file, offset: *offset, size: *size }))
+                Box::new(PieceReader::new(FilePart { file, offset: *offset, size: *size }))
             }
         })
     }
 }
 
-/// A part of a file whose size is known already: if the file has grown since, the part
-/// stays as it is; if it has become too short, reading is an error.
-struct Stretch<F> {
+/// Part of a file, from `offset` on. If the file has grown since the tree was read, the
+/// part keeps its size; if the file has become too short, reading is an error.
+struct FilePart<F> {
     file: F,
     offset: u64,
     size: u64,
 }
 
-impl<F: Borrow<File> + Send> Pieces for Stretch<F> {
+impl<F: Borrow<File> + Send> Pieces for FilePart<F> {
     fn size(&self) -> u64 {
         self.size
     }
@@ -150,12 +154,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contents_have_the_size_they_were_told() {
+    fn contents_keep_the_size_of_the_tree() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), b"0123456789").unwrap();
         let root = Arc::new(RootDir::open(dir.path()).unwrap());
         let archive = Arc::new(File::open(dir.path().join("f")).unwrap());
-        let directory = Arc::new(Directory { root, path: PathBuf::new() });
+        let directory = Arc::new(HostDirectory { root, path: PathBuf::new() });
         let host =
             |size| Content::Host { directory: Arc::clone(&directory), name: (*b"f").into(), size };
         let read = |content: &Content| {

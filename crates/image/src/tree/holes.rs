@@ -1,8 +1,8 @@
-//! Reading contents so that holes can be kept, or skipped.
+//! Reading contents with regard to holes: keep them, skip them, or compare them.
 //!
-//! What counts for an image is that bytes are zero, not how the source stored them,
-//! so that a directory and an archive of it give equal images: where a source knows
-//! of a hole only saves reading it.
+//! An image depends only on which bytes are zero, not on whether the source stored these
+//! zeros. So a directory and an archive of it give equal images. If a source knows of a
+//! hole, this only saves reading it.
 
 use std::io::Read;
 
@@ -15,54 +15,54 @@ use super::pieces::Reader;
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 17;
 
-/// Bytes of the smallest file that counts as sparse: holes of smaller ones are written
-/// or compressed sooner than they are found.
+/// Bytes of the smallest file that counts as sparse. In a smaller file, looking for holes
+/// takes longer than writing or compressing them.
 const SPARSE_MIN: u64 = 1 << 20;
 
-/// Contents that are read once, whole blocks of holes passed over.
-pub(super) struct Input<'a> {
+/// Reader of contents that can pass over holes, and knows its position.
+pub(crate) struct Input<'a> {
     reader: Box<dyn Reader + 'a>,
     at: u64,
     size: u64,
 }
 
 impl<'a> Input<'a> {
-    /// At the first byte of `content`.
-    pub(super) fn open(content: &'a Content) -> Result<Self> {
+    /// Opens `content` at its first byte.
+    pub(crate) fn open(content: &'a Content) -> Result<Self> {
         Ok(Self { reader: content.open()?, at: 0, size: content.size() })
     }
 
-    /// Bytes that were read or passed over.
-    pub(super) fn at(&self) -> u64 {
+    /// Position: the number of bytes that were read or passed over.
+    pub(crate) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Bytes that are left.
-    pub(super) fn left(&self) -> u64 {
+    /// Number of bytes from the position to the end.
+    pub(crate) fn left(&self) -> u64 {
         self.size - self.at
     }
 
-    /// Bytes of the hole that is next.
-    pub(super) fn hole(&mut self) -> Result<u64> {
+    /// Length of the hole at the position; 0 if there is data.
+    pub(crate) fn hole(&mut self) -> Result<u64> {
         Ok(self.reader.hole().context("read")?.min(self.left()))
     }
 
-    /// Passes over `count` bytes of the hole that is next.
-    pub(super) fn skip(&mut self, count: u64) {
+    /// Passes over `count` bytes of the hole at the position.
+    pub(crate) fn skip(&mut self, count: u64) {
         self.reader.skip(count);
         self.at += count;
     }
 
-    /// Passes over the hole that is next, as far as it is whole blocks of `block`
-    /// bytes; tells how many bytes that are.
-    pub(super) fn skip_blocks(&mut self, block: u64) -> Result<u64> {
+    /// Passes over all whole blocks, of `block` bytes each, in the hole at the position.
+    /// Returns the number of bytes passed over.
+    pub(crate) fn skip_blocks(&mut self, block: u64) -> Result<u64> {
         let hole = self.hole()? / block * block;
         self.skip(hole);
         Ok(hole)
     }
 
-    /// Goes to byte `at`, which is not before the position.
-    pub(super) fn pass_to(&mut self, at: u64) -> Result<()> {
+    /// Passes over the bytes up to offset `at`, which must not be before the position.
+    pub(crate) fn pass_to(&mut self, at: u64) -> Result<()> {
         let mut buffer = vec![0; BUFFER];
         while let Some(rest @ 1..) = at.checked_sub(self.at) {
             match self.hole()?.min(rest) {
@@ -76,15 +76,15 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Fills `buffer` with the next bytes.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
+    /// Reads the next bytes until `buffer` is full.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<()> {
         self.reader.read_exact(buffer).context("read")?;
         self.at += buffer.len() as u64;
         Ok(())
     }
 
-    /// The next bytes at the start of `buffer`: as many as are left and fit.
-    pub(super) fn read_some<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b mut [u8]> {
+    /// Reads as many bytes as are left and fit into `buffer`. Returns them.
+    pub(crate) fn read_some<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b mut [u8]> {
         let count = usize::try_from(self.left()).unwrap_or(usize::MAX).min(buffer.len());
         let bytes = &mut buffer[..count];
         self.read(bytes)?;
@@ -92,18 +92,18 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The next part of some contents.
+/// One part of some contents: a hole or data.
 pub enum Part<'a> {
-    /// So many zeros that the source does not store.
+    /// A number of zero bytes that the source does not store.
     Hole(u64),
-    /// Bytes, perhaps zeros.
+    /// Bytes that the source stores; they may be zero, too.
     Data(&'a [u8]),
 }
 
-/// Gives all of `content` to `visit`.
+/// Passes all of `content` to `visit`, part by part from the start.
 ///
 /// # Errors
-/// What cannot be read; those of `visit`.
+/// Contents that cannot be read; errors of `visit`.
 pub fn for_parts(content: &Content, visit: &mut dyn FnMut(Part) -> Result<()>) -> Result<()> {
     let mut input = Input::open(content)?;
     let room = usize::try_from(content.size()).unwrap_or(BUFFER).min(BUFFER);
@@ -117,13 +117,14 @@ pub fn for_parts(content: &Content, visit: &mut dyn FnMut(Part) -> Result<()>) -
     Ok(())
 }
 
-/// Whether at most `data_max` bytes of `content` are in blocks of `block` bytes that are
-/// not zero; `note` gets offset and length of each of those, and ends the search with
-/// `false`. No more is read than it takes to tell, and nothing of a small file.
+/// Whether `content` is sparse: at most `data_max` bytes of it are in blocks, of `block`
+/// bytes each, that are not all zero. Passes offset and length of each such block to
+/// `note`; if `note` returns `false`, the result is `false`. Reads no more than necessary
+/// for the answer; a small file is never sparse, and is not read at all.
 ///
 /// # Errors
-/// What cannot be read.
-pub(super) fn data_of(
+/// Contents that cannot be read.
+pub(crate) fn data_of(
     content: &Content,
     block: usize,
     data_max: u64,
@@ -154,12 +155,12 @@ pub(super) fn data_of(
     }
 }
 
-/// Whether two contents of equal size have equal bytes; where both have a hole,
-/// nothing is read.
+/// Whether two contents of equal size have equal bytes. Where both have a hole, nothing is
+/// read.
 ///
 /// # Errors
-/// What cannot be read.
-pub(super) fn are_equal(a: &Content, b: &Content) -> Result<bool> {
+/// Contents that cannot be read.
+pub(crate) fn are_equal(a: &Content, b: &Content) -> Result<bool> {
     let (mut a, mut b) = (Input::open(a)?, Input::open(b)?);
     let mut buffers = [vec![0; BUFFER], vec![0; BUFFER]];
     while a.left() > 0 {
@@ -184,7 +185,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
     use std::sync::Arc;
 
-    /// A file of holes with `data` at these offsets.
+    /// Contents with holes, and with data at the given offsets.
     fn sparse(size: u64, data: &[(u64, &[u8])]) -> Content {
         let file = tempfile::tempfile().unwrap();
         file.set_len(size).unwrap();
@@ -194,7 +195,7 @@ mod tests {
         Content::Part { archive: Arc::<File>::new(file), offset: 0, size }
     }
 
-    /// Contents of 4 TiB: reading them would take hours.
+    /// Compares contents of 4 TiB, which would take hours to read.
     #[test]
     fn holes_are_not_read_to_compare() {
         const SIZE: u64 = 4 << 40;
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn data_are_found_between_holes() {
+    fn data_is_found_between_holes() {
         let content =
             sparse(1 << 40, &[(8192, &[0; 4096]), (1 << 30, b"x"), ((1 << 40) - 1, b"y")]);
         let found = |most| {

@@ -1,136 +1,95 @@
-//! A file system tree in memory: names and metadata, contents by reference.
+//! A file system tree in memory: names and metadata, and references to the contents.
 //!
 //! Every image is written from such a tree, and every image can be read as one.
-//! Names are in byte order, so that equal trees are written as equal bytes,
-//! whatever order their source had.
 //!
-//! Invariants: node 0 is the root and a directory; a directory has one name, any
-//! other node has one or more (hard links); a name is 1-255 bytes, without `/` or
-//! NUL, and neither `.` nor `..`.
+//! | Module | Contents |
+//! |---|---|
+//! | `node` | [`Node`]: [`Kind`] and [`Meta`] of one file |
+//! | `xattrs` | [`Xattrs`]: extended attributes, shared between files |
+//! | [`posix_acl`] | access control lists as extended attributes |
+//! | `pieces` | [`Reader`]: contents that are stored in several places, with holes |
+//! | `content` | [`Content`]: where the bytes of a regular file are |
+//! | [`holes`] | reads contents and keeps, skips or compares holes |
+//! | `paths` | looks paths up as the kernel does, and adds nodes by path |
+//! | [`root`] | a tree as a root file system for look-ups |
+//!
+//! Invariants:
+//!
+//! - Node 0 is the root, and it is a directory.
+//! - A directory has one name; any other node has one or more names (hard links).
+//! - A name has 1 to 255 bytes, contains neither `/` nor NUL, and is neither `.` nor `..`.
+//! - Names of a directory are in byte order, so that equal trees are written as equal
+//!   bytes, whatever the order of their source was.
 
-use std::collections::BTreeMap;
+mod content;
+pub mod holes;
+mod node;
+mod paths;
+pub(crate) mod pieces;
+pub mod posix_acl;
+pub mod root;
+mod xattrs;
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use super::content::{Content, Stored};
-pub use super::pieces::Reader;
-pub use super::xattrs::Xattrs;
+pub use content::{Content, HostDirectory, Stored, file_length};
 pub use files::tell::show;
+pub use node::{Children, Id, Kind, Meta, NAME_MAX, Node, directory, kind_of, mode};
+pub use paths::PATH_MAX;
+pub use pieces::Reader;
+pub use xattrs::Xattrs;
 
-/// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).
-pub const NAME_MAX: usize = 255;
-
-/// Names in a directory.
-pub type Children = BTreeMap<Box<[u8]>, Id>;
-
-/// A node of one tree: its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id(u32);
-
-impl Id {
-    /// Counted from 0, the root; names another node of the same tree never.
-    #[must_use]
-    pub fn number(self) -> u32 {
-        self.0
-    }
-}
-
-/// What stat(2) tells of every node alike.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meta {
-    /// Permission, set-id and sticky bits: the lower 12 of `st_mode`.
-    pub permissions: u16,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Modification time in seconds since 1970.
-    pub mtime: i64,
-    /// Extended attributes.
-    pub xattrs: Xattrs,
-}
-
-/// What a node is.
-#[derive(Clone, Debug)]
-pub enum Kind {
-    /// With what is in it.
-    Directory(Children),
-    /// A regular file.
-    File(Content),
-    /// With what it points to.
-    Symlink(Box<[u8]>),
-    /// Major and minor number.
-    CharDevice(u32, u32),
-    /// Major and minor number.
-    BlockDevice(u32, u32),
-    /// A named pipe.
-    Fifo,
-    /// The name of a socket.
-    Socket,
-}
-
-/// One node.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// Owner, permissions, time, attributes.
-    pub meta: Meta,
-    /// What it is.
-    pub kind: Kind,
-    /// Names that lead to it; 1 for a directory.
-    pub names: u32,
-}
-
-/// A tree.
+/// A tree of nodes.
 #[derive(Clone, Debug)]
 pub struct Tree {
     nodes: Vec<Node>,
 }
 
 impl Tree {
-    /// The root.
+    /// The root directory.
     pub const ROOT: Id = Id(0);
 
-    /// An empty root directory with this metadata.
+    /// A tree of one node: an empty root directory with this metadata.
     #[must_use]
     pub fn new(meta: Meta) -> Self {
-        let kind = Kind::Directory(Children::new());
-        Self { nodes: vec![Node { meta, kind, names: 1 }] }
+        Self { nodes: vec![Node { meta, kind: directory(), names: 1 }] }
     }
 
-    /// The node `id`.
+    /// The node with this number.
     #[must_use]
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[id.0 as usize]
     }
 
-    /// As [`Tree::node`], to be changed; not its `names` or what is in it.
+    /// The node with this number, for changes. The caller must change neither its `names`
+    /// nor the children of a directory.
     pub fn node_mut(&mut self, id: Id) -> &mut Node {
         &mut self.nodes[id.0 as usize]
     }
 
-    /// All that have a name, in no order that means something.
+    /// All nodes that have a name, in the order in which they were added.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.names > 0)
     }
 
-    /// The metadata of all.
+    /// The metadata of all nodes, for changes.
     pub fn metas_mut(&mut self) -> impl Iterator<Item = &mut Meta> {
         self.nodes.iter_mut().map(|node| &mut node.meta)
     }
 
-    /// Number of nodes, those without a name included.
+    /// Number of nodes, including those that lost their names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// A tree has a root.
+    /// Always `false`: every tree has a root.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// What is in directory `id`; `None` where it is none.
+    /// The children of directory `id`; `None` if `id` is not a directory.
     #[must_use]
     pub fn children(&self, id: Id) -> Option<&Children> {
         match &self.node(id).kind {
@@ -139,12 +98,13 @@ impl Tree {
         }
     }
 
-    /// Adds a node as `name` of directory `parent`. What had that name loses it,
-    /// but a directory over a directory only changes that one's metadata.
+    /// Adds a node as `name` to directory `parent`, and returns its number. If another
+    /// node has the name, it loses that name. If the old and the new node are
+    /// directories, the old one stays and takes the metadata of the new one.
     ///
     /// # Errors
-    /// A name that no directory can have, or a target that no link can have; a parent
-    /// that is none; more nodes than 32 bits number.
+    /// An invalid name or an invalid target of a link; a parent that is not a directory;
+    /// more than 2^32 nodes.
     pub fn add(&mut self, parent: Id, name: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
         if let Kind::Symlink(target) = &kind {
             ensure!(!target.is_empty(), "a link to nothing");
@@ -162,10 +122,10 @@ impl Tree {
         Ok(id)
     }
 
-    /// Gives node `id`, which is no directory unless it is new, one more name.
+    /// Adds a hard link: gives node `id` the name `name` in directory `parent`.
     ///
     /// # Errors
-    /// As those of [`Tree::add`]; a second name for a directory.
+    /// Those of [`Tree::add`]; a second name for a directory.
     pub fn link(&mut self, parent: Id, name: &[u8], id: Id) -> Result<()> {
         check_name(name)?;
         let node = self.node(id);
@@ -181,7 +141,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes the name away from what has it in directory `parent`, if anything has.
+    /// Removes `name` from directory `parent`, if it is there. A node without names counts
+    /// as removed; a directory takes its children with it.
     pub fn remove(&mut self, parent: Id, name: &[u8]) {
         if let Kind::Directory(children) = &mut self.node_mut(parent).kind
             && let Some(old) = children.remove(name)
@@ -190,8 +151,8 @@ impl Tree {
         }
     }
 
-    /// Takes a name from node `id`; where that was a directory's, what is in it
-    /// goes with it.
+    /// Counts one name less for node `id`. If it was the name of a directory, its children
+    /// lose theirs, too.
     fn unname(&mut self, id: Id) {
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
@@ -205,31 +166,31 @@ impl Tree {
         }
     }
 
-    /// What `name` is in directory `parent`.
+    /// The node called `name` in directory `parent`.
     #[must_use]
     pub fn child(&self, parent: Id, name: &[u8]) -> Option<Id> {
         self.children(parent)?.get(name).copied()
     }
 
-    /// What is at `path`, seen from the root; links are not followed, `.` and
-    /// doubled slashes mean nothing.
+    /// The node at `path` from the root. Links are not followed; `.` and repeated slashes
+    /// are ignored.
     #[must_use]
     pub fn find(&self, path: &[u8]) -> Option<Id> {
         components(path).try_fold(Self::ROOT, |at, name| self.child(at, name))
     }
 
-    /// Calls `visit` with the path, without a leading `/`, and the node of every
-    /// name: a directory before what is in it, its names in byte order; the root
-    /// first, whose path is empty.
+    /// Calls `visit` for every name, with its path and node. The root comes first, with an
+    /// empty path; a directory comes before its children; the children come in byte order.
+    /// Paths have no leading `/`.
     ///
     /// # Errors
-    /// The first that `visit` gives.
+    /// The first error of `visit`, which ends the walk.
     pub fn walk(&self, visit: &mut dyn FnMut(&[u8], Id) -> Result<()>) -> Result<()> {
         self.walk_below(&mut Vec::new(), Self::ROOT, visit)
     }
 
-    /// The first path, in the order of names, that leads to node `id`, without a
-    /// leading `/`; `None` where it has no name.
+    /// The first path of node `id` in the order of [`Tree::walk`], without a leading `/`;
+    /// `None` if it has no name.
     #[must_use]
     pub fn path_of(&self, id: Id) -> Option<Vec<u8>> {
         let mut found = None;
@@ -239,12 +200,12 @@ impl Tree {
             }
             Ok(())
         };
-        // Nothing fails: `visit` does not.
+        // The walk cannot fail, because `visit` cannot.
         let _ = self.walk(&mut visit);
         found
     }
 
-    /// [`Tree::path_of`] for a person, with a leading `/`.
+    /// The path of [`Tree::path_of`] as printable text, with a leading `/`.
     #[must_use]
     pub fn show_path_of(&self, id: Id) -> String {
         self.path_of(id).map(|path| format!("/{}", show(&path))).unwrap_or_default()
@@ -270,7 +231,7 @@ impl Tree {
     }
 }
 
-/// The names of a path; `.` and empty ones are left out.
+/// The names of a path, without `.` and empty names.
 pub fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b"."))
 }
@@ -286,42 +247,9 @@ fn check_name(name: &[u8]) -> Result<()> {
     bail!("name \"{}\": {problem}", name.escape_ascii())
 }
 
-/// `st_mode` of a node (inode(7)): type and permissions.
-#[must_use]
-pub fn mode(node: &Node) -> u32 {
-    let kind = match &node.kind {
-        Kind::Directory(_) => 0o040_000,
-        Kind::File(_) => 0o100_000,
-        Kind::Symlink(_) => 0o120_000,
-        Kind::CharDevice(..) => 0o020_000,
-        Kind::BlockDevice(..) => 0o060_000,
-        Kind::Fifo => 0o010_000,
-        Kind::Socket => 0o140_000,
-    };
-    kind | u32::from(node.meta.permissions)
-}
-
-/// What a node with this `st_mode` is, with nothing in a directory yet; `None` for
-/// what has contents of its own, files and links, and for what is of no type.
-#[must_use]
-pub fn kind_of(mode: u32, (major, minor): (u32, u32)) -> Option<Kind> {
-    Some(match mode >> 12 {
-        0o01 => Kind::Fifo,
-        0o02 => Kind::CharDevice(major, minor),
-        0o04 => Kind::Directory(Children::new()),
-        0o06 => Kind::BlockDevice(major, minor),
-        0o14 => Kind::Socket,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn directory() -> Kind {
-        Kind::Directory(Children::new())
-    }
 
     fn file(text: &str) -> Kind {
         Kind::File(Content::Bytes(text.as_bytes().into()))
@@ -338,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn order_does_not_depend_on_that_of_additions() {
+    fn the_order_of_names_does_not_depend_on_the_order_of_additions() {
         let mut tree = Tree::new(Meta::default());
         let b = tree.add(Tree::ROOT, b"b", Meta::default(), directory()).unwrap();
         let c = tree.add(b, b"c", Meta::default(), file("1")).unwrap();
@@ -352,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_belongs_to_the_last_that_took_it() {
+    fn a_name_belongs_to_the_last_node_added() {
         let mut tree = Tree::new(Meta::default());
         let first = tree.add(Tree::ROOT, b"a", Meta::default(), file("1")).unwrap();
         tree.link(Tree::ROOT, b"b", first).unwrap();
@@ -369,21 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_tells_what_a_node_is() {
-        let node = |kind| Node { meta: Meta::default(), kind, names: 1 };
-        let plain = [Kind::Fifo, directory(), Kind::Socket];
-        let devices = [Kind::CharDevice(1, 2), Kind::BlockDevice(1, 2)];
-        for kind in plain.into_iter().chain(devices) {
-            let found = kind_of(mode(&node(kind.clone())) | 0o7777, (1, 2));
-            assert_eq!(format!("{found:?}"), format!("{:?}", Some(kind)));
-        }
-        for mode in [mode(&node(file(""))), 0o120_777, 0, 0o170_000] {
-            assert!(kind_of(mode, (1, 2)).is_none(), "{mode:o}");
-        }
-    }
-
-    #[test]
-    fn hostile_names_are_refused() {
+    fn invalid_names_are_refused() {
         let mut tree = Tree::new(Meta::default());
         let long = vec![b'x'; NAME_MAX + 1];
         for name in [&b""[..], b".", b"..", b"a/b", b"a\0b", &long] {

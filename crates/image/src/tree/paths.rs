@@ -1,52 +1,47 @@
-//! Paths in a [`Tree`], looked up as the kernel looks them up (path_resolution(7))
-//! with the tree's root as `/`: no link and no `..` leads out of the tree.
+//! Paths in a tree, looked up by the rules of the kernel (path_resolution(7)).
 //!
-//! A member of an archive goes where an unpacker puts it: links above it are
-//! followed (`lib` may be a link to `usr/lib`), a link of its own name is replaced.
+//! The root of the tree is `/`: neither a link nor `..` leads out of the tree. A new node
+//! goes where an unpacker of archives puts it: links above it are followed (`lib` may be a
+//! link to `usr/lib`), and a link at its own path is replaced.
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::tree::{Children, Id, Kind, Meta, Tree, components, show};
+use super::{Id, Kind, Meta, Tree, components, directory, show};
 
-/// Bytes of the longest path (`PATH_MAX`, `include/uapi/linux/limits.h`, less its
-/// NUL); it also bounds how deep a tree is.
+/// Bytes of the longest path, without its NUL (`PATH_MAX - 1`,
+/// `include/uapi/linux/limits.h`). It also limits the depth of a tree.
 pub const PATH_MAX: usize = 4095;
 
-/// Links that are followed on one way (`MAXSYMLINKS`, `include/linux/namei.h`).
+/// Most symbolic links that one look-up follows (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: u32 = 40;
 
 const TOO_LONG: &str = "the path has more than 4095 bytes";
 
-/// Of a directory that an archive does not mention.
+/// Metadata of a directory that an archive needs, but does not contain.
 fn implied() -> Meta {
     Meta { permissions: 0o755, ..Meta::default() }
 }
 
-/// An empty directory.
-#[must_use]
-pub fn directory() -> Kind {
-    Kind::Directory(Children::new())
-}
-
-/// A path that was followed up to its end, or up to the first name that is missing.
+/// Result of following a path up to its end, or up to the first name that is missing.
 struct Followed {
     /// The last node that exists.
     at: Id,
-    /// Bytes of that node's own path, one slash for each name included.
+    /// Bytes of that node's own path, including one slash for each name.
     length: usize,
-    /// The names that do not exist, the first one first.
+    /// The names that do not exist, in the order of the path.
     missing: Vec<Box<[u8]>>,
 }
 
 impl Tree {
-    /// Adds a node at `path`, and the directories above it that are missing. Links
-    /// above it are followed. The root is there already and takes `meta`.
+    /// Adds a node at `path`, and any missing directories above it. Links above the node are
+    /// followed. If `path` is the root, `kind` must be a directory; the root then takes
+    /// `meta`.
     ///
     /// # Errors
-    /// A path that is too long (its own name, or the one that links lead to), has
-    /// `..`, or goes through what is no directory.
+    /// A path that contains `..`, that leads through a file, or that is too long, either
+    /// as it is or after links were followed; those of [`Tree::add`].
     pub fn put(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
-        match self.place(path)? {
+        match self.parent_and_name(path)? {
             Some((parent, name)) => self.add(parent, name, meta, kind),
             None if matches!(kind, Kind::Directory(_)) => {
                 self.node_mut(Self::ROOT).meta = meta;
@@ -56,24 +51,24 @@ impl Tree {
         }
     }
 
-    /// As [`Tree::put`], one more name for node `id`.
+    /// Adds a hard link to node `id` at `path`, and any missing directories above it.
     ///
     /// # Errors
-    /// Also those of [`Tree::link`].
+    /// Those of [`Tree::put`] and [`Tree::link`].
     pub fn put_link(&mut self, path: &[u8], id: Id) -> Result<()> {
-        let (parent, name) = self.place(path)?.context("the root is a directory")?;
+        let (parent, name) = self.parent_and_name(path)?.context("the root is a directory")?;
         self.link(parent, name, id)
     }
 
-    /// Whether node `id` is a directory that is not empty: rmdir(2) fails, and
-    /// nothing else gets its name.
+    /// Whether node `id` is a directory that is not empty. An unpacker cannot replace such
+    /// a directory by another file, because rmdir(2) fails.
     #[must_use]
     pub fn is_filled(&self, id: Id) -> bool {
         self.children(id).is_some_and(|children| !children.is_empty())
     }
 
-    /// The node at `path`, links above it followed, but not the node itself: what
-    /// another name of a member means.
+    /// The node at `path`. Links above the node are followed; if the node itself is a link,
+    /// it is returned. Targets of hard links in archives are looked up so.
     #[must_use]
     pub fn find_member(&self, path: &[u8]) -> Option<Id> {
         let mut names: Vec<_> = components(path).collect();
@@ -81,10 +76,10 @@ impl Tree {
         self.child(self.resolve(&names.join(&b'/')).ok()?, name)
     }
 
-    /// The directory `path`, links followed, and the length of its own path in bytes.
+    /// The directory at `path`, and the length of its own path in bytes. Links are followed.
     #[must_use]
     pub fn find_directory(&self, path: &[u8]) -> Option<(Id, usize)> {
-        // Most paths have no link and no `..`.
+        // Try without following links first, because most paths contain neither links nor `..`.
         if let Some(id) = self.find(path).filter(|&id| self.children(id).is_some()) {
             return Some((id, components(path).map(|name| 1 + name.len()).sum()));
         }
@@ -92,19 +87,19 @@ impl Tree {
         (missing.is_empty() && self.children(at).is_some()).then_some((at, length))
     }
 
-    /// Parent directory of `path`, made where it is missing, and last name; `None`
-    /// for the root.
-    fn place<'a>(&mut self, path: &'a [u8]) -> Result<Option<(Id, &'a [u8])>> {
+    /// Returns the parent directory and the last name of `path`; `None` for the root. Makes
+    /// missing directories.
+    fn parent_and_name<'a>(&mut self, path: &'a [u8]) -> Result<Option<(Id, &'a [u8])>> {
         ensure!(path.len() <= PATH_MAX, TOO_LONG);
         ensure!(components(path).all(|name| name != b".."), "the path has \"..\"");
         let mut above: Vec<_> = components(path).collect();
         let Some(name) = above.pop() else { return Ok(None) };
         let mut at = Self::ROOT;
-        for &directory in &above {
-            at = match self.child(at, directory) {
-                None => self.add(at, directory, implied(), self::directory())?,
+        for &above_name in &above {
+            at = match self.child(at, above_name) {
+                None => self.add(at, above_name, implied(), directory())?,
                 Some(id) if self.children(id).is_some() => id,
-                // Links are rare: only they pay for being followed.
+                // The slow way, which follows links, starts again from the root.
                 Some(_) => {
                     let (parent, length) = self.make(&above.join(&b'/'))?;
                     ensure!(length + name.len() < PATH_MAX, TOO_LONG);
@@ -115,15 +110,15 @@ impl Tree {
         Ok(Some((at, name)))
     }
 
-    /// Follows `path` and the links on it.
+    /// Follows `path` and the links in it.
     fn follow(&self, path: &[u8]) -> Result<Followed> {
         let reversed = |path: &[u8]| {
             let mut names: Vec<Box<[u8]>> = components(path).map(Into::into).collect();
             names.reverse();
             names
         };
-        // Directories on the way from the root, which is left out, with the lengths
-        // of their paths.
+        // `pending` has the names still to follow, the next one last. `trail` has the nodes
+        // from the root (not included) to the current one, with the lengths of their paths.
         let (mut pending, mut trail, mut links) = (reversed(path), Vec::new(), 0);
         loop {
             let (at, length) = trail.last().copied().unwrap_or((Self::ROOT, 0));
@@ -153,10 +148,10 @@ impl Tree {
         }
     }
 
-    /// What is at `path`, links followed within the tree.
+    /// The node at `path`. Links are followed within the tree.
     ///
     /// # Errors
-    /// Where there is nothing.
+    /// A path that does not exist; too many links.
     pub fn resolve(&self, path: &[u8]) -> Result<Id> {
         let Followed { at, missing, .. } = self.follow(path)?;
         match missing.first() {
@@ -165,17 +160,17 @@ impl Tree {
         }
     }
 
-    /// The directory `path`, links followed within the tree, made where it is
-    /// missing.
+    /// The directory at `path`. Links are followed within the tree; missing directories are
+    /// made.
     ///
     /// # Errors
-    /// A file where a directory is needed.
+    /// A path that leads through a file, or that is too long.
     pub fn make_directories(&mut self, path: &[u8]) -> Result<Id> {
         self.make(path).map(|(id, _)| id)
     }
 
-    /// As [`Tree::make_directories`], with the length of the directory's own path:
-    /// links must not make a tree deeper than a path can be.
+    /// Like [`Tree::make_directories`], but also returns the length of the directory's own
+    /// path. Its limit keeps links from making a tree deeper than a path can be.
     fn make(&mut self, path: &[u8]) -> Result<(Id, usize)> {
         let Followed { mut at, mut length, missing } = self.follow(path)?;
         for name in missing {
@@ -235,7 +230,7 @@ mod tests {
         let file = tree.find_member(b"chain/lib").unwrap();
         tree.put_link(b"up/again", file).unwrap();
         assert_eq!(tree.child(usr, b"again"), Some(file));
-        // The link itself is what another name of it means, and what is replaced.
+        // A hard link to a link leads to the link itself; a new node replaces the link itself.
         assert_eq!(tree.find_member(b"lib"), tree.find(b"lib"));
         put(&mut tree, "lib", directory()).unwrap();
         assert!(tree.find(b"lib/lib").is_none());
@@ -246,7 +241,7 @@ mod tests {
         }
     }
 
-    /// A tree is walked by recursion.
+    /// [`Tree::walk`] is recursive, so the depth of a tree must be limited.
     #[test]
     fn links_make_no_tree_deeper_than_a_path_is_long() {
         let mut tree = Tree::new(Meta::default());

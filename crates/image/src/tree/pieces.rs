@@ -1,60 +1,63 @@
-//! Contents that lie in a file in pieces, with holes between them.
+//! Contents that are stored in a file in several pieces, with holes between them.
 //!
-//! Interface: lseek(2) with `SEEK_DATA` and `SEEK_HOLE`: the file itself may have
-//! holes, too, and what is a hole there is one in the contents.
+//! Interface: lseek(2) with `SEEK_DATA` and `SEEK_HOLE`. The file that stores the contents
+//! may itself have holes; a hole of the file is a hole of the contents, too.
 
 use std::fs::File;
 use std::io::{self, Read};
 
 use anyhow::{Context, Result, ensure};
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
-/// Bytes of the smallest piece in which the file is asked for holes.
+/// Bytes of the smallest piece for which it pays to ask the file for holes.
 const LOOK_MIN: u64 = 64 << 10;
 
-/// Reads contents from their start to their end; zeros that the source does not
-/// store can be passed over.
+/// Reader of contents from their start to their end. It can pass over zeros that the
+/// source does not store.
 pub trait Reader: Read + Send {
-    /// Bytes of the hole at the position: all of it, whatever it is made of. 0 where
-    /// the source stores bytes, and at the end.
+    /// Length in bytes of the hole at the position, up to the next data; 0 if the source
+    /// stores the next byte, and at the end.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Errors of reading the source.
     fn hole(&mut self) -> io::Result<u64> {
         Ok(0)
     }
 
-    /// Passes over `count` bytes, which are no more than [`Reader::hole`] tells.
+    /// Passes over `count` bytes, which must be no more than [`Reader::hole`] returns.
     fn skip(&mut self, _count: u64) {}
 }
 
 impl Reader for &[u8] {}
 
-/// A part of some contents in one piece.
+/// A part of some contents that is stored in one place, or a hole.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    /// Where its first byte is in the file; `None` for a hole.
+pub(crate) struct Piece {
+    /// Offset of the first byte in the file; `None` for a hole.
     pub at: Option<u64>,
-    /// Bytes, at least 1.
+    /// Number of bytes, at least 1.
     pub length: u64,
 }
 
-/// Where contents are in a file.
-pub(super) trait Pieces: Send {
-    /// Bytes of the contents.
+/// Map from positions in some contents to offsets in a file.
+pub(crate) trait Pieces: Send {
+    /// Size of the contents in bytes.
     fn size(&self) -> u64;
 
-    /// The file.
+    /// The file that stores the contents.
     fn file(&self) -> &File;
 
-    /// The piece with the byte `position` of the contents, from that byte on.
+    /// The rest of the piece that contains byte `position` of the contents, from that byte
+    /// on.
     fn piece(&self, position: u64) -> Result<Piece>;
 
-    /// Fills `buffer` with what is at byte `at` of the file.
+    /// Reads from offset `at` of the file until `buffer` is full.
     fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()>;
 
-    /// Bytes that all pieces together have at most, where no two of them share any.
+    /// Most bytes of data in all pieces together. A format in which no two pieces may
+    /// share bytes returns the size of the image here, so that a hostile image cannot
+    /// claim more data than it has.
     fn data_max(&self) -> u64 {
         u64::MAX
     }
@@ -82,43 +85,44 @@ impl<P: Pieces + Sync> Pieces for &P {
     }
 }
 
-/// Reads contents from their start, piece by piece.
-pub(super) struct PieceReader<P> {
+/// Reader that follows the map of [`Pieces`] from the start of the contents.
+pub(crate) struct PieceReader<P> {
     pieces: P,
     position: u64,
-    /// The rest of the piece at `position`; of length 0 where it is not known.
+    /// The rest of the piece at `position`; its length is 0 if it was not looked up yet.
     piece: Piece,
-    /// End of the hole at `position`, where one is known.
+    /// End of the hole at `position`; not after `position` if there is none, or if it was
+    /// not looked up yet.
     hole_end: u64,
-    /// There is no hole between `position` and this.
+    /// Position up to which there is known to be no other hole.
     data_end: u64,
-    /// Bytes of data that may still follow.
+    /// Number of bytes of data that may still follow.
     data_left: u64,
 }
 
 impl<P: Pieces> PieceReader<P> {
-    /// A reader at the first byte of `pieces`.
-    pub(super) fn new(pieces: P) -> Self {
+    /// A reader at the first byte of the contents.
+    pub(crate) fn new(pieces: P) -> Self {
         let piece = Piece { at: None, length: 0 };
         let data_left = pieces.data_max();
         Self { pieces, position: 0, piece, hole_end: 0, data_end: 0, data_left }
     }
 
-    /// The piece with the byte `position`, cut at the end of the contents.
+    /// Looks up the piece at `position`, and cuts it at the end of the contents.
     fn look(&self, position: u64) -> Result<Piece> {
         let Piece { at, length } = self.pieces.piece(position)?;
         ensure!(length > 0, "there is nothing at byte {position}");
         Ok(Piece { at, length: length.min(self.pieces.size() - position) })
     }
 
-    /// Finds the end of the hole at `position`.
+    /// Looks up the hole at `position`, and its end. Adjacent holes count as one.
     fn find_hole(&mut self) -> Result<()> {
         self.hole_end = self.hole_end.max(self.position);
         while self.hole_end < self.pieces.size() && self.hole_end >= self.data_end {
             let Piece { at, length } = self.look(self.hole_end)?;
             let (hole, data) = match at {
                 None => (length, 0),
-                Some(at) => stretch(self.pieces.file(), at, length),
+                Some(at) => hole_and_data(self.pieces.file(), at, length),
             };
             self.hole_end += hole;
             self.data_end = self.hole_end + data;
@@ -176,25 +180,21 @@ impl<P: Pieces> Reader for PieceReader<P> {
     }
 }
 
-/// Bytes of the hole of `file` at `start`, and of the data behind it; together at
-/// most `length`, and at least 1.
-fn stretch(file: &File, start: u64, length: u64) -> (u64, u64) {
-    let seek = |at: u64, whence| {
-        let at = i64::try_from(at).map_err(|_| Errno::EINVAL)?;
-        lseek(file, at, whence).map(|found| u64::try_from(found).unwrap_or_default())
-    };
+/// Asks the file system for the hole of `file` at offset `start`. Returns its length, and
+/// the length of the data after it; together at least 1 and at most `length`.
+fn hole_and_data(file: &File, start: u64, length: u64) -> (u64, u64) {
     if length < LOOK_MIN {
         return (0, length);
     }
-    let hole = match seek(start, Whence::SeekData) {
+    let hole = match seek(file, SeekFrom::Data(start)) {
         Ok(found) => found.saturating_sub(start).min(length),
         // If the file has become shorter, reading it will be an error.
-        Err(Errno::ENXIO) if is_as_long(file, start.saturating_add(length)) => length,
-        // Not every file system can tell, and no device.
+        Err(Errno::NXIO) if is_as_long(file, start.saturating_add(length)) => length,
+        // Some file systems do not know their holes, and devices have none.
         Err(_) => return (0, length),
     };
     let rest = length - hole;
-    let data = match seek(start + hole, Whence::SeekHole) {
+    let data = match seek(file, SeekFrom::Hole(start + hole)) {
         Ok(found) => found.saturating_sub(start + hole).clamp(1, rest.max(1)).min(rest),
         Err(_) => rest,
     };
@@ -205,15 +205,15 @@ fn is_as_long(file: &File, length: u64) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() >= length)
 }
 
-/// An error on its way through a reader.
-pub(super) fn in_io(error: anyhow::Error) -> io::Error {
+/// Wraps an error, so that it can pass through [`Read`].
+pub(crate) fn in_io(error: anyhow::Error) -> io::Error {
     io::Error::other(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::Content;
+    use crate::tree::Content;
     use std::os::unix::fs::FileExt;
     use std::sync::Arc;
 
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(reader.hole().unwrap(), 0);
         archive.set_len(BLOCK).unwrap();
         let mut reader = content.open().unwrap();
-        assert_eq!(reader.hole().unwrap(), 0, "what has become shorter is no hole");
+        assert_eq!(reader.hole().unwrap(), 0, "the missing end of a file is no hole");
         assert!(reader.read_to_end(&mut rest).is_err());
     }
 }

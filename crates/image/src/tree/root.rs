@@ -1,6 +1,7 @@
-//! An image as a root file system to look things up in, such as its kernel.
+//! A tree as a root file system for look-ups, for example of a kernel in an image.
 //!
-//! Links are followed as the guest would follow them: inside of the tree only.
+//! Interface: [`Files`] of the crate `files`. Links are followed as in the guest: they
+//! never lead out of the tree.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,14 +12,13 @@ use std::path::{Path, PathBuf};
 use files::lookup::Files;
 use files::memory::new_memory_file;
 
-use super::content::Content;
-use super::tree::{Id, Kind, Tree};
+use super::{Content, Id, Kind, Tree};
 
-/// Bytes of the largest file that is copied into memory: no kernel and no module has
-/// as many.
+/// Bytes of the largest file that is copied into memory. No kernel and no module is
+/// larger.
 const FILE_MAX: u64 = 1 << 30;
 
-/// A tree, and where it was read from.
+/// A tree as a root file system, with the path of its image.
 #[derive(Debug)]
 pub struct ImageRoot {
     path: PathBuf,
@@ -26,7 +26,7 @@ pub struct ImageRoot {
 }
 
 impl ImageRoot {
-    /// The root of the image at `path`, which holds `tree`.
+    /// The root file system `tree`, which was read from the image `path`.
     #[must_use]
     pub fn new(path: PathBuf, tree: Tree) -> Self {
         Self { path, tree }
@@ -50,7 +50,7 @@ impl Files for ImageRoot {
         &self.path
     }
 
-    /// The contents in memory.
+    /// Copies the file into memory, because an image may store it in pieces.
     fn file(&self, path: &Path) -> io::Result<File> {
         let content = self.content(path)?;
         if content.size() > FILE_MAX {
@@ -110,14 +110,13 @@ impl Files for ImageRoot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Children, Meta};
+    use crate::tree::{Meta, directory};
 
     fn root() -> ImageRoot {
         let mut tree = Tree::new(Meta::default());
         let mut add = |parent, name: &str, kind| {
             tree.add(parent, name.as_bytes(), Meta::default(), kind).unwrap()
         };
-        let directory = || Kind::Directory(Children::new());
         let link = |target: &str| Kind::Symlink(target.as_bytes().into());
         let usr = add(Tree::ROOT, "usr", directory());
         let lib = add(usr, "lib", directory());
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_inside() {
+    fn links_are_followed_within_the_image() {
         let root = root();
         for path in ["lib/f", "/usr/lib/../lib/f", "usr/up", "/usr/absolute", "../../lib/f"] {
             assert_eq!(root.read(Path::new(path), 100).unwrap(), b"inside", "{path}");
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_not_read() {
+    fn only_regular_files_are_read() {
         let root = root();
         for path in ["loop", "fifo", "lib", "nothing", "lib/f/g"] {
             assert!(root.read(Path::new(path), 100).is_err(), "{path}");

@@ -1,21 +1,21 @@
-//! The extended attributes of one file (xattr(7)), in a set that many files share.
+//! The extended attributes of one file (xattr(7)), as a set that many files can share.
 //!
-//! A clone shares the set with its original until one of them is changed, so that
-//! a large set costs memory once, however many files an archive gives it to.
+//! A clone shares the set with its original until one of the two is changed. So a large
+//! set needs memory only once, however many files of an archive have it.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Values by names.
-type Map = BTreeMap<Box<[u8]>, Box<[u8]>>;
+/// Values of attributes, by name.
+type XattrMap = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
-/// What a file without attributes has.
-static EMPTY: Map = Map::new();
+/// The set of a file without attributes.
+static EMPTY: XattrMap = XattrMap::new();
 
 /// Extended attributes by their full names, such as `security.capability`.
 #[derive(Clone, Debug, Default)]
-pub struct Xattrs(Option<Arc<Map>>);
+pub struct Xattrs(Option<Arc<XattrMap>>);
 
 impl Xattrs {
     /// An empty set, which takes no memory.
@@ -24,46 +24,46 @@ impl Xattrs {
         Self(None)
     }
 
-    /// Adds an attribute; gives the value that it had before.
+    /// Sets an attribute. Returns the value that it had before.
     pub fn insert(&mut self, name: Box<[u8]>, value: Box<[u8]>) -> Option<Box<[u8]>> {
         self.own().insert(name, value)
     }
 
-    /// Removes an attribute; gives the value that it had.
+    /// Removes an attribute. Returns the value that it had.
     pub fn remove(&mut self, name: &[u8]) -> Option<Box<[u8]>> {
         self.contains_key(name).then(|| self.own().remove(name)).flatten()
     }
 
-    /// Keeps the attributes for which `is_kept` says so.
+    /// Removes all attributes for which `is_kept` returns `false`.
     pub fn retain(&mut self, mut is_kept: impl FnMut(&[u8], &[u8]) -> bool) {
         if !self.is_empty() {
             self.own().retain(|name, value| is_kept(name, value));
         }
     }
 
-    /// Bytes of all names and values.
+    /// Number of bytes of all names and values.
     #[must_use]
     pub fn size(&self) -> usize {
         self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    /// A number that two sets have in common only if they are one in memory; `None`
-    /// for a set that takes no memory.
+    /// Address of the set in memory: equal for two files only if they share the set.
+    /// `None` for an empty set, which takes no memory.
     #[must_use]
     pub fn address(&self) -> Option<usize> {
         self.0.as_ref().map(|map| Arc::as_ptr(map).addr())
     }
 
-    /// The map, no longer shared.
-    fn own(&mut self) -> &mut Map {
+    /// The set for changes; copies it first if other files share it.
+    fn own(&mut self) -> &mut XattrMap {
         Arc::make_mut(self.0.get_or_insert_default())
     }
 }
 
 impl Deref for Xattrs {
-    type Target = Map;
+    type Target = XattrMap;
 
-    fn deref(&self) -> &Map {
+    fn deref(&self) -> &XattrMap {
         self.0.as_deref().unwrap_or(&EMPTY)
     }
 }
@@ -84,7 +84,7 @@ impl std::hash::Hash for Xattrs {
 
 impl FromIterator<(Box<[u8]>, Box<[u8]>)> for Xattrs {
     fn from_iter<I: IntoIterator<Item = (Box<[u8]>, Box<[u8]>)>>(pairs: I) -> Self {
-        let map: Map = pairs.into_iter().collect();
+        let map: XattrMap = pairs.into_iter().collect();
         Self((!map.is_empty()).then(|| Arc::new(map)))
     }
 }

@@ -1,9 +1,9 @@
 //! Owner, permissions, attributes and time of a file that was just made.
 //!
-//! Interfaces: fchownat(2), fchmod(2), fsetxattr(2), utimensat(2). All go through a
-//! descriptor of the file, so that nobody can put another file in its place; where
-//! that is one of `O_PATH`, through its name in `/proc/self/fd`. What only root may
-//! set is left out for others, and noted.
+//! Interfaces: fchownat(2), fchmod(2), fsetxattr(2), utimensat(2). All of them use a
+//! descriptor of the file, so that nobody can put another file in its place. For a
+//! descriptor of `O_PATH`, some calls use its name in `/proc/self/fd`. Metadata that only
+//! root may set is left out for other users, with a note.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -15,16 +15,18 @@ use rustix::io::Errno;
 use crate::tree::{Kind, Meta, Node, show};
 
 const OWNER: &str =
-    "the owner could not be set (that takes root, or a mapped id); set-id bits went with it";
+    "the owner could not be set (that takes root, or a mapped id); set-id bits were left out, too";
 const XATTR: &str = "extended attributes that could not be set";
 
-/// Permission bits less those that mean nothing without the owner.
+/// Permission bits without set-id bits, which make no sense if the owner is wrong.
 const WITHOUT_SET_ID: u16 = 0o1777;
 
-/// Errors of an owner that we may not give, or that has no number here.
+/// Errors of chown(2) if we may not set the owner, or if the owner has no number in our user
+/// namespace.
 const NO_OWNER: &[Errno] = &[Errno::PERM, Errno::INVAL, Errno::OVERFLOW, Errno::NOTSUP];
 
-/// Errors of attributes that we may not set, or that the file system does not take.
+/// Errors of setxattr(2) if we may not set the attribute, or if the file system cannot store
+/// it.
 const NO_XATTR: &[Errno] = &[
     Errno::PERM,
     Errno::ACCESS,
@@ -36,12 +38,12 @@ const NO_XATTR: &[Errno] = &[
     Errno::OVERFLOW,
 ];
 
-/// A file to be changed.
+/// A new file whose metadata is to be set.
 #[derive(Clone, Copy)]
 pub(super) enum Made<'a> {
-    /// Opened.
+    /// A descriptor for reading or writing.
     Open(BorrowedFd<'a>),
-    /// Opened with `O_PATH`: a link or a special file.
+    /// A descriptor of `O_PATH`, for a link or a special file.
     Path(BorrowedFd<'a>),
 }
 
@@ -51,25 +53,26 @@ impl<'a> Made<'a> {
         fd
     }
 
-    /// A path that leads to the file, whatever it is.
+    /// Path of the file through its descriptor.
     fn proc_path(self) -> String {
         format!("/proc/self/fd/{}", self.fd().as_raw_fd())
     }
 }
 
-/// Gives `file` all that `node` says of it but its contents; `path` is for notes.
+/// Sets owner, permissions, attributes and time of `file` to those of `node`. `path` is the
+/// file's path in notes.
 ///
 /// # Errors
-/// The first that is not noted.
+/// The first error that does not become a note.
 pub(super) fn set(file: Made<'_>, node: &Node, path: &[u8], notes: &mut Notes) -> Result<()> {
     let meta = &node.meta;
     let mut permissions = meta.permissions;
-    // First: to change the owner takes set-id bits and capabilities away.
+    // Set the owner first, because this removes set-id bits and capabilities.
     if !set_owner(file, meta)? {
         notes.add(OWNER, path);
         permissions &= WITHOUT_SET_ID;
     }
-    // Before the permissions, which may not even let us write.
+    // Set attributes before the permissions, which may forbid us to write.
     for (key, value) in &meta.xattrs {
         let set = match file {
             Made::Open(fd) => rustix::fs::fsetxattr(fd, &key[..], value, XattrFlags::empty()),
@@ -101,13 +104,13 @@ pub(super) fn set(file: Made<'_>, node: &Node, path: &[u8], notes: &mut Notes) -
     set.context("utimensat")
 }
 
-/// Whether the file has the owner and the group that it should have.
+/// Sets owner and group. Returns `false` if that is not possible for us.
 fn set_owner(file: Made<'_>, meta: &Meta) -> Result<bool> {
     let stat = rustix::fs::fstat(file.fd()).context("fstat")?;
     if (stat.st_uid, stat.st_gid) == (meta.uid, meta.gid) {
         return Ok(true);
     }
-    // -1 changes nothing, so no file can be given to it.
+    // For chown(2), -1 means "do not change", so no file can have it as owner.
     if [meta.uid, meta.gid].contains(&u32::MAX) {
         return Ok(false);
     }

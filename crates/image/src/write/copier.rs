@@ -1,4 +1,4 @@
-//! Contents of files on their way to an archive.
+//! Copying the contents of files to an archive, with small files read ahead.
 
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -8,26 +8,26 @@ use anyhow::{Context, Result};
 
 use crate::tree::{Content, Kind, Node, Tree, show};
 
-/// Bytes copied at a time.
+/// Bytes that are copied at a time.
 const BUFFER: usize = 1 << 17;
 /// Bytes of the largest file that is read ahead.
 const SMALL: u64 = 1 << 15;
-/// Files that are handed over at a time: a thread that wakes another for each file
-/// loses more than it gains.
+/// Number of files that one thread passes to the other at a time. Waking the other thread
+/// for each file would take more time than reading ahead saves.
 const BATCH: usize = 64;
 /// Most batches that wait to be written.
 const AHEAD: usize = 2;
 
-/// Contents of files in the order of names, or why there are none.
+/// Contents of files in the order of names, or the errors of reading them.
 type Batch = Vec<Result<Vec<u8>>>;
 
-/// Copies contents of files to an archive, all of them.
+/// Copier of the contents of files to an archive.
 pub(super) struct Copier {
     buffer: Vec<u8>,
     ahead: Option<Ahead>,
 }
 
-/// What was read ahead: all that [`small`] names.
+/// Contents that were read ahead: those of all files that [`small`] selects.
 struct Ahead {
     batches: Receiver<Batch>,
     current: std::vec::IntoIter<Result<Vec<u8>>>,
@@ -46,15 +46,16 @@ impl Ahead {
 }
 
 impl Copier {
-    /// One that reads when it is asked.
+    /// A copier that does not read ahead.
     pub(super) fn new() -> Self {
         Self { buffer: vec![0; BUFFER], ahead: None }
     }
 
-    /// Copies contents of `node`, a file; `path` names it.
+    /// Copies the contents of `node` to `out`. Does nothing if `node` is not a regular file.
+    /// `path` is for errors.
     ///
     /// # Errors
-    /// What cannot be read; or those of `out`.
+    /// Contents that cannot be read; errors of writing to `out`.
     pub(super) fn copy(&mut self, path: &[u8], node: &Node, out: &mut dyn Write) -> Result<()> {
         let Kind::File(content) = &node.kind else { return Ok(()) };
         let name = || format!("read {}", show(path));
@@ -72,14 +73,15 @@ impl Copier {
     }
 }
 
-/// Calls `body`, which copies all files of `tree` in the order of [`Tree::walk`],
-/// while a thread reads small ones ahead: opening them takes longer than reading.
+/// Calls `body`, which must copy all files of `tree` in the order of [`Tree::walk`]. Another
+/// thread reads small files ahead, because opening a small file takes longer than copying
+/// it.
 pub(super) fn copying<T>(tree: &Tree, body: impl FnOnce(&mut Copier) -> Result<T>) -> Result<T> {
     thread::scope(|scope| {
         let (sender, batches) = sync_channel(AHEAD);
         scope.spawn(move || {
             let mut batch = Batch::new();
-            // Where nobody takes it any more, writing has failed.
+            // Sending fails if `body` has failed and no longer receives.
             let walked = tree.walk(&mut |_, id| {
                 batch.extend(small(tree.node(id)).map(read));
                 let is_full = batch.len() == BATCH;
@@ -92,8 +94,8 @@ pub(super) fn copying<T>(tree: &Tree, body: impl FnOnce(&mut Copier) -> Result<T
     })
 }
 
-/// Contents that are read ahead. Which name of several is the one with the
-/// contents depends on the format, so those are not.
+/// The contents of `node` if they are read ahead. Files with several names are not: the
+/// format decides with which name it stores their contents.
 fn small(node: &Node) -> Option<&Content> {
     match &node.kind {
         Kind::File(content) if node.names == 1 && content.size() <= SMALL => Some(content),
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_early_is_not_waited_for() {
+    fn a_failed_copy_does_not_wait_for_the_reader() {
         let tree = tree(&[1; 200]);
         assert!(copying(&tree, |_| -> Result<()> { anyhow::bail!("the disk is full") }).is_err());
     }

@@ -1,10 +1,10 @@
-//! An initramfs from a [`Tree`]: one newc segment.
+//! Writing a [`Tree`] as an initramfs: one newc segment.
 //!
-//! Format: [`archive::newc`]. Files with several names share an inode
-//! number, and the last of them has the contents; the kernel and cpio(1) read it
-//! so. Inode numbers count the files in the order in which they are written, so that
-//! they do not depend on the order of the source. Links with several names are
-//! written as several links, for the kernel knows no others.
+//! Format: [`archive::newc`], which writes members with the crate `cpio`. Files with several
+//! names share an inode number, and only the last name has the contents, as the kernel and
+//! cpio(1) expect. Inode numbers count the files in the order in which they are written, so
+//! they do not depend on the order of the source. A symbolic link with several names is
+//! written as several links, because the kernel does not support hard links to links.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -19,15 +19,16 @@ use crate::tree::{Id, Kind, Meta, Node, Tree, mode, show};
 const XATTRS: &str = "a cpio archive has no extended attributes, they are lost";
 const TIME: &str = "a cpio archive has times from 1970 to 2106, others are moved";
 
-/// Writes all of `tree`.
+/// Writes `tree` to `out`.
 ///
 /// # Errors
-/// Before anything is written: a file of 4 GiB or more, since newc has 32-bit sizes; a
-/// file with the name that ends an archive.
+/// Before anything is written: a file of 4 GiB or more, since sizes in newc have 32 bits; a
+/// file called `TRAILER!!!`, the name that ends an archive. Then: contents that cannot be
+/// read; errors of writing to `out`.
 pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
     check(tree)?;
     copying(tree, |copier| {
-        let mut writer = Writer { tree, out, notes, copier, inodes: 0, linked: HashMap::new() };
+        let mut writer = CpioWriter { tree, out, notes, copier, inodes: 0, linked: HashMap::new() };
         tree.walk(&mut |path, id| {
             let path = if path.is_empty() { b"." } else { path };
             writer.member(path, id).with_context(|| show(path))
@@ -57,14 +58,14 @@ fn check(tree: &Tree) -> Result<()> {
     })
 }
 
-struct Writer<'a> {
+struct CpioWriter<'a> {
     tree: &'a Tree,
     out: &'a mut dyn Write,
     notes: &'a mut Notes,
     copier: &'a mut Copier,
-    /// Inode numbers given so far.
+    /// Number of inode numbers used so far.
     inodes: u32,
-    /// What has several names, some of them written.
+    /// Files with several names, of which at least one was written.
     linked: HashMap<Id, Linked>,
 }
 
@@ -72,11 +73,11 @@ struct Writer<'a> {
 #[derive(Clone, Copy)]
 struct Linked {
     ino: u32,
-    /// Names still to come.
+    /// Number of names that are not written yet.
     left: u32,
 }
 
-impl Writer<'_> {
+impl CpioWriter<'_> {
     fn member(&mut self, path: &[u8], id: Id) -> Result<()> {
         let node = self.tree.node(id);
         let Linked { ino, left } = self.take_name(id, node);
@@ -96,8 +97,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The inode number of node `id`, and how many names of it are to come after this
-    /// one.
+    /// Counts one name of node `id` as written. Returns its inode number and the number of
+    /// names that are left.
     fn take_name(&mut self, id: Id, node: &Node) -> Linked {
         let inodes = &mut self.inodes;
         let mut new = || {
@@ -112,7 +113,7 @@ impl Writer<'_> {
         *linked
     }
 
-    /// Of a member without contents.
+    /// The header of a node, for a member without contents.
     fn header(&mut self, path: &[u8], ino: u32, node: &Node) -> Result<Header> {
         let Meta { uid, gid, mtime, ref xattrs, .. } = node.meta;
         if !xattrs.is_empty() {
@@ -139,7 +140,8 @@ impl Writer<'_> {
         })
     }
 
-    /// Of a directory: its `.`, its name, and the `..` of each directory in it.
+    /// Number of links. A directory has two links (its name and `.`), and one for the `..`
+    /// of each directory in it.
     fn link_count(&self, node: &Node) -> u32 {
         let Kind::Directory(children) = &node.kind else { return node.names };
         let directories = children.values().filter(|&&id| self.tree.children(id).is_some());

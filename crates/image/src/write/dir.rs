@@ -1,10 +1,10 @@
-//! A new directory of the host from a [`Tree`].
+//! Writing a [`Tree`] as a new directory of the host.
 //!
-//! Interfaces: openat2(2) with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`,
-//! mknodat(2), linkat(2). It is made under another name, with permissions for us
-//! alone, and takes its own at the end. No path is followed through a link, neither
-//! one of the tree nor one that somebody puts there meanwhile. What only root may
-//! make is left out for others, and noted.
+//! Interfaces: openat2(2) with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`, mknodat(2),
+//! linkat(2). The directory is made under a temporary name, with permissions for us alone,
+//! and is renamed at the end. No path is followed through a link: neither a link of the
+//! tree, nor one that somebody else puts there in the meantime. Files that only root may
+//! make are left out for other users, with a note.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -23,25 +23,25 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attributes::{self, Made};
-use crate::holes::{self, Part};
 use crate::progress::Progress;
+use crate::tree::holes::{self, Part};
 use crate::tree::{Content, Id, Kind, Node, Tree, show};
 
-const DEVICE: &str = "device nodes are made by root only, they are left out";
-const SPECIAL: &str = "FIFOs and sockets that this file system does not have, they are left out";
+const DEVICE: &str = "device nodes are left out, because only root can make them";
+const SPECIAL: &str = "FIFOs and sockets are left out, because this file system has none";
 
-/// Makes the directory `path`, which must not be there yet, or be empty.
+/// Writes `tree` to the new directory `path`. The directory must not exist, or must be empty.
 ///
 /// # Errors
-/// The first that is not noted; nothing is left then.
+/// The first error that does not become a note. Then nothing is left of the directory.
 pub fn write(tree: &Tree, path: &Path, notes: &mut Notes, progress: &Progress) -> Result<()> {
     let name = || format!("write directory {}", path.display());
     let is_free = match std::fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
-    ensure!(is_free, "{}: it is there already, and not as an empty directory", name());
-    // A link to an empty directory: that is replaced, the link stays.
+    ensure!(is_free, "{}: it exists already, and is not an empty directory", name());
+    // If `path` is a link to an empty directory, replace the directory and keep the link.
     let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     output::without_signals(|| {
         let parent = output::directory(&target);
@@ -50,36 +50,36 @@ pub fn write(tree: &Tree, path: &Path, notes: &mut Notes, progress: &Progress) -
             .permissions(Permissions::from_mode(Mode::RWXU.as_raw_mode()))
             .tempdir_in(parent)?;
         let top = open_own(temporary.path())?;
-        Unpacker { tree, top, notes, progress, names: HashMap::new() }.all()?;
+        DirWriter { tree, top, notes, progress, names: HashMap::new() }.all()?;
         std::fs::rename(temporary.path(), &target)?;
-        let _ = temporary.keep(); // its name is gone already
+        let _ = temporary.keep(); // do not delete it: it was renamed
         Ok(())
     })
     .with_context(name)
 }
 
-/// Opens the directory `path` that we have just made, and nothing that somebody has
-/// put in its place since.
+/// Opens the directory `path`, which we have just made. Fails if somebody else has put another
+/// file in its place.
 fn open_own(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&fd)?;
     let is_own = stat.st_uid == rustix::process::geteuid().as_raw()
         && stat.st_mode & 0o7777 == Mode::RWXU.as_raw_mode();
-    ensure!(is_own, "{}: somebody else has put a directory there", path.display());
+    ensure!(is_own, "{}: somebody else has put another directory in its place", path.display());
     Ok(fd)
 }
 
-struct Unpacker<'a> {
+struct DirWriter<'a> {
     tree: &'a Tree,
     top: OwnedFd,
     notes: &'a mut Notes,
     progress: &'a Progress,
-    /// Where the nodes with several names are; `None` for one that was left out.
+    /// First paths of the nodes with several names; `None` for a node that was left out.
     names: HashMap<Id, Option<PathBuf>>,
 }
 
-impl Unpacker<'_> {
+impl DirWriter<'_> {
     fn all(&mut self) -> Result<()> {
         let mut directories = vec![(Tree::ROOT, PathBuf::new())];
         let mut done = 0;
@@ -96,7 +96,8 @@ impl Unpacker<'_> {
                 }
             }
         }
-        // What is in a directory changes its time, and needs its permissions.
+        // Set the metadata of directories last: adding a file changes the time of its
+        // directory, and needs write permission.
         for (id, path) in directories.iter().rev() {
             let fd = self.open(path)?;
             let shown = path.as_os_str().as_bytes();
@@ -107,7 +108,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// A directory that was made already.
+    /// Opens a directory that was made before.
     fn open(&self, path: &Path) -> Result<OwnedFd> {
         let path = if path == Path::new("") { Path::new(".") } else { path };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
@@ -134,21 +135,21 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    /// Gives what is at `first` another name.
+    /// Makes a hard link to the file `first`.
     fn link(&self, first: &Path, parent: &OwnedFd, name: &[u8]) -> Result<()> {
         let directory = self.open(first.parent().unwrap_or(Path::new("")))?;
         let first = first.file_name().unwrap_or_default();
         Ok(rustix::fs::linkat(&directory, first, parent, name, AtFlags::empty())?)
     }
 
-    /// Makes a node; `false` where it was left out.
+    /// Makes a file. Returns `false` if it was left out.
     fn make(&mut self, parent: &OwnedFd, name: &[u8], path: &Path, node: &Node) -> Result<bool> {
         let special = |kind, (major, minor): (u32, u32)| {
             let device = rustix::fs::makedev(major, minor);
             rustix::fs::mknodat(parent, name, kind, Mode::RWXU, device)
         };
         let made = match &node.kind {
-            // The rest follows when it is full.
+            // The metadata of a directory is set at the end.
             Kind::Directory(_) => {
                 rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
                 return Ok(true);
@@ -185,7 +186,7 @@ impl Unpacker<'_> {
         self.notes.add(what, path.as_os_str().as_bytes());
     }
 
-    /// Makes a regular file, with holes where there are only zeros.
+    /// Makes a regular file, with holes in place of zeros.
     fn file(
         &mut self,
         parent: &OwnedFd,

@@ -1,4 +1,4 @@
-//! Disk images: erofs, ext4 and squashfs.
+//! Writing disk images: EROFS, ext4 and squashfs.
 
 use std::fs::File;
 
@@ -7,47 +7,50 @@ use archive::compress::{Compression, Method};
 use files::notes::Notes;
 use rustix::fs::OFlags;
 
+use crate::disk::identity::marked;
 use crate::format::Format;
-use crate::identity::marked;
 use crate::progress::Progress;
 use crate::tree::{Kind, Tree, mode};
 use crate::{erofs, ext4, squashfs};
 
-/// Free space of an ext4 image whose size nobody chose: so many percent of what
-/// is used, and bytes on top.
+/// Free space of an ext4 image by default, in percent of the used space.
 const SLACK_PERCENT: u32 = 10;
-/// As [`SLACK_PERCENT`].
+/// Further free space of an ext4 image by default, in bytes.
 const SLACK_BYTES: u64 = 16 << 20;
 
-/// What a file system is, apart from what is in it.
+/// Options for writing a disk image.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// UUID; without it the UUID follows from all that the image holds.
+pub struct DiskOptions {
+    /// UUID of EROFS and ext4. By default, it follows from all bytes of the image.
     pub uuid: Option<[u8; 16]>,
-    /// Names it for people.
+    /// Name of the file system (EROFS and ext4); may be empty.
     pub label: String,
-    /// Bytes of an ext4 image.
+    /// Size of an ext4 image in bytes. By default, the size follows from the contents.
     pub size: Option<u64>,
-    /// Free space of an ext4 image in percent.
+    /// Free space of an ext4 image, in percent of the used space. By default, 10 percent and
+    /// 16 MiB.
     pub slack: Option<u32>,
-    /// Of erofs and squashfs: lz4 and gzip without.
+    /// Compression of EROFS and squashfs. By default, lz4 for EROFS and gzip for squashfs.
     pub compress: Option<Method>,
-    /// Of erofs and squashfs: 4096 and 128 KiB without.
+    /// Number of bytes that EROFS and squashfs compress at a time. By default, 4096 for EROFS
+    /// and 128 KiB for squashfs.
     pub cluster_size: Option<u64>,
-    /// Threads that compress.
+    /// Number of threads that compress, at least 1.
     pub threads: u32,
-    /// The time of the image, in seconds since 1970.
+    /// Time of the image, in seconds since 1970.
     pub mtime: u32,
 }
 
-/// Writes `tree` to `out`, a regular file.
+/// Writes `tree` to `out` as a disk image in `format`, which must be EROFS, ext4 or squashfs.
+/// `out` must be a regular file that is open for reading and writing.
 ///
 /// # Errors
-/// What the format cannot hold; contents that cannot be read.
+/// A tree that the format cannot express; contents that cannot be read; errors of writing
+/// to `out`.
 pub fn write(
     tree: &Tree,
     format: Format,
-    options: &Options,
+    options: &DiskOptions,
     out: &File,
     notes: &mut Notes,
     progress: &Progress,
@@ -108,18 +111,18 @@ pub fn write(
                 compressor: compressor(options.compress).unwrap_or(usual.compressor),
                 level: options.compress.and_then(|method| method.level),
                 block_size: block_size
-                    .context("--cluster-size: at most 1 MiB")?
+                    .context("cluster size: at most 1 MiB")?
                     .unwrap_or(usual.block_size),
                 threads,
                 time: options.mtime,
             };
             squashfs::write(tree, &options, out, notes, progress)
         }
-        other => bail!("{other} is no disk that is written here"),
+        other => bail!("{other} is not a disk format"),
     }
 }
 
-/// That of squashfs.
+/// The compressor of squashfs for a method; `None` for the default one.
 fn compressor(method: Option<Method>) -> Option<squashfs::Compressor> {
     match method?.compression {
         Compression::None => None,
@@ -130,8 +133,8 @@ fn compressor(method: Option<Method>) -> Option<squashfs::Compressor> {
     }
 }
 
-/// A number for the hashes in directories of `tree`, which follows from its names and
-/// metadata.
+/// Seed for the hashes in ext4's directories. It follows from the names and metadata of
+/// `tree`.
 fn seed_of(tree: &Tree) -> Result<[u8; 16]> {
     let mut hasher = blake3::Hasher::new();
     tree.walk(&mut |path, id| {

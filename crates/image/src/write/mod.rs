@@ -1,8 +1,14 @@
-//! Images from a [`Tree`](super::tree::Tree).
+//! Writing a [`Tree`](crate::tree::Tree) as an image.
 //!
-//! Every byte follows from the tree and the options alone. What a format cannot
-//! hold is refused before anything is written, or noted where a guest can do
-//! without it.
+//! | Module | Output |
+//! |---|---|
+//! | [`cpio`], [`tar`] | an archive, as a stream to any [`Write`](std::io::Write) |
+//! | [`disk`] | EROFS, ext4 or squashfs, to a regular file |
+//! | [`dir`] | a new directory of the host |
+//!
+//! Every byte follows from the tree and the options alone. If a format cannot express
+//! something, the writer either refuses the tree before it writes anything, or leaves the
+//! thing out with a note if a guest can do without it.
 
 mod attributes;
 mod copier;

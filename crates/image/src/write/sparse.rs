@@ -1,48 +1,50 @@
-//! Files with large holes in a tar archive: their data without the holes.
+//! Sparse files in a tar archive: their data without the holes.
 //!
-//! Format: version 1.0 of GNU tar's manual, "Storing Sparse Files". Records of the
-//! extended header tell the name and the size of the file; its contents in the
-//! archive are a map, padded to a block, and all stretches of data. The map is lines
-//! with decimal numbers: how many stretches, then offset and length of each.
-//! GNU tar, bsdtar and ours read it; others see a file `GNUSparseFile.0/NAME`.
+//! Format: version 1.0 of GNU tar's manual, "Storing Sparse Files". Records of the extended
+//! header contain the name and the size of the file. The member's data is a map, padded to a
+//! block, and then all stretches of data. The map consists of lines with decimal numbers:
+//! the number of stretches, then offset and length of each. GNU tar, bsdtar and this crate
+//! read such members; other tools see a file `GNUSparseFile.0/NAME`.
 
 use std::io::Write;
 
 use anyhow::{Context, Result};
 
-use crate::holes::{Input, data_of};
+use crate::tree::holes::{Input, data_of};
 use crate::tree::{Content, show};
 use crate::ustar::BLOCK;
 
-/// Bytes of which a stretch is a multiple, but for the end of the file.
+/// Offset and length of a stretch of data are multiples of this, in bytes, except at the end
+/// of the file.
 const UNIT: usize = 4096;
-/// Most stretches of one file: a map of at most 8 MiB, which readers bound as well.
+/// Most stretches of one file. The map then has at most 8 MiB; readers limit its size, too.
 const STRETCHES_MAX: usize = 1 << 18;
-/// A smaller file is sparse where at most one of so many bytes is data, which can be
-/// told before much of it is read.
+/// Bytes of the largest file that counts as small.
 const SMALL: u64 = 1 << 30;
+/// A small file counts as sparse if at most 1/4 of it is data. So most of a file that is not
+/// sparse need not be read to find out.
 const DATA_PART: u64 = 4;
-/// A larger file is sparse where at least one of so many bytes is in holes.
+/// A larger file counts as sparse if at least 1/8 of it is holes.
 const HOLE_PART: u64 = 8;
 /// Bytes that are copied at a time.
 const BUFFER: usize = 1 << 17;
 
-/// The directory in the name for tools that know nothing of holes.
+/// Directory that is added to the name for tools that do not know sparse files.
 const DIRECTORY: &[u8] = b"GNUSparseFile.0/";
 
-/// A sparse file on its way to an archive.
-pub(super) struct Sparse {
+/// A sparse file that is written to an archive.
+pub(super) struct SparseMember {
     /// Offset and length of each stretch of data.
     stretches: Vec<(u64, u64)>,
-    /// Bytes of the file.
+    /// Bytes of the file, holes included.
     size: u64,
-    /// The map as it is in the archive.
+    /// The map in its form for the archive.
     map: Vec<u8>,
 }
 
-impl Sparse {
-    /// The map of `content`; `None` where its holes are not worth one. Only its bytes
-    /// count, not how the source stores them.
+impl SparseMember {
+    /// Finds the data in `content`; `None` if it does not count as sparse. The result depends
+    /// on the bytes alone, not on how the source stores them.
     pub(super) fn new(content: &Content) -> Result<Option<Self>> {
         let size = content.size();
         let most = if size > SMALL { size / HOLE_PART * (HOLE_PART - 1) } else { size / DATA_PART };
@@ -57,7 +59,7 @@ impl Sparse {
         if !is_sparse {
             return Ok(None);
         }
-        // The end of a hole that ends the file.
+        // An empty stretch at the end marks the size if the file ends with a hole.
         if stretches.last().is_none_or(|(at, length)| at + length < size) {
             stretches.push((size, 0));
         }
@@ -71,7 +73,7 @@ impl Sparse {
         Ok(Some(Self { stretches, size, map }))
     }
 
-    /// Keys and values for the extended header of the file `path`.
+    /// Keys and values of the records in the extended header of the file `path`.
     pub(super) fn records(&self, path: &[u8]) -> [(&'static [u8], Vec<u8>); 4] {
         [
             (b"GNU.sparse.major", b"1".to_vec()),
@@ -81,20 +83,20 @@ impl Sparse {
         ]
     }
 
-    /// The name of the member for tools that know nothing of holes.
+    /// The name in the header, for tools that do not know sparse files.
     pub(super) fn name(path: &[u8]) -> Vec<u8> {
         let split = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
         let (directory, name) = path.split_at(split);
         [directory, DIRECTORY, name].concat()
     }
 
-    /// Bytes in the archive.
+    /// Bytes of the member's data in the archive: map and data.
     pub(super) fn stored_size(&self) -> u64 {
         let data: u64 = self.stretches.iter().map(|(_, length)| length).sum();
         self.map.len() as u64 + data
     }
 
-    /// Writes map and data of `content`, the file `path`.
+    /// Writes the map and the data of `content`. `path` is for errors.
     pub(super) fn write(&self, path: &[u8], content: &Content, out: &mut dyn Write) -> Result<()> {
         let name = || format!("read {}", show(path));
         out.write_all(&self.map).context("write")?;

@@ -1,9 +1,9 @@
-//! A tar archive from a [`Tree`].
+//! Writing a [`Tree`] as a tar archive.
 //!
-//! Format: ustar with extended headers (POSIX pax(1)) only where ustar has no room;
-//! extended attributes as `SCHILY.xattr.NAME` (star(5)); files with large holes are GNU
-//! sparse files. If a file has several names, the first one has the contents, the
-//! others are links to it.
+//! Format: ustar, with extended headers (POSIX pax(1)) only for values that do not fit into
+//! its fields. Extended attributes are records `SCHILY.xattr.NAME` (star(5)); sparse files
+//! are those of GNU tar. If a file has several names, the first one has the contents, and
+//! the others are hard links to it.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -13,26 +13,26 @@ use files::notes::Notes;
 use tar::{EntryType, Header};
 
 use super::copier::{Copier, copying};
-use super::sparse::Sparse;
+use super::sparse::SparseMember;
 use crate::tree::{Id, Kind, Meta, Node, Tree, show};
 use crate::ustar::BLOCK;
 
-/// Bytes of a name or of a link's target in a header.
+/// Most bytes of a path or of a link's target in a header (`name`, `linkname`).
 const NAME_MAX: usize = 100;
-/// The largest owner or group: seven octal digits.
+/// The largest owner or group in a header: seven octal digits.
 const ID_MAX: u32 = 0o7_777_777;
-/// The largest size and time: eleven octal digits.
+/// The largest size and time in a header: eleven octal digits.
 const NUMBER_MAX: u64 = 0o77_777_777_777;
 
-/// Name of extended headers: some readers refuse a header without a name.
+/// Name of each extended header, because some readers refuse a header without a name.
 const EXTENDED: &[u8] = b"PaxHeaders";
 
-const SOCKET: &str = "a tar archive has no sockets, they are left out";
+const SOCKET: &str = "sockets are left out, because a tar archive has none";
 
-/// Writes all of `tree`.
+/// Writes `tree` to `out`.
 ///
 /// # Errors
-/// Contents that cannot be read; those of `out`.
+/// Contents that cannot be read; errors of writing to `out`.
 pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
     let mut first_names = HashMap::new();
     copying(tree, |copier| {
@@ -44,11 +44,11 @@ pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> 
             }
             let first = (node.names > 1).then(|| first_name(&mut first_names, id, path)).flatten();
             let sparse = match &node.kind {
-                Kind::File(content) if first.is_none() => Sparse::new(content),
+                Kind::File(content) if first.is_none() => SparseMember::new(content),
                 _ => Ok(None),
             };
             let sparse = sparse.with_context(|| format!("read {}", show(path)))?;
-            let member = Member::new(path, node, first.as_deref(), sparse);
+            let member = NewMember::new(path, node, first.as_deref(), sparse);
             member.write(path, out, copier).with_context(|| show(path))
         })
     })?;
@@ -56,31 +56,37 @@ pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> 
     Ok(())
 }
 
-/// The name under which node `id` was written already.
+/// The path under which node `id` was written before; `None` if `path` is its first one.
 fn first_name(names: &mut HashMap<Id, Box<[u8]>>, id: Id, path: &[u8]) -> Option<Box<[u8]>> {
     let known = names.get(&id).cloned();
     names.entry(id).or_insert_with(|| path.into());
     known
 }
 
-struct Member<'a> {
+/// One member that is written to the archive.
+struct NewMember<'a> {
     header: Header,
     records: Vec<u8>,
     node: &'a Node,
-    /// Whether it brings the contents of its file.
+    /// Whether this is the first name of its node, with which the contents are written.
     is_first: bool,
-    /// The map of a file with holes.
-    sparse: Option<Sparse>,
+    /// The map of a sparse file.
+    sparse: Option<SparseMember>,
 }
 
-impl<'a> Member<'a> {
-    fn new(path: &[u8], node: &'a Node, first: Option<&[u8]>, sparse: Option<Sparse>) -> Self {
+impl<'a> NewMember<'a> {
+    fn new(
+        path: &[u8],
+        node: &'a Node,
+        first: Option<&[u8]>,
+        sparse: Option<SparseMember>,
+    ) -> Self {
         let is_first = first.is_none();
         let (header, records) = (Header::new_ustar(), Vec::new());
         let mut member = Self { header, records, node, is_first, sparse };
         let name = match &node.kind {
             Kind::Directory(_) => [if path.is_empty() { b"." } else { path }, b"/"].concat(),
-            _ if member.sparse.is_some() => Sparse::name(path),
+            _ if member.sparse.is_some() => SparseMember::name(path),
             _ => path.to_vec(),
         };
         let target = match (&node.kind, first) {
@@ -99,7 +105,8 @@ impl<'a> Member<'a> {
         member
     }
 
-    /// Puts `value` into a field, and where it does not fit into a record as well.
+    /// Writes `value` into a field of the header. If it does not fit, the field gets its
+    /// start, and a record gets all of it.
     fn text(
         &mut self,
         key: &str,
@@ -167,14 +174,15 @@ impl<'a> Member<'a> {
     fn size(&self) -> u64 {
         match &self.node.kind {
             Kind::File(_) if self.sparse.is_some() => {
-                self.sparse.as_ref().map_or(0, Sparse::stored_size)
+                self.sparse.as_ref().map_or(0, SparseMember::stored_size)
             }
             Kind::File(content) if self.is_first => content.size(),
             _ => 0,
         }
     }
 
-    /// `LENGTH KEY=VALUE\n`, where LENGTH counts its own digits.
+    /// Adds a record `LENGTH KEY=VALUE\n`. LENGTH counts the whole record, its own digits
+    /// included.
     fn record(&mut self, key: &[u8], value: &[u8]) {
         let rest = key.len() + value.len() + " =\n".len();
         let mut length = rest;
@@ -217,8 +225,7 @@ impl<'a> Member<'a> {
     }
 }
 
-/// The name of an attribute as it is in a key, which `=` would end; escaped as GNU tar
-/// does.
+/// Escapes the name of an attribute for a key as GNU tar does: `=` would end the key.
 fn escaped(name: &[u8]) -> Vec<u8> {
     let bytes = name.iter().map(|byte| match byte {
         b'%' => &b"%25"[..],
@@ -229,7 +236,7 @@ fn escaped(name: &[u8]) -> Vec<u8> {
 }
 
 fn pad(out: &mut dyn Write, size: u64) -> Result<()> {
-    let zeroes = size.next_multiple_of(BLOCK as u64) - size;
-    out.write_all(&[0; BLOCK][..usize::try_from(zeroes)?])?;
+    let padding = size.next_multiple_of(BLOCK as u64) - size;
+    out.write_all(&[0; BLOCK][..usize::try_from(padding)?])?;
     Ok(())
 }

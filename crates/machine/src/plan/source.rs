@@ -14,8 +14,8 @@ use files::lookup::Files;
 use files::notes::Notes;
 use files::root_dir::RootDir;
 use image::format::{self, Format};
-use image::root::ImageRoot;
 use image::source;
+use image::tree::root::ImageRoot;
 use nix::fcntl::OFlag;
 use virtinitrd_proto::words::Words;
 
@@ -98,8 +98,11 @@ impl Source {
         let files: Rc<dyn Files> = match self.kind {
             Kind::Directory => Rc::new(RootDir::open(&self.path)?),
             _ => {
-                let read =
-                    source::open(&self.path, &source::Options::default(), &mut Notes::default())?;
+                let read = source::open(
+                    &self.path,
+                    &source::ReadOptions::default(),
+                    &mut Notes::default(),
+                )?;
                 Rc::new(ImageRoot::new(self.path.clone(), read.tree))
             }
         };

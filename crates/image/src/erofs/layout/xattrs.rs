@@ -22,8 +22,8 @@
 use anyhow::{Context, Result, ensure};
 
 use super::fields::{u16_at, u32_at};
+use crate::disk::xattr_sets::{self, PAIR};
 use crate::tree::Xattrs;
-use crate::xattr_sets::{self, PAIR};
 
 /// Bytes of the header (`struct erofs_xattr_ibody_header`).
 const HEADER: usize = 12;

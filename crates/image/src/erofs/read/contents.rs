@@ -14,7 +14,7 @@ use super::unpacker::ExtentReader;
 use crate::erofs::layout::fields::{u16_at, u32_at};
 use crate::erofs::layout::inode::{CHUNK_BITS_MASK, CHUNK_INDEXES, DataLayout};
 use crate::erofs::layout::units::{BLOCK_BYTES, NULL_ADDRESS};
-use crate::pieces::{Piece, PieceReader, Pieces};
+use crate::tree::pieces::{Piece, PieceReader, Pieces};
 use crate::tree::{Reader, Stored};
 
 /// Contents of an inode.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::content;
 use crate::erofs::layout::inode::ErofsInode;
 use crate::erofs::layout::superblock::ErofsSuperblock;
 use crate::erofs::layout::units::{BLOCK, BLOCK_BYTES};
+use crate::tree::file_length;
 
 /// Image that is being read.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl ErofsImage {
     /// # Errors
     /// The file holds no EROFS, or one that we do not read.
     pub(super) fn open(file: Arc<File>) -> Result<Self> {
-        let size = content::length(&file).context("find the end of the image")?;
+        let size = file_length(&file).context("find the end of the image")?;
         let mut block = vec![0; BLOCK];
         ensure!(size >= BLOCK_BYTES, "this is no EROFS image: it is shorter than a block");
         file.read_exact_at(&mut block, 0).context("read the image")?;

@@ -21,9 +21,9 @@ use self::image::{ErofsImage, StoredInode};
 use super::layout::inode::ErofsInode;
 use super::layout::units::{BLOCK, BLOCK_BYTES, SLOT};
 use super::layout::{dirents, xattrs};
-use crate::device;
+use crate::disk::device;
+use crate::disk::xattr_sets::Sets;
 use crate::tree::{Content, Id, Kind, Meta, Tree, kind_of, show};
-use crate::xattr_sets::Sets;
 
 /// Most levels of directories. A path of `PATH_MAX` bytes has room for no more.
 const DEPTH_MAX: usize = 2048;

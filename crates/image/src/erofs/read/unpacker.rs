@@ -18,8 +18,8 @@ use crate::erofs::layout::lcluster::{BLOCK_COUNT, MAP_ENTRY, MAP_HEADER, advice,
 use crate::erofs::layout::superblock::incompatible;
 use crate::erofs::layout::units::{BLOCK, BLOCK_BYTES};
 use crate::erofs::lz4;
-use crate::pieces::in_io;
 use crate::tree::Reader;
+use crate::tree::pieces::in_io;
 
 /// Most bytes of a file in one extent (`Z_EROFS_PCLUSTER_MAX_DSIZE`).
 const EXTENT_MAX: u64 = 12 << 20;

@@ -11,11 +11,11 @@ use super::head::InodeHead;
 use super::out::{ImageWriter, MapNeed, NodeEnd};
 use super::segment::{SEGMENT, Segment, compress};
 use super::sparse;
-use crate::device;
+use crate::disk::device;
+use crate::disk::ordered::{self, Queue};
 use crate::erofs::layout::units::BLOCK_BYTES;
 use crate::erofs::lz4::{Chains, Newest};
 use crate::erofs::options::{Compression, ErofsOptions};
-use crate::ordered::{self, Queue};
 use crate::progress::Progress;
 use crate::tree::{Content, Id, Kind, Node, Tree, show};
 

@@ -13,9 +13,9 @@ use super::gaps::{Boundary, InodeArea};
 use super::head::InodeHead;
 use super::segment::{Segment, plain};
 use super::sparse::Chunks;
+use crate::disk::identity::Image;
 use crate::erofs::layout::inode::DataLayout;
 use crate::erofs::layout::units::{BLOCK, BLOCK_BYTES, NULL_ADDRESS, SLOT};
-use crate::identity::Image;
 use crate::tree::Id;
 
 /// Block where the inodes of directories start. The superblock is in the block before.

@@ -9,8 +9,8 @@ use archive::bytes::is_zero;
 
 use super::segment::SEGMENT;
 use crate::erofs::layout::units::{BLOCK, BLOCK_BYTES};
-use crate::holes::{Input, data_of};
 use crate::tree::Content;
+use crate::tree::holes::{Input, data_of};
 
 /// A file is sparse if at most one block in this many has data.
 const DATA_PART: u64 = 4;

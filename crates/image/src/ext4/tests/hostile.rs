@@ -188,6 +188,6 @@ fn data_are_no_more_than_the_image() {
     image.write_all_at(&bytes::low32(size).to_le_bytes(), at + 4).unwrap();
     let found = read(Arc::new(image)).unwrap();
     let Kind::File(content) = &found.node(found.find(b"file").unwrap()).kind else { panic!() };
-    let error = crate::holes::for_parts(content, &mut |_| Ok(())).unwrap_err();
+    let error = crate::tree::holes::for_parts(content, &mut |_| Ok(())).unwrap_err();
     assert!(format!("{error:#}").contains("more data than the image"), "{error:#}");
 }

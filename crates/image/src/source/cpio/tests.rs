@@ -1,5 +1,5 @@
-//! Archives as the kernel unpacks them. The expected values are those of
-//! `init/initramfs.c`; a test in a machine compares the two.
+//! Archives with odd members. The expected trees follow from `init/initramfs.c`; a VM test
+//! compares the kernel with this reader.
 
 use archive::newc::write_member;
 use archive::spool::spool;
@@ -7,7 +7,7 @@ use archive::spool::spool;
 use super::*;
 use crate::tree::mode;
 
-/// A member: name, mode, contents, inode number, link count and owner.
+/// A member: name, mode, contents, inode number, number of links, owner.
 #[derive(Clone, Copy)]
 struct M(&'static str, u32, &'static str, u32, u32, u32);
 
@@ -53,7 +53,7 @@ fn unpack(bytes: &[u8]) -> Result<(Tree, Vec<String>)> {
     Ok((tree, notes.lines().collect()))
 }
 
-/// A line for each name: path, then `/`, `=CONTENTS`, `->TARGET` or mode; then the
+/// One line for each name: the path; then `/`, `=CONTENTS`, `->TARGET` or the mode; then the
 /// number of names if it is not 1, and the owner if it is not 0.
 fn lines(tree: &Tree) -> Vec<String> {
     let mut lines = Vec::new();
@@ -79,7 +79,8 @@ fn lines(tree: &Tree) -> Vec<String> {
     lines
 }
 
-/// A name, members, the tree, and how many sorts of notes.
+/// A name of the case, members, lines of the expected tree, and the number of different
+/// notes.
 type Row = (&'static str, Vec<M>, &'static [&'static str], usize);
 
 #[rustfmt::skip]
@@ -97,14 +98,14 @@ fn rows() -> Vec<Row> {
             file("a/b", "x"), dir("c/d"), link("e/f", "t"), link("loop", "loop"), file("loop/x", ""),
             file("z", "z"), file("z/x", ""), M("q/null", CHAR, "", 0, 1, 0), dir("a"), file("a/c", ""),
         ], &["a/", "a/c=", "loop->loop", "z=z"], 1),
-        ("what the kernel has already", vec![
+        ("built-in directories", vec![
             M("dev/null", CHAR, "", 0, 1, 0), file("root/x", "1"), file("root/no/x", ""),
         ], &["dev/", "dev/null 20600", "root/", "root/x=1"], 1),
-        ("the root, and names without sense", vec![
+        ("the root, and senseless names", vec![
             M(".", DIR, "", 0, 2, 5), file("", "x"), file(".", "x"), link("/", "x"), dir("./a/"),
             file("a/", "x"), dir("//b//."), dir("//b"), file("./b/./c", "1"), M("b/..", DIR, "", 0, 2, 6),
         ], &["a/", "b/", "b/c=1"], 3),
-        ("the last counts", vec![
+        ("the last member wins", vec![
             file("a", "1"), file("a", "22"), link("l", "1"), link("l", "2"), file("x", "1"), dir("x"),
             dir("empty"), file("empty", "f"), dir("full"), file("full/x", ""), file("full", "f"),
             link("full", "t"), M("full", DIR, "", 0, 2, 9), link("d", "full"), dir("d"),
@@ -117,12 +118,12 @@ fn rows() -> Vec<Row> {
         ("contents in the first name", vec![hard("a", "text", 1), hard("b", "", 2)],
          &["a=text *2 @2", "b=text *2 @2"], 0),
         ("one name only", vec![hard("a", "text", 1)], &["a=text @1"], 0),
-        ("numbers mean others in the next archive", vec![
+        ("inode numbers mean other files in the next archive", vec![
             hard("a", "1", 0), TRAILER, hard("b", "2", 0), hard("c", "", 0),
         ], &["a=1", "b=2 *2", "c=2 *2"], 0),
         ("all names of a file change", vec![hard("a", "1", 0), hard("b", "", 0), file("b", "new")],
          &["a=new *2", "b=new *2"], 0),
-        ("another name that is gone", vec![hard("a", "1", 0), hard("a", "2", 0)], &[], 1),
+        ("a first name that was replaced", vec![hard("a", "1", 0), hard("a", "2", 0)], &[], 1),
         ("a name replaced by a link", vec![link("b", "t"), hard("a", "1", 0), hard("b", "", 0)],
          &["a=1 *2", "b=1 *2"], 0),
         ("devices", vec![
@@ -142,7 +143,7 @@ fn members_are_where_the_kernel_puts_them() {
 }
 
 #[test]
-fn names_without_use_are_left_out() {
+fn unusable_names_are_left_out() {
     let long = "n".repeat(NAME_MAX + 1);
     for name in [&b""[..], &b"x/".repeat(3000), long.as_bytes()] {
         let mut bytes = Vec::new();
@@ -152,7 +153,7 @@ fn names_without_use_are_left_out() {
         let (tree, notes) = unpack(&bytes).unwrap();
         assert_eq!((lines(&tree), notes.len()), (vec!["a=1".to_owned()], 1), "{}", name.len());
     }
-    // A name of no bytes, which nobody writes but by hand.
+    // A name without a NUL, which no tool writes.
     let mut bytes = archive(&[M("", FILE, "", 0, 1, 0)]);
     bytes[94..102].copy_from_slice(b"00000000");
     bytes.drain(110..112);
@@ -167,10 +168,10 @@ fn links_make_no_tree_too_deep() {
     let mut tree = Tree::new(Meta::default());
     tree.put(deep.as_bytes(), Meta::default(), directory()).unwrap();
     let (tree, mut notes) = (tree, Notes::default());
-    let mut unpacker = Unpacker { tree, links: HashMap::new(), notes: &mut notes };
+    let mut reader = InitramfsReader { tree, links: HashMap::new(), notes: &mut notes };
     let link = Kind::Symlink(deep.as_bytes().into());
-    unpacker.tree.put(b"l", Meta::default(), link).unwrap();
-    assert!(matches!(unpacker.spot(b"l/x").unwrap(), Spot::Name(..)));
+    reader.tree.put(b"l", Meta::default(), link).unwrap();
+    assert!(matches!(reader.target(b"l/x").unwrap(), Target::Name(..)));
     let long = [b"l/", &[b'x'; 200][..]].concat();
-    assert!(unpacker.spot(&long).is_err());
+    assert!(reader.target(&long).is_err());
 }

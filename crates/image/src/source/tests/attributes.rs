@@ -3,7 +3,7 @@
 use files::notes::Notes;
 
 use super::{END, member, node, read, records, refused};
-use crate::posix_acl;
+use crate::tree::posix_acl;
 use crate::tree::{Kind, Meta, Tree, Xattrs};
 use crate::write;
 
@@ -38,7 +38,7 @@ fn attributes_are_kept_or_noted() {
 }
 
 #[test]
-fn attributes_that_we_write_are_read_again() {
+fn our_own_attributes_are_read_again() {
     let pairs: [(&[u8], &[u8]); 4] =
         [(b"user.a=b", b"1=2"), (b"user.5%", b"\n"), (b"user.%3D", b"x"), (b"user.empty", b"")];
     let xattrs: Xattrs = pairs.map(|(name, value)| (name.into(), value.into())).into();
@@ -51,9 +51,10 @@ fn attributes_that_we_write_are_read_again() {
     assert_eq!((&node(&again, "f").meta.xattrs, notes.len()), (&xattrs, 0));
 }
 
-/// Memory for one set, however many members have it, and an end to their number.
+/// The attributes of a global header need memory once; how many members may have them is
+/// limited.
 #[test]
-fn members_share_what_a_global_header_says() {
+fn members_share_the_attributes_of_a_global_header() {
     let value = vec![7; 900_000];
     let global = records(b'g', &[&[b"SCHILY.xattr.user.big=", &value[..]].concat(), b"uid=7"]);
     let small =
@@ -65,7 +66,7 @@ fn members_share_what_a_global_header_says() {
     let set = |path| -> &Xattrs { &node(&tree, path).meta.xattrs };
     assert_eq!(set("00000").address(), set("00399").address());
     assert_eq!((set("00000").len(), node(&tree, "00399").meta.uid, notes.len()), (1, 7, 0));
-    // Linux has no value of that size, which is no reason to fail.
+    // A value that is too large for Linux is left out; it is not an error.
     let (tree, notes) = read(&[&global, &members(400), END]).unwrap();
     assert!(node(&tree, "00399").meta.xattrs.is_empty());
     assert!(notes[0].contains("64 KiB") && notes[0].contains("399 more"), "{notes:?}");

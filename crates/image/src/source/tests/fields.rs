@@ -37,7 +37,7 @@ fn numbers_may_be_binary() {
 }
 
 #[test]
-fn names_come_from_where_the_writer_put_them() {
+fn names_of_all_writers_are_read() {
     let long = "d".repeat(90) + "/" + &"n".repeat(60);
     let data = [long.as_bytes(), b"\0"].concat();
     let gnu = member(b'L', "././@LongLink", &data).bytes();
@@ -55,7 +55,11 @@ fn names_come_from_where_the_writer_put_them() {
         ("pax", &[&records(b'x', &[b"path=a/b=c"]), &file().bytes()], "a/b=c"),
         ("pax with newline", &[&records(b'x', &[b"path=a\nb"]), &file().bytes()], "a\nb"),
         ("Solaris", &[&records(b'X', &[b"path=sun"]), &file().bytes()], "sun"),
-        ("taken back", &[&records(b'x', &[b"path=other", b"path="]), &file().bytes()], "short"),
+        (
+            "removed by an empty value",
+            &[&records(b'x', &[b"path=other", b"path="]), &file().bytes()],
+            "short",
+        ),
         (
             "twice",
             &[&records(b'x', &[b"path=other"]), &records(b'x', &[b"mtime=5"]), &file().bytes()],

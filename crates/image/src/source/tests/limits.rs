@@ -1,4 +1,4 @@
-//! Bounds of what a source may be.
+//! Limits of sources.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use archive::spool::TooLarge;
 use files::notes::Notes;
 
 use super::{END, member, node, read, records, refused, text};
-use crate::source::{Options, copy, open};
+use crate::source::{ReadOptions, copy, open};
 use crate::tree::{Content, Kind};
 
 #[test]
@@ -33,9 +33,9 @@ fn sparse_members_have_bounds() {
     assert!(text(&tree, "a").ends_with(b"\0data"));
 }
 
-/// What is compressed, and what comes through a pipe.
+/// Compressed sources of all kinds, at the limit and above it.
 #[test]
-fn a_source_that_unpacks_to_too_much_is_refused() {
+fn a_source_that_unpacks_to_too_many_bytes_is_refused() {
     let file = member(b'0', "a", &vec![0; 100_000]).bytes();
     let tar = [&file, END].concat();
     let mut newc = archive::Archive::default();
@@ -53,7 +53,7 @@ fn a_source_that_unpacks_to_too_much_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
         let read = |max_size: usize| {
-            let options = Options { max_size: max_size as u64, ..Options::default() };
+            let options = ReadOptions { max_size: max_size as u64, ..ReadOptions::default() };
             open(file.path(), &options, &mut Notes::default())
         };
         assert!(read(size).is_ok(), "{name}");
@@ -63,7 +63,7 @@ fn a_source_that_unpacks_to_too_much_is_refused() {
 }
 
 #[test]
-fn what_can_be_read_once_is_copied_up_to_the_limit() {
+fn a_pipe_is_copied_up_to_the_limit() {
     let zeroes = fs::File::open("/dev/zero").unwrap();
     let mut out = Vec::new();
     let error = copy(&zeroes, &mut out, 100_000).unwrap_err();

@@ -1,11 +1,11 @@
-//! Members of tar archives of all types, and what is behind the last one.
+//! Members of tar archives of all types, and data after the last one.
 
 use super::{END, member, node, paths, read, records, refused, text};
 use crate::tree::Kind;
 use crate::ustar;
 
 #[test]
-fn an_archive_may_be_empty_but_no_file_is_none() {
+fn zeros_are_an_empty_archive_but_an_empty_file_is_not() {
     for blocks in [1, 2, 20] {
         let (tree, notes) = read(&[&vec![0; blocks * ustar::BLOCK]]).unwrap();
         assert!(paths(&tree).is_empty(), "{blocks}");
@@ -16,15 +16,15 @@ fn an_archive_may_be_empty_but_no_file_is_none() {
 }
 
 #[test]
-fn nothing_behind_the_end_is_lost_without_a_note() {
+fn data_after_the_end_is_never_lost_without_a_note() {
     let (a, b) = (member(b'0', "a", b"1").bytes(), member(b'0', "b", b"2").bytes());
     for (name, parts, expected, notes) in [
         ("padding", &[&a[..], END, &[0; 9000]][..], &["a"][..], 0),
         ("no end", &[&a], &["a"], 1),
-        ("one block of zeroes", &[&a, &[0; ustar::BLOCK]], &["a"], 0),
-        ("half a block of zeroes", &[&a, &[0; 100]], &["a"], 0),
+        ("one block of zeros", &[&a, &[0; ustar::BLOCK]], &["a"], 0),
+        ("half a block of zeros", &[&a, &[0; 100]], &["a"], 0),
         ("two archives", &[&a, END, &b, END], &["a", "b"], 1),
-        ("a block of zeroes between", &[&a, &[0; ustar::BLOCK], &b, END], &["a", "b"], 1),
+        ("a block of zeros between", &[&a, &[0; ustar::BLOCK], &b, END], &["a", "b"], 1),
         ("rubbish", &[&a, END, b"rubbish"], &["a"], 1),
     ] {
         let (tree, told) = read(parts).unwrap();
@@ -40,7 +40,7 @@ fn nothing_behind_the_end_is_lost_without_a_note() {
 }
 
 #[test]
-fn links_may_bring_their_data() {
+fn hard_links_may_contain_their_data() {
     let file = member(b'0', "a", b"hello").bytes();
     let header = records(b'x', &[b"linkpath=a"]);
     let link = || member(b'1', "b", b"hello").to("a");
@@ -63,7 +63,7 @@ fn links_may_bring_their_data() {
     }
     let last_link = [&file[..], &link().bytes()[..ustar::BLOCK], END].concat();
     assert_eq!(text(&read(&[&last_link]).unwrap().0, "b"), b"hello");
-    // It counts as a file where nothing else has its contents.
+    // A hard link without a target is read as a file if it contains data.
     let tree = read(&[&header, &link().bytes(), END]).unwrap().0;
     assert_eq!(text(&tree, "b"), b"hello");
     let missing = member(b'1', "b", b"").to("a").bytes();
@@ -118,7 +118,7 @@ fn every_type_is_read_or_refused_by_name() {
 }
 
 #[test]
-fn nothing_takes_the_place_of_a_filled_directory() {
+fn no_member_replaces_a_directory_that_is_not_empty() {
     let filled = [member(b'5', "d", b"").bytes(), member(b'0', "d/f", b"kept").bytes()].concat();
     let last = member(b'0', "last", b"after").bytes();
     for (name, other) in [

@@ -1,4 +1,4 @@
-//! Tar archives as other writers make them, and what no reader can make sense of.
+//! Tar archives as other writers make them, and damaged ones.
 
 mod attributes;
 mod fields;
@@ -10,19 +10,19 @@ use std::fs;
 use anyhow::Result;
 use files::notes::Notes;
 
-use super::{Options, open};
+use super::{ReadOptions, open};
 use crate::tree::{Kind, Node, Tree};
 use crate::ustar;
 
-/// A header to be filled, and its data.
-struct Member {
+/// A member that is being composed: header and data.
+struct TestMember {
     block: [u8; ustar::BLOCK],
     data: Vec<u8>,
 }
 
-/// With the fields that POSIX wants; its size is that of `data`.
-fn member(kind: u8, name: &str, data: &[u8]) -> Member {
-    let empty = Member { block: [0; ustar::BLOCK], data: data.to_vec() };
+/// A member with all fields that POSIX requires. Its size is the size of `data`.
+fn member(kind: u8, name: &str, data: &[u8]) -> TestMember {
+    let empty = TestMember { block: [0; ustar::BLOCK], data: data.to_vec() };
     empty
         .with(0, name.as_bytes())
         .with(100, b"0000644\0")
@@ -34,19 +34,19 @@ fn member(kind: u8, name: &str, data: &[u8]) -> Member {
         .with(257, b"ustar\x0000")
 }
 
-impl Member {
-    /// With `bytes` at an offset of the header.
+impl TestMember {
+    /// Writes `bytes` at an offset of the header.
     fn with(mut self, at: usize, bytes: &[u8]) -> Self {
         self.block[at..at + bytes.len()].copy_from_slice(bytes);
         self
     }
 
-    /// With the name of a link's target.
+    /// Sets the target of a link.
     fn to(self, target: &str) -> Self {
         self.with(157, target.as_bytes())
     }
 
-    /// Header and padded data.
+    /// The header with its check sum, and the padded data.
     fn bytes(self) -> Vec<u8> {
         self.bytes_with_sum(i64::from)
     }
@@ -61,7 +61,7 @@ impl Member {
     }
 }
 
-/// An extended header for the next member, or for all with kind `g`.
+/// An extended header: kind `x` for the next member, `g` for all members after it.
 fn records(kind: u8, records: &[&[u8]]) -> Vec<u8> {
     let mut data = Vec::new();
     for record in records {
@@ -73,13 +73,14 @@ fn records(kind: u8, records: &[&[u8]]) -> Vec<u8> {
     member(kind, "header", &data).bytes()
 }
 
+/// The blocks of zeros that end an archive.
 const END: &[u8] = &[0; 2 * ustar::BLOCK];
 
 fn read(parts: &[&[u8]]) -> Result<(Tree, Vec<String>)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), parts.concat()).unwrap();
     let mut notes = Notes::default();
-    let tree = open(file.path(), &Options::default(), &mut notes)?.tree;
+    let tree = open(file.path(), &ReadOptions::default(), &mut notes)?.tree;
     Ok((tree, notes.lines().collect()))
 }
 

@@ -1,0 +1,9 @@
+//! Changes of a tree between reading a source and writing an image.
+//!
+//! | Module | Contents |
+//! |---|---|
+//! | [`inject`] | adds `/init` and the run file of a workload; limits times |
+//! | [`xattr_policy`] | removes the extended attributes that an image should not have |
+
+pub mod inject;
+pub mod xattr_policy;
