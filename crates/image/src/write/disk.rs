@@ -92,16 +92,18 @@ pub fn write(
         }
         Format::Ext4 => {
             let size = match (options.size, options.slack) {
-                (Some(size), _) => ext4::Size::Exact(size),
-                (None, Some(percent)) => ext4::Size::Slack { percent, bytes: 0 },
-                (None, None) => ext4::Size::Slack { percent: SLACK_PERCENT, bytes: SLACK_BYTES },
+                (Some(size), _) => ext4::Ext4Size::Exact(size),
+                (None, Some(percent)) => ext4::Ext4Size::Slack { percent, bytes: 0 },
+                (None, None) => {
+                    ext4::Ext4Size::Slack { percent: SLACK_PERCENT, bytes: SLACK_BYTES }
+                }
             };
             let label = ext4::label(&options.label)?;
             let uuid = match options.uuid {
-                Some(uuid) => ext4::Uuid::Given(uuid),
-                None => ext4::Uuid::OfContents { seed: seed_of(tree)? },
+                Some(uuid) => ext4::Ext4Uuid::Given(uuid),
+                None => ext4::Ext4Uuid::OfContents { seed: seed_of(tree)? },
             };
-            let options = ext4::Options { size, uuid, label, time: options.mtime.into() };
+            let options = ext4::Ext4Options { size, uuid, label, time: options.mtime.into() };
             ext4::write(tree, &options, out, progress)
         }
         Format::Squashfs => {

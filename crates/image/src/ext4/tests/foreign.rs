@@ -1,4 +1,5 @@
-//! What e2fsprogs makes, where it is there.
+//! Tests against e2fsprogs: we read images of mke2fs(8), and debugfs(8) reads ours. A test
+//! passes without a check where its tool is missing.
 
 use super::*;
 
@@ -13,7 +14,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn what_mke2fs_makes_is_read() {
+fn images_of_mke2fs_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
     let large = source.join("large");
@@ -29,7 +30,7 @@ fn what_mke2fs_makes_is_read() {
     std::os::unix::fs::symlink("y".repeat(900), source.join("slow")).unwrap();
     let hole = File::create(source.join("hole")).unwrap();
     hole.write_all_at(b"end", 90_000_000).unwrap();
-    // With inline_data, in an inode: there is nothing to be stored.
+    // With the feature inline_data, this file lies in its inode and stores no bytes.
     File::create(source.join("only a hole")).unwrap().set_len(70_001).unwrap();
     for features in [
         &["-t", "ext4"][..],
@@ -76,9 +77,9 @@ fn what_mke2fs_makes_is_read() {
     }
 }
 
-/// What debugfs(8) shows of an image of ours: another reader of every part.
+/// debugfs(8) shows every part of an image that we write.
 #[test]
-fn debugfs_reads_what_is_written() {
+fn debugfs_reads_our_images() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image");
     let out = File::options().create_new(true).read(true).write(true).open(&path).unwrap();

@@ -1,8 +1,8 @@
-//! Images that lie.
+//! Tests with images that are damaged, or made to harm the reader.
 
 use super::*;
 
-/// xorshift64.
+/// Pseudo-random numbers (xorshift64), equal in every run.
 struct Random(u64);
 
 impl Random {
@@ -24,10 +24,10 @@ fn refused(image: File) -> String {
     format!("{:#}", read(Arc::new(image)).map(|_| ()).unwrap_err())
 }
 
-/// A read of everything must end, with or without an error.
+/// A read may succeed or fail, but it must end.
 #[test]
-fn damage_is_survived() {
-    /// Enough to reach every kind of block; sizes may claim 16 TiB.
+fn reading_a_damaged_image_ends() {
+    /// Most bytes to read of a file: a damaged size may claim 16 TiB.
     const BYTES_MAX: u64 = 1 << 16;
     let mut tree = nasty();
     for number in 0..200 {
@@ -46,12 +46,12 @@ fn damage_is_survived() {
     let mut random = Random(1);
     let mut survived = 0;
     for _ in 0..400 {
-        let places: Vec<_> = (0..=random.below(3))
+        let damaged: Vec<_> = (0..=random.below(3))
             .map(|_| {
                 used[usize::try_from(random.below(used.len() as u64)).unwrap()] + random.below(64)
             })
             .collect();
-        for &at in &places {
+        for &at in &damaged {
             let byte = random.below(256).to_le_bytes()[0];
             good.write_all_at(&[byte], at).unwrap();
         }
@@ -59,7 +59,7 @@ fn damage_is_survived() {
             survived += 1;
             let mut visit = |_: &[u8], id| {
                 if let Kind::File(content) = &tree.node(id).kind {
-                    // Errors are as good as bytes here.
+                    // A read error is as good a result as bytes.
                     let _ =
                         std::io::copy(&mut content.open()?.take(BYTES_MAX), &mut std::io::sink());
                 }
@@ -67,7 +67,7 @@ fn damage_is_survived() {
             };
             tree.walk(&mut visit).unwrap();
         }
-        for at in places {
+        for at in damaged {
             good.write_all_at(&bytes[usize::try_from(at).unwrap()..][..1], at).unwrap();
         }
     }
@@ -75,15 +75,15 @@ fn damage_is_survived() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn unreadable_superblocks_are_named() {
     let patches: &[(u64, &[u8], &str)] = &[
-        (0x38, &[0, 0], "no ext4 file system"),
+        (0x38, &[0, 0], "this is no ext4 file system"),
         (0x18, &[60], "blocks of 2^70"),
         (0x60, &[0xc6], "mount it once, or run e2fsck"),
         (0x61, &[0x04], "ea_inode"),
         (0x62, &[0x01], "encrypt"),
         (0x63, &[0x80], "unknown features 0x80000000"),
-        (0x07, &[0x7f], "cut short"),
+        (0x07, &[0x7f], "cut off"),
         (0x28, &[0, 0, 0, 0], "0 inodes per group"),
         (0x20, &[0, 0, 0, 0], "0 blocks per group"),
         (0x58, &[1], "257 bytes of an inode"),
@@ -100,7 +100,7 @@ fn what_cannot_be_read_is_named() {
 }
 
 #[test]
-fn circles_and_double_names_are_refused() {
+fn directory_loops_and_repeated_names_are_refused() {
     let mut tree = Tree::new(Meta::default());
     let outer = tree.add(Tree::ROOT, b"outer", Meta::default(), directory()).unwrap();
     let inner = tree.add(outer, b"inner", Meta::default(), directory()).unwrap();
@@ -108,17 +108,17 @@ fn circles_and_double_names_are_refused() {
     tree.add(inner, b"other", Meta::default(), file("y")).unwrap();
     let image_of = || image(&tree, SLACK);
     let bytes = bytes_of(&image_of());
-    // The entry of a name: its inode is 8 bytes before.
+    // Position of the directory entry with this name, which starts 8 bytes before it.
     let entry = |name: &[u8]| {
         bytes.windows(name.len()).position(|window| window == name).unwrap() as u64 - 8
     };
     for (at, patch, expected) in [
         (entry(b"inner"), &12_u32.to_le_bytes()[..], "/outer/inner: a directory has one name"),
         (entry(b"inner"), &2_u32.to_le_bytes(), "/outer/inner: a directory has one name"),
-        (entry(b"inner"), &8_u32.to_le_bytes(), "/outer/inner: inode 8 has no name"),
-        (entry(b"inner"), &9999_u32.to_le_bytes(), "/outer/inner: no inode 9999"),
-        (entry(b"inner"), &40_u32.to_le_bytes(), "/outer/inner: inode 40 is nothing"),
-        (entry(b"other") + 8, b"first", "/outer/inner/first: the name is there twice"),
+        (entry(b"inner"), &8_u32.to_le_bytes(), "/outer/inner: inode 8 is reserved"),
+        (entry(b"inner"), &9999_u32.to_le_bytes(), "/outer/inner: there is no inode 9999"),
+        (entry(b"inner"), &40_u32.to_le_bytes(), "/outer/inner: inode 40 has the mode 0"),
+        (entry(b"other") + 8, b"first", "/outer/inner/first: the directory has this name twice"),
         (entry(b"other") + 8, b"a/../", "contains '/' or NUL"),
         (entry(b"other") + 4, &[0, 0], "a directory block is damaged"),
         (entry(b"other") + 4, &[0xff, 0xff], "a directory block is damaged"),
@@ -130,9 +130,9 @@ fn circles_and_double_names_are_refused() {
     }
 }
 
-/// Two thousand inodes with one attribute block: one set in memory.
+/// Two thousand inodes share one attribute block, and memory holds its attributes once.
 #[test]
-fn attribute_blocks_are_shared() {
+fn a_shared_attribute_block_is_kept_once() {
     const FILES: usize = 2000;
     let mut tree = Tree::new(meta(0o755, 1));
     for number in 0..FILES {
@@ -157,9 +157,9 @@ fn attribute_blocks_are_shared() {
     assert_eq!(described(&found), described(&tree));
 }
 
-/// A file whose extents are all one and the same, and so have more data than the image.
+/// All extents of the file point to the same blocks, so it has more data than the image.
 #[test]
-fn data_are_no_more_than_the_image() {
+fn a_file_with_more_data_than_the_image_is_refused() {
     let mut tree = Tree::new(meta(0o755, 1));
     tree.add(Tree::ROOT, b"file", meta(0o640, 1), file([7; 8192])).unwrap();
     let image = image(&tree, SLACK);
@@ -171,13 +171,13 @@ fn data_are_no_more_than_the_image() {
         .unwrap();
     let at = (index * inode::SIZE) as u64;
     let start = bytes::get32(inode, 0x28 + 12 + 8);
-    // What was never written is a hole, which nobody reads.
+    // Fill the holes of the image file: a reader may skip them.
     for (index, block) in bytes.chunks(bytes::BLOCK).enumerate().skip(start as usize) {
         if block.iter().all(|&byte| byte == 0) {
             image.write_all_at(&[1; bytes::BLOCK], (index * bytes::BLOCK) as u64).unwrap();
         }
     }
-    // Four extents of as many blocks as the image has.
+    // Four extents, each with all blocks from the first data block to the end.
     let blocks = u32::try_from(bytes.len() / bytes::BLOCK).unwrap() - start;
     image.write_all_at(&4_u16.to_le_bytes(), at + 0x28 + 2).unwrap();
     for extent in 0..4 {

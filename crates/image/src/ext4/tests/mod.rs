@@ -1,4 +1,5 @@
-//! Written and read back: by us, by e2fsprogs, and after damage.
+//! Tests of ext4: images are written, checked by e2fsprogs, read back and compared with
+//! their tree.
 
 mod foreign;
 mod hostile;
@@ -10,26 +11,28 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::*;
+use super::layout::{bytes, inode};
+use super::{Ext4Options, Ext4Size, Ext4Uuid, label, read};
+use crate::progress::Progress;
 use crate::sample::{command, has};
-use crate::tree::{Children, Content, Kind, Meta, Node, Reader, Stored, mode};
+use crate::tree::{Children, Content, Kind, Meta, Node, Reader, Stored, Tree, mode};
 
-fn options(size: Size) -> Options {
-    Options {
+fn options(size: Ext4Size) -> Ext4Options {
+    Ext4Options {
         size,
-        uuid: Uuid::Given(*b"0123456789abcdef"),
+        uuid: Ext4Uuid::Given(*b"0123456789abcdef"),
         label: label("test").unwrap(),
         time: 1_700_000_000,
     }
 }
 
-const SLACK: Size = Size::Slack { percent: 10, bytes: 1 << 20 };
+const SLACK: Ext4Size = Ext4Size::Slack { percent: 10, bytes: 1 << 20 };
 
-fn write(tree: &Tree, options: &Options, out: &File) -> Result<()> {
+fn write(tree: &Tree, options: &Ext4Options, out: &File) -> Result<()> {
     super::write(tree, options, out, &Progress::bar(tree, String::new()))
 }
 
-fn image(tree: &Tree, size: Size) -> File {
+fn image(tree: &Tree, size: Ext4Size) -> File {
     let file = tempfile::tempfile().unwrap();
     write(tree, &options(size), &file).unwrap();
     file
@@ -47,7 +50,7 @@ fn meta(permissions: u16, mtime: i64) -> Meta {
     Meta { permissions, uid: 100_000, gid: 4_000_000_000, mtime, ..Meta::default() }
 }
 
-/// Everything that a tree says, contents by their hashes.
+/// One line for each name of a tree, with all metadata and a hash of the contents.
 fn described(tree: &Tree) -> Vec<String> {
     let mut lines = Vec::new();
     let mut numbers = std::collections::HashMap::new();
@@ -55,7 +58,7 @@ fn described(tree: &Tree) -> Vec<String> {
         let next = numbers.len();
         let number = *numbers.entry(id).or_insert(next);
         let Node { meta, kind, names } = tree.node(id);
-        let what = match kind {
+        let detail = match kind {
             Kind::File(content) => {
                 let mut hash = blake3::Hasher::new();
                 let size = std::io::copy(&mut content.open()?, &mut hash)?;
@@ -66,14 +69,14 @@ fn described(tree: &Tree) -> Vec<String> {
             other => format!("{other:?}"),
         };
         let mode = mode(tree.node(id));
-        lines.push(format!("{} {number} {mode:o} {names} {meta:?} {what}", path.escape_ascii()));
+        lines.push(format!("{} {number} {mode:o} {names} {meta:?} {detail}", path.escape_ascii()));
         Ok(())
     };
     tree.walk(&mut visit).unwrap();
     lines
 }
 
-/// Lets e2fsck(8), where there is one, look at an image.
+/// Checks an image with e2fsck(8), if that is installed.
 fn check(image: &File) {
     let path =
         format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(image));
@@ -82,37 +85,37 @@ fn check(image: &File) {
     }
     let output = command("e2fsck").args(["-fn", &path]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    // What it always says: five passes, and a summary.
+    // A clean image gives five lines for the passes, and a summary.
     let lines = said.lines().filter(|line| !line.starts_with("Pass ")).count();
     assert!(output.status.success() && lines == 1, "{said}");
 }
 
-/// A file of which only some blocks are not zero.
+/// Contents in which every `every`-th block has data, and all others are zero.
 #[derive(Debug)]
-struct Sparse {
+struct SparsePattern {
     size: u64,
     every: u64,
 }
 
-impl Stored for Sparse {
+impl Stored for SparsePattern {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn open(&self) -> Result<Box<dyn Reader + '_>> {
-        Ok(Box::new(Pattern { file: self, at: 0 }))
+        Ok(Box::new(PatternReader { file: self, at: 0 }))
     }
 }
 
-/// Reads one.
-struct Pattern<'a> {
-    file: &'a Sparse,
+/// Reader of [`SparsePattern`].
+struct PatternReader<'a> {
+    file: &'a SparsePattern,
     at: u64,
 }
 
-impl Reader for Pattern<'_> {}
+impl Reader for PatternReader<'_> {}
 
-impl Read for Pattern<'_> {
+impl Read for PatternReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         const BLOCK: u64 = bytes::BLOCK as u64;
         let (number, offset) = (self.at / BLOCK, self.at % BLOCK);
@@ -126,7 +129,7 @@ impl Read for Pattern<'_> {
 }
 
 fn sparse(size: u64, every: u64) -> Kind {
-    Kind::File(Content::Stored(Arc::new(Sparse { size, every })))
+    Kind::File(Content::Stored(Arc::new(SparsePattern { size, every })))
 }
 
 fn with_xattrs(pairs: &[(&str, &[u8])]) -> Meta {
@@ -191,13 +194,13 @@ fn nasty() -> Tree {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn an_image_reads_back_as_its_tree() {
     let tree = nasty();
-    for size in [SLACK, Size::Exact(32 << 20), Size::Exact((160 << 20) + 512)] {
+    for size in [SLACK, Ext4Size::Exact(32 << 20), Ext4Size::Exact((160 << 20) + 512)] {
         let image = image(&tree, size);
         check(&image);
         let length = image.metadata().unwrap().len();
-        assert!(!matches!(size, Size::Exact(bytes) if bytes != length));
+        assert!(!matches!(size, Ext4Size::Exact(bytes) if bytes != length));
         let read = read(Arc::new(image)).unwrap();
         assert_eq!(described(&read), described(&tree));
     }
@@ -220,9 +223,9 @@ fn equal_trees_give_equal_bytes() {
     assert!(images[0] == bytes);
 }
 
-/// Two levels of index, and more inodes than a group has.
+/// The directory has two levels of index, and its files more inodes than a group.
 #[test]
-fn directories_can_be_large() {
+fn a_directory_can_be_large() {
     let mut tree = Tree::new(meta(0o755, 1));
     for number in 0..34_000 {
         let name = format!("a rather long name, so that there are many blocks: {number}");
@@ -246,7 +249,7 @@ fn holes_take_no_space() {
 }
 
 #[test]
-fn what_ext4_cannot_hold_is_refused() {
+fn trees_beyond_the_format_are_refused() {
     let linked = |count| {
         let mut tree = Tree::new(Meta::default());
         let id = tree.add(Tree::ROOT, b"first", Meta::default(), Kind::Fifo).unwrap();
@@ -265,15 +268,30 @@ fn what_ext4_cannot_hold_is_refused() {
     let mut lost = Tree::new(plain());
     lost.add(Tree::ROOT, b"lost+found", plain(), Kind::Fifo).unwrap();
     for (name, tree, size, expected) in [
-        ("link", one(plain(), Kind::Symlink([b'x'; 4096].into())), SLACK, "/first: a symbolic"),
+        (
+            "link",
+            one(plain(), Kind::Symlink([b'x'; 4096].into())),
+            SLACK,
+            "/first: the target of a symbolic link",
+        ),
         ("attributes", one(big, Kind::Fifo), SLACK, "/first: its attributes"),
-        ("device", one(plain(), Kind::CharDevice(4096, 0)), SLACK, "/first: no device"),
+        (
+            "device",
+            one(plain(), Kind::CharDevice(4096, 0)),
+            SLACK,
+            "/first: ext4 cannot hold the device number",
+        ),
         ("file", one(plain(), sparse(1 << 44, 1)), SLACK, "/first: a file"),
-        ("names", linked(65_001), SLACK, "/1: 65001 names"),
+        ("names", linked(65_001), SLACK, "/1: the file has 65001 names"),
         ("lost+found", lost, SLACK, "not a directory"),
-        ("size", one(plain(), file(vec![1; 100_000])), Size::Exact(100_000), "bytes are needed"),
-        ("nothing", linked(1), Size::Exact(0), "bytes are needed"),
-        ("size", linked(1), Size::Exact(1 << 50), "16 TiB"),
+        (
+            "size",
+            one(plain(), file(vec![1; 100_000])),
+            Ext4Size::Exact(100_000),
+            "bytes are needed",
+        ),
+        ("nothing", linked(1), Ext4Size::Exact(0), "bytes are needed"),
+        ("size", linked(1), Ext4Size::Exact(1 << 50), "16 TiB"),
     ] {
         let out = tempfile::tempfile().unwrap();
         out.set_len(5).unwrap();
@@ -285,20 +303,20 @@ fn what_ext4_cannot_hold_is_refused() {
     assert!(label("seventeen letters").is_err());
 }
 
-/// The size that an error names is enough.
+/// An error names the smallest size that is enough.
 #[test]
-fn the_least_size_is_told() {
+fn an_image_that_is_too_small_names_the_needed_size() {
     let mut tree = Tree::new(meta(0o755, 1));
     for number in 0..300_u32 {
         let bytes = vec![1; number as usize * 100];
         let name = number.to_string();
         tree.add(Tree::ROOT, name.as_bytes(), meta(0o644, 1), file(bytes)).unwrap();
     }
-    let error = write(&tree, &options(Size::Exact(1 << 20)), &tempfile::tempfile().unwrap());
+    let error = write(&tree, &options(Ext4Size::Exact(1 << 20)), &tempfile::tempfile().unwrap());
     let error = format!("{:#}", error.unwrap_err());
     let words: Vec<_> = error.split(' ').collect();
     let bytes = words.iter().filter_map(|word| word.parse::<u64>().ok()).max().unwrap();
-    check(&image(&tree, Size::Exact(bytes)));
-    let less = options(Size::Exact(bytes - 4096));
+    check(&image(&tree, Ext4Size::Exact(bytes)));
+    let less = options(Ext4Size::Exact(bytes - 4096));
     assert!(write(&tree, &less, &tempfile::tempfile().unwrap()).is_err());
 }

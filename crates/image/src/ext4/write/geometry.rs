@@ -1,46 +1,50 @@
-//! Where the groups are, and which blocks of them are their own.
+//! Geometry of a file system: its groups, and which of their blocks hold metadata.
 //!
-//! Format: kernel doc filesystems/ext4/blockgroup.rst. A group is 32768 blocks:
-//! superblock and all descriptors (in some groups), block bitmap, inode bitmap,
-//! inode table, and then data.
+//! Format: kernel doc filesystems/ext4/blockgroup.rst. A group has 32768 blocks. Some groups
+//! start with a superblock and all descriptors. The block bitmap, the inode bitmap and the
+//! inode table follow, and then the data blocks.
 //!
-//! Data are given out in order, so that the bitmaps follow from one number: the
-//! next free block.
+//! Data blocks are taken in order. So the block bitmaps follow from one number, the next
+//! free block.
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::bytes::{BLOCK, BLOCK_BITS};
-use super::inode;
-use super::layout::DESCRIPTOR;
+use super::journal;
+use crate::ext4::layout::bytes::{BLOCK, BLOCK_BITS};
+use crate::ext4::layout::group::{DESCRIPTOR, has_superblock};
+use crate::ext4::layout::inode;
 
-/// Blocks of a group: as many as one block has bits.
+/// Blocks of a group (`s_blocks_per_group`): its bitmap is one block.
 pub(super) const PER_GROUP: u32 = 8 << BLOCK_BITS;
 
-/// Inodes of a block of the inode table.
+/// Inodes in a block of the inode table.
 pub(super) const PER_BLOCK: u32 = 1 << (BLOCK_BITS - inode::SIZE_BITS);
 
-/// Data blocks without which a last group is left out, as mke2fs(8) does.
+/// Fewest data blocks of the last group. A smaller group is left out, as mke2fs(8) does.
 const LAST_GROUP_MIN: u64 = 50;
 
-/// The groups of a file system.
+/// Groups of a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
-    /// Blocks in all groups.
+    /// Number of blocks in all groups.
     pub(super) blocks: u64,
-    /// Groups.
+    /// Number of groups.
     pub(super) groups: u32,
-    /// Inodes of each.
+    /// Number of inodes in each group.
     pub(super) inodes_per_group: u32,
-    /// Blocks of all descriptors.
+    /// Number of blocks that hold all descriptors.
     pub(super) descriptor_blocks: u32,
 }
 
 impl Geometry {
-    /// At most `blocks` blocks with at least `inodes` inodes.
+    /// Geometry with at most `blocks` blocks and at least `inodes` inodes.
+    ///
+    /// # Errors
+    /// The blocks are too few, or more than ext4 can have.
     pub(super) fn new(blocks: u64, inodes: u64) -> Result<Self> {
-        /// Block numbers have 32 bits in some tools' and kernels' paths.
+        /// Most blocks: some tools and kernels handle block numbers of 32 bits only.
         const BLOCKS_MAX: u64 = u32::MAX as u64;
-        ensure!(blocks <= BLOCKS_MAX, "ext4 with blocks of 4 KiB is below 16 TiB here");
+        ensure!(blocks <= BLOCKS_MAX, "an ext4 image must be smaller than 16 TiB");
         let groups = u32::try_from(blocks.div_ceil(PER_GROUP.into()))?.max(1);
         let inodes_per_group = inodes.div_ceil(groups.into()).next_multiple_of(PER_BLOCK.into());
         ensure!(
@@ -59,82 +63,74 @@ impl Geometry {
         Self::new(Self::start(last), inodes)
     }
 
-    /// The first block of `group`.
+    /// First block of `group`.
     pub(super) fn start(group: u32) -> u64 {
         u64::from(group) * u64::from(PER_GROUP)
     }
 
-    /// The first block behind `group`.
+    /// First block after `group`.
     pub(super) fn end(&self, group: u32) -> u64 {
         Self::start(group + 1).min(self.blocks)
     }
 
-    /// Whether `group` has a superblock and descriptors (sparse_super).
-    pub(super) fn has_superblock(group: u32) -> bool {
-        let is_power = |base: u32| {
-            let mut power = base;
-            while power < group {
-                power = power.saturating_mul(base);
-            }
-            power == group
-        };
-        group < 2 || [3, 5, 7].into_iter().any(is_power)
-    }
-
-    /// The block bitmap of `group`; inode bitmap and inode table follow.
+    /// Block of the block bitmap of `group`. The inode bitmap and the inode table follow it.
     pub(super) fn block_bitmap(&self, group: u32) -> u64 {
-        let copy = if Self::has_superblock(group) { 1 + self.descriptor_blocks } else { 0 };
+        let copy = if has_superblock(group) { 1 + self.descriptor_blocks } else { 0 };
         Self::start(group) + u64::from(copy)
     }
 
-    /// The first block of `group` that is not its own.
+    /// First data block of `group`.
     pub(super) fn first_data(&self, group: u32) -> u64 {
         self.block_bitmap(group) + 2 + u64::from(self.inodes_per_group / PER_BLOCK)
     }
 
-    /// Inodes of all groups.
+    /// Number of inodes in all groups.
     pub(super) fn inodes(&self) -> u32 {
         self.groups * self.inodes_per_group
     }
 
-    /// Data blocks.
+    /// Number of data blocks in all groups.
     pub(super) fn capacity(&self) -> u64 {
         (0..self.groups).map(|group| self.end(group) - self.first_data(group)).sum()
     }
 
-    /// The byte of the image where inode `number` is.
+    /// Byte of the image where inode `number` starts.
     pub(super) fn inode_at(&self, number: u32) -> u64 {
-        let (group, index) = self.inode_place(number);
+        let (group, index) = self.inode_index(number);
         let table = (self.block_bitmap(group) + 2) * BLOCK as u64;
         table + u64::from(index) * inode::SIZE as u64
     }
 
-    /// The group of inode `number`, and its place there.
-    pub(super) fn inode_place(&self, number: u32) -> (u32, u32) {
+    /// Group of inode `number`, and its index in that group.
+    pub(super) fn inode_index(&self, number: u32) -> (u32, u32) {
         ((number - 1) / self.inodes_per_group, (number - 1) % self.inodes_per_group)
     }
 }
 
-/// Gives out data blocks in order.
+/// Data blocks of a geometry, taken in order.
 #[derive(Clone, Debug)]
-pub(super) struct Blocks<'a> {
+pub(super) struct DataBlocks<'a> {
     geometry: &'a Geometry,
+    /// Group of the next block.
     group: u32,
     next: u64,
 }
 
-impl<'a> Blocks<'a> {
-    /// All data blocks are free.
+impl<'a> DataBlocks<'a> {
+    /// All data blocks, none of them taken.
     pub(super) fn new(geometry: &'a Geometry) -> Self {
         Self { geometry, group: 0, next: geometry.first_data(0) }
     }
 
-    /// Takes the next block.
+    /// Takes the next free block.
+    ///
+    /// # Errors
+    /// No block is free.
     pub(super) fn take(&mut self) -> Result<u64> {
         if self.next == self.geometry.end(self.group) {
             self.group += 1;
             if self.group == self.geometry.groups {
-                bail!("the image is full: give it a larger size");
+                bail!("the image is full: choose a larger size");
             }
             self.next = self.geometry.first_data(self.group);
         }
@@ -142,7 +138,7 @@ impl<'a> Blocks<'a> {
         Ok(self.next - 1)
     }
 
-    /// The first block of `group` that is free; `None` where nothing was taken.
+    /// First free block of `group`, or `None` if no block of the group was taken.
     pub(super) fn first_free(&self, group: u32) -> Option<u64> {
         match group.cmp(&self.group) {
             std::cmp::Ordering::Less => Some(self.geometry.end(group)),
@@ -152,17 +148,17 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// What has to be in a file system, in blocks and inodes.
+/// Space that the contents of a file system need.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    /// Data blocks, the journal's not counted.
+pub(super) struct SpaceNeed {
+    /// Number of data blocks without those of the journal.
     pub(super) blocks: u64,
-    /// Inodes.
+    /// Number of inodes.
     pub(super) inodes: u64,
 }
 
-impl Need {
-    /// The smallest geometry with this and a journal.
+impl SpaceNeed {
+    /// Smallest geometry that has room for this and a journal.
     pub(super) fn smallest(self) -> Result<Geometry> {
         let groups = self.inodes.div_ceil(PER_GROUP.into());
         let mut blocks = self.blocks.max((groups - 1) * u64::from(PER_GROUP) + 1);
@@ -175,11 +171,14 @@ impl Need {
                 Err(error) if blocks >= u32::MAX.into() => return Err(error),
                 Err(_) => LAST_GROUP_MIN,
             };
-            blocks = blocks.checked_add(missing).context("too much for ext4")?;
+            blocks = blocks.checked_add(missing).context("the tree is too large for ext4")?;
         }
     }
 
-    /// The geometry of exactly `blocks` blocks.
+    /// Geometry of at most `blocks` blocks.
+    ///
+    /// # Errors
+    /// The blocks are too few; the message names a size that is enough.
     pub(super) fn within(self, blocks: u64) -> Result<Geometry> {
         let hint = || match self.smallest() {
             Ok(geometry) => format!("{} bytes are needed", geometry.blocks * BLOCK as u64),
@@ -191,15 +190,16 @@ impl Need {
         Ok(geometry)
     }
 
-    /// Blocks that are missing in `geometry`.
+    /// Number of blocks that `geometry` lacks.
     fn missing(self, geometry: &Geometry) -> u64 {
-        let journal = super::journal::blocks(geometry.blocks);
+        let journal = journal::blocks(geometry.blocks);
         (self.blocks + u64::from(journal)).saturating_sub(geometry.capacity())
     }
 
-    /// Inodes for `blocks` blocks: some more than are needed, or one for each
-    /// 16 KiB as mke2fs(8) has it.
+    /// Number of inodes for an image of `blocks` blocks: a few more than needed, or one for
+    /// each 16 KiB as mke2fs(8) makes them.
     fn inodes(self, blocks: u64) -> u64 {
+        /// Blocks for each inode (`inode_ratio` of mke2fs.conf(5)).
         const BLOCKS_PER_INODE: u64 = 4;
         let spare = self.inodes + self.inodes / 16;
         let most = blocks.div_ceil(PER_GROUP.into()) * u64::from(PER_GROUP);
@@ -212,13 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_groups_have_superblocks() {
-        let with: Vec<_> = (0..130).filter(|&group| Geometry::has_superblock(group)).collect();
-        assert_eq!(with, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
-    }
-
-    #[test]
-    fn geometries_hold_what_they_were_made_for() {
+    fn a_geometry_holds_its_need() {
         for (blocks, inodes) in [
             (0, 1),
             (1, 12),
@@ -228,21 +222,21 @@ mod tests {
             (2_000_000, 100),
             (500_000_000, 500_000_000),
         ] {
-            let need = Need { blocks, inodes };
+            let need = SpaceNeed { blocks, inodes };
             let geometry = need.smallest().unwrap();
             assert!(u64::from(geometry.inodes()) >= inodes, "{need:?} {geometry:?}");
             assert_eq!(need.missing(&geometry), 0, "{need:?} {geometry:?}");
             assert_eq!(need.within(geometry.blocks).unwrap(), geometry);
         }
-        assert!(Need { blocks: 1 << 32, inodes: 1 }.smallest().is_err());
-        let error = Need { blocks: 5000, inodes: 20 }.within(4000).unwrap_err();
+        assert!(SpaceNeed { blocks: 1 << 32, inodes: 1 }.smallest().is_err());
+        let error = SpaceNeed { blocks: 5000, inodes: 20 }.within(4000).unwrap_err();
         assert!(format!("{error:#}").contains("bytes are needed"), "{error:#}");
     }
 
     #[test]
-    fn blocks_are_given_out_once_and_all() {
+    fn every_data_block_is_taken_once() {
         let geometry = Geometry::new(3 * 32_768 + 1000, 1000).unwrap();
-        let mut blocks = Blocks::new(&geometry);
+        let mut blocks = DataBlocks::new(&geometry);
         let taken: Vec<_> = std::iter::from_fn(|| blocks.take().ok()).collect();
         assert_eq!(taken.len() as u64, geometry.capacity());
         assert!(taken.is_sorted_by(|a, b| a < b));

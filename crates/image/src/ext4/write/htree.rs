@@ -1,52 +1,63 @@
-//! Indexes of directories: which block has the names of which hashes.
+//! Directory indexes: they find the block of a name by the hash of the name.
 //!
-//! Format: kernel doc filesystems/ext4/directory.rst, "Hash Tree Directories".
-//! The first block looks to old readers like one with `.` and `..` only, a node
-//! like one with nothing. Behind that:
+//! Format: kernel doc filesystems/ext4/directory.rst, "Hash Tree Directories", `struct
+//! dx_root` and `struct dx_node` in `fs/ext4/namei.c`, little endian. To a reader that
+//! ignores the index, the root looks like a block with `.` and `..`, and a node like an
+//! empty block. The index follows these entries:
 //!
 //! | Root | Node | Bytes | Field |
 //! |---|---|---|---|
-//! | 0x1c | | 1 | hash: 1 half MD4 |
-//! | 0x1d | | 1 | bytes of what is from 0x18 to the entries: 8 |
-//! | 0x1e | | 1 | levels of nodes below the root |
-//! | 0x20 | 0x08 | 2+2 | room for entries, entries |
+//! | 0x1c | | 1 | `hash_version` |
+//! | 0x1d | | 1 | `info_length`: 8 |
+//! | 0x1e | | 1 | `indirect_levels`: levels of nodes below the root |
+//! | 0x20 | 0x08 | 2+2 | `limit`, `count`: room for entries, number of entries |
 //! | 0x24 | 0x0c | 4 | block of the lowest hashes |
-//! | 0x28 | 0x10 | 8 each | lowest hash of a block, and the block |
-//! | 0xff8 | 0xff8 | 4+4 | nothing, checksum |
+//! | 0x28 | 0x10 | 8 each | `hash`, `block`: lowest hash of a block, and the block |
+//! | 0xff8 | 0xff8 | 4+4 | `dt_reserved`, `dt_checksum` |
 //!
-//! A hash is even; an entry's lowest bit says that the block before ends with
+//! Hashes are even. The lowest bit of an entry's hash says that the block before ends with
 //! names of the same hash.
 
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
 
-use super::bytes::{BLOCK, Block, ZEROS, crc32c, get32, low32, put16, put32, small};
-use super::dirents::{self, DOTS, Entry, ROOM};
+use crate::ext4::layout::bytes::{
+    BLOCK, Ext4Block, ZEROS, crc32c, get32, low32, put16, put32, small,
+};
+use crate::ext4::layout::dirents::{self, DOTS, DirEntry, ROOM};
+use crate::ext4::layout::superblock::HALF_MD4;
 
-/// Where the entries of the root and of a node start.
+/// Offset of the entries in the root (`struct dx_root`).
 const ROOT_AT: usize = 0x20;
+
+/// Offset of the entries in a node (`struct dx_node`).
 const NODE_AT: usize = 0x08;
 
-/// Where the checksum's 8 bytes start.
+/// Offset of the checksum's 8 bytes (`struct dx_tail`).
 const TAIL_AT: usize = BLOCK - 8;
 
-/// Entries of the root and of a node.
+/// Most entries of the root.
 const ROOT_ENTRIES: usize = (TAIL_AT - ROOT_AT) / 8;
+
+/// Most entries of a node.
 const NODE_ENTRIES: usize = (TAIL_AT - NODE_AT) / 8;
 
-/// A directory to be written.
+/// Layout of a directory that is to be written.
 #[derive(Debug)]
-pub(super) struct Directory<'a> {
-    /// In the order of their hashes, unless it is one block.
-    entries: Vec<Entry<'a>>,
-    /// Hash of the first name, and names of each leaf; none where it is one block.
+pub(super) struct DirectoryLayout<'a> {
+    /// Entries, sorted by hash if the directory has an index.
+    entries: Vec<DirEntry<'a>>,
+    /// Hash and entries of each leaf. A directory of one block has no leaves.
     leaves: Vec<(u32, Range<usize>)>,
 }
 
-impl<'a> Directory<'a> {
-    /// Lays out these names; `seed` is the file system's for hashes.
-    pub(super) fn new(entries: Vec<Entry<'a>>, seed: [u8; 16]) -> Result<Self> {
+impl<'a> DirectoryLayout<'a> {
+    /// Distributes the entries over blocks. `seed` is the start of the file system's hashes.
+    ///
+    /// # Errors
+    /// A directory cannot have so many names.
+    pub(super) fn new(entries: Vec<DirEntry<'a>>, seed: [u8; 16]) -> Result<Self> {
         let total: usize = entries.iter().map(|entry| dirents::length(entry.name)).sum();
         if DOTS + total <= ROOM {
             return Ok(Self { entries, leaves: Vec::new() });
@@ -69,17 +80,17 @@ impl<'a> Directory<'a> {
         }
         ensure!(
             leaves.len() <= ROOT_ENTRIES * NODE_ENTRIES,
-            "more names than a directory can have"
+            "the directory has more names than ext4 allows"
         );
         Ok(Self { entries: hashed.into_iter().map(|(_, entry)| entry).collect(), leaves })
     }
 
-    /// Whether it has an index.
+    /// Whether the directory has an index.
     pub(super) fn has_index(&self) -> bool {
         !self.leaves.is_empty()
     }
 
-    /// Nodes between the root and the leaves.
+    /// Number of nodes between the root and the leaves.
     fn nodes(&self) -> usize {
         match self.leaves.len() {
             ..=ROOT_ENTRIES => 0,
@@ -87,17 +98,18 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// Blocks of it.
+    /// Number of blocks of the directory.
     pub(super) fn blocks(&self) -> usize {
         1 + self.nodes() + self.leaves.len()
     }
 
-    /// Gives its blocks in their order; `seed` is that of its inode.
+    /// Passes the blocks of the directory to `emit` in their order. `dots` are the entries `.`
+    /// and `..`, and `seed` is the start of the checksums of the directory's inode.
     pub(super) fn write(
         &self,
-        dots: [Entry<'_>; 2],
+        dots: [DirEntry<'_>; 2],
         seed: u32,
-        emit: &mut dyn FnMut(&Block) -> Result<()>,
+        emit: &mut dyn FnMut(&Ext4Block) -> Result<()>,
     ) -> Result<()> {
         if !self.has_index() {
             return emit(&dirents::block(
@@ -127,7 +139,13 @@ impl<'a> Directory<'a> {
     }
 }
 
-fn root(dots: [Entry; 2], entries: &[(u32, usize)], nodes: &[&[(u32, usize)]], seed: u32) -> Block {
+/// Encodes the root of an index.
+fn root(
+    dots: [DirEntry; 2],
+    entries: &[(u32, usize)],
+    nodes: &[&[(u32, usize)]],
+    seed: u32,
+) -> Ext4Block {
     let mut block = ZEROS;
     let [dot, dot_dot] = dots;
     dirents::put_entry(&mut block, 0, dot, DOTS / 2);
@@ -139,13 +157,13 @@ fn root(dots: [Entry; 2], entries: &[(u32, usize)], nodes: &[&[(u32, usize)]], s
     block
 }
 
-/// Stores the entries of a root or node, and its checksum.
-fn index(block: &mut Block, at: usize, entries: &[(u32, usize)], seed: u32) {
+/// Stores the entries of a root or node at offset `at`, and its checksum.
+fn index(block: &mut Ext4Block, at: usize, entries: &[(u32, usize)], seed: u32) {
     for (at, (hash, child)) in (at..).step_by(8).zip(entries) {
         put32(block, at, *hash);
         put32(block, at + 4, low32(*child as u64));
     }
-    // In the place of the first hash, which is as low as any.
+    // These two numbers replace the first hash, which is the lowest one anyway.
     put16(block, at, small((TAIL_AT - at) / 8));
     put16(block, at + 2, small(entries.len()));
     let checksum = crc32c(seed, &block[..at + entries.len() * 8]);
@@ -153,14 +171,13 @@ fn index(block: &mut Block, at: usize, entries: &[(u32, usize)], seed: u32) {
     put32(block, TAIL_AT + 4, checksum);
 }
 
-const HALF_MD4: u8 = 1;
-
-/// The hash of a name: MD4 (RFC 1320) cut to 8 words a block and 8 steps a round,
-/// over unsigned bytes.
+/// Hash of a name (`ext4fs_dirhash` with `DX_HASH_HALF_MD4_UNSIGNED`): MD4 of RFC 1320,
+/// shortened to 8 words in a block and 8 steps in a round.
 fn hash(name: &[u8], seed: [u8; 16]) -> u32 {
-    /// What no hash is: it stands for the end of a directory.
+    /// Value that stands for the end of a directory and is never a hash
+    /// (`EXT4_HTREE_EOF_32BIT`).
     const END: u32 = 0xffff_fffe;
-    /// Where MD4 starts; no seed means this.
+    /// Start value of MD4, used if the seed is zero.
     const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
     let mut state = match [0, 4, 8, 12].map(|at| get32(&seed, at)) {
         [0, 0, 0, 0] => START,
@@ -177,7 +194,8 @@ fn hash(name: &[u8], seed: [u8; 16]) -> u32 {
     }
 }
 
-/// The next 32 bytes of a name as words, filled up with its length.
+/// Next 32 bytes of a name as words, filled up with the length of the rest
+/// (`str2hashbuf_unsigned`).
 fn words(rest: &[u8]) -> [u32; 8] {
     let fill = u32::from_le_bytes([rest.len().to_le_bytes()[0]; 4]);
     let mut words = [fill; 8];
@@ -187,9 +205,10 @@ fn words(rest: &[u8]) -> [u32; 8] {
     words
 }
 
+/// Mixes 8 words into the state (`half_md4_transform`).
 fn transform(state: &mut [u32; 4], words: &[u32; 8]) {
     type Function = fn(u32, u32, u32) -> u32;
-    /// Function, constant, rotations, and order of the words.
+    /// Rounds: function, constant, rotations, and order of the words.
     #[rustfmt::skip]
     const ROUNDS: [(Function, u32, [u32; 4], [usize; 8]); 3] = [
         (|x, y, z| z ^ (x & (y ^ z)),                          0,           [3, 7, 11, 19], [0, 1, 2, 3, 4, 5, 6, 7]),
@@ -213,7 +232,7 @@ fn transform(state: &mut [u32; 4], words: &[u32; 8]) {
 mod tests {
     use super::*;
 
-    /// What `debugfs -R "dx_hash -h half_md4 -s SEED NAME"` says.
+    /// The expected hashes are the output of `debugfs -R "dx_hash -h half_md4 -s SEED NAME"`.
     #[test]
     fn hashes_are_those_of_e2fsprogs() {
         let long = "x".repeat(255);

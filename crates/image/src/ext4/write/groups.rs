@@ -1,34 +1,36 @@
-//! Bitmaps, group descriptors and superblocks of a file system whose data are
-//! written.
+//! Bitmaps, group descriptors and superblocks. They are written after all data.
 //!
-//! Bitmaps of groups in which nothing is used are left out, as mke2fs(8) does.
+//! Format: see `layout::group` and `layout::superblock`. A group without used blocks or
+//! inodes gets no bitmap, as with mke2fs(8).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result};
 
-use super::bytes::{BLOCK, Block, crc32c};
-use super::geometry::{Blocks, Geometry, PER_GROUP};
-use super::layout::{DESCRIPTOR, Group, SUPERBLOCK_AT, Superblock, group_flags};
+use super::geometry::{DataBlocks, Geometry, PER_GROUP};
+use crate::ext4::layout::bytes::{BLOCK, Ext4Block, crc32c};
+use crate::ext4::layout::group::{DESCRIPTOR, GroupDescriptor, group_flags, has_superblock};
+use crate::ext4::layout::superblock::{Ext4Superblock, SUPERBLOCK_AT};
 
-/// What is used.
+/// UsedSpace blocks and inodes of a file system.
 #[derive(Debug)]
-pub(super) struct Used<'a> {
-    /// Data blocks.
-    pub(super) blocks: &'a Blocks<'a>,
-    /// The last inode; all before are used or reserved.
+pub(super) struct UsedSpace<'a> {
+    /// Data blocks, of which the first are taken.
+    pub(super) blocks: &'a DataBlocks<'a>,
+    /// Last used inode. All inodes before it are used or reserved.
     pub(super) last_inode: u32,
-    /// Directories of each group.
+    /// Number of directories in each group.
     pub(super) directories: &'a [u32],
 }
 
-/// Writes all of it; `superblock` is complete but for what is free.
+/// Writes bitmaps, descriptors and superblocks. `superblock` lacks the free blocks and
+/// inodes, which are counted here.
 pub(super) fn write(
     out: &File,
     geometry: &Geometry,
-    used: &Used,
-    mut superblock: Superblock,
+    used: &UsedSpace,
+    mut superblock: Ext4Superblock,
 ) -> Result<()> {
     let seed = crc32c(!0, &superblock.uuid);
     let put = |bytes: &[u8], at: u64| out.write_all_at(bytes, at).context("write the image");
@@ -44,7 +46,7 @@ pub(super) fn write(
         descriptors.extend_from_slice(&group.encode(seed, number));
     }
     superblock.free_inodes = geometry.inodes() - used.last_inode;
-    for group in (1..geometry.groups).filter(|&group| Geometry::has_superblock(group)) {
+    for group in (1..geometry.groups).filter(|&group| has_superblock(group)) {
         let at = Geometry::start(group) * BLOCK as u64;
         put(&superblock.encode(group), at)?;
         put(&descriptors, at + BLOCK as u64)?;
@@ -53,17 +55,17 @@ pub(super) fn write(
     put(&superblock.encode(0), SUPERBLOCK_AT)
 }
 
-/// The descriptor of a group, and its bitmaps of blocks and of inodes.
+/// Builds the descriptor of a group, its block bitmap and its inode bitmap.
 fn describe(
     geometry: &Geometry,
-    used: &Used,
+    used: &UsedSpace,
     seed: u32,
     number: u32,
     directories: u32,
-) -> (Group, [Option<Block>; 2]) {
+) -> (GroupDescriptor, [Option<Ext4Block>; 2]) {
     let (start, end) = (Geometry::start(number), geometry.end(number));
     let first_free = used.blocks.first_free(number);
-    // e2fsck wants to see the bitmap of the last group, which is not a whole one.
+    // e2fsck needs the bitmap of the last group, because that group may be shorter.
     let is_last = number + 1 == geometry.groups;
     let has_blocks = first_free.is_some() || is_last;
     let first_free = first_free.unwrap_or_else(|| geometry.first_data(number));
@@ -76,11 +78,11 @@ fn describe(
         (!has_blocks, group_flags::BLOCK_UNINIT),
         (inodes == 0, group_flags::INODE_UNINIT),
     ];
-    let checksum = |bitmap: &Option<Block>, bits: u32| {
+    let checksum = |bitmap: &Option<Ext4Block>, bits: u32| {
         bitmap.as_ref().map_or(0, |bitmap| crc32c(seed, &bitmap[..bits as usize / 8]))
     };
     let block_bitmap = geometry.block_bitmap(number);
-    let group = Group {
+    let group = GroupDescriptor {
         block_bitmap,
         inode_bitmap: block_bitmap + 1,
         inode_table: block_bitmap + 2,
@@ -95,9 +97,9 @@ fn describe(
     (group, [blocks, table])
 }
 
-/// A bitmap whose first `used` bits are set, and those from `size` on, which
-/// stand for nothing.
-fn bitmap(used: u64, size: u64) -> Block {
+/// Bitmap of `size` bits whose first `used` bits are set. The bits after `size` are set as
+/// well, because they stand for no block or inode.
+fn bitmap(used: u64, size: u64) -> Ext4Block {
     let mut block = [0; BLOCK];
     for (byte, bits) in (0..).step_by(8).zip(&mut block) {
         for bit in 0..8 {

@@ -1,50 +1,58 @@
-//! Extended attributes as bytes: in the inode, and in one block.
+//! Extended attributes of ext4, in the inode and in one block.
 //!
-//! Format: kernel doc filesystems/ext4/attributes.rst. Entries grow from the
-//! start, values from the end; an entry of 16 bytes and its name, padded to 4:
-//!
-//! | At | Bytes | Field |
-//! |---|---|---|
-//! | 0 | 1 | length of the name without its prefix |
-//! | 1 | 1 | which prefix |
-//! | 2 | 2 | where the value is, from the first entry (inode) or the block's start |
-//! | 4 | 4 | inode of the value: 0 |
-//! | 8 | 4 | bytes of the value |
-//! | 12 | 4 | hash of name and value |
-//!
-//! In the inode they follow a magic number; the block's header has 32 bytes:
+//! Format: kernel doc filesystems/ext4/attributes.rst, `fs/ext4/xattr.h`, little endian.
+//! The entries start at the beginning of the area, and the values are stored from its end
+//! backwards. An entry (`struct ext4_xattr_entry`) has 16 bytes, and then the name without
+//! its prefix, padded to 4 bytes:
 //!
 //! | At | Bytes | Field |
 //! |---|---|---|
-//! | 0 | 4 | magic |
-//! | 4 | 4 | inodes that share it |
-//! | 8 | 4 | blocks: 1 |
-//! | 12 | 4 | hash of all entries |
-//! | 16 | 4 | checksum |
+//! | 0 | 1 | `e_name_len` |
+//! | 1 | 1 | `e_name_index`: number of the prefix |
+//! | 2 | 2 | `e_value_offs`: offset of the value, from the first entry in an inode, from the start in a block |
+//! | 4 | 4 | `e_value_inum`: 0 if the value is in this area |
+//! | 8 | 4 | `e_value_size` |
+//! | 12 | 4 | `e_hash`: hash of name and value |
+//!
+//! In an inode, the entries follow a magic number (`struct ext4_xattr_ibody_header`). In a
+//! block, they follow a header of 32 bytes (`struct ext4_xattr_header`):
+//!
+//! | At | Bytes | Field |
+//! |---|---|---|
+//! | 0 | 4 | `h_magic` |
+//! | 4 | 4 | `h_refcount`: inodes that share the block |
+//! | 8 | 4 | `h_blocks`: always 1 |
+//! | 12 | 4 | `h_hash`: hash of all entries |
+//! | 16 | 4 | `h_checksum` |
 
 use anyhow::{Context, Result, ensure};
 
 use super::acl;
-use super::bytes::{BLOCK, Block, ZEROS, crc32c, get16, get32, low32, put16, put32, small};
-use super::inode::BODY;
+use super::bytes::{BLOCK, Ext4Block, ZEROS, crc32c, get16, get32, low32, put16, put32, small};
+use super::inode::XATTR_SPACE;
 use crate::tree::Xattrs;
 
+/// Magic number of both headers (`EXT4_XATTR_MAGIC`).
 const MAGIC: u32 = 0xea02_0000;
 
-/// Bytes before the entries in the inode, and in a block.
-const BODY_HEADER: usize = 4;
+/// Bytes of the header in an inode (`struct ext4_xattr_ibody_header`).
+const INODE_HEADER: usize = 4;
+
+/// Bytes of the header of a block (`struct ext4_xattr_header`).
 const BLOCK_HEADER: usize = 32;
 
-/// Bytes of an entry without its name.
+/// Bytes of an entry without its name (`struct ext4_xattr_entry`).
 const ENTRY: usize = 16;
 
-/// Bytes of zeros behind the last entry.
+/// Bytes of zeros that end the list of entries (`IS_LAST_ENTRY`).
 const END: usize = 4;
 
-/// The name under which the rest of a file is that begins in its inode.
-pub(super) const INLINE_DATA: &[u8] = b"system.data";
+/// Attribute with the rest of a file whose first bytes are in `i_block`
+/// (`EXT4_XATTR_SYSTEM_DATA`).
+pub(in crate::ext4) const INLINE_DATA: &[u8] = b"system.data";
 
-/// Prefixes and their numbers; where two fit, the first.
+/// Prefixes with their numbers (`EXT4_XATTR_INDEX_USER` and others). The first that fits a
+/// name is used.
 #[rustfmt::skip]
 const PREFIXES: &[(u8, &[u8])] = &[
     (acl::ACCESS,  acl::ACCESS_NAME),
@@ -54,53 +62,55 @@ const PREFIXES: &[(u8, &[u8])] = &[
     (6, b"security."),
 ];
 
-/// The prefix of ext4's own, of which Linux shows nothing.
+/// Prefix that ext4 uses internally; the kernel does not show it
+/// (`EXT4_XATTR_INDEX_SYSTEM`).
 const SYSTEM: (u8, &[u8]) = (7, b"system.");
 
-/// As they are stored: prefix, name, value.
-struct Attribute {
+/// Attribute in its stored form: number of the prefix, rest of the name, value.
+struct StoredAttribute {
     prefix: u8,
     name: Box<[u8]>,
     value: Vec<u8>,
 }
 
-/// The attributes of one file.
+/// Encoded attributes of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Encoded {
-    /// For the inode; empty, or [`BODY`] bytes.
-    pub(super) body: Vec<u8>,
-    /// What did not fit there; its checksum depends on where it is put.
-    pub(super) block: Option<Box<Block>>,
+pub(in crate::ext4) struct EncodedXattrs {
+    /// Part in the inode: empty, or [`XATTR_SPACE`] bytes.
+    pub(in crate::ext4) in_inode: Vec<u8>,
+    /// Block with the attributes that did not fit into the inode. Its checksum is missing;
+    /// see [`seal`].
+    pub(in crate::ext4) block: Option<Box<Ext4Block>>,
 }
 
 /// Encodes all attributes of a file.
 ///
 /// # Errors
-/// An attribute that ext4 cannot have; more than fit.
-pub(super) fn encode(xattrs: &Xattrs) -> Result<Encoded> {
+/// ext4 cannot hold an attribute, or they need more space than inode and block have.
+pub(in crate::ext4) fn encode(xattrs: &Xattrs) -> Result<EncodedXattrs> {
     let mut attributes = xattrs
         .iter()
         .map(|(name, value)| {
             attribute(name, value).with_context(|| format!("attribute {}", name.escape_ascii()))
         })
         .collect::<Result<Vec<_>>>()?;
-    // The order in which Linux looks for them in a block.
+    // The kernel searches a block in this order (`xattr_find_entry`).
     attributes
         .sort_by(|a, b| (a.prefix, a.name.len(), &a.name).cmp(&(b.prefix, b.name.len(), &b.name)));
-    let mut body = Area::new(BODY_HEADER, BODY - BODY_HEADER);
-    let mut block = Area::new(0, BLOCK);
+    let mut inode = XattrArea::new(INODE_HEADER, XATTR_SPACE - INODE_HEADER);
+    let mut block = XattrArea::new(0, BLOCK);
     block.end_of_entries = BLOCK_HEADER;
     for attribute in &attributes {
         ensure!(
-            body.add(attribute) || block.add(attribute),
-            "its attributes need more than the {BODY} bytes of the inode and one block of 4 KiB: \
+            inode.add(attribute) || block.add(attribute),
+            "its attributes need more than the {XATTR_SPACE} bytes of the inode and one block of 4 KiB: \
              leave some out with --xattrs"
         );
     }
-    let mut encoded = Encoded::default();
-    if body.count > 0 {
-        put32(&mut body.bytes, 0, MAGIC);
-        encoded.body = body.bytes;
+    let mut encoded = EncodedXattrs::default();
+    if inode.count > 0 {
+        put32(&mut inode.bytes, 0, MAGIC);
+        encoded.in_inode = inode.bytes;
     }
     if block.count > 0 {
         for (at, value) in [(0, MAGIC), (4, 1), (8, 1), (12, block.hash)] {
@@ -113,13 +123,15 @@ pub(super) fn encode(xattrs: &Xattrs) -> Result<Encoded> {
     Ok(encoded)
 }
 
-/// Stores the checksum of an attribute block that will be block `at`.
-pub(super) fn seal(block: &mut Block, file_system: u32, at: u64) {
+/// Stores the checksum of an attribute block that will be block `at` of the image.
+/// `file_system` is the start of the file system's checksums.
+pub(in crate::ext4) fn seal(block: &mut Ext4Block, file_system: u32, at: u64) {
     let checksum = crc32c(crc32c(file_system, &at.to_le_bytes()), &block[..]);
     put32(block, 16, checksum);
 }
 
-fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute> {
+/// Converts an attribute into its stored form.
+fn attribute(name: &[u8], value: &[u8]) -> Result<StoredAttribute> {
     let prefix = PREFIXES.iter().find_map(|(number, prefix)| {
         let rest = name.strip_prefix(*prefix)?;
         (prefix.ends_with(b".") != rest.is_empty()).then_some((*number, rest))
@@ -128,13 +140,13 @@ fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute> {
     ensure!(u8::try_from(rest.len()).is_ok() && !rest.contains(&0), "its name is too long");
     let is_acl = matches!(prefix, acl::ACCESS | acl::DEFAULT);
     let value = if is_acl { acl::encode(value)? } else { value.to_vec() };
-    Ok(Attribute { prefix, name: rest.into(), value })
+    Ok(StoredAttribute { prefix, name: rest.into(), value })
 }
 
-/// Entries from one end, values from the other.
-struct Area {
+/// Area that is filled with entries from its start and with values from its end.
+struct XattrArea {
     bytes: Vec<u8>,
-    /// Where offsets of values count from.
+    /// Offset in `bytes` from which `e_value_offs` counts.
     base: usize,
     end_of_entries: usize,
     start_of_values: usize,
@@ -142,23 +154,24 @@ struct Area {
     hash: u32,
 }
 
-impl Area {
+impl XattrArea {
+    /// Empty area of `length` bytes after `base` bytes for a header.
     fn new(base: usize, length: usize) -> Self {
         let size = base + length;
         let bytes = vec![0; size];
         Self { bytes, base, end_of_entries: base, start_of_values: size, count: 0, hash: 0 }
     }
 
-    /// Adds it, or gives `false` where it does not fit.
-    fn add(&mut self, attribute: &Attribute) -> bool {
-        let Attribute { prefix, name, value } = attribute;
+    /// Adds an attribute. Returns `false` if it does not fit.
+    fn add(&mut self, attribute: &StoredAttribute) -> bool {
+        let StoredAttribute { prefix, name, value } = attribute;
         let length = ENTRY + name.len().next_multiple_of(4);
         let room = self.start_of_values - self.end_of_entries;
         if length + END + value.len().next_multiple_of(4) > room {
             return false;
         }
         let start = self.start_of_values - value.len().next_multiple_of(4);
-        // An empty value is nowhere.
+        // An empty value takes no space and has the offset 0.
         let offset = if value.is_empty() { 0 } else { start - self.base };
         self.bytes[start..][..value.len()].copy_from_slice(value);
         let hash = hash(name, &self.bytes[start..self.start_of_values]);
@@ -177,30 +190,32 @@ impl Area {
     }
 }
 
-/// `e_hash`; `value` is padded to 4 bytes.
+/// Hash of name and value (`e_hash`, `ext4_xattr_hash_entry`). `value` is padded to 4 bytes.
 fn hash(name: &[u8], value: &[u8]) -> u32 {
     let name = name.iter().fold(0_u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
     let words = value.chunks_exact(4).map(|word| get32(word, 0));
     words.fold(name, |hash, word| hash.rotate_left(16) ^ word)
 }
 
-/// Decodes what is in the inode; nothing where there is nothing.
-pub(super) fn decode_body(body: &[u8], into: &mut Xattrs) -> Result<()> {
-    match get32(body, 0) == MAGIC {
-        true => decode(&body[BODY_HEADER..], 0, into),
+/// Decodes the attributes in an inode. `area` is the space after its fields, and may hold
+/// none.
+pub(in crate::ext4) fn decode_inode(area: &[u8], into: &mut Xattrs) -> Result<()> {
+    match get32(area, 0) == MAGIC {
+        true => decode(&area[INODE_HEADER..], 0, into),
         false => Ok(()),
     }
 }
 
 /// Decodes an attribute block.
-pub(super) fn decode_block(block: &[u8], into: &mut Xattrs) -> Result<()> {
+pub(in crate::ext4) fn decode_block(block: &[u8], into: &mut Xattrs) -> Result<()> {
     ensure!(get32(block, 0) == MAGIC, "its attribute block is damaged: run e2fsck");
     decode(block, BLOCK_HEADER, into)
 }
 
+/// Decodes the entries of an area; the first is at offset `first`.
 fn decode(area: &[u8], first: usize, into: &mut Xattrs) -> Result<()> {
     let mut rest = area.get(first..).unwrap_or_default();
-    // Values cannot lie over each other, so that they are no more than the area.
+    // Values of a sound area do not overlap, so together they are no larger than the area.
     let mut left = area.len();
     while get32(rest, 0) != 0 {
         let attribute = decode_entry(rest, area, &mut left);
@@ -213,23 +228,24 @@ fn decode(area: &[u8], first: usize, into: &mut Xattrs) -> Result<()> {
     Ok(())
 }
 
-/// A name and a value.
-type Pair = (Box<[u8]>, Box<[u8]>);
+/// Name and value of an attribute.
+type NamedValue = (Box<[u8]>, Box<[u8]>);
 
-/// The bytes of an entry, and what it says; a prefix that Linux does not know
-/// makes an attribute that nobody can see.
+/// Decodes the entry at the start of `rest`. Returns its length and its attribute, or `None`
+/// if the entry is damaged. An entry with an unknown prefix has no attribute, because the
+/// kernel does not show it.
 fn decode_entry(
     rest: &[u8],
     area: &[u8],
     left: &mut usize,
-) -> Option<(usize, Result<Option<Pair>>)> {
+) -> Option<(usize, Result<Option<NamedValue>>)> {
     let name = rest.get(ENTRY..)?.get(..rest[0].into())?;
     let (offset, size) = (usize::from(get16(rest, 2)), usize::try_from(get32(rest, 8)).ok()?);
     let value = if size == 0 { &[] } else { area.get(offset..)?.get(..size)? };
     *left = left.checked_sub(size)?;
     let length = ENTRY + name.len().next_multiple_of(4);
     if get32(rest, 4) != 0 {
-        let error = anyhow::anyhow!("an attribute has an inode of its own (ea_inode)");
+        let error = anyhow::anyhow!("an attribute is stored in an inode (ea_inode)");
         return Some((length, Err(error.context("this is not supported"))));
     }
     let prefix = PREFIXES.iter().chain([&SYSTEM]).find(|(number, _)| *number == rest[1]);
@@ -255,9 +271,9 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
-    fn decoded(encoded: &Encoded) -> Xattrs {
+    fn decoded(encoded: &EncodedXattrs) -> Xattrs {
         let mut xattrs = Xattrs::new();
-        decode_body(&encoded.body, &mut xattrs).unwrap();
+        decode_inode(&encoded.in_inode, &mut xattrs).unwrap();
         if let Some(block) = &encoded.block {
             decode_block(&block[..], &mut xattrs).unwrap();
         }
@@ -265,9 +281,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn attributes_decode_to_themselves() {
         let long = format!("user.{}", "n".repeat(255));
-        for (pairs, in_body, in_block) in [
+        for (pairs, in_inode, in_block) in [
             (&[][..], false, false),
             (&[("security.capability", 20)], true, false),
             (&[("user.empty", 0), ("user.one", 1)], true, false),
@@ -278,13 +294,13 @@ mod tests {
             let xattrs = xattrs(pairs);
             let encoded = encode(&xattrs).unwrap();
             assert_eq!(decoded(&encoded), xattrs);
-            let places = (!encoded.body.is_empty(), encoded.block.is_some());
-            assert_eq!(places, (in_body, in_block), "{pairs:?}");
+            let areas = (!encoded.in_inode.is_empty(), encoded.block.is_some());
+            assert_eq!(areas, (in_inode, in_block), "{pairs:?}");
         }
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn attributes_beyond_the_format_are_refused() {
         let long = format!("user.{}", "n".repeat(256));
         for name in ["big", "user.", "system.posix_acl_accessory.x", &long] {
             let size = if name.starts_with("sys") { 5000 } else { 1 };

@@ -1,44 +1,63 @@
-//! Writes a file system: data in the order of the inodes, then bitmaps and
-//! descriptors, and the superblock last.
+//! Writer of ext4: it writes the data in the order of the inodes, then the bitmaps and the
+//! descriptors, and last the superblock.
 //!
-//! Blocks of zeros are not written: the image is sparse, and so are its files.
+//! Format: see `layout`. Blocks of zeros are not written, so the image file is sparse, and
+//! the files in it are as well.
+
+mod disk;
+mod extent_tree;
+mod geometry;
+mod groups;
+mod htree;
+mod journal;
+mod plan;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result};
 
-use super::bytes::{BLOCK, BLOCK_BITS, ZEROS, crc32c, put, put32, small, uuid_with_checksum};
-use super::disk::{Disk, Space, Table};
-use super::extents::{Builder, Place};
-use super::geometry::{Blocks, Geometry, PER_GROUP};
-use super::groups::{self, Used};
-use super::inode::{self, Inode, MAP};
-use super::layout::{DESCRIPTOR, RO_COMPAT, Superblock, compat, incompat};
-use super::plan::{FAST_LINK_MAX, LINKS_MAX, LOST_AND_FOUND_BLOCKS, Plan};
-use super::{Options, Size, dirents, journal, plan, xattrs};
+use self::disk::{BlockWriter, FreeSpace, InodeTableWriter};
+use self::extent_tree::{BlockSink, ExtentTreeBuilder};
+use self::geometry::{DataBlocks, Geometry, PER_GROUP};
+use self::groups::UsedSpace;
+use self::plan::{Ext4Plan, FAST_LINK_MAX, LINKS_MAX, LOST_AND_FOUND_BLOCKS};
+use super::layout::bytes::{
+    BLOCK, BLOCK_BITS, ZEROS, crc32c, put, put32, small, uuid_with_checksum,
+};
+use super::layout::group::DESCRIPTOR;
+use super::layout::inode::{self, BLOCK_MAP, Ext4Inode};
+use super::layout::superblock::{Ext4Superblock, compat, incompat, ro_compat};
+use super::layout::{dirents, xattrs};
+use super::options::{Ext4Options, Ext4Size};
 use crate::disk::identity::Image;
 use crate::progress::Progress;
 use crate::tree::{Content, Id, Kind, Node, Tree, mode};
 
-/// Sectors of a block, in which an inode counts.
+/// Units of 512 bytes in a block, as `i_blocks` counts them.
 const UNITS: u64 = BLOCK as u64 / 512;
 
-/// Writes the file system of `tree` into the empty or old file `out`.
-pub(super) fn write(tree: &Tree, options: &Options, out: &File, progress: &Progress) -> Result<()> {
-    let plan = Plan::new(tree, options)?;
+/// Writes `tree` as ext4 into the regular file `out`. The old contents of `out` are lost.
+/// Blocks of zeros become holes of the files and of the image.
+///
+/// # Errors
+/// ext4 cannot hold a node, or the tree does not fit into the requested size; nothing is
+/// written then. Or a file cannot be read.
+pub fn write(tree: &Tree, options: &Ext4Options, out: &File, progress: &Progress) -> Result<()> {
+    let plan = Ext4Plan::new(tree, options)?;
     let size = match options.size {
-        Size::Exact(bytes) => bytes,
-        Size::Slack { .. } => plan.geometry.blocks * BLOCK as u64,
+        Ext4Size::Exact(bytes) => bytes,
+        Ext4Size::Slack { .. } => plan.geometry.blocks * BLOCK as u64,
     };
     out.set_len(0).and_then(|()| out.set_len(size)).context("set the size of the image")?;
     let image = Image::new(out, options.given_uuid());
-    let space = Space { disk: Disk::new(&image), blocks: Blocks::new(&plan.geometry) };
+    let space =
+        FreeSpace { disk: BlockWriter::new(&image), blocks: DataBlocks::new(&plan.geometry) };
     let seed = crc32c(!0, &options.hash_seed());
     let directories = vec![0; plan.geometry.groups as usize];
-    let table = Table::new(&image);
+    let table = InodeTableWriter::new(&image);
     let plan = &plan;
-    let mut writer = Writer {
+    let mut writer = Ext4Writer {
         tree,
         options,
         plan,
@@ -60,7 +79,7 @@ pub(super) fn write(tree: &Tree, options: &Options, out: &File, progress: &Progr
         let journal = journal::superblock(plan.journal, uuid);
         out.write_all_at(&journal, block * BLOCK as u64).context("write the journal")?;
     }
-    let used = Used {
+    let used = UsedSpace {
         blocks: &writer.space.blocks,
         last_inode: plan.last_inode,
         directories: &writer.directories,
@@ -68,46 +87,48 @@ pub(super) fn write(tree: &Tree, options: &Options, out: &File, progress: &Progr
     groups::write(out, &plan.geometry, &used, writer.superblock(uuid))
 }
 
+/// State of a write.
 #[derive(Debug)]
-struct Writer<'a> {
+struct Ext4Writer<'a> {
     tree: &'a Tree,
-    options: &'a Options,
-    plan: &'a Plan,
-    space: Space<'a>,
-    /// Where checksums start.
+    options: &'a Ext4Options,
+    plan: &'a Ext4Plan,
+    space: FreeSpace<'a>,
+    /// Start of the file system's checksums.
     seed: u32,
-    table: Table<'a>,
-    /// Directories of each group.
+    table: InodeTableWriter<'a>,
+    /// Number of directories in each group.
     directories: Vec<u32>,
-    /// The journal's map and size, for the superblock.
+    /// Block map and size of the journal, for the superblock (`s_jnl_blocks`).
     journal: [u8; 68],
-    /// Its first block.
+    /// First block of the journal.
     journal_block: Option<u64>,
     progress: &'a Progress,
 }
 
-/// What a node keeps in its inode about its contents.
-struct Body {
-    map: [u8; MAP],
+/// Fields of an inode that depend on the contents of the node.
+struct InodeContents {
+    map: [u8; BLOCK_MAP],
     size: u64,
+    /// Number of blocks, with those of the extent tree.
     blocks: u64,
     flags: u32,
 }
 
-impl Body {
-    /// Nothing but what fits into the place of the map.
+impl InodeContents {
+    /// Contents that are stored in the place of the block map.
     fn without_blocks(text: &[u8], size: usize) -> Self {
-        let mut map = [0; MAP];
+        let mut map = [0; BLOCK_MAP];
         map[..text.len()].copy_from_slice(text);
         Self { map, size: size as u64, blocks: 0, flags: 0 }
     }
 }
 
-impl Writer<'_> {
+impl Ext4Writer<'_> {
     /// Writes all contents and their inodes.
     fn inodes(&mut self) -> Result<()> {
-        let mut places = self.plan.order.iter();
-        if let Some(root) = places.next() {
+        let mut nodes = self.plan.order.iter();
+        if let Some(root) = nodes.next() {
             self.node(root.id, inode::ROOT, root.parent)?;
         }
         if self.plan.journal > 0 {
@@ -116,31 +137,33 @@ impl Writer<'_> {
         if let Some(number) = self.plan.lost_and_found {
             self.lost_and_found(number)?;
         }
-        for place in places {
-            let number = self.plan.numbers.get(&place.id).copied().unwrap_or_default();
-            self.node(place.id, number, place.parent)?;
+        for node in nodes {
+            let number = self.plan.numbers.get(&node.id).copied().unwrap_or_default();
+            self.node(node.id, number, node.parent)?;
         }
         self.table.flush()
     }
 
+    /// Writes a node; errors name its path.
     fn node(&mut self, id: Id, number: u32, parent: u32) -> Result<()> {
         self.write_node(id, number, parent).with_context(|| self.tree.show_path_of(id))
     }
 
+    /// Writes the contents, the attributes and the inode of a node.
     fn write_node(&mut self, id: Id, number: u32, parent: u32) -> Result<()> {
         let node = self.tree.node(id);
         self.progress.node();
-        let body = match &node.kind {
+        let contents = match &node.kind {
             Kind::Directory(_) => self.directory(id, number, parent)?,
             Kind::File(content) => self.file(content, number)?,
             Kind::Symlink(target) if target.len() <= FAST_LINK_MAX => {
-                Body::without_blocks(target, target.len())
+                InodeContents::without_blocks(target, target.len())
             }
             Kind::Symlink(target) => self.file(&Content::Bytes((**target).into()), number)?,
             Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
-                Body::without_blocks(&inode::device(*major, *minor), 0)
+                InodeContents::without_blocks(&inode::device(*major, *minor), 0)
             }
-            Kind::Fifo | Kind::Socket => Body::without_blocks(&[], 0),
+            Kind::Fifo | Kind::Socket => InodeContents::without_blocks(&[], 0),
         };
         let mut xattrs = xattrs::encode(&node.meta.xattrs)?;
         let mut xattr_block = 0;
@@ -149,23 +172,23 @@ impl Writer<'_> {
             xattrs::seal(block, self.seed, xattr_block);
             self.space.disk.write(xattr_block, block)?;
         }
-        let inode = Inode {
+        let inode = Ext4Inode {
             mode: u16::try_from(mode(node))?,
             uid: node.meta.uid,
             gid: node.meta.gid,
-            size: body.size,
+            size: contents.size,
             links: self.links(id, node),
-            units: (body.blocks + u64::from(xattr_block > 0)) * UNITS,
-            flags: body.flags,
-            map: body.map,
+            units: (contents.blocks + u64::from(xattr_block > 0)) * UNITS,
+            flags: contents.flags,
+            map: contents.map,
             xattr_block,
             mtime: node.meta.mtime,
-            body: xattrs.body,
+            xattrs: xattrs.in_inode,
         };
         self.put(number, &inode)
     }
 
-    /// `i_links_count` of a node.
+    /// Number of hard links of a node (`i_links_count`).
     fn links(&self, id: Id, node: &Node) -> u16 {
         let Kind::Directory(children) = &node.kind else {
             return u16::try_from(node.names).unwrap_or(u16::MAX);
@@ -175,91 +198,103 @@ impl Writer<'_> {
         directory_links(added + children.values().filter(is_directory).count())
     }
 
-    fn put(&mut self, number: u32, inode: &Inode) -> Result<()> {
-        /// `st_mode` of a directory without its permissions.
+    /// Writes inode `number`.
+    fn put(&mut self, number: u32, inode: &Ext4Inode) -> Result<()> {
+        /// Type of a directory in the upper bits of the mode (`S_IFDIR >> 12`).
         const DIRECTORY: u16 = 0o4;
-        let (group, _) = self.plan.geometry.inode_place(number);
+        let (group, _) = self.plan.geometry.inode_index(number);
         self.directories[group as usize] += u32::from(inode.mode >> 12 == DIRECTORY);
         let at = self.plan.geometry.inode_at(number);
         self.table.put(at, inode.encode(self.seed, number))
     }
 
-    fn file(&mut self, content: &Content, number: u32) -> Result<Body> {
-        let mut extents = Builder::new(inode::seed(self.seed, number));
-        let (mut blocks, mut told) = (0, 0);
+    /// Writes the blocks of a file that are not zero.
+    fn file(&mut self, content: &Content, number: u32) -> Result<InodeContents> {
+        let mut extents = ExtentTreeBuilder::new(inode::seed(self.seed, number));
+        let (mut blocks, mut counted) = (0, 0);
         plan::for_blocks(content, &mut |at, block| {
             let seen = content.size().min((u64::from(at) + 1) * BLOCK as u64);
-            self.progress.add(seen - told);
-            told = seen;
+            self.progress.add(seen - counted);
+            counted = seen;
             if *block == ZEROS {
                 return Ok(());
             }
-            let place = self.space.place(block)?;
+            let stored = self.space.append(block)?;
             blocks += 1;
-            extents.push(at, place, &mut self.space)
+            extents.push(at, stored, &mut self.space)
         })?;
-        self.progress.add(content.size() - told);
+        self.progress.add(content.size() - counted);
         let (map, nodes) = extents.finish(&mut self.space)?;
-        Ok(Body { map, size: content.size(), blocks: blocks + nodes, flags: inode::flags::EXTENTS })
+        Ok(InodeContents {
+            map,
+            size: content.size(),
+            blocks: blocks + nodes,
+            flags: inode::flags::EXTENTS,
+        })
     }
 
-    fn directory(&mut self, id: Id, number: u32, parent: u32) -> Result<Body> {
+    /// Writes the blocks of a directory.
+    fn directory(&mut self, id: Id, number: u32, parent: u32) -> Result<InodeContents> {
         let directory = self.plan.directory(self.tree, id, self.options)?;
         let seed = inode::seed(self.seed, number);
         let mut blocks = Vec::with_capacity(directory.blocks());
         directory.write(dirents::dots(number, parent), seed, &mut |block| {
-            blocks.push(self.space.place(block)?);
+            blocks.push(self.space.append(block)?);
             Ok(())
         })?;
         let index = if directory.has_index() { inode::flags::INDEX } else { 0 };
         self.map(&blocks, number, index)
     }
 
-    /// The map of a file whose blocks are these.
-    fn map(&mut self, blocks: &[u64], number: u32, flags: u32) -> Result<Body> {
-        let mut extents = Builder::new(inode::seed(self.seed, number));
+    /// Builds the extent tree of inode `number`, whose contents are in `blocks`.
+    fn map(&mut self, blocks: &[u64], number: u32, flags: u32) -> Result<InodeContents> {
+        let mut extents = ExtentTreeBuilder::new(inode::seed(self.seed, number));
         for (at, &block) in (0..).zip(blocks) {
             extents.push(at, block, &mut self.space)?;
         }
         let (map, nodes) = extents.finish(&mut self.space)?;
         let count = blocks.len() as u64;
         let flags = inode::flags::EXTENTS | flags;
-        Ok(Body { map, size: count * BLOCK as u64, blocks: count + nodes, flags })
+        Ok(InodeContents { map, size: count * BLOCK as u64, blocks: count + nodes, flags })
     }
 
+    /// Writes an empty `lost+found` as inode `number`.
     fn lost_and_found(&mut self, number: u32) -> Result<()> {
+        /// Mode of the directory (`S_IFDIR` and 0700).
         const MODE: u16 = 0o040_700;
         let seed = inode::seed(self.seed, number);
         let first = dirents::block(dirents::dots(number, inode::ROOT), seed);
-        let mut blocks = vec![self.space.place(&first)?];
+        let mut blocks = vec![self.space.append(&first)?];
         for _ in 1..LOST_AND_FOUND_BLOCKS {
-            blocks.push(self.space.place(&dirents::block([], seed))?);
+            blocks.push(self.space.append(&dirents::block([], seed))?);
         }
-        let body = self.map(&blocks, number, 0)?;
-        self.put(number, &self.own(MODE, 2, &body))
+        let contents = self.map(&blocks, number, 0)?;
+        self.put(number, &self.own(MODE, 2, &contents))
     }
 
+    /// Reserves the blocks of the journal and writes its inode.
     fn journal(&mut self) -> Result<()> {
+        /// Mode of the journal (`S_IFREG` and 0600).
         const MODE: u16 = 0o100_600;
-        // The journal's superblock has the UUID and is written later.
+        // The superblock of the journal holds the UUID, so it is written later.
         let mut blocks = vec![self.space.blocks.take()?];
         self.journal_block = blocks.first().copied();
         for _ in 1..self.plan.journal {
             blocks.push(self.space.blocks.take()?);
         }
-        let body = self.map(&blocks, inode::JOURNAL, 0)?;
-        put(&mut self.journal, 0, body.map);
-        let size = u32::try_from(body.size).context("size of the journal")?;
-        put32(&mut self.journal, MAP + 4, size);
-        self.put(inode::JOURNAL, &self.own(MODE, 1, &body))
+        let contents = self.map(&blocks, inode::JOURNAL, 0)?;
+        put(&mut self.journal, 0, contents.map);
+        let size = u32::try_from(contents.size).context("the journal is too large")?;
+        put32(&mut self.journal, BLOCK_MAP + 4, size);
+        self.put(inode::JOURNAL, &self.own(MODE, 1, &contents))
     }
 
-    /// All that is known of it before the groups are counted.
-    fn superblock(&self, uuid: [u8; 16]) -> Superblock {
+    /// Superblock without the numbers of free blocks and inodes.
+    fn superblock(&self, uuid: [u8; 16]) -> Ext4Superblock {
         let Geometry { blocks, inodes_per_group, .. } = self.plan.geometry;
         let has_journal = self.plan.journal > 0;
         let journal = if has_journal { compat::HAS_JOURNAL } else { 0 };
-        Superblock {
+        Ext4Superblock {
             inodes: self.plan.geometry.inodes(),
             blocks,
             free_blocks: 0,
@@ -273,7 +308,7 @@ impl Writer<'_> {
             inode_size: 1 << inode::SIZE_BITS,
             compat: compat::EXT_ATTR | compat::DIR_INDEX | journal,
             incompat: incompat::FILETYPE | incompat::EXTENTS | incompat::BIT64,
-            ro_compat: RO_COMPAT,
+            ro_compat: ro_compat::WRITTEN,
             uuid,
             label: self.options.label,
             journal_inode: if has_journal { inode::JOURNAL } else { 0 },
@@ -284,26 +319,26 @@ impl Writer<'_> {
         }
     }
 
-    /// An inode of the file system's own.
-    fn own(&self, mode: u16, links: u16, body: &Body) -> Inode {
-        Inode {
+    /// Inode of a file that belongs to the file system itself and not to the tree.
+    fn own(&self, mode: u16, links: u16, contents: &InodeContents) -> Ext4Inode {
+        Ext4Inode {
             mode,
             uid: 0,
             gid: 0,
-            size: body.size,
+            size: contents.size,
             links,
-            units: body.blocks * UNITS,
-            flags: body.flags,
-            map: body.map,
+            units: contents.blocks * UNITS,
+            flags: contents.flags,
+            map: contents.map,
             xattr_block: 0,
             mtime: self.options.time,
-            body: Vec::new(),
+            xattrs: Vec::new(),
         }
     }
 }
 
-/// Links of a directory with so many in it: its name, its `.`, and their `..`; 1
-/// where those are too many (dir_nlink).
+/// Link count of a directory: its name, its `.`, and the `..` of each of its subdirectories.
+/// If these are too many, the count is 1 (`EXT4_FEATURE_RO_COMPAT_DIR_NLINK`).
 fn directory_links(directories: usize) -> u16 {
     u16::try_from(2 + directories).ok().filter(|&links| links <= LINKS_MAX).unwrap_or(1)
 }
@@ -313,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_of_directories_end_where_they_are_too_many() {
+    fn the_link_count_of_a_large_directory_is_one() {
         for (directories, links) in [(0, 2), (64_998, 65_000), (64_999, 1), (70_000, 1)] {
             assert_eq!(directory_links(directories), links);
         }

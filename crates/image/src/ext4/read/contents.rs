@@ -1,4 +1,6 @@
-//! Contents of files in an image.
+//! Contents of files in an ext4 image, in blocks or in the inode.
+//!
+//! Format: kernel doc filesystems/ext4/ifork.rst and inlinedata.rst.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,27 +8,33 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::volume::{Map, Volume};
+use super::image::{BlockMap, Ext4Image};
 use crate::tree::pieces::{Piece, PieceReader, Pieces};
 use crate::tree::{Reader, Stored};
 
-/// A file in an image.
+/// Contents of a file that are stored in blocks.
 #[derive(Debug)]
-pub(super) struct Contents {
-    pub(super) volume: Arc<Volume>,
+pub(super) struct Ext4Contents {
+    /// Image that holds the file.
+    pub(super) image: Arc<Ext4Image>,
+    /// Number of the inode, for messages.
     pub(super) number: u32,
-    pub(super) map: Map,
+    /// Block map of the file.
+    pub(super) map: BlockMap,
+    /// Bytes of the file.
     pub(super) size: u64,
 }
 
-/// A file in its inode (`inline_data`); what is behind `bytes` is a hole.
+/// Contents of a file that are stored in its inode (`EXT4_INLINE_DATA_FL`).
 #[derive(Debug)]
-pub(super) struct Inline {
+pub(super) struct InlineContents {
+    /// Stored bytes.
     pub(super) bytes: Box<[u8]>,
+    /// Bytes of the file. If they are more than the stored ones, the rest is a hole.
     pub(super) size: u64,
 }
 
-impl Stored for Inline {
+impl Stored for InlineContents {
     fn size(&self) -> u64 {
         self.size
     }
@@ -38,7 +46,7 @@ impl Stored for Inline {
     }
 }
 
-/// Reads an [`Inline`].
+/// Reader of [`InlineContents`].
 struct InlineReader<'a> {
     bytes: &'a [u8],
     zeros: u64,
@@ -66,7 +74,7 @@ impl Reader for InlineReader<'_> {
     }
 }
 
-impl Stored for Contents {
+impl Stored for Ext4Contents {
     fn size(&self) -> u64 {
         self.size
     }
@@ -76,31 +84,31 @@ impl Stored for Contents {
     }
 }
 
-impl Pieces for Contents {
+impl Pieces for Ext4Contents {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn file(&self) -> &File {
-        self.volume.file()
+        self.image.file()
     }
 
     fn piece(&self, position: u64) -> Result<Piece> {
-        let block_size = self.volume.block_size() as u64;
+        let block_size = self.image.block_size() as u64;
         let offset = position % block_size;
-        let run = self.volume.find(&self.map, u32::try_from(position / block_size)?);
+        let run = self.image.find(&self.map, u32::try_from(position / block_size)?);
         let (block, blocks) = run.with_context(|| format!("inode {}", self.number))?;
         let at = block.map(|block| block.saturating_mul(block_size).saturating_add(offset));
         Ok(Piece { at, length: u64::from(blocks) * block_size - offset })
     }
 
     fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
-        let block_size = self.volume.block_size() as u64;
-        let read = self.volume.read(at / block_size, at % block_size, buffer);
+        let block_size = self.image.block_size() as u64;
+        let read = self.image.read(at / block_size, at % block_size, buffer);
         read.with_context(|| format!("inode {}", self.number))
     }
 
     fn data_max(&self) -> u64 {
-        self.volume.data_max()
+        self.image.data_max()
     }
 }

@@ -1,38 +1,45 @@
-//! Access control lists, which ext4 stores in a form of its own.
+//! Access control lists (ACLs), which ext4 stores in its own form.
 //!
-//! Format: `fs/ext4/acl.h`; little-endian. Linux shows version 2: a number of 32
-//! bits, and entries of tag (2), permissions (2) and id (4). ext4 has version 1,
-//! whose entries leave the id out where it says nothing.
+//! Format: `fs/ext4/acl.h` and `include/uapi/linux/posix_acl_xattr.h`, little endian. The
+//! kernel shows version 2: 0 version (u32), then entries of 0 tag (u16), 2 permissions
+//! (u16), 4 id (u32). ext4 stores version 1, whose entries have an id only for a named user
+//! or group (`ext4_acl_entry`, `ext4_acl_entry_short`).
 
 use anyhow::{Context, Result, ensure};
 
 use super::bytes::{get16, get32};
 
-/// Number of the prefix of [`ACCESS_NAME`].
-pub(super) const ACCESS: u8 = 2;
+/// Prefix number of [`ACCESS_NAME`] (`EXT4_XATTR_INDEX_POSIX_ACL_ACCESS`).
+pub(in crate::ext4) const ACCESS: u8 = 2;
 
-/// Number of the prefix of [`DEFAULT_NAME`].
-pub(super) const DEFAULT: u8 = 3;
+/// Prefix number of [`DEFAULT_NAME`] (`EXT4_XATTR_INDEX_POSIX_ACL_DEFAULT`).
+pub(in crate::ext4) const DEFAULT: u8 = 3;
 
-/// What Linux calls the list of any file.
-pub(super) const ACCESS_NAME: &[u8] = b"system.posix_acl_access";
+/// Attribute with the ACL of a file (`XATTR_NAME_POSIX_ACL_ACCESS`).
+pub(in crate::ext4) const ACCESS_NAME: &[u8] = b"system.posix_acl_access";
 
-/// What Linux calls the list that a directory hands on.
-pub(super) const DEFAULT_NAME: &[u8] = b"system.posix_acl_default";
+/// Attribute with the ACL that new files in a directory get
+/// (`XATTR_NAME_POSIX_ACL_DEFAULT`).
+pub(in crate::ext4) const DEFAULT_NAME: &[u8] = b"system.posix_acl_default";
 
+/// Version of the form that the kernel shows (`POSIX_ACL_XATTR_VERSION`).
 const SHOWN: u32 = 2;
+/// Version of the form that ext4 stores (`EXT4_ACL_VERSION`).
 const STORED: u32 = 1;
 
-/// The id of an entry that has none.
+/// Shown id of an entry without an id (`ACL_UNDEFINED_ID`).
 const NO_ID: u32 = u32::MAX;
 
-/// Whether a tag names somebody: `ACL_USER`, `ACL_GROUP`.
+/// Whether entries with this tag have an id (`ACL_USER`, `ACL_GROUP`).
 fn has_id(tag: u16) -> bool {
     matches!(tag, 0x02 | 0x08)
 }
 
-/// What Linux shows → what ext4 stores.
-pub(super) fn encode(shown: &[u8]) -> Result<Vec<u8>> {
+/// Converts the form that the kernel shows into the stored form.
+///
+/// # Errors
+/// The ACL is cut off or has another version.
+pub(in crate::ext4) fn encode(shown: &[u8]) -> Result<Vec<u8>> {
     let is_whole = shown.len() % 8 == 4 && get32(shown, 0) == SHOWN;
     ensure!(is_whole, "this is no access control list of version 2");
     let mut stored = STORED.to_le_bytes().to_vec();
@@ -43,8 +50,11 @@ pub(super) fn encode(shown: &[u8]) -> Result<Vec<u8>> {
     Ok(stored)
 }
 
-/// What ext4 stores → what Linux shows.
-pub(super) fn decode(stored: &[u8]) -> Result<Vec<u8>> {
+/// Converts the stored form into the form that the kernel shows.
+///
+/// # Errors
+/// The ACL is cut off or has another version.
+pub(in crate::ext4) fn decode(stored: &[u8]) -> Result<Vec<u8>> {
     let is_whole = stored.len().is_multiple_of(4) && get32(stored, 0) == STORED;
     ensure!(is_whole, "this is no access control list of version 1");
     let mut shown = SHOWN.to_le_bytes().to_vec();
@@ -52,7 +62,7 @@ pub(super) fn decode(stored: &[u8]) -> Result<Vec<u8>> {
     while !rest.is_empty() {
         let with_id = has_id(get16(rest, 0));
         let entry = rest.split_at_checked(if with_id { 8 } else { 4 });
-        let (entry, behind) = entry.context("an access control list is cut short")?;
+        let (entry, behind) = entry.context("an access control list is cut off")?;
         let id = if with_id { get32(entry, 4) } else { NO_ID };
         shown.extend_from_slice(&entry[..4]);
         shown.extend_from_slice(&id.to_le_bytes());
@@ -65,9 +75,9 @@ pub(super) fn decode(stored: &[u8]) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// `u::rw-,u:1000:r--,g::r--,m::r--,o::---`.
+    /// The ACL is `u::rw-,u:1000:r--,g::r--,m::r--,o::---`.
     #[test]
-    fn ids_are_stored_where_they_say_something() {
+    fn only_named_users_and_groups_have_a_stored_id() {
         let entry = |tag: u16, permissions: u16, id: u32| {
             [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
         };
@@ -85,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_refused() {
+    fn a_damaged_list_is_refused() {
         for bytes in [&[][..], &[2, 0, 0], &[1, 0, 0, 0], &[2, 0, 0, 0, 1, 0, 6]] {
             assert!(encode(bytes).is_err());
         }

@@ -1,63 +1,65 @@
-//! Who gets which inode, and how many blocks are needed.
+//! Plan of a file system: the inode of each node, and the number of blocks.
 //!
-//! Nothing is written here: what cannot be an ext4 file system is found out.
+//! Format: see `layout`. The plan writes nothing. It refuses a tree that ext4 cannot hold.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 
 use anyhow::{Context, Result, ensure};
 
-use super::bytes::{BLOCK, ZEROS};
-use super::dirents::{self, Entry};
-use super::geometry::{Geometry, Need};
-use super::htree::Directory;
-use super::{Options, Size, extents, inode, journal, xattrs};
+use super::extent_tree;
+use super::geometry::{Geometry, SpaceNeed};
+use super::htree::DirectoryLayout;
+use super::journal;
+use crate::ext4::layout::bytes::{BLOCK, ZEROS};
+use crate::ext4::layout::dirents::{self, DirEntry, LOST_AND_FOUND};
+use crate::ext4::layout::{inode, xattrs};
+use crate::ext4::options::{Ext4Options, Ext4Size};
 use crate::tree::holes::Input;
 use crate::tree::{Content, Id, Kind, Node, Tree};
 
-/// The directory for what e2fsck(8) finds without a name.
-pub(super) const LOST_AND_FOUND: &[u8] = b"lost+found";
-
-/// Blocks of one that we make, so that it can be filled when nothing is free.
+/// Blocks of a `lost+found` that we add. e2fsck(8) needs room in it even if no block is
+/// free.
 pub(super) const LOST_AND_FOUND_BLOCKS: u32 = 4;
 
-/// Names of a file, and directories in a directory (`EXT4_LINK_MAX`, fs/ext4/ext4.h).
+/// Most hard links of a file, and most subdirectories that a directory counts
+/// (`EXT4_LINK_MAX`).
 pub(super) const LINKS_MAX: u16 = 65_000;
 
-/// Bytes of a symbolic link that fits into the inode; a NUL ends it.
-pub(super) const FAST_LINK_MAX: usize = inode::MAP - 1;
+/// Longest target of a symbolic link that is stored in `i_block`, where a NUL follows it.
+pub(super) const FAST_LINK_MAX: usize = inode::BLOCK_MAP - 1;
 
-/// A file system to be written.
+/// Plan of a file system.
 #[derive(Debug)]
-pub(super) struct Plan {
-    /// Its groups.
+pub(super) struct Ext4Plan {
+    /// Groups of the file system.
     pub(super) geometry: Geometry,
-    /// Blocks of the journal.
+    /// Number of blocks of the journal.
     pub(super) journal: u32,
-    /// Its nodes in the order of their inodes; the root first.
-    pub(super) order: Vec<Place>,
-    /// The last inode that is used.
+    /// Nodes in the order of their inodes, the root first.
+    pub(super) order: Vec<PlannedNode>,
+    /// Last inode that is used.
     pub(super) last_inode: u32,
-    /// Inodes of all nodes.
+    /// Inode of each node.
     pub(super) numbers: HashMap<Id, u32>,
-    /// The inode of a `lost+found` that the tree does not have.
+    /// Inode of the `lost+found` that we add, if the tree has none.
     pub(super) lost_and_found: Option<u32>,
 }
 
-/// A node and the inode of the directory that it was found in.
+/// Node with the inode of the directory that holds it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct PlannedNode {
     pub(super) id: Id,
     pub(super) parent: u32,
 }
 
-impl Plan {
+impl Ext4Plan {
     /// Plans the file system of a tree.
     ///
     /// # Errors
-    /// What ext4 cannot hold, with the path; a tree that is too large for the
-    /// size that is wanted.
-    pub(super) fn new(tree: &Tree, options: &Options) -> Result<Self> {
+    /// ext4 cannot hold a node (the error names the path), or the tree does not fit into
+    /// the requested size.
+    pub(super) fn new(tree: &Tree, options: &Ext4Options) -> Result<Self> {
         let lost_and_found = match tree.child(Tree::ROOT, LOST_AND_FOUND) {
             None => Some(inode::FIRST),
             Some(id) => {
@@ -71,52 +73,58 @@ impl Plan {
         let last_inode = numbers.values().copied().max().unwrap_or_default().max(inode::FIRST);
         let mut plan = Self { geometry, journal: 0, order, last_inode, numbers, lost_and_found };
         let mut blocks = lost_and_found.map_or(0, |_| u64::from(LOST_AND_FOUND_BLOCKS));
-        for place in &plan.order {
-            let needed = plan.blocks(tree, place.id, options);
-            blocks += needed.with_context(|| tree.show_path_of(place.id))?;
+        for planned in &plan.order {
+            let needed = plan.blocks(tree, planned.id, options);
+            blocks += needed.with_context(|| tree.show_path_of(planned.id))?;
         }
-        // The journal's extents are few: at most one node of its tree.
-        let need = Need { blocks: blocks + 1, inodes: last_inode.into() };
+        // The journal has few extents, so its tree has at most one node besides the root.
+        let need = SpaceNeed { blocks: blocks + 1, inodes: last_inode.into() };
         plan.geometry = match options.size {
-            Size::Exact(bytes) => need.within(bytes / BLOCK as u64)?,
-            Size::Slack { percent, bytes } => {
+            Ext4Size::Exact(bytes) => need.within(bytes / BLOCK as u64)?,
+            Ext4Size::Slack { percent, bytes } => {
                 let part = blocks.saturating_mul(percent.into()) / 100;
                 let slack = part.saturating_add(bytes.div_ceil(BLOCK as u64));
                 let blocks = need.blocks.saturating_add(slack);
-                Need { blocks, ..need }.smallest()?
+                SpaceNeed { blocks, ..need }.smallest()?
             }
         };
         plan.journal = journal::blocks(plan.geometry.blocks);
         Ok(plan)
     }
 
-    /// The names of directory `id` with their inodes.
+    /// Layout of the directory `id`, with the inodes of its names.
     pub(super) fn directory<'a>(
         &self,
         tree: &'a Tree,
         id: Id,
-        options: &Options,
-    ) -> Result<Directory<'a>> {
+        options: &Ext4Options,
+    ) -> Result<DirectoryLayout<'a>> {
         let added = self.lost_and_found.filter(|_| id == Tree::ROOT);
         let added =
-            added.map(|inode| Entry { name: LOST_AND_FOUND, inode, kind: dirents::DIRECTORY });
-        let names = tree.children(id).into_iter().flatten().map(|(name, &child)| Entry {
+            added.map(|inode| DirEntry { name: LOST_AND_FOUND, inode, kind: dirents::DIRECTORY });
+        let names = tree.children(id).into_iter().flatten().map(|(name, &child)| DirEntry {
             name,
             inode: self.numbers.get(&child).copied().unwrap_or_default(),
             kind: dirents::kind(&tree.node(child).kind),
         });
-        Directory::new(names.chain(added).collect(), options.hash_seed())
+        DirectoryLayout::new(names.chain(added).collect(), options.hash_seed())
     }
 
-    /// Data blocks of a node at most; checks what ext4 demands of it.
-    fn blocks(&self, tree: &Tree, id: Id, options: &Options) -> Result<u64> {
+    /// Most data blocks that a node may need.
+    ///
+    /// # Errors
+    /// ext4 cannot hold the node.
+    fn blocks(&self, tree: &Tree, id: Id, options: &Ext4Options) -> Result<u64> {
         let node = tree.node(id);
         let own = match &node.kind {
             Kind::Directory(_) => with_nodes(self.directory(tree, id, options)?.blocks() as u64, 1),
             Kind::File(content) => content_blocks(content)?,
             Kind::Symlink(target) => link_blocks(target)?,
             Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
-                ensure!(*major < 1 << 12 && *minor < 1 << 20, "no device {major}:{minor}");
+                ensure!(
+                    *major < 1 << 12 && *minor < 1 << 20,
+                    "ext4 cannot hold the device number {major}:{minor}"
+                );
                 0
             }
             Kind::Fifo | Kind::Socket => 0,
@@ -127,62 +135,69 @@ impl Plan {
     }
 }
 
-/// Nodes in the order of their inodes, breadth first: those of a directory follow
-/// each other. The root is first, the others get the inodes from `first` on.
-fn number(tree: &Tree, first: u32) -> Result<(Vec<Place>, HashMap<Id, u32>)> {
-    let mut order = vec![Place { id: Tree::ROOT, parent: inode::ROOT }];
+/// Numbers the nodes breadth first, so the nodes of a directory have consecutive inodes. The
+/// root comes first; all other nodes get the inodes from `first` on.
+fn number(tree: &Tree, first: u32) -> Result<(Vec<PlannedNode>, HashMap<Id, u32>)> {
+    let mut order = vec![PlannedNode { id: Tree::ROOT, parent: inode::ROOT }];
     let mut numbers = HashMap::from([(Tree::ROOT, inode::ROOT)]);
     let mut next = first;
     for index in 0.. {
-        let Some(&Place { id, .. }) = order.get(index) else { break };
+        let Some(&PlannedNode { id, .. }) = order.get(index) else { break };
         let parent = numbers.get(&id).copied().unwrap_or_default();
         for &id in tree.children(id).into_iter().flat_map(|children| children.values()) {
             if let Slot::Vacant(slot) = numbers.entry(id) {
                 slot.insert(next);
-                order.push(Place { id, parent });
-                next = next.checked_add(1).context("more files than ext4 has inodes")?;
+                order.push(PlannedNode { id, parent });
+                next =
+                    next.checked_add(1).context("the tree has more files than ext4 has inodes")?;
             }
         }
     }
     Ok((order, numbers))
 }
 
+/// Checks that a file has no more names than ext4 allows.
 fn check_links(node: &Node) -> Result<()> {
     let fits = node.names <= LINKS_MAX.into() || matches!(node.kind, Kind::Directory(_));
-    ensure!(fits, "{} names; ext4 allows a file {LINKS_MAX}", node.names);
+    ensure!(fits, "the file has {} names, and ext4 allows {LINKS_MAX}", node.names);
     Ok(())
 }
 
+/// Number of blocks of a symbolic link.
 fn link_blocks(target: &[u8]) -> Result<u64> {
     let fits = !target.is_empty() && target.len() < BLOCK && !target.contains(&0);
-    ensure!(fits, "a symbolic link has 1-4095 bytes, without NUL");
+    ensure!(fits, "the target of a symbolic link must have 1-4095 bytes and no NUL");
     Ok(u64::from(target.len() > FAST_LINK_MAX))
 }
 
-/// Blocks of a file and of its extent tree, at most.
+/// Most blocks that a file and its extent tree may need.
 fn content_blocks(content: &Content) -> Result<u64> {
-    /// Where holes are worth that the file is read twice.
+    /// Size in bytes from which a file is read twice to find its holes.
     const LARGE: u64 = 64 << 20;
     let size = content.size();
     let all = size.div_ceil(BLOCK as u64);
-    ensure!(all < u32::MAX.into(), "a file of {size} bytes; in ext4 it is below 16 TiB");
+    ensure!(
+        all < u32::MAX.into(),
+        "a file of {size} bytes: a file in ext4 must be smaller than 16 TiB"
+    );
     let (data, pieces) = match size >= LARGE {
-        // The image must not depend on whether the source stores zeros.
+        // Count zeros as holes even if the source stores them, so that all sources give
+        // equal images.
         true => count(content)?,
-        // Each hole saves more than the extent that it costs.
+        // A hole saves more blocks than its extent may cost.
         false => (all, 1),
     };
     Ok(with_nodes(data, pieces))
 }
 
-/// Blocks of so many data in so many pieces, and of their extent tree, at most.
+/// Most blocks that `data` data blocks in `pieces` pieces and their extent tree may need.
 fn with_nodes(data: u64, pieces: u64) -> u64 {
-    /// Blocks in a row that no two ends of groups can cut.
+    /// Number of consecutive blocks that contain the end of at most one group.
     const PIECE: u64 = 1 << 14;
-    data + extents::nodes(pieces + 1 + data / PIECE)
+    data + extent_tree::nodes(pieces + 1 + data / PIECE)
 }
 
-/// The number of blocks that are not zero, and of the runs that they form.
+/// Number of blocks that are not zero, and number of runs that they form.
 fn count(content: &Content) -> Result<(u64, u64)> {
     let (mut data, mut pieces, mut next) = (0, 0, None);
     for_blocks(content, &mut |at, block| {
@@ -196,13 +211,13 @@ fn count(content: &Content) -> Result<(u64, u64)> {
     Ok((data, pieces))
 }
 
-/// Calls `visit` with number and bytes of each block of a file that the source stores.
-/// Such a block may be zero; all others are.
+/// Calls `visit` with the number and the bytes of each block of a file that the source
+/// stores. A stored block may be zero; a block that is not stored is zero.
 pub(super) fn for_blocks(
     content: &Content,
     visit: &mut dyn FnMut(u32, &[u8; BLOCK]) -> Result<()>,
 ) -> Result<()> {
-    /// Bytes read at a time.
+    /// Number of bytes that are read at once.
     const CHUNK: usize = 64 * BLOCK;
     let mut input = Input::open(content)?;
     let room = usize::try_from(content.size()).unwrap_or(CHUNK).min(CHUNK);
@@ -210,7 +225,7 @@ pub(super) fn for_blocks(
     loop {
         input.skip_blocks(BLOCK as u64)?;
         let at = u32::try_from(input.at() / BLOCK as u64)?;
-        let length = input.read_some(&mut buffer).context("its contents")?.len();
+        let length = input.read_some(&mut buffer).context("read its contents")?.len();
         if length == 0 {
             return Ok(());
         }
