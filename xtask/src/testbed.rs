@@ -15,7 +15,7 @@ use files::lookup::Files;
 use files::root_dir::RootDir;
 use machine::kernel::installed;
 pub use machine::kernel::modules::dir::ModulesDir;
-use machine::kernel::modules::resolve::{Lookup, Need, Source};
+use machine::kernel::modules::resolve::{Lookup, ModuleLookup, Need};
 
 pub use machine::host::run;
 pub use machine::kernel::small::proof::{busybox, make_root};
@@ -49,7 +49,7 @@ fn usable_kernel(root: &Path) -> Result<HostKernel> {
     root.file(&found.image).with_context(|| format!("read {}", found.image.display()))?;
     let modules = ModulesDir::open(&root, &found.modules)?;
     ensure!(
-        modules.lookup("virtiofs", Need::Hard)? != Lookup::Unknown,
+        modules.lookup("virtiofs", Need::Must)? != Lookup::Unknown,
         "the kernel has no virtiofs"
     );
     Ok(HostKernel { image: root.host_path(&found.image), modules: root.host_path(&found.modules) })

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use files::tell;
-use machine::doctor::{Status, findings, gather, report};
+use machine::doctor::report::{Status, report};
+use machine::doctor::{findings, gather};
 
 /// Reports on this host, and on the kernels in `rootfs`, if that is given; the exit status
 /// tells whether a machine can be run.

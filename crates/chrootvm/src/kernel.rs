@@ -1,6 +1,7 @@
-//! `chrootvm kernel`: a small guest kernel, built once, for `--kernel-builtin`.
+//! `chrootvm kernel`: builds and lists small kernels for `--kernel-builtin`.
 //!
-//! A kernel that has not run a command in a machine is not kept.
+//! A new kernel is kept only after it has run a command in a machine. All files are below
+//! `$XDG_CACHE_HOME/virtinitrd/kernel`; see [`machine::kernel::small::cache`].
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,10 +10,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use files::tell;
-use machine::kernel::boot_files::find_init;
+use machine::kernel::initrd::find_init;
 use machine::kernel::small::build::{self, Compilation};
-use machine::kernel::small::cache::{self, Cache};
-use machine::kernel::small::source::Source;
+use machine::kernel::small::cache::{self, SmallKernels};
+use machine::kernel::small::source::KernelSource;
 use machine::kernel::small::{fragment, proof};
 use nix::fcntl::{Flock, FlockArg};
 
@@ -32,15 +33,15 @@ enum Task {
 /// Build the guest kernel that `chrootvm --kernel-builtin` boots
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "It is kept below $XDG_CACHE_HOME/virtinitrd/kernel and built again only if\n\
-                  its configuration or the source has changed: the contents of a TARBALL; names,\n\
-                  sizes and times of the files in a DIR."
+    after_help = "The kernel is kept below $XDG_CACHE_HOME/virtinitrd/kernel. It is built again only if\n\
+                  its configuration or the source has changed: the contents of a TARBALL, or the\n\
+                  names, sizes and times of the files in a DIR."
 )]
 struct Build {
     /// The kernel's source [default: the distribution's package linux-source]
     #[arg(long, value_name = "DIR|TARBALL")]
     source: Option<PathBuf>,
-    /// The /init that the kernel is tried with
+    /// The /init binary with which the new kernel is tested
     #[arg(long, value_name = "FILE", hide = true)]
     init: Option<PathBuf>,
 }
@@ -49,54 +50,56 @@ struct Build {
 #[derive(Debug, clap::Args)]
 struct Ls {}
 
-/// What the proof runs in the guest.
+/// Shell command that a new kernel must run: it prints the kernel's release and the number
+/// of options that are set.
 const PROOF: &str = "busybox uname -r; busybox zcat /proc/config.gz | busybox grep -c =y";
 
 impl Kernel {
-    /// Carries out the task.
+    /// Runs the subcommand.
     ///
     /// # Errors
-    /// A build that fails, and a kernel that does not run a command.
+    /// The build fails, or the new kernel does not run a command.
     pub fn run(self) -> Result<()> {
         match self.task {
             Task::Build(build) => build.run(),
-            Task::Ls(Ls {}) => list(&Cache::of_user()?),
+            Task::Ls(Ls {}) => list(&SmallKernels::of_user()?),
         }
     }
 }
 
 impl Build {
-    /// Builds, boots and keeps the kernel, unless it has been built already.
+    /// Builds, tests and keeps the kernel. If the same kernel has been built before, only makes
+    /// it current.
     fn run(self) -> Result<()> {
         ensure!(
             std::env::consts::ARCH == "x86_64",
             "the kernel's configuration is for x86_64, and this is {}",
             std::env::consts::ARCH
         );
-        let cache = Cache::of_user()?;
-        let dir = cache.build_dir();
+        let kernels = SmallKernels::of_user()?;
+        let dir = kernels.build_dir();
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let source = match &self.source {
-            Some(path) => Source::given(path)?,
-            None => Source::of_distribution(&dir.join("source"))?,
+            Some(path) => KernelSource::given(path)?,
+            None => KernelSource::of_distribution(&dir.join("source"))?,
         };
         let version = source.version()?;
         let path = source.path();
         let key = cache::key(&version, &source.fingerprint()?, fragment::TEXT);
-        if let Some(image) = cache.choose(&key)? {
+        if let Some(image) = kernels.choose(&key)? {
             return tell::result(format_args!(
                 "{}: built from this source and configuration before\n",
                 image.display()
             ));
         }
         let _lock = lock(&dir)?;
-        // A build that failed, or was ended, has left its files.
+        // A build that failed or was killed has left its files.
         let work = dir.join("work");
         if work.exists() {
             fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
         }
         let log = dir.join("build.log");
-        let _ = fs::remove_file(&log); // there may be none
+        let _ = fs::remove_file(&log); // the first build has none
         tell::result(format_args!(
             "building Linux {version} of {} (some minutes)\n",
             path.display()
@@ -108,25 +111,28 @@ impl Build {
         let config = compilation.configure(fragment::TEXT)?;
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let image = compilation.compile(jobs)?;
-        let build = build::read(&image, config)?;
+        let kernel = build::read(&image, config)?;
         tell::result(format_args!("built in {} s; booting it\n", start.elapsed().as_secs()))?;
         prove(self.init.as_deref(), &image, &compilation.release()?, &work)?;
-        let image = cache.store(&key, &build)?;
+        let image = kernels.store(&key, &kernel)?;
         fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-        tell::result(format_args!("{}: {} bytes\n", image.display(), build.image.len()))
+        tell::result(format_args!("{}: {} bytes\n", image.display(), kernel.image.len()))
     }
 }
 
 /// Prints a line for each kernel: a star or a space, the size in bytes, the path.
-fn list(cache: &Cache) -> Result<()> {
-    for kernel in cache.list()? {
+fn list(kernels: &SmallKernels) -> Result<()> {
+    for kernel in kernels.list()? {
         let mark = if kernel.is_current { '*' } else { ' ' };
         tell::result(format_args!("{mark} {:>9} {}\n", kernel.size, kernel.image.display()))?;
     }
     Ok(())
 }
 
-/// Keeps others from building in `dir` for as long as the result lives.
+/// Locks the directory for builds against other processes, until the result is dropped.
+///
+/// # Errors
+/// Another process has the lock.
 fn lock(dir: &Path) -> Result<Flock<File>> {
     let path = dir.join("lock");
     let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
@@ -135,14 +141,15 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
         .with_context(|| format!("lock {}: another `chrootvm kernel build` runs", path.display()))
 }
 
-/// Runs a command in a machine with the kernel, which has to tell its name.
+/// Runs a command in a machine with the new kernel `image`, and checks that the kernel
+/// reports `release`. `dir` is a directory for the root file system.
 fn prove(init: Option<&Path>, image: &Path, release: &str, dir: &Path) -> Result<()> {
-    /// Ample, without KVM on a crowded host.
+    /// Time limit; it suffices on a busy host without KVM.
     const TIMEOUT: &str = "60s";
     let init = find_init(init)?;
     let root = dir.join("root");
     proof::make_root(&root, &proof::busybox()?, &[])?;
-    // Not by its path: the build took minutes, in which another file may have taken it.
+    // The path of this program may have another file by now, because the build takes minutes.
     let mut chrootvm = Command::new("/proc/self/exe");
     chrootvm.args(["--timeout", TIMEOUT, "--init"]).arg(&init);
     chrootvm.arg("--kernel").arg(image).arg(&root);
@@ -169,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_builds_at_a_time() {
+    fn only_one_process_builds_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let first = lock(dir.path()).unwrap();
         let error = lock(dir.path()).unwrap_err().to_string();

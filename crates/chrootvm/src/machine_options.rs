@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use files::named::Named;
-use machine::kernel::signatures::When;
-use machine::kernel::small::cache::Cache;
-use machine::kernel::vmlinux::Pvh;
+use machine::kernel::signatures::StripWhen;
+use machine::kernel::small::cache::SmallKernels;
+use machine::kernel::vmlinux::pvh::Pvh;
 use machine::plan::Network;
 use machine::plan::options::{self, Publish, parse_memory, parse_name, parse_publish};
 use machine::process::qemu::Accel;
@@ -53,9 +53,9 @@ pub struct MachineOptions {
     pub extra_modules: Vec<String>,
     /// Load modules without BTF, tracing and signature, which is quicker but taints the kernel; auto:
     /// unless the kernel asks for signatures
-    #[arg(long, value_parser = named::<When>(), value_name = "WHEN",
-          default_value = When::default().name())]
-    pub strip: When,
+    #[arg(long, value_parser = named::<StripWhen>(), value_name = "WHEN",
+          default_value = StripWhen::default().name())]
+    pub strip: StripWhen,
     /// Boot this initrd instead of packing one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
     pub initrd: Option<PathBuf>,
@@ -106,7 +106,7 @@ impl MachineOptions {
 
     /// The image of `--kernel-builtin`, where that is asked for.
     pub fn builtin_kernel(&self) -> Result<Option<PathBuf>> {
-        let find = || Cache::of_user()?.current().context("--kernel-builtin");
+        let find = || SmallKernels::of_user()?.current().context("--kernel-builtin");
         self.kernel_builtin.then(find).transpose()
     }
 

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, ensure};
 use archive::compress::{Compression, compress};
 use files::named::Named;
 use files::output;
+use machine::host::absolute;
 use machine::kernel::modules::strip::Strip;
 use machine::kernel::pack::{
-    Choice, Transport, absolute, behind, initrd, read_init, read_initrd, with_settings,
+    ModuleSelection, Transport, behind, initrd, read_init, read_initrd, with_settings,
 };
 use machine::plan::source::Source;
 
@@ -38,8 +39,8 @@ struct ModuleOptions {
 
 impl ModuleOptions {
     /// The choice that the options make.
-    fn choice(&self) -> Choice {
-        Choice {
+    fn choice(&self) -> ModuleSelection {
+        ModuleSelection {
             modules: self.modules.clone(),
             strip: self.strip,
             transports: self.transports.clone(),

@@ -13,10 +13,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use files::tell;
 use machine::host;
-use machine::kernel::boot_files::{Contents, Initrd, Located, find_init, find_kernel};
-use machine::kernel::pack;
-use machine::kernel::pack::{Choice, Transport};
-use machine::kernel::{boot_files, signatures};
+use machine::kernel::find::{find_kernel, has_module};
+use machine::kernel::initrd::{Initrd, InitrdParts, find_init};
+use machine::kernel::located::Located;
+use machine::kernel::pack::{ModuleSelection, Transport};
+use machine::kernel::signatures;
 use machine::plan::cmdline::CommandLine;
 use machine::plan::options::{parse_duration, parse_name};
 use machine::plan::source::Source;
@@ -146,7 +147,7 @@ impl Vm {
         let probe = qemu::Probe::start(&qemu);
         let builtin = options.builtin_kernel()?;
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
-        let (image, modules) = find_kernel(&root, kernel, options.modules.as_deref())?;
+        let (image, modules) = find_kernel(|| root.files(), kernel, options.modules.as_deref())?;
         let config = signatures::config(&image, modules.as_ref());
         let name_server = self.name_server(&root, modules.as_ref(), config.as_deref())?;
         if let name_server::Decision::Warn(why) = name_server {
@@ -155,11 +156,11 @@ impl Vm {
         let etc = (name_server == name_server::Decision::Overlay).then_some(Etc::Overlay);
         let plan = self.plan(&root, qemu, config.as_deref(), etc)?;
         let initrd = match &options.initrd {
-            Some(file) => Initrd::File(pack::absolute(file)?),
+            Some(file) => Initrd::File(host::absolute(file)?),
             None => {
                 let init = find_init(options.init.as_deref())?;
                 let line = plan.command_line.as_bytes();
-                let choice = Choice {
+                let selection = ModuleSelection {
                     modules: self.needed_modules(&root, &plan, etc),
                     strip: options.strip.decide(config.as_deref(), line),
                     // The plan's devices are all on it.
@@ -167,7 +168,7 @@ impl Vm {
                     no_virtiofs: plan.shares.is_empty(),
                 };
                 let archive = root.archive().map(Path::to_path_buf);
-                Initrd::Packed(Contents { init, modules, choice, archive })
+                Initrd::Packed(InitrdParts { init, modules, selection, archive })
             }
         };
         let kernel = image.bootable(options.pvh)?;
@@ -248,7 +249,7 @@ impl Vm {
         };
         let is_packed = self.machine.initrd.is_none();
         Ok(name_server::decide(name_server::look(&*files), run, || {
-            boot_files::has_module("overlay", modules, is_packed)
+            has_module("overlay", modules, is_packed)
                 || modules.is_none() && config.is_some_and(has_overlay_built_in)
         }))
     }

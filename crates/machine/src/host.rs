@@ -1,4 +1,7 @@
-//! What this host has: programs, KVM.
+//! This host: programs in `PATH`, KVM, paths.
+//!
+//! Interfaces: `/dev/kvm` and /proc/cpuinfo (proc(5)); the XDG Base Directory
+//! Specification, version 0.8.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
@@ -21,9 +24,8 @@ pub fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// The user's cache directory; `home` is asked for where nothing else tells. What
-/// is not an absolute path counts as not given (XDG Base Directory Specification,
-/// 0.8).
+/// The user's cache directory: `xdg_cache_home` (`$XDG_CACHE_HOME`), or else `.cache` in the
+/// home directory that `home` returns. A relative path counts as not given.
 pub fn cache_home(
     xdg_cache_home: Option<OsString>,
     home: impl FnOnce() -> Option<PathBuf>,
@@ -33,7 +35,7 @@ pub fn cache_home(
     explicit.or_else(|| Some(home().filter(absolute)?.join(".cache")))
 }
 
-/// Why KVM cannot be used; `None` where it can.
+/// The reason why KVM cannot be used; `None` if it can.
 #[must_use]
 pub fn kvm_problem() -> Option<String> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
@@ -46,19 +48,22 @@ pub fn kvm_problem() -> Option<String> {
     })
 }
 
-/// What the kernel tells of the processors; empty where it tells nothing.
+/// The contents of /proc/cpuinfo; empty if it cannot be read.
 #[must_use]
 pub fn cpuinfo() -> String {
     std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()
 }
 
-/// On x86 a usable KVM shows in the processor's flags; elsewhere the device is
-/// all there is to see.
+/// Whether the processor supports virtualization. On x86 its flags tell; on other
+/// architectures only `/dev/kvm` tells, so the answer is yes.
 fn can_virtualize(arch: &str, cpuinfo: &str) -> bool {
     arch != "x86_64" || cpuinfo.split_whitespace().any(|word| word == "vmx" || word == "svm")
 }
 
-/// Runs a command that must succeed.
+/// Runs a command and waits for it.
+///
+/// # Errors
+/// The command cannot be run, or fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("run {command:?}"))?;
     if !status.success() {
@@ -67,12 +72,28 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Makes `path` absolute and leaves symbolic links in it alone.
+///
+/// # Errors
+/// The path is empty, or the current directory is gone.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("find {}", path.display()))
+}
+
+/// Makes `path` absolute and resolves symbolic links in it.
+///
+/// # Errors
+/// The path does not exist.
+pub fn canonical(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("find {}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn virtualization_shows_in_the_flags() {
+    fn processor_flags_tell_of_virtualization() {
         for (arch, cpuinfo, expected) in [
             ("x86_64", "flags : fpu vmx sse", true),
             ("x86_64", "flags : fpu svm\n", true),

@@ -1,4 +1,7 @@
-//! What programs of this host can build and are: the compiler, musl, static executables.
+//! The tools that build `/init`: the Rust compiler and musl; and a check that an executable
+//! is static.
+//!
+//! Interfaces: the command line of rustc; ELF program headers (elf(5)).
 
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
@@ -9,16 +12,16 @@ use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::host;
 
-/// Links against musl on a host whose libc is another.
+/// Compiler driver that links against musl on a host with another libc.
 pub const MUSL_LINKER: &str = "musl-gcc";
 
-/// The compiler that cargo uses.
+/// The compiler that cargo uses: `$RUSTC`, or `rustc`.
 #[must_use]
 pub fn rustc() -> OsString {
     std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())
 }
 
-/// What `/init` would be linked with; `None` where there is nothing.
+/// Name of the musl that `/init` would be linked with; `None` if there is no musl.
 #[must_use]
 pub fn musl() -> Option<String> {
     let target = musl_target();
@@ -32,13 +35,13 @@ pub fn musl() -> Option<String> {
     Some(linker.display().to_string())
 }
 
-/// The musl target of this processor.
+/// Rust target for this processor with musl.
 #[must_use]
 pub fn musl_target() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
 
-/// Whether the target's `core` is installed.
+/// Whether the Rust library `core` is installed for `target`.
 pub fn has_target(target: &str) -> Result<bool> {
     let mut command = Command::new(rustc());
     let libdir = output_of(command.args(["--print", "target-libdir", "--target", target]))?;
@@ -46,20 +49,20 @@ pub fn has_target(target: &str) -> Result<bool> {
     Ok(entries.any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"libcore-")))
 }
 
-/// The target that rustc builds for by itself.
+/// The target that rustc builds for by default.
 ///
 /// # Errors
-/// Those of running rustc.
+/// rustc cannot be run, or does not name its host.
 pub fn host_triple() -> Result<String> {
     let version = output_of(Command::new(rustc()).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc -vV names no host")?.to_owned())
+    Ok(host.context("rustc -vV does not name its host")?.to_owned())
 }
 
-/// What a command prints.
+/// Runs a command and returns its standard output.
 ///
 /// # Errors
-/// A command that cannot be run, or that fails.
+/// The command cannot be run, or fails.
 pub fn output_of(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
     if !output.status.success() {
@@ -68,9 +71,13 @@ pub fn output_of(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether an ELF executable needs nothing but the kernel.
+/// Checks that an ELF executable needs only the kernel: no dynamic linker, no libraries.
+///
+/// # Errors
+/// `bytes` is not an ELF file, or not a static one.
 pub fn check_static(bytes: &[u8]) -> Result<()> {
-    let header = object::elf::FileHeader64::<Endianness>::parse(bytes).context("no ELF file")?;
+    let header =
+        object::elf::FileHeader64::<Endianness>::parse(bytes).context("not an ELF file")?;
     let endian = header.endian()?;
     for segment in header.program_headers(endian, bytes)? {
         match segment.p_type(endian) {
@@ -87,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dynamic_program_is_refused() {
+    fn a_dynamic_executable_is_refused() {
         let own = std::fs::read("/proc/self/exe").unwrap();
         let error = check_static(&own).unwrap_err().to_string();
         assert!(error.contains("not static"), "{error}");

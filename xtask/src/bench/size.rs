@@ -44,7 +44,8 @@ impl Size {
         let modules = Some((&host as &dyn Files, subject.kernel.modules.as_path()));
         sizes.push((
             "initrd".into(),
-            pack::initrd(init, modules, &pack::Choice::default(), &mut Vec::new())?.len() as u64,
+            pack::initrd(init, modules, &pack::ModuleSelection::default(), &mut Vec::new())?.len()
+                as u64,
         ));
         let rows =
             sizes.into_iter().map(|(name, size)| Row::of(name, UNIT, size as f64, &[size as f64]));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use machine::kernel::boot_files::canonical;
+use machine::host::canonical;
 use machine::plan::architecture;
 use machine::process::qemu;
 use machine::process::qemu::version;

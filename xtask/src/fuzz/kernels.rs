@@ -7,7 +7,7 @@ use archive::compress::{self, Compression, compress, decompress};
 use archive::newc;
 use machine::kernel::modules::file::{self, MODULE_MAX, modinfo};
 use machine::kernel::modules::strip::{SIGNED, Strip};
-use machine::kernel::vmlinux::{self, bzimage, elf, form, lzop, samples, wrapper};
+use machine::kernel::vmlinux::{elf, form, lzop, pvh, samples, wrapper};
 
 use super::input::{Answer, in_memory};
 
@@ -114,7 +114,7 @@ pub(super) fn kernels() -> Result<Vec<Vec<u8>>> {
     for compression in COMPRESSIONS {
         let packed = compress(kernel.clone(), compression)?;
         let end = if compression == Compression::Gzip { &[][..] } else { &size };
-        kernels.push(bzimage::wrap(&[&packed[..], end].concat()));
+        kernels.push(samples::bzimage(&[&packed[..], end].concat()));
     }
     let packed = compress(kernel.clone(), Compression::Gzip)?;
     kernels.extend([
@@ -132,7 +132,7 @@ pub(super) fn kernels() -> Result<Vec<Vec<u8>>> {
 pub(super) fn check_kernel(bytes: &[u8]) -> Result<Answer> {
     let _ = lzop::unpack(bytes, 1 << 20); // any answer is one
     let bare = elf::cut_down(bytes).ok().flatten();
-    let packed = vmlinux::unpack(bytes).ok().flatten();
+    let packed = pvh::unpack(bytes).ok().flatten();
     let form = form::of_bytes(bytes).ok();
     let found = form.map(|form| wrapper::find(&in_memory(bytes)?, form, None));
     if let Some(kernel) = bare.or(packed)

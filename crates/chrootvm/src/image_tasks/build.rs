@@ -18,7 +18,8 @@ use image::source::{FileId, ReadOptions, Source};
 use image::tree::Tree;
 use image::write::disk::{self, DiskOptions};
 use image::write::{cpio, dir, tar};
-use machine::kernel::boot_files::find_init;
+use machine::host::absolute;
+use machine::kernel::initrd::find_init;
 use machine::kernel::installed;
 use machine::kernel::pack;
 use virtinitrd_proto::settings::Restart;
@@ -254,9 +255,13 @@ impl Build {
         let kind = format.file_system();
         let kind = kind.with_context(|| format!("--boot-initrd: {format} is no disk"))?;
         let modules = ["virtio_blk", kind, "overlay"].map(str::to_owned).into();
-        let choice = pack::Choice { modules, no_virtiofs: true, ..pack::Choice::default() };
+        let choice = pack::ModuleSelection {
+            modules,
+            no_virtiofs: true,
+            ..pack::ModuleSelection::default()
+        };
         let (root, dir) = match &self.kernel_modules {
-            Some(dir) => (RootDir::open(Path::new("/"))?, pack::absolute(dir)?),
+            Some(dir) => (RootDir::open(Path::new("/"))?, absolute(dir)?),
             None => {
                 let hint = "--boot-initrd: give --kernel-modules DIR";
                 ensure!(source.format == Format::Dir, "{hint}: SOURCE is no directory");

@@ -1,110 +1,201 @@
-//! What was found on this host, before anything is judged.
+//! Facts about this host, before anything is judged.
 //!
-//! [`super::gather`] fills it in. A look that failed is a fact, too.
+//! [`super::gather`] fills them in. A failed check is a fact, too.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::kernels::Place;
-use super::packages::Distribution;
+use super::guest_modules::Support;
+use super::packages::{Distribution, Tool};
 use crate::process::virtiofsd::{Flavour, Guard};
 
-/// All that is judged.
+/// All facts about this host.
 #[derive(Debug)]
 pub struct Facts {
-    /// Who asks.
+    /// The user who runs chrootvm.
     pub user: User,
-    /// What is installed from where.
+    /// The distribution, which knows the packages.
     pub distribution: Distribution,
-    /// The emulator.
+    /// The installed QEMU.
     pub qemu: Program<Qemu>,
-    /// The daemon.
+    /// The installed virtiofsd.
     pub virtiofsd: Program<Daemon>,
-    /// Hardware help.
+    /// KVM, with which the processor executes guest code.
     pub kvm: Kvm,
-    /// Kernels of the host, and of ROOTFS where one is given.
-    pub kernels: Vec<Place>,
-    /// What users need to be several in a guest.
+    /// Kernels of the host, and of ROOTFS if the user gave one.
+    pub kernels: Vec<RootKernels>,
+    /// Subordinate ids, with which a guest has more than one user.
     pub ids: Ids,
-    /// What `/init` would be linked with.
+    /// Name of the musl that `/init` would be linked with.
     pub musl: Option<String>,
 }
 
-/// The user who runs this.
+impl Facts {
+    /// The command with which the user installs `tool`.
+    #[must_use]
+    pub fn install_command(&self, tool: Tool) -> String {
+        self.user.as_root(&self.distribution.install(tool))
+    }
+}
+
+/// The user who runs chrootvm.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Whether that is root.
+    /// Whether the user is root.
     pub is_root: bool,
-    /// Name, or number where there is no name.
+    /// The user's name, or the user id if it has no name.
     pub name: String,
 }
 
-/// A program that is looked for.
+impl User {
+    /// Turns a command for root into one that the user can run. Advice in words, as of
+    /// [`Distribution::ADVICE`], stays as it is.
+    #[must_use]
+    pub fn as_root(&self, command: &str) -> String {
+        match self.is_root || command.starts_with(Distribution::ADVICE) {
+            true => command.to_owned(),
+            false => format!("sudo {command}"),
+        }
+    }
+}
+
+/// Result of looking for a program.
 #[derive(Debug)]
 pub enum Program<T> {
-    /// Not here.
+    /// The program is not installed.
     Missing,
-    /// Of no use, and why.
+    /// The program cannot be used; this is the reason.
     Broken(String),
-    /// Here and answering.
+    /// The program answers.
     Works(T),
 }
 
-/// A QEMU.
+/// A QEMU that answers.
 #[derive(Debug)]
 pub struct Qemu {
-    /// The program.
+    /// Path of the program.
     pub program: PathBuf,
-    /// As it says.
+    /// Its version, if it tells one.
     pub version: Option<String>,
-    /// Built with libseccomp.
+    /// Whether it has `-sandbox` (built with libseccomp).
     pub sandbox: bool,
-    /// Built with libslirp.
+    /// Whether it has the user network (built with libslirp).
     pub user_network: bool,
 }
 
-/// A virtiofsd.
+/// A virtiofsd that answers.
 #[derive(Debug)]
 pub struct Daemon {
-    /// The program.
+    /// Path of the program.
     pub program: PathBuf,
-    /// As it says.
+    /// Its version, if it tells one.
     pub version: Option<String>,
-    /// Which implementation.
+    /// Its implementation.
     pub flavour: Flavour,
-    /// What keeps a guest from writing to a read-only share.
+    /// The means that keeps a guest from writing to a read-only share.
     pub guard: Guard,
 }
 
-/// KVM, and what it depends on.
+/// State of KVM.
 #[derive(Debug)]
 pub struct Kvm {
-    /// Why it cannot be used.
+    /// The reason why it cannot be used; `None` if it can.
     pub problem: Option<String>,
-    /// Why its device does not open.
+    /// The error of opening `/dev/kvm`; `None` if that works.
     pub device: Option<ErrorKind>,
-    /// The processor it would run on.
+    /// The processor.
     pub processor: Processor,
 }
 
-/// What /proc/cpuinfo tells.
+/// The facts that /proc/cpuinfo tells about the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processor {
-    /// Module that would drive its virtualization; `None` without one.
+    /// KVM's module for this processor; `None` if the processor has no virtualization.
     pub module: Option<&'static str>,
-    /// It is a virtual machine's.
+    /// Whether this host is itself a virtual machine.
     pub is_guest: bool,
 }
 
-/// What virtiofsd needs of a user's rights.
+/// Subordinate ids and user namespaces, which virtiofsd needs if a user runs it.
 #[derive(Clone, Debug)]
 pub struct Ids {
-    /// Files in which the user has no range.
+    /// Files in which the user has no range of ids.
     pub without_range: Vec<&'static str>,
-    /// The first id above all ranges, of both files.
+    /// First id above all ranges of both files.
     pub free: u32,
-    /// Programs that are not there.
+    /// Programs that are missing.
     pub without_program: Vec<&'static str>,
-    /// A setting that forbids user namespaces, and what it should be.
+    /// Command that permits user namespaces; `None` if they are permitted.
     pub forbidden: Option<&'static str>,
+}
+
+/// Kernels of one root file system.
+#[derive(Clone, Debug)]
+pub struct RootKernels {
+    /// Path of the root.
+    pub path: PathBuf,
+    /// Whether the root is ROOTFS, whose kernel chrootvm boots by default.
+    pub is_rootfs: bool,
+    /// The reason why its kernels are unknown; `None` if they are known.
+    pub problem: Option<String>,
+    /// Its kernels, the newest first.
+    pub kernels: Vec<KernelFacts>,
+}
+
+/// Facts about one installed kernel. Its paths are paths of the host.
+#[derive(Clone, Debug)]
+pub struct KernelFacts {
+    /// Version, such as `6.1.0-56-cloud-amd64`.
+    pub version: String,
+    /// Its image; `None` if there is none.
+    pub image: Option<PathBuf>,
+    /// The reason why the image cannot be read; `None` if it can.
+    pub unreadable: Option<String>,
+    /// Kind of the image if it is not a kernel for this machine, as in "it is empty".
+    pub no_kernel: Option<String>,
+    /// Directory of its modules.
+    pub modules_dir: PathBuf,
+    /// How it has each of [`GUEST_MODULES`](super::guest_modules::GUEST_MODULES), in that
+    /// order; or the reason why that is unknown.
+    pub modules: Result<Vec<Support>, String>,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    //! Facts for the tests of this room.
+
+    use super::*;
+
+    /// Facts of a Fedora that has everything; root asks.
+    pub(crate) fn healthy() -> Facts {
+        Facts {
+            user: User { is_root: true, name: "root".into() },
+            distribution: Distribution::parse("ID=fedora\n"),
+            qemu: Program::Works(working_qemu()),
+            virtiofsd: daemon(Flavour::Rust { readonly: true }, Guard::Daemon),
+            kvm: Kvm { problem: None, device: None, processor: processor(Some("kvm_intel")) },
+            kernels: Vec::new(),
+            ids: working_ids(),
+            musl: Some("musl-gcc".into()),
+        }
+    }
+
+    pub(crate) fn working_qemu() -> Qemu {
+        let version = Some("7.2.22".to_owned());
+        Qemu { program: "/usr/bin/q".into(), version, sandbox: true, user_network: true }
+    }
+
+    pub(crate) fn daemon(flavour: Flavour, guard: Guard) -> Program<Daemon> {
+        let version = Some("1.11.1".to_owned());
+        let program = "/usr/libexec/virtiofsd".into();
+        Program::Works(Daemon { program, version, flavour, guard })
+    }
+
+    pub(crate) fn processor(module: Option<&'static str>) -> Processor {
+        Processor { module, is_guest: module.is_none() }
+    }
+
+    pub(crate) fn working_ids() -> Ids {
+        Ids { without_range: vec![], free: 165_536, without_program: vec![], forbidden: None }
+    }
 }

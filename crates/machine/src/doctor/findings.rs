@@ -1,21 +1,22 @@
-//! From facts to findings, without I/O: what is wrong, and what mends it.
+//! Judgement of the facts, without I/O: what is wrong, and what repairs it.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::facts::{Daemon, Facts, Ids, Kvm, Program, Qemu, User};
-use super::packages::{Distribution, Tool};
-use super::{Finding, Status, kernels};
+use super::kernels;
+use super::packages::Tool;
+use super::report::{Finding, Status};
 use crate::process::qemu::too_old;
 use crate::process::virtiofsd::{Flavour, Guard};
 
-/// Subordinate ids that a user gets: those of 16 bits (login.defs(5), `SUB_UID_COUNT`).
+/// Number of subordinate ids for one user (login.defs(5), `SUB_UID_COUNT`).
 const RANGE: u32 = 1 << 16;
 
-/// The report, in the order in which things are needed.
+/// All findings, in the order in which a run needs the things.
 #[must_use]
 pub fn findings(facts: &Facts) -> Vec<Finding> {
-    let install = |tool| install(facts, tool);
+    let install = |tool| facts.install_command(tool);
     let mut findings = vec![
         finding("QEMU", qemu(&facts.qemu, &install(Tool::Qemu))),
         finding("virtiofsd", daemon(facts, &install(Tool::Virtiofsd))),
@@ -27,23 +28,12 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// What installs `tool`, for the user who asks.
-pub(super) fn install(facts: &Facts, tool: Tool) -> String {
-    as_root(&facts.user, &facts.distribution.install(tool))
-}
-
-/// A command for root; advice in words stays as it is.
-fn as_root(user: &User, command: &str) -> String {
-    match user.is_root || command.starts_with(Distribution::ADVICE) {
-        true => command.to_owned(),
-        false => format!("sudo {command}"),
-    }
-}
-
+/// A finding about `subject`.
 fn finding(subject: &'static str, (status, text): (Status, String)) -> Finding {
     Finding { status, subject, text }
 }
 
+/// Judges QEMU; `install` is the command that installs it.
 fn qemu(qemu: &Program<Qemu>, install: &str) -> (Status, String) {
     let qemu = match qemu {
         Program::Missing => return (Status::Missing, format!("not found in PATH: {install}")),
@@ -68,6 +58,7 @@ fn qemu(qemu: &Program<Qemu>, install: &str) -> (Status, String) {
     }
 }
 
+/// Judges virtiofsd; `install` is the command that installs it.
 fn daemon(facts: &Facts, install: &str) -> (Status, String) {
     let daemon = match &facts.virtiofsd {
         Program::Missing => {
@@ -95,11 +86,11 @@ fn daemon(facts: &Facts, install: &str) -> (Status, String) {
     read_only(daemon, &name)
 }
 
-/// What a user does with whom the C virtiofsd does not work.
+/// Advice for a user for whom QEMU's C virtiofsd does not work.
 fn instead_of_c(facts: &Facts, install: &str) -> String {
     match facts.distribution.has_c_virtiofsd() {
-        // There `install` would bring the C one once more, and the Rust one in
-        // PATH is looked for after it.
+        // On this distribution `install` installs QEMU's C virtiofsd. chrootvm looks for a
+        // virtiofsd in PATH only after it, so the Rust one needs a link.
         true => {
             "run as root, or `cargo install virtiofsd` and link it to /usr/libexec/virtiofsd".into()
         }
@@ -107,6 +98,7 @@ fn instead_of_c(facts: &Facts, install: &str) -> String {
     }
 }
 
+/// Judges whether virtiofsd can export a directory read-only.
 fn read_only(daemon: &Daemon, name: &str) -> (Status, String) {
     match daemon.guard {
         Guard::NotNeeded | Guard::Daemon => (Status::Ok, format!("{name}, exports read-only")),
@@ -121,6 +113,7 @@ fn read_only(daemon: &Daemon, name: &str) -> (Status, String) {
     }
 }
 
+/// Judges KVM.
 fn kvm(kvm: &Kvm, user: &User) -> (Status, String) {
     let Some(problem) = &kvm.problem else { return (Status::Ok, "/dev/kvm can be used".into()) };
     let mend = match (kvm.processor.module, kvm.device) {
@@ -129,14 +122,14 @@ fn kvm(kvm: &Kvm, user: &User) -> (Status, String) {
         }
         (None, _) => "turn on VT-x or AMD-V in the firmware".to_owned(),
         (Some(module), Some(ErrorKind::NotFound)) => {
-            let load = as_root(user, &format!("modprobe {module}"));
+            let load = user.as_root(&format!("modprobe {module}"));
             format!("{load} (in a container: let it have /dev/kvm)")
         }
         (Some(_), Some(ErrorKind::PermissionDenied)) if user.is_root => {
             "let this container have /dev/kvm".to_owned()
         }
         (Some(_), Some(ErrorKind::PermissionDenied)) => {
-            let join = as_root(user, &format!("usermod -aG kvm {}", user.name));
+            let join = user.as_root(&format!("usermod -aG kvm {}", user.name));
             format!("{join}, and log in again")
         }
         (Some(module), _) => format!("see `dmesg | grep kvm`; {module} drives it"),
@@ -144,6 +137,7 @@ fn kvm(kvm: &Kvm, user: &User) -> (Status, String) {
     (Status::Note, format!("machines run slowly: {problem}; {mend}"))
 }
 
+/// Judges the user's subordinate ids; `install` installs newuidmap(1).
 fn ids(ids: &Ids, user: &User, install: &str) -> (Status, String) {
     if user.is_root {
         return (Status::Ok, "not needed by root".into());
@@ -154,7 +148,7 @@ fn ids(ids: &Ids, user: &User, install: &str) -> (Status, String) {
         return (Status::Note, text);
     }
     if let Some(setting) = ids.forbidden {
-        let mend = as_root(user, setting);
+        let mend = user.as_root(setting);
         let text = format!("users may not make user namespaces, to lock virtiofsd in: {mend}");
         return (Status::Note, text);
     }
@@ -164,10 +158,11 @@ fn ids(ids: &Ids, user: &User, install: &str) -> (Status, String) {
     let range = format!("{}-{}", ids.free, ids.free.saturating_add(RANGE - 1));
     let add = format!("usermod --add-subuids {range} --add-subgids {range} {}", user.name);
     let files = ids.without_range.join(" and ");
-    let mend = as_root(user, &add);
+    let mend = user.as_root(&add);
     (Status::Note, format!("{files} have no range of {}, guests see one user: {mend}", user.name))
 }
 
+/// Judges musl; `install` is the command that installs it.
 fn musl(musl: Option<&str>, install: &str) -> (Status, String) {
     match musl {
         Some(found) => (Status::Ok, format!("{found} (to build /init)")),
@@ -175,47 +170,17 @@ fn musl(musl: Option<&str>, install: &str) -> (Status, String) {
     }
 }
 
+/// Path and version of a program, for the report.
 fn named(program: &Path, version: Option<&str>) -> String {
     format!("{}, version {}", program.display(), version.unwrap_or("unknown"))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::doctor::facts::Processor;
-
-    /// A Fedora that has everything, and its root.
-    pub(crate) fn healthy() -> Facts {
-        Facts {
-            user: User { is_root: true, name: "root".into() },
-            distribution: Distribution::parse("ID=fedora\n"),
-            qemu: Program::Works(working_qemu()),
-            virtiofsd: daemon(Flavour::Rust { readonly: true }, Guard::Daemon),
-            kvm: Kvm { problem: None, device: None, processor: processor(Some("kvm_intel")) },
-            kernels: Vec::new(),
-            ids: working_ids(),
-            musl: Some("musl-gcc".into()),
-        }
-    }
-
-    fn working_qemu() -> Qemu {
-        let version = Some("7.2.22".to_owned());
-        Qemu { program: "/usr/bin/q".into(), version, sandbox: true, user_network: true }
-    }
-
-    fn daemon(flavour: Flavour, guard: Guard) -> Program<Daemon> {
-        let version = Some("1.11.1".to_owned());
-        let program = "/usr/libexec/virtiofsd".into();
-        Program::Works(Daemon { program, version, flavour, guard })
-    }
-
-    fn processor(module: Option<&'static str>) -> Processor {
-        Processor { module, is_guest: module.is_none() }
-    }
-
-    fn working_ids() -> Ids {
-        Ids { without_range: vec![], free: 165_536, without_program: vec![], forbidden: None }
-    }
+    use crate::doctor::facts::tests::{daemon, healthy, processor, working_ids, working_qemu};
+    use crate::doctor::packages::Distribution;
 
     fn me() -> User {
         User { is_root: false, name: "me".into() }
@@ -230,7 +195,7 @@ pub(super) mod tests {
         Kvm { problem, device: Some(device), processor: processor(module) }
     }
 
-    /// Checks the line about `subject`.
+    /// Checks the finding about `subject`.
     fn check(name: &str, facts: &Facts, subject: &str, status: Status, text: &str) {
         let findings = findings(facts);
         let line = findings.iter().find(|finding| finding.subject == subject).unwrap();
@@ -239,7 +204,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn qemu_is_needed_and_its_features_are_wanted() {
+    fn qemu_is_required_and_its_features_are_optional() {
         let old = |version: &str| Qemu { version: Some(version.into()), ..working_qemu() };
         let unknown = Qemu { version: None, ..working_qemu() };
         let bare = Qemu { sandbox: false, user_network: false, ..working_qemu() };
@@ -292,7 +257,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn kvm_is_only_wanted_and_each_trouble_has_its_cure() {
+    fn kvm_is_optional_and_each_problem_has_its_advice() {
         let root = || User { is_root: true, name: "root".into() };
         let intel = Some("kvm_intel");
         #[rustfmt::skip]
@@ -343,7 +308,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn advice_in_words_is_no_command() {
+    fn advice_in_words_gets_no_sudo() {
         let distribution = Distribution::parse("ID=suse\n");
         let facts = Facts { distribution, qemu: Program::Missing, user: me(), ..healthy() };
         check("suse", &facts, "QEMU", Status::Missing, "PATH: install the package qemu-kvm or");

@@ -1,4 +1,7 @@
-//! All of doctor's I/O: programs are asked, files are read, nothing is judged.
+//! Gathering of the facts: asks programs and reads files, but judges nothing.
+//!
+//! Interfaces: subuid(5), os-release(5), /proc/cpuinfo and /proc/sys (proc(5)), and the
+//! command lines of QEMU and virtiofsd.
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -8,14 +11,16 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result};
 use files::lookup::Files;
 
-use super::facts::{Daemon, Facts, Ids, Kvm, Processor, Program, Qemu, User};
-use super::kernels::{Installed, MODULES, Place, Support};
+use super::facts::{
+    Daemon, Facts, Ids, KernelFacts, Kvm, Processor, Program, Qemu, RootKernels, User,
+};
+use super::guest_modules::{GUEST_MODULES, Support};
 use super::packages::Distribution;
 use crate::host;
-use crate::kernel::installed;
-use crate::kernel::modules::canonical;
+use crate::kernel::installed::{InstalledKernel, installed};
 use crate::kernel::modules::dir::ModulesDir;
-use crate::kernel::modules::resolve::{Request, load_order};
+use crate::kernel::modules::name::canonical_name;
+use crate::kernel::modules::resolve::{ModuleRequest, load_order};
 use crate::kernel::vmlinux::form;
 use crate::plan::architecture;
 use crate::plan::source::Source;
@@ -24,34 +29,34 @@ use crate::process::qemu::version;
 use crate::process::{qemu, virtiofsd};
 use crate::toolchain;
 
-/// Where subordinate ids are handed out (subuid(5)).
+/// Files with the users' ranges of subordinate ids (subuid(5), subgid(5)).
 const ID_FILES: &[&str] = &["/etc/subuid", "/etc/subgid"];
 
-/// Where ranges begin (login.defs(5), `SUB_UID_MIN`).
+/// Lowest subordinate id (login.defs(5), `SUB_UID_MIN`).
 const FIRST_ID: u32 = 100_000;
 
-/// What enters them into a namespace.
+/// Programs that enter subordinate ids into a user namespace.
 const ID_PROGRAMS: &[&str] = &["newuidmap", "newgidmap"];
 
-/// Settings that forbid user namespaces when 0, and what allows them. Debian's
-/// kernels have the first, all have the second.
+/// Settings that forbid user namespaces if they are 0, and the commands that permit them.
+/// Debian's kernels have the first setting, all kernels have the second.
 const NAMESPACE_SETTINGS: &[(&str, &str)] = &[
     ("/proc/sys/kernel/unprivileged_userns_clone", "sysctl kernel.unprivileged_userns_clone=1"),
     ("/proc/sys/user/max_user_namespaces", "sysctl user.max_user_namespaces=10000"),
 ];
 
-/// os-release(5): the second where the first is missing.
+/// Paths of os-release(5); the second is read if the first is missing.
 const OS_RELEASE: &[&str] = &["/etc/os-release", "/usr/lib/os-release"];
 
-/// Looks around; `rootfs` is one more place for kernels.
+/// Gathers the facts about this host, and about the kernels of `rootfs`, if that is given.
 ///
 /// # Errors
-/// A `rootfs` that cannot be opened.
+/// `rootfs` cannot be opened.
 pub fn gather(rootfs: Option<&Path>) -> Result<Facts> {
     let user = user();
-    let mut kernels = vec![place(Path::new("/"), false)?];
+    let mut kernels = vec![root_kernels(Path::new("/"), false)?];
     if let Some(rootfs) = rootfs {
-        let rootfs = place(rootfs, true)?;
+        let rootfs = root_kernels(rootfs, true)?;
         kernels.retain(|host| host.path != rootfs.path);
         kernels.push(rootfs);
     }
@@ -68,6 +73,7 @@ pub fn gather(rootfs: Option<&Path>) -> Result<Facts> {
     })
 }
 
+/// The current user.
 fn user() -> User {
     let uid = nix::unistd::geteuid();
     let entry = nix::unistd::User::from_uid(uid).ok().flatten();
@@ -75,6 +81,7 @@ fn user() -> User {
     User { is_root: uid.is_root(), name }
 }
 
+/// Looks for QEMU and asks it for its version and features.
 fn qemu() -> Program<Qemu> {
     let machine = match architecture::of_host() {
         Ok(machine) => machine,
@@ -86,7 +93,7 @@ fn qemu() -> Program<Qemu> {
         Ok(answer) => return Program::Broken(complaint(&program, &answer)),
         Err(error) => return Program::Broken(format!("{error:#}")),
     };
-    // The help text has -sandbox in every build; only its use shows libseccomp.
+    // Every build lists -sandbox in its help; only its use tells whether libseccomp is there.
     let sandbox = self::answer(&program, &["-sandbox", "on", "-version"]);
     let networks = self::answer(&program, &["-netdev", "help"]);
     Program::Works(Qemu {
@@ -97,6 +104,7 @@ fn qemu() -> Program<Qemu> {
     })
 }
 
+/// Looks for virtiofsd and asks it for its version and features.
 fn daemon() -> Program<Daemon> {
     let Some(program) = virtiofsd::installed() else { return Program::Missing };
     let found = match virtiofsd::probe(program.clone()) {
@@ -117,33 +125,36 @@ fn daemon() -> Program<Daemon> {
     })
 }
 
-/// Runs a program for what it prints.
+/// Runs a program and returns its output.
 fn answer(program: &Path, arguments: &[&str]) -> Result<Output> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     output.with_context(|| format!("run {} {}", program.display(), arguments.join(" ")))
 }
 
+/// What a program has printed on both of its streams.
 fn text(answer: &Output) -> String {
     [&answer.stdout[..], &answer.stderr[..]].map(String::from_utf8_lossy).concat()
 }
 
+/// First line of the output of a program that has failed.
 fn complaint(program: &Path, answer: &Output) -> String {
     let text = text(answer);
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message");
     format!("{}: {}: {line}", program.display(), answer.status)
 }
 
-/// The contents of a program.
+/// Reads the start of a program's file.
 fn contents(program: &Path) -> std::io::Result<Vec<u8>> {
-    /// Most bytes that are read. The C virtiofsd has 1 MB.
+    /// Most bytes that are read. QEMU's C virtiofsd has 1 MB.
     const MOST: u64 = 64 << 20;
     let mut bytes = Vec::new();
     fs::File::open(program)?.take(MOST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The version that the C virtiofsd would print, from its own file: before it prints
-/// anything it drops the supplementary groups, which only root may.
+/// The version of QEMU's C virtiofsd, searched in its file `program`. It does not print its
+/// version for a user: before it prints anything it drops the supplementary groups, which
+/// only root may do.
 fn version_in(program: &[u8]) -> Option<String> {
     const BEFORE: &[u8] = b"virtiofsd version ";
     let at = program.windows(BEFORE.len()).position(|part| part == BEFORE)?;
@@ -151,16 +162,17 @@ fn version_in(program: &[u8]) -> Option<String> {
     version(std::str::from_utf8(text).ok()?)
 }
 
+/// Checks KVM.
 fn kvm() -> Kvm {
     let device = OpenOptions::new().read(true).write(true).open("/dev/kvm");
     Kvm {
         problem: host::kvm_problem(),
         device: device.err().map(|error| error.kind()),
-        processor: processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        processor: processor(&host::cpuinfo()),
     }
 }
 
-/// Reads /proc/cpuinfo (`arch/x86/include/asm/cpufeatures.h`).
+/// Parses the flags in /proc/cpuinfo (kernel: arch/x86/include/asm/cpufeatures.h).
 fn processor(cpuinfo: &str) -> Processor {
     let has = |flag: &str| cpuinfo.split_whitespace().any(|word| word == flag);
     let modules = [("vmx", "kvm_intel"), ("svm", "kvm_amd")];
@@ -168,6 +180,7 @@ fn processor(cpuinfo: &str) -> Processor {
     Processor { module, is_guest: has("hypervisor") }
 }
 
+/// Checks subordinate ids and user namespaces for `user`.
 fn ids(user: &str) -> Ids {
     let uid = nix::unistd::geteuid().to_string();
     let text = |file: &str| fs::read_to_string(file).unwrap_or_default();
@@ -183,12 +196,12 @@ fn ids(user: &str) -> Ids {
     }
 }
 
-/// Whether a `USER:FIRST:COUNT` line is of one of the names.
+/// Whether the text of subuid(5) has a line `USER:FIRST:COUNT` for one of `names`.
 fn has_range(text: &str, names: &[&str]) -> bool {
     text.lines().filter_map(|line| line.split_once(':')).any(|(name, _)| names.contains(&name))
 }
 
-/// The first id above all ranges: two users must not share any.
+/// The first id above all ranges in the text of subuid(5), so that no other user has it.
 fn first_free(text: &str) -> u32 {
     let end = |line: &str| {
         let mut numbers = line.split(':').skip(1).map(|number| number.parse::<u32>().ok());
@@ -197,20 +210,22 @@ fn first_free(text: &str) -> u32 {
     text.lines().filter_map(end).fold(FIRST_ID, u32::max)
 }
 
-fn place(path: &Path, is_rootfs: bool) -> Result<Place> {
+/// Gathers the facts about the kernels of the root file system at `path`.
+fn root_kernels(path: &Path, is_rootfs: bool) -> Result<RootKernels> {
     let root = Source::open(path)?.files()?;
-    let (installed, problem) = match installed::installed(&*root) {
+    let (installed, problem) = match installed(&*root) {
         Ok(installed) => (installed, None),
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
-    let kernels = installed.into_iter().map(|found| look_into(&*root, found)).collect();
-    Ok(Place { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
+    let kernels = installed.into_iter().map(|found| kernel_facts(&*root, found)).collect();
+    Ok(RootKernels { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
 }
 
-fn look_into(root: &dyn Files, found: installed::Installed) -> Installed {
+/// Gathers the facts about one kernel of `root`.
+fn kernel_facts(root: &dyn Files, found: InstalledKernel) -> KernelFacts {
     let file = found.image.as_ref().map(|image| root.file(image));
     let form = file.as_ref().and_then(|file| file.as_ref().ok()).map(form::of_file);
-    Installed {
+    KernelFacts {
         unreadable: file.and_then(Result::err).map(|error| error.to_string()),
         no_kernel: form.and_then(Result::err).map(|error| format!("{error:#}")),
         image: found.image.map(|image| root.host_path(&image)),
@@ -220,15 +235,15 @@ fn look_into(root: &dyn Files, found: installed::Installed) -> Installed {
     }
 }
 
-/// How the kernel has each of [`MODULES`].
+/// Tells how the kernel with this modules directory has each of [`GUEST_MODULES`].
 fn supports(root: &dyn Files, path: &Path) -> Result<Vec<Support>> {
     let dir = ModulesDir::open(root, path)?;
-    let support = |name| match load_order(&dir, &[Request::Needed(name)]) {
-        Ok(order) if order.contains(&canonical(name)) => Support::Module,
+    let support = |name| match load_order(&dir, &[ModuleRequest::must(name)]) {
+        Ok(order) if order.contains(&canonical_name(name)) => Support::Module,
         Ok(_) => Support::BuiltIn,
         Err(error) => Support::Missing(format!("{error:#}")),
     };
-    Ok(MODULES.iter().map(|module| support(module.name)).collect())
+    Ok(GUEST_MODULES.iter().map(|module| support(module.name)).collect())
 }
 
 #[cfg(test)]
@@ -236,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_read_from_the_program_where_it_does_not_answer() {
+    fn the_version_is_read_from_the_file_of_the_program() {
         for (program, expected) in [
             (&b"\x7fELF\0virtiofsd version 7.2.22 (Debian 1:7.2)\n\0"[..], Some("7.2.22")),
             (b"virtiofsd version 7.2\0", Some("7.2")),
@@ -249,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn processors_are_told_by_their_flags() {
+    fn the_flags_tell_the_processor() {
         for (cpuinfo, module, is_guest) in [
             ("flags : fpu vmx\n", Some("kvm_intel"), false),
             ("flags : fpu svm hypervisor\n", Some("kvm_amd"), true),
@@ -270,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_are_looked_into() {
+    fn facts_about_kernels_are_gathered() {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = dir.path().join(path);
@@ -289,10 +304,10 @@ mod tests {
         }
         write("lib/modules/6.8.1/nothing", "");
 
-        let place = place(dir.path(), true).unwrap();
-        let [newer, older] = &place.kernels[..] else { panic!("{place:?}") };
+        let found = root_kernels(dir.path(), true).unwrap();
+        let [newer, older] = &found.kernels[..] else { panic!("{found:?}") };
         let of = |name: &str| {
-            let index = MODULES.iter().position(|module| module.name == name).unwrap();
+            let index = GUEST_MODULES.iter().position(|module| module.name == name).unwrap();
             newer.modules.as_ref().unwrap()[index].clone()
         };
         assert_eq!(of("virtiofs"), Support::Module);

@@ -1,89 +1,25 @@
-//! Which kernels can serve a guest, and what those that cannot lack.
+//! Judgement of kernels: which of them can boot a guest, and what the others lack.
 
-use std::path::PathBuf;
-
-use super::facts::Facts;
-use super::findings::install;
+use super::facts::{Facts, KernelFacts};
+use super::guest_modules::{GUEST_MODULES, Support};
 use super::packages::Tool;
-use super::{Finding, Status};
+use super::report::{Finding, Status};
+use crate::kernel::modules::resolve::Need;
 
-/// A directory whose kernels were looked at.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Its path.
-    pub path: PathBuf,
-    /// ROOTFS, whose kernel chrootvm boots unless told otherwise.
-    pub is_rootfs: bool,
-    /// Why its kernels are not known.
-    pub problem: Option<String>,
-    /// Newest first.
-    pub kernels: Vec<Installed>,
+/// Subject of all findings about kernels.
+const SUBJECT: &str = "kernel";
+
+/// Judgement of one kernel, with the text for the report.
+enum Bootability {
+    /// It boots, and has all modules that guests use.
+    Full(String),
+    /// It boots, but lacks some modules.
+    Partial(String),
+    /// It cannot be booted.
+    Unbootable(String),
 }
 
-/// A kernel found. Paths are the host's.
-#[derive(Clone, Debug)]
-pub struct Installed {
-    /// Such as `6.1.0-56-cloud-amd64`.
-    pub version: String,
-    /// Its image.
-    pub image: Option<PathBuf>,
-    /// Why the image cannot be read.
-    pub unreadable: Option<String>,
-    /// What the image is instead of a kernel for this machine.
-    pub no_kernel: Option<String>,
-    /// Its modules.
-    pub modules_dir: PathBuf,
-    /// How it has each of [`MODULES`], in that order, or why that is not known.
-    pub modules: Result<Vec<Support>, String>,
-}
-
-/// How a kernel has a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Support {
-    /// As a file, with all that it needs.
-    Module,
-    /// In its image.
-    BuiltIn,
-    /// Not at all, and why.
-    Missing(String),
-}
-
-/// A module that guests use.
-#[derive(Debug)]
-pub struct Module {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is for.
-    purpose: &'static str,
-    need: Need,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Need {
-    /// No guest boots without it.
-    Must,
-    /// Something does not work.
-    May,
-}
-
-/// What guests use.
-#[rustfmt::skip]
-pub const MODULES: &[Module] = &[
-    Module { name: "virtiofs",       purpose: "the root file system", need: Need::Must },
-    Module { name: "virtio_pci",     purpose: "QEMU's devices",       need: Need::Must },
-    Module { name: "virtio_console", purpose: "ports to the host",    need: Need::May },
-    Module { name: "overlay",        purpose: "a writable root",      need: Need::May },
-    Module { name: "virtio_net",     purpose: "the network",          need: Need::May },
-];
-
-/// Whether a kernel can be booted.
-enum Verdict {
-    Serves(String),
-    ServesLess(String),
-    Cannot(String),
-}
-
-/// One line a kernel, and one where a place has none that will do.
+/// Findings: one for each kernel, and one if a root has no kernel that boots.
 #[must_use]
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let note = |text| Finding { status: Status::Note, subject: SUBJECT, text };
@@ -92,18 +28,18 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     problems.chain(lines).chain(summary(facts)).collect()
 }
 
-/// What to do where chrootvm finds no kernel by itself.
+/// Advice if chrootvm finds no kernel by itself; `None` if it finds one.
 fn summary(facts: &Facts) -> Option<Finding> {
-    let serves = |kernel: &&Installed| !matches!(judge(kernel), Verdict::Cannot(_));
+    let serves = |kernel: &&KernelFacts| !matches!(judge(kernel), Bootability::Unbootable(_));
     let usable = facts.kernels.iter().flat_map(|place| &place.kernels).find(serves);
     let rootfs = facts.kernels.iter().find(|place| place.is_rootfs);
-    // The newest that has an image is what chrootvm takes.
+    // chrootvm boots the newest kernel that has an image.
     let default = rootfs.and_then(|place| place.kernels.iter().find(|found| found.image.is_some()));
-    let install = install(facts, Tool::Kernel);
+    let install = facts.install_command(Tool::Kernel);
     let (status, text) = match (rootfs, usable) {
         (Some(_), _) if default.as_ref().is_some_and(serves) => return None,
         (None, Some(_)) => return None,
-        (Some(place), Some(Installed { image: Some(image), modules_dir, .. })) => {
+        (Some(place), Some(KernelFacts { image: Some(image), modules_dir, .. })) => {
             let (path, image, dir) = (place.path.display(), image.display(), modules_dir.display());
             let options = format!("chrootvm --kernel {image} --modules {dir}");
             (Status::Note, format!("{path} has none that boots by default: {options}"))
@@ -122,13 +58,12 @@ fn summary(facts: &Facts) -> Option<Finding> {
     Some(Finding { status, subject: SUBJECT, text })
 }
 
-const SUBJECT: &str = "kernel";
-
-fn line(kernel: &Installed) -> Finding {
+/// The finding about one kernel.
+fn line(kernel: &KernelFacts) -> Finding {
     let (status, text) = match judge(kernel) {
-        Verdict::Serves(text) => (Status::Ok, text),
-        Verdict::ServesLess(text) => (Status::Note, text),
-        Verdict::Cannot(why) => (Status::Note, format!("cannot be booted: {why}")),
+        Bootability::Full(text) => (Status::Ok, text),
+        Bootability::Partial(text) => (Status::Note, text),
+        Bootability::Unbootable(why) => (Status::Note, format!("cannot be booted: {why}")),
     };
     let name = match &kernel.image {
         Some(image) => image.display().to_string(),
@@ -137,30 +72,36 @@ fn line(kernel: &Installed) -> Finding {
     Finding { status, subject: SUBJECT, text: format!("{name}: {text}") }
 }
 
-fn judge(kernel: &Installed) -> Verdict {
+fn judge(kernel: &KernelFacts) -> Bootability {
     let Some(image) = &kernel.image else {
-        return Verdict::Cannot(format!(
+        return Bootability::Unbootable(format!(
             "{} has its modules, but there is no image (boot/vmlinuz-{})",
             kernel.modules_dir.display(),
             kernel.version
         ));
     };
     if let Some(error) = &kernel.unreadable {
-        return Verdict::Cannot(format!("{error}; run as root, or chmod a+r {}", image.display()));
+        return Bootability::Unbootable(format!(
+            "{error}; run as root, or chmod a+r {}",
+            image.display()
+        ));
     }
     if let Some(what) = &kernel.no_kernel {
-        return Verdict::Cannot(what.clone());
+        return Bootability::Unbootable(what.clone());
     }
     let supports = match &kernel.modules {
         Ok(supports) => supports,
-        Err(error) => return Verdict::Cannot(error.clone()),
+        Err(error) => return Bootability::Unbootable(error.clone()),
     };
-    let rows: Vec<_> = MODULES.iter().zip(supports).collect();
+    let rows: Vec<_> = GUEST_MODULES.iter().zip(supports).collect();
     if let Some((module, reason)) = rows.iter().find_map(|(module, support)| match support {
         Support::Missing(reason) if module.need == Need::Must => Some((module, reason)),
         _ => None,
     }) {
-        return Verdict::Cannot(format!("no {} for {}: {reason}", module.name, module.purpose));
+        return Bootability::Unbootable(format!(
+            "no {} for {}: {reason}",
+            module.name, module.purpose
+        ));
     }
     let names = |wanted: &Support| {
         let chosen = rows.iter().filter(|(_, support)| *support == wanted);
@@ -179,39 +120,41 @@ fn judge(kernel: &Installed) -> Verdict {
         lacks.map(|(module, _)| format!("{} ({})", module.name, module.purpose)).collect();
     let has = parts.join("; ");
     match lacks.is_empty() {
-        true => Verdict::Serves(has),
-        false => Verdict::ServesLess(format!("lacks {}; {has}", lacks.join(", "))),
+        true => Bootability::Full(has),
+        false => Bootability::Partial(format!("lacks {}; {has}", lacks.join(", "))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::findings::tests::healthy;
+    use crate::doctor::facts::RootKernels;
+    use crate::doctor::facts::tests::healthy;
+    use crate::doctor::guest_modules::GuestModule;
 
-    /// A kernel that lacks what is named.
-    fn kernel(lacks: &[&str]) -> Installed {
-        let support = |module: &Module| match lacks.contains(&module.name) {
+    /// A kernel that lacks these modules.
+    fn kernel(lacks: &[&str]) -> KernelFacts {
+        let support = |module: &GuestModule| match lacks.contains(&module.name) {
             true => Support::Missing("unknown module".into()),
             false if module.name == "overlay" => Support::BuiltIn,
             false => Support::Module,
         };
-        Installed {
+        KernelFacts {
             version: "6.1".into(),
             image: Some("/boot/vmlinuz-6.1".into()),
             unreadable: None,
             no_kernel: None,
             modules_dir: "/lib/modules/6.1".into(),
-            modules: Ok(MODULES.iter().map(support).collect()),
+            modules: Ok(GUEST_MODULES.iter().map(support).collect()),
         }
     }
 
     #[test]
-    fn each_kernel_says_what_it_lacks() {
-        let unreadable = Installed { unreadable: Some("EACCES".into()), ..kernel(&[]) };
-        let empty = Installed { no_kernel: Some("it is empty".into()), ..kernel(&[]) };
-        let without_image = Installed { image: None, ..kernel(&[]) };
-        let unknown = Installed { modules: Err("no such directory".into()), ..kernel(&[]) };
+    fn a_finding_names_what_the_kernel_lacks() {
+        let unreadable = KernelFacts { unreadable: Some("EACCES".into()), ..kernel(&[]) };
+        let empty = KernelFacts { no_kernel: Some("it is empty".into()), ..kernel(&[]) };
+        let without_image = KernelFacts { image: None, ..kernel(&[]) };
+        let unknown = KernelFacts { modules: Err("no such directory".into()), ..kernel(&[]) };
         #[rustfmt::skip]
         let cases = [
             ("all", kernel(&[]), Status::Ok, "modules virtiofs, virtio_pci, virtio_console, virtio_net; built in overlay"),
@@ -230,15 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rootfs_without_a_kernel_is_helped() {
-        let place = |is_rootfs, kernels: Vec<Installed>| Place {
+    fn a_rootfs_without_a_kernel_gets_advice() {
+        let place = |is_rootfs, kernels: Vec<KernelFacts>| RootKernels {
             path: if is_rootfs { "/srv/root".into() } else { "/".into() },
             is_rootfs,
             problem: None,
             kernels,
         };
         let (good, bad) = (kernel(&[]), kernel(&["virtio_pci"]));
-        let older = Installed { image: Some("/old".into()), ..good.clone() };
+        let older = KernelFacts { image: Some("/old".into()), ..good.clone() };
         #[rustfmt::skip]
         let cases = [
             ("host's", vec![place(false, vec![good.clone()])], None),

@@ -1,31 +1,31 @@
-//! Which package holds a tool, and the command that installs it.
+//! Packages and installation commands of the distributions.
 //!
-//! The distribution is told by os-release(5). `scripts/setup` has a table of its
-//! own, because it runs before anything is built; a test compares the two.
+//! Interface: os-release(5) names the distribution. `scripts/setup` has its own table,
+//! because it runs before anything is built; a test compares both tables.
 
 use std::fmt::Write;
 
-/// What can be installed.
+/// Tool that a package provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// The emulator.
+    /// QEMU.
     Qemu,
-    /// The daemon that exports directories.
+    /// virtiofsd, which exports directories to guests.
     Virtiofsd,
     /// A kernel for guests.
     Kernel,
     /// newuidmap(1) and newgidmap(1).
     IdMap,
-    /// What `/init` is linked with.
+    /// musl, with which `/init` is linked.
     Musl,
 }
 
-/// Distributions that install the same packages the same way.
+/// Family of distributions with the same packages and the same package manager.
 #[derive(Debug, PartialEq, Eq)]
 struct Family {
-    /// `ID` of its head, which others name in `ID_LIKE`.
+    /// `ID` of the family's main distribution; the others name it in `ID_LIKE`.
     id: &'static str,
-    /// The command, up to the package.
+    /// Installation command, without the package.
     install: &'static str,
     qemu: &'static str,
     virtiofsd: &'static str,
@@ -44,22 +44,24 @@ const FAMILIES: &[Family] = &[
     Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
 ];
 
-/// Releases up to which virtiofsd, QEMU's C one, is part of `QEMU_COMMON`.
+/// Distributions in which QEMU's C virtiofsd is part of [`QEMU_COMMON`], and the last release
+/// in which it is.
 const C_VIRTIOFSD: &[(&str, u32)] = &[("debian", 12), ("ubuntu", 22)];
+/// Debian's package of files that all of QEMU's emulators share.
 const QEMU_COMMON: &str = "qemu-system-common";
 
-/// A distribution, as far as installing goes.
+/// A distribution: its packages, and how they are installed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
     id: String,
-    /// Number of the release, up to its first dot.
+    /// Number of the release, without the part after a dot.
     release: Option<u32>,
-    /// `None`: nothing is known of it.
+    /// Its family; `None` for an unknown distribution.
     family: Option<&'static Family>,
 }
 
 impl Distribution {
-    /// Reads the text of os-release(5).
+    /// Parses the text of os-release(5).
     #[must_use]
     pub fn parse(os_release: &str) -> Self {
         let value = |key: &str| {
@@ -74,10 +76,10 @@ impl Distribution {
         Self { id: id.to_owned(), release, family }
     }
 
-    /// How [`Distribution::install`] begins where it knows no command.
+    /// First words of [`Distribution::install`] if no command is known.
     pub const ADVICE: &str = "install the package";
 
-    /// Whether its virtiofsd is the C one, and it has no package of the other.
+    /// Whether it packages only QEMU's C virtiofsd, and not the Rust one.
     #[must_use]
     pub fn has_c_virtiofsd(&self) -> bool {
         let is_it = |(id, last): &(&str, u32)| {
@@ -86,7 +88,8 @@ impl Distribution {
         C_VIRTIOFSD.iter().any(is_it)
     }
 
-    /// What installs `tool`: a command, or where none is known, what to look for.
+    /// The command that installs `tool`; for an unknown distribution advice in words, with
+    /// the possible names of the package.
     #[must_use]
     pub fn install(&self, tool: Tool) -> String {
         match self.family {
@@ -111,6 +114,7 @@ impl Distribution {
 }
 
 impl Family {
+    /// Name of the package that has `tool`.
     fn package(&self, tool: Tool) -> &'static str {
         match tool {
             Tool::Qemu => self.qemu,
@@ -127,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_distribution_has_its_command() {
+    fn every_distribution_has_its_command() {
         #[rustfmt::skip]
         let cases = [
             ("ID=debian\nVERSION_ID=\"13\"\n", Tool::Virtiofsd, "apt-get install virtiofsd"),

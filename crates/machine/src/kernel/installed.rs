@@ -1,4 +1,7 @@
-//! Which kernel to boot, and its modules.
+//! Kernels that are installed in a root file system.
+//!
+//! Interface: the directories in which distributions install kernels and modules. All paths
+//! are relative to the root's `/`.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -8,39 +11,40 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use files::lookup::Files;
 
-use crate::kernel::vmlinux::bzimage::is_bzimage;
-
-/// A kernel in a root file system. Both paths are as seen from that root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// The image.
-    pub image: PathBuf,
-    /// Its modules.
-    pub modules: PathBuf,
-}
-
-/// Where distributions keep modules: with a merged /usr, and without.
+/// Parents of modules directories: with a merged /usr, and without.
 const MODULES_ROOTS: &[&str] = &["usr/lib/modules", "lib/modules"];
 
-/// Where they keep the image of version `{version}`: Fedora and Arch, Debian,
-/// Alpine (whose versions end in the flavour that names the image).
+/// Paths of the image of version `{version}`: in Fedora and Arch, in Debian, and in Alpine.
+/// In Alpine the image has the name of the kernel's flavour, the last part of the version.
 const IMAGES: &[&str] =
     &["{modules}/{version}/vmlinuz", "boot/vmlinuz-{version}", "boot/vmlinuz-{flavour}"];
 
-/// A version of which a root has modules. The paths are as seen from that root.
+/// Kernel version of which a root has modules.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Installed {
-    /// Such as `6.1.0-56-cloud-amd64`.
+pub struct InstalledKernel {
+    /// Version, such as `6.1.0-56-cloud-amd64`.
     pub version: String,
-    /// Its modules.
+    /// Directory of its modules.
     pub modules: PathBuf,
-    /// Its image, where the root has one.
+    /// Its image; `None` if the root has no image of this version.
     pub image: Option<PathBuf>,
 }
 
-/// Every kernel of `root` that has modules, newest first. A directory that has
-/// two names (with a merged /usr) counts once.
-pub fn installed(root: &dyn Files) -> Result<Vec<Installed>> {
+/// Kernel that can be booted: an image and its modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelPaths {
+    /// The image.
+    pub image: PathBuf,
+    /// Directory of its modules.
+    pub modules: PathBuf,
+}
+
+/// Lists every kernel of `root` that has modules, the newest first. With a merged /usr a
+/// modules directory has two names, but is listed once.
+///
+/// # Errors
+/// A directory cannot be read.
+pub fn installed(root: &dyn Files) -> Result<Vec<InstalledKernel>> {
     let mut installed = Vec::new();
     let mut seen = HashSet::new();
     for modules_root in MODULES_ROOTS {
@@ -49,22 +53,22 @@ pub fn installed(root: &dyn Files) -> Result<Vec<Installed>> {
             let real = root.resolve(&modules);
             if seen.insert(real.with_context(|| format!("find {}", modules.display()))?) {
                 let image = candidates(modules_root, &version).find(|image| root.is_file(image));
-                installed.push(Installed { version, modules, image });
+                installed.push(InstalledKernel { version, modules, image });
             }
         }
     }
     Ok(installed)
 }
 
-/// The newest kernel of `root` that has both an image and modules.
+/// Finds the newest kernel of `root` that has both an image and modules.
 ///
 /// # Errors
-/// Where there is none: what was found, and what was missing.
-pub fn find(root: &dyn Files) -> Result<Kernel> {
+/// There is no such kernel; the error says what is missing.
+pub fn find(root: &dyn Files) -> Result<KernelPaths> {
     let mut without_image = Vec::new();
-    for Installed { version, modules, image } in installed(root)? {
+    for InstalledKernel { version, modules, image } in installed(root)? {
         match image {
-            Some(image) => return Ok(Kernel { image, modules }),
+            Some(image) => return Ok(KernelPaths { image, modules }),
             None => without_image.push(version),
         }
     }
@@ -82,14 +86,14 @@ pub fn find(root: &dyn Files) -> Result<Kernel> {
     );
 }
 
-/// The directory with the modules of `version`, where `root` has one.
+/// The directory with the modules of `version`; `None` if `root` has none.
 #[must_use]
 pub fn modules_of(root: &dyn Files, version: &str) -> Option<PathBuf> {
     let mut dirs = MODULES_ROOTS.iter().map(|modules| Path::new(modules).join(version));
     dirs.find(|dir| root.is_dir(dir))
 }
 
-/// Newest first.
+/// Versions that have a directory in `dir`, the newest first; none if `dir` is missing.
 fn versions(root: &dyn Files, dir: &Path) -> Result<Vec<String>> {
     let names = match root.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -104,6 +108,7 @@ fn versions(root: &dyn Files, dir: &Path) -> Result<Vec<String>> {
     Ok(versions)
 }
 
+/// Paths at which the image of `version` may be.
 fn candidates(modules: &str, version: &str) -> impl Iterator<Item = PathBuf> {
     let flavour = version.rsplit('-').next().unwrap_or(version);
     IMAGES.iter().map(move |image| {
@@ -112,7 +117,7 @@ fn candidates(modules: &str, version: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Runs of digits compare as numbers, the rest as text (sort -V).
+/// Compares versions: runs of digits compare as numbers, the other parts as text (sort -V).
 fn compare_versions(a: &str, b: &str) -> Ordering {
     let (a_run, a_rest) = first_run(a);
     let (b_run, b_rest) = first_run(b);
@@ -123,8 +128,8 @@ fn compare_versions(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Orders runs: of two numbers the one with more digits is larger, however many
-/// there are.
+/// Sort key of a run of digits or of other characters. Without leading zeros, a number with
+/// more digits is larger, whatever its length; text comes before numbers.
 fn run_key(run: &str) -> (usize, &str) {
     match run.starts_with(|c: char| c.is_ascii_digit()) {
         true => {
@@ -135,31 +140,11 @@ fn run_key(run: &str) -> (usize, &str) {
     }
 }
 
-/// Splits after the leading digits, or after the leading non-digits.
+/// Splits `text` after its first run, which is all digits or all other characters.
 fn first_run(text: &str) -> (&str, &str) {
     let is_digit = |c: char| c.is_ascii_digit();
     let starts_with_digit = text.starts_with(is_digit);
     text.split_at(text.find(|c| is_digit(c) != starts_with_digit).unwrap_or(text.len()))
-}
-
-/// Where in a bzImage the offset of the version string is stored, less 0x200
-/// (kernel doc: arch/x86/boot.rst, `kernel_version`).
-const BZIMAGE_VERSION: usize = 0x20e;
-
-/// The version of a bzImage, such as `6.1.0-56-cloud-amd64`, from its first
-/// bytes; `None` where it is no bzImage.
-#[must_use]
-pub fn image_version(image: &[u8]) -> Option<String> {
-    if !is_bzimage(image) {
-        return None;
-    }
-    let offset = image.get(BZIMAGE_VERSION..)?.first_chunk::<2>()?;
-    let text = image.get(usize::from(u16::from_le_bytes(*offset)) + 0x200..)?;
-    let end = text.iter().position(|byte| byte.is_ascii_whitespace() || *byte == 0)?;
-    // It becomes part of a path.
-    let version = std::str::from_utf8(&text[..end]).ok()?;
-    (!version.is_empty() && !version.starts_with('.') && !version.contains('/'))
-        .then(|| version.to_owned())
 }
 
 #[cfg(test)]
@@ -177,7 +162,7 @@ mod tests {
         assert!(hostile.windows(2).all(|pair| pair[0].len() <= pair[1].len()), "{hostile:?}");
     }
 
-    fn find_in(files: &[&str]) -> Result<Kernel> {
+    fn find_in(files: &[&str]) -> Result<KernelPaths> {
         let dir = tempfile::tempdir().unwrap();
         for file in files {
             let file = dir.path().join(file);
@@ -188,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn each_distributions_layout_is_known() {
+    fn the_layout_of_each_distribution_is_known() {
         for (name, files, image) in [
             (
                 "Fedora",
@@ -223,7 +208,7 @@ mod tests {
         std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
         let found = installed(&RootDir::open(dir.path()).unwrap()).unwrap();
         let modules = PathBuf::from("usr/lib/modules/6.9.1");
-        assert_eq!(found, [Installed { version: "6.9.1".into(), modules, image: None }]);
+        assert_eq!(found, [InstalledKernel { version: "6.9.1".into(), modules, image: None }]);
     }
 
     #[test]
@@ -232,18 +217,5 @@ mod tests {
         assert!(error.contains("has no kernel"), "{error}");
         let error = find_in(&["usr/lib/modules/6.9.1/x"]).unwrap_err().to_string();
         assert!(error.contains("modules of 6.9.1 but no image"), "{error}");
-    }
-
-    #[test]
-    fn the_version_is_read_from_the_image() {
-        let mut image = vec![0; 0x400];
-        image[0x202..0x206].copy_from_slice(b"HdrS");
-        image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
-        image[0x300..0x30f].copy_from_slice(b"6.1.0-9 (me) #1");
-        assert_eq!(image_version(&image).unwrap(), "6.1.0-9");
-        image[0x300..0x303].copy_from_slice(b"../");
-        assert_eq!(image_version(&image), None);
-        assert_eq!(image_version(&image[..0x2ff]), None);
-        assert_eq!(image_version(b"\x7fELF"), None);
     }
 }

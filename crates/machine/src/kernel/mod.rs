@@ -1,7 +1,26 @@
-//! Kernels: which one to boot, its modules, and the initrd packed of them.
+//! Kernels: which one to boot, its modules, and the initrd that is packed of them.
+//!
+//! | Module | What it does | Uses |
+//! |---|---|---|
+//! | [`modules`] | names → files, in load order, stripped | – |
+//! | [`vmlinux`] | recognises and unpacks a kernel image, and caches the result | – |
+//! | [`installed`] | lists the kernels that a root file system has | – |
+//! | [`located`] | names a file together with the root file system that has it | – |
+//! | [`signatures`] | decides which modules may lose their signature | `modules`, `located` |
+//! | [`pack`] | writes `/init` and modules as an initrd | `modules` |
+//! | [`initrd`] | describes the initrd of one machine | `pack`, `located` |
+//! | [`bootable`] | opens the file that QEMU loads | `vmlinux`, `located` |
+//! | [`find`] | chooses kernel and modules for one machine | all of these |
+//! | [`small`] | builds and keeps a small kernel without modules | `vmlinux` |
+//!
+//! This room knows neither QEMU's command line nor a machine's plan. Paths in a root file
+//! system are looked up through [`files::lookup::Files`].
 
-pub mod boot_files;
+pub mod bootable;
+pub mod find;
+pub mod initrd;
 pub mod installed;
+pub mod located;
 pub mod modules;
 pub mod pack;
 pub mod signatures;

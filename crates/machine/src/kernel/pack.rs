@@ -1,6 +1,10 @@
-//! `/init` and the modules it needs as an initrd.
+//! Packing of an initrd: `/init`, the modules that it loads, and the guest's settings.
+//!
+//! Interface: an initrd is a series of newc archives (kernel docs:
+//! driver-api/early-userspace/buffer-format.rst); see [`archive`]. `/init` loads the modules in
+//! `/usr/lib/modules` in the byte order of their names.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use archive::compress::{Compression, ZSTD_MAGIC, decompress_all};
@@ -9,47 +13,46 @@ use files::lookup::Files;
 use files::named::Named;
 use virtinitrd_proto::settings;
 
-use crate::kernel::modules::dir::ModulesDir;
-use crate::kernel::modules::resolve::{Request, load_order};
-use crate::kernel::modules::strip::Strip;
+use super::modules::dir::ModulesDir;
+use super::modules::resolve::{ModuleRequest, load_order};
+use super::modules::strip::Strip;
 
-/// Name of the subcommand of this program that packs an initrd, for the commands that
-/// `--dry-run` prints.
+/// Subcommand of chrootvm that packs an initrd; `--dry-run` prints commands with it.
 pub const SUBCOMMAND: &str = "pack-initrd";
 
-/// Where `/init` looks for modules.
+/// Directory in the initrd in which `/init` looks for modules.
 const MODULES_DIR: &str = "usr/lib/modules";
 
-/// Bytes of modules, unpacked, that are packed at the most. All modules of
-/// Debian 12 have 300 MB; a directory of compressed bombs must not fill the
-/// host's memory.
+/// Most bytes of unpacked modules in an initrd. All modules of Debian 12 have 300 MB; the
+/// limit keeps a directory of compression bombs from filling the host's memory.
 const MODULES_MAX: usize = 1 << 30;
 
-/// How virtio devices are attached to a machine. virtiofs does not depend on it,
-/// and which one a machine has only the machine knows.
+/// Bus by which a machine has its virtio devices. The module of virtiofs does not depend on
+/// the driver of the bus, so that driver is requested separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// q35, and what else has PCI
+    /// PCI, as in the machine q35.
     Pci,
-    /// microvm
+    /// Memory-mapped registers, as in the machine microvm.
     Mmio,
-    /// s390
+    /// Channel I/O of s390.
     Ccw,
 }
 
 #[rustfmt::skip]
 impl Named for Transport {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("pci", Self::Pci, "q35, and what else has PCI"),
-        ("mmio", Self::Mmio, "microvm"),
-        ("ccw", Self::Ccw, "s390"),
+        ("pci", Self::Pci, "PCI, as in the machine q35"),
+        ("mmio", Self::Mmio, "Memory-mapped, as in the machine microvm"),
+        ("ccw", Self::Ccw, "Channel I/O of s390"),
     ];
 }
 
 impl Transport {
-    /// Its driver. A kernel may have it built in, or not have that one at all.
-    fn module(self) -> Request<'static> {
-        Request::Wanted(match self {
+    /// Request for its driver. The driver may be missing: a kernel has only the drivers of
+    /// its architecture.
+    fn module(self) -> ModuleRequest<'static> {
+        ModuleRequest::may(match self {
             Transport::Pci => "virtio_pci",
             Transport::Mmio => "virtio_mmio",
             Transport::Ccw => "virtio_ccw",
@@ -57,21 +60,22 @@ impl Transport {
     }
 }
 
-/// Which modules are packed, and how.
+/// Selection of the modules that are packed, and their treatment.
 #[derive(Debug, Default)]
-pub struct Choice {
-    /// Modules beside those of virtio and virtiofs; what they need is packed, too.
+pub struct ModuleSelection {
+    /// Names of modules beside those of virtio and virtiofs; their dependencies are packed,
+    /// too.
     pub modules: Vec<String>,
-    /// Which modules lose debugging information, BTF and signatures.
+    /// Which modules lose debugging information, BTF and signatures; `None` for no module.
     pub strip: Option<Strip>,
-    /// The machine's virtio transports; if there are none, all that the kernel has.
+    /// The machine's virtio transports; if the list is empty, all that the kernel supports.
     pub transports: Vec<Transport>,
-    /// Whether virtiofs is left out: the root is on a disk or in the initrd.
+    /// Whether virtiofs is left out, because the root is on a disk or in the initrd.
     pub no_virtiofs: bool,
 }
 
-impl Choice {
-    /// The options of `pack` that say so.
+impl ModuleSelection {
+    /// The options of [`SUBCOMMAND`] that make this selection.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let option = |name: &str, value: &str| format!("--{name}={value}");
@@ -82,26 +86,30 @@ impl Choice {
         modules.chain(transports).chain(strip).chain(no_virtiofs).collect()
     }
 
-    /// In load order: virtiofs finds its device once the transport is there.
-    fn requests(&self) -> Vec<Request<'_>> {
+    /// The requested modules. The transport comes first, because virtiofs finds its device
+    /// only after the transport's driver is loaded.
+    fn requests(&self) -> Vec<ModuleRequest<'_>> {
         let mut requests: Vec<_> = match &self.transports[..] {
             [] => Transport::all().map(Transport::module).collect(),
             some => some.iter().map(|one| one.module()).collect(),
         };
         if !self.no_virtiofs {
-            requests.push(Request::Needed("virtiofs"));
+            requests.push(ModuleRequest::must("virtiofs"));
         }
-        requests.extend(self.modules.iter().map(|name| Request::Needed(name)));
+        requests.extend(self.modules.iter().map(|name| ModuleRequest::must(name)));
         requests
     }
 }
 
-/// Most bytes of an initrd that is unpacked here. It is held in memory, here and in the
-/// guest; a compression bomb must not fill the host's memory.
+/// Most bytes of an initrd that is unpacked on the host. It is held in memory; the limit
+/// keeps a compression bomb from filling the host's memory.
 const UNPACKED_MAX: u64 = 4 << 30;
 
-/// Reads the initrd `file`. If it begins with a skippable frame of zstd, as pzstd
-/// writes it, it is unpacked here: the kernel refuses such a file (`lib/decompress.c`).
+/// Reads the initrd `file`. If it begins with a skippable frame of zstd, as pzstd(1) writes
+/// it, it is unpacked: the kernel refuses such a file (`lib/decompress.c`).
+///
+/// # Errors
+/// The file cannot be read or unpacked.
 pub fn read_initrd(file: &Path) -> Result<Vec<u8>> {
     let context = || format!("read initrd {}", file.display());
     let bytes = std::fs::read(file).with_context(context)?;
@@ -113,25 +121,31 @@ pub fn read_initrd(file: &Path) -> Result<Vec<u8>> {
     Ok(unpacked.unwrap_or(bytes))
 }
 
-/// The contents of the /init binary.
+/// Reads the `/init` binary.
+///
+/// # Errors
+/// The file cannot be read.
 pub fn read_init(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read the /init binary {}", path.display()))
 }
 
-/// An uncompressed initrd. `modules_dir` is a directory as seen in a root; where there
-/// is none, the kernel has all it needs built in. Warnings about its index files are
-/// added to `notes`.
+/// Packs an uncompressed initrd of the `/init` binary `init` and of modules. `modules_dir` is
+/// a root file system and a directory in it; without it the kernel must have everything built
+/// in. Warnings about the modules are added to `notes`.
+///
+/// # Errors
+/// A required module is missing or damaged, or `SOURCE_DATE_EPOCH` is not a number.
 pub fn initrd(
     init: Vec<u8>,
     modules_dir: Option<(&dyn Files, &Path)>,
-    choice: &Choice,
+    selection: &ModuleSelection,
     notes: &mut Vec<String>,
 ) -> Result<Vec<u8>> {
     let mtime = source_date_epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     let mut archive = Archive::default();
     archive.add_file("init", 0o755, init);
     if let Some((root, path)) = modules_dir {
-        for (file, module) in packed_modules(root, path, choice, notes)? {
+        for (file, module) in packed_modules(root, path, selection, notes)? {
             archive.add_file(&format!("{MODULES_DIR}/{file}"), 0o644, module);
         }
     }
@@ -140,7 +154,11 @@ pub fn initrd(
     Ok(bytes)
 }
 
-/// `initrd` behind the archive of a root file system, which it adds to.
+/// Appends `initrd` to the file `archive`, a root file system; without an archive `initrd`
+/// stays as it is.
+///
+/// # Errors
+/// The archive cannot be read.
 pub fn behind(archive: Option<&Path>, initrd: Vec<u8>) -> Result<Vec<u8>> {
     let Some(file) = archive else { return Ok(initrd) };
     let mut bytes = read_initrd(file)?;
@@ -149,41 +167,44 @@ pub fn behind(archive: Option<&Path>, initrd: Vec<u8>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Ends a segment: the kernel looks for the next archive where a multiple of four
-/// bytes begins, and behind lz4 it takes the next four bytes for the length of a block
-/// unless they are 0 ([`archive::compress`]).
+/// Pads a segment with zeros for the next one. The kernel looks for the next archive at a
+/// multiple of four bytes. After an lz4 container it reads four bytes as the length of one
+/// more block, unless they are 0 ([`archive::compress`]).
 fn pad(initrd: &mut Vec<u8>) {
-    /// Where an archive may begin (`unpack_to_rootfs`, `init/initramfs.c`).
+    /// Alignment in bytes of an archive (kernel: `unpack_to_rootfs` in init/initramfs.c).
     const ALIGNMENT: usize = 4;
-    /// Bytes of a length (`lib/decompress_unlz4.c`).
+    /// Size in bytes of the length of an lz4 block (kernel: lib/decompress_unlz4.c).
     const LENGTH: usize = 4;
     initrd.resize((initrd.len() + LENGTH).next_multiple_of(ALIGNMENT), 0);
 }
 
-/// `initrd` with what the guest is told beside its command line, in a segment of
-/// its own: records of [`virtinitrd_proto::settings`].
+/// Appends the guest's settings to `initrd` in a segment of their own: records of
+/// [`virtinitrd_proto::settings`].
+///
+/// # Errors
+/// The archive cannot be written.
 pub fn with_settings(mut initrd: Vec<u8>, records: &[Vec<u8>]) -> Result<Vec<u8>> {
     if records.is_empty() {
         return Ok(initrd);
     }
     let text = records.iter().flat_map(|record| [record, &[0][..]].concat()).collect();
     let mut segment = Archive::default();
-    // Arguments and variables are nobody else's business in the guest.
+    // Arguments and variables may be secret, so only root in the guest can read them.
     segment.add_file(settings::FILE, 0o600, text);
     pad(&mut initrd);
     segment.write(&mut initrd, 0)?;
     Ok(initrd)
 }
 
-/// File names and contents, in load order.
+/// File names and contents of the selected modules, in load order.
 fn packed_modules(
     root: &dyn Files,
     path: &Path,
-    choice: &Choice,
+    selection: &ModuleSelection,
     notes: &mut Vec<String>,
 ) -> Result<Vec<(String, Vec<u8>)>> {
     let dir = ModulesDir::open(root, path)?;
-    let requests = choice.requests();
+    let requests = selection.requests();
     let order = load_order(&dir, &requests)
         .with_context(|| format!("modules directory {}", path.display()))?;
     let names = file_names(&order);
@@ -191,7 +212,7 @@ fn packed_modules(
     let mut packed = Vec::new();
     for (file, name) in names.into_iter().zip(&order) {
         let mut module = dir.read(name)?;
-        if let Some(strip) = choice.strip {
+        if let Some(strip) = selection.strip {
             let stripped = strip.apply(module);
             module = stripped.with_context(|| format!("strip module {name}"))?;
         }
@@ -203,17 +224,13 @@ fn packed_modules(
     Ok(packed)
 }
 
-/// `001-virtio_ring.ko`: byte order of the names is load order.
+/// File names such as `001-virtio_ring.ko`, so that the byte order of the names is the load
+/// order.
 fn file_names(order: &[String]) -> Vec<String> {
-    /// Digits that osbuild/initrd's packager uses.
+    /// Fewest digits of a number, as osbuild/initrd's packager writes them.
     const DIGITS: usize = 3;
     let digits = order.len().to_string().len().max(DIGITS);
     (1..).zip(order).map(|(number, name)| format!("{number:0digits$}-{name}.ko")).collect()
-}
-
-/// `path` from the root directory, links in it left alone.
-pub fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("find {}", path.display()))
 }
 
 #[cfg(test)]
@@ -224,15 +241,15 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    /// As the kernel does, our reader takes the bytes behind lz4 for a length.
+    /// Our reader treats the bytes after an lz4 container as the kernel does.
     #[test]
-    fn segments_follow_compressed_ones_of_any_size() {
+    fn segments_may_follow_a_compressed_archive_of_any_size() {
         let mut sizes = BTreeSet::new();
         let variants = Compression::all();
         for (compression, count) in
             variants.flat_map(|one| (0..16_u8).map(move |count| (one, count)))
         {
-            // Does not compress: each byte more is one more in the file, or two.
+            // These bytes do not compress, so each byte makes the file one or two bytes longer.
             let filler = (0..count).map(|number| number.wrapping_mul(167) ^ 0x5a).collect();
             let mut root = Archive::default();
             root.add_file("root", 0o644, filler);
@@ -248,7 +265,8 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(&file, bytes).unwrap();
             let initrd =
-                initrd(b"init".to_vec(), None, &Choice::default(), &mut Vec::new()).unwrap();
+                initrd(b"init".to_vec(), None, &ModuleSelection::default(), &mut Vec::new())
+                    .unwrap();
             let all = behind(Some(file.path()), initrd).unwrap();
             let all = with_settings(all, &[b"record".to_vec()]).unwrap();
             std::fs::write(&file, &all).unwrap();
@@ -261,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pzstd_wrote_is_unpacked_for_the_kernel() {
+    fn an_initrd_of_pzstd_is_unpacked_for_the_kernel() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let zstd = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Zstd).unwrap();
         let skippable = b"\x50\x2a\x4d\x18\x04\0\0\0size";

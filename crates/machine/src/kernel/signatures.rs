@@ -1,10 +1,9 @@
-//! Whether a kernel refuses modules without a signature, and so which modules
-//! are stripped.
+//! Which modules may be stripped: stripping removes signatures, and some kernels refuse
+//! modules without a signature.
 //!
-//! Interfaces: a kernel's configuration as distributions ship it beside the image,
-//! and its command line (kernel docs: admin-guide/module-signing.rst,
-//! kernel_lockdown(7)). Where neither says that signatures are not asked for, they
-//! are kept.
+//! Interfaces: a kernel's configuration, which distributions ship beside the image, and its
+//! command line (kernel doc: admin-guide/module-signing.rst; kernel_lockdown(7)). If the
+//! configuration is unknown, signatures are kept.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,35 +11,35 @@ use std::path::{Path, PathBuf};
 use files::named::Named;
 use virtinitrd_proto::words::Words;
 
-use super::boot_files::Located;
-use crate::kernel::modules::canonical;
-use crate::kernel::modules::strip::Strip;
+use super::located::Located;
+use super::modules::name::canonical_name;
+use super::modules::strip::Strip;
 
-/// `--strip`
+/// Value of chrootvm's option `--strip`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum When {
-    /// Where the kernel does not ask for signatures
+pub enum StripWhen {
+    /// All modules, unless the kernel asks for signatures.
     #[default]
     Auto,
-    /// All modules
+    /// All modules.
     Always,
-    /// None
+    /// No modules.
     Never,
 }
 
 #[rustfmt::skip]
-impl Named for When {
+impl Named for StripWhen {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("auto", Self::Auto, "Where the kernel does not ask for signatures"),
+        ("auto", Self::Auto, "All modules, unless the kernel asks for signatures"),
         ("always", Self::Always, "All modules"),
-        ("never", Self::Never, "None"),
+        ("never", Self::Never, "No modules"),
     ];
 }
 
-/// Bytes of a configuration that are read. Debian's has 150 kB.
+/// Size in bytes of the largest configuration that is read. Debian's has 150 kB.
 const CONFIG_MAX: u64 = 4 << 20;
 
-/// Options of the configuration by which signatures are always asked for.
+/// Lines of a configuration with which the kernel always asks for signatures.
 const ENFORCING: &[&str] = &[
     "CONFIG_MODULE_SIG_FORCE=y",
     "CONFIG_LOCK_DOWN_KERNEL_FORCE_INTEGRITY=y",
@@ -48,33 +47,35 @@ const ENFORCING: &[&str] = &[
     "CONFIG_IMA_APPRAISE_REQUIRE_MODULE_SIGS=y",
 ];
 
-/// The command line that is built into a kernel.
+/// Start of the line with the command line that is built into the kernel.
 const BUILT_IN_LINE: &str = "CONFIG_CMDLINE=";
 
-/// An option that every configuration has in which something is said of modules.
+/// Line of every configuration of a kernel with modules; a file without it is not a
+/// configuration.
 const MODULES: &str = "CONFIG_MODULES=y";
 
-/// Words of the command line by which they are asked for, whatever the value,
-/// unless it is one of [`OFF`].
+/// Parameters of the command line with which the kernel asks for signatures, unless their
+/// value is one of [`OFF`].
 const WORDS: &[&str] = &["module.sig_enforce", "lockdown", "ima_policy"];
 
-/// Values that ask for nothing (kernel: `kstrtobool`).
+/// Values that switch a parameter off (kernel: `kstrtobool`; `none` for `lockdown`).
 const OFF: &[&[u8]] = &[b"0", b"n", b"N", b"no", b"off", b"none"];
 
-impl When {
-    /// Which modules to strip, for a kernel with this configuration, where it is
-    /// known, and these words on its command line.
+impl StripWhen {
+    /// Decides which modules to strip. `config` is the kernel's configuration, if it is known,
+    /// and `line` is its command line.
     #[must_use]
     pub fn decide(self, config: Option<&str>, line: &[u8]) -> Option<Strip> {
         match self {
-            When::Never => None,
-            // What has no signature is loaded, or refused, as before.
-            When::Auto if asks_for_signatures(config, line) => Some(Strip::Unsigned),
-            When::Auto | When::Always => Some(Strip::All),
+            StripWhen::Never => None,
+            // Stripping does not change whether the kernel loads a module without signature.
+            StripWhen::Auto if asks_for_signatures(config, line) => Some(Strip::Unsigned),
+            StripWhen::Auto | StripWhen::Always => Some(Strip::All),
         }
     }
 }
 
+/// Whether the kernel refuses modules without a signature.
 fn asks_for_signatures(config: Option<&str>, line: &[u8]) -> bool {
     let Some(config) = config.filter(|text| text.lines().any(|line| line == MODULES)) else {
         return true;
@@ -85,16 +86,18 @@ fn asks_for_signatures(config: Option<&str>, line: &[u8]) -> bool {
         || [built_in, line].into_iter().any(enforces)
 }
 
+/// Whether a command line has a parameter of [`WORDS`] that is not switched off.
 fn enforces(line: &[u8]) -> bool {
     Words::new(line).any(|word| {
-        let name = canonical(&String::from_utf8_lossy(word.param));
+        let name = canonical_name(&String::from_utf8_lossy(word.param));
         WORDS.contains(&&*name) && !word.value.is_some_and(|value| OFF.contains(&value))
     })
 }
 
-/// The configuration of the kernel `image`, which has `modules`: `config-VERSION`
-/// beside `vmlinuz-VERSION` (Debian), `config` beside `vmlinuz` (Fedora) or beside
-/// `vmlinux` (a kernel of our own), and what is called so in the modules' directory.
+/// Reads the configuration of the kernel `image`, whose modules are `modules`; `None` if no
+/// file has it. It is `config-VERSION` beside `vmlinuz-VERSION` (Debian), `config` beside
+/// `vmlinuz` (Fedora) or beside `vmlinux` (the small kernel), `config` in the modules
+/// directory, or `config-VERSION` beside the image, with the name of the modules directory.
 #[must_use]
 pub fn config(image: &Located, modules: Option<&Located>) -> Option<String> {
     let beside = image.path.file_name().and_then(|name| name.to_str());
@@ -109,6 +112,7 @@ pub fn config(image: &Located, modules: Option<&Located>) -> Option<String> {
     places.into_iter().flatten().find_map(|(located, path)| read(located, &path).ok())
 }
 
+/// Reads the file `path` in the root of `located`.
 fn read(located: &Located, path: &Path) -> io::Result<String> {
     let bytes = located.root.read(path, CONFIG_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -126,7 +130,7 @@ mod tests {
                           CONFIG_LOCK_DOWN_KERNEL_FORCE_NONE=y\n";
 
     #[test]
-    fn signatures_stay_where_they_are_asked_for() {
+    fn signatures_stay_if_the_kernel_asks_for_them() {
         let (all, unsigned) = (Some(Strip::All), Some(Strip::Unsigned));
         let with = |line: &str| format!("{DEBIAN}{line}\n");
         #[rustfmt::skip]
@@ -149,15 +153,15 @@ mod tests {
             ("IMA's policy",            Some(DEBIAN.into()), "ima_policy=\"tcb|secure_boot\"", unsigned),
         ];
         for (name, config, line, expected) in rows {
-            let decided = When::Auto.decide(config.as_deref(), line.as_bytes());
+            let decided = StripWhen::Auto.decide(config.as_deref(), line.as_bytes());
             assert_eq!(decided, expected, "{name}");
         }
-        assert_eq!(When::Always.decide(None, b"module.sig_enforce"), all);
-        assert_eq!(When::Never.decide(Some(DEBIAN), b""), None);
+        assert_eq!(StripWhen::Always.decide(None, b"module.sig_enforce"), all);
+        assert_eq!(StripWhen::Never.decide(Some(DEBIAN), b""), None);
     }
 
     #[test]
-    fn each_distributions_configuration_is_found() {
+    fn the_configuration_of_each_distribution_is_found() {
         for (name, file, image, modules) in [
             ("Debian", "boot/config-6.1-x", "boot/vmlinuz-6.1-x", Some("lib/modules/6.1-x")),
             ("Debian, no modules", "boot/config-6.1-x", "boot/vmlinuz-6.1-x", None),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::kernel::boot_files::canonical;
+use crate::host::canonical;
 use crate::plan::Access;
 
 /// What the guest's kernel calls the first disk; the others follow in their order.

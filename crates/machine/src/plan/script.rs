@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use virtinitrd_proto::port::port_name;
 use virtinitrd_proto::settings::Record;
 
-use crate::kernel::boot_files::{FoundAt, Initrd};
+use crate::kernel::initrd::Initrd;
+use crate::kernel::located::CommandPath;
 use crate::plan::{End, Mode, Plan, Wiring};
 use crate::process::virtiofsd::{Guard, Socket};
 use crate::session::channels::STREAMS;
@@ -38,7 +39,12 @@ status=$(sed -nE 's/^(exited|failed) ([0-9]+) .*/\\2/p' \"$dir\"/control)
 exit \"${status:-125}\"";
 
 /// The commands that run `plan`, ready to paste.
-pub fn script(plan: &Plan, kernel: FoundAt, initrd: &Initrd, sandbox: bool) -> Result<OsString> {
+pub fn script(
+    plan: &Plan,
+    kernel: CommandPath,
+    initrd: &Initrd,
+    sandbox: bool,
+) -> Result<OsString> {
     let sockets: Vec<_> = (0..plan.shares.len()).map(|n| format!("{DIR}/fs{n}.sock")).collect();
     let mut lines: Vec<OsString> = vec![HEAD.into()];
     let virtiofsd = plan.virtiofsd.as_ref();

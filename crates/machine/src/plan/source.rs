@@ -20,7 +20,7 @@ use nix::fcntl::OFlag;
 use virtinitrd_proto::words::Words;
 
 use super::disks::{Disk, FIRST};
-use crate::kernel::boot_files::canonical;
+use crate::host::canonical;
 use crate::plan::Access;
 
 /// File systems that nobody can write to.

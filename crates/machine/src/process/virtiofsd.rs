@@ -15,7 +15,6 @@ use crate::host;
 use crate::isolation::sandbox;
 pub use crate::isolation::sandbox::Sandbox;
 use crate::isolation::userns::UserNamespace;
-use crate::kernel::pack;
 use crate::plan::{Access, Share};
 
 /// Where distributions put it; `PATH` comes after these.
@@ -135,7 +134,7 @@ pub fn find(explicit: Option<&Path>) -> Result<Virtiofsd> {
         Some(file) => {
             ensure!(host::is_executable(file), "{} is no executable file", file.display());
             // A bare name would be searched in PATH.
-            pack::absolute(file)?
+            host::absolute(file)?
         }
         None => installed().context(
             "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \

@@ -1,15 +1,16 @@
-//! Names that stand for modules: `crypto-crc32c` for all that compute that sum.
+//! Aliases of modules: `crypto-crc32c` is an alias of every module that computes
+//! CRC-32C.
 //!
-//! Formats: modules.alias of depmod(8), which is lines `alias PATTERN MODULE` with
-//! patterns of fnmatch(3), and modules.builtin.modinfo of the kernel's build, which
-//! is strings `MODULE.alias=PATTERN` separated by NUL. `-` and `_` are the same.
+//! Formats: modules.alias of depmod(8) has lines `alias PATTERN MODULE`;
+//! modules.builtin.modinfo of the kernel's build has strings `MODULE.alias=PATTERN`,
+//! separated by NUL. Patterns are those of fnmatch(3). `-` and `_` mean the same.
 
-use super::canonical;
+use super::name::canonical_name;
 
-/// What names stand for.
+/// Table of aliases.
 #[derive(Debug, Default)]
 pub struct Aliases {
-    /// Pattern and module, as they were found.
+    /// Pattern and module, in the order of the file.
     rows: Vec<(String, String)>,
 }
 
@@ -20,7 +21,7 @@ impl Aliases {
         let row = |line: &str| {
             let mut words = line.split_whitespace();
             let (word, pattern, module) = (words.next()?, words.next()?, words.next()?);
-            (word == "alias").then(|| (canonical(pattern), canonical(module)))
+            (word == "alias").then(|| (canonical_name(pattern), canonical_name(module)))
         };
         Self { rows: text.lines().filter_map(row).collect() }
     }
@@ -30,17 +31,18 @@ impl Aliases {
     pub fn parse_builtin(text: &str) -> Self {
         let row = |string: &str| {
             let (module, pattern) = string.split_once(".alias=")?;
-            Some((canonical(pattern), canonical(module)))
+            Some((canonical_name(pattern), canonical_name(module)))
         };
         Self { rows: text.split('\0').filter_map(row).collect() }
     }
 
-    /// The modules that the canonical `name` stands for, each once, in their order.
+    /// The modules of which the canonical `name` is an alias, each once, in the order of
+    /// the file.
     #[must_use]
     pub fn find(&self, name: &str) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         for (pattern, module) in &self.rows {
-            if !found.contains(module) && matches(pattern.as_bytes(), name.as_bytes()) {
+            if !found.contains(module) && matches_pattern(pattern.as_bytes(), name.as_bytes()) {
                 found.push(module.clone());
             }
         }
@@ -48,11 +50,11 @@ impl Aliases {
     }
 }
 
-/// Whether the whole `text` matches `pattern`, in which `*` is any text, `?` any
-/// byte, and `[a-c]` one of those.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+/// Whether the whole `text` matches `pattern`: `*` is any text, `?` is any byte, and
+/// `[a-c]` is one byte of that range.
+fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut rest) = (pattern, text);
-    // The pattern behind the last `*`, and the text that it was compared with.
+    // The rest of the pattern after the last `*`, and the text that it is compared with.
     let mut again: Option<(&[u8], &[u8])> = None;
     loop {
         let step = match (at.first(), rest.split_first()) {
@@ -62,12 +64,12 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 again = Some((at, rest));
                 continue;
             }
-            (Some(_), Some((byte, _))) => one(at, *byte),
+            (Some(_), Some((byte, _))) => match_byte(at, *byte),
             _ => None,
         };
         match (step, again) {
             (Some(after), _) => (at, rest) = (after, &rest[1..]),
-            // One more byte for the last `*`.
+            // Let the last `*` match one more byte, and compare again.
             (None, Some((behind, [_, left @ ..]))) => {
                 again = Some((behind, left));
                 (at, rest) = (behind, left);
@@ -77,17 +79,17 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// The pattern behind its first part, where that matches `byte`.
-fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
+/// The rest of `pattern` after its first part; `None` if that part does not match `byte`.
+fn match_byte(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     let (first, after) = pattern.split_first()?;
     match first {
         b'?' => Some(after),
         b'[' => {
-            // A `]` that comes first is one of the bytes.
+            // A `]` directly after `[` belongs to the set.
             let end = after.iter().skip(1).position(|&byte| byte == b']')? + 1;
             let mut set = after.get(..end)?;
             let mut is_in = false;
-            // `canonical` has made `_` of the dash between two.
+            // `canonical_name` has replaced the `-` of a range by `_`.
             while let Some((&low, others)) = set.split_first() {
                 match others {
                     [b'-' | b'_', high, left @ ..] => {
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_stands_for_modules() {
+    fn an_alias_leads_to_modules() {
         let text = "# Aliases extracted from modules themselves.\nalias crypto-crc32c crc32c-intel\n\
                     alias crypto-crc32c crc32c_generic\nalias crypto-crc32c crc32c_generic\n\
                     alias fs-ext[2-3] ext4\nalias char-major-10-* misc\nalias x\noptions y z\r\n";
@@ -125,7 +127,7 @@ mod tests {
             ("char-major-10-223", &["misc"]),
             ("x", &[]),
         ] {
-            assert_eq!(aliases.find(&canonical(name)), expected, "{name}");
+            assert_eq!(aliases.find(&canonical_name(name)), expected, "{name}");
         }
         let text = "ext4.alias=fs-ext4\0crc32c_generic.alias=crypto-crc32c\0ext4.license=GPL\0";
         assert_eq!(Aliases::parse_builtin(text).find("crypto_crc32c"), ["crc32c_generic"]);
@@ -148,9 +150,13 @@ mod tests {
             ("[", "[", false),
             ("a*", "b", false),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+            assert_eq!(
+                matches_pattern(pattern.as_bytes(), text.as_bytes()),
+                expected,
+                "{pattern} {text}"
+            );
         }
         let stars = "*a".repeat(40);
-        assert!(!matches(stars.as_bytes(), &[b'a'; 39]), "it ends soon");
+        assert!(!matches_pattern(stars.as_bytes(), &[b'a'; 39]), "the time does not explode");
     }
 }

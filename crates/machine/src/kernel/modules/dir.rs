@@ -1,14 +1,14 @@
 //! A modules directory such as `/usr/lib/modules/6.1.0-56-cloud-amd64`.
 //!
-//! The index files of depmod(8) are believed as far as they go. If modules.dep does not
-//! list a module, or lists a path that does not exist, the module is searched for as if
-//! depmod had not run (a kernel package unpacked but not installed), and
-//! [`ModulesDir::notes`] has a warning. Without depmod a module is in `updates` or
-//! `extra`, or where the kernel's build put it (modules.order). All of `kernel` is
-//! searched only for a needed module that is in none of these.
+//! Where a module is: modules.dep of depmod(8) tells it. If modules.dep does not list the
+//! module, or lists a path that does not exist, [`ModulesDir::notes`] gets a warning and
+//! the module is searched for as in a directory without modules.dep (a kernel package that
+//! is unpacked but not installed). That search looks into `updates`, `extra` and the other
+//! directories beside `kernel`, then into modules.order. It walks through all of `kernel`
+//! only for a required module, because that takes time.
 //!
-//! Dependencies are read from modules.dep and from the module itself: a depmod that
-//! cannot unpack a module leaves out all dependencies on it.
+//! Dependencies come from modules.dep and from the module itself: a depmod(8) that cannot
+//! unpack compressed modules writes a modules.dep without their dependencies.
 
 use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::{BTreeMap, HashSet};
@@ -20,18 +20,19 @@ use files::lookup::Files;
 use files::notes::Notes;
 
 use super::alias::Aliases;
+use super::dependencies::Dependencies;
 use super::file::{MODULE_MAX, modinfo, unpack};
-use super::index::{self, Line, ModuleFiles, OWN};
-use super::resolve::{Lookup, Module, Need, Source};
-use super::{ENDINGS, name_of, stem};
+use super::index::{self, DepLine, ModuleFiles, OWN};
+use super::name::{ENDINGS, name_of, without_ending};
+use super::resolve::{Lookup, ModuleLookup, Need};
 
-/// Largest index file in bytes that is read. Debian's modules.dep has 700 kB.
+/// Size in bytes of the largest index file that is read. Debian's modules.dep has 700 kB.
 const INDEX_MAX: u64 = 64 << 20;
 
-/// Most names in a modules directory that are searched. Debian's has 5,000.
+/// Most names in a modules directory that a search looks at. Debian's has 5,000.
 const NAMES_MAX: usize = 1 << 20;
 
-/// How aliases of ciphers and sums begin (kernel: `MODULE_ALIAS_CRYPTO`).
+/// Prefix of the aliases of ciphers and checksums (kernel: `MODULE_ALIAS_CRYPTO`).
 const CRYPTO: &str = "crypto_";
 
 /// An open modules directory.
@@ -39,24 +40,26 @@ const CRYPTO: &str = "crypto_";
 pub struct ModulesDir<'a> {
     root: &'a dyn Files,
     path: PathBuf,
+    /// Canonical names in modules.builtin.
     builtin: HashSet<String>,
-    /// modules.dep, where depmod has run.
-    dep: Option<BTreeMap<String, Line>>,
-    /// modules.softdep.
-    soft: BTreeMap<String, Module>,
-    /// modules.order.
+    /// Lines of modules.dep; `None` if depmod(8) has not run.
+    dep: Option<BTreeMap<String, DepLine>>,
+    /// Contents of modules.softdep.
+    soft: BTreeMap<String, Dependencies>,
+    /// Contents of modules.order.
     order: OnceCell<ModuleFiles>,
-    /// Modules that a search has found outside of [`OWN`], and in it.
+    /// Modules outside of the directory [`OWN`], found by a search.
     outside: OnceCell<ModuleFiles>,
+    /// Modules in the directory [`OWN`], found by a search.
     own: OnceCell<ModuleFiles>,
-    /// modules.alias; `None` where depmod has not written it.
+    /// Contents of modules.alias; `None` if depmod(8) has not run.
     aliases: OnceCell<Option<Aliases>>,
-    /// modules.builtin.modinfo.
+    /// Contents of modules.builtin.modinfo.
     builtin_aliases: OnceCell<Aliases>,
-    /// Modules that were looked at, kept for [`ModulesDir::read`].
+    /// Modules whose dependencies were read, unpacked; kept for [`ModulesDir::read`].
     unpacked: RefCell<BTreeMap<String, Vec<u8>>>,
     notes: RefCell<Notes>,
-    /// Modules that have a note already.
+    /// Paths of modules in `notes`; each gets one note.
     noted: RefCell<HashSet<PathBuf>>,
 }
 
@@ -64,7 +67,7 @@ impl<'a> ModulesDir<'a> {
     /// Opens directory `path` of `root`.
     ///
     /// # Errors
-    /// A directory with neither index files nor modules.
+    /// The directory is missing, or has neither index files nor modules.
     pub fn open(root: &'a dyn Files, path: &Path) -> Result<Self> {
         let mut dir = Self {
             root,
@@ -98,21 +101,21 @@ impl<'a> ModulesDir<'a> {
                 || !self.order()?.is_empty()
                 || !self.outside()?.is_empty()
                 || !self.own()?.is_empty(),
-            "no modules directory: it has no modules.dep, no modules.builtin and no .ko files"
+            "not a modules directory: it has no modules.dep, no modules.builtin and no .ko files"
         );
         Ok(())
     }
 
-    /// Reads a module, unpacked.
+    /// Reads and unpacks the module `name`.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
         if let Some(module) = self.unpacked.borrow_mut().remove(name) {
             return Ok(module);
         }
-        let path = self.file(name, Need::Hard)?;
+        let path = self.file(name, Need::Must)?;
         self.read_file(&path.with_context(|| format!("no file of module {name}"))?)
     }
 
-    /// Warnings about index files that do not fit the modules.
+    /// Warnings about index files that contradict the module files.
     pub fn notes(&self) -> Ref<'_, Notes> {
         self.notes.borrow()
     }
@@ -124,7 +127,7 @@ impl<'a> ModulesDir<'a> {
         })
     }
 
-    /// Where a module is, if it is one.
+    /// Path of the module `name` below the modules directory; `None` if it has no file.
     fn file(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
         let Some(dep) = &self.dep else { return self.search(name, need) };
         let Some(line) = dep.get(name) else {
@@ -132,10 +135,7 @@ impl<'a> ModulesDir<'a> {
                 true => None,
                 false => self.search(name, need)?,
             };
-            self.note(
-                "modules.dep does not list a module that is there; run depmod",
-                found.as_ref(),
-            );
+            self.note("modules.dep does not list a module that exists; run depmod", found.as_ref());
             return Ok(found);
         };
         if let Some(file) = self.installed(&line.path(&self.path)?) {
@@ -146,6 +146,7 @@ impl<'a> ModulesDir<'a> {
         Ok(found)
     }
 
+    /// Adds the warning `what` about the module file `found`.
     fn note(&self, what: &'static str, found: Option<&PathBuf>) {
         if let Some(path) = found
             && self.noted.borrow_mut().insert(path.clone())
@@ -155,7 +156,7 @@ impl<'a> ModulesDir<'a> {
         }
     }
 
-    /// Where a module is, without modules.dep.
+    /// Path of the module `name` as found without modules.dep.
     fn search(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
         let outside = self.outside()?.get(name);
         if let Some(path) = outside.filter(|path| index::precedes(path, Path::new(OWN))) {
@@ -172,14 +173,15 @@ impl<'a> ModulesDir<'a> {
         if outside.is_some() {
             return Ok(outside.cloned());
         }
-        // The kernel's build has listed its own modules: a search takes time, and
-        // hardly finds more.
-        Ok(if need == Need::Hard { self.own()?.get(name).cloned() } else { None })
+        // modules.order lists the kernel's own modules: a search takes time and rarely finds
+        // more.
+        Ok(if need == Need::Must { self.own()?.get(name).cloned() } else { None })
     }
 
-    /// The file at `path`, compressed or not.
+    /// The file at `path`, or the same file with another compression; `None` if there is
+    /// neither.
     fn installed(&self, path: &Path) -> Option<PathBuf> {
-        let stem = stem(path.to_str()?)?;
+        let stem = without_ending(path.to_str()?)?;
         let packed = ENDINGS.iter().map(|ending| PathBuf::from(format!("{stem}{ending}")));
         let mut files = [path.to_path_buf()].into_iter().chain(packed);
         files.find(|file| self.root.is_file(&self.path.join(file)))
@@ -211,9 +213,9 @@ impl<'a> ModulesDir<'a> {
         }
     }
 
-    /// Every module below the directory `top`; without the kernel's own if `top` is the
-    /// modules directory. Links to directories (`build`, `source`) are not followed, so
-    /// that the walk ends.
+    /// All modules below the directory `top`, but without the directory [`OWN`] if `top` is
+    /// the modules directory itself. Links to directories (`build`, `source`) are not
+    /// followed, so that the walk ends.
     fn find_modules(&self, top: PathBuf) -> Result<ModuleFiles> {
         let mut files = ModuleFiles::new();
         let mut pending = vec![top];
@@ -237,7 +239,7 @@ impl<'a> ModulesDir<'a> {
         Ok(files)
     }
 
-    /// The modules that `name`, which is no module's own, stands for.
+    /// Looks up `name` as an alias; no module has that name.
     fn alias(&self, name: &str) -> Result<Lookup> {
         let builtin = once(&self.builtin_aliases, || {
             let text = self.index_file("modules.builtin.modinfo")?.unwrap_or_default();
@@ -251,16 +253,16 @@ impl<'a> ModulesDir<'a> {
         })?;
         let found = match (aliases, name.strip_prefix(CRYPTO)) {
             (Some(aliases), _) => aliases.find(name),
-            // Only depmod lists all aliases; modules of ciphers and sums are named
-            // after them.
+            // Without depmod(8) no file lists the aliases, but modules of ciphers and checksums
+            // are named after their algorithm.
             (None, Some(what)) => vec![format!("{what}_generic"), what.to_owned()],
             (None, None) => Vec::new(),
         };
         Ok(if found.is_empty() { Lookup::Unknown } else { Lookup::Alias(found) })
     }
 
-    /// The dependencies of the module `name` at `path`.
-    fn look_at(&self, name: &str, path: &Path) -> Result<Module> {
+    /// Reads the dependencies of the module `name` at `path`, and keeps the unpacked file.
+    fn read_dependencies(&self, name: &str, path: &Path) -> Result<Dependencies> {
         let bytes = self.read_file(path)?;
         let line = self.dep.as_ref().and_then(|dep| dep.get(name));
         let line = line.filter(|line| line.path(&self.path).is_ok_and(|at| is_same(&at, path)));
@@ -271,13 +273,13 @@ impl<'a> ModulesDir<'a> {
                 let own = own.unwrap_or_default();
                 let mut depends = line.needs()?;
                 for also in own.depends {
-                    // A dependency without a file was built in when the module was
-                    // built.
-                    if !depends.contains(&also) && self.file(&also, Need::Hard)?.is_some() {
+                    // A dependency without a file was part of the kernel image when this
+                    // module was built.
+                    if !depends.contains(&also) && self.file(&also, Need::Must)?.is_some() {
                         depends.push(also);
                     }
                 }
-                Module { depends, ..own }
+                Dependencies { depends, ..own }
             }
         };
         if let Some(soft) = self.soft.get(name) {
@@ -293,31 +295,31 @@ impl<'a> ModulesDir<'a> {
     }
 }
 
-/// The value of `cell`, which `make` makes the first time.
+/// The value of `cell`; the first call sets it with `make`.
 fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if cell.get().is_none() {
-        let _ = cell.set(make()?); // nobody else can have set it
+        let _ = cell.set(make()?); // no other thread can have set it
     }
-    cell.get().context("a value that was made")
+    cell.get().context("a value that has just been set")
 }
 
-/// Whether two paths are of one module, compressed or not.
+/// Whether two paths name the same module file, apart from the compression.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let stem = |path: &Path| path.to_str().and_then(stem).map(str::to_owned);
+    let stem = |path: &Path| path.to_str().and_then(without_ending).map(str::to_owned);
     stem(one).is_some() && stem(one) == stem(other)
 }
 
-impl Source for ModulesDir<'_> {
+impl ModuleLookup for ModulesDir<'_> {
     fn lookup(&self, name: &str, need: Need) -> Result<Lookup> {
         match self.file(name, need)? {
-            Some(path) => Ok(Lookup::Module(self.look_at(name, &path)?)),
+            Some(path) => Ok(Lookup::Module(self.read_dependencies(name, &path)?)),
             None if self.builtin.contains(name) => Ok(Lookup::BuiltIn),
             None => self.alias(name),
         }
     }
 
     fn left_out(&self, name: &str) {
-        let what = "a soft dependency is left out: it cannot be loaded";
+        let what = "a soft dependency is left out, because it cannot be loaded";
         self.notes.borrow_mut().add(what, name.as_bytes());
     }
 }

@@ -1,20 +1,23 @@
-//! One module file: decompression and its `.modinfo` section.
+//! One module file: decompression, and its section `.modinfo`.
 //!
-//! Formats: those of [`archive::compress`]; ELF relocatable objects; `.modinfo`, which is `key=value` strings separated
-//! by NUL (kernel: `include/linux/moduleparam.h`).
+//! Formats: the containers of [`archive::compress`]; ELF relocatable objects (elf(5));
+//! `.modinfo`, which has strings `KEY=VALUE`, separated by NUL (kernel:
+//! `include/linux/moduleparam.h`, `MODULE_INFO`).
 
 use anyhow::{Context, Result, ensure};
 use archive::compress::decompress_all;
 use object::{Object, ObjectKind, ObjectSection};
 
-use super::canonical;
-use super::resolve::Module;
+use super::dependencies::Dependencies;
+use super::name::canonical_name;
 
-/// Largest module in bytes that is accepted, compressed or unpacked. The largest
-/// of Debian 12 has 13 MB; a compressed bomb must not fill the host's memory.
+/// Size in bytes of the largest module that is accepted, compressed or unpacked. The
+/// largest module of Debian 12 has 13 MB; the limit keeps a compression bomb from filling
+/// the host's memory.
 pub const MODULE_MAX: u64 = 64 << 20;
 
-/// The module in `bytes`, unpacked and checked to be a whole ELF object.
+/// Unpacks the module in `bytes`, if it is compressed, and checks that it is a whole ELF
+/// object.
 pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
     let module = decompress_all(&bytes, MODULE_MAX)?.unwrap_or(bytes);
     let elf = object::File::parse(&module[..]).context("no kernel module")?;
@@ -25,45 +28,31 @@ pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
     Ok(module)
 }
 
-/// What the `.modinfo` of an unpacked module says about others.
-pub fn modinfo(module: &[u8]) -> Result<Module> {
+/// The dependencies that an unpacked module names in its `.modinfo`.
+pub fn modinfo(module: &[u8]) -> Result<Dependencies> {
     let elf = object::File::parse(module)?;
     let section = elf.section_by_name(".modinfo").context("no .modinfo section")?;
     Ok(parse_modinfo(section.data()?))
 }
 
-fn parse_modinfo(data: &[u8]) -> Module {
-    let mut module = Module::default();
+fn parse_modinfo(data: &[u8]) -> Dependencies {
+    let mut module = Dependencies::default();
     for string in data.split(|&byte| byte == 0) {
         let string = String::from_utf8_lossy(string);
         match string.split_once('=') {
             Some(("depends", names)) => {
                 module
                     .depends
-                    .extend(names.split(',').filter(|name| !name.is_empty()).map(canonical));
+                    .extend(names.split(',').filter(|name| !name.is_empty()).map(canonical_name));
             }
-            Some(("softdep", text)) => parse_softdep(text, &mut module),
+            Some(("softdep", text)) => module.add_soft(text),
             _ => {}
         }
     }
     module
 }
 
-/// Reads the `pre: A B post: C` of a soft dependency into `module`.
-pub fn parse_softdep(text: &str, module: &mut Module) {
-    let mut names = None;
-    for word in text.split_whitespace() {
-        match (word, &mut names) {
-            ("pre:", _) => names = Some(&mut module.soft_pre),
-            ("post:", _) => names = Some(&mut module.soft_post),
-            (name, Some(names)) => names.push(canonical(name)),
-            // Words before the first "pre:" or "post:" mean nothing.
-            (_, None) => {}
-        }
-    }
-}
-
-/// A module that consists of its `.modinfo`, in which `;` stands for NUL.
+/// Smallest module with this text as its `.modinfo`; `;` in the text stands for NUL.
 #[cfg(test)]
 pub(crate) fn sample(modinfo: &str) -> Vec<u8> {
     const NAMES: &[u8] = b"\0.modinfo\0.shstrtab\0";
@@ -98,7 +87,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn modinfo_names_what_it_needs() {
+    fn modinfo_names_the_dependencies() {
         let module = parse_modinfo(
             b"license=GPL\0depends=virtio-ring,fuse\0softdep=pre: a b-c post: d\0depends=\0",
         );
@@ -108,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn each_compression_is_undone_and_its_truncation_noticed() {
+    fn every_compression_is_unpacked_and_a_cut_file_is_an_error() {
         let plain = sample("");
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(&plain).unwrap();
@@ -128,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_in_several_parts_is_whole() {
+    fn a_module_compressed_in_several_parts_is_unpacked_whole() {
         let plain = sample("");
         let (a, b) = plain.split_at(20);
         let gzip = |bytes: &[u8]| compress(bytes.to_vec(), Compression::Gzip).unwrap();
@@ -148,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_module_is_refused() {
+    fn other_files_are_refused() {
         for (name, bytes) in [
             ("empty", Vec::new()),
             ("text", b"not a module".to_vec()),

@@ -1,64 +1,65 @@
-//! The index files of a modules directory, as values.
+//! Parsers of the index files of a modules directory.
 //!
-//! Formats: modules.dep(5), modprobe.d(5) for modules.softdep, and modules.order and
+//! Formats: modules.dep(5); modprobe.d(5) for modules.softdep; modules.order and
 //! modules.builtin of the kernel's build (kernel doc: kbuild/kbuild.rst). All are
-//! lines of text; `modules.dep.bin` and its like say the same and are not read.
+//! lines of text. Their binary copies, such as modules.dep.bin, are not read.
 //!
-//! - modules.dep: `kernel/a.ko: kernel/b.ko kernel/c.ko`, the dependencies in reverse
-//!   load order,
-//! - modules.order, modules.builtin: `kernel/a.ko`,
-//! - modules.softdep: `softdep NAME pre: A B post: C`.
+//! | File | One line |
+//! |---|---|
+//! | modules.dep | `kernel/a.ko: kernel/b.ko kernel/c.ko`; dependencies in reverse load order |
+//! | modules.order, modules.builtin | `kernel/a.ko` |
+//! | modules.softdep | `softdep NAME pre: A B post: C` |
 //!
-//! Invariant: a line that nobody needs does no harm, whatever it says. Weak
-//! dependencies (`weakdep`) are for programs that keep modules at hand until the
-//! kernel asks; `/init` loads all that is packed, so they are left out.
+//! Invariant: a bad line is an error only for the module that it is about. Weak
+//! dependencies (`weakdep`) are ignored: they name modules that are loaded later on
+//! demand, and `/init` loads every module of the initrd at once.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::file::parse_softdep;
-use super::resolve::Module;
-use super::{canonical, name_of};
+use super::dependencies::Dependencies;
+use super::name::{canonical_name, name_of};
 
-/// Directories in the order in which a module of the same name is preferred
-/// (depmod.d(5), `search`, as distributions set it). Other directories come last.
+/// Top directories, the preferred one first. If two files have the same module name, the
+/// file in the earlier directory wins (depmod.d(5), `search`, as distributions set it).
+/// Other directories come last.
 const PRECEDENCE: &[&str] = &["updates", "extra", OWN];
 
-/// The directory of the modules that come with the kernel.
+/// Directory of the modules that come with the kernel.
 pub const OWN: &str = "kernel";
 
-/// Canonical name → path below the modules directory.
+/// Paths of modules below the modules directory, by canonical name.
 pub type ModuleFiles = BTreeMap<String, PathBuf>;
 
-/// A line of modules.dep.
+/// One line of modules.dep.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Counted from 1.
+pub struct DepLine {
+    /// Line number; the first line is 1.
     number: usize,
-    /// Path of the module as it is written.
+    /// Path of the module, as written.
     path: String,
-    /// Paths of the modules that it needs, separated by blanks.
+    /// Paths of the modules that the module needs, separated by blanks.
     needs: String,
 }
 
-impl Line {
+impl DepLine {
     /// Path of the module below the modules directory `dir`.
     ///
     /// # Errors
-    /// A path that leads out of it.
+    /// The path leads out of `dir`.
     pub fn path(&self, dir: &Path) -> Result<PathBuf> {
         inside(&self.path, dir).with_context(|| self.place())
     }
 
-    /// Canonical names of the modules that it needs, in load order.
+    /// Canonical names of the modules that the module needs, in load order.
     ///
     /// # Errors
-    /// A word that is no module's path.
+    /// A word is not the path of a module.
     pub fn needs(&self) -> Result<Vec<String>> {
         let words = self.needs.split_whitespace().rev();
-        let name = |word| name_of(word).with_context(|| format!("\"{word}\" is no module"));
+        let name = |word| name_of(word).with_context(|| format!("\"{word}\" is not a module"));
         words.map(name).collect::<Result<_>>().with_context(|| self.place())
     }
 
@@ -67,8 +68,8 @@ impl Line {
     }
 }
 
-/// Whether a module at `path` is preferred to one at `other`: by `PRECEDENCE`, then by
-/// path.
+/// Whether the module file at `path` is preferred to the one at `other`: `PRECEDENCE`
+/// decides, then the alphabet.
 #[must_use]
 pub fn precedes(path: &Path, other: &Path) -> bool {
     let rank = |path: &Path| {
@@ -79,15 +80,16 @@ pub fn precedes(path: &Path, other: &Path) -> bool {
     (rank(path), path) < (rank(other), other)
 }
 
-/// The lines of modules.dep by canonical name; if a module has two, the preferred one.
+/// The lines of modules.dep by canonical module name. If two lines are about the same
+/// module, the line with the preferred path wins.
 #[must_use]
-pub fn parse_dep(text: &str) -> BTreeMap<String, Line> {
-    let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+pub fn parse_dep(text: &str) -> BTreeMap<String, DepLine> {
+    let mut lines: BTreeMap<String, DepLine> = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let Some((path, needs)) = line.split_once(':') else { continue };
         let path = path.trim();
         let Some(name) = name_of(path) else { continue };
-        let line = Line { number: index + 1, path: path.to_owned(), needs: needs.to_owned() };
+        let line = DepLine { number: index + 1, path: path.to_owned(), needs: needs.to_owned() };
         let known = lines.get(&name);
         if known.is_none_or(|known| precedes(Path::new(path), Path::new(&known.path))) {
             lines.insert(name, line);
@@ -96,7 +98,8 @@ pub fn parse_dep(text: &str) -> BTreeMap<String, Line> {
     lines
 }
 
-/// The files that modules.order names, as they were before anybody compressed them.
+/// The module files that modules.order names. The kernel's build writes it before the
+/// distribution compresses modules, so the names end in `.ko`.
 #[must_use]
 pub fn parse_order(text: &str) -> ModuleFiles {
     let paths = text.lines().map(str::trim);
@@ -104,25 +107,25 @@ pub fn parse_order(text: &str) -> ModuleFiles {
     named.collect()
 }
 
-/// `softdep NAME pre: A B post: C` of modules.softdep, by canonical name.
+/// The soft dependencies in modules.softdep, by canonical module name.
 #[must_use]
-pub fn parse_softdeps(text: &str) -> BTreeMap<String, Module> {
-    let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+pub fn parse_softdeps(text: &str) -> BTreeMap<String, Dependencies> {
+    let mut modules: BTreeMap<String, Dependencies> = BTreeMap::new();
     for line in text.lines() {
         let mut words = line.trim().splitn(3, [' ', '\t']);
         if let (Some("softdep"), Some(name), Some(text)) =
             (words.next(), words.next(), words.next())
         {
-            parse_softdep(text, modules.entry(canonical(name)).or_default());
+            modules.entry(canonical_name(name)).or_default().add_soft(text);
         }
     }
     modules
 }
 
-/// `path` below the modules directory `dir`. It may be written as absolute, as
-/// depmod(8) once did, if it is in that directory.
+/// Makes `path` relative to the modules directory `dir`. An absolute path is accepted if
+/// it lies in that directory: old versions of depmod(8) wrote such paths.
 fn inside(path: &str, dir: &Path) -> Result<PathBuf> {
-    /// Where a root has its modules directories, with and without a merged /usr.
+    /// Parents of modules directories, without and with a merged /usr.
     const PARENTS: &[&str] = &["/lib/modules", "/usr/lib/modules"];
     let version = dir.file_name().unwrap_or_default();
     let tops = PARENTS.iter().map(|parent| Path::new(parent).join(version));
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_however_they_are_written() {
+    fn lines_are_read_in_every_spelling() {
         let dir = Path::new("usr/lib/modules/6.1");
         for (name, text, path, needs) in [
             ("plain", "kernel/a.ko: kernel/c.ko kernel/b-b.ko.xz\n", "kernel/a.ko", "b_b c"),
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_refused_when_it_is_used() {
+    fn a_bad_line_is_an_error_only_when_it_is_used() {
         let text = "/etc/a.ko:\nkernel/../../b.ko:\n/lib/modules/6.2/c.ko:\nkernel/d.ko: what\n";
         let lines = parse_dep(text);
         for (name, number) in [("a", 1), ("b", 2), ("c", 3)] {
@@ -175,11 +178,11 @@ mod tests {
             );
         }
         let error = format!("{:#}", lines["d"].needs().unwrap_err());
-        assert!(error.contains("line 4") && error.contains("\"what\" is no module"), "{error}");
+        assert!(error.contains("line 4") && error.contains("\"what\" is not a module"), "{error}");
     }
 
     #[test]
-    fn bad_lines_of_the_order_are_left_out() {
+    fn bad_lines_of_modules_order_are_ignored() {
         let files = parse_order("kernel/a.ko\n../b.ko\n/c.ko\n\nd\nkernel/e-e.ko\r\n");
         assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "e_e"]);
     }
@@ -193,7 +196,7 @@ mod tests {
             (&["x".into()][..], &["y".into()][..])
         );
         assert_eq!(soft["d"].soft_post, ["z"]);
-        assert_eq!(soft["e"], Module::default());
+        assert_eq!(soft["e"], Dependencies::default());
         assert!(!soft.contains_key("c"));
     }
 }

@@ -1,57 +1,30 @@
 //! Kernel modules: which files a name needs, and in which order they load.
 //!
-//! Formats: those of depmod(8) and of the kernel's build, and the `.modinfo` section.
+//! A module takes this way, from the option `--module` to the initrd:
+//! [`resolve`] asks [`dir`] for each name and lists what loads, [`dir`] reads the
+//! listed files, and [`strip`] makes them smaller. `/init` loads them in that order.
 //!
-//! - [`dir`] reads a modules directory,
-//! - [`index`] the files in it that list modules,
-//! - [`alias`] those that list other names of them,
-//! - [`mod@file`] reads one module, compressed or not,
-//! - [`resolve`] decides what loads, without I/O of its own,
-//! - [`strip`] takes out of a module what only costs time,
-//! - [`trace`] what lets its functions be traced.
+//! | Module | What it does |
+//! |---|---|
+//! | [`name`] | derives a module's name from a file's path |
+//! | [`dependencies`] | holds what one module needs |
+//! | [`index`] | parses modules.dep, modules.order and modules.softdep |
+//! | [`alias`] | parses modules.alias and modules.builtin.modinfo |
+//! | [`mod@file`] | unpacks one module file and reads its `.modinfo` |
+//! | [`resolve`] | decides what loads and in which order, without I/O |
+//! | [`dir`] | looks names up in a modules directory |
+//! | [`trace`] | removes calls of the function tracer from a module |
+//! | [`strip`] | removes debugging information, BTF and signatures from a module |
+//!
+//! Formats: those of depmod(8), those of the kernel's build (kernel doc:
+//! kbuild/kbuild.rst), and ELF with the section `.modinfo`.
 
 pub mod alias;
+pub mod dependencies;
 pub mod dir;
 pub mod file;
 pub mod index;
+pub mod name;
 pub mod resolve;
 pub mod strip;
 pub mod trace;
-
-pub use virtinitrd_proto::modules::canonical;
-
-/// How the names of module files end.
-const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
-
-/// The canonical module name of a file such as `kernel/fs/fuse/virtiofs.ko.xz`;
-/// `None` where it is no module.
-#[must_use]
-pub fn name_of(path: &str) -> Option<String> {
-    let name = stem(path)?.rsplit('/').next()?;
-    (!name.is_empty()).then(|| canonical(name))
-}
-
-/// The path of a module file without its ending.
-fn stem(path: &str) -> Option<&str> {
-    ENDINGS.iter().find_map(|ending| path.strip_suffix(ending))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_files() {
-        for (path, name) in [
-            ("kernel/fs/fuse/virtiofs.ko", Some("virtiofs")),
-            ("kernel/drivers/usb/usb-storage.ko.xz", Some("usb_storage")),
-            ("a.ko.zst", Some("a")),
-            ("a.ko.gz", Some("a")),
-            ("modules.dep", None),
-            ("a.ko.debug", None),
-            (".ko", None),
-        ] {
-            assert_eq!(name_of(path).as_deref(), name, "{path}");
-        }
-    }
-}

@@ -1,112 +1,117 @@
-//! From the modules asked for to the list that loads.
+//! From the requested modules to the list of modules that load, without I/O.
 //!
-//! Order: what a module needs comes before it (`depends`, and soft `pre:`), what
-//! it merely wants afterwards (`post:`) comes after, each module once. A soft
-//! dependency that cannot be loaded is left out, with all that only it needs, as
-//! modprobe(8) goes on without it.
+//! Order: the dependencies of a module (`depends`, and soft `pre:`) come before it, its
+//! soft `post:` dependencies come after it, and each module is listed once. If a soft
+//! dependency cannot be loaded, it is left out together with the modules that only it
+//! needs: modprobe(8) also goes on without it.
 
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail, ensure};
 
-use super::canonical;
+use super::dependencies::Dependencies;
+use super::name::canonical_name;
 
-/// What is known of one module.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Module {
-    /// Must be loaded before; canonical names.
-    pub depends: Vec<String>,
-    /// Should be loaded before, where they exist (modprobe.d(5), softdep).
-    pub soft_pre: Vec<String>,
-    /// Should be loaded after, where they exist.
-    pub soft_post: Vec<String>,
-}
-
-/// Where a name may be found.
+/// Answer to the question what a module name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// A file of the directory.
-    Module(Module),
-    /// Part of the kernel.
+    /// A module file with these dependencies.
+    Module(Dependencies),
+    /// A part of the kernel image.
     BuiltIn,
-    /// An alias of these modules.
+    /// An alias of each of these modules.
     Alias(Vec<String>),
-    /// Nothing that is known.
+    /// An unknown name.
     Unknown,
 }
 
-/// Whether a module has to be there.
+/// Whether a module is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// If it is missing, that is an error.
-    Hard,
-    /// If it is missing, it is left out.
-    Soft,
+    /// A missing module is an error.
+    Must,
+    /// A missing module is left out.
+    May,
 }
 
-/// Levels of dependencies that are followed. Debian 12 has 8; an index is not
-/// trusted to end.
+/// Most levels of dependencies that are followed. Debian 12 has 8 levels; a hostile index
+/// could have endless ones.
 const DEPTH_MAX: usize = 100;
 
-/// Knows modules by canonical name.
-pub trait Source {
-    /// Looks `name` up.
+/// Modules by canonical name, such as those of a modules directory.
+pub trait ModuleLookup {
+    /// Tells what `name` stands for. If `need` is [`Need::May`], a module that only a long
+    /// search would find may be answered as [`Lookup::Unknown`].
     fn lookup(&self, name: &str, need: Need) -> Result<Lookup>;
 
-    /// Takes note of a soft dependency that is there but cannot be loaded.
+    /// Notes that the soft dependency `name` exists but cannot be loaded.
     fn left_out(&self, _name: &str) {}
 }
 
-/// A module to load.
+/// Request to load one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request<'a> {
-    /// Its absence is an error.
-    Needed(&'a str),
-    /// Taken where the directory has it.
-    Wanted(&'a str),
+pub struct ModuleRequest<'a> {
+    /// Name or alias of the module.
+    pub name: &'a str,
+    /// Whether the module is required.
+    pub need: Need,
 }
 
-/// The canonical names of the modules to load, in order. Built-in ones are left
-/// out.
+impl<'a> ModuleRequest<'a> {
+    /// Request for a required module.
+    #[must_use]
+    pub fn must(name: &'a str) -> Self {
+        Self { name, need: Need::Must }
+    }
+
+    /// Request for a module that is loaded only if it exists.
+    #[must_use]
+    pub fn may(name: &'a str) -> Self {
+        Self { name, need: Need::May }
+    }
+}
+
+/// Lists the canonical names of the modules to load, in load order. Modules that are built
+/// into the kernel are not listed.
 ///
 /// # Errors
-/// A needed module, or a dependency, that is neither there nor built in.
-pub fn load_order(source: &impl Source, requests: &[Request<'_>]) -> Result<Vec<String>> {
+/// A required module, or a dependency of a listed module, is neither a file nor built in.
+pub fn load_order(
+    modules: &impl ModuleLookup,
+    requests: &[ModuleRequest<'_>],
+) -> Result<Vec<String>> {
     let mut walk = Walk {
-        source,
+        modules,
         seen: HashSet::new(),
         trail: Vec::new(),
         failed: HashMap::new(),
         order: Vec::new(),
     };
-    for request in requests {
-        match *request {
-            Request::Needed(name) => {
-                if !walk.visit(&canonical(name), Need::Hard, 0)? {
-                    bail!("unknown module \"{name}\": it is neither a file there nor built in");
-                }
-            }
-            Request::Wanted(name) => {
-                walk.visit(&canonical(name), Need::Soft, 0)?;
-            }
+    for &ModuleRequest { name, need } in requests {
+        let is_known = walk.visit(&canonical_name(name), need, 0)?;
+        if !is_known && need == Need::Must {
+            bail!("unknown module \"{name}\": it is neither a file there nor built in");
         }
     }
     Ok(walk.order)
 }
 
-struct Walk<'a, S> {
-    source: &'a S,
-    /// Names already taken up, whether listed yet or not: a cycle ends here.
+/// Depth-first walk through the dependencies.
+struct Walk<'a, M> {
+    modules: &'a M,
+    /// Names that the walk has entered, listed or not yet. A name in it is not entered
+    /// again, which ends cycles.
     seen: HashSet<String>,
-    /// The names of `seen`, in their order.
+    /// The names of `seen` in the order in which the walk entered them.
     trail: Vec<String>,
-    /// Names that cannot be loaded, and why; no name is tried twice.
+    /// Modules that cannot be loaded, with the reason; no module is tried twice.
     failed: HashMap<String, String>,
+    /// Modules to load, in load order.
     order: Vec<String>,
 }
 
-impl<S: Source> Walk<'_, S> {
-    /// Lists `name` and all it needs; false where it is unknown.
+impl<M: ModuleLookup> Walk<'_, M> {
+    /// Lists `name` after all its dependencies; false if the name is unknown.
     fn visit(&mut self, name: &str, need: Need, depth: usize) -> Result<bool> {
         ensure!(
             depth < DEPTH_MAX,
@@ -118,7 +123,7 @@ impl<S: Source> Walk<'_, S> {
         if let Some(why) = self.failed.get(name) {
             bail!("{why}");
         }
-        let module = match self.source.lookup(name, need)? {
+        let module = match self.modules.lookup(name, need)? {
             Lookup::Unknown => return Ok(false),
             Lookup::BuiltIn => return Ok(true),
             Lookup::Alias(names) => {
@@ -136,7 +141,7 @@ impl<S: Source> Walk<'_, S> {
             self.visit_soft(soft, depth + 1);
         }
         for needed in &module.depends {
-            if !self.visit(needed, Need::Hard, depth + 1)? {
+            if !self.visit(needed, Need::Must, depth + 1)? {
                 bail!(
                     "module \"{name}\" needs \"{needed}\", which is neither a file there nor built in"
                 );
@@ -149,20 +154,20 @@ impl<S: Source> Walk<'_, S> {
         Ok(true)
     }
 
-    /// Lists `name` and all its dependencies, or none of them; false if it is unknown
-    /// or cannot be loaded.
+    /// Lists the soft dependency `name` and all its dependencies, or none of them; false if
+    /// the name is unknown or cannot be loaded.
     fn visit_soft(&mut self, name: &str, depth: usize) -> bool {
         let (listed, passed) = (self.order.len(), self.trail.len());
         if self.failed.contains_key(name) {
             return false;
         }
-        self.visit(name, Need::Soft, depth).unwrap_or_else(|error| {
+        self.visit(name, Need::May, depth).unwrap_or_else(|error| {
             self.order.truncate(listed);
             for taken in self.trail.drain(passed..) {
                 self.seen.remove(&taken);
             }
             self.failed.insert(name.to_owned(), format!("{error:#}"));
-            self.source.left_out(name);
+            self.modules.left_out(name);
             false
         })
     }
@@ -174,7 +179,7 @@ mod tests {
 
     struct Fake(HashMap<&'static str, Lookup>);
 
-    impl Source for Fake {
+    impl ModuleLookup for Fake {
         fn lookup(&self, name: &str, _need: Need) -> Result<Lookup> {
             Ok(self.0.get(name).cloned().unwrap_or(Lookup::Unknown))
         }
@@ -183,15 +188,15 @@ mod tests {
     fn module(depends: &[&str], pre: &[&str], post: &[&str]) -> Lookup {
         let names = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         let (depends, soft_pre, soft_post) = (names(depends), names(pre), names(post));
-        Lookup::Module(Module { depends, soft_pre, soft_post })
+        Lookup::Module(Dependencies { depends, soft_pre, soft_post })
     }
 
-    fn order(rows: Vec<(&'static str, Lookup)>, requests: &[Request<'_>]) -> Result<String> {
+    fn order(rows: Vec<(&'static str, Lookup)>, requests: &[ModuleRequest<'_>]) -> Result<String> {
         Ok(load_order(&Fake(rows.into_iter().collect()), requests)?.join(" "))
     }
 
     #[test]
-    fn dependencies_come_first_and_once() {
+    fn dependencies_are_listed_first_and_once() {
         let rows = vec![
             ("virtiofs", module(&["fuse", "virtio"], &[], &[])),
             ("virtio_pci", module(&["virtio_ring", "virtio"], &[], &[])),
@@ -200,9 +205,9 @@ mod tests {
             ("fuse", Lookup::BuiltIn),
         ];
         let requests = [
-            Request::Wanted("virtio-pci"),
-            Request::Wanted("virtio_mmio"),
-            Request::Needed("virtiofs"),
+            ModuleRequest::may("virtio-pci"),
+            ModuleRequest::may("virtio_mmio"),
+            ModuleRequest::must("virtiofs"),
         ];
         assert_eq!(order(rows, &requests).unwrap(), "virtio_ring virtio virtio_pci virtiofs");
     }
@@ -215,24 +220,24 @@ mod tests {
             ("pre", module(&[], &[], &[])),
             ("post", module(&[], &[], &[])),
         ];
-        assert_eq!(order(rows, &[Request::Needed("a")]).unwrap(), "pre b a post");
+        assert_eq!(order(rows, &[ModuleRequest::must("a")]).unwrap(), "pre b a post");
     }
 
     #[test]
-    fn a_soft_dependency_that_cannot_be_loaded_is_left_out_whole() {
+    fn a_broken_soft_dependency_is_left_out_with_its_own_dependencies() {
         let rows = vec![
             ("a", module(&["c"], &["s"], &[])),
             ("s", module(&["b", "gone"], &["c"], &[])),
             ("b", module(&[], &[], &[])),
             ("c", module(&[], &["s"], &["s"])),
         ];
-        assert_eq!(order(rows.clone(), &[Request::Needed("a")]).unwrap(), "c a");
-        let error = order(rows, &[Request::Needed("a"), Request::Needed("s")]).unwrap_err();
+        assert_eq!(order(rows.clone(), &[ModuleRequest::must("a")]).unwrap(), "c a");
+        let error = order(rows, &[ModuleRequest::must("a"), ModuleRequest::must("s")]).unwrap_err();
         assert!(error.to_string().contains("needs \"gone\""), "{error}");
     }
 
     #[test]
-    fn an_alias_is_all_that_it_stands_for() {
+    fn an_alias_loads_all_its_modules() {
         let alias = |names: &[&str]| Lookup::Alias(names.iter().map(ToString::to_string).collect());
         let rows = vec![
             ("a", module(&[], &["crypto_crc32c"], &[])),
@@ -243,35 +248,38 @@ mod tests {
             ("nothing", alias(&["gone"])),
         ];
         let expected = "crc32c_intel crc32c_generic";
-        assert_eq!(order(rows.clone(), &[Request::Needed("a")]).unwrap(), format!("{expected} a"));
-        assert_eq!(order(rows.clone(), &[Request::Needed("crypto-crc32c")]).unwrap(), expected);
-        assert!(order(rows, &[Request::Needed("nothing")]).is_err());
+        assert_eq!(
+            order(rows.clone(), &[ModuleRequest::must("a")]).unwrap(),
+            format!("{expected} a")
+        );
+        assert_eq!(order(rows.clone(), &[ModuleRequest::must("crypto-crc32c")]).unwrap(), expected);
+        assert!(order(rows, &[ModuleRequest::must("nothing")]).is_err());
     }
 
     #[test]
     fn cycles_end() {
         let rows = vec![("a", module(&["b"], &[], &[])), ("b", module(&["a"], &["a"], &["b"]))];
-        assert_eq!(order(rows, &[Request::Needed("a")]).unwrap(), "b a");
+        assert_eq!(order(rows, &[ModuleRequest::must("a")]).unwrap(), "b a");
     }
 
     #[test]
-    fn a_chain_without_end_is_an_error() {
+    fn an_endless_chain_is_an_error() {
         struct Endless;
-        impl Source for Endless {
+        impl ModuleLookup for Endless {
             fn lookup(&self, name: &str, _need: Need) -> Result<Lookup> {
                 Ok(module(&[&format!("{name}x")], &[], &[]))
             }
         }
-        let error = load_order(&Endless, &[Request::Needed("a")]).unwrap_err().to_string();
+        let error = load_order(&Endless, &[ModuleRequest::must("a")]).unwrap_err().to_string();
         assert!(error.contains("more than 100 levels"), "{error}");
     }
 
     #[test]
-    fn what_is_missing_is_named() {
-        let error = order(vec![], &[Request::Needed("nope")]).unwrap_err().to_string();
+    fn an_error_names_the_missing_module() {
+        let error = order(vec![], &[ModuleRequest::must("nope")]).unwrap_err().to_string();
         assert!(error.contains("unknown module \"nope\""), "{error}");
         let rows = vec![("a", module(&["gone"], &[], &[]))];
-        let error = order(rows, &[Request::Needed("a")]).unwrap_err().to_string();
+        let error = order(rows, &[ModuleRequest::must("a")]).unwrap_err().to_string();
         assert!(error.contains("\"a\" needs \"gone\""), "{error}");
     }
 }

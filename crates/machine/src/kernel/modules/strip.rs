@@ -1,34 +1,33 @@
-//! Module files without what costs time and serves nobody in a small machine.
+//! Removal of the parts of a module file that cost time at boot and that a small machine
+//! does not use: signature, BTF, debugging information, calls of the tracer.
 //!
-//! Of the 130 million instructions that a stock kernel spends from `/init` to its
-//! payload, it spends over 100 on checking RSA signatures and on parsing `.BTF`, and
-//! 10 on what [`trace`] does without.
+//! A stock kernel runs 130 million instructions between `/init` and its payload. More than
+//! 100 million of them check RSA signatures and parse `.BTF`; 10 million handle the calls
+//! that [`trace`] removes.
 //!
-//! Formats: ELF relocatable objects (elf(5)); the signature is whatever stands
-//! behind them, and its last bytes are [`SIGNED`] (kernel:
-//! `include/linux/module_signature.h`).
+//! Formats: ELF relocatable objects (elf(5)). A signature follows the object, and its last
+//! bytes are [`SIGNED`] (kernel: `include/linux/module_signature.h`).
 //!
-//! Nothing is renumbered: the header of a dropped section becomes all zeros, that
-//! of an unused section (`SHT_NULL`, which kernels skip), and the contents of all
-//! others move together, in the order of their headers. So symbols, relocations
-//! and links hold as they are, and no byte of a section that is kept changes but in
-//! calls of the tracer.
+//! Invariant: sections keep their numbers, so that symbols, relocations and links stay
+//! valid. The header of a dropped section becomes the header of an unused section
+//! (`SHT_NULL`), which kernels skip. The contents of the other sections move together, in
+//! the order of their headers; only calls of the tracer change.
 
 use anyhow::{Context, Result, ensure};
 use files::named::Named;
-use object::elf::{self, FileHeader64, SectionFlags, SectionHeader64};
+use object::elf::{self, FileHeader64, SectionFlags};
 use object::pod::{bytes_of, bytes_of_slice};
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, U32, U64};
 
-use super::trace;
+use super::trace::{self, Section};
 
 /// Which modules are stripped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strip {
-    /// All; their signatures go, which taints the kernel
+    /// All modules; they lose their signatures, which taints the kernel.
     All,
-    /// Those that have no signature to lose
+    /// Modules without a signature.
     Unsigned,
 }
 
@@ -40,32 +39,32 @@ impl Named for Strip {
     ];
 }
 
-/// What a signed module ends in (kernel: `MODULE_SIG_STRING`).
+/// Last bytes of a signed module (kernel: `MODULE_SIG_STRING`).
 pub const SIGNED: &[u8] = b"~Module signature appended~\n";
 
-/// Starts of the names of sections that no kernel reads.
+/// Prefixes of the names of sections that no kernel reads.
 const UNREAD: &[&[u8]] = &[b".debug_", b".zdebug_", b".comment", b".gnu_debug"];
 
-/// Type information for BPF programs, which the kernel parses.
+/// Sections with type information for BPF programs; the kernel parses it.
 const BTF: &[&[u8]] = &[b".BTF", b".BTF.base", b".BTF.ext"];
 
-/// References into [`BTF`], by which a module offers functions to BPF programs, as
-/// nf_conntrack does. Without BTF it cannot (`missing module BTF, cannot register
-/// kfuncs`), and may fail to load.
+/// Section of a module that offers functions to BPF programs, as nf_conntrack does. The
+/// section refers to [`BTF`]. If only BTF is removed, the kernel says "missing module BTF,
+/// cannot register kfuncs", and the module may fail to load.
 const BTF_USERS: &[u8] = b".BTF_ids";
 
-/// Most bytes that a section is aligned to in the file: there the kernel reads
-/// structures in place, of which none asks for more.
+/// Largest alignment in bytes of a section in the file. The kernel reads structures in
+/// place, and no structure needs a larger alignment.
 const ALIGNMENT_MAX: u64 = 64;
 
+/// Header of an ELF file (`Elf64_Ehdr`).
 type Header = FileHeader64<Endianness>;
-type Section = SectionHeader64<Endianness>;
 
 impl Strip {
-    /// `module`, which is unpacked, as it is packed.
+    /// Strips the unpacked `module`, if this selection includes it.
     ///
     /// # Errors
-    /// As [`strip`].
+    /// Those of [`strip`].
     pub fn apply(self, module: Vec<u8>) -> Result<Vec<u8>> {
         match self {
             Strip::Unsigned if module.ends_with(SIGNED) => Ok(module),
@@ -74,10 +73,10 @@ impl Strip {
     }
 }
 
-/// `module` without debugging information, BTF, signature and calls of the tracer.
+/// Strips debugging information, BTF, the signature and calls of the tracer from `module`.
 ///
 /// # Errors
-/// What is no whole 64-bit relocatable object.
+/// `module` is not a whole 64-bit relocatable object.
 pub fn strip(module: &[u8]) -> Result<Vec<u8>> {
     let mut header = *Header::parse(module).context("not a 64-bit ELF file")?;
     let endian = header.endian()?;
@@ -119,7 +118,8 @@ pub fn strip(module: &[u8]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// Which sections are dropped, by index: those called `more`, too.
+/// Tells for each section, by index, whether it is dropped. Sections named in `more` are
+/// dropped, and so are the relocations of dropped sections.
 fn dropped(names: &[&[u8]], sections: &[Section], endian: Endianness, more: &[&[u8]]) -> Vec<bool> {
     let needs_btf = names.contains(&BTF_USERS);
     let mut dropped: Vec<_> = names
@@ -141,7 +141,7 @@ fn dropped(names: &[&[u8]], sections: &[Section], endian: Endianness, more: &[&[
     dropped
 }
 
-/// The header of a section that is not there.
+/// Header of an unused section (`SHT_NULL`).
 fn unused() -> Section {
     let zero = U32::new(Endianness::Little, 0);
     let zeros = U64::new(Endianness::Little, 0);
@@ -159,7 +159,8 @@ fn unused() -> Section {
     }
 }
 
-/// Fills `bytes` up to a multiple of `alignment`, where that is one.
+/// Pads `bytes` with zeros up to a multiple of `alignment`. An alignment of 0 means 1, and
+/// a larger one than [`ALIGNMENT_MAX`] is reduced to it.
 fn align(bytes: &mut Vec<u8>, alignment: u64) {
     let alignment = usize::try_from(alignment.clamp(1, ALIGNMENT_MAX)).unwrap_or(1);
     bytes.resize(bytes.len().next_multiple_of(alignment), 0);
@@ -174,11 +175,11 @@ mod tests {
     const LOADED: SectionFlags = SHF_ALLOC;
     const UNLOADED: SectionFlags = SectionFlags(0);
 
-    /// Name, type, flags, `sh_info`, contents.
-    type Row = (&'static str, SectionType, SectionFlags, u32, &'static [u8]);
+    /// One section: name, type, flags, `sh_info`, contents.
+    type SectionRow = (&'static str, SectionType, SectionFlags, u32, &'static [u8]);
 
     #[rustfmt::skip]
-    const ROWS: &[Row] = &[
+    const ROWS: &[SectionRow] = &[
         ("",                          elf::SHT_NULL, UNLOADED, 0, b""),
         (".text",                     SHT_PROGBITS,  LOADED,   0, b"code"),
         (".rela.text",                SHT_RELA,      UNLOADED, 1, b"relocations of the code "),
@@ -193,8 +194,8 @@ mod tests {
         (".shstrtab",                 SHT_STRTAB,    UNLOADED, 0, b""),
     ];
 
-    /// A module of these sections, of which the last gets their names, signed.
-    fn module(rows: &[Row]) -> Vec<u8> {
+    /// Signed module with these sections; the last section gets the names of all.
+    fn module(rows: &[SectionRow]) -> Vec<u8> {
         const LITTLE: Endianness = Endianness::Little;
         let mut file = vec![0; size_of::<Header>()];
         let mut names = Vec::new();
@@ -242,9 +243,9 @@ mod tests {
         header.section_headers(header.endian().unwrap(), file).unwrap().to_vec()
     }
 
-    /// What is dropped of `rows`; of all others the header, but for its offset, and
-    /// every byte are as they were.
-    fn dropped_of(rows: &[Row]) -> Vec<&'static str> {
+    /// Names of the sections that `strip` drops. Checks that the other sections keep their
+    /// contents, and their headers apart from the offset.
+    fn dropped_of(rows: &[SectionRow]) -> Vec<&'static str> {
         const LITTLE: Endianness = Endianness::Little;
         let before = module(rows);
         let after = strip(&before).unwrap();
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_kernel_needs_is_dropped() {
+    fn sections_that_no_kernel_needs_are_dropped() {
         let dropped = dropped_of(ROWS);
         assert_eq!(
             dropped,
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_are_referred_to_stay() {
+    fn btf_stays_if_another_section_refers_to_it() {
         let mut rows = ROWS.to_vec();
         rows[5] = (".BTF_ids", SHT_PROGBITS, LOADED, 0, b"ids");
         assert_eq!(
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_go_only_with_all() {
+    fn only_all_removes_signatures() {
         let signed = module(ROWS);
         let unsigned = signed[..signed.len() - SIGNED.len()].to_vec();
         let stripped = strip(&signed).unwrap();
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_wrong_is_an_error() {
+    fn a_cut_or_wrong_object_is_an_error() {
         let good = module(ROWS);
         let whole = good.len() - SIGNED.len() - b"PKCS#7 and its length".len();
         for length in 0..whole {
@@ -314,7 +315,7 @@ mod tests {
             let error = strip(&bad).unwrap_err().to_string();
             assert!(error.contains(expected), "{name}: {error}");
         }
-        // Every section is the whole file: 12 sections must not make 12 files.
+        // Each of 12 sections claims the whole file: the output must not be 12 times as large.
         let mut sections = headers(&good);
         for section in &mut sections[1..11] {
             section.sh_type.set(Endianness::Little, SHT_PROGBITS);
@@ -328,8 +329,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is in it, it is an error or a module of about its size: sections
-        /// may share bytes with headers.
+        /// Any input is an error, or becomes a module of at most about twice its size:
+        /// sections may share bytes with headers.
         #[test]
         fn hostile_modules_do_no_harm(
             changes in prop::collection::vec((0_usize..1200, any::<u8>()), 1..20)

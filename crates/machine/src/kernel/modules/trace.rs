@@ -1,34 +1,37 @@
-//! A module whose functions cannot be traced, and which so loads in half the time.
+//! Removal of the calls of the function tracer from a module: it then loads in half the
+//! time, but its functions cannot be traced.
 //!
-//! Every function of a kernel with ftrace begins with a call of `__fentry__`, and
-//! `__mcount_loc` lists the calls (kernel doc: trace/ftrace-design.rst). For each the
-//! kernel makes a record, looks up a name and puts a no-op in the call's place, one
-//! instruction at a time. Here the no-op is put there before, and the relocation of
-//! the call becomes one that does nothing (x86-64 psABI: `R_X86_64_NONE`).
+//! In a kernel with ftrace every function begins with a call of `__fentry__`, and the
+//! section `__mcount_loc` lists these calls (kernel doc: trace/ftrace-design.rst). While a
+//! module loads, the kernel makes a record of each call, looks up the function's name and
+//! replaces the call by a no-op. This module replaces the calls beforehand, and turns their
+//! relocations into ones that do nothing (x86-64 psABI: `R_X86_64_NONE`).
 
 use object::Endianness;
 use object::elf::{self, SectionHeader64};
 use object::read::elf::SectionHeader;
 
-/// The list of calls.
+/// Section that lists the calls of the tracer.
 pub const CALLS: &[u8] = b"__mcount_loc";
 
-/// What is called.
+/// Symbol of the tracer.
 const TRACER: &[u8] = b"__fentry__";
-/// Operation code of the call, before its operand.
+/// Operation code of the instruction `call rel32`; the operand follows (x86-64 ISA).
 const CALL: u8 = 0xe8;
-/// As long as the call and its operand (kernel: `x86_nops[5]`).
+/// No-op with the length of a call and its operand (kernel: `x86_nops[5]`).
 const NO_OP: [u8; 5] = [0x0f, 0x1f, 0x44, 0, 0];
 
-/// Bytes of `Elf64_Rela`: offset, type and symbol, addend.
+/// Size in bytes of an `Elf64_Rela`: `r_offset`, `r_info`, `r_addend`, 8 bytes each.
 const RELOCATION: usize = 24;
-/// Bytes of `Elf64_Sym`, of which the first four are its name.
+/// Size in bytes of an `Elf64_Sym`; its first four bytes are `st_name`.
 const SYMBOL: usize = 24;
 
-type Section = SectionHeader64<Endianness>;
+/// Header of an ELF section (`Elf64_Shdr`).
+pub(super) type Section = SectionHeader64<Endianness>;
 
-/// Makes no-ops of the calls in `module`, whose sections do not overlap. What is cut
-/// or points elsewhere is left alone: the kernel tells what is wrong with it.
+/// Replaces the calls of the tracer in `module` by no-ops. The sections must not overlap.
+/// Relocations that are cut or point out of the module are left alone: the kernel reports
+/// them when it loads the module.
 pub fn remove_calls(module: &mut [u8], sections: &[Section], endian: Endianness) {
     let Some(tracer) = tracer(module, sections, endian) else { return };
     for section in sections.iter().filter(|section| section.sh_type(endian) == elf::SHT_RELA) {
@@ -41,8 +44,9 @@ pub fn remove_calls(module: &mut [u8], sections: &[Section], endian: Endianness)
     }
 }
 
-/// Undoes the relocation at `at` and the call that it is of, in the code at `code`.
-/// `None` where either is outside of the module.
+/// Replaces one call by a no-op and clears its relocation, if it is a call of the symbol
+/// `tracer`. `at` is the offset of the relocation, `code` the offset of the section that it
+/// changes. `None` if either lies outside of the module.
 fn remove_call(module: &mut [u8], at: usize, tracer: u32, code: usize) -> Option<()> {
     let field = |at: usize| module.get(at..)?.first_chunk().copied().map(u64::from_le_bytes);
     let kinds = [elf::R_X86_64_PLT32, elf::R_X86_64_PC32].map(|kind| u64::from(kind.0));
@@ -58,7 +62,7 @@ fn remove_call(module: &mut [u8], at: usize, tracer: u32, code: usize) -> Option
     Some(())
 }
 
-/// The number of the tracer's symbol.
+/// Index of the tracer's symbol in the symbol table.
 fn tracer(module: &[u8], sections: &[Section], endian: Endianness) -> Option<u32> {
     let table = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_SYMTAB)?;
     let names = sections.get(table.sh_link(endian) as usize)?.data(endian, module).ok()?;
@@ -71,13 +75,13 @@ fn tracer(module: &[u8], sections: &[Section], endian: Endianness) -> Option<u32
     u32::try_from(symbols.map(is_tracer).position(|found| found.is_some())?).ok()
 }
 
-/// Where a section is in the file.
+/// Byte range of a section in the file.
 fn range(section: &Section, endian: Endianness) -> Option<std::ops::Range<usize>> {
     let (start, size) = section.file_range(endian)?;
     Some(usize_of(start)..usize_of(start.checked_add(size)?))
 }
 
-/// An offset that is compared with the length of a slice before it is used.
+/// Converts a file offset; a huge one becomes `usize::MAX`, which no slice contains.
 fn usize_of(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
@@ -86,11 +90,11 @@ fn usize_of(offset: u64) -> usize {
 mod tests {
     use super::*;
 
-    /// A call of the tracer, of something else, and an operand that is no call's.
+    /// Code with three operands: of a call of the tracer, of another call, of a no-op.
     const CODE: &[u8] = &[0xe8, 0, 0, 0, 0, 0xe8, 1, 0, 0, 0, 0x90, 2, 0, 0, 0];
 
     #[test]
-    fn only_calls_of_the_tracer_go() {
+    fn only_calls_of_the_tracer_are_removed() {
         let plt = u64::from(elf::R_X86_64_PLT32.0);
         for (name, operand, symbol, kind, goes) in [
             ("the call", 1, 7, plt, true),
@@ -105,7 +109,7 @@ mod tests {
             let entry = [operand, symbol << 32 | kind, 0].map(u64::to_le_bytes);
             module.extend(entry.as_flattened());
             let before = module.clone();
-            let _ = remove_call(&mut module, CODE.len(), 7, 0); // None: nothing was there
+            let _ = remove_call(&mut module, CODE.len(), 7, 0); // None: it lies outside
             assert_eq!(module.starts_with(&NO_OP), goes, "{name}");
             if goes {
                 let info = &module[CODE.len() + 8..CODE.len() + 16];

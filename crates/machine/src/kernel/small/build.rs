@@ -1,8 +1,7 @@
-//! Configuring and compiling a kernel, and looking at what came of it.
+//! Configuration and compilation of a kernel, and a check of the result.
 //!
-//! Interface: the kernel's own Makefile (kernel doc: kbuild/kbuild.rst), and the
-//! note by which a machine without firmware finds where to enter
-//! (`XEN_ELFNOTE_PHYS32_ENTRY`; kernel: arch/x86/platform/pvh/head.S).
+//! Interfaces: the kernel's Makefile (kernel doc: kbuild/kbuild.rst); the note with the PVH
+//! entry (`XEN_ELFNOTE_PHYS32_ENTRY`; kernel: arch/x86/platform/pvh/head.S).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -13,29 +12,29 @@ use anyhow::{Context, Result, bail, ensure};
 use object::LittleEndian;
 use object::read::elf::FileHeader;
 
-use super::cache;
+use super::cache::NewKernel;
 use super::fragment;
 use crate::kernel::vmlinux::elf;
 
-/// Lines of the log that an error shows.
+/// Number of lines at the end of the log that an error shows.
 const LAST_LINES: usize = 25;
 
-/// A kernel to build.
+/// Build of one kernel.
 #[derive(Debug)]
 pub struct Compilation<'a> {
-    /// The source.
+    /// Directory of the unpacked source.
     pub tree: &'a Path,
-    /// Where everything that is built goes.
+    /// Directory for the files of the build (make variable `O`).
     pub output: &'a Path,
-    /// What the build's programs print goes here.
+    /// File to which the output of make is appended.
     pub log: &'a Path,
 }
 
 impl Compilation<'_> {
-    /// Makes a `.config` of `text`, a fragment, and returns it.
+    /// Makes the `.config` of the configuration `text`, and returns it.
     ///
     /// # Errors
-    /// A line that did not take effect.
+    /// make fails, or a line of `text` has no effect.
     pub fn configure(&self, text: &str) -> Result<String> {
         fs::create_dir_all(self.output)
             .with_context(|| format!("make {}", self.output.display()))?;
@@ -48,15 +47,18 @@ impl Compilation<'_> {
         let lost = fragment::lost(text, &config);
         ensure!(
             lost.is_empty(),
-            "kernel/config: {} did not take effect: this kernel does not know it, or it needs what \
-             is not there (see `grep -r 'config NAME' --include=Kconfig*` in {})",
+            "kernel/config: {} has no effect: this kernel does not know it, or it depends on another \
+             option (see `grep -r 'config NAME' --include=Kconfig*` in {})",
             lost.join(", "),
             self.tree.display()
         );
         Ok(config)
     }
 
-    /// Compiles, and returns the stripped `vmlinux`.
+    /// Compiles with `jobs` processes, and returns the path of the stripped `vmlinux`.
+    ///
+    /// # Errors
+    /// make or strip(1) fails; the error has the end of the log.
     pub fn compile(&self, jobs: usize) -> Result<PathBuf> {
         self.run(self.make().arg(format!("-j{jobs}")).arg("vmlinux"))?;
         let stripped = self.output.join("vmlinux.stripped");
@@ -65,28 +67,34 @@ impl Compilation<'_> {
         Ok(stripped)
     }
 
-    /// What `uname -r` will say.
+    /// The release that `uname -r` prints in a machine with this kernel.
+    ///
+    /// # Errors
+    /// The kernel is not configured yet.
     pub fn release(&self) -> Result<String> {
         Ok(self.read("include/config/kernel.release")?.trim().to_owned())
     }
 
+    /// Reads a text file of the build.
     fn read(&self, name: &str) -> Result<String> {
         let file = self.output.join(name);
         fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
     }
 
+    /// The start of a call of make for this build.
     fn make(&self) -> Command {
         let mut make = Command::new("make");
         make.arg("-s").arg("-C").arg(self.tree);
         let output: OsString = [OsStr::new("O="), self.output.as_os_str()].into_iter().collect();
         make.arg(output);
-        // What a make that started us wants is not for the kernel's.
+        // The options of a make that runs chrootvm are not for the kernel's make.
         make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("MAKEOVERRIDES");
-        // Who builds it where is nobody's business in the guest.
+        // /proc/version in the guest must not tell who built the kernel on which host.
         make.env("KBUILD_BUILD_USER", "virtinitrd").env("KBUILD_BUILD_HOST", "virtinitrd");
         make
     }
 
+    /// Runs a command of the build, with its output in the log.
     fn run(&self, command: &mut Command) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log);
         let log = log.with_context(|| format!("open {}", self.log.display()))?;
@@ -104,19 +112,23 @@ impl Compilation<'_> {
     }
 }
 
-/// Reads a built image with its `.config`.
+/// Reads the compiled `vmlinux` at `image`; `config` is its `.config`.
 ///
 /// # Errors
-/// An image without the PVH note: QEMU would not boot it.
-pub fn read(image: &Path, config: String) -> Result<cache::Build> {
+/// The file cannot be read, or has no PVH entry, so that QEMU could not boot it.
+pub fn read(image: &Path, config: String) -> Result<NewKernel> {
     let bytes = fs::read(image).with_context(|| format!("read {}", image.display()))?;
-    ensure!(has_pvh_note(&bytes)?, "{}: QEMU cannot enter it: no PVH note", image.display());
-    Ok(cache::Build { image: bytes, config })
+    ensure!(
+        has_pvh_note(&bytes)?,
+        "{}: QEMU cannot enter it: it has no PVH entry",
+        image.display()
+    );
+    Ok(NewKernel { image: bytes, config })
 }
 
-/// Whether an ELF file says where to enter it without firmware.
+/// Whether a kernel has the note with the PVH entry.
 fn has_pvh_note(kernel: &[u8]) -> Result<bool> {
-    let header = elf::header_of(kernel).context("no ELF file of x86-64")?;
+    let header = elf::header_of(kernel).context("not an ELF file of x86-64")?;
     Ok(elf::entry(header.program_headers(LittleEndian, kernel)?, kernel)?.is_some())
 }
 
@@ -125,15 +137,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_no_kernel() {
+    fn a_program_has_no_pvh_entry() {
         let own = fs::read("/proc/self/exe").unwrap();
         assert!(!has_pvh_note(&own).unwrap());
         assert!(has_pvh_note(b"no ELF").is_err());
     }
 
-    /// A source whose Makefile does what the kernel's does.
+    /// The Makefile of this source has the targets of the kernel's Makefile.
     #[test]
-    fn what_does_not_take_effect_is_an_error() {
+    fn a_line_without_effect_and_a_failing_make_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
         let output = dir.path().join("out");
@@ -143,7 +155,7 @@ mod tests {
         let compilation = Compilation { tree: dir.path(), output: &output, log: &log };
         assert_eq!(compilation.configure("CONFIG_A=y\n").unwrap(), "CONFIG_A=y\n");
         let error = compilation.configure("CONFIG_A=y\nCONFIG_LOST=y\n").unwrap_err().to_string();
-        assert!(error.contains("CONFIG_LOST=y did not take effect"), "{error}");
+        assert!(error.contains("CONFIG_LOST=y has no effect"), "{error}");
         let error = compilation.compile(1).unwrap_err().to_string();
         assert!(error.contains("it broke") && error.contains("/log"), "{error}");
     }

@@ -1,9 +1,15 @@
-//! Where built guest kernels are kept, and which one is current.
+//! The small kernels of one user, and which of them is current.
 //!
-//! `$XDG_CACHE_HOME/virtinitrd/kernel/KEY/` has `vmlinux` and `config`, and
-//! `current` is a link to the KEY that was built, or asked for, last. Both names
-//! appear by rename(2): a kernel is there whole, or not at all.
-//! (XDG Base Directory Specification, 0.8.)
+//! Layout of `$XDG_CACHE_HOME/virtinitrd/kernel` (XDG Base Directory Specification, 0.8):
+//!
+//! | Path | Contents |
+//! |---|---|
+//! | `KEY/vmlinux`, `KEY/config` | one kernel and its configuration |
+//! | `current` | link to the KEY of the kernel that `--kernel-builtin` boots |
+//! | `.build` | files of builds: sources, log, lock |
+//!
+//! Invariant: `KEY` and `current` appear by rename(2), so that a kernel is whole or does not
+//! exist.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,44 +22,44 @@ use anyhow::{Context, Result, bail};
 use super::source::Fingerprint;
 use crate::host;
 
-/// The link to the kernel in use.
+/// Name of the link to the current kernel.
 const CURRENT: &str = "current";
-/// Directory in which a kernel is built.
+/// Name of the directory for builds.
 const BUILD: &str = ".build";
-/// The kernel in its directory.
+/// Name of a kernel in its directory.
 const IMAGE: &str = "vmlinux";
 
-/// The kernels of one user.
+/// The small kernels of one user.
 #[derive(Debug)]
-pub struct Cache {
+pub struct SmallKernels {
     dir: PathBuf,
 }
 
-/// What is kept of a build.
+/// Result of a build, ready to be kept.
 #[derive(Debug)]
-pub struct Build {
-    /// A stripped `vmlinux`.
+pub struct NewKernel {
+    /// Contents of the stripped `vmlinux`.
     pub image: Vec<u8>,
-    /// Its `.config`.
+    /// Text of its `.config`.
     pub config: String,
 }
 
-/// A kernel that was built.
+/// A small kernel that was built.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Its file.
+pub struct SmallKernel {
+    /// Path of its `vmlinux`.
     pub image: PathBuf,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub size: u64,
     /// Whether `--kernel-builtin` boots it.
     pub is_current: bool,
 }
 
-/// The name of what is built from a source of `version` whose fingerprint is
-/// `source`, with `fragment`.
+/// Key of the kernel built from a source with this version and fingerprint, and with the
+/// configuration `fragment`.
 #[must_use]
 pub fn key(version: &str, source: &Fingerprint, fragment: &str) -> String {
-    /// Hexadecimal digits of the hash: 64 bits.
+    /// Hexadecimal digits of the hash in a key; 16 digits are 64 bits.
     const DIGITS: usize = 16;
     let mut hasher = blake3::Hasher::new();
     hasher.update(source.as_bytes()).update(fragment.as_bytes());
@@ -61,8 +67,11 @@ pub fn key(version: &str, source: &Fingerprint, fragment: &str) -> String {
     format!("{version}-{}", &hash[..DIGITS])
 }
 
-impl Cache {
-    /// That of the user who runs this.
+impl SmallKernels {
+    /// The small kernels of the current user.
+    ///
+    /// # Errors
+    /// The environment does not tell a cache directory.
     pub fn of_user() -> Result<Self> {
         let home = std::env::home_dir();
         let dir = dir(std::env::var_os("XDG_CACHE_HOME"), home)
@@ -70,17 +79,17 @@ impl Cache {
         Ok(Self { dir })
     }
 
-    /// Where a kernel is built: sources that were fetched, the log, the lock.
+    /// The directory for builds: fetched sources, the log, the lock.
     #[must_use]
     pub fn build_dir(&self) -> PathBuf {
         self.dir.join(BUILD)
     }
 
-    /// The kernels that were built, by name.
+    /// Lists the kernels that were built, sorted by key.
     ///
     /// # Errors
-    /// A directory that cannot be read; one that is missing has no kernels.
-    pub fn list(&self) -> Result<Vec<Kept>> {
+    /// The directory cannot be read. A missing directory is not an error.
+    pub fn list(&self) -> Result<Vec<SmallKernel>> {
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -96,27 +105,33 @@ impl Cache {
             let is_kernel = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if let (true, Ok(found)) = (is_kernel, image.metadata()) {
                 let is_current = current.as_ref().is_some_and(|key| *key == *entry.file_name());
-                kernels.push(Kept { image, size: found.len(), is_current });
+                kernels.push(SmallKernel { image, size: found.len(), is_current });
             }
         }
         kernels.sort_by(|a, b| a.image.cmp(&b.image));
         Ok(kernels)
     }
 
-    /// The kernel that `--kernel-builtin` boots.
+    /// Path of the current kernel, which `--kernel-builtin` boots.
+    ///
+    /// # Errors
+    /// No kernel has been built.
     pub fn current(&self) -> Result<PathBuf> {
         let image = self.dir.join(CURRENT).join(IMAGE);
         if !image.is_file() {
             bail!(
                 "no kernel has been built: {} is missing; build it, as this user, with \
-                 `chrootvm kernel build`, or set XDG_CACHE_HOME to where it is",
+                 `chrootvm kernel build`, or set XDG_CACHE_HOME to the directory that has it",
                 image.display()
             );
         }
         Ok(image)
     }
 
-    /// Makes the kernel `key` the current one, where it has been built.
+    /// Makes the kernel `key` current and returns its path; `None` if it has not been built.
+    ///
+    /// # Errors
+    /// The link cannot be made.
     pub fn choose(&self, key: &str) -> Result<Option<PathBuf>> {
         let image = self.dir.join(key).join(IMAGE);
         if !image.is_file() {
@@ -130,26 +145,30 @@ impl Cache {
         Ok(Some(image))
     }
 
-    /// Keeps `build` as `key`, which is current from then on.
-    pub fn store(&self, key: &str, build: &Build) -> Result<PathBuf> {
+    /// Keeps `kernel` under `key`, and makes it current. If there is already a kernel with
+    /// this key, that one stays.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn store(&self, key: &str, kernel: &NewKernel) -> Result<PathBuf> {
         let stage = self.stage()?;
         let new = stage.path().join(key);
         fs::create_dir(&new).with_context(|| format!("make {}", new.display()))?;
-        for (name, bytes) in [(IMAGE, &build.image[..]), ("config", build.config.as_bytes())] {
+        for (name, bytes) in [(IMAGE, &kernel.image[..]), ("config", kernel.config.as_bytes())] {
             let file = new.join(name);
             fs::write(&file, bytes).with_context(|| format!("write {}", file.display()))?;
         }
         let dir = self.dir.join(key);
-        // Another build of the same may have been quicker: then it is as good.
+        // A directory that exists has the same kernel from another build.
         if let Err(error) = fs::rename(&new, &dir)
             && !dir.join(IMAGE).is_file()
         {
             return Err(error).with_context(|| format!("make {}", dir.display()));
         }
-        self.choose(key)?.with_context(|| format!("{} has gone", dir.display()))
+        self.choose(key)?.with_context(|| format!("{} was removed meanwhile", dir.display()))
     }
 
-    /// A directory on the cache's file system that goes away.
+    /// Makes a temporary directory beside the kernels.
     fn stage(&self) -> Result<tempfile::TempDir> {
         let make = || {
             fs::create_dir_all(&self.dir)?;
@@ -159,7 +178,7 @@ impl Cache {
     }
 }
 
-/// By the environment.
+/// The directory of the small kernels, from `$XDG_CACHE_HOME` and the home directory.
 fn dir(xdg: Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     Some(host::cache_home(xdg, || home)?.join("virtinitrd/kernel"))
 }
@@ -179,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_is_made_of_names_it() {
+    fn source_and_configuration_make_the_key() {
         let [source, changed] = [blake3::hash(b"5"), blake3::hash(b"6")];
         let one = key("6.1.1", &source, "CONFIG_A=y\n");
         assert_eq!(one, key("6.1.1", &source, "CONFIG_A=y\n"));
@@ -192,17 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_asked_for_is_current() {
+    fn the_kernel_chosen_last_is_current() {
         let home = tempfile::tempdir().unwrap();
-        let cache = Cache { dir: home.path().join("a/b") };
+        let cache = SmallKernels { dir: home.path().join("a/b") };
         let error = cache.current().unwrap_err().to_string();
         assert!(
             error.contains("a/b/current") && error.contains("chrootvm kernel build"),
             "{error}"
         );
         assert_eq!(cache.choose("one").unwrap(), None);
-        let build = |text: &str| Build { image: text.into(), config: "CONFIG_A=y\n".into() };
-        let read = |cache: &Cache| fs::read_to_string(cache.current().unwrap()).unwrap();
+        let build = |text: &str| NewKernel { image: text.into(), config: "CONFIG_A=y\n".into() };
+        let read = |cache: &SmallKernels| fs::read_to_string(cache.current().unwrap()).unwrap();
         cache.store("one", &build("1")).unwrap();
         assert_eq!(read(&cache), "1");
         cache.store("two", &build("2")).unwrap();
@@ -210,22 +229,21 @@ mod tests {
         assert!(cache.choose("one").unwrap().unwrap().ends_with("one/vmlinux"));
         assert_eq!(read(&cache), "1");
         assert_eq!(names(&cache.dir), ["current", "one", "two"]);
-        let listed = |cache: &Cache| -> Vec<_> {
+        let listed = |cache: &SmallKernels| -> Vec<_> {
             let kernels = cache.list().unwrap();
             kernels.into_iter().map(|one| (one.image, one.size, one.is_current)).collect()
         };
         let image = |key| cache.dir.join(key).join("vmlinux");
         assert_eq!(listed(&cache), [(image("one"), 1, true), (image("two"), 1, false)]);
-        assert!(Cache { dir: cache.dir.join("none") }.list().unwrap().is_empty());
+        assert!(SmallKernels { dir: cache.dir.join("none") }.list().unwrap().is_empty());
         assert_eq!(names(&cache.dir.join("one")), ["config", "vmlinux"]);
     }
 
-    /// A kernel that is there is never taken apart, not even to replace it.
     #[test]
-    fn a_kernel_that_is_there_stays() {
+    fn an_existing_kernel_is_never_replaced() {
         let home = tempfile::tempdir().unwrap();
-        let cache = Cache { dir: home.path().into() };
-        let build = |text: &str| Build { image: text.into(), config: String::new() };
+        let cache = SmallKernels { dir: home.path().into() };
+        let build = |text: &str| NewKernel { image: text.into(), config: String::new() };
         cache.store("one", &build("1")).unwrap();
         cache.store("one", &build("2")).unwrap();
         assert_eq!(fs::read_to_string(cache.current().unwrap()).unwrap(), "1");
@@ -233,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_says_where() {
+    fn the_environment_tells_the_directory() {
         let path = |text: &str| Some(PathBuf::from(text));
         let text = |text: &str| Some(OsString::from(text));
         for (xdg, home, expected) in [

@@ -1,30 +1,33 @@
-//! What the guest kernel is configured with: `kernel/config`.
+//! The configuration of the small kernel: `kernel/config`.
 //!
-//! Format: the lines of a `.config` (kernel doc: kbuild/kconfig.rst) in groups,
-//! each below a comment that says why it is there. What is not named is off
-//! (`make allnoconfig` with `KCONFIG_ALLCONFIG`). Kconfig drops without a word
-//! what it does not know, or what lacks something; hence [`lost`]. What versions
-//! of the kernel call differently is one line, ` | ` between the names; the last
-//! may be `gone`, for what later versions no longer ask.
+//! Format: lines of a `.config` (kernel doc: kbuild/kconfig.rst) in groups; a comment above
+//! each group gives its reason. Options that no line names are off (`make allnoconfig` with
+//! `KCONFIG_ALLCONFIG`). If versions of the kernel have different names for one option, the
+//! line has all of them, with ` | ` between; the word `gone` at its end means that newer
+//! versions have no such option.
+//!
+//! Kconfig silently drops a line with an unknown option, or one whose dependencies are off.
+//! [`lost`] finds such lines.
 
 use std::collections::HashSet;
 
-/// The fragment of this tree.
+/// Text of `kernel/config`.
 pub const TEXT: &str = include_str!("../../../../../kernel/config");
 
-/// Between the names of one thing.
+/// Separator of the names of one option.
 const OR: &str = " | ";
-/// Stands for the absence of a name.
+/// Word for an option that newer kernels do not have.
 const GONE: &str = "gone";
 
-/// What Kconfig is given: each name on a line of its own.
+/// The input for Kconfig: every name of every option on its own line.
 #[must_use]
 pub fn expand(fragment: &str) -> String {
     let names = settings(fragment).flat_map(|setting| setting.split(OR));
     names.filter(|name| *name != GONE).flat_map(|name| [name, "\n"]).collect()
 }
 
-/// The settings of `fragment` that `config`, which Kconfig made of it, lacks.
+/// The settings of `fragment` that are missing in `config`, the `.config` that Kconfig made
+/// of it.
 #[must_use]
 pub fn lost<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
     let lines: HashSet<&str> = config.lines().collect();
@@ -44,7 +47,7 @@ pub fn lost<'a>(fragment: &'a str, config: &str) -> Vec<&'a str> {
     settings(fragment).filter(|setting| !has(setting)).collect()
 }
 
-/// The lines of `fragment` that set something.
+/// The lines of `fragment` that set an option.
 fn settings(fragment: &str) -> impl Iterator<Item = &str> {
     fragment.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
@@ -54,14 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_sets_one_thing_once() {
+    fn every_option_is_set_once() {
         let mut names = HashSet::new();
         let expanded = expand(TEXT);
         for setting in expanded.lines() {
             let (name, value) = setting.split_once('=').unwrap_or_else(|| panic!("{setting}"));
             let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
             assert!(name.starts_with("CONFIG_") && name.chars().all(is_name), "{setting}");
-            // What is off needs no line, and there are no modules.
+            // Options that are off need no line, and the kernel has no modules.
             assert!(!matches!(value, "" | "n" | "m"), "{setting}");
             assert!(names.insert(name), "{name} is set twice");
         }
@@ -69,16 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn every_group_says_why_it_is_there() {
+    fn every_group_has_a_reason() {
         for group in TEXT.split("\n\n") {
             let reason = group.lines().next().unwrap();
             assert!(reason.starts_with("# ") && reason.len() > 20, "{group}");
         }
     }
 
-    /// What chrootvm's machines cannot do without.
+    /// No machine of chrootvm works without these options.
     #[test]
-    fn what_init_needs_is_there() {
+    fn required_options_are_set() {
         let names = [
             "VIRTIO_PCI",
             "VIRTIO_FS",
@@ -98,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kconfig_dropped_is_found() {
+    fn dropped_lines_are_found() {
         let fragment = "# why\nCONFIG_A=y\nCONFIG_B=250\n\n# why\nCONFIG_C=\"-x\"\n";
         let config = "# CONFIG_A is not set\nCONFIG_B=250\nCONFIG_C=\"\"\nCONFIG_D=y\n";
         assert_eq!(lost(fragment, config), ["CONFIG_A=y", "CONFIG_C=\"-x\""]);
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_several_names_needs_one() {
+    fn one_of_several_names_suffices() {
         let fragment = "CONFIG_A=y | CONFIG_B=y\nCONFIG_C=y | gone\n";
         assert_eq!(expand(fragment), "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=y\n");
         for (config, expected) in [

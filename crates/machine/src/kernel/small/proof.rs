@@ -1,4 +1,5 @@
-//! The root file system in which a built kernel proves that it works.
+//! The root file system in which a new kernel proves that it boots and runs a command: a
+//! busybox and empty directories.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,7 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::toolchain::check_static;
 
-/// A statically linked busybox of this host.
+/// Finds a statically linked busybox on this host.
+///
+/// # Errors
+/// There is none.
 pub fn busybox() -> Result<PathBuf> {
     let places = ["/bin/busybox", "/usr/bin/busybox", "/sbin/busybox", "/bin/busybox.static"];
     let is_static = |path: &&&str| fs::read(path).is_ok_and(|bytes| check_static(&bytes).is_ok());
@@ -16,8 +20,11 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(found.context("no static busybox found: run scripts/setup demo")?.into())
 }
 
-/// Makes `root` a root file system: the directories every boot wants, busybox,
-/// and the executable files given by path and text.
+/// Makes the directory `root` a root file system: mount points, busybox as `/bin/sh`, and
+/// executable files, each given by path and text.
+///
+/// # Errors
+/// A file cannot be written.
 pub fn make_root(root: &Path, busybox: &Path, files: &[(&str, &str)]) -> Result<()> {
     for name in ["bin", "dev", "proc", "run", "sys", "tmp"] {
         fs::create_dir_all(root.join(name))?;

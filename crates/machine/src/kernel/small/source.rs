@@ -1,4 +1,7 @@
-//! The kernel's source: a directory, or a tarball as distributions package it.
+//! The source of the small kernel: a directory, or a tarball as distributions package it.
+//!
+//! Interfaces: tar(1); the top Makefile of the kernel, whose first lines have the version;
+//! Debian's package `linux-source`.
 
 use std::fs;
 use std::io;
@@ -9,35 +12,38 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::host::run;
-use crate::kernel::pack::absolute;
+use crate::host::{absolute, run};
 
-/// Where the source of a kernel is.
+/// Source of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Unpacked.
+pub enum KernelSource {
+    /// Directory with the unpacked source.
     Dir(PathBuf),
-    /// An archive that tar(1) reads, with one directory at its top.
+    /// Archive that tar(1) reads, with one directory at its top.
     Tarball(PathBuf),
 }
 
-/// Hash that changes if a source changes.
+/// Hash of a source; it changes if the source changes.
 pub type Fingerprint = blake3::Hash;
 
-/// Most files of a source that are looked at. Linux 6.12 has 90,000.
+/// Most files and directories that a source may have. Linux 6.12 has 90,000.
 const ENTRIES_MOST: usize = 4_000_000;
 
-/// Directory that is no part of the source: git(1) writes to it even for a status.
+/// Directory that does not belong to the source: even `git status` writes to it.
 const NO_SOURCE: &str = ".git";
 
-/// Unpacks the distribution's package into the directory that is its argument.
+/// Shell script that unpacks the distribution's package into the directory given as its
+/// argument.
 const FETCH: &str = include_str!("../../../../../scripts/fetch-kernel-source");
 
-/// Where Debian's package `linux-source` has its tarballs.
+/// Directory of the tarballs in Debian's package `linux-source`.
 const PACKAGED: &str = "usr/src";
 
-impl Source {
-    /// What the user named.
+impl KernelSource {
+    /// The source at the path that the user gave.
+    ///
+    /// # Errors
+    /// The path does not exist.
     pub fn given(path: &Path) -> Result<Self> {
         let path = absolute(path)?;
         let kind = path.metadata().with_context(|| format!("find --source {}", path.display()))?;
@@ -47,8 +53,11 @@ impl Source {
         })
     }
 
-    /// The distribution's: what is installed, or what was fetched to `dir`, by
-    /// `scripts/fetch-kernel-source` where it was not.
+    /// The source that the distribution packages: the installed tarball, or the one in `dir`,
+    /// which `scripts/fetch-kernel-source` fetches if `dir` does not exist.
+    ///
+    /// # Errors
+    /// The package cannot be fetched, or has no tarball.
     pub fn of_distribution(dir: &Path) -> Result<Self> {
         if let Some(found) = packaged(Path::new("/")) {
             return Ok(Self::Tarball(found));
@@ -63,7 +72,7 @@ impl Source {
         Ok(Self::Tarball(found))
     }
 
-    /// Its path.
+    /// Path of the directory or tarball.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -71,7 +80,10 @@ impl Source {
         }
     }
 
-    /// A hash that changes if the source changes.
+    /// The fingerprint of the source.
+    ///
+    /// # Errors
+    /// A file or directory cannot be read.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         match self {
             Self::Dir(path) => of_directory(path),
@@ -85,7 +97,10 @@ impl Source {
         }
     }
 
-    /// Such as `6.1.192`.
+    /// The version of the kernel, such as `6.1.192`.
+    ///
+    /// # Errors
+    /// This is not the source of a kernel.
     pub fn version(&self) -> Result<String> {
         let path = self.path();
         let text = match self {
@@ -103,11 +118,15 @@ impl Source {
                 output.stdout
             }
         };
-        version_of(&String::from_utf8_lossy(&text))
-            .with_context(|| format!("{} is no kernel source: no version", path.display()))
+        version_of(&String::from_utf8_lossy(&text)).with_context(|| {
+            format!("{} is not a kernel source: its Makefile has no version", path.display())
+        })
     }
 
-    /// The unpacked tree; `dir` is where to unpack an archive.
+    /// Unpacks a tarball below `dir`, and returns the directory of the source.
+    ///
+    /// # Errors
+    /// tar(1) fails.
     pub fn unpack(&self, dir: &Path) -> Result<PathBuf> {
         let Self::Tarball(path) = self else {
             return Ok(self.path().to_path_buf());
@@ -123,10 +142,9 @@ impl Source {
     }
 }
 
-/// The fingerprint of a directory: names, types, sizes and times of all that is in it,
-/// links not followed. Looking at the times takes a second, reading the gigabyte of a
-/// kernel's source takes many. Programs cannot set the time of change (inode(7)), so no
-/// edit is missed.
+/// The fingerprint of a directory: names, types, sizes and times of all files in it; links
+/// are not followed. Reading the times takes a second, but reading a gigabyte of source takes
+/// many seconds. Programs cannot set the change time (inode(7)), so every edit is noticed.
 fn of_directory(top: &Path) -> Result<Fingerprint> {
     let mut hasher = blake3::Hasher::new();
     let mut pending = vec![top.to_path_buf()];
@@ -143,7 +161,7 @@ fn of_directory(top: &Path) -> Result<Fingerprint> {
             let name = path.as_os_str().as_bytes();
             hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
             hasher.update(&found.mode().to_le_bytes());
-            // The names in a directory show what comes and goes; its times are not
+            // The names in a directory tell of new and removed files, so its times are not
             // needed.
             if found.is_dir() {
                 pending.push(path);
@@ -157,7 +175,7 @@ fn of_directory(top: &Path) -> Result<Fingerprint> {
     Ok(hasher.finalize())
 }
 
-/// The newest tarball that the package has put below `root`.
+/// The newest tarball of the package `linux-source` below `root`; `None` if there is none.
 fn packaged(root: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(root.join(PACKAGED)).ok()?.flatten();
     let names = files.filter_map(|file| file.file_name().into_string().ok());
@@ -173,7 +191,7 @@ fn packaged(root: &Path) -> Option<PathBuf> {
     Some(root.join(PACKAGED).join(newest))
 }
 
-/// From the first lines of the top `Makefile`.
+/// The version in the first lines of the top Makefile; `None` if there is no usable one.
 fn version_of(makefile: &str) -> Option<String> {
     let value = |name: &str| {
         let line =
@@ -185,7 +203,7 @@ fn version_of(makefile: &str) -> Option<String> {
         [value("VERSION")?, value("PATCHLEVEL")?, value("SUBLEVEL")?];
     let extra = value("EXTRAVERSION").unwrap_or_default();
     let text = format!("{version}.{patchlevel}.{sublevel}{extra}");
-    // It becomes the name of a directory.
+    // The version becomes the name of a directory.
     (version.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(is_fine)).then_some(text)
 }
 
@@ -194,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_the_makefiles() {
+    fn the_version_is_read_from_the_makefile() {
         let head =
             "# SPDX\nVERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\nEXTRAVERSION =\nNAME = x\n";
         assert_eq!(version_of(head).unwrap(), "6.1.192");
@@ -208,7 +226,7 @@ mod tests {
         }
     }
 
-    /// A directory and a tarball of it, by the system's own tar.
+    /// The tarball is made by the system's tar(1).
     #[test]
     fn directories_and_tarballs_are_sources() {
         let dir = tempfile::tempdir().unwrap();
@@ -222,16 +240,16 @@ mod tests {
         run(tar.args(["linux-6.1/Documentation", "linux-6.1/Makefile"])).unwrap();
         let to = dir.path().join("to");
         for path in [&tree, &tarball] {
-            let source = Source::given(path).unwrap();
+            let source = KernelSource::given(path).unwrap();
             assert_eq!(source.version().unwrap(), "6.1.2", "{}", path.display());
             assert!(source.unpack(&to).unwrap().join("Documentation/Makefile").is_file());
         }
-        let error = Source::given(&dir.path().join("x")).unwrap_err().to_string();
+        let error = KernelSource::given(&dir.path().join("x")).unwrap_err().to_string();
         assert!(error.contains("--source"), "{error}");
-        assert!(Source::given(dir.path()).unwrap().version().is_err());
+        assert!(KernelSource::given(dir.path()).unwrap().version().is_err());
     }
 
-    /// Any edit builds again, even if the length and the time stay.
+    /// An edit is noticed even if it keeps the length and the modification time.
     #[test]
     fn an_edit_changes_the_fingerprint() {
         let dir = tempfile::tempdir().unwrap();
@@ -240,7 +258,7 @@ mod tests {
         fs::create_dir_all(tree.join(".git")).unwrap();
         let file = tree.join("kernel/fork.c");
         fs::write(&file, "int one;\n").unwrap();
-        let of_tree = || Source::given(&tree).unwrap().fingerprint().unwrap();
+        let of_tree = || KernelSource::given(&tree).unwrap().fingerprint().unwrap();
         let first = of_tree();
         fs::write(tree.join(".git/index"), "by git status").unwrap();
         assert_eq!(of_tree(), first, "nothing was edited");
@@ -248,7 +266,8 @@ mod tests {
         let mut seen = vec![first];
         let steps: [(&str, &dyn Fn()); 4] = [
             ("same length and time", &|| {
-                // The clock of a file system ticks every 10 ms at the most (CONFIG_HZ).
+                // A file system's clock may tick only every 10 ms (CONFIG_HZ), so write until
+                // the change time differs.
                 let changed = |old: i64| file.metadata().unwrap().ctime_nsec() != old;
                 let old = file.metadata().unwrap().ctime_nsec();
                 while !changed(old) {
@@ -274,14 +293,14 @@ mod tests {
         let tarball = dir.path().join("linux.tar");
         let of_tarball = |contents: &str| {
             fs::write(&tarball, contents).unwrap();
-            Source::given(&tarball).unwrap().fingerprint().unwrap()
+            KernelSource::given(&tarball).unwrap().fingerprint().unwrap()
         };
         assert_ne!(of_tarball("one"), of_tarball("two"), "two tarballs of one length");
         assert_eq!(of_tarball("one"), of_tarball("one"));
     }
 
     #[test]
-    fn the_newest_package_is_taken() {
+    fn the_newest_tarball_is_taken() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(packaged(root.path()), None);
         let dir = root.path().join(PACKAGED);

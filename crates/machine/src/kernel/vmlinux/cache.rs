@@ -1,15 +1,17 @@
-//! What was made of kernels, kept for the next run.
+//! Cache of unpacked kernels.
 //!
-//! Interface: the XDG base directory specification; rename(2). The directory
-//! `virtinitrd/vmlinux` of the user's cache has a file for each kernel, named by
-//! what the kernel's image contains, with what was made of it and a
-//! [`Trailer`] behind that. A file appears whole or not at all, is never
-//! changed, and is believed only where directory and file are the user's own and
-//! nobody else can write to them. Four are kept, those used last.
+//! Interfaces: the XDG Base Directory Specification; rename(2). The directory
+//! `virtinitrd/vmlinux` in the user's cache directory has one file for each kernel image.
+//! The file's name is the hash of the image; the file has the unpacked kernel, then a
+//! [`Trailer`].
 //!
-//! Nothing is forced out to the disk: a file whose end got lost in a power cut
-//! lacks its trailer, and is made again. Nothing here has to work, either:
-//! without a cache a kernel is just unpacked each time.
+//! Invariants: a file appears whole or not at all, and never changes. A file is used only if
+//! the user owns it and its directory, and nobody else can write to them. The cache keeps
+//! the [`MOST`] files that were used last.
+//!
+//! Files are not synced: if a power cut loses the end of a file, its trailer is missing and
+//! the kernel is unpacked again. An unusable cache is not an error either: the kernel is
+//! unpacked for each run.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -22,43 +24,59 @@ use files::output;
 use nix::libc::O_NOFOLLOW;
 use nix::unistd::geteuid;
 
-use super::key::{Key, Trailer};
+use super::image_hash::{ImageHash, Trailer};
 use crate::host;
 
-/// Files kept; each has some 35 MB.
+/// Number of files that the cache keeps; one has about 35 MB.
 const MOST: usize = 4;
-/// What is made of kernels, and how it is kept; another number makes all anew.
+/// Version of the files' contents, part of their names: after a change all kernels are
+/// unpacked again.
 const FORMAT: u32 = 1;
-/// How names of unfinished files start.
+/// Prefix of the names of unfinished files.
 const UNFINISHED: &str = ".unfinished-";
-/// After this long whoever made an unfinished file was killed.
+/// Age at which an unfinished file is removed: its writer must have been killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// Bits of a mode that let others write.
+/// Mode bits that let the group or others write (`S_IWGRP`, `S_IWOTH`).
 const OTHERS_WRITE: u32 = 0o022;
 
-/// The cache of one user.
+/// A kernel after unpacking.
+#[derive(Debug)]
+pub enum Vmlinux {
+    /// A file of the cache.
+    Cached {
+        /// The kernel, open for reading.
+        file: File,
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// A kernel in memory, because there is no usable cache.
+    InMemory(Vec<u8>),
+}
+
+/// Cache of one user's unpacked kernels.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub struct VmlinuxCache {
     dir: PathBuf,
 }
 
-/// A file of the cache.
+/// File of the cache.
 #[derive(Debug)]
-pub struct Entry {
-    /// Opened for reading.
+pub struct CachedKernel {
+    /// The file, open for reading.
     pub file: File,
-    /// Its name, for as long as it is kept.
+    /// Path of the file, which may be removed later.
     pub path: PathBuf,
-    /// Bytes that were kept; 0 where the kernel is none that boots by PVH.
+    /// Size in bytes of the unpacked kernel; 0 says that the image has no kernel that boots
+    /// by PVH.
     pub size: u64,
 }
 
-impl Cache {
-    /// That of whoever runs this, made where it is missing; `None` where it
-    /// cannot be, or might be somebody else's.
+impl VmlinuxCache {
+    /// Opens the cache of the current user, and makes it if it is missing. `None` if it
+    /// cannot be made, or another user might own it or write to it.
     #[must_use]
     pub fn of_user() -> Option<Self> {
-        // Root with the HOME of a user (sudo -E) is to leave nothing there.
+        // Root with another user's HOME (sudo -E) must not leave files there.
         let home = || {
             let home = std::env::var_os("HOME").map(PathBuf::from);
             home.filter(|home| access(home) != Access::Foreign)
@@ -66,25 +84,26 @@ impl Cache {
         Self::below(&host::cache_home(std::env::var_os("XDG_CACHE_HOME"), home)?)
     }
 
-    /// The cache in the directory `base`.
+    /// Opens the cache below the cache directory `base`, as [`VmlinuxCache::of_user`] does.
     #[must_use]
     pub fn below(base: &Path) -> Option<Self> {
         let virtinitrd = base.join("virtinitrd");
         let dir = virtinitrd.join("vmlinux");
         for dir in [base, &virtinitrd, &dir] {
-            // Where it is there already, or cannot be made, that is seen below.
+            // The checks below notice a directory that could not be made.
             let _ = DirBuilder::new().mode(0o700).recursive(dir == base).create(dir);
         }
-        // The group of `base` can only take the whole cache away.
+        // Others who may write to `base` can remove the whole cache, but not change it.
         let is_safe = access(base) != Access::Foreign
             && [&virtinitrd, &dir].into_iter().all(|dir| access(dir) == Access::Own);
         is_safe.then_some(Self { dir })
     }
 
-    /// What is kept of the image `key`; `None` also where it is damaged.
+    /// Finds the kernel that was unpacked from the image with this hash; `None` if there is
+    /// none, or its file is damaged.
     #[must_use]
-    pub fn find(&self, key: Key) -> Option<Entry> {
-        let path = self.path(key);
+    pub fn find(&self, image: ImageHash) -> Option<CachedKernel> {
+        let path = self.path(image);
         let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(&path).ok()?;
         let metadata = file.metadata().ok()?;
         if !metadata.is_file() || access_to(&metadata) != Access::Own {
@@ -93,36 +112,39 @@ impl Cache {
         let size = metadata.len().checked_sub(Trailer::SIZE as u64)?;
         let mut trailer = Trailer([0; Trailer::SIZE]);
         file.read_exact_at(&mut trailer.0, size).ok()?;
-        if trailer != Trailer::new(key, size) {
+        if trailer != Trailer::new(image, size) {
             return None;
         }
-        let _ = file.set_modified(SystemTime::now()); // of a cache on a read-only disk none is old
-        Some(Entry { file, path, size })
+        let _ = file.set_modified(SystemTime::now()); // fails on a read-only disk, where nothing is removed
+        Some(CachedKernel { file, path, size })
     }
 
-    /// Keeps `contents` as what was made of the image `key`, and lets go of what
-    /// was not used for long.
-    pub fn keep(&self, key: Key, contents: &[u8]) -> Result<Entry> {
-        let path = self.path(key);
+    /// Stores `contents` as the kernel unpacked from the image with this hash, and removes
+    /// the files that were not used for the longest time.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn keep(&self, image: ImageHash, contents: &[u8]) -> Result<CachedKernel> {
+        let path = self.path(image);
         output::without_signals(|| {
             let mut unfinished =
                 tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.dir)?;
             unfinished.write_all(contents)?;
-            unfinished.write_all(&Trailer::new(key, contents.len() as u64).0)?;
+            unfinished.write_all(&Trailer::new(image, contents.len() as u64).0)?;
             unfinished.persist(&path)?;
             Ok(())
         })
         .with_context(|| format!("keep {}", path.display()))?;
         self.clean(SystemTime::now());
-        self.find(key).with_context(|| format!("find {} again", path.display()))
+        self.find(image).with_context(|| format!("find {} again", path.display()))
     }
 
-    fn path(&self, key: Key) -> PathBuf {
-        self.dir.join(format!("{FORMAT}-{key}"))
+    fn path(&self, image: ImageHash) -> PathBuf {
+        self.dir.join(format!("{FORMAT}-{image}"))
     }
 
-    /// Removes what was not used for long, and what nobody finishes. Others may
-    /// be at it, too; a machine that runs has its kernel open.
+    /// Removes all but the [`MOST`] files used last, and abandoned unfinished files. Other
+    /// processes may do the same at the same time. A running machine keeps its kernel open.
     fn clean(&self, now: SystemTime) {
         let mut files: Vec<_> = fs::read_dir(&self.dir)
             .into_iter()
@@ -138,19 +160,19 @@ impl Cache {
             |used: &SystemTime| now.duration_since(*used).is_ok_and(|age| age > ABANDONED);
         let abandoned = unfinished.into_iter().filter(|(used, _)| is_abandoned(used));
         for (_, path) in kept.into_iter().skip(MOST).chain(abandoned) {
-            let _ = fs::remove_file(path); // gone already, or to be tried the next time
+            let _ = fs::remove_file(path); // it is gone already, or the next run removes it
         }
     }
 }
 
-/// Who can write to something.
+/// Who may write to a file or directory.
 #[derive(Debug, PartialEq, Eq)]
 enum Access {
-    /// Only we can.
+    /// Only the current user.
     Own,
-    /// It is ours, but others can, too.
+    /// The current user, who owns it, and others.
     Shared,
-    /// It is somebody else's, or missing.
+    /// Another user owns it, or it is missing.
     Foreign,
 }
 
@@ -173,13 +195,13 @@ mod tests {
     use std::io::Read;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    fn cache() -> (tempfile::TempDir, Cache) {
+    fn cache() -> (tempfile::TempDir, VmlinuxCache) {
         let base = tempfile::tempdir().unwrap();
-        let cache = Cache::below(&base.path().join("made/cache")).unwrap();
+        let cache = VmlinuxCache::below(&base.path().join("made/cache")).unwrap();
         (base, cache)
     }
 
-    fn read(entry: Option<Entry>) -> Option<Vec<u8>> {
+    fn read(entry: Option<CachedKernel>) -> Option<Vec<u8>> {
         let entry = entry?;
         let mut contents = Vec::new();
         (&entry.file).take(entry.size).read_to_end(&mut contents).unwrap();
@@ -187,24 +209,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found() {
+    fn a_kept_kernel_is_found() {
         let (base, cache) = cache();
-        let (some, none) = (Key::of(b"some"), Key::of(b"none"));
+        let (some, none) = (ImageHash::of(b"some"), ImageHash::of(b"none"));
         assert!(cache.find(some).is_none());
         assert_eq!(read(Some(cache.keep(some, b"vmlinux").unwrap())).unwrap(), b"vmlinux");
         cache.keep(none, b"").unwrap();
-        let again = Cache::below(&base.path().join("made/cache")).unwrap();
+        let again = VmlinuxCache::below(&base.path().join("made/cache")).unwrap();
         assert_eq!(read(again.find(some)).unwrap(), b"vmlinux");
         assert_eq!(again.find(none).unwrap().size, 0);
-        assert!(again.find(Key::of(b"other")).is_none());
+        assert!(again.find(ImageHash::of(b"other")).is_none());
     }
 
     #[test]
-    fn a_damaged_file_is_not_found_and_made_again() {
+    fn a_damaged_file_is_replaced() {
         let (_base, cache) = cache();
-        let key = Key::of(b"image");
+        let key = ImageHash::of(b"image");
         let whole = b"0123456789";
-        let other = cache.keep(Key::of(b"other"), whole).unwrap().path;
+        let other = cache.keep(ImageHash::of(b"other"), whole).unwrap().path;
         let path = cache.keep(key, whole).unwrap().path;
         let damages: [(&str, &dyn Fn()); 5] = [
             ("cut", &|| fs::File::options().write(true).open(&path).unwrap().set_len(20).unwrap()),
@@ -221,9 +243,9 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_write_to_is_not_believed() {
+    fn files_that_others_can_write_are_not_used() {
         let (base, cache) = cache();
-        let key = Key::of(b"image");
+        let key = ImageHash::of(b"image");
         let path = cache.keep(key, b"vmlinux").unwrap().path;
         let change = |path: &Path, mode| {
             fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -238,9 +260,9 @@ mod tests {
         assert!(cache.find(key).is_none());
 
         let above = base.path().join("made/cache");
-        assert!(Cache::below(&above).is_some());
+        assert!(VmlinuxCache::below(&above).is_some());
         change(&cache.dir, 0o770);
-        assert!(Cache::below(&above).is_none());
+        assert!(VmlinuxCache::below(&above).is_none());
     }
 
     #[test]
@@ -249,7 +271,7 @@ mod tests {
         let file = base.path().join("file");
         fs::write(&file, "").unwrap();
         for place in [file.as_path(), &file.join("below"), Path::new("/proc/self/fdinfo")] {
-            assert!(Cache::below(place).is_none(), "{}", place.display());
+            assert!(VmlinuxCache::below(place).is_none(), "{}", place.display());
         }
     }
 
@@ -257,16 +279,16 @@ mod tests {
     fn a_cache_that_cannot_be_written_to_says_so() {
         let (_base, cache) = cache();
         fs::remove_dir(&cache.dir).unwrap();
-        let error = format!("{:#}", cache.keep(Key::of(b"image"), b"vmlinux").unwrap_err());
+        let error = format!("{:#}", cache.keep(ImageHash::of(b"image"), b"vmlinux").unwrap_err());
         assert!(error.contains("keep ") && error.contains("No such file"), "{error}");
     }
 
     #[test]
-    fn those_used_last_stay() {
+    fn the_files_used_last_stay() {
         let (_base, cache) = cache();
-        let keys: Vec<_> = (0..=u8::try_from(MOST).unwrap()).map(|n| Key::of(&[n])).collect();
-        let is_kept = |key: &Key| fs::exists(cache.path(*key)).unwrap();
-        let old = |key: Key, seconds| {
+        let keys: Vec<_> = (0..=u8::try_from(MOST).unwrap()).map(|n| ImageHash::of(&[n])).collect();
+        let is_kept = |key: &ImageHash| fs::exists(cache.path(*key)).unwrap();
+        let old = |key: ImageHash, seconds| {
             let then = SystemTime::now() - Duration::from_secs(seconds);
             File::open(cache.path(key)).unwrap().set_modified(then).unwrap();
         };
@@ -275,7 +297,7 @@ mod tests {
             cache.keep(*key, b"vmlinux").unwrap();
             old(*key, age);
         }
-        // The oldest is used; that leaves the second oldest as the one to go.
+        // `find` uses the oldest file, so the second oldest one has to go.
         assert!(cache.find(first[MOST - 1]).is_some());
         let abandoned = cache.dir.join(format!("{UNFINISHED}1"));
         let fresh = cache.dir.join(format!("{UNFINISHED}2"));
@@ -291,14 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn many_writers_do_not_disturb_each_other() {
+    fn concurrent_writers_do_not_disturb_each_other() {
         let (_base, cache) = cache();
         let contents = vec![b'x'; 1 << 20];
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for round in 0..8_u8 {
-                        let key = Key::of(&[round % 2]);
+                        let key = ImageHash::of(&[round % 2]);
                         let entry = cache.keep(key, &contents).ok();
                         assert!(read(entry).unwrap() == contents);
                     }

@@ -1,9 +1,9 @@
-//! The compressed kernel of a bzImage, unpacked.
+//! Unpacking of the compressed kernel in a bzImage.
 //!
-//! The kernel's build compresses with the usual tools (`scripts/Makefile.lib`)
-//! and appends the size of the contents, four bytes little endian; of gzip these
-//! are the last bytes anyway (RFC 1952, ISIZE). Which tool it was shows in the
-//! first bytes (`lib/decompress.c`).
+//! Interface: the kernel's build compresses with the usual tools and appends the size of the
+//! contents, four bytes little endian (`scripts/Makefile.lib`, `size_append`). A gzip file
+//! ends in its size anyway (RFC 1952, ISIZE). The first bytes tell which tool was used
+//! (`lib/decompress.c`).
 
 use std::io::Read;
 
@@ -13,43 +13,44 @@ use liblzma::stream::Stream;
 
 use super::lzop;
 
-/// Most bytes that a kernel may have; the largest of distributions, unpacked, is
-/// near 100 MiB.
+/// Size in bytes of the largest unpacked kernel that is accepted. The largest kernel of a
+/// distribution has about 100 MiB.
 pub const MOST: usize = 512 << 20;
-/// Most bytes that an lzma decoder may take; the kernel's build asks for a
-/// window of up to 128 MiB.
+/// Most bytes of memory for an lzma decoder. The kernel's build uses windows of up to
+/// 128 MiB.
 const LZMA_MEMORY: u64 = 256 << 20;
-/// Bytes of the appended size.
+/// Size in bytes of the appended size.
 const TRAILER: usize = 4;
 
-/// Gives the contents. Where they are more than the given number of bytes it may
-/// give one more than that, or fail.
+/// Function that unpacks its first argument. Its second argument is the expected size in
+/// bytes; if there is more, the function fails or returns at least one byte more.
 type Unpack = fn(&[u8], usize) -> Result<Vec<u8>>;
 
-/// A way to compress.
-struct Format {
+/// Compression of a kernel.
+struct KernelCompression {
     name: &'static str,
+    /// First bytes of a compressed file.
     magic: &'static [u8],
-    /// Where the size is part of the format.
+    /// Whether the size at the end is part of the format itself, as in gzip.
     has_size: bool,
     unpack: Unpack,
 }
 
 #[rustfmt::skip]
-const FORMATS: &[Format] = &[
-    Format { name: "gzip",  magic: compress::GZIP_MAGIC, has_size: true,  unpack: of_archives },
-    Format { name: "xz",    magic: compress::XZ_MAGIC,   has_size: false, unpack: of_archives },
-    Format { name: "zstd",  magic: compress::ZSTD_MAGIC, has_size: false, unpack: of_archives },
-    Format { name: "lz4",   magic: compress::LZ4_MAGIC,  has_size: false, unpack: of_archives },
-    Format { name: "bzip2", magic: b"BZh",             has_size: false, unpack: bzip2 },
-    Format { name: "lzma",  magic: b"\x5d\0\0",        has_size: false, unpack: lzma },
-    Format { name: "lzo",   magic: lzop::MAGIC,        has_size: false, unpack: lzop::unpack },
+const FORMATS: &[KernelCompression] = &[
+    KernelCompression { name: "gzip",  magic: compress::GZIP_MAGIC, has_size: true,  unpack: of_archives },
+    KernelCompression { name: "xz",    magic: compress::XZ_MAGIC,   has_size: false, unpack: of_archives },
+    KernelCompression { name: "zstd",  magic: compress::ZSTD_MAGIC, has_size: false, unpack: of_archives },
+    KernelCompression { name: "lz4",   magic: compress::LZ4_MAGIC,  has_size: false, unpack: of_archives },
+    KernelCompression { name: "bzip2", magic: b"BZh",             has_size: false, unpack: bzip2 },
+    KernelCompression { name: "lzma",  magic: b"\x5d\0\0",        has_size: false, unpack: lzma },
+    KernelCompression { name: "lzo",   magic: lzop::MAGIC,        has_size: false, unpack: lzop::unpack },
 ];
 
-/// Unpacks `payload`; `None` where it is compressed in a way that is not known.
+/// Unpacks the payload of a bzImage; `None` if its compression is unknown.
 ///
 /// # Errors
-/// Damaged or cut contents, or more than [`MOST`] bytes of them.
+/// The contents are damaged or cut, or larger than [`MOST`] bytes.
 pub fn decompress(payload: &[u8]) -> Result<Option<Vec<u8>>> {
     let Some(format) = FORMATS.iter().find(|format| payload.starts_with(format.magic)) else {
         return Ok(None);
@@ -57,7 +58,8 @@ pub fn decompress(payload: &[u8]) -> Result<Option<Vec<u8>>> {
     unpack(format, payload).context(format.name).map(Some)
 }
 
-/// Name of the tool that compressed a file that begins with `head`.
+/// Name of the tool that compressed the file that begins with `head`; `None` if the file is
+/// not compressed, or the tool is unknown.
 #[must_use]
 pub fn tool(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(compress::LZ4_FRAME_MAGIC) {
@@ -66,11 +68,11 @@ pub fn tool(head: &[u8]) -> Option<&'static str> {
     FORMATS.iter().find(|format| head.starts_with(format.magic)).map(|format| format.name)
 }
 
-/// The contents of the compressed file `packed`, without the size that a kernel's
-/// build appends; `None` where it is compressed in a way that is not known.
+/// Unpacks the compressed file `packed`, to which no size is appended; `None` if its
+/// compression is unknown.
 ///
 /// # Errors
-/// Damaged or cut contents, or more than [`MOST`] bytes of them.
+/// The contents are damaged or cut, or larger than [`MOST`] bytes.
 pub fn whole(packed: &[u8]) -> Result<Option<Vec<u8>>> {
     let Some(name) = tool(packed) else { return Ok(None) };
     let format = FORMATS.iter().find(|format| packed.starts_with(format.magic));
@@ -83,7 +85,8 @@ pub fn whole(packed: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(Some(contents))
 }
 
-fn unpack(format: &Format, payload: &[u8]) -> Result<Vec<u8>> {
+/// Unpacks a payload and checks its size against the appended size.
+fn unpack(format: &KernelCompression, payload: &[u8]) -> Result<Vec<u8>> {
     let (packed, size) = payload.split_last_chunk::<TRAILER>().context("the payload is cut")?;
     let size = u32::from_le_bytes(*size) as usize;
     ensure!(size <= MOST, "a kernel of {} MiB; the most is {} MiB", size >> 20, MOST >> 20);
@@ -92,7 +95,7 @@ fn unpack(format: &Format, payload: &[u8]) -> Result<Vec<u8>> {
     Ok(contents)
 }
 
-/// What archives are compressed with, too.
+/// Unpacks the formats that archives use, too.
 fn of_archives(packed: &[u8], size: usize) -> Result<Vec<u8>> {
     let unpacked = compress::decompress(packed, size as u64)?;
     Ok(unpacked.context("not compressed")?.0)
@@ -107,9 +110,9 @@ fn lzma(packed: &[u8], size: usize) -> Result<Vec<u8>> {
     read(liblzma::bufread::XzDecoder::new_stream(packed, stream), size)
 }
 
-/// Reads one byte past `size`, where there are more.
+/// Reads at most `size` bytes and one more, so that the caller notices larger contents.
 fn read(decoder: impl Read, size: usize) -> Result<Vec<u8>> {
-    // `MOST` is a limit, not the size: memory grows with the contents.
+    // If only the limit `MOST` is known, let the memory grow with the contents.
     let mut contents = Vec::with_capacity(if size == MOST { 0 } else { size });
     decoder.take(size as u64 + 1).read_to_end(&mut contents).context("damaged or truncated")?;
     Ok(contents)
@@ -139,7 +142,7 @@ mod tests {
         [&b"a kernel, ".repeat(100)[..], &bytes, &[0; 300], b"end"].concat()
     }
 
-    /// What a kernel's build made of [`contents`].
+    /// Payloads as the kernel's build makes them of [`contents`], with the name of the tool.
     fn payloads() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
         let bytes = |hex: &str| -> Vec<u8> {
             let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_tool_made_is_unpacked() {
+    fn the_output_of_every_tool_is_unpacked() {
         assert_eq!(payloads().count(), FORMATS.len());
         for (name, payload) in payloads() {
             let unpacked = decompress(&payload).unwrap_or_else(|error| panic!("{name}: {error:#}"));
@@ -162,13 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_not_known() {
+    fn other_bytes_are_not_compressed() {
         for bytes in [&b""[..], b"\x1f", b"\x7fELF", b"MZ", &[0; 100]] {
             assert_eq!(decompress(bytes).unwrap(), None, "{bytes:?}");
         }
     }
 
-    /// Cut anywhere, the size behind it kept, as a half-written image has it.
+    /// The payload is cut anywhere, but the appended size is still there.
     #[test]
     fn a_cut_payload_is_an_error() {
         for (name, payload) in payloads() {
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_is_wrong_is_an_error() {
+    fn a_wrong_size_is_an_error() {
         let right = u32::try_from(contents().len()).unwrap();
         for (name, payload) in payloads() {
             for size in [0, right - 1, right + 1, u32::MAX] {
@@ -220,7 +223,7 @@ mod tests {
             size in 0_u32..1 << 20,
         ) {
             let payload = [FORMATS[format].magic, &bytes, &size.to_le_bytes()].concat();
-            let _ = decompress(&payload); // an error, or by chance not
+            let _ = decompress(&payload); // any result is fine
         }
     }
 }

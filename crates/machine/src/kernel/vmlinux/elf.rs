@@ -1,44 +1,49 @@
-//! A vmlinux, cut down to what a boot by PVH takes.
+//! Reduction of a vmlinux to what a boot by PVH needs.
 //!
-//! Interface: elf(5); the note `XEN_ELFNOTE_PHYS32_ENTRY` (Xen's
-//! `public/elfnote.h`), which tells the address at which a loader enters the
-//! kernel in 32-bit mode, with the segments at their physical addresses and no
-//! real-mode part run before (Xen's `docs/misc/pvh.pandoc`).
+//! Interfaces: elf(5); the note `XEN_ELFNOTE_PHYS32_ENTRY` (Xen: `public/elfnote.h`). The
+//! note has the address at which a loader enters the kernel in 32-bit mode, with the
+//! segments at their physical addresses (Xen: `docs/misc/pvh.pandoc`).
 //!
-//! What comes out has headers of ours alone, so that QEMU reads none that a root
-//! file system brought: the ELF header, the program headers, that note, and from
-//! `SEGMENTS` on the segments, at multiples of `PAGE` and without the zeros
-//! that they end with, which QEMU fills up. Symbols and relocations are left out:
-//! a kernel that is entered this way is not moved.
+//! The output has only headers that are written here, so that QEMU parses no header that
+//! came from a root file system:
+//!
+//! | Offset | Contents |
+//! |---|---|
+//! | 0 | `Elf64_Ehdr` |
+//! | 64 | one `Elf64_Phdr` for each segment and one for the note, then the note |
+//! | `SEGMENTS` | the segments, each at a multiple of `PAGE`, without trailing zeros |
+//!
+//! QEMU fills a segment with zeros up to its size in memory. Symbols and relocations are
+//! left out: a kernel that is entered by PVH stays at its physical addresses.
 
 use anyhow::{Context, Result, bail, ensure};
 use object::elf::{self, FileHeader64, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian as LE, ReadRef, U16, U32, U64};
 
-/// `XEN_ELFNOTE_PHYS32_ENTRY`
+/// Type of the note with the PVH entry (Xen: `XEN_ELFNOTE_PHYS32_ENTRY`).
 const PHYS32_ENTRY: u32 = 18;
-/// Whose note it is; a NUL follows.
+/// Owner of the note; in the file a NUL follows.
 const NOTE_NAME: &[u8] = b"Xen";
-/// Where the first segment is: behind the part of a file in which QEMU looks for
-/// the magic of a multiboot kernel.
+/// Offset of the first segment in the output. QEMU searches the first 8192 bytes of a file
+/// for the magic of a multiboot kernel, which a segment could contain.
 const SEGMENTS: usize = 8192;
-/// Bytes; where segments start is a multiple of it.
+/// Alignment in bytes of the segments in the output.
 const PAGE: usize = 4096;
-/// Most segments; a kernel has four.
+/// Most segments that are accepted; a kernel has four.
 const SEGMENTS_MOST: usize = 32;
-/// Where memory begins that firmware leaves alone.
+/// Lowest physical address of a segment: below 1 MiB lie areas of the firmware.
 const LOWEST: u64 = 1 << 20;
-/// Where the memory ends that 32-bit code reaches.
+/// End of the physical addresses that 32-bit code can reach.
 const HIGHEST: u64 = 1 << 32;
-/// Bytes of memory that a kernel may take.
+/// Most bytes of memory that the segments may take.
 const MEMORY_MOST: u64 = 1 << 30;
 
-/// The vmlinux that `kernel` is, cut down; `None` where it is none for this
-/// processor, or cannot be booted by PVH.
+/// Cuts the vmlinux `kernel` down; `None` if it is not a kernel of x86-64, or has no PVH
+/// entry.
 ///
 /// # Errors
-/// Headers that contradict each other or the size of the file.
+/// The headers contradict each other or the size of the file.
 pub fn cut_down(kernel: &[u8]) -> Result<Option<Vec<u8>>> {
     let Some(header) = header_of(kernel) else { return Ok(None) };
     let segments = header.program_headers(LE, kernel).context("program headers")?;
@@ -52,7 +57,7 @@ pub fn cut_down(kernel: &[u8]) -> Result<Option<Vec<u8>>> {
     write(header, &loads, entry, kernel).map(Some)
 }
 
-/// The header of a 64-bit x86 file.
+/// The ELF header of an x86-64 file; `None` if `kernel` is another file.
 #[must_use]
 pub fn header_of(kernel: &[u8]) -> Option<&FileHeader64<LE>> {
     let header = FileHeader64::<LE>::parse(kernel).ok()?;
@@ -60,11 +65,11 @@ pub fn header_of(kernel: &[u8]) -> Option<&FileHeader64<LE>> {
     is_ours.then_some(header)
 }
 
-/// The address at which a loader enters the kernel; `None` where it has no such
-/// note.
+/// The PVH entry, the address at which a loader enters the kernel; `None` if no segment has
+/// a note with it.
 ///
 /// # Errors
-/// A damaged note, or one that holds no 32-bit address.
+/// A note is damaged, or does not hold a 32-bit address.
 pub fn entry<'a>(
     segments: &[ProgramHeader64<LE>],
     kernel: impl ReadRef<'a>,
@@ -77,7 +82,7 @@ pub fn entry<'a>(
                     [a, b, c, d] | [a, b, c, d, 0, 0, 0, 0] => {
                         Ok(Some(u32::from_le_bytes([a, b, c, d]).into()))
                     }
-                    _ => bail!("the note about its entry is no 32-bit address"),
+                    _ => bail!("the note about its entry does not hold a 32-bit address"),
                 };
             }
         }
@@ -85,7 +90,10 @@ pub fn entry<'a>(
     Ok(None)
 }
 
-/// The segments to be loaded, by address.
+/// The segments to load (`PT_LOAD`), sorted by physical address.
+///
+/// # Errors
+/// Segments overlap, are too many or too large, or lie outside of the usable addresses.
 fn loads(segments: &[ProgramHeader64<LE>]) -> Result<Vec<ProgramHeader64<LE>>> {
     let is_loaded = |segment: &&ProgramHeader64<LE>| {
         segment.p_type(LE) == elf::PT_LOAD && segment.p_memsz(LE) > 0
@@ -108,6 +116,7 @@ fn loads(segments: &[ProgramHeader64<LE>]) -> Result<Vec<ProgramHeader64<LE>>> {
     Ok(loads)
 }
 
+/// Writes the output in the layout that the module's documentation shows.
 fn write(
     header: &FileHeader64<LE>,
     loads: &[ProgramHeader64<LE>],
@@ -150,8 +159,8 @@ fn write(
     Ok(out)
 }
 
-/// The note that tells `entry`. QEMU reads eight bytes of it.
-pub(super) fn note(entry: u64) -> Vec<u8> {
+/// A note with the PVH entry `entry`. QEMU reads an entry of eight bytes.
+fn note(entry: u64) -> Vec<u8> {
     let sizes = [4_u32, 8, PHYS32_ENTRY].map(u32::to_le_bytes).concat();
     [&sizes[..], NOTE_NAME, b"\0", &entry.to_le_bytes()].concat()
 }
@@ -164,7 +173,7 @@ mod tests {
 
     const ENTRY: u32 = 0x100_0010;
 
-    /// Physical address, contents and size in memory of each segment.
+    /// Physical address, contents and size in memory of each segment in `file`.
     fn segments(file: &[u8]) -> Vec<(u64, Vec<u8>, u64)> {
         let header = header_of(file).unwrap();
         let segments = header.program_headers(LE, file).unwrap().iter();
@@ -178,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_and_entry_are_kept_and_nothing_else() {
+    fn only_segments_and_entry_are_kept() {
         let out = cut_down(&sample(Some(ENTRY))).unwrap().unwrap();
         let expected =
             [(0x80_0000, vec![0x91; 0x80], 0x100), (0x100_0000, vec![0x90; 0x100], 0x3000)];
@@ -192,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn what_pvh_cannot_boot_is_told_from_what_is_damaged() {
-        /// Changes the bytes from an offset on.
+    fn a_kernel_without_pvh_is_no_error_but_a_damaged_one_is() {
+        /// Offset, and the bytes to write there.
         type Change = (usize, &'static [u8]);
         const PHYSICAL: usize = 64 + 24;
         #[rustfmt::skip]
@@ -240,9 +249,9 @@ mod tests {
                     *found = byte;
                 }
             }
-            let _ = cut_down(&kernel); // whatever it says
+            let _ = cut_down(&kernel); // any result is fine
             kernel.truncate(end);
-            let _ = cut_down(&kernel); // as above
+            let _ = cut_down(&kernel); // any result is fine
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Recognition of a file that was given as a kernel.
 //!
-//! Interfaces: the setup header of x86 (kernel doc: arch/x86/boot.rst); the headers
-//! of arm64 and RISC-V images (kernel docs: arch/arm64/booting.rst,
-//! arch/riscv/boot-image-header.rst); PE, whose header is at the offset in `0x3c`
-//! and begins `PE\0\0`, then the machine (2 bytes); EFI zboot (kernel:
-//! drivers/firmware/efi/libstub/zboot-header.S); elf(5).
+//! QEMU says "linux kernel too old to load a ram disk", or nothing, about most files that
+//! are not a kernel. So the errors here name the kind of file before QEMU runs.
 //!
-//! For most other files QEMU says "linux kernel too old to load a ram disk", or
-//! nothing. So an error names the kind of file before QEMU runs.
+//! Interfaces: the setup header of x86 (kernel doc: arch/x86/boot.rst); the headers of arm64
+//! and RISC-V images (kernel docs: arch/arm64/booting.rst, arch/riscv/boot-image-header.rst);
+//! PE, whose header lies at the offset that is stored at 0x3c and has the magic `PE\0\0` and
+//! the machine (2 bytes); EFI zboot (kernel: drivers/firmware/efi/libstub/zboot-header.S);
+//! elf(5).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,46 +19,47 @@ use object::{LittleEndian, ReadCache, ReadRef};
 
 use super::{bzimage, decompress, elf};
 
-/// Form of a kernel that can be booted or unpacked.
+/// Form of a kernel that can be loaded or unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A kernel of x86 that unpacks itself.
+    /// A kernel of x86 that unpacks itself (bzImage).
     BzImage,
-    /// A kernel that is entered by PVH.
+    /// An uncompressed kernel with a PVH entry (vmlinux).
     Vmlinux,
-    /// A kernel compressed by this tool.
+    /// A kernel that this tool compressed.
     Compressed(&'static str),
-    /// A compressed kernel in an EFI program that unpacks it.
+    /// An EFI zboot image: a compressed kernel in an EFI program that unpacks it.
     Zboot,
-    /// An EFI program, which may have a kernel in a section (a UKI).
+    /// An EFI program; if it is a UKI, a section of it has the kernel.
     Efi,
 }
 
 impl Form {
-    /// Whether QEMU loads it as it is.
+    /// Whether QEMU can load this form without unpacking.
     #[must_use]
     pub fn is_loadable(self) -> bool {
         matches!(self, Self::BzImage | Self::Vmlinux)
     }
 }
 
-/// Architecture of this machine.
+/// Architecture of the machines that boot these kernels.
 const HERE: &str = "x86_64";
 
-/// Bytes at the start of a file by which it is recognised; only the notes of a vmlinux
-/// may be behind them.
+/// Bytes at the start of a file that are read to recognise it. Only the notes of a vmlinux
+/// may lie behind them.
 const HEAD: usize = 64 << 10;
 
-/// Bytes at the start of a file that tell whether it is text.
+/// Bytes at the start of a file that decide whether it is text.
 const BEGINNING: usize = 32;
 
-/// First bytes of EFI programs.
+/// First bytes of a PE file, such as an EFI program (PE format: "MS-DOS stub").
 const MZ: &[u8] = b"MZ";
-/// Offset of [`ZBOOT`].
+/// Offset of [`ZBOOT`] in an EFI zboot image.
 const ZBOOT_AT: usize = 4;
+/// Magic of an EFI zboot image.
 const ZBOOT: &[u8] = b"zimg";
 
-/// Images of other architectures: offset, magic, name, architecture.
+/// Kernel images of other architectures: offset and magic, name, architecture.
 #[rustfmt::skip]
 const IMAGES: &[(usize, &[u8], &str, &str)] = &[
     (0x38, b"ARM\x64",    "an arm64 Image", "aarch64"),
@@ -67,7 +68,7 @@ const IMAGES: &[(usize, &[u8], &str, &str)] = &[
     (0x24, b"\x18\x28\x6f\x01", "an ARM zImage", "arm"),
 ];
 
-/// Machines of PE (PE format, "Machine types") and their names.
+/// Values of `Machine` in a PE header (PE format, "Machine types"), and the architectures.
 const PE_MACHINES: &[(u16, &str)] = &[
     (0x8664, HERE),
     (0xaa64, "aarch64"),
@@ -79,7 +80,7 @@ const PE_MACHINES: &[(u16, &str)] = &[
     (0x6264, "loongarch64"),
 ];
 
-/// Machines of ELF (`e_machine`) and their names.
+/// Values of `e_machine` in an ELF header (elf(5), `EM_*`), and the architectures.
 const ELF_MACHINES: &[(u16, &str)] = &[
     (62, HERE),
     (183, "aarch64"),
@@ -94,7 +95,7 @@ const ELF_MACHINES: &[(u16, &str)] = &[
     (43, "sparc64"),
 ];
 
-/// Other files that may be given by mistake: offset, magic, name.
+/// Files that people give by mistake: offset and magic, name.
 #[rustfmt::skip]
 const OTHERS: &[(usize, &[u8], &str)] = &[
     (0,      b"070701",           "a cpio archive, as an initrd is"),
@@ -120,10 +121,10 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
     (0,      b"#!",               "a script"),
 ];
 
-/// Recognises `file`.
+/// Recognises the form of the kernel `file`.
 ///
 /// # Errors
-/// It is no kernel for this machine, or cut: says what it is.
+/// The file is not a kernel for this machine, or is cut; the error names its kind.
 pub fn of_file(file: &File) -> Result<Form> {
     let size = file.metadata().context("look at it")?.len();
     let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
@@ -131,7 +132,7 @@ pub fn of_file(file: &File) -> Result<Form> {
     of(&head, size, &ReadCache::new(file))
 }
 
-/// Recognises `bytes`, a whole file.
+/// Recognises the form of the kernel in `bytes`, which are a whole file.
 ///
 /// # Errors
 /// Those of [`of_file`].
@@ -139,6 +140,7 @@ pub fn of_bytes(bytes: &[u8]) -> Result<Form> {
     of(bytes.get(..HEAD).unwrap_or(bytes), bytes.len() as u64, bytes)
 }
 
+/// Recognises a file of `size` bytes by its start `head`; `whole` reads the whole file.
 fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
     let has = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
     ensure!(size > 0, "it is empty");
@@ -166,21 +168,22 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
     }
     let other = OTHERS.iter().find(|(at, magic, _)| has(*at, magic));
     match other.map(|(.., what)| *what).or_else(|| is_text(head).then_some("text")) {
-        Some(what) => bail!("it is {what}, no kernel"),
+        Some(what) => bail!("it is {what}, not a kernel"),
         None => bail!(
-            "it is no kernel that is known here: neither a bzImage nor a vmlinux, nor one of them \
-             compressed or in an EFI program; it begins {:02x?}",
+            "it is not a known kind of kernel: neither a bzImage nor a vmlinux, nor one of them \
+             compressed or in an EFI program; it begins with the bytes {:02x?}",
             head.get(..8).unwrap_or(head)
         ),
     }
 }
 
-/// Recognises an ELF file.
+/// Recognises a vmlinux among the ELF files.
 fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
-    /// Offset of `EI_DATA`, and its value for big-endian files.
+    /// Index of `EI_DATA` in `e_ident`, and its value `ELFDATA2MSB` for big-endian files.
     const DATA: (usize, u8) = (5, 2);
-    /// Offsets of `e_type` and `e_machine`.
+    /// Offset of `e_type`.
     const TYPE: usize = 16;
+    /// Offset of `e_machine`.
     const MACHINE: usize = 18;
     let is_big = head.get(DATA.0) == Some(&DATA.1);
     let number = |at: usize| {
@@ -192,7 +195,7 @@ fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
     ensure_here("an ELF file", machine, ELF_MACHINES)?;
     ensure!(
         kind == elf_format::ET_EXEC.0,
-        "it is an ELF file, but no kernel: {}",
+        "it is an ELF file, but not a kernel: {}",
         match kind {
             kind if kind == elf_format::ET_REL.0 => "an object, as a kernel module is",
             kind if kind == elf_format::ET_DYN.0 => "a shared library or a program",
@@ -212,16 +215,19 @@ fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
     Ok(Form::Vmlinux)
 }
 
-/// The machine in a PE header.
+/// The field `Machine` of a PE header; `None` if the header is missing or cut.
 fn pe_machine(head: &[u8]) -> Option<u16> {
-    /// Where the offset of the PE header is.
+    /// Offset of the field `e_lfanew`, which has the offset of the PE header.
     const OFFSET: usize = 0x3c;
+    /// First bytes of the PE header.
     const MAGIC: &[u8] = b"PE\0\0";
     let at = u32::from_le_bytes(*head.get(OFFSET..)?.first_chunk()?);
     let machine = head.get(usize::try_from(at).ok()?..)?.strip_prefix(MAGIC)?;
     machine.first_chunk().copied().map(u16::from_le_bytes)
 }
 
+/// Checks that `machine`, looked up in the table `names`, is [`HERE`]; `what` is the kind of
+/// file for the error.
 fn ensure_here(what: &str, machine: u16, names: &[(u16, &str)]) -> Result<()> {
     match names.iter().find(|(number, _)| *number == machine) {
         Some((_, name)) if *name == HERE => Ok(()),
@@ -230,6 +236,7 @@ fn ensure_here(what: &str, machine: u16, names: &[(u16, &str)]) -> Result<()> {
     }
 }
 
+/// Whether the file that begins with `head` is text.
 fn is_text(head: &[u8]) -> bool {
     let beginning = head.get(..BEGINNING).unwrap_or(head);
     let is_printed = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
@@ -242,13 +249,14 @@ mod tests {
     use crate::kernel::vmlinux::samples;
     use proptest::prelude::*;
 
-    /// Zeros, and bytes at an offset.
+    /// A file of zeros with `bytes` at an offset.
     fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
         let mut file = vec![0; (at + bytes.len()).max(4096)];
         file[at..at + bytes.len()].copy_from_slice(bytes);
         file
     }
 
+    /// A PE file for `machine` with `head` behind its first two bytes.
     fn pe(machine: u16, head: &[u8]) -> Vec<u8> {
         let mut file = with(0x80, &[b"PE\0\0", &machine.to_le_bytes()[..]].concat());
         file[..2].copy_from_slice(MZ);
@@ -257,15 +265,16 @@ mod tests {
         file
     }
 
+    /// The file with one byte changed.
     fn changed(mut file: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
         file[at] = byte;
         file
     }
 
     #[test]
-    fn what_can_be_booted_or_unpacked_is_known() {
+    fn every_form_of_a_kernel_is_recognised() {
         for (name, file, expected) in [
-            ("bzImage", bzimage::wrap(b"x"), Form::BzImage),
+            ("bzImage", samples::bzimage(b"x"), Form::BzImage),
             ("vmlinux", samples::vmlinux(Some(0x100_0010)), Form::Vmlinux),
             ("gzip", b"\x1f\x8b\x08".to_vec(), Form::Compressed("gzip")),
             ("lz4 frame", b"\x04\x22\x4d\x18".to_vec(), Form::Compressed("lz4")),
@@ -282,9 +291,9 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_called_by_its_name() {
+    fn an_error_names_the_kind_of_another_file() {
         let bzimage = || {
-            let mut image = bzimage::wrap(&[7; 5000]);
+            let mut image = samples::bzimage(&[7; 5000]);
             image[0x1f4..0x1f8].copy_from_slice(&(5000_u32 / 16).to_le_bytes());
             image
         };
@@ -295,7 +304,7 @@ mod tests {
             ("text", b"vmlinuz is not here\n".to_vec(), "it is text"),
             ("short text", b"x".to_vec(), "it is text"),
             ("script", b"#!/bin/sh\n".to_vec(), "it is a script"),
-            ("zeros", vec![0; 4096], "no kernel that is known here"),
+            ("zeros", vec![0; 4096], "not a known kind of kernel"),
             ("cut in the header", bzimage()[..0x20a].to_vec(), "bzImage that is cut in its header"),
             ("cut", bzimage()[..5000].to_vec(), "bzImage that is cut: 5000 bytes of 7040"),
             (
@@ -356,7 +365,7 @@ mod tests {
             head in prop::sample::select(vec![&b"MZ"[..], b"\x7fELF", b"\x1f\x8b", b"MZ\0\0zimg", b""]),
             bytes in prop::collection::vec(any::<u8>(), 0..600),
         ) {
-            let _ = of_bytes(&[head, &bytes].concat()); // whatever it says
+            let _ = of_bytes(&[head, &bytes].concat()); // any result is fine
         }
     }
 }

@@ -1,35 +1,56 @@
-//! Files of lzop(1), as the kernel's build makes them.
+//! Reader of lzop(1) files, as the kernel's build makes them.
 //!
-//! Interface: `lib/decompress_unlzo.c` of the kernel, and lzop's own format. All
-//! numbers are big endian. Behind the magic: version (2 bytes), the library's
-//! version (2), since version 0x0940 the version needed (2), method (1), since
-//! 0x0940 level (1), flags (4), with flag 0x800 a filter (4), mode (4), time (4;
-//! since 0x0940 8), name (its length in 1 byte, then the name), a checksum (4).
-//! Then blocks: size unpacked (4; 0 ends), size packed (4), a checksum of the
-//! unpacked bytes for each of two flags (4 each), and where the block did get
-//! smaller likewise of the packed bytes, then the block. One that did not get
-//! smaller is stored as it is.
+//! Interface: `lib/decompress_unlzo.c` of the kernel, and lzop's `conf.h`. All numbers are
+//! big endian. The header, in this order:
 //!
-//! The checksums are not looked at: the kernel that reads them does not either.
+//! | Field | Bytes | Present |
+//! |---|---|---|
+//! | magic | 9 | |
+//! | version | 2 | |
+//! | version of the library | 2 | |
+//! | needed version | 2 | since version 0x0940 |
+//! | method | 1 | |
+//! | level | 1 | since version 0x0940 |
+//! | flags | 4 | |
+//! | filter | 4 | with flag 0x800 (`F_H_FILTER`) |
+//! | mode | 4 | |
+//! | time | 4, since version 0x0940 8 | |
+//! | length of the name, name | 1 + length | |
+//! | checksum | 4 | |
+//!
+//! Then blocks follow, each with these fields:
+//!
+//! | Field | Bytes | Present |
+//! |---|---|---|
+//! | unpacked size; 0 ends the file | 4 | |
+//! | packed size | 4 | |
+//! | checksums of the unpacked bytes | 4 each | for each of two flags |
+//! | checksums of the packed bytes | 4 each | for each of two flags, if the block is compressed |
+//! | contents | packed size | |
+//!
+//! If both sizes are equal, the block is stored uncompressed. The checksums are ignored, as
+//! the kernel ignores them.
 
 use anyhow::{Context, Result, ensure};
 
-/// How a file starts.
+/// First bytes of a file (kernel: `lzop_magic`).
 pub const MAGIC: &[u8] = b"\x89LZO\0\r\n\x1a\n";
 
-/// From this version on the header is longer.
+/// First version with the longer header.
 const LONG_HEADER: u32 = 0x0940;
-/// The header names a filter.
+/// Flag: the header has the field filter (kernel: `HEADER_HAS_FILTER`).
 const FLAG_FILTER: u32 = 0x800;
-/// Blocks have Adler-32 and CRC-32 of the unpacked bytes.
+/// Flags: blocks have Adler-32 and CRC-32 of the unpacked bytes (lzop: `F_ADLER32_D`,
+/// `F_CRC32_D`).
 const FLAGS_UNPACKED: u32 = 0x1 | 0x100;
-/// As [`FLAGS_UNPACKED`], of the packed bytes.
+/// Flags: blocks have Adler-32 and CRC-32 of the packed bytes (lzop: `F_ADLER32_C`,
+/// `F_CRC32_C`).
 const FLAGS_PACKED: u32 = 0x2 | 0x200;
 
-/// The contents of the file `packed`.
+/// Unpacks the file `packed`.
 ///
 /// # Errors
-/// They are damaged, cut, or more than `limit` bytes.
+/// The contents are damaged, cut, or larger than `limit` bytes.
 pub fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>> {
     let mut input = Input(packed);
     let flags = header(&mut input).context("truncated")?;
@@ -52,11 +73,11 @@ pub fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>> {
     }
 }
 
-/// Skips the header; its flags.
+/// Skips the header and returns its flags; `None` if the header is cut.
 fn header(input: &mut Input) -> Option<u32> {
     input.take(MAGIC.len())?;
     let is_long = input.number(2)? >= LONG_HEADER;
-    // Versions and method, and of a long header the level.
+    // Version of the library, method; in a long header also needed version and level.
     input.take(if is_long { 2 + 2 + 1 + 1 } else { 2 + 1 })?;
     let flags = input.number(4)?;
     let filter = if flags & FLAG_FILTER == 0 { 0 } else { 4 };
@@ -67,7 +88,7 @@ fn header(input: &mut Input) -> Option<u32> {
     Some(flags)
 }
 
-/// The packed bytes of a block that has `size` unpacked ones.
+/// Reads the contents of a block with `size` unpacked bytes; `None` if the block is cut.
 fn block<'a>(input: &mut Input<'a>, flags: u32, size: usize) -> Option<&'a [u8]> {
     let packed = input.number(4)? as usize;
     let mut checksums = (flags & FLAGS_UNPACKED).count_ones();
@@ -78,17 +99,18 @@ fn block<'a>(input: &mut Input<'a>, flags: u32, size: usize) -> Option<&'a [u8]>
     input.take(packed)
 }
 
-/// What is left to read.
+/// Bytes that are not read yet.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
+    /// Reads the next `count` bytes.
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    /// A number of up to four bytes.
+    /// Reads a number of up to four bytes.
     fn number(&mut self, bytes: usize) -> Option<u32> {
         Some(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
@@ -98,7 +120,7 @@ impl<'a> Input<'a> {
 mod tests {
     use super::*;
 
-    /// A file with `flags`, and the blocks given as size and packed bytes.
+    /// A file with `flags` and with blocks, each given by its unpacked size and contents.
     fn file(version: u16, flags: u32, blocks: &[(u32, &[u8])]) -> Vec<u8> {
         let is_long = u32::from(version) >= LONG_HEADER;
         let mut file = [MAGIC, &version.to_be_bytes(), &[0; 2]].concat();
@@ -119,11 +141,11 @@ mod tests {
         file
     }
 
-    /// 20 times `A`: one literal, a match of 19 at distance 1, the end.
+    /// 20 times `A` in LZO: one literal, a match of 19 bytes at distance 1, the end.
     const PACKED: &[u8] = &[18, b'A', 0x31, 0, 0, 0x11, 0, 0];
 
     #[test]
-    fn every_layout_is_read() {
+    fn every_version_and_flag_is_read() {
         for (name, version, flags) in [
             ("as the kernel's", 0x1040, 1),
             ("without checksums", 0x1040, 0),

@@ -1,11 +1,17 @@
-//! Unpacking a kernel from a compressed file, a UKI or an EFI zboot image.
+//! Unpacking of a kernel from a compressed file, a UKI or an EFI zboot image.
 //!
-//! Interfaces: the containers of [`decompress`]; PE sections, of which a unified
-//! kernel image has the kernel in `.linux` (UAPI.5); EFI zboot (kernel:
-//! drivers/firmware/efi/libstub/zboot-header.S): behind `MZ\0\0zimg` the offset and
-//! the size of the compressed kernel (4 bytes each, little endian), 8 bytes of
-//! zeros, and the name of the tool that compressed it, ended by NUL. The initrd and
-//! the command line of a UKI are left out: chrootvm has its own.
+//! Interfaces: the containers of [`decompress`]; PE sections, where the section `.linux` of a
+//! unified kernel image (UKI) has the kernel (UAPI.5); EFI zboot (kernel:
+//! drivers/firmware/efi/libstub/zboot-header.S), with these fields, little endian:
+//!
+//! | Offset | Bytes | Contents |
+//! |---|---|---|
+//! | 0x00 | 8 | `MZ\0\0zimg` |
+//! | 0x08 | 4 | offset of the compressed kernel |
+//! | 0x0c | 4 | size of the compressed kernel |
+//! | 0x18 | 32 | name of the tool that compressed it, ended by NUL |
+//!
+//! The initrd and the command line in a UKI are ignored: chrootvm has its own.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,53 +19,54 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection};
 
-use super::cache::{Cache, Entry};
-use super::decompress;
+use super::cache::{CachedKernel, Vmlinux, VmlinuxCache};
 use super::form::{self, Form};
-use super::key::Key;
-use super::{Vmlinux, elf};
+use super::image_hash::ImageHash;
+use super::{decompress, elf};
 
-/// Most bytes of a file that has a kernel in it; a UKI brings an initrd along.
+/// Size in bytes of the largest file that is unpacked; a UKI contains an initrd, too.
 const MOST: u64 = 1 << 30;
-/// Most wrappers around each other. A compressed UKI with a zboot image has three.
+/// Most wrappers around each other. A compressed UKI with an EFI zboot image in it has three.
 const LAYERS_MOST: usize = 4;
-/// The section of a UKI that holds the kernel.
+/// Section of a UKI that holds the kernel.
 const SECTION: &str = ".linux";
 
-/// Offsets of fields in the header of a zboot image.
+/// Offset of the offset of the compressed kernel in an EFI zboot image.
 const ZBOOT_PAYLOAD: usize = 0x08;
+/// Offset of the size of the compressed kernel in an EFI zboot image.
 const ZBOOT_SIZE: usize = 0x0c;
+/// Offset of the tool's name in an EFI zboot image.
 const ZBOOT_TOOL: usize = 0x18;
 /// Most bytes of the tool's name.
 const ZBOOT_TOOL_MOST: usize = 32;
 
-/// The kernel in `file`, which is in the form `form`: a bzImage or a vmlinux, from
-/// the cache where it was unpacked before.
+/// Finds the bzImage or vmlinux in `file`, whose form is `form`: in the cache, or by
+/// unpacking the file.
 ///
 /// # Errors
-/// There is no kernel for this machine in it, or it is damaged.
-pub fn find(file: &File, form: Form, cache: Option<&Cache>) -> Result<Vmlinux> {
+/// The file has no kernel for this machine, or is damaged.
+pub fn find(file: &File, form: Form, cache: Option<&VmlinuxCache>) -> Result<Vmlinux> {
     let size = file.metadata().context("look at it")?.len();
     ensure!(size <= MOST, "a file of {} MiB; the most is {} MiB", size >> 20, MOST >> 20);
     if let Some(cache) = cache {
-        let key = Key::of_file(file).context("read it")?;
-        if let Some(Entry { file, path, .. }) = cache.find(key) {
-            return Ok(Vmlinux::Kept { file, path });
+        let hash = ImageHash::of_file(file).context("read it")?;
+        if let Some(CachedKernel { file, path, .. }) = cache.find(hash) {
+            return Ok(Vmlinux::Cached { file, path });
         }
     }
     let mut bytes = vec![0; usize::try_from(size)?];
     file.read_exact_at(&mut bytes, 0).context("read it")?;
-    let key = cache.map(|_| Key::of(&bytes));
+    let hash = cache.map(|_| ImageHash::of(&bytes));
     let kernel = unwrap(bytes, form)?;
-    // A kernel that cannot be cached can be booted all the same.
-    let kept = cache.zip(key).and_then(|(cache, key)| cache.keep(key, &kernel).ok());
+    // A kernel that cannot be kept can still be booted.
+    let kept = cache.zip(hash).and_then(|(cache, hash)| cache.keep(hash, &kernel).ok());
     Ok(match kept {
-        Some(Entry { file, path, .. }) => Vmlinux::Kept { file, path },
-        None => Vmlinux::Unpacked(kernel),
+        Some(CachedKernel { file, path, .. }) => Vmlinux::Cached { file, path },
+        None => Vmlinux::InMemory(kernel),
     })
 }
 
-/// The bzImage or vmlinux in `bytes`.
+/// Removes the wrappers around the bzImage or vmlinux in `bytes`.
 fn unwrap(mut bytes: Vec<u8>, mut form: Form) -> Result<Vec<u8>> {
     for _ in 0..LAYERS_MOST {
         let name = match form {
@@ -82,6 +89,7 @@ fn unwrap(mut bytes: Vec<u8>, mut form: Form) -> Result<Vec<u8>> {
     bail!("more than {LAYERS_MOST} wrappers around each other")
 }
 
+/// The kernel in an EFI zboot image.
 fn of_zboot(bytes: &[u8]) -> Result<Vec<u8>> {
     let number = |at: usize| {
         let bytes = bytes.get(at..)?.first_chunk().copied()?;
@@ -97,10 +105,11 @@ fn of_zboot(bytes: &[u8]) -> Result<Vec<u8>> {
         let tool = tool.split(|byte| *byte == 0).next().unwrap_or_default();
         let tool = tool.get(..ZBOOT_TOOL_MOST).unwrap_or(tool);
         let tool = tool.escape_ascii();
-        format!("its kernel, compressed by \"{tool}\", is damaged, or that tool is not known here")
+        format!("its kernel, compressed by \"{tool}\", is damaged, or that tool is unknown")
     })
 }
 
+/// The kernel in a UKI.
 fn of_efi(bytes: &[u8]) -> Result<Vec<u8>> {
     let file = object::File::parse(bytes).context("its headers are damaged or cut")?;
     let section = file.section_by_name(SECTION);
@@ -111,30 +120,29 @@ fn of_efi(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(data.to_vec())
 }
 
-/// The version in a vmlinux, such as `6.1.0-56-cloud-amd64`; `None` where `kernel` is
-/// another file, or does not tell.
+/// The version of a vmlinux, such as `6.1.0-56-cloud-amd64`; `None` if `kernel` is another
+/// file, or does not contain its version.
 #[must_use]
 pub fn version(kernel: &[u8]) -> Option<String> {
-    /// How `/proc/version` begins (kernel: `linux_banner`).
+    /// First words of the banner that /proc/version shows (kernel: `linux_banner`).
     const BEFORE: &[u8] = b"Linux version ";
     elf::header_of(kernel)?;
     let mut places = kernel.windows(BEFORE.len()).enumerate();
-    // The same text is a format in other places: `Linux version %s`.
+    // The same words are also in format strings: `Linux version %s`.
     let after = places.find_map(|(at, part)| {
         let after = kernel.get(at + BEFORE.len()..)?;
         (part == BEFORE && after.first()?.is_ascii_digit()).then_some(after)
     })?;
     let version = after.split(u8::is_ascii_whitespace).next()?;
     let is_name = |byte: &u8| byte.is_ascii_graphic() && *byte != b'/';
-    // It becomes part of a path.
+    // The version becomes part of a path.
     version.iter().all(is_name).then(|| String::from_utf8_lossy(version).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{self, uki, zboot};
     use super::*;
-    use crate::kernel::vmlinux::bzimage;
-    use crate::kernel::vmlinux::samples::{self, uki, zboot};
     use archive::compress::{Compression, compress};
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -150,14 +158,14 @@ mod tests {
     fn unwrapped(bytes: &[u8]) -> Result<Vec<u8>> {
         let file = file(bytes);
         match find(&file, form::of_file(&file)?, None)? {
-            Vmlinux::Unpacked(bytes) => Ok(bytes),
-            Vmlinux::Kept { .. } => bail!("kept"),
+            Vmlinux::InMemory(bytes) => Ok(bytes),
+            Vmlinux::Cached { .. } => bail!("kept"),
         }
     }
 
     #[test]
-    fn a_kernel_is_found_in_all_that_it_is_packed_in() {
-        let bz = bzimage::wrap(b"kernel");
+    fn a_kernel_is_found_in_every_wrapper() {
+        let bz = samples::bzimage(b"kernel");
         let vmlinux = samples::vmlinux(Some(0x100_0010));
         let packed = |compression| compress(bz.clone(), compression).unwrap();
         let mut frame = lz4_flex::frame::FrameEncoder::new(Vec::new());
@@ -191,8 +199,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_kernel_inside_is_called_by_its_name() {
-        let bz = bzimage::wrap(b"kernel");
+    fn an_error_names_what_is_inside() {
+        let bz = samples::bzimage(b"kernel");
         let cut = |bytes: Vec<u8>| bytes[..bytes.len() / 2].to_vec();
         let deep = (0..5).fold(bz.clone(), |bytes, _| gzip(&bytes));
         for (name, wrapped, expected) in [
@@ -232,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_unpacked_once() {
+    fn a_kernel_is_unpacked_once() {
         let base = tempfile::tempdir().unwrap();
-        let cache = Cache::below(base.path()).unwrap();
-        let bz = bzimage::wrap(b"kernel");
+        let cache = VmlinuxCache::below(base.path()).unwrap();
+        let bz = samples::bzimage(b"kernel");
         for name in ["made", "found"] {
             let found = find(&file(&gzip(&bz)), Form::Compressed("gzip"), Some(&cache)).unwrap();
-            let Vmlinux::Kept { file, path } = found else { panic!("{name}") };
+            let Vmlinux::Cached { file, path } = found else { panic!("{name}") };
             assert_eq!(form::of_file(&file).unwrap(), Form::BzImage, "{name}");
             assert!(path.exists(), "{name}");
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use archive::Archive;
 use files::root_dir::RootDir;
 use machine::kernel::modules::dir::ModulesDir;
-use machine::kernel::modules::resolve::{Request, load_order};
+use machine::kernel::modules::resolve::{ModuleRequest, load_order};
 use machine::kernel::pack;
 
 use crate::harness::Bed;
@@ -18,7 +18,7 @@ type Modules = Vec<(String, Vec<u8>)>;
 pub(crate) fn default(bed: &Bed) -> Result<Vec<u8>> {
     let root = RootDir::open(Path::new("/"))?;
     let init = pack::read_init(&bed.init())?;
-    let choice = pack::Choice::default();
+    let choice = pack::ModuleSelection::default();
     pack::initrd(init, Some((&root, &bed.kernel.modules)), &choice, &mut Vec::new())
 }
 
@@ -31,7 +31,7 @@ fn default_modules(bed: &Bed) -> Result<Modules> {
 fn modules(bed: &Bed, names: &[&str]) -> Result<Modules> {
     let root = RootDir::open(Path::new("/"))?;
     let dir = ModulesDir::open(&root, &bed.kernel.modules)?;
-    let requests: Vec<_> = names.iter().map(|name| Request::Needed(name)).collect();
+    let requests: Vec<_> = names.iter().map(|name| ModuleRequest::must(name)).collect();
     let order = load_order(&dir, &requests)?;
     let packed = |(number, name): (usize, &String)| {
         Ok((format!("{:03}-{name}.ko", number + 1), dir.read(name)?))
@@ -136,7 +136,7 @@ pub(crate) fn with_more(bed: &Bed, count: usize) -> Result<Vec<u8>> {
     let names: Vec<_> = order
         .lines()
         .filter(|line| line.starts_with("kernel/fs/") || line.starts_with("kernel/net/"))
-        .filter_map(machine::kernel::modules::name_of)
+        .filter_map(machine::kernel::modules::name::name_of)
         .take(count)
         .collect();
     let mut wanted = vec!["virtio_pci", "virtiofs"];

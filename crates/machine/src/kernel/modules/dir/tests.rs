@@ -1,16 +1,16 @@
-//! Modules directories as distributions, and accidents, leave them.
+//! Tests with modules directories as distributions make them, and with damaged ones.
 
 use files::root_dir::RootDir;
 
 use super::super::file::sample;
-use super::super::resolve::{Request, load_order};
+use super::super::resolve::{ModuleRequest, load_order};
 use super::*;
 
 /// Paths in a modules directory, and the text of each.
 type Listing<'a> = &'a [(&'a str, &'a str)];
 
-/// Files of a modules directory `usr/lib/modules/6.1`. A module's text is its
-/// `.modinfo`, with `;` for NUL.
+/// Runs `check` in a root with these files in the modules directory [`DIR`]. The text of a
+/// module is its `.modinfo`, with `;` for NUL.
 fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&dyn Files) -> T) -> T {
     let top = tempfile::tempdir().unwrap();
     let dir = top.path().join(DIR);
@@ -30,13 +30,14 @@ fn with_files<T>(files: &[(&str, &str)], check: impl FnOnce(&dyn Files) -> T) ->
     check(&RootDir::open(top.path()).unwrap())
 }
 
+/// Path of the modules directory.
 const DIR: &str = "usr/lib/modules/6.1";
 
-/// What loads for `names`, and what is noted.
+/// Load order for the required modules `names`, and the notes.
 fn load(files: &[(&str, &str)], names: &[&str]) -> Result<(String, Vec<String>)> {
     with_files(files, |root| {
         let dir = ModulesDir::open(root, Path::new(DIR))?;
-        let requests: Vec<_> = names.iter().map(|name| Request::Needed(name)).collect();
+        let requests: Vec<_> = names.iter().map(|name| ModuleRequest::must(name)).collect();
         let order = load_order(&dir, &requests)?;
         for name in &order {
             dir.read(name)?;
@@ -47,7 +48,7 @@ fn load(files: &[(&str, &str)], names: &[&str]) -> Result<(String, Vec<String>)>
 }
 
 #[test]
-fn depmods_files_are_believed() {
+fn the_index_files_of_depmod_are_used() {
     let dep =
         "kernel/a-b.ko.zst: kernel/d.ko kernel/c.ko\nkernel/c.ko:\nkernel/d.ko: kernel/c.ko\n";
     let soft = "# comment\nsoftdep a_b pre: x post: y\nsoftdep gone pre: z\n";
@@ -60,17 +61,17 @@ fn depmods_files_are_believed() {
     files.extend(modules.map(|path| (path, "")));
     with_files(&files, |root| {
         let dir = ModulesDir::open(root, Path::new(DIR)).unwrap();
-        let Lookup::Module(module) = dir.lookup("a_b", Need::Hard).unwrap() else { panic!() };
+        let Lookup::Module(module) = dir.lookup("a_b", Need::Must).unwrap() else { panic!() };
         assert_eq!(module.depends, ["c", "d"]);
         assert_eq!((module.soft_pre, module.soft_post), (vec!["x".into()], vec!["y".into()]));
-        assert_eq!(dir.lookup("ext_4", Need::Hard).unwrap(), Lookup::BuiltIn);
-        assert_eq!(dir.lookup("gone", Need::Hard).unwrap(), Lookup::Unknown);
+        assert_eq!(dir.lookup("ext_4", Need::Must).unwrap(), Lookup::BuiltIn);
+        assert_eq!(dir.lookup("gone", Need::Must).unwrap(), Lookup::Unknown);
         assert_eq!(dir.notes().lines().count(), 0);
     });
 }
 
 #[test]
-fn only_lines_that_are_needed_matter() {
+fn a_bad_line_is_an_error_only_for_its_module() {
     let bad =
         "/etc/x.ko:\n../../y.ko:\nwhat is this\n\n# a comment: of ours\nkernel/z: kernel/b.ko\n";
     for (name, dep) in [
@@ -94,8 +95,8 @@ fn only_lines_that_are_needed_matter() {
 }
 
 #[test]
-fn what_modules_dep_lacks_is_looked_for() {
-    let unlisted = "modules.dep does not list a module that is there; run depmod: ";
+fn a_module_missing_in_modules_dep_is_searched_for() {
+    let unlisted = "modules.dep does not list a module that exists; run depmod: ";
     let elsewhere = "modules.dep has another path of a module; run depmod: ";
     #[rustfmt::skip]
     let cases: &[(&str, Listing, &str, &[&str])] = &[
@@ -133,7 +134,7 @@ fn what_modules_dep_lacks_is_looked_for() {
 }
 
 #[test]
-fn updates_go_before_the_kernels_own() {
+fn updates_win_over_the_kernels_own_modules() {
     let own = ("kernel/a.ko", "");
     #[rustfmt::skip]
     let cases: &[(&str, Listing, &str)] = &[
@@ -144,20 +145,20 @@ fn updates_go_before_the_kernels_own() {
         ("an order", &[own, ("modules.order", "kernel/a.ko\n"), ("updates/a.ko", "")], "updates/a.ko"),
         ("an order, others", &[own, ("modules.order", "kernel/a.ko\n"), ("weak-updates/a.ko", "")], "kernel/a.ko"),
         ("over a built-in one", &[("modules.builtin", "kernel/a.ko\n"), ("updates/a.ko", "")], "updates/a.ko"),
-        ("of two forms the unpacked", &[own, ("kernel/a.ko.zst", "")], "kernel/a.ko"),
+        ("plain and compressed", &[own, ("kernel/a.ko.zst", "")], "kernel/a.ko"),
         ("modules.dep knows better", &[own, ("modules.dep", "kernel/a.ko:\n"), ("updates/a.ko", "")], "kernel/a.ko"),
     ];
     for (name, files, expected) in cases {
         with_files(files, |root| {
             let dir = ModulesDir::open(root, Path::new(DIR)).unwrap();
-            let found = dir.file("a", Need::Hard).unwrap();
+            let found = dir.file("a", Need::Must).unwrap();
             assert_eq!(found.as_deref(), Some(Path::new(expected)), "{name}");
         });
     }
 }
 
 #[test]
-fn soft_dependencies_are_found_by_what_they_do() {
+fn soft_dependencies_are_found_by_alias() {
     let a = ("kernel/a.ko", "softdep=pre: crypto-crc32c post: later");
     let generic = ("kernel/crc32c_generic.ko", "");
     let alias =
@@ -165,11 +166,11 @@ fn soft_dependencies_are_found_by_what_they_do() {
     let dep = ("modules.dep", "kernel/a.ko:\nkernel/crc32c_generic.ko:\nkernel/crc32c-intel.ko:\n");
     #[rustfmt::skip]
     let cases: &[(&str, Listing, &str)] = &[
-        ("of two one is there", &[a, generic, alias, dep], "crc32c_generic a"),
+        ("one of two exists", &[a, generic, alias, dep], "crc32c_generic a"),
         ("both", &[a, generic, alias, dep, ("kernel/crc32c-intel.ko", "")], "crc32c_intel crc32c_generic a"),
         ("built in", &[a, generic, alias, dep, ("modules.builtin.modinfo", "crc32c_generic.alias=crypto-crc32c\0")], "a"),
         ("depmod has not run", &[a, generic], "crc32c_generic a"),
-        ("nobody does it", &[a, dep, alias], "a"),
+        ("no module has the alias", &[a, dep, alias], "a"),
         ("of modules.softdep", &[("kernel/a.ko", ""), ("modules.softdep", "softdep a post: crypto_crc32c\n"), generic, alias, dep],
          "a crc32c_generic"),
         ("it cannot be loaded", &[a, ("kernel/crc32c_generic.ko", "depends=gone"), alias, ("modules.dep", "kernel/a.ko:\nkernel/crc32c_generic.ko: kernel/gone.ko\n")],
@@ -186,10 +187,10 @@ fn soft_dependencies_are_found_by_what_they_do() {
 }
 
 #[test]
-fn what_is_no_modules_directory_is_refused() {
+fn other_directories_are_refused() {
     for (name, path, files, expected) in [
-        ("empty", DIR, &[("readme", "")][..], "no modules directory"),
-        ("an empty index", DIR, &[("modules.dep", "\n")], "no modules directory"),
+        ("empty", DIR, &[("readme", "")][..], "not a modules directory"),
+        ("an empty index", DIR, &[("modules.dep", "\n")], "not a modules directory"),
         ("missing", "x", &[], "no such directory"),
         ("a file", "usr/lib/modules/6.1/x", &[("x", "")], "no such directory"),
     ] {
@@ -199,7 +200,7 @@ fn what_is_no_modules_directory_is_refused() {
 }
 
 #[test]
-fn the_order_of_the_build_spares_a_search() {
+fn modules_order_avoids_a_search() {
     let files = [
         ("modules.order", "kernel/fs/fuse.ko\nkernel/net/gone.ko\nkernel/fs/b-c.ko\n../x.ko\n"),
         ("modules.builtin", "kernel/fs/ext4/ext4.ko\n"),
@@ -212,19 +213,19 @@ fn the_order_of_the_build_spares_a_search() {
         let dir = ModulesDir::open(root, Path::new(DIR)).unwrap();
         let file =
             |name, need| dir.file(name, need).unwrap().map(|path| path.display().to_string());
-        assert_eq!(file("fuse", Need::Hard).as_deref(), Some("kernel/fs/fuse.ko"));
-        assert_eq!(file("b_c", Need::Hard).as_deref(), Some("kernel/fs/b-c.ko.zst"));
-        assert_eq!(dir.lookup("ext4", Need::Hard).unwrap(), Lookup::BuiltIn);
-        assert_eq!(file("extra", Need::Soft).as_deref(), Some("updates/dkms/extra.ko"));
-        assert_eq!(file("unlisted", Need::Soft), None);
-        assert!(dir.own.get().is_none(), "nothing was searched for yet");
-        assert_eq!(file("unlisted", Need::Hard).as_deref(), Some("kernel/fs/unlisted.ko"));
-        assert_eq!(dir.lookup("gone", Need::Hard).unwrap(), Lookup::Unknown);
+        assert_eq!(file("fuse", Need::Must).as_deref(), Some("kernel/fs/fuse.ko"));
+        assert_eq!(file("b_c", Need::Must).as_deref(), Some("kernel/fs/b-c.ko.zst"));
+        assert_eq!(dir.lookup("ext4", Need::Must).unwrap(), Lookup::BuiltIn);
+        assert_eq!(file("extra", Need::May).as_deref(), Some("updates/dkms/extra.ko"));
+        assert_eq!(file("unlisted", Need::May), None);
+        assert!(dir.own.get().is_none(), "there was no search yet");
+        assert_eq!(file("unlisted", Need::Must).as_deref(), Some("kernel/fs/unlisted.ko"));
+        assert_eq!(dir.lookup("gone", Need::Must).unwrap(), Lookup::Unknown);
     });
 }
 
 #[test]
-fn without_depmod_the_files_are_found() {
+fn modules_are_found_without_index_files() {
     let files = [("kernel/fs/fuse.ko", ""), ("updates/extra.ko.zst", ""), ("../../not.ko", "")];
     with_files(&files, |root| {
         let top = root.path().join(DIR);
@@ -234,7 +235,7 @@ fn without_depmod_the_files_are_found() {
         assert_eq!(dir.outside().unwrap().keys().collect::<Vec<_>>(), ["extra"]);
         assert_eq!(dir.own().unwrap().keys().collect::<Vec<_>>(), ["fuse"]);
         std::fs::write(top.join("kernel/fs/fuse.ko"), "no module").unwrap();
-        let error = dir.lookup("fuse", Need::Hard).unwrap_err();
+        let error = dir.lookup("fuse", Need::Must).unwrap_err();
         assert!(format!("{error:#}").contains("kernel/fs/fuse.ko"), "{error:#}");
     });
 }

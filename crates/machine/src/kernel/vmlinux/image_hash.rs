@@ -1,29 +1,32 @@
-//! What a file of the cache is known by: its name, and its end.
+//! Hashes for the cache of unpacked kernels: the name of a file in the cache, and the
+//! trailer at its end.
 //!
-//! Both are BLAKE3 hashes. Nobody can make an image whose hash is another's, so
-//! that no root file system brings a kernel that is then taken for another; what
-//! identifies a file (device, inode, times) does not tell apart images that were
-//! built to be reproducible.
+//! Both are BLAKE3 hashes. Nobody can make two images with the same hash, so a hostile root
+//! file system cannot bring an image that is mistaken for another one. Device, inode and
+//! times of a file would not be enough: images of reproducible builds share them.
 
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const CHUNK: usize = 1 << 16;
 
-/// What an image contains, for short; as text 64 hexadecimal digits.
+/// Hash of the contents of a kernel image; as text 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(blake3::Hash);
+pub struct ImageHash(blake3::Hash);
 
-impl Key {
-    /// That of the image `bytes`.
+impl ImageHash {
+    /// The hash of the image `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(blake3::hash(bytes))
     }
 
-    /// That of `image`, read from its start.
+    /// The hash of the file `image`, read from its start.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn of_file(image: &File) -> std::io::Result<Self> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; CHUNK];
@@ -38,26 +41,26 @@ impl Key {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for ImageHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// What is behind the contents of a file: 32 bytes, a hash of the key and of
-/// where they are.
+/// Last 32 bytes of a file in the cache, which follow the unpacked kernel: a hash of the
+/// image's hash and of the kernel's size.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Trailer(pub [u8; Trailer::SIZE]);
 
 impl Trailer {
-    /// Bytes.
+    /// Size in bytes.
     pub const SIZE: usize = blake3::OUT_LEN;
 
-    /// That of a file with `size` bytes of contents.
+    /// The trailer of a file with `size` bytes of unpacked kernel.
     #[must_use]
-    pub fn new(Key(key): Key, size: u64) -> Self {
+    pub fn new(ImageHash(hash): ImageHash, size: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("virtinitrd 2026 end of a kept vmlinux");
-        hasher.update(key.as_bytes()).update(&size.to_le_bytes());
+        hasher.update(hash.as_bytes()).update(&size.to_le_bytes());
         Self(*hasher.finalize().as_bytes())
     }
 }
@@ -67,12 +70,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_of_the_whole_image() {
+    fn the_hash_covers_the_whole_image() {
         let mut image = vec![7; 200_000];
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&image, 0).unwrap();
-        assert_eq!(Key::of_file(&file).unwrap(), Key::of(&image));
+        assert_eq!(ImageHash::of_file(&file).unwrap(), ImageHash::of(&image));
         image[199_999] = 8;
-        assert_ne!(Key::of_file(&file).unwrap(), Key::of(&image));
+        assert_ne!(ImageHash::of_file(&file).unwrap(), ImageHash::of(&image));
     }
 }
