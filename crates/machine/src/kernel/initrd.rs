@@ -90,7 +90,7 @@ impl Initrd {
 }
 
 /// Paths of `/init`, relative to the directory of this program: in a source tree after a
-/// build, installed below the same prefix, and where osbuild has it.
+/// build, installed below the same prefix, and installed for osbuild.
 const INIT_PLACES: [&str; 3] =
     ["../guest/init", "../lib/osbuild/initrd/initrd", "/usr/lib/osbuild/initrd/initrd"];
 

@@ -19,7 +19,7 @@ const MODULES_ROOTS: &[&str] = &["usr/lib/modules", "lib/modules"];
 const IMAGES: &[&str] =
     &["{modules}/{version}/vmlinuz", "boot/vmlinuz-{version}", "boot/vmlinuz-{flavour}"];
 
-/// Kernel version of which a root has modules.
+/// Kernel version for which a root has modules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstalledKernel {
     /// Version, such as `6.1.0-56-cloud-amd64`.

@@ -92,7 +92,7 @@ fn bad_input_writes_nothing(bed: &Bed) -> Result<()> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     for (name, module, init, modules, expected) in [
         ("unknown module", "nonsense", &init, real, "unknown module \"nonsense\""),
-        ("no modules directory", "fuse", &init, &modules, "no modules directory"),
+        ("no modules directory", "fuse", &init, &modules, "not a modules directory"),
         ("no such directory", "fuse", &init, &dir.path().join("gone"), "no such directory"),
         ("no init", "fuse", &dir.path().join("gone"), real, "read the /init binary"),
     ] {

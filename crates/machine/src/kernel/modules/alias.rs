@@ -36,7 +36,7 @@ impl Aliases {
         Self { rows: text.split('\0').filter_map(row).collect() }
     }
 
-    /// The modules of which the canonical `name` is an alias, each once, in the order of
+    /// The modules that have the canonical `name` as an alias, each once, in the order of
     /// the file.
     #[must_use]
     pub fn find(&self, name: &str) -> Vec<String> {

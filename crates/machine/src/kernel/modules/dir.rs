@@ -1,6 +1,6 @@
 //! A modules directory such as `/usr/lib/modules/6.1.0-56-cloud-amd64`.
 //!
-//! Where a module is: modules.dep of depmod(8) tells it. If modules.dep does not list the
+//! modules.dep of depmod(8) has the path of each module. If modules.dep does not list a
 //! module, or lists a path that does not exist, [`ModulesDir::notes`] gets a warning and
 //! the module is searched for as in a directory without modules.dep (a kernel package that
 //! is unpacked but not installed). That search looks into `updates`, `extra` and the other

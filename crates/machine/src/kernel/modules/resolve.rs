@@ -12,7 +12,7 @@ use anyhow::{Result, bail, ensure};
 use super::dependencies::Dependencies;
 use super::name::canonical_name;
 
-/// Answer to the question what a module name stands for.
+/// Meaning of a module's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// A module file with these dependencies.
@@ -40,7 +40,7 @@ const DEPTH_MAX: usize = 100;
 
 /// Modules by canonical name, such as those of a modules directory.
 pub trait ModuleLookup {
-    /// Tells what `name` stands for. If `need` is [`Need::May`], a module that only a long
+    /// Looks up the meaning of `name`. If `need` is [`Need::May`], a module that only a long
     /// search would find may be answered as [`Lookup::Unknown`].
     fn lookup(&self, name: &str, need: Need) -> Result<Lookup>;
 

@@ -7,7 +7,7 @@
 //!
 //! Invariants: a file appears whole or not at all, and never changes. A file is used only if
 //! the user owns it and its directory, and nobody else can write to them. The cache keeps
-//! the [`MOST`] files that were used last.
+//! the `MOST` files that were used last.
 //!
 //! Files are not synced: if a power cut loses the end of a file, its trailer is missing and
 //! the kernel is unpacked again. An unusable cache is not an error either: the kernel is

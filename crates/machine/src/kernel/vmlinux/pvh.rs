@@ -5,8 +5,8 @@
 //! (`CONFIG_PVH`, which distributions set). The unpacked kernel is kept in a
 //! [`VmlinuxCache`].
 //!
-//! A kernel that is entered this way runs at the address for which it was linked: the
-//! skipped unpacking code is what would move it to a random address (KASLR).
+//! A kernel that is entered this way runs at the address for which it was linked, without
+//! KASLR: the unpacking code, which is skipped, would move it to a random address.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

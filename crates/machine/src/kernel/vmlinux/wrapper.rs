@@ -1,7 +1,7 @@
 //! Unpacking of a kernel from a compressed file, a UKI or an EFI zboot image.
 //!
-//! Interfaces: the containers of [`decompress`]; PE sections, where the section `.linux` of a
-//! unified kernel image (UKI) has the kernel (UAPI.5); EFI zboot (kernel:
+//! Interfaces: the containers of [`decompress`]; PE, whose section `.linux` has the kernel in
+//! a unified kernel image (UKI; UAPI.5); EFI zboot (kernel:
 //! drivers/firmware/efi/libstub/zboot-header.S), with these fields, little endian:
 //!
 //! | Offset | Bytes | Contents |
