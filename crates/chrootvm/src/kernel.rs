@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use files::tell;
 use machine::kernel::initrd::find_init;
-use machine::kernel::small::build::{self, Compilation};
+use machine::kernel::small::build::{CompiledKernel, build};
 use machine::kernel::small::cache::{self, SmallKernels};
 use machine::kernel::small::source::KernelSource;
 use machine::kernel::small::{fragment, proof};
@@ -84,7 +84,6 @@ impl Build {
             None => KernelSource::of_distribution(&dir.join("source"))?,
         };
         let version = source.version()?;
-        let path = source.path();
         let key = cache::key(&version, &source.fingerprint()?, fragment::TEXT);
         if let Some(image) = kernels.choose(&key)? {
             return tell::result(format_args!(
@@ -92,6 +91,8 @@ impl Build {
                 image.display()
             ));
         }
+        // The build takes minutes, so look first for the files that the test needs.
+        let (init, busybox) = (find_init(self.init.as_deref())?, proof::busybox()?);
         let _lock = lock(&dir)?;
         // A build that failed or was killed has left its files.
         let work = dir.join("work");
@@ -102,21 +103,17 @@ impl Build {
         let _ = fs::remove_file(&log); // the first build has none
         tell::result(format_args!(
             "building Linux {version} of {} (some minutes)\n",
-            path.display()
+            source.path().display()
         ))?;
         let start = Instant::now();
-        let sources = source.unpack(&work.join("source"))?;
-        let output = work.join("build");
-        let compilation = Compilation { tree: &sources, output: &output, log: &log };
-        let config = compilation.configure(fragment::TEXT)?;
-        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        let image = compilation.compile(jobs)?;
-        let kernel = build::read(&image, config)?;
+        let kernel = build(&source, &work, &log)?;
         tell::result(format_args!("built in {} s; booting it\n", start.elapsed().as_secs()))?;
-        prove(self.init.as_deref(), &image, &compilation.release()?, &work)?;
-        let image = kernels.store(&key, &kernel)?;
+        let root = work.join("root");
+        proof::make_root(&root, &busybox, &[])?;
+        prove(&kernel, &init, &root)?;
+        let image = kernels.store(&key, &kernel.files)?;
         fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-        tell::result(format_args!("{}: {} bytes\n", image.display(), kernel.image.len()))
+        tell::result(format_args!("{}: {} bytes\n", image.display(), kernel.files.image.len()))
     }
 }
 
@@ -141,18 +138,16 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
         .with_context(|| format!("lock {}: another `chrootvm kernel build` runs", path.display()))
 }
 
-/// Runs a command in a machine with the new kernel `image`, and checks that the kernel
-/// reports `release`. `dir` is a directory for the root file system.
-fn prove(init: Option<&Path>, image: &Path, release: &str, dir: &Path) -> Result<()> {
+/// Runs a command in a machine with the new kernel and the root file system `root`, and
+/// checks that the kernel reports its release.
+fn prove(kernel: &CompiledKernel, init: &Path, root: &Path) -> Result<()> {
     /// Time limit; it suffices on a busy host without KVM.
     const TIMEOUT: &str = "60s";
-    let init = find_init(init)?;
-    let root = dir.join("root");
-    proof::make_root(&root, &proof::busybox()?, &[])?;
+    let CompiledKernel { image, release, .. } = kernel;
     // The path of this program may have another file by now, because the build takes minutes.
     let mut chrootvm = Command::new("/proc/self/exe");
-    chrootvm.args(["--timeout", TIMEOUT, "--init"]).arg(&init);
-    chrootvm.arg("--kernel").arg(image).arg(&root);
+    chrootvm.args(["--timeout", TIMEOUT, "--init"]).arg(init);
+    chrootvm.arg("--kernel").arg(image).arg(root);
     chrootvm.args(["--", "sh", "-c", PROOF]);
     let output = chrootvm.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.context("start chrootvm")?;
@@ -160,7 +155,7 @@ fn prove(init: Option<&Path>, image: &Path, release: &str, dir: &Path) -> Result
     let mut lines = said.lines();
     let (name, settings) = (lines.next(), lines.next().and_then(|count| count.parse::<u32>().ok()));
     ensure!(
-        output.status.success() && name == Some(release) && settings.is_some(),
+        output.status.success() && name == Some(release.as_str()) && settings.is_some(),
         "the kernel was built, but did not run a command as {release} ({}): \"{}\"",
         output.status,
         said.trim_end()

@@ -16,7 +16,7 @@ fn kernel(home: &Path, arguments: &[&str]) -> Output {
     chrootvm.arg("kernel").args(arguments).env("XDG_CACHE_HOME", home).output().unwrap()
 }
 
-/// Makes a kernel source with this Makefile, below its version.
+/// Makes a kernel source, whose Makefile is the version and then `makefile`.
 fn source(dir: &Path, makefile: &str) -> String {
     let head = "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 2\nEXTRAVERSION =\n";
     fs::create_dir_all(dir).unwrap();
@@ -47,7 +47,8 @@ fn a_kernel_that_fails_to_build_is_not_kept() {
         ("a kernel without PVH entry", format!("{CONFIGURE}{program}"), "it has no PVH entry"),
     ] {
         let source = source(&dir.path().join("source"), &makefile);
-        let output = kernel(&home, &["build", "--source", &source]);
+        let init = env!("CARGO_BIN_EXE_chrootvm"); // no machine boots it
+        let output = kernel(&home, &["build", "--source", &source, "--init", init]);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(125), "{name}: {error}");
         assert!(error.contains(expected), "{name}: {error}");

@@ -1,6 +1,6 @@
 //! Facts about this host, before anything is judged.
 //!
-//! [`super::gather`] fills them in. A failed check is a fact, too.
+//! The module `gather` fills them in. A failed check is a fact, too.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;

@@ -14,20 +14,49 @@ use object::read::elf::FileHeader;
 
 use super::cache::NewKernel;
 use super::fragment;
+use super::source::KernelSource;
 use crate::kernel::vmlinux::elf;
 
 /// Number of lines at the end of the log that an error shows.
 const LAST_LINES: usize = 25;
 
+/// A kernel that was compiled, but has not booted yet.
+#[derive(Debug)]
+pub struct CompiledKernel {
+    /// Path of the stripped `vmlinux`.
+    pub image: PathBuf,
+    /// The release that `uname -r` prints in a machine with this kernel.
+    pub release: String,
+    /// Its files, to be kept.
+    pub files: NewKernel,
+}
+
+/// Unpacks `source`, and compiles the small kernel of it in the directory `work`. The output
+/// of make goes to the file `log`.
+///
+/// # Errors
+/// tar(1), make or strip(1) fails, or a line of the configuration has no effect.
+pub fn build(source: &KernelSource, work: &Path, log: &Path) -> Result<CompiledKernel> {
+    let tree = source.unpack(&work.join("source"))?;
+    let output = work.join("build");
+    let compilation = Compilation { tree: &tree, output: &output, log };
+    let config = compilation.configure(fragment::TEXT)?;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let image = compilation.compile(jobs)?;
+    let files = read(&image, config)?;
+    let release = compilation.release()?;
+    Ok(CompiledKernel { image, release, files })
+}
+
 /// Build of one kernel.
 #[derive(Debug)]
-pub struct Compilation<'a> {
+struct Compilation<'a> {
     /// Directory of the unpacked source.
-    pub tree: &'a Path,
+    tree: &'a Path,
     /// Directory for the files of the build (make variable `O`).
-    pub output: &'a Path,
+    output: &'a Path,
     /// File to which the output of make is appended.
-    pub log: &'a Path,
+    log: &'a Path,
 }
 
 impl Compilation<'_> {
@@ -35,7 +64,7 @@ impl Compilation<'_> {
     ///
     /// # Errors
     /// make fails, or a line of `text` has no effect.
-    pub fn configure(&self, text: &str) -> Result<String> {
+    fn configure(&self, text: &str) -> Result<String> {
         fs::create_dir_all(self.output)
             .with_context(|| format!("make {}", self.output.display()))?;
         let fragment = self.output.join("fragment");
@@ -59,7 +88,7 @@ impl Compilation<'_> {
     ///
     /// # Errors
     /// make or strip(1) fails; the error has the end of the log.
-    pub fn compile(&self, jobs: usize) -> Result<PathBuf> {
+    fn compile(&self, jobs: usize) -> Result<PathBuf> {
         self.run(self.make().arg(format!("-j{jobs}")).arg("vmlinux"))?;
         let stripped = self.output.join("vmlinux.stripped");
         let mut strip = Command::new("strip");
@@ -71,7 +100,7 @@ impl Compilation<'_> {
     ///
     /// # Errors
     /// The kernel is not configured yet.
-    pub fn release(&self) -> Result<String> {
+    fn release(&self) -> Result<String> {
         Ok(self.read("include/config/kernel.release")?.trim().to_owned())
     }
 
@@ -116,7 +145,7 @@ impl Compilation<'_> {
 ///
 /// # Errors
 /// The file cannot be read, or has no PVH entry, so that QEMU could not boot it.
-pub fn read(image: &Path, config: String) -> Result<NewKernel> {
+fn read(image: &Path, config: String) -> Result<NewKernel> {
     let bytes = fs::read(image).with_context(|| format!("read {}", image.display()))?;
     ensure!(
         has_pvh_note(&bytes)?,

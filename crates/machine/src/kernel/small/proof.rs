@@ -17,7 +17,11 @@ pub fn busybox() -> Result<PathBuf> {
     let places = ["/bin/busybox", "/usr/bin/busybox", "/sbin/busybox", "/bin/busybox.static"];
     let is_static = |path: &&&str| fs::read(path).is_ok_and(|bytes| check_static(&bytes).is_ok());
     let found = places.iter().find(is_static);
-    Ok(found.context("no static busybox found: run scripts/setup demo")?.into())
+    Ok(found
+        .context(
+            "no static busybox found: install busybox-static (in a checkout: scripts/setup demo)",
+        )?
+        .into())
 }
 
 /// Makes the directory `root` a root file system: mount points, busybox as `/bin/sh`, and
