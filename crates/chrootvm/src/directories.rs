@@ -9,9 +9,10 @@ use files::lookup::Files;
 use files::root_dir::RootDir;
 use machine::plan::disks::Disk;
 use machine::plan::options::{Volume, parse_overlay, parse_volume};
-use machine::plan::source::Source;
-use machine::plan::{Access, Place, ROOT_TAG, Share};
-use machine::process::virtiofsd::CacheMode;
+use machine::plan::shares::{Access, MountPoint, ROOT_TAG, Share};
+use machine::plan::virtiofsd::CacheMode;
+use machine::root::disk_files;
+use machine::root::kinds::Root;
 use virtinitrd_proto::settings::{Record, Volume as VolumeRecord};
 use virtinitrd_proto::tag::Tag;
 
@@ -72,8 +73,8 @@ impl Directories {
     }
 
     /// The disk that holds `root`, where one does, and those of `--data`.
-    pub fn disks(&self, root: &Source) -> Result<Vec<Disk>> {
-        let data = self.data.iter().map(|text| Disk::parse(text).map(Some));
+    pub fn disks(&self, root: &Root) -> Result<Vec<Disk>> {
+        let data = self.data.iter().map(|text| disk_files::parse(text).map(Some));
         let disks = [root.disk(self.root_access())].into_iter().chain(data);
         disks.filter_map(Result::transpose).collect()
     }
@@ -82,12 +83,12 @@ impl Directories {
     ///
     /// # Errors
     /// A tag given twice; what is no directory.
-    pub fn shares(&self, root: &Source) -> Result<Shares> {
+    pub fn shares(&self, root: &Root) -> Result<Shares> {
         let mut shares = Vec::from_iter(root.is_directory().then(|| Share {
             tag: ROOT_TAG.into(),
             source: root.path().to_path_buf(),
             access: self.root_access(),
-            place: Place::Root,
+            mount_point: MountPoint::Root,
         }));
         let extra = [(&self.mount, Access::ReadWrite), (&self.mount_ro, Access::ReadOnly)];
         for (pairs, access) in extra {
@@ -99,7 +100,7 @@ impl Directories {
                     "virtiofs tag \"{tag}\" is taken: tags are unique, and \"{ROOT_TAG}\" is ROOTFS"
                 );
                 let source = RootDir::open(Path::new(&pair[1]))?.path().to_path_buf();
-                shares.push(Share { tag, source, access, place: Place::Tag });
+                shares.push(Share { tag, source, access, mount_point: MountPoint::Tag });
             }
         }
         let mut records = Vec::new();
@@ -111,7 +112,7 @@ impl Directories {
             let tag = free_tag(&shares);
             let (name, path) = (tag.as_bytes(), target.as_bytes());
             records.push(Record::Volume(VolumeRecord { tag: name, access, path }).to_bytes());
-            shares.push(Share { tag, source, access, place: Place::Volume });
+            shares.push(Share { tag, source, access, mount_point: MountPoint::Volume });
         }
         Ok(Shares { shares, records })
     }

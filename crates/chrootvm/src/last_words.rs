@@ -4,31 +4,31 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use files::tell;
-use machine::plan::Mode;
-use machine::plan::script;
+use machine::plan::machine_plan::RunMode;
 use machine::process::signals;
-use machine::running::run::Report;
+use machine::running::outcome::RunReport;
+use machine::running::script;
 use machine::running::timing::Timing;
 
 /// Reports how a run ended, and returns the exit status. If the guest reset, `hint`
 /// follows the error.
 #[must_use]
-pub fn tell(report: Report, mode: Mode, hint: &str, timing: Option<&Timing>) -> u8 {
+pub fn tell(report: RunReport, mode: RunMode, hint: &str, timing: Option<&Timing>) -> u8 {
     // Messages may block; signals have to end us all the same.
     signals::let_through();
     let hint = if report.outcome.is_reset() { hint } else { "" };
-    let verdict = report.outcome.verdict(mode, report.console.reason.as_deref());
-    if verdict.shows_console && !report.console.lines.is_empty() {
+    let exit = report.outcome.exit_report(mode, report.console.reason.as_deref());
+    if exit.shows_console && !report.console.lines.is_empty() {
         let lines = report.console.lines;
         tell::lines(format_args!("the last lines of the guest's console:\n{lines}"));
     }
-    if let Some(problem) = verdict.problem {
+    if let Some(problem) = exit.problem {
         log::error!("{problem}{hint}");
     }
     if let Some(timing) = timing {
         tell::note(timing.summary());
     }
-    verdict.status
+    exit.status
 }
 
 /// Hint for a user who has given a command as INIT: INIT is PID 1, and a kernel panics

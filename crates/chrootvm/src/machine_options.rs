@@ -8,9 +8,9 @@ use files::named::Named;
 use machine::kernel::signatures::StripWhen;
 use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::pvh::Pvh;
-use machine::plan::Network;
+use machine::plan::machine_plan::Network;
 use machine::plan::options::{self, Publish, parse_memory, parse_name, parse_publish};
-use machine::process::qemu::Accel;
+use machine::process::qemu::AccelOption;
 
 use crate::named::named;
 
@@ -63,8 +63,8 @@ pub struct MachineOptions {
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<OsString>,
     /// How to run guest code; auto is kvm where that works
-    #[arg(long, value_parser = named::<Accel>(), default_value = Accel::default().name())]
-    pub accel: Accel,
+    #[arg(long, value_parser = named::<AccelOption>(), default_value = AccelOption::default().name())]
+    pub accel: AccelOption,
     /// QEMU's machine type
     #[arg(long, value_name = "TYPE")]
     pub machine: Option<String>,

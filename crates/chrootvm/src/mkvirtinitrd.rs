@@ -13,7 +13,7 @@ use machine::kernel::modules::strip::Strip;
 use machine::kernel::pack::{
     ModuleSelection, Transport, behind, initrd, read_init, read_initrd, with_settings,
 };
-use machine::plan::source::Source;
+use machine::root::kinds::Root;
 
 use crate::logger::warn_all;
 use crate::named::named;
@@ -111,7 +111,7 @@ impl Pack {
     }
 
     fn pack(&self, init: &Path) -> Result<Vec<u8>> {
-        let root = Source::open(self.image.as_deref().unwrap_or(Path::new("/")))?.files()?;
+        let root = Root::open(self.image.as_deref().unwrap_or(Path::new("/")))?.files()?;
         let modules_dir = self.modules_dir.as_deref().map(absolute).transpose()?;
         ensure!(
             modules_dir.is_some() || self.choice.modules.is_empty(),

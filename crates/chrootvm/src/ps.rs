@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use files::tell;
-use machine::running::broker::{INFO, NO_FDS};
-use machine::running::registry::{self, MESSAGE_MAX};
+use machine::process::messages::{self, MESSAGE_MAX, NO_FDS};
+use machine::running::broker::INFO;
+use machine::running::registry;
 
 /// List the machines in which a command runs
 #[derive(Debug, clap::Args)]
@@ -61,12 +62,12 @@ fn ask(name: &str) -> Result<Row> {
     let pid = registry::peer_pid(&socket).map_or_else(|| "?".to_owned(), |pid| pid.to_string());
     // A machine without a name is known by its process id.
     let name = if registry::is_unnamed(name) { pid.clone() } else { printable(name) };
-    registry::send(&socket, INFO, NO_FDS)?;
-    let Some((answer, _)) = registry::wait_and_receive(&socket)? else {
+    messages::send(&socket, INFO, NO_FDS)?;
+    let Some(message) = registry::wait_and_receive(&socket)? else {
         let [rootfs, command] = [SILENT, ""].map(String::from);
         return Ok(Row { name, pid, rootfs, command });
     };
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let answer = String::from_utf8_lossy(&message.text).into_owned();
     let mut lines = answer.lines().map(printable);
     let mut next = || lines.next().context("a short answer");
     Ok(Row { name, pid: next()?, rootfs: next()?, command: next()? })

@@ -1,6 +1,6 @@
 //! `chrootvm`: a directory as a virtual machine.
 //!
-//! Arguments become a [`Plan`]; [`running::run`] runs it, or `--dry-run` prints it.
+//! Arguments become a [`MachinePlan`]; [`running::run`] runs it, or `--dry-run` prints it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
@@ -18,16 +18,20 @@ use machine::kernel::initrd::{Initrd, InitrdParts, find_init};
 use machine::kernel::located::Located;
 use machine::kernel::pack::{ModuleSelection, Transport};
 use machine::kernel::signatures;
-use machine::plan::cmdline::CommandLine;
+use machine::plan::architecture;
+use machine::plan::guest::cmdline::CommandLine;
+use machine::plan::guest::name_server::{NameServerDecision, NameServerOptions};
+use machine::plan::guest::{clock, cmdline, name_server};
+use machine::plan::machine_plan::{Accelerator, MachinePlan, Network, RunMode};
 use machine::plan::options::{parse_duration, parse_name};
-use machine::plan::source::Source;
-use machine::plan::{Accelerator, Mode, Network, Place, Plan, Share};
-use machine::plan::{architecture, clock, cmdline, name_server, payload, script};
-use machine::process::virtiofsd::Virtiofsd;
+use machine::plan::shares::{MountPoint, Share};
+use machine::plan::virtiofsd::Virtiofsd;
 use machine::process::{qemu, virtiofsd};
-use machine::running;
+use machine::root::kinds::Root;
+use machine::root::{payload, resolv_conf};
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
+use machine::running::{self, script};
 use virtinitrd_proto::etc::Etc;
 use virtinitrd_proto::settings::Record;
 
@@ -141,19 +145,19 @@ impl Vm {
         if self.command.is_empty() {
             self.ensure_no_command_is_meant()?;
         }
-        let root = Source::open(rootfs)?;
+        let root = Root::open(rootfs)?;
         let options = &self.machine;
         let qemu = qemu::find(architecture::of_host()?, options.qemu.as_deref())?;
-        let probe = qemu::Probe::start(&qemu);
+        let probe = qemu::QemuProbe::start(&qemu);
         let builtin = options.builtin_kernel()?;
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = find_kernel(|| root.files(), kernel, options.modules.as_deref())?;
         let config = signatures::config(&image, modules.as_ref());
         let name_server = self.name_server(&root, modules.as_ref(), config.as_deref())?;
-        if let name_server::Decision::Warn(why) = name_server {
+        if let NameServerDecision::Warn(why) = name_server {
             log::warn!("no name resolution from {}: {why}", root.path().display());
         }
-        let etc = (name_server == name_server::Decision::Overlay).then_some(Etc::Overlay);
+        let etc = (name_server == NameServerDecision::Overlay).then_some(Etc::Overlay);
         let plan = self.plan(&root, qemu, config.as_deref(), etc)?;
         let initrd = match &options.initrd {
             Some(file) => Initrd::File(host::absolute(file)?),
@@ -188,7 +192,7 @@ impl Vm {
             true => Some(keep::keep(&bytes, &script()?)?),
             false => None,
         };
-        let settings = running::run::Settings {
+        let settings = running::run::RunSettings {
             limit,
             verbose: self.shown.verbose || self.shown.more.debug,
             console_log: kept,
@@ -201,8 +205,8 @@ impl Vm {
         };
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
         let hint = match plan.mode {
-            Mode::Console { .. } => last_words::hint(rootfs, self.payload.as_deref()),
-            Mode::Command { .. } => String::new(),
+            RunMode::Console { .. } => last_words::hint(rootfs, self.payload.as_deref()),
+            RunMode::Command { .. } => String::new(),
         };
         let timing = self.shown.more.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, plan.mode, &hint, timing)))
@@ -230,25 +234,25 @@ impl Vm {
     /// What to do about the guest's name server.
     fn name_server(
         &self,
-        root: &Source,
+        root: &Root,
         modules: Option<&Located>,
         config: Option<&str>,
-    ) -> Result<name_server::Decision> {
+    ) -> Result<NameServerDecision> {
         let is_wanted = self.machine.network()? != Network::None;
         // What only the guest's kernel can read is not looked into.
         let Some(files) = is_wanted.then(|| root.files().ok()).flatten() else {
-            return Ok(name_server::Decision::Nothing);
+            return Ok(NameServerDecision::Nothing);
         };
         let has_overlay_built_in =
             |config: &str| config.lines().any(|line| line == "CONFIG_OVERLAY_FS=y");
         let append = self.machine.append.join(OsStr::new(" "));
-        let run = name_server::Run {
+        let run = NameServerOptions {
             access: self.directories.root_access(),
             has_overlay: self.directories.overlay().is_some(),
             append: append.as_bytes(),
         };
         let is_packed = self.machine.initrd.is_none();
-        Ok(name_server::decide(name_server::look(&*files), run, || {
+        Ok(name_server::decide(resolv_conf::look(&*files), run, || {
             has_module("overlay", modules, is_packed)
                 || modules.is_none() && config.is_some_and(has_overlay_built_in)
         }))
@@ -256,12 +260,12 @@ impl Vm {
 
     fn plan(
         &self,
-        root: &Source,
+        root: &Root,
         qemu: PathBuf,
         config: Option<&str>,
         etc: Option<Etc>,
-    ) -> Result<Plan> {
-        let machine = architecture::of_host()?;
+    ) -> Result<MachinePlan> {
+        let architecture = architecture::of_host()?;
         let Shares { shares, records } = self.directories.shares(root)?;
         let mode = self.mode();
         let find_payload = |name: &OsString| payload::find(&*root.files()?, name);
@@ -272,13 +276,13 @@ impl Vm {
         let accelerator = self.machine.accel.choose(host::kvm_problem())?;
         let qemu_arguments = self.machine.qemu_arguments.clone();
         let clock = match accelerator {
-            Accelerator::Tcg => clock::words(&host::cpuinfo(), config, &qemu_arguments),
+            Accelerator::Tcg => clock::parameters(&host::cpuinfo(), config, &qemu_arguments),
             Accelerator::Kvm => None,
         };
-        let mut root_words = root.words(access, overlay, append.as_bytes())?;
+        let mut root_words = root.parameters(access, overlay, append.as_bytes())?;
         root_words.extend(etc.map(|_| "virtinit.etc=overlay".to_owned()));
         let line = CommandLine {
-            machine,
+            architecture,
             clock,
             init: init.as_deref(),
             root: &root_words,
@@ -287,18 +291,18 @@ impl Vm {
             append: &self.machine.append,
         };
         let command_line = line.build()?;
-        Ok(Plan {
-            machine,
+        Ok(MachinePlan {
+            architecture,
             firmware: match self.machine.machine {
                 Some(_) => None,
-                None => qemu::firmware(machine, &qemu),
+                None => qemu::firmware(architecture, &qemu),
             },
             machine_type: self.machine.machine.clone(),
             qemu,
             cpu: self.machine.cpu.clone(),
             accelerator,
             memory: self.machine.memory(),
-            cpus: self.machine.cpus(machine.cpus_max),
+            cpus: self.machine.cpus(architecture.cpus_max),
             virtiofsd: self.virtiofsd(&shares, &command_line)?,
             command_line,
             mode,
@@ -318,7 +322,7 @@ impl Vm {
         let found = virtiofsd::find(self.directories.virtiofsd.as_deref())?;
         let is_lower = cmdline::has_layers(command_line.as_bytes());
         let found = found.with_cache(self.directories.cache)?.with_root_as_lower(is_lower);
-        for share in shares.iter().filter(|share| share.place == Place::Root) {
+        for share in shares.iter().filter(|share| share.mount_point == MountPoint::Root) {
             let source = &share.source;
             let owner = source.metadata().with_context(|| format!("find {}", source.display()))?;
             found.check_root(share, owner.uid())?;
@@ -326,15 +330,15 @@ impl Vm {
         Ok(Some(found))
     }
 
-    fn mode(&self) -> Mode {
+    fn mode(&self) -> RunMode {
         match self.command.is_empty() {
-            true => Mode::Console { monitor: std::io::stdin().is_terminal() },
-            false => Mode::Command { terminal: self.how.wants_terminal() },
+            true => RunMode::Console { monitor: std::io::stdin().is_terminal() },
+            false => RunMode::Command { terminal: self.how.wants_terminal() },
         }
     }
 
     /// Modules beyond those that every machine needs.
-    fn needed_modules(&self, root: &Source, plan: &Plan, etc: Option<Etc>) -> Vec<String> {
+    fn needed_modules(&self, root: &Root, plan: &MachinePlan, etc: Option<Etc>) -> Vec<String> {
         let needed = [
             (!self.command.is_empty(), "virtio_console"),
             (plan.network != Network::None, "virtio_net"),
@@ -347,7 +351,7 @@ impl Vm {
     }
 
     /// What the guest is told beside its command line, `volumes` included.
-    fn records(&self, volumes: Vec<Vec<u8>>, mode: Mode) -> Result<Vec<Vec<u8>>> {
+    fn records(&self, volumes: Vec<Vec<u8>>, mode: RunMode) -> Result<Vec<Vec<u8>>> {
         let mut records = volumes;
         let name = self.machine.hostname.as_deref().or(self.name.as_deref());
         let default = (!self.command.is_empty()).then_some("localhost");
@@ -355,7 +359,7 @@ impl Vm {
         if self.machine.network()? != Network::None {
             records.push(Record::Network.to_bytes());
         }
-        if let Mode::Command { terminal } = mode {
+        if let RunMode::Command { terminal } = mode {
             records.extend(self.how.records(&self.command, terminal)?);
         }
         Ok(records)

@@ -1,14 +1,18 @@
-//! Virtual machines of this host: what boots, how it is started, what runs in it.
+//! Virtual machines of this host: what they boot from, how they start, and what runs in
+//! them.
 //!
-//! | Room | What |
+//! A room imports only rooms above it:
+//!
+//! | Room | Contents |
 //! |---|---|
-//! | [`kernel`] | kernels, their modules, the initrd packed of them |
-//! | [`plan`] | what will be run, as a value |
-//! | [`isolation`] | namespaces and mounts around the daemons |
-//! | [`process`] | QEMU, virtiofsd, and how they are started |
-//! | [`session`] | a command's streams, terminal and status |
-//! | [`running`] | a machine that runs: watching, ending, finding it |
-//! | [`host`], [`toolchain`] | programs, KVM, the compiler |
+//! | [`host`], [`toolchain`] | programs, KVM and the compiler of this host |
+//! | [`plan`] | a machine as a value |
+//! | [`root`] | the root file system on the host |
+//! | [`kernel`] | kernels, their modules, and the initrd made of them |
+//! | [`isolation`] | namespaces and mounts that confine daemons |
+//! | [`process`] | QEMU and virtiofsd as children |
+//! | [`session`] | streams, terminal and exit status of a command |
+//! | [`running`] | running machines: starting, watching, finding |
 //! | [`doctor`] | what this host has and lacks |
 
 pub mod doctor;
@@ -17,6 +21,7 @@ pub mod isolation;
 pub mod kernel;
 pub mod plan;
 pub mod process;
+pub mod root;
 pub mod running;
 pub mod session;
 pub mod toolchain;

@@ -8,8 +8,8 @@ use chrootvm::{exec, image_tasks, kernel, mkvirtinitrd, program, ps, run};
 use clap::Parser;
 use machine::isolation::userns;
 use machine::kernel::pack;
+use machine::plan::exit_status::EXIT_TROUBLE;
 use machine::process::child;
-use machine::running::outcome::EXIT_TROUBLE;
 use machine::session::terminal;
 use program::parse;
 
@@ -71,7 +71,9 @@ fn run(mut arguments: Vec<OsString>) -> Result<ExitCode> {
     let subcommand = subcommand.as_deref().unwrap_or_default();
     // This program starts itself for these, and for no others.
     match subcommand {
-        child::SUBCOMMAND => return done(child::Exec::parse(arguments.into_iter().skip(2))?.run()),
+        child::SUBCOMMAND => {
+            return done(child::BoundExec::parse(arguments.into_iter().skip(2))?.run());
+        }
         userns::SUBCOMMAND => return done(userns::hold()),
         terminal::SUBCOMMAND => return done(terminal::guard()),
         _ => {}

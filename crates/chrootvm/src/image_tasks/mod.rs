@@ -96,7 +96,7 @@ fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
             namespace.enter()?;
             // Only now: a message may leave a thread behind, and only a process with
             // one thread can enter.
-            if let Some(lack) = namespace.lack() {
+            if let Some(lack) = namespace.missing_ids() {
                 log::warn!("files of others are nobody's: {lack}");
             }
             warn_all(&namespace.left_out);

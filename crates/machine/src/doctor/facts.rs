@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::guest_modules::Support;
 use super::packages::{Distribution, Tool};
-use crate::process::virtiofsd::{Flavour, Guard};
+use crate::plan::virtiofsd::{Flavour, Guard};
 
 /// All facts about this host.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use super::facts::{Daemon, Facts, Ids, Kvm, Program, Qemu, User};
 use super::kernels;
 use super::packages::Tool;
 use super::report::{Finding, Status};
+use crate::plan::virtiofsd::{Flavour, Guard};
 use crate::process::qemu::too_old;
-use crate::process::virtiofsd::{Flavour, Guard};
 
 /// Number of subordinate ids for one user (login.defs(5), `SUB_UID_COUNT`).
 const RANGE: u32 = 1 << 16;

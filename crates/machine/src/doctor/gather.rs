@@ -23,10 +23,10 @@ use crate::kernel::modules::name::canonical_name;
 use crate::kernel::modules::resolve::{ModuleRequest, load_order};
 use crate::kernel::vmlinux::form;
 use crate::plan::architecture;
-use crate::plan::source::Source;
-use crate::plan::{self, Access, Share};
+use crate::plan::shares::{Access, MountPoint, Share};
 use crate::process::qemu::version;
 use crate::process::{qemu, virtiofsd};
+use crate::root::kinds::Root;
 use crate::toolchain;
 
 /// Files with the users' ranges of subordinate ids (subuid(5), subgid(5)).
@@ -112,7 +112,7 @@ fn daemon() -> Program<Daemon> {
         Err(error) => return Program::Broken(format!("{error:#}")),
     };
     let (tag, source) = ("tag".into(), "/srv".into());
-    let share = Share { tag, source, access: Access::ReadOnly, place: plan::Place::Tag };
+    let share = Share { tag, source, access: Access::ReadOnly, mount_point: MountPoint::Tag };
     let answer = answer(&program, &["--version"]);
     let answer = answer.ok().filter(|answer| answer.status.success());
     Program::Works(Daemon {
@@ -212,7 +212,7 @@ fn first_free(text: &str) -> u32 {
 
 /// Gathers the facts about the kernels of the root file system at `path`.
 fn root_kernels(path: &Path, is_rootfs: bool) -> Result<RootKernels> {
-    let root = Source::open(path)?.files()?;
+    let root = Root::open(path)?.files()?;
     let (installed, problem) = match installed(&*root) {
         Ok(installed) => (installed, None),
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),

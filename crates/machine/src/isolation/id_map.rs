@@ -1,36 +1,36 @@
-//! From the ranges of subuid(5) to the rows of a uid_map(5), without I/O.
+//! Rows of a user namespace's id map (user_namespaces(7)) from the ranges of subuid(5),
+//! without I/O.
 //!
-//! newuidmap(1) gets all rows at once, and the kernel refuses the whole map
-//! (`map_write()` of kernel/user_namespace.c) if an id occurs twice, inside or outside,
-//! if there are more than `ROWS_MOST` rows, or if the text takes a page or more.
-//! /etc/subuid may have ranges that are equal or overlap, if several tools have written
-//! to it.
+//! newuidmap(1) writes all rows at once. The kernel refuses the whole map (`map_write()` of
+//! kernel/user_namespace.c) if an id inside or outside the namespace occurs twice, if there
+//! are more than `ROWS_MOST` rows, or if the text fills a page. /etc/subuid can have equal
+//! or overlapping ranges if several tools wrote to it.
 //!
-//! Invariant: the ids inside follow the order of the file, so that a file keeps its
-//! owner for as long as lines are only added.
+//! Invariant: ids inside the namespace follow the order of the lines in the file. A file's
+//! owner in the guest therefore stays the same if lines are only appended.
 
 use std::cmp::Reverse;
 
-/// Most rows of a map (kernel: `UID_GID_MAP_MAX_EXTENTS`, since Linux 4.15).
+/// Maximum number of rows in a map (`UID_GID_MAP_MAX_EXTENTS`, since Linux 4.15).
 const ROWS_MOST: usize = 340;
-/// Most bytes of a map's text, which has to be shorter than a page.
+/// Maximum length of a map's text in bytes; it has to be shorter than a page.
 const TEXT_MOST: usize = 4095;
-/// The number that is no id (`(uid_t) -1`, setreuid(2)); it cannot be mapped.
+/// The number that stands for "no id" (`(uid_t) -1`, setreuid(2)); it cannot be mapped.
 const NO_ID: u32 = u32::MAX;
 
-/// Consecutive ids: a row of uid_map.
+/// A row of uid_map: `count` consecutive ids inside and outside the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct IdMapRow {
     inside: u32,
     outside: u32,
     count: u32,
 }
 
-/// Consecutive ids: the first one, and how many.
+/// A range of ids: the first id, and the number of ids.
 type Range = (u32, u32);
 
-/// First id and count of each range that subuid(5) has for a user, who is in it
-/// by name or number.
+/// The ranges that `text`, a subuid(5) file, delegates to a user. A line names the user by
+/// name or by number.
 #[must_use]
 pub fn delegated(text: &str, name: &str, uid: u32) -> Vec<Range> {
     let uid = uid.to_string();
@@ -39,7 +39,7 @@ pub fn delegated(text: &str, name: &str, uid: u32) -> Vec<Range> {
     theirs.map(|(_, first, count)| (first, count)).collect()
 }
 
-/// The fields of a line that means something.
+/// Owner, first id and count in a line of subuid(5); `None` if the line is malformed.
 #[must_use]
 pub fn fields(line: &str) -> Option<(&str, u32, u32)> {
     let mut fields = line.trim().split(':');
@@ -49,18 +49,19 @@ pub fn fields(line: &str) -> Option<(&str, u32, u32)> {
     Some((owner, first, count))
 }
 
-/// The user as root, then the delegated ids, each once.
+/// Rows of a map: the user's `own` id becomes root, then the delegated ids follow, each once.
+/// If they do not fit into a map, the smallest ranges are left out.
 #[must_use]
-pub fn rows(own: u32, delegated: &[Range]) -> Vec<Row> {
+pub fn rows(own: u32, delegated: &[Range]) -> Vec<IdMapRow> {
     let ranges = joined(&distinct(own, delegated));
     if let Some(rows) = numbered(own, &ranges) {
         return rows;
     }
-    // Ranges that are sorted by number may join.
+    // Adjacent ranges can be joined once they are sorted.
     let mut sorted = ranges;
     sorted.sort_unstable();
     let mut ranges = joined(&sorted);
-    // The largest ranges are kept.
+    // Drop the smallest range until the map fits.
     ranges.sort_by_key(|(first, count)| (Reverse(*count), *first));
     loop {
         let mut kept = ranges.clone();
@@ -72,11 +73,11 @@ pub fn rows(own: u32, delegated: &[Range]) -> Vec<Row> {
     }
 }
 
-/// A warning if `rows` lack some of the delegated ids.
+/// A warning if some of the delegated ids are missing in `rows`.
 #[must_use]
-pub fn left_out(own: u32, delegated: &[Range], rows: &[Row]) -> Option<String> {
+pub fn left_out(own: u32, delegated: &[Range], rows: &[IdMapRow]) -> Option<String> {
     let all: u64 = distinct(own, delegated).iter().map(|(_, count)| u64::from(*count)).sum();
-    // The first row is the user's own.
+    // The first row is the user's own id.
     let mapped: u64 = rows.iter().skip(1).map(|row| u64::from(row.count)).sum();
     (mapped < all).then(|| {
         format!(
@@ -86,7 +87,7 @@ pub fn left_out(own: u32, delegated: &[Range], rows: &[Row]) -> Option<String> {
     })
 }
 
-/// `delegated` without repeated ids and without the user's own id.
+/// `delegated` without the user's own id and without ids that an earlier range has.
 fn distinct(own: u32, delegated: &[Range]) -> Vec<Range> {
     let mut taken = vec![(own, 1), (NO_ID, 1)];
     let mut distinct = Vec::new();
@@ -101,7 +102,8 @@ fn distinct(own: u32, delegated: &[Range]) -> Vec<Range> {
     distinct
 }
 
-/// The parts of a range before and behind the `count` ids from `first` on.
+/// A range without the `count` ids from `first` on: the part before them and the part after
+/// them.
 fn without((start, length): Range, first: u32, count: u32) -> impl Iterator<Item = Range> {
     let (start, first) = (u64::from(start), u64::from(first));
     let (end, last) = (start + u64::from(length), first + u64::from(count));
@@ -112,7 +114,7 @@ fn without((start, length): Range, first: u32, count: u32) -> impl Iterator<Item
         .filter_map(|(from, to)| Some((u32::try_from(from).ok()?, u32::try_from(to - from).ok()?)))
 }
 
-/// `ranges`, in which adjacent neighbours are joined.
+/// `ranges` in the same order; neighbours that continue each other become one range.
 fn joined(ranges: &[Range]) -> Vec<Range> {
     let mut joined: Vec<Range> = Vec::new();
     for &(first, count) in ranges {
@@ -126,27 +128,27 @@ fn joined(ranges: &[Range]) -> Vec<Range> {
     joined
 }
 
-/// A map of the user's own id and `ranges`; `None` where the kernel would refuse it.
-fn numbered(own: u32, ranges: &[Range]) -> Option<Vec<Row>> {
-    let mut rows = vec![Row { inside: 0, outside: own, count: 1 }];
+/// A map of the user's own id and `ranges`; `None` if the kernel would refuse it.
+fn numbered(own: u32, ranges: &[Range]) -> Option<Vec<IdMapRow>> {
+    let mut rows = vec![IdMapRow { inside: 0, outside: own, count: 1 }];
     let mut inside = 1_u32;
     for &(outside, count) in ranges {
-        // All ids together may exceed the 32 bits of a number inside.
+        // An id inside has 32 bits; all ranges together may exceed that.
         let count = count.min(NO_ID - inside);
         if count == 0 {
             break;
         }
-        rows.push(Row { inside, outside, count });
+        rows.push(IdMapRow { inside, outside, count });
         inside += count;
     }
-    // Each number is followed by a blank, or the end of the line.
+    // A blank or the end of the line follows each number.
     let text: usize = arguments(&rows).iter().map(|number| number.len() + 1).sum();
     (rows.len() <= ROWS_MOST && text <= TEXT_MOST).then_some(rows)
 }
 
-/// What newuidmap reads behind a process id.
+/// Arguments of newuidmap(1) after the process id.
 #[must_use]
-pub fn arguments(rows: &[Row]) -> Vec<String> {
+pub fn arguments(rows: &[IdMapRow]) -> Vec<String> {
     let numbers = rows.iter().flat_map(|row| [row.inside, row.outside, row.count]);
     numbers.map(|number| number.to_string()).collect()
 }
@@ -157,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn delegations_are_by_name_or_number() {
+    fn delegations_name_the_user_or_its_number() {
         let text = "# comment\nann:100000:65536\nbob:165536:65536\n1000:300000:10\nann : 1:1\n\
                     ann:x:5\nann:5\nann:500000:0\nann:4294967295:5\nann:1:2:3\n\nann:400000:20\n";
         for (name, uid, expected) in [
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn delegated_ids_follow_the_users_own_each_once() {
+    fn delegated_ids_follow_the_users_own_id_and_occur_once() {
         #[rustfmt::skip]
         let cases = [
             ("none",             &[][..], "0 1000 1"),
@@ -186,7 +188,7 @@ mod tests {
             ("around the own",   &[(995, 10)], "0 1000 1 1 995 5 6 1001 4"),
             ("the own alone",    &[(1000, 1)], "0 1000 1"),
             ("no id",            &[(NO_ID - 1, 1)], "0 1000 1 1 4294967294 1"),
-            ("all there are",    &[(0, NO_ID)], "0 1000 1 1 0 1000 1001 1001 4294966294"),
+            ("all ids",          &[(0, NO_ID)], "0 1000 1 1 0 1000 1001 1001 4294966294"),
         ];
         for (name, delegated, expected) in cases {
             let rows = rows(1000, delegated);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_too_long_is_cut_and_says_so() {
+    fn a_map_that_is_too_long_is_cut_with_a_warning() {
         let adjacent: Vec<_> = (0..1000).rev().map(|index| (100_000 + index * 10, 10)).collect();
         let by_number = rows(1000, &adjacent);
         assert_eq!(arguments(&by_number).join(" "), "0 1000 1 1 100000 10000");
@@ -217,7 +219,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the file says, the kernel takes the map.
+        /// The kernel accepts the map of any file.
         #[test]
         fn no_id_occurs_twice(
             own in 0..200_u32,

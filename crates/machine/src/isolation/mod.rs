@@ -1,4 +1,7 @@
-//! Namespaces and mounts around the daemons of a machine.
+//! Namespaces and mounts that confine the daemons of a machine.
+//!
+//! Imports [`crate::plan`] and [`crate::host`] only. The modules that wrap system calls of
+//! one process (`read_only`, `userns`) run in a child, before it executes a daemon.
 
 pub mod id_map;
 pub mod mounts;

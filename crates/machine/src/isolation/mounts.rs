@@ -1,4 +1,4 @@
-//! The mounts of this process, and which of them a path can reach.
+//! The mount table of this process, and which mounts a path can reach.
 //!
 //! Interface: `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), fields separated by
 //! blanks: mount id, parent id, device, root, mount point, options, optional
@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The table of this process.
+/// Mount table of this process.
 const TABLE: &str = "/proc/self/mountinfo";
 
-/// One mount.
+/// One line of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     id: u64,
     parent: u64,
-    /// Mount point, as this process names it.
+    /// Mount point, as a path of this process.
     pub at: PathBuf,
     /// Options of the mount (`nosuid`, `ro`), not of its file system.
     pub options: Vec<String>,
@@ -40,7 +40,7 @@ pub fn of_this_process() -> Result<Vec<Mount>> {
     Ok(parse(&table))
 }
 
-/// The lines of `table`; a line that is no mount is left out.
+/// Parses a mount table. A malformed line is skipped.
 #[must_use]
 pub fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
@@ -64,7 +64,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
 }
 
 fn unescape(field: &[u8]) -> Vec<u8> {
-    /// Digits behind a backslash.
+    /// Number of octal digits after a backslash.
     const DIGITS: usize = 3;
     let mut bytes = Vec::new();
     let mut rest = field;
@@ -81,9 +81,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The mounts at and below `dir` that a path reaches; a later mount above a mount point
-/// hides it. For `/` the walk starts at the last mount on `/`, which only the path
-/// `/..` reaches.
+/// The mounts at and below `dir` that a path can reach. A mount is hidden if a later mount
+/// covers one of the directories above it. For `/` the search starts at the last mount on
+/// `/`, which only the path `/..` reaches.
 #[must_use]
 pub fn below<'a>(table: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
     const ROOT: &str = "/";
@@ -107,7 +107,7 @@ pub fn below<'a>(table: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
     };
     let reached = |at: &Path| {
         let mut prefixes: Vec<&Path> = at.ancestors().collect();
-        prefixes.pop(); // the root, where the walk starts
+        prefixes.pop(); // the root, where the search starts
         prefixes.into_iter().rev().fold(start, top)
     };
     let is_seen =
@@ -119,7 +119,7 @@ pub fn below<'a>(table: &'a [Mount], dir: &Path) -> Vec<&'a Mount> {
 mod tests {
     use super::*;
 
-    /// Id, parent and mount point of each mount, as a table.
+    /// Makes a table of mounts, each given by id, parent and mount point.
     fn table(mounts: &[(u64, u64, &str)]) -> Vec<Mount> {
         let line = |(id, parent, at): &(u64, u64, &str)| {
             format!("{id} {parent} 0:1 / {at} rw shared:1 master:2 - tmpfs none rw\n")
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read() {
+    fn lines_are_parsed() {
         let line = b"36 35 98:0 /mnt1 /a\\040b\\134c\\xy ro,nosuid master:1 - fuse.sshfs a:/ rw\n\
                      37 35 0:5 / /p rw - proc proc rw\n\nshort line\nx y 0:5 / /p rw - proc proc rw\n";
         let found = parse(line);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_path_reaches_is_below() {
+    fn hidden_mounts_are_not_below() {
         let root = (1, 0, "/");
         for (name, mounts, dir, expected) in [
             ("plain", &[root, (2, 1, "/r"), (3, 2, "/r/p"), (4, 1, "/x")][..], "/r", &[2, 3][..]),

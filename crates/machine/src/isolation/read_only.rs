@@ -1,4 +1,4 @@
-//! A directory that is read-only for one daemon, whatever the daemon does.
+//! A mount namespace in which one directory is read-only, for one daemon.
 //!
 //! Interfaces: mount_namespaces(7), mount(2).
 //!
@@ -14,8 +14,9 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::mounts::{self, Mount};
+use crate::plan::virtiofsd_arguments::reachable;
 
-/// No source, type or data for mount(2).
+/// An argument of mount(2) that the call does not need.
 const NOTHING: Option<&str> = None;
 
 /// `MS_NOSYMFOLLOW` of `include/uapi/linux/mount.h` (Linux 5.10).
@@ -30,19 +31,11 @@ const KEPT: &[(&str, MsFlags)] = &[
     ("nosymfollow", NOSYMFOLLOW),
 ];
 
-/// The path by which a daemon is given `dir`. A new mount on `/` is reached by `/..`
-/// only (`follow_dotdot()` of fs/namei.c); QEMU's daemon makes such a mount, and fails
-/// if it is given `/`.
-#[must_use]
-pub fn reachable(dir: &Path) -> PathBuf {
-    if dir == Path::new("/") { "/..".into() } else { dir.to_path_buf() }
-}
-
-/// Makes `dir`, and all that is mounted below it, read-only for this process and
-/// its children, in a mount namespace of their own.
+/// Makes `dir` and every mount below it read-only for this process and its children, in a
+/// new mount namespace.
 ///
 /// # Errors
-/// Those of unshare(2) and mount(2), with the mount that they are of.
+/// unshare(2) or mount(2) failed; the error names the mount.
 pub fn mount_read_only(dir: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
     mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
@@ -68,17 +61,17 @@ pub fn mount_read_only(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path of mount point `at` under `top`, the other name of `dir`.
+/// The path of mount point `at` (below `dir`) if `dir` is reached by the path `top`.
 fn below(top: &Path, dir: &Path, at: &Path) -> Result<PathBuf> {
     let below = at.strip_prefix(dir).context("a mount is not below the directory")?;
     // `join("")` would end the path with a slash.
     Ok(if below == Path::new("") { top.to_path_buf() } else { top.join(below) })
 }
 
-/// Covers a directory between `top` and the mount point `at` by an empty file system,
-/// and returns the directory. It keeps this process from `at`, because it is another
-/// user's, or another user's FUSE mount. The daemon cannot look into it either, but its
-/// owner could change that.
+/// Mounts an empty file system over a directory between `top` and the mount point `at`, and
+/// returns that directory. Needed if this process may not reach `at`, because the directory
+/// or a FUSE mount on it belongs to another user. The daemon cannot look into the directory
+/// either, but its owner could allow that later.
 fn cover(at: &Path, top: &Path) -> Result<PathBuf> {
     let flags = MsFlags::MS_RDONLY
         .union(MsFlags::MS_NOSUID)
@@ -94,7 +87,7 @@ fn cover(at: &Path, top: &Path) -> Result<PathBuf> {
     bail!("{}: EACCES, and nothing can be mounted above it", at.display())
 }
 
-/// Flags that make `mount` read-only; `None` if it is already.
+/// Flags for mount(2) that make `mount` read-only; `None` if it is read-only already.
 fn remount_flags(mount: &Mount) -> Option<MsFlags> {
     let has = |name: &str| mount.options.iter().any(|option| option == name);
     let kept = KEPT.iter().filter(|(name, _)| has(name)).map(|(_, flag)| *flag);
@@ -107,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remount_keeps_what_the_mount_has() {
+    fn a_remount_keeps_the_flags_of_the_mount() {
         let base = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         for (options, expected) in [
             ("rw,relatime", Some(base)),
@@ -122,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn mount_points_are_named_under_the_top() {
+    fn mount_points_are_reached_through_the_top() {
         for (dir, at, expected) in [
             ("/", "/", "/.."),
             ("/", "/proc/sys", "/../proc/sys"),
@@ -134,11 +127,5 @@ mod tests {
             assert_eq!(found.as_os_str(), expected);
         }
         assert!(below(Path::new("/r"), Path::new("/r"), Path::new("/x")).is_err());
-    }
-
-    #[test]
-    fn only_the_root_has_another_name() {
-        assert_eq!(reachable(Path::new("/")), Path::new("/.."));
-        assert_eq!(reachable(Path::new("/srv")), Path::new("/srv"));
     }
 }

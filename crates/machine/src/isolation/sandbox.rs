@@ -1,41 +1,31 @@
-//! How virtiofsd may lock itself up on this host.
+//! Which sandbox of virtiofsd this host allows, and which capabilities root lacks here.
 //!
 //! Interfaces: capabilities(7), user_namespaces(7).
 
 use std::path::Path;
 
 use super::mounts::{self, Mount};
+use crate::plan::virtiofsd::Sandbox;
 
-/// How a daemon locks itself into the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sandbox {
-    /// Mount, PID and network namespaces; pivot_root(2).
-    Namespace,
-    /// chroot(2), where a container forbids namespaces.
-    Chroot,
-    /// Not at all, where not even a user namespace can be had; only the Rust one can.
-    None,
-}
-
-/// What is allowed here.
+/// Strictest sandbox that this host allows; `is_root` tells whether root starts the daemon.
 #[must_use]
 pub fn of_host(is_root: bool) -> Sandbox {
     match is_root {
-        true => roots(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
-        false => users(&mounts::of_this_process().unwrap_or_default()),
+        true => for_root(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
+        false => for_user(&mounts::of_this_process().unwrap_or_default()),
     }
 }
 
-/// Capabilities that the Rust daemon asks for by default, in its words, which this
-/// process lacks, as root in a container does. The daemon ends where it does not get
-/// one (`setup_capabilities` in its src/main.rs).
+/// Capabilities in the default set of the Rust daemon that this process lacks, as root in a
+/// container does, in the daemon's spelling. The daemon ends if it asks for a capability and
+/// does not get it (`setup_capabilities` in its src/main.rs).
 #[must_use]
 pub fn missing_capabilities() -> Vec<&'static str> {
     missing(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
 }
 
 fn missing(status: &str) -> Vec<&'static str> {
-    /// Words and numbers: `include/uapi/linux/capability.h`.
+    /// The default set: each capability's name and number (`include/uapi/linux/capability.h`).
     const WANTED: &[(&str, u32)] = &[
         ("chown", 0),
         ("dac_override", 1),
@@ -51,26 +41,28 @@ fn missing(status: &str) -> Vec<&'static str> {
     missing.map(|(word, _)| *word).collect()
 }
 
-/// Root in a container without CAP_SYS_ADMIN may not make namespaces.
-fn roots(status: &str) -> Sandbox {
-    /// capabilities(7), `include/uapi/linux/capability.h`
+/// Sandbox for a daemon of root with this `/proc/PID/status`. Making namespaces needs
+/// CAP_SYS_ADMIN, which root in a container may lack.
+fn for_root(status: &str) -> Sandbox {
+    /// Number of the capability (`include/uapi/linux/capability.h`).
     const CAP_SYS_ADMIN: u32 = 21;
     if has_capability(status, CAP_SYS_ADMIN) { Sandbox::Namespace } else { Sandbox::Chroot }
 }
 
-/// Whether a process with this `/proc/PID/status` has a capability; true where the
-/// file does not tell.
+/// Whether a process with this `/proc/PID/status` has a capability; true if the file has no
+/// `CapEff` line.
 fn has_capability(status: &str, number: u32) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     effective.is_none_or(|bits| bits >> number & 1 == 1)
 }
 
-/// The sandbox of namespaces mounts a /proc, which the kernel allows to root of
-/// a user namespace only where no part of the present one is hidden, as it is in
-/// containers (`mount_too_revealing` in fs/namespace.c).
-fn users(mounts: &[Mount]) -> Sandbox {
-    /// Directories that are always empty: a mount there hides nothing.
+/// Sandbox for a daemon of an ordinary user with the mount table `mounts`. In the sandbox of
+/// namespaces, the daemon mounts a new /proc. The kernel allows that to root of a user
+/// namespace only if no mount hides a part of the present /proc, as mounts do in containers
+/// (`mount_too_revealing()` of fs/namespace.c).
+fn for_user(mounts: &[Mount]) -> Sandbox {
+    /// Directories of /proc that are always empty, so that a mount there hides nothing.
     const EMPTY: &[&str] = &["/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd"];
     let hides = |at: &Path| {
         at.starts_with("/proc") && at != "/proc" && EMPTY.iter().all(|empty| at != *empty)
@@ -86,13 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespaces_need_a_capability_of_root() {
+    fn root_needs_a_capability_to_make_namespaces() {
         for (status, expected) in [
             ("Name:\tx\nCapEff:\t000001ffffffffff\n", Sandbox::Namespace),
             ("CapEff:\t00000000a80425fb\n", Sandbox::Chroot),
             ("", Sandbox::Namespace),
         ] {
-            assert_eq!(roots(status), expected, "{status}");
+            assert_eq!(for_root(status), expected, "{status}");
         }
     }
 
@@ -109,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_need_a_whole_proc_of_users() {
+    fn an_ordinary_user_needs_a_proc_without_mounts() {
         for (mounts, expected) in [
             (["/proc", "/process"], Sandbox::Namespace),
             (["/proc", "/proc/sys/fs/binfmt_misc"], Sandbox::Namespace),
             (["/proc", "/proc/scsi"], Sandbox::Chroot),
         ] {
             let table = mounts.map(|at| format!("2 1 0:1 / {at} rw - tmpfs none rw\n")).concat();
-            assert_eq!(users(&mounts::parse(table.as_bytes())), expected, "{mounts:?}");
+            assert_eq!(for_user(&mounts::parse(table.as_bytes())), expected, "{mounts:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Mounts that do not answer: a server that has gone, a FUSE program that hangs.
+//! Mounts that do not answer, because their server is gone or their FUSE program hangs.
 //!
-//! A process that asks one of them waits, perhaps for ever, and virtiofsd then serves
-//! nobody else. So each mount is asked by a thread of its own. This module waits for
-//! the threads no longer than `PATIENCE`; the rest of them end with this process.
+//! A system call on such a mount may never return, and a virtiofsd that waits in one serves
+//! no other request. So one thread for each mount calls stat(2) on it, and this module waits
+//! `PATIENCE` at most for all threads. Threads that still wait end with this process.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,26 @@ use std::time::{Duration, Instant};
 
 use super::mounts::{self, Mount};
 
-/// How long all mounts together may take for an answer. A server far away takes a
-/// tenth of it.
+/// Time for the answers of all mounts together. A distant server takes a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Types of file systems whose answers come from another machine or program.
 const REMOTE: &[&str] =
     &["fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "virtiofs"];
 
-/// Beginning of the types of FUSE that name their program, such as `fuse.sshfs`.
+/// Start of a FUSE type that names its program, such as `fuse.sshfs`.
 const FUSE_PREFIX: &str = "fuse.";
 
-/// The mounts at and below `dirs` that do not answer in time, with the type of each. An
-/// error such as EACCES is an answer, too.
+/// The mounts at and below `dirs` that do not answer in time, with the file system type of
+/// each. An error such as EACCES counts as an answer.
 #[must_use]
 pub fn silent(dirs: &[&Path]) -> BTreeMap<PathBuf, String> {
-    // Without the table there is nothing to ask; code that needs the table reports its
-    // error.
+    // If the table cannot be read, no mount is asked. Code that depends on the table
+    // reports the error.
     let table = mounts::of_this_process().unwrap_or_default();
     let asked = dirs.iter().flat_map(|dir| mounts::below(&table, dir));
     let asked = asked.filter(|mount| is_remote(mount));
     let asked = asked.map(|mount| (mount.at.clone(), mount.kind.clone()));
-    // An error is an answer as well.
     without_answer(asked.collect(), PATIENCE, |at| drop(at.metadata()))
 }
 
@@ -40,7 +38,7 @@ fn is_remote(mount: &Mount) -> bool {
     REMOTE.contains(&&*mount.kind) || mount.kind.starts_with(FUSE_PREFIX)
 }
 
-/// Those of `mounts` whose answer to `ask` has not come after `patience`.
+/// The mounts for which `ask` does not return within `patience`.
 fn without_answer(
     mut mounts: BTreeMap<PathBuf, String>,
     patience: Duration,
@@ -52,7 +50,7 @@ fn without_answer(
         let sender = sender.clone();
         std::thread::spawn(move || {
             ask(&at);
-            let _ = sender.send(at); // nobody may listen any more
+            let _ = sender.send(at); // the receiver is gone once the time is over
         });
     }
     while !mounts.is_empty() {
@@ -68,14 +66,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_others_serve_is_asked() {
+    fn only_remote_file_systems_are_asked() {
         for (kind, expected) in [
             ("nfs4", true),
             ("fuse", true),
             ("fuse.sshfs", true),
             ("fusectl", false),
             ("ext4", false),
-            // The question itself would mount it.
+            // stat(2) would trigger the mount.
             ("autofs", false),
         ] {
             let line = format!("1 0 0:1 / /x rw - {kind} none rw");

@@ -1,64 +1,65 @@
-//! The machines that can be booted, one row an architecture.
+//! Constants of the architectures on which machines run, one row for each.
 
 use anyhow::{Context, Result};
 
-/// What QEMU and the kernel call things on one architecture.
+/// Names and limits that QEMU and the kernel use on one architecture.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// `uname -m`
+pub struct Architecture {
+    /// Name of the architecture (`uname -m`).
     pub arch: &'static str,
-    /// QEMU's binary; distributions with one architecture call it `qemu-kvm`.
+    /// Name of QEMU's program; some distributions install it as `qemu-kvm` instead.
     pub qemu: &'static str,
-    /// `-machine`
+    /// Value of `-machine`.
     pub machine: &'static str,
-    /// The file of a firmware that does no more than this machine needs, where
-    /// QEMU comes with one.
+    /// File name of a firmware that starts faster than QEMU's default; `None` if QEMU has
+    /// none.
     pub firmware: Option<&'static str>,
-    /// `-cpu` where the processor is emulated.
+    /// Value of `-cpu` for an emulated processor.
     pub emulated_cpu: &'static str,
-    /// Most processors that it has.
+    /// Highest number of processors.
     pub cpus_max: usize,
-    /// The serial console's device.
+    /// Name of the serial console in the guest.
     pub console: &'static str,
-    /// More words for the kernel.
-    pub words: &'static str,
-    /// Longest command line in bytes, its NUL included (`COMMAND_LINE_SIZE`).
+    /// Kernel parameters that every machine gets.
+    pub parameters: &'static str,
+    /// Longest kernel command line in bytes, including its NUL (`COMMAND_LINE_SIZE`).
     pub command_line_max: usize,
 }
 
-/// A machine without the devices that neither the firmware nor the kernel has a
-/// use for here, and would only search.
+/// QEMU's q35 machine without devices that firmware and kernel do not need; probing them
+/// would take time.
 const Q35: &str = "q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off";
 
-/// `max` has what every root file system asks for, x86-64-v3 included. Without
-/// `erms` the kernel clears and copies memory by eight bytes an instruction, not
-/// by one, and to an emulator each is one step.
+/// Emulated processor. `max` has every feature that a root file system may need, including
+/// x86-64-v3. Without `erms` the kernel clears and copies memory by eight bytes at a time
+/// instead of one; the emulator takes one step for each.
 ///
-/// It takes itself for an AMD K8, of whose clock the kernel thinks so little that
-/// it asks the ACPI timer instead. With one that it trusts (an Intel `model`, or
-/// `tsc=reliable`) it patches the idle loop when it says so, and QEMU 7.2 now and
-/// then lets another processor run half of the patch: one boot in a hundred
-/// panicked.
+/// `max` reports itself as an AMD K8. The kernel does not trust the clock of a K8 and uses
+/// the ACPI timer. If the kernel trusted the clock (with an Intel `model`, or
+/// `tsc=reliable`), it would patch the idle loop while it boots, and QEMU 7.2 sometimes lets
+/// another processor execute half of that patch: one boot in a hundred panicked.
 const X86_CPU: &str = "max,-erms";
 
-/// Words for the kernel (kernel doc: admin-guide/kernel-parameters.rst); a later
-/// `cryptomgr.notests=0` of the user's takes one back.
+/// Kernel parameters (kernel doc: admin-guide/kernel-parameters.rst). The user can switch
+/// the self-tests on again with `--append cryptomgr.notests=0`.
 ///
-/// - On a crowded host without KVM the kernel finds that its timer does not
-///   tick, and panics ("IO-APIC + timer doesn't work!"), when it is only slow;
-///   this machine's timer needs no test.
-/// - Where the kernel checks all its ciphers against known answers at every
-///   start, that is half of its boot.
-const X86_WORDS: &str = "no_timer_check cryptomgr.notests";
+/// - `no_timer_check`: on a busy host without KVM the timer can be so slow that the kernel
+///   believes it does not tick, and panics ("IO-APIC + timer doesn't work!").
+/// - `cryptomgr.notests`: some kernels test all their ciphers at every boot, which takes
+///   half of the boot.
+const X86_PARAMETERS: &str = "no_timer_check cryptomgr.notests";
 
 #[rustfmt::skip]
-const MACHINES: &[Machine] = &[
-    Machine { arch: "x86_64", qemu: "qemu-system-x86_64", machine: Q35, firmware: Some("qboot.rom"), emulated_cpu: X86_CPU, cpus_max: 255, console: "ttyS0", words: X86_WORDS, command_line_max: 2048 },
+const ARCHITECTURES: &[Architecture] = &[
+    Architecture { arch: "x86_64", qemu: "qemu-system-x86_64", machine: Q35, firmware: Some("qboot.rom"), emulated_cpu: X86_CPU, cpus_max: 255, console: "ttyS0", parameters: X86_PARAMETERS, command_line_max: 2048 },
 ];
 
-/// The row of this host's architecture.
-pub fn of_host() -> Result<&'static Machine> {
+/// Constants of this host's architecture.
+///
+/// # Errors
+/// No row describes this architecture.
+pub fn of_host() -> Result<&'static Architecture> {
     let arch = std::env::consts::ARCH;
-    let row = MACHINES.iter().find(|row| row.arch == arch);
+    let row = ARCHITECTURES.iter().find(|row| row.arch == arch);
     row.with_context(|| format!("no virtual machine is described for {arch} hosts"))
 }

@@ -1,4 +1,4 @@
-//! What a user types, as values: sizes, durations, volumes, ports, variables.
+//! Parsers of option values: sizes, durations, volumes, ports, variables.
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
@@ -6,33 +6,33 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::Access;
+use super::shares::Access;
 
-/// `--volume HOST:GUEST[:ro|rw]`
+/// Value of `--volume HOST:GUEST[:ro|rw]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// A directory of the host.
+    /// Directory of the host.
     pub source: PathBuf,
-    /// An absolute path in the guest, without `.`, `..` or doubled slashes.
+    /// Absolute path in the guest, without `.`, `..` or doubled slashes.
     pub target: OsString,
-    /// Read-write unless it ends in `:ro`.
+    /// Read-only if the value ends in `:ro`.
     pub access: Access,
 }
 
-/// `--publish [ADDRESS:]HOST:GUEST[/udp]`
+/// Value of `--publish [ADDRESS:]HOST:GUEST[/udp]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// Where to listen; 127.0.0.1 unless given.
+    /// Address of the host on which QEMU listens; 127.0.0.1 by default.
     pub address: Ipv4Addr,
-    /// The port to listen on.
+    /// Port of the host.
     pub host: u16,
-    /// The guest's port.
+    /// Port of the guest.
     pub guest: u16,
     /// `tcp` or `udp`.
     pub protocol: &'static str,
 }
 
-/// Reads a volume. HOST may contain colons; GUEST may not.
+/// Parses a volume. HOST may contain colons, GUEST may not.
 pub fn parse_volume(text: &OsStr) -> Result<Volume, String> {
     const FORM: &str = "give HOST:GUEST, HOST:GUEST:ro or HOST:GUEST:rw";
     let mut parts: Vec<&[u8]> = text.as_bytes().split(|&byte| byte == b':').collect();
@@ -64,7 +64,7 @@ pub fn parse_volume(text: &OsStr) -> Result<Volume, String> {
     })
 }
 
-/// Reads a published port.
+/// Parses a published port.
 pub fn parse_publish(text: &str) -> Result<Publish, String> {
     const FORM: &str = "give HOST:GUEST or ADDRESS:HOST:GUEST, with /udp for UDP";
     let (ports, protocol) = match text.rsplit_once('/') {
@@ -81,8 +81,8 @@ pub fn parse_publish(text: &str) -> Result<Publish, String> {
     Ok(Publish { address, host: port(host)?, guest: port(guest)?, protocol })
 }
 
-/// Reads `NAME=VALUE`, or `NAME` for the variable as it is here; `None` where
-/// that is not set.
+/// Parses a variable: `NAME=VALUE`, or `NAME` for the value that `lookup` returns; `None`
+/// if `lookup` knows no such variable.
 pub fn parse_variable(
     text: &OsStr,
     lookup: impl Fn(&OsStr) -> Option<OsString>,
@@ -96,9 +96,9 @@ pub fn parse_variable(
     }
 }
 
-/// MiB from `512`, `512M` or `4G`.
+/// Parses a size of memory in MiB, such as `512`, `512M` or `4G`.
 pub fn parse_memory(text: &str) -> Result<u64, String> {
-    /// Less than this no distribution's kernel boots in.
+    /// Smallest memory in MiB in which the kernel of a distribution boots.
     const MINIMUM: u64 = 32;
     let (digits, factor) = match text.as_bytes().last() {
         Some(b'M' | b'm') => (&text[..text.len() - 1], 1),
@@ -113,7 +113,7 @@ pub fn parse_memory(text: &str) -> Result<u64, String> {
     Ok(size)
 }
 
-/// A time from `90`, `90s`, `500ms`, `5m` or `2h`.
+/// Parses a duration, such as `90`, `90s`, `500ms`, `5m` or `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "give a number of seconds, or one with a suffix ms, s, m or h";
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -130,7 +130,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| FORM.into())
 }
 
-/// Reads a size of a tmpfs: bytes, with a suffix k, m or g, or a percentage.
+/// Parses the size of an overlay, as tmpfs(5) reads it: bytes, with a suffix k, m or g, or
+/// a percentage. An empty text is the default size.
 pub fn parse_overlay(text: &str) -> Result<String, String> {
     let digits = text.trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G', '%']);
     let is_size =
@@ -143,9 +144,9 @@ pub fn parse_overlay(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads the name of a machine or a host: it becomes part of a socket's name.
+/// Parses the name of a machine or a host. The name becomes part of a socket's name.
 pub fn parse_name(text: &str) -> Result<String, String> {
-    /// Linux keeps as many bytes of a hostname (`__NEW_UTS_LEN`).
+    /// Longest host name in bytes (`__NEW_UTS_LEN`).
     const MAX: usize = 64;
     let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -155,8 +156,8 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// MiB to give a machine for which nobody asked for memory, on a host whose
-/// `/proc/meminfo` is `meminfo`: 1 GiB, or what a small host can spare.
+/// Default memory of a machine in MiB, from the host's `/proc/meminfo`: 1 GiB, or three
+/// quarters of the available memory if the host is small.
 #[must_use]
 pub fn default_memory(meminfo: &str) -> u64 {
     const USUAL: u64 = 1024;
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn volumes() {
+    fn volumes_are_parsed() {
         let volume = |source: &str, target: &str, access| {
             Ok(Volume { source: source.into(), target: target.into(), access })
         };
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn published_ports() {
+    fn ports_are_parsed() {
         let publish = |address: [u8; 4], host, guest, protocol| {
             Ok(Publish { address: address.into(), host, guest, protocol })
         };
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn variables() {
+    fn variables_are_parsed() {
         let lookup = |name: &OsStr| (name == "HERE").then(|| OsString::from("x"));
         let parse = |text: &str| parse_variable(OsStr::new(text), lookup);
         assert_eq!(parse("A=b=c"), Ok(Some(b"A=b=c".to_vec())));
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_sizes() {
+    fn memory_sizes_are_parsed() {
         for (text, size) in [("512", Some(512)), ("64M", Some(64)), ("4g", Some(4096))] {
             assert_eq!(parse_memory(text).ok(), size, "{text}");
         }
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn durations_are_parsed() {
         for (text, millis) in [("90", 90_000), ("4s", 4000), ("5m", 300_000), ("1h", 3_600_000)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn overlay_sizes_and_names() {
+    fn overlay_sizes_and_names_are_checked() {
         assert!(
             ["", "512m", "50%", "1048576", "2G"].iter().all(|text| parse_overlay(text).is_ok())
         );
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_host_gives_what_it_can() {
+    fn a_small_host_gives_three_quarters_of_its_memory() {
         for (kib, size) in [(8_000_000, 1024), (1_000_000, 732), (1000, 128)] {
             let meminfo = format!("MemTotal: 1 kB\nMemAvailable:  {kib} kB\n");
             assert_eq!(default_memory(&meminfo), size);

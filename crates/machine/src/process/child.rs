@@ -1,9 +1,9 @@
-//! Programs that end with us.
+//! Children that end together with chrootvm.
 //!
-//! Interface: prctl(2), PR_SET_PDEATHSIG. A daemon must not outlive chrootvm,
-//! not even when that is killed by SIGKILL; only the kernel can see to it, and
-//! only a process itself can ask it to. So a child is started as this very
-//! binary, which asks and then executes the program.
+//! Interface: prctl(2), PR_SET_PDEATHSIG. A daemon must not outlive chrootvm, even if
+//! chrootvm is killed by SIGKILL. The kernel can kill a child at its parent's death, but only
+//! the child itself can ask for that. So chrootvm starts its own binary again; the child asks
+//! the kernel, and then executes the program.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,31 +25,31 @@ use nix::unistd::Pid;
 use super::signals::pass_on_defaults;
 use crate::isolation::read_only::mount_read_only;
 
-/// Bytes of a daemon's messages that are kept.
+/// Size in bytes of the file for a daemon's messages.
 const MESSAGES_MAX: u64 = 64 << 10;
 
-/// Name of the subcommand that [`Exec`] is.
+/// Name of the subcommand that runs [`BoundExec`].
 pub const SUBCOMMAND: &str = "exec-bound";
 
-/// Asks for a signal at the parent's death, then executes a program. Its arguments are
-/// those of [`SUBCOMMAND`], which [`Child::spawn`] writes.
+/// Body of [`SUBCOMMAND`]: asks the kernel for a signal at the parent's death, then executes
+/// a program. [`Child::spawn`] writes its arguments.
 #[derive(Debug, Default)]
-pub struct Exec {
-    /// Process id of the parent, which may be gone already.
+pub struct BoundExec {
+    /// Process id of the parent, which may have ended already.
     parent: i32,
-    /// The program becomes root of the user namespace that this file is.
+    /// File of the user namespace in which the program becomes root.
     user_namespace: Option<PathBuf>,
-    /// This directory is read-only for the program, whatever it does.
+    /// Directory that is mounted read-only for the program.
     read_only: Option<PathBuf>,
     /// The program and its arguments.
     command: Vec<OsString>,
 }
 
-impl Exec {
-    /// Reads `--parent PID [--user-namespace FILE] [--read-only DIR] -- PROGRAM [ARG]...`.
+impl BoundExec {
+    /// Parses `--parent PID [--user-namespace FILE] [--read-only DIR] -- PROGRAM [ARG]...`.
     ///
     /// # Errors
-    /// An argument that [`Child::spawn`] does not write.
+    /// An argument is missing or unknown.
     pub fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self> {
         let mut parsed = Self::default();
         while let Some(option) = arguments.next() {
@@ -71,25 +71,28 @@ impl Exec {
         bail!("no program given")
     }
 
-    /// Becomes the program.
+    /// Executes the program in place of this process.
+    ///
+    /// # Errors
+    /// A preparation failed, or the program cannot be executed.
     pub fn run(self) -> Result<()> {
-        // Before the death signal, which a change of credentials may clear.
+        // Enter before asking for the death signal: a change of credentials clears it.
         if let Some(file) = &self.user_namespace {
             let enter = |file| setns(file, CloneFlags::CLONE_NEWUSER).map_err(Into::into);
             File::open(file)
                 .and_then(enter)
                 .with_context(|| format!("enter user namespace {}", file.display()))?;
         }
-        // If our caller ignores SIGTERM, a daemon would ignore it as well and outlive
-        // us.
+        // If the caller of chrootvm ignores SIGTERM, the daemon would inherit that and
+        // outlive chrootvm.
         pass_on_defaults([Signal::SIGTERM])?;
-        // SIGTERM lets QEMU put the terminal back in order.
+        // QEMU restores the terminal on SIGTERM.
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;
         if Pid::parent() != Pid::from_raw(self.parent) {
             bail!("the parent is gone");
         }
-        // The parent reads its signals from a descriptor; this program must not
-        // inherit that they are blocked.
+        // The parent blocks signals to read them from a descriptor. The program must not
+        // inherit the blocked signals.
         SigSet::empty().thread_set_mask().context("unblock signals")?;
         if let Some(dir) = &self.read_only {
             mount_read_only(dir).with_context(|| format!("mount {} read-only", dir.display()))?;
@@ -100,56 +103,60 @@ impl Exec {
     }
 }
 
-/// How a child takes part in the terminal.
+/// How a child uses the terminal and standard streams of chrootvm.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Has our terminal: its signals reach the child too.
+pub enum ChildRole {
+    /// The child has the terminal, and gets the signals that keys send.
     Terminal,
-    /// Has our standard input and output, which are no terminal; we alone get
-    /// the signals.
+    /// The child has standard input and output, which are no terminal. Only chrootvm gets
+    /// signals.
     Piped,
-    /// Has no standard input or output. The directory is read-only for it.
+    /// The child has no standard input or output.
     Daemon {
-        /// See `exec-bound --read-only`.
+        /// Directory that is mounted read-only for the child.
         read_only: Option<PathBuf>,
-        /// See `exec-bound --user-namespace`.
+        /// File of the user namespace in which the child is root.
         user_namespace: Option<PathBuf>,
     },
 }
 
-/// A running program, killed when this value is dropped.
+/// A running program; dropping this value kills it.
 #[derive(Debug)]
 pub struct Child {
-    /// What to call it in messages.
+    /// Name of the program in messages.
     pub name: String,
     process: std::process::Child,
     status: Option<ExitStatus>,
-    /// What a daemon wrote to standard error.
+    /// File to which a daemon writes its standard error.
     messages: Option<File>,
 }
 
 impl Child {
-    /// Starts `program`. Each descriptor of `fds` is open in it under the given
-    /// number.
+    /// Starts `program`. The child inherits each descriptor of `fds` under the number beside
+    /// it.
+    ///
+    /// # Errors
+    /// The program cannot be started.
     pub fn spawn(
         name: String,
         program: &Path,
         arguments: &[OsString],
         fds: Vec<(OwnedFd, i32)>,
-        role: Role,
+        role: ChildRole,
     ) -> Result<Self> {
         let mut command = Command::new("/proc/self/exe");
         command.arg(SUBCOMMAND).args(["--parent", &std::process::id().to_string()]);
         let mut messages = None;
-        if role != Role::Terminal {
+        if role != ChildRole::Terminal {
             command.process_group(0);
         }
-        if let Role::Daemon { read_only, user_namespace } = role {
+        if let ChildRole::Daemon { read_only, user_namespace } = role {
             let options = [("--user-namespace", user_namespace), ("--read-only", read_only)];
             for (option, value) in options {
                 command.args(value.iter().flat_map(|path| [option.as_ref(), path.as_os_str()]));
             }
-            // It cannot grow: a guest may make its daemon talk without end.
+            // The seal limits the size: a guest may be able to make its daemon print without
+            // end.
             let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
             let file = File::from(memfd_create(c"messages", flags)?);
             file.set_len(MESSAGES_MAX)?;
@@ -166,7 +173,10 @@ impl Child {
         Ok(Self { name, process, status: None, messages })
     }
 
-    /// How the child ended; `None` while it runs.
+    /// Exit status of the child; `None` while it runs.
+    ///
+    /// # Errors
+    /// wait(2) failed.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
             self.status =
@@ -175,26 +185,26 @@ impl Child {
         Ok(self.status)
     }
 
-    /// Sends `signal`; a child that has ended gets none.
+    /// Sends `signal` if the child still runs.
     pub fn signal(&self, signal: Signal) {
         if self.status.is_none()
             && let Ok(pid) = i32::try_from(self.process.id())
         {
-            // Not yet waited for, so the number is still its own; it may have
-            // ended, and then the signal is void.
+            // Nobody has waited for the child, so no other process can have its id. If it
+            // has ended, the signal has no effect.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 
-    /// The end of what a daemon wrote to standard error, where a guest may have
-    /// chosen a word.
+    /// Tail of the daemon's standard error, in printable characters: it may contain text that
+    /// the guest chose.
     pub fn messages(&mut self) -> String {
-        /// Bytes enough for a screen.
+        /// Maximum length in bytes; about one screen.
         const TAIL: u64 = 2000;
         let mut text = Vec::new();
         if let Some(file) = &mut self.messages {
-            // The daemon writes through a copy of this descriptor: its position
-            // is ours. Without its words the message is poorer, not wrong.
+            // The daemon writes through a copy of this descriptor, so both have the same
+            // position. If reading fails, only the detail is missing in our message.
             let written = file.stream_position().unwrap_or_default();
             let start = written.saturating_sub(TAIL);
             let tail = file.seek(SeekFrom::Start(start));
@@ -208,12 +218,12 @@ impl Drop for Child {
     fn drop(&mut self) {
         if self.status.is_none() {
             self.signal(Signal::SIGKILL);
-            let _ = self.process.wait(); // it was killed; only its number is still to be freed
+            let _ = self.process.wait(); // the child was killed; this frees its process id
         }
     }
 }
 
-/// `exit status 1` or `signal 9`, for messages.
+/// Text of an exit status for messages, such as `exit status 1` or `signal 9`.
 #[must_use]
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {

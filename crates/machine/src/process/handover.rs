@@ -1,4 +1,4 @@
-//! What a child is handed as an open descriptor, so that nothing needs a name.
+//! Descriptors that a child inherits, so that its files and sockets need no names.
 //!
 //! Interface: unix(7).
 
@@ -11,22 +11,22 @@ use anyhow::Result;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
-/// The lowest descriptor that a child is handed.
+/// Number of the first descriptor that a child inherits besides its standard streams.
 pub const FIRST_FD: i32 = 3;
 
-/// Descriptors for a child, numbered upwards.
+/// Descriptors for a child, with the numbers under which it inherits them.
 #[derive(Debug, Default)]
-pub struct Numbered(Vec<(OwnedFd, i32)>);
+pub struct ChildDescriptors(Vec<(OwnedFd, i32)>);
 
-impl Numbered {
-    /// Adds `fd`; the number under which the child has it.
+impl ChildDescriptors {
+    /// Adds `fd` and returns its number in the child.
     pub fn add(&mut self, fd: OwnedFd) -> i32 {
         let number = self.0.last().map_or(FIRST_FD, |(_, last)| last + 1);
         self.0.push((fd, number));
         number
     }
 
-    /// Adds `fd`; a path by which the child opens it.
+    /// Adds `fd` and returns a path by which the child can open it.
     pub fn path(&mut self, fd: OwnedFd) -> OsString {
         format!("/dev/fd/{}", self.add(fd)).into()
     }
@@ -38,11 +38,14 @@ impl Numbered {
     }
 }
 
-/// A listening socket, and a connection that waits to be accepted from it.
+/// A listening socket for a daemon, and a connection in its queue for QEMU.
 ///
-/// The name is abstract, so any process could connect; but it is 128 random
-/// bits, and the queue holds one connection: if ours fits in, it is the one
-/// that the daemon accepts.
+/// The socket has an abstract name, so any process could connect. But the name has 128
+/// random bits, and the queue holds one connection: once ours is in the queue, the daemon
+/// accepts ours.
+///
+/// # Errors
+/// A socket cannot be made.
 pub fn connected_listener() -> Result<(OwnedFd, OwnedFd)> {
     let mut random = [0; 16];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
@@ -55,7 +58,7 @@ pub fn connected_listener() -> Result<(OwnedFd, OwnedFd)> {
     let listener = make(SockFlag::empty())?;
     socket::bind(listener.as_raw_fd(), &address)?;
     socket::listen(&listener, Backlog::new(0)?)?;
-    // Where the queue is full a blocking connect would wait for ever.
+    // If the queue were full, a blocking connect(2) would wait for ever.
     let connected = make(SockFlag::SOCK_NONBLOCK)?;
     socket::connect(connected.as_raw_fd(), &address)?;
     fcntl(&connected, FcntlArg::F_SETFL(OFlag::empty()))?;
@@ -70,7 +73,7 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]
-    fn the_queue_of_a_daemons_socket_is_full_with_our_connection() {
+    fn no_other_process_can_connect_to_a_daemons_socket() {
         let (listener, connected) = connected_listener().unwrap();
         let listener = UnixListener::from(listener);
         let intruder = socket::socket(

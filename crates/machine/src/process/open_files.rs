@@ -1,21 +1,19 @@
-//! How many files the programs of a machine may hold open.
+//! Limit on the open files of the programs of a machine.
 //!
 //! Interfaces: getrlimit(2) (RLIMIT_NOFILE), proc_sys_fs(5) (nr_open).
 //!
-//! virtiofsd holds a file open for each inode that the guest's kernel knows. At the
-//! limit the guest sees an error, which many programs take for the end of a directory.
-//! Both daemons try to raise the limit, but QEMU's gives up without CAP_SYS_RESOURCE,
-//! which most containers lack. So chrootvm raises its own limit, and its children
-//! inherit it.
+//! virtiofsd holds a file open for each inode that the guest's kernel knows. At the limit
+//! the guest gets an error, which many programs mistake for the end of a directory. Both
+//! daemons try to raise the limit, but QEMU's daemon gives up without CAP_SYS_RESOURCE,
+//! which most containers lack. So chrootvm raises its own limit, and its children inherit it.
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The limit that both daemons ask for.
+/// Limit that both daemons ask for.
 const ENOUGH: u64 = 1_000_000;
 
-/// A lower limit is too low for the root of a distribution: a minimal Debian 12 has
-/// 10,000 files.
+/// Limit below which the user is warned: a minimal Debian 12 already has 10,000 files.
 const FEW: u64 = 16_384;
 
 /// Highest limit that the kernel allows by default (`sysctl_nr_open` of fs/file.c).
@@ -27,7 +25,7 @@ type Limits = (u64, u64);
 /// Raises the soft limit of this process as far as possible, and returns it.
 ///
 /// # Errors
-/// Those of getrlimit(2).
+/// getrlimit(2) failed.
 pub fn raise() -> Result<u64> {
     let now = getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit(RLIMIT_NOFILE)")?;
     let most = std::fs::read_to_string("/proc/sys/fs/nr_open");
@@ -37,7 +35,8 @@ pub fn raise() -> Result<u64> {
     Ok(raised.unwrap_or(now).0)
 }
 
-/// Limits to try, the best first, from the present ones and the kernel's `most`.
+/// Limits to try, the highest first. The arguments are the present limits, and the highest
+/// limit that the kernel allows.
 fn attempts((soft, hard): Limits, most: u64) -> Vec<Limits> {
     let wanted = ENOUGH.min(most);
     let attempts = if hard >= wanted {
@@ -48,7 +47,7 @@ fn attempts((soft, hard): Limits, most: u64) -> Vec<Limits> {
     attempts.into_iter().filter(|attempt| attempt.0 > soft).collect()
 }
 
-/// A warning about a low `limit`.
+/// A warning if `limit` is low.
 #[must_use]
 pub fn warning(limit: u64) -> Option<String> {
     (limit < FEW).then(|| {
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_raised_as_far_as_it_goes() {
+    fn the_highest_possible_limit_is_tried_first() {
         for (name, now, most, expected) in [
             ("usual", (1024, 524_288), 1 << 20, &[(ENOUGH, ENOUGH), (524_288, 524_288)][..]),
             ("high", (1024, 1 << 20), 1 << 20, &[(ENOUGH, 1 << 20), (ENOUGH, ENOUGH)]),
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn few_files_are_said() {
+    fn a_low_limit_is_warned_of() {
         assert!(warning(1024).is_some_and(|text| text.contains("no more than 1024 files")));
         assert_eq!(warning(FEW), None);
     }

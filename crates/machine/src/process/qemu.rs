@@ -1,4 +1,4 @@
-//! Which QEMU, and what it can do here.
+//! Finding QEMU, and asking for its version and its `-sandbox`.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,24 @@ use anyhow::{Context, Result, bail};
 use files::named::Named;
 
 use crate::host;
-use crate::plan::architecture::Machine;
-use crate::plan::{Accelerator, SANDBOX};
+use crate::plan::architecture::Architecture;
+use crate::plan::machine_plan::Accelerator;
+use crate::plan::qemu_arguments::SANDBOX;
 
-/// `--accel`
+/// Value of `--accel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Accel {
-    /// KVM where that works.
+pub enum AccelOption {
+    /// KVM if this host can use it, otherwise TCG.
     #[default]
     Auto,
-    /// By the processor, fast (/dev/kvm)
+    /// KVM: the processor executes guest code.
     Kvm,
-    /// By QEMU alone, slow, works everywhere
+    /// TCG: QEMU translates guest code.
     Tcg,
 }
 
 #[rustfmt::skip]
-impl Named for Accel {
+impl Named for AccelOption {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
         ("auto", Self::Auto, "KVM where that works"),
         ("kvm", Self::Kvm, "By the processor, fast (/dev/kvm)"),
@@ -32,8 +33,11 @@ impl Named for Accel {
     ];
 }
 
-impl Accel {
-    /// What is used, where KVM has this problem or none.
+impl AccelOption {
+    /// The accelerator to use; `kvm_problem` says why KVM cannot be used, if so.
+    ///
+    /// # Errors
+    /// The user insists on KVM, which cannot be used.
     pub fn choose(self, kvm_problem: Option<String>) -> Result<Accelerator> {
         match (self, kvm_problem) {
             (Self::Tcg, _) | (Self::Auto, Some(_)) => Ok(Accelerator::Tcg),
@@ -43,8 +47,11 @@ impl Accel {
     }
 }
 
-/// The program for `machine`: the one given, or the one installed.
-pub fn find(machine: &Machine, given: Option<&Path>) -> Result<PathBuf> {
+/// Path of QEMU for `architecture`: the program that the user `given`, or the installed one.
+///
+/// # Errors
+/// There is no such program.
+pub fn find(architecture: &Architecture, given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
         let found = match given.components().count() {
             1 => host::find_program(given.as_os_str()),
@@ -52,44 +59,44 @@ pub fn find(machine: &Machine, given: Option<&Path>) -> Result<PathBuf> {
         };
         return found.with_context(|| format!("--qemu {}: no such program", given.display()));
     }
-    installed(machine).with_context(|| {
-        format!("{} not found in PATH: install QEMU (Debian: qemu-system-x86)", machine.qemu)
+    installed(architecture).with_context(|| {
+        format!("{} not found in PATH: install QEMU (Debian: qemu-system-x86)", architecture.qemu)
     })
 }
 
-/// The program for `machine`, where one is installed.
+/// Path of the installed QEMU for `architecture`.
 #[must_use]
-pub fn installed(machine: &Machine) -> Option<PathBuf> {
-    let names = [machine.qemu, "qemu-kvm"];
+pub fn installed(architecture: &Architecture) -> Option<PathBuf> {
+    let names = [architecture.qemu, "qemu-kvm"];
     let in_path = names.iter().find_map(|name| host::find_program(OsStr::new(name)));
     let libexec = || Path::new("/usr/libexec/qemu-kvm").to_path_buf();
     in_path.or_else(|| Some(libexec()).filter(|path| host::is_executable(path)))
 }
 
-/// The machine's own firmware, where `qemu` came with it: in `share/qemu` beside
-/// the `bin` that the program is in.
+/// Path of the architecture's own firmware, if it was installed together with `qemu`: the
+/// directory `share/qemu` is beside the `bin` of the program.
 #[must_use]
-pub fn firmware(machine: &Machine, qemu: &Path) -> Option<PathBuf> {
+pub fn firmware(architecture: &Architecture, qemu: &Path) -> Option<PathBuf> {
     let program = qemu.canonicalize().ok()?;
     let prefix = program.parent()?.parent()?;
-    Some(prefix.join("share/qemu").join(machine.firmware?)).filter(|file| file.is_file())
+    Some(prefix.join("share/qemu").join(architecture.firmware?)).filter(|file| file.is_file())
 }
 
-/// The oldest QEMU that knows all that [`crate::plan`] writes: major and minor number.
-/// The newest of these is `hpet=off` of q35 (5.2); `-machine memory-backend=` came with
-/// 5.0, vhost-user-fs-pci with 4.2, the entry by PVH with 4.0, memory-backend-memfd and
-/// `fd=` of a socket with 2.12, the switches of `-sandbox` with 2.11. `set-action`
-/// (6.0) is tried, and its absence is no error.
+/// Oldest supported version of QEMU (major, minor). It must know every argument of
+/// [`crate::plan::qemu_arguments`]: `hpet=off` of q35 came with 5.2, `-machine
+/// memory-backend=` with 5.0, vhost-user-fs-pci with 4.2, booting by PVH with 4.0,
+/// memory-backend-memfd and `fd=` of a socket with 2.12, and the switches of `-sandbox` with
+/// 2.11. The QMP command `set-action` (6.0) is optional.
 const OLDEST: (u32, u32) = (5, 2);
 
-/// The first word that begins with a digit, in what a program says to `--version`.
+/// Version in the output of `--version`: the first word that begins with a digit.
 #[must_use]
 pub fn version(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
 
-/// An error if QEMU's `version` is too old; `None` also if `version` is no number.
+/// Error text if `version` of QEMU is too old; `None` if it is new enough or unknown.
 #[must_use]
 pub fn too_old(version: &str) -> Option<String> {
     let mut numbers = version.split('.').map(|part| {
@@ -101,16 +108,16 @@ pub fn too_old(version: &str) -> Option<String> {
     (found < OLDEST).then(|| format!("QEMU {major}.{minor} or newer is needed"))
 }
 
-/// A QEMU that is asked for its version, and whether it was built with `-sandbox`; it
-/// answers in the background.
+/// A QEMU that runs in the background to print its version, with `-sandbox`. A QEMU that was
+/// built without `-sandbox` fails.
 #[derive(Debug)]
-pub struct Probe {
+pub struct QemuProbe {
     program: PathBuf,
     child: Option<Child>,
 }
 
-impl Probe {
-    /// Asks. The answer takes a few milliseconds, in which there is other work.
+impl QemuProbe {
+    /// Starts `qemu`. The answer takes a few milliseconds; meanwhile the caller can go on.
     #[must_use]
     pub fn start(qemu: &Path) -> Self {
         let mut command = Command::new(qemu);
@@ -119,10 +126,11 @@ impl Probe {
         Self { program: qemu.to_path_buf(), child: command.spawn().ok() }
     }
 
-    /// Whether QEMU has `-sandbox`; false if QEMU cannot be asked.
+    /// Waits for the answer, and returns whether QEMU has `-sandbox`; false if QEMU could not
+    /// be started.
     ///
     /// # Errors
-    /// A version that is too old.
+    /// The version is too old.
     pub fn finish(self) -> Result<bool> {
         let answer = self.child.and_then(|child| child.wait_with_output().ok());
         let answer = answer.filter(|answer| answer.status.success());
@@ -131,8 +139,8 @@ impl Probe {
     }
 }
 
-/// Whether `program` has `-sandbox`, by its `answer`: text with its version, or `None`
-/// if it does not know `-sandbox`.
+/// Whether `program` has `-sandbox`. Its `answer` is the text with its version, or `None` if
+/// it failed.
 fn judge(program: &Path, answer: Option<&str>) -> Result<bool> {
     let Some(answer) = answer else { return Ok(false) };
     let version = version(answer).unwrap_or_default();
@@ -148,16 +156,16 @@ mod tests {
     use crate::plan::architecture;
 
     #[test]
-    fn kvm_only_where_it_works() {
+    fn kvm_is_used_only_if_it_works() {
         let problem = || Some("no".to_owned());
-        assert_eq!(Accel::Auto.choose(None).unwrap(), Accelerator::Kvm);
-        assert_eq!(Accel::Auto.choose(problem()).unwrap(), Accelerator::Tcg);
-        assert_eq!(Accel::Tcg.choose(None).unwrap(), Accelerator::Tcg);
-        assert!(Accel::Kvm.choose(problem()).is_err());
+        assert_eq!(AccelOption::Auto.choose(None).unwrap(), Accelerator::Kvm);
+        assert_eq!(AccelOption::Auto.choose(problem()).unwrap(), Accelerator::Tcg);
+        assert_eq!(AccelOption::Tcg.choose(None).unwrap(), Accelerator::Tcg);
+        assert!(AccelOption::Kvm.choose(problem()).is_err());
     }
 
     #[test]
-    fn versions_are_read_from_what_programs_say() {
+    fn versions_are_found_in_the_output_of_programs() {
         for (text, expected) in [
             ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg)\nCopyright 2003", Some("7.2.22")),
             ("virtiofsd version 7.2.22 (Debian)\nusing FUSE 7.36", Some("7.2.22")),
@@ -191,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_qemu_is_refused_before_anything_runs() {
+    fn the_answer_decides_on_the_version_and_the_sandbox() {
         let program = Path::new("/q");
         for (name, answer, expected) in [
             ("new", Some("QEMU emulator version 7.2.22\n"), Ok(true)),
@@ -214,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_is_that_of_the_program() {
-        let machine = architecture::of_host().unwrap();
+    fn the_firmware_is_found_beside_the_program() {
+        let architecture = architecture::of_host().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let prefix = dir.path().canonicalize().unwrap();
         let (program, data) = (prefix.join("bin/qemu"), prefix.join("share/qemu"));
@@ -223,19 +231,19 @@ mod tests {
             std::fs::create_dir_all(dir).unwrap();
         }
         std::fs::write(&program, "").unwrap();
-        assert_eq!(firmware(machine, &program), None);
-        let file = data.join(machine.firmware.unwrap());
+        assert_eq!(firmware(architecture, &program), None);
+        let file = data.join(architecture.firmware.unwrap());
         std::fs::write(&file, "").unwrap();
-        assert_eq!(firmware(machine, &program), Some(file));
+        assert_eq!(firmware(architecture, &program), Some(file));
     }
 
     #[test]
-    fn a_qemu_that_was_named_must_be_there() {
-        let machine = architecture::of_host().unwrap();
-        assert_eq!(find(machine, Some(Path::new("/bin/sh"))).unwrap(), Path::new("/bin/sh"));
-        assert!(find(machine, Some(Path::new("sh"))).unwrap().ends_with("sh"));
+    fn a_qemu_that_the_user_names_must_exist() {
+        let architecture = architecture::of_host().unwrap();
+        assert_eq!(find(architecture, Some(Path::new("/bin/sh"))).unwrap(), Path::new("/bin/sh"));
+        assert!(find(architecture, Some(Path::new("sh"))).unwrap().ends_with("sh"));
         for missing in ["no-such-qemu", "/etc/passwd", "./x/y"] {
-            assert!(find(machine, Some(Path::new(missing))).is_err(), "{missing}");
+            assert!(find(architecture, Some(Path::new(missing))).is_err(), "{missing}");
         }
     }
 }

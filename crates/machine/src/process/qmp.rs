@@ -1,62 +1,66 @@
-//! Why a VM ended, from QEMU's machine protocol.
+//! A connection to QEMU's machine protocol (QMP): commands, and why the machine ended.
 //!
-//! Format: one JSON object a line (QEMU doc: interop/qmp-spec). QEMU sends a
-//! greeting, we leave the negotiation mode, and from then on events come by
-//! themselves. QEMU's own exit status is 0 for a power-off and a panic alike;
+//! Format: one JSON object per line (QEMU doc: interop/qmp-spec). QEMU sends a greeting;
+//! chrootvm ends the negotiation with `qmp_capabilities`; then QEMU sends events without
+//! being asked. QEMU exits with status 0 after a power-off as well as after a panic; only
 //! the SHUTDOWN event tells them apart.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
-use crate::running::{registry, watch};
+use super::messages::{self, ReceivedFd};
+use super::wait::{self, Awaited};
 
 /// Why QEMU ended the machine (`ShutdownCause`, QEMU doc: interop/qemu-qmp-ref).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shutdown {
+pub enum ShutdownCause {
     /// The guest powered off.
     GuestPowerOff,
-    /// The guest reset: a panic, a failed boot, or reboot(8).
+    /// The guest reset the machine: a panic, a failed boot, or reboot(8).
     GuestReset,
-    /// The person at the console, or a management tool.
+    /// The user at QEMU's console or a management tool ended it.
     Host,
-    /// Anything else, in QEMU's word for it.
+    /// Another cause, by QEMU's name.
     Other(String),
 }
 
-/// Our end of a QMP connection.
+/// chrootvm's end of a QMP connection.
 #[derive(Debug)]
 pub struct Qmp {
     stream: UnixStream,
-    /// Bytes after the last whole line.
+    /// Start of a line whose end has not arrived yet.
     partial: Vec<u8>,
-    shutdown: Option<Shutdown>,
+    shutdown: Option<ShutdownCause>,
     open: bool,
-    /// Number of the last command that was sent.
+    /// Number (`id`) of the last command.
     last: u64,
-    /// The answer to that command, once it is there.
+    /// Answer to the last command, once it has arrived.
     answer: Option<Result<Value, String>>,
-    /// Devices that the guest has opened and nobody has asked for yet.
+    /// Ports that the guest has opened since the last [`Qmp::take_opened`].
     opened: Vec<String>,
 }
 
-/// Most reads of 4 KiB in one call: a guest that opens and closes ports without end
-/// must not keep chrootvm from everything else. Together they are more than a socket
-/// holds, so one call reads all that QEMU left at its end.
+/// Maximum number of reads of 4 KiB in one call. A guest that opens and closes ports
+/// without end must not keep chrootvm busy. The reads together exceed the buffer of a
+/// socket, so one call reads everything that an ended QEMU has left.
 const READS: usize = 256;
 
-/// Bytes of the longest line that is read; QEMU sends no line of this length.
+/// Maximum length of a line in bytes; QEMU sends no line of this length.
 const LINE_MAX: usize = 1 << 20;
 
-/// How long QEMU may take to answer a command.
+/// Time for QEMU's answer to a command.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 impl Qmp {
-    /// A connection, and the end of it that QEMU is to be handed.
+    /// Makes a connection; the second value is QEMU's end.
+    ///
+    /// # Errors
+    /// The sockets cannot be made.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (mut ours, theirs) = UnixStream::pair()?;
         ours.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
@@ -67,11 +71,16 @@ impl Qmp {
         Ok((qmp, theirs.into()))
     }
 
-    /// Executes a command, handing over `fd` with it, and waits for its answer.
+    /// Executes a command and waits for its answer; `fd` is sent together with the command.
     ///
     /// # Errors
-    /// What QEMU has against it.
-    pub fn execute(&mut self, command: &str, arguments: &Value, fd: Option<OwnedFd>) -> Result<()> {
+    /// QEMU refuses the command, does not answer, or has ended.
+    pub fn execute(
+        &mut self,
+        command: &str,
+        arguments: &Value,
+        fd: Option<&ReceivedFd>,
+    ) -> Result<()> {
         self.tell(command, arguments, fd)?;
         let deadline = Instant::now() + ANSWER_LIMIT;
         loop {
@@ -84,21 +93,29 @@ impl Qmp {
             }
             ensure!(self.open, "QEMU ended before it answered {command}");
             ensure!(Instant::now() < deadline, "QEMU does not answer {command}");
-            watch::sleep(&[(self.stream.as_fd(), false)], Some(deadline))?;
+            wait::sleep(&[Awaited::readable(self.stream.as_fd())], Some(deadline))?;
         }
     }
 
-    /// As [`Qmp::execute`], whatever the answer.
-    pub fn tell(&mut self, command: &str, arguments: &Value, fd: Option<OwnedFd>) -> Result<()> {
+    /// Sends a command and does not wait for its answer.
+    ///
+    /// # Errors
+    /// QEMU has ended.
+    pub fn tell(
+        &mut self,
+        command: &str,
+        arguments: &Value,
+        fd: Option<&ReceivedFd>,
+    ) -> Result<()> {
         self.last += 1;
         self.answer = None;
         let line = json!({ "execute": command, "arguments": arguments, "id": self.last });
-        let fds: Vec<OwnedFd> = fd.into_iter().collect();
-        registry::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
+        let fds: Vec<_> = fd.into_iter().map(AsRawFd::as_raw_fd).collect();
+        messages::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
             .with_context(|| format!("ask QEMU for {command}"))
     }
 
-    /// Resets the machine, whose own resets end it (`-no-reboot`) afterwards as before.
+    /// Resets the machine. A later reset by the guest ends QEMU as before (`-no-reboot`).
     ///
     /// # Errors
     /// QEMU has ended, or is older than 6.0.
@@ -108,12 +125,12 @@ impl Qmp {
         self.tell("set-action", &json!({ "reboot": "shutdown" }), None)
     }
 
-    /// The ports that the guest has opened since it was asked last, by their ids.
+    /// Ids of the ports that the guest has opened since the last call.
     pub fn take_opened(&mut self) -> Vec<String> {
         std::mem::take(&mut self.opened)
     }
 
-    /// The text that the last command returned, if it is there.
+    /// Text that the last command returned, if it has arrived.
     pub fn take_text(&mut self) -> Option<String> {
         match self.answer.take()? {
             Ok(Value::String(text)) => Some(text),
@@ -121,13 +138,13 @@ impl Qmp {
         }
     }
 
-    /// What to wait for; `None` when there is nothing more to come.
+    /// Descriptor to wait for; `None` if QEMU has closed the connection.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.open.then(|| self.stream.as_fd())
     }
 
-    /// Takes in what has arrived.
+    /// Reads and handles everything that has arrived.
     pub fn read(&mut self) {
         let mut chunk = [0; 4096];
         for _ in 0..READS {
@@ -139,15 +156,15 @@ impl Qmp {
                 Ok(count) => self.take(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // QEMU is gone; its exit status will say how.
+                // QEMU is gone; its exit status tells why.
                 Err(_) => self.open = false,
             }
         }
     }
 
-    /// Why the machine ended, once it has.
+    /// Why the machine ended; `None` while it runs.
     #[must_use]
-    pub fn shutdown(&self) -> Option<&Shutdown> {
+    pub fn shutdown(&self) -> Option<&ShutdownCause> {
         self.shutdown.as_ref()
     }
 
@@ -169,14 +186,14 @@ impl Qmp {
         }
     }
 
-    /// Notes an opened port once: a guest may open it any number of times, but the host
-    /// chooses the ids.
+    /// Adds an opened port to the list, but each only once: a guest may open a port any
+    /// number of times. The host chooses the ids, so the list stays short.
     fn note_opened(&mut self, id: Option<String>) {
         self.opened.extend(id.filter(|id| !self.opened.contains(id)));
     }
 }
 
-/// The number of a command and its answer, if `line` is one.
+/// Number of a command and its answer; `None` if `line` is no answer.
 fn parse_answer(line: &[u8]) -> Option<(u64, Result<Value, String>)> {
     let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;
@@ -188,7 +205,7 @@ fn parse_answer(line: &[u8]) -> Option<(u64, Result<Value, String>)> {
     Some((id, refusal.map_or(Ok(returned), Err)))
 }
 
-/// The id of a port, if `line` says that the guest has opened it
+/// Id of the port that the guest has opened; `None` if `line` is another event
 /// (`VSERPORT_CHANGE`, QEMU doc: interop/qemu-qmp-ref).
 fn parse_opened(line: &[u8]) -> Option<String> {
     let message: Value = serde_json::from_slice(line).ok()?;
@@ -197,18 +214,18 @@ fn parse_opened(line: &[u8]) -> Option<String> {
     id.as_str().map(str::to_owned)
 }
 
-/// The cause, if `line` is a SHUTDOWN event.
-fn parse_shutdown(line: &[u8]) -> Option<Shutdown> {
+/// Cause of a shutdown; `None` if `line` is no SHUTDOWN event.
+fn parse_shutdown(line: &[u8]) -> Option<ShutdownCause> {
     let message: Value = serde_json::from_slice(line).ok()?;
     if message.get("event")?.as_str()? != "SHUTDOWN" {
         return None;
     }
     let reason = message.get("data").and_then(|data| data.get("reason")?.as_str());
     Some(match reason.unwrap_or_default() {
-        "guest-shutdown" => Shutdown::GuestPowerOff,
-        "guest-reset" => Shutdown::GuestReset,
-        "host-ui" | "host-qmp-quit" => Shutdown::Host,
-        reason => Shutdown::Other(reason.to_owned()),
+        "guest-shutdown" => ShutdownCause::GuestPowerOff,
+        "guest-reset" => ShutdownCause::GuestReset,
+        "host-ui" | "host-qmp-quit" => ShutdownCause::Host,
+        reason => ShutdownCause::Other(reason.to_owned()),
     })
 }
 
@@ -224,12 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_apart() {
+    fn shutdown_causes_are_parsed() {
         for (line, expected) in [
-            (event("guest-shutdown"), Some(Shutdown::GuestPowerOff)),
-            (event("guest-reset"), Some(Shutdown::GuestReset)),
-            (event("host-signal"), Some(Shutdown::Other("host-signal".into()))),
-            (event("host-qmp-quit"), Some(Shutdown::Host)),
+            (event("guest-shutdown"), Some(ShutdownCause::GuestPowerOff)),
+            (event("guest-reset"), Some(ShutdownCause::GuestReset)),
+            (event("host-signal"), Some(ShutdownCause::Other("host-signal".into()))),
+            (event("host-qmp-quit"), Some(ShutdownCause::Host)),
             ("{\"event\": \"RESET\"}\n".into(), None),
             ("{\"return\": {}}\n".into(), None),
             ("no json\n".into(), None),
@@ -260,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn opened_ports_are_told_by_their_ids() {
+    fn only_an_event_of_opening_gives_a_port() {
         let event = |open| {
             format!(
                 "{{\"event\": \"VSERPORT_CHANGE\", \"data\": {{\"open\": {open}, \"id\": \"p\"}}}}"
@@ -272,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guest_repeats_is_kept_once() {
+    fn a_guest_cannot_fill_the_memory_with_events() {
         let (mut qmp, theirs) = Qmp::pair().unwrap();
         let mut theirs = UnixStream::from(theirs);
         let opened = |id: &str| {
@@ -296,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn events_arrive_in_pieces_and_the_first_counts() {
+    fn an_event_may_arrive_in_pieces_and_the_first_shutdown_counts() {
         let (mut qmp, theirs) = Qmp::pair().unwrap();
         let mut theirs = UnixStream::from(theirs);
         let text = event("guest-reset") + &event("guest-shutdown");
@@ -306,7 +323,7 @@ mod tests {
         }
         drop(theirs);
         qmp.read();
-        assert_eq!(qmp.shutdown(), Some(&Shutdown::GuestReset));
+        assert_eq!(qmp.shutdown(), Some(&ShutdownCause::GuestReset));
         assert!(qmp.fd().is_none());
     }
 }

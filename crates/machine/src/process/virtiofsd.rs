@@ -1,140 +1,42 @@
-//! The daemon that exports a directory, in its two implementations.
-//!
-//! The Rust one (gitlab.com/virtio-fs/virtiofsd) and the C one that came with
-//! QEMU up to 7.2 take different options; neither reads the other's.
+//! Finding the virtiofsd of this host, asking what it can do, and preparing it to run.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use files::named::Named;
 use nix::unistd::{geteuid, getgroups};
 
 use crate::host;
 use crate::isolation::sandbox;
-pub use crate::isolation::sandbox::Sandbox;
 use crate::isolation::userns::UserNamespace;
-use crate::plan::{Access, Share};
+use crate::plan::virtiofsd::{DaemonDefaults, Flavour, MODCAPS, NO_ANNOUNCE, Sandbox, Virtiofsd};
 
-/// Where distributions put it; `PATH` comes after these.
+/// Where distributions install virtiofsd; `PATH` is searched after these directories.
 const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
 
-/// Option of the Rust daemon: the guest sees a share as one file system, whatever is
-/// mounted in it. Then two of its files can have the same inode number.
-pub const NO_ANNOUNCE: &str = "--no-announce-submounts";
-
-/// Option of the Rust daemon: capabilities to ask for besides the usual ones, or not.
-pub const MODCAPS: &str = "--modcaps";
-
-/// Which implementation, and what it can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
-    /// QEMU's: insists on being root, cannot export read-only.
-    C,
-    /// The Rust one; `readonly` tells whether it has `--readonly` (1.11).
-    Rust {
-        /// Can export read-only.
-        readonly: bool,
-    },
-}
-
-/// What keeps a guest from writing to a read-only share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// It may write.
-    NotNeeded,
-    /// The daemon refuses (`--readonly`).
-    Daemon,
-    /// The daemon runs on a read-only mount of the directory.
-    Mount,
-    /// Nothing does but the guest's own mount flag.
-    GuestOnly,
-}
-
-/// An installed virtiofsd.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Virtiofsd {
-    /// The program.
-    pub program: PathBuf,
-    /// Its kind.
-    pub flavour: Flavour,
-    /// What it may do here.
-    pub sandbox: Sandbox,
-    /// Whether it is started by root; other users are root of a user namespace.
-    pub is_root: bool,
-    /// What the guest's kernel may keep, where it is not the daemon's own choice.
-    pub cache: Option<CacheMode>,
-    /// What the daemon does unless it is told otherwise.
-    pub defaults: Defaults,
-    /// Whether the guest puts an overlay over the root, or over a part of it.
-    pub root_is_lower: bool,
-    /// Capabilities that it must not ask for: this host's root lacks them.
-    pub left_out: Vec<&'static str>,
-}
-
-/// Default behaviour of a daemon, found in its --help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Defaults {
-    /// It tells the guest which directories are mount points
-    /// (`--no-announce-submounts` of the Rust one).
-    pub announces_mounts: bool,
-    /// It opens a file with O_NOATIME where the guest does, which only the file's
-    /// owner may; newer ones leave it out (`--preserve-noatime`).
-    pub keeps_noatime: bool,
-}
-
-/// A daemon as it can run here.
+/// A daemon that can run on this host as this user.
 #[derive(Debug)]
-pub struct Housed {
+pub struct PreparedVirtiofsd {
     /// The daemon.
     pub daemon: Virtiofsd,
-    /// The user namespace that a user's daemon needs; it lives as long as this.
+    /// The user namespace for the daemon of an ordinary user, which lives as long as this
+    /// value.
     pub namespace: Option<UserNamespace>,
-    /// What a user has to put up with.
+    /// A warning about limits that an ordinary user meets.
     pub warning: Option<String>,
 }
 
-/// What the guest's kernel may keep of what the host has. In `--help` the values
-/// are but listed: their own help would spread every option over lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheMode {
-    /// Data and metadata for a second.
-    Auto,
-    /// Everything for ever; the host must not change it.
-    Always,
-    /// Nothing.
-    Never,
-    /// Metadata only, for a day (Rust virtiofsd only).
-    Metadata,
-}
-
-#[rustfmt::skip]
-impl Named for CacheMode {
-    const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("auto", Self::Auto, ""),
-        ("always", Self::Always, ""),
-        ("never", Self::Never, ""),
-        ("metadata", Self::Metadata, ""),
-    ];
-}
-
-/// How the daemon gets its listening socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Socket {
-    /// An inherited descriptor.
-    Fd(i32),
-    /// A path at which it listens itself.
-    Path(PathBuf),
-}
-
-/// Finds a virtiofsd, or takes the given one, and asks it what it is.
-pub fn find(explicit: Option<&Path>) -> Result<Virtiofsd> {
-    let program = match explicit {
+/// Finds a virtiofsd, or takes the one `given`, and asks what it can do.
+///
+/// # Errors
+/// There is no virtiofsd, or the program is none.
+pub fn find(given: Option<&Path>) -> Result<Virtiofsd> {
+    let program = match given {
         Some(file) => {
             ensure!(host::is_executable(file), "{} is no executable file", file.display());
             // A bare name would be searched in PATH.
-            host::absolute(file)?
+            std::path::absolute(file).with_context(|| format!("find {}", file.display()))?
         }
         None => installed().context(
             "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
@@ -144,7 +46,10 @@ pub fn find(explicit: Option<&Path>) -> Result<Virtiofsd> {
     probe(program)
 }
 
-/// Asks a virtiofsd what it is.
+/// Asks the virtiofsd `program` what it can do.
+///
+/// # Errors
+/// The program cannot be run, or is no virtiofsd.
 pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
     let help = Command::new(&program).arg("--help").output();
     let help = help.with_context(|| format!("run {} --help", program.display()))?;
@@ -159,7 +64,7 @@ pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
         sandbox: sandbox::of_host(is_root),
         is_root,
         cache: None,
-        defaults: Defaults {
+        defaults: DaemonDefaults {
             announces_mounts: help.contains(NO_ANNOUNCE),
             keeps_noatime: !help.contains("--preserve-noatime"),
         },
@@ -171,7 +76,7 @@ pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
     })
 }
 
-/// The virtiofsd of this host, whatever it is.
+/// Path of the installed virtiofsd, of either flavour.
 #[must_use]
 pub fn installed() -> Option<PathBuf> {
     DIRS.iter()
@@ -180,8 +85,10 @@ pub fn installed() -> Option<PathBuf> {
         .or_else(|| host::find_program(OsStr::new("virtiofsd")))
 }
 
+/// Flavour of the daemon that prints `help`.
 fn flavour(help: &str) -> Result<Flavour> {
-    // QEMU's drops its groups before it reads its options, which users may not.
+    // QEMU's daemon drops its groups before it reads its options; for an ordinary user that
+    // fails, and the daemon prints only this error.
     let is_c = help.contains("-o source=") || help.starts_with("setgroups() failed");
     match (help.contains("--shared-dir"), is_c) {
         (true, _) => Ok(Flavour::Rust { readonly: help.contains("--readonly") }),
@@ -190,188 +97,59 @@ fn flavour(help: &str) -> Result<Flavour> {
     }
 }
 
-impl Virtiofsd {
-    /// With another cache mode than its own.
-    pub fn with_cache(self, cache: Option<CacheMode>) -> Result<Self> {
-        ensure!(
-            cache != Some(CacheMode::Metadata) || self.flavour != Flavour::C,
-            "--cache metadata: {} is the C virtiofsd of QEMU, which knows only auto, always and \
-             never; use the Rust one",
-            self.program.display()
-        );
-        Ok(Self { cache, ..self })
+/// Makes the user namespace that `virtiofsd` needs if an ordinary user starts it.
+///
+/// # Errors
+/// The daemon cannot run: it is the C daemon, and this user may not be root even in a user
+/// namespace.
+pub fn prepare(virtiofsd: &Virtiofsd) -> Result<PreparedVirtiofsd> {
+    let program = virtiofsd.program.display();
+    let flavour = virtiofsd.flavour;
+    let daemon = virtiofsd.clone();
+    if virtiofsd.is_root {
+        return Ok(PreparedVirtiofsd { daemon, namespace: None, warning: None });
     }
-
-    /// The same daemon, with [`Virtiofsd::root_is_lower`] set.
-    #[must_use]
-    pub fn with_root_as_lower(self, root_is_lower: bool) -> Self {
-        Self { root_is_lower, ..self }
-    }
-
-    /// Refuses a root whose files the guest could not open; `owner` is the user id of
-    /// the root directory's owner.
-    ///
-    /// # Errors
-    /// A user other than root asks for an overlay over a directory of root's: overlayfs
-    /// opens all files with O_NOATIME (`ovl_open_realfile()` of fs/overlayfs/file.c).
-    pub fn check_root(&self, share: &Share, owner: u32) -> Result<()> {
-        /// User id of the host's root, which is not mapped into a user's namespace.
-        const ROOT: u32 = 0;
-        ensure!(
-            self.is_root || !self.defaults.keeps_noatime || !self.root_is_lower || owner != ROOT,
-            "--overlay over {}, which is root's: {} could not open its files for you (EPERM, \
-             O_NOATIME); use the Rust virtiofsd, one that knows --preserve-noatime, or \
-             run chrootvm as root",
-            share.source.display(),
-            self.program.display()
-        );
-        Ok(())
-    }
-
-    /// The daemon as it can run here.
-    pub fn housed(&self) -> Result<Housed> {
-        let program = self.program.display();
-        let daemon = self.clone();
-        if self.is_root {
-            return Ok(Housed { daemon, namespace: None, warning: None });
+    let namespace = match (UserNamespace::new(), flavour) {
+        (Ok(namespace), _) => namespace,
+        (Err(error), Flavour::C) => {
+            return Err(error).with_context(|| {
+                format!(
+                    "{program} is the C virtiofsd of QEMU, which must be root, if only of a \
+                     user namespace; run chrootvm as root or install the Rust virtiofsd"
+                )
+            });
         }
-        let namespace = match (UserNamespace::new(), self.flavour) {
-            (Ok(namespace), _) => namespace,
-            (Err(error), Flavour::C) => {
-                return Err(error).with_context(|| {
-                    format!(
-                        "{program} is the C virtiofsd of QEMU, which must be root, if only of a \
-                         user namespace; run chrootvm as root or install the Rust virtiofsd"
-                    )
-                });
-            }
-            (Err(error), Flavour::Rust { .. }) => {
-                let warning = format!(
-                    "{program} runs without a sandbox, with all your rights, and owners are \
-                     those of the host: {error:#}"
-                );
-                let daemon = Self { sandbox: Sandbox::None, ..daemon };
-                return Ok(Housed { daemon, namespace: None, warning: Some(warning) });
-            }
-        };
-        let mut warnings = namespace.left_out.clone();
-        if let Some(lack) = namespace.lack() {
-            ensure!(
-                self.flavour != Flavour::C || namespace.has_groups || getgroups()?.is_empty(),
-                "{program} is the C virtiofsd of QEMU, which drops your supplementary groups and \
-                 needs subordinate ids for that: {lack}; or install the Rust virtiofsd"
+        (Err(error), Flavour::Rust { .. }) => {
+            let warning = format!(
+                "{program} runs without a sandbox, with all your rights, and owners are \
+                 those of the host: {error:#}"
             );
-            warnings.push(format!(
-                "the guest sees only your own files as root's, all others as nobody's, \
-                 and can make none for another user than root: {lack}"
-            ));
+            let daemon = Virtiofsd { sandbox: Sandbox::None, ..daemon };
+            return Ok(PreparedVirtiofsd { daemon, namespace: None, warning: Some(warning) });
         }
-        let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
-        Ok(Housed { daemon, namespace: Some(namespace), warning })
+    };
+    let mut warnings = namespace.left_out.clone();
+    if let Some(missing) = namespace.missing_ids() {
+        ensure!(
+            flavour != Flavour::C || namespace.has_groups || getgroups()?.is_empty(),
+            "{program} is the C virtiofsd of QEMU, which drops your supplementary groups and \
+             needs subordinate ids for that: {missing}; or install the Rust virtiofsd"
+        );
+        warnings.push(format!(
+            "the guest sees only your own files as root's, all others as nobody's, \
+             and can make none for another user than root: {missing}"
+        ));
     }
-
-    /// Who sees to it that a share is read-only, guest or no guest.
-    #[must_use]
-    pub fn guard(&self, share: &Share) -> Guard {
-        // A user mounts as root of a user namespace, whatever the daemon does there.
-        let may_mount = match self.sandbox {
-            Sandbox::Namespace => true,
-            Sandbox::Chroot => !self.is_root,
-            Sandbox::None => false,
-        };
-        match (share.access, self.flavour) {
-            (Access::ReadWrite, _) => Guard::NotNeeded,
-            (_, Flavour::Rust { readonly: true }) => Guard::Daemon,
-            _ if may_mount => Guard::Mount,
-            _ => Guard::GuestOnly,
-        }
-    }
-}
-
-impl CacheMode {
-    /// As our option and the Rust daemon have it.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            CacheMode::Auto => "auto",
-            CacheMode::Always => "always",
-            CacheMode::Never => "never",
-            CacheMode::Metadata => "metadata",
-        }
-    }
-
-    /// As QEMU's daemon has it.
-    pub(super) fn word_of_c(self) -> &'static str {
-        match self {
-            CacheMode::Never => "none",
-            other => other.word(),
-        }
-    }
-}
-
-/// A daemon of root's, for tests.
-#[cfg(test)]
-#[must_use]
-pub fn sample(flavour: Flavour) -> Virtiofsd {
-    Virtiofsd {
-        program: "v".into(),
-        flavour,
-        sandbox: Sandbox::Chroot,
-        is_root: true,
-        cache: None,
-        defaults: Defaults { announces_mounts: false, keeps_noatime: true },
-        root_is_lower: false,
-        left_out: Vec::new(),
-    }
+    let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
+    Ok(PreparedVirtiofsd { daemon, namespace: Some(namespace), warning })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sample as daemon;
     use super::*;
-    use crate::plan::Place;
 
     #[test]
-    fn somebody_guards_a_read_only_share() {
-        let place = Place::Tag;
-        let share = |access| Share { tag: "t".into(), source: "/".into(), access, place };
-        let new = Flavour::Rust { readonly: true };
-        let old = Flavour::Rust { readonly: false };
-        for (is_root, flavour, sandbox, access, expected) in [
-            (true, Flavour::C, Sandbox::Namespace, Access::ReadWrite, Guard::NotNeeded),
-            (true, Flavour::C, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
-            (true, Flavour::C, Sandbox::Chroot, Access::ReadOnly, Guard::GuestOnly),
-            (false, Flavour::C, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
-            (false, Flavour::C, Sandbox::Chroot, Access::ReadOnly, Guard::Mount),
-            (true, new, Sandbox::Chroot, Access::ReadOnly, Guard::Daemon),
-            (false, new, Sandbox::None, Access::ReadOnly, Guard::Daemon),
-            (true, old, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
-            (false, old, Sandbox::Namespace, Access::ReadOnly, Guard::Mount),
-            (false, old, Sandbox::None, Access::ReadOnly, Guard::GuestOnly),
-        ] {
-            let daemon = Virtiofsd { sandbox, is_root, ..daemon(flavour) };
-            assert_eq!(daemon.guard(&share(access)), expected, "{daemon:?}");
-        }
-    }
-
-    #[test]
-    fn a_users_overlay_needs_files_that_can_be_opened() {
-        let (tag, access) = ("t".into(), Access::ReadOnly);
-        let share = Share { tag, source: "/".into(), access, place: Place::Root };
-        for (is_root, keeps_noatime, root_is_lower, owner, expected) in [
-            (false, true, true, 0, false),
-            (true, true, true, 0, true),
-            (false, false, true, 0, true),
-            (false, true, false, 0, true),
-            (false, true, true, 1000, true),
-        ] {
-            let defaults = Defaults { announces_mounts: false, keeps_noatime };
-            let daemon = Virtiofsd { is_root, defaults, root_is_lower, ..daemon(Flavour::C) };
-            assert_eq!(daemon.check_root(&share, owner).is_ok(), expected, "{daemon:?}");
-        }
-    }
-
-    #[test]
-    fn flavours_are_told_by_their_help() {
+    fn help_texts_tell_the_flavours_apart() {
         assert_eq!(flavour("    -o source=PATH   shared directory tree").unwrap(), Flavour::C);
         assert_eq!(
             flavour("--shared-dir <SHARED_DIR>\n--readonly").unwrap(),

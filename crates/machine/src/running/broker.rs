@@ -1,61 +1,72 @@
-//! Serving those who want to run more commands in a machine that runs.
+//! The broker of a machine: it gives ports to other chrootvm processes that want to run a
+//! command in the machine (`chrootvm exec`), and describes the machine (`chrootvm ps`).
 //!
-//! Each gets ports of its own, plugged in by QMP (QEMU doc:
-//! interop/qemu-qmp-ref: getfd, chardev-add, device_add), and drives its session
-//! itself; here they are only plugged and unplugged.
+//! Each client gets the ports of a session, plugged in by QMP, and drives its session
+//! itself. The broker only plugs and unplugs ports.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::json;
 use virtinitrd_proto::port::port_name;
 
 use super::registry;
-use crate::plan::SERIAL_BUS;
+use crate::plan::ports::{STREAMS, plug, unplug};
+use crate::process::messages::{self, Message, NO_FDS, ReceivedFd};
 use crate::process::qmp::Qmp;
-use crate::session::channels::STREAMS;
+use crate::process::wait::Awaited;
 
-/// How far somebody who asks has got.
+/// Request of a client for the description of the machine.
+pub const INFO: &[u8] = b"info";
+
+/// Request of a client for a session; the client's four descriptors come with it.
+pub const EXEC: &[u8] = b"exec";
+
+/// Start of an answer that reports an error.
+pub const ERROR: &str = "error ";
+
+/// Time for the guest to find the ports of one session. Other clients wait meanwhile.
+const OPENING_LIMIT: Duration = Duration::from_secs(10);
+
+/// State of a client.
 #[derive(Debug)]
-enum Stage {
-    /// Has not asked for a session.
-    Silent,
-    /// Waits for its turn, with its descriptors.
-    Waiting(Vec<OwnedFd>),
-    /// Has the session of this number.
+enum ClientStage {
+    /// The client has not asked for a session.
+    Connected,
+    /// The client waits for its ports; these are its descriptors.
+    Waiting(Vec<ReceivedFd>),
+    /// The client has the session of this number.
     Served(u32),
 }
 
-/// Somebody who asks.
+/// A connected chrootvm process.
 #[derive(Debug)]
 struct Client {
     socket: OwnedFd,
-    stage: Stage,
+    stage: ClientStage,
 }
 
-/// The door of a machine.
+/// The broker of a machine.
 #[derive(Debug)]
 pub struct Broker {
     /// `None` if the machine has no socket.
-    listener: Option<OwnedFd>,
+    listener: Option<UnixListener>,
     clients: Vec<Client>,
-    /// What `chrootvm ps` shows.
+    /// Answer to [`INFO`].
     description: String,
+    /// Number of the last session.
     last: u32,
-    /// The session whose ports the guest is about to find, and how long others
-    /// wait for that. QEMU tells the guest of ports by a queue of 32 messages,
-    /// and drops what does not fit.
+    /// The session whose ports the guest has not found yet, and the time limit for that.
+    /// QEMU reports new ports to the guest through a queue of 32 messages, and drops a
+    /// message if the queue is full. So only one session is opened at a time.
     opening: Option<(u32, Instant)>,
 }
 
-/// How long others wait for one session's ports to be found.
-const OPENING_LIMIT: Duration = Duration::from_secs(10);
-
 impl Broker {
-    /// Opens the socket of the machine `name`, or of a machine without a name. A
-    /// machine without a name also runs without a socket; then the error is returned
-    /// beside the broker.
+    /// Opens the socket of the machine `name`, or of a machine without a name. A machine
+    /// without a name also runs without a socket; then the error is returned beside the
+    /// broker.
     ///
     /// # Errors
     /// The name is taken.
@@ -71,20 +82,20 @@ impl Broker {
         Ok((Self { listener, clients, description, last, opening }, failure))
     }
 
-    /// What to wait for.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// Descriptors to wait for before the next [`Broker::serve`].
+    pub fn awaited(&self) -> impl Iterator<Item = Awaited<'_>> {
         let clients = self.clients.iter().map(|client| client.socket.as_fd());
-        self.listener.iter().map(AsFd::as_fd).chain(clients)
+        self.listener.iter().map(AsFd::as_fd).chain(clients).map(Awaited::readable)
     }
 
-    /// Serves whoever asks; the number of a session that the guest is to be told
-    /// of. As long as the first command does not run, all wait.
-    pub fn serve(&mut self, qmp: &mut Qmp, runs: bool) -> Option<u32> {
+    /// Serves all clients. Returns the number of a new session, which the guest has to be
+    /// told. Clients wait until the first command runs, as `is_running` tells.
+    pub fn serve(&mut self, qmp: &mut Qmp, is_running: bool) -> Option<u32> {
         while let Some(socket) = self.listener.as_ref().and_then(registry::accept) {
-            self.clients.push(Client { socket, stage: Stage::Silent });
+            self.clients.push(Client { socket, stage: ClientStage::Connected });
         }
         let mut clients = std::mem::take(&mut self.clients);
-        clients.retain_mut(|client| self.hear(client, qmp));
+        clients.retain_mut(|client| self.serve_client(client, qmp));
         self.clients = clients;
         if let Some((number, limit)) = self.opening {
             let is_open = qmp.take_opened().contains(&port_name(number, STREAMS[0]));
@@ -92,95 +103,77 @@ impl Broker {
                 self.opening = None;
             }
         }
-        if runs && self.opening.is_none() { self.start_next(qmp) } else { None }
+        if is_running && self.opening.is_none() { self.start_next(qmp) } else { None }
     }
 
-    /// Takes what a client says. False where it has gone.
-    fn hear(&mut self, client: &mut Client, qmp: &mut Qmp) -> bool {
-        let answer = match registry::receive(&client.socket) {
+    /// Handles a message of a client. Returns false if the client is gone.
+    fn serve_client(&mut self, client: &mut Client, qmp: &mut Qmp) -> bool {
+        let answer = match messages::receive(&client.socket) {
             Ok(None) => return true,
-            Ok(Some((message, fds))) => match (&message[..], &client.stage) {
+            Ok(Some(Message { text, fds })) => match (&text[..], &client.stage) {
                 (b"", _) => String::new(),
                 (INFO, _) => self.description.clone(),
-                (EXEC, Stage::Silent) if fds.len() == STREAMS.len() => {
-                    client.stage = Stage::Waiting(fds);
+                (EXEC, ClientStage::Connected) if fds.len() == STREAMS.len() => {
+                    client.stage = ClientStage::Waiting(fds);
                     return true;
                 }
                 _ => format!("{ERROR}the request is not known to this machine's chrootvm"),
             },
             Err(_) => String::new(),
         };
-        let heard =
-            !answer.is_empty() && registry::send(&client.socket, answer.as_bytes(), NO_FDS).is_ok();
-        if let (false, Stage::Served(number)) = (heard, &client.stage) {
-            unplug(qmp, *number);
+        let is_there =
+            !answer.is_empty() && messages::send(&client.socket, answer.as_bytes(), NO_FDS).is_ok();
+        if let (false, ClientStage::Served(number)) = (is_there, &client.stage) {
+            remove_ports(qmp, *number);
             self.opening = self.opening.filter(|(opening, _)| opening != number);
         }
-        heard
+        is_there
     }
 
-    /// Gives the first who waits its ports.
+    /// Gives its ports to the first client that waits.
     fn start_next(&mut self, qmp: &mut Qmp) -> Option<u32> {
-        let is_waiting = |client: &&mut Client| matches!(client.stage, Stage::Waiting(_));
+        let is_waiting = |client: &&mut Client| matches!(client.stage, ClientStage::Waiting(_));
         let client = self.clients.iter_mut().find(is_waiting)?;
-        let Stage::Waiting(fds) = std::mem::replace(&mut client.stage, Stage::Silent) else {
-            return None;
-        };
+        let stage = std::mem::replace(&mut client.stage, ClientStage::Connected);
+        let ClientStage::Waiting(fds) = stage else { return None };
         self.last += 1;
         let number = self.last;
-        let plugged = plug(qmp, number, fds);
-        let answer = match &plugged {
+        let added = add_ports(qmp, number, &fds);
+        let answer = match &added {
             Ok(()) => format!("session {number}"),
             Err(error) => format!("{ERROR}{error:#}"),
         };
-        // One that has gone is noticed when it is heard next.
-        let _ = registry::send(&client.socket, answer.as_bytes(), NO_FDS);
-        if plugged.is_err() {
-            unplug(qmp, number);
+        // If the client is gone, the next message shows that.
+        let _ = messages::send(&client.socket, answer.as_bytes(), NO_FDS);
+        if added.is_err() {
+            remove_ports(qmp, number);
             return None;
         }
-        client.stage = Stage::Served(number);
+        client.stage = ClientStage::Served(number);
         self.opening = Some((number, Instant::now() + OPENING_LIMIT));
         Some(number)
     }
 }
 
-/// Asks what the machine is.
-pub const INFO: &[u8] = b"info";
-
-/// Asks for a session; comes with its four descriptors.
-pub const EXEC: &[u8] = b"exec";
-
-/// Begins an answer that is an error.
-pub const ERROR: &str = "error ";
-
-/// For messages without descriptors.
-pub const NO_FDS: &[OwnedFd] = &[];
-
-/// Gives the machine the ports of session `number`.
-fn plug(qmp: &mut Qmp, number: u32, fds: Vec<OwnedFd>) -> Result<()> {
+/// Plugs in the ports of session `number`; `fds` are the client's ends, in the order of
+/// [`STREAMS`].
+fn add_ports(qmp: &mut Qmp, number: u32, fds: &[ReceivedFd]) -> Result<()> {
     for (stream, fd) in STREAMS.iter().zip(fds) {
-        let name = port_name(number, stream);
-        qmp.execute("getfd", &json!({ "fdname": name }), Some(fd))?;
-        let address = json!({ "type": "fd", "data": { "str": name } });
-        let data = json!({ "addr": address, "server": false });
-        let chardev = json!({ "id": name, "backend": { "type": "socket", "data": data } });
-        qmp.execute("chardev-add", &chardev, None)?;
-        let device = json!({
-            "driver": "virtserialport", "bus": SERIAL_BUS, "id": name, "chardev": name, "name": name
-        });
-        qmp.execute("device_add", &device, None)
+        let [getfd, chardev, device] = plug(&port_name(number, stream));
+        qmp.execute(getfd.name, &getfd.arguments, Some(fd))?;
+        qmp.execute(chardev.name, &chardev.arguments, None)?;
+        qmp.execute(device.name, &device.arguments, None)
             .context("add a port; a machine has room for six commands beside its first")?;
     }
     Ok(())
 }
 
-/// Takes them away again, as far as they are there.
-fn unplug(qmp: &mut Qmp, number: u32) {
+/// Removes the ports of session `number`, as far as they exist.
+fn remove_ports(qmp: &mut Qmp, number: u32) {
     for stream in STREAMS {
-        let id = json!({ "id": port_name(number, stream) });
-        // A machine that is about to end refuses, and needs it no more.
-        let _ = qmp.tell("device_del", &id, None);
-        let _ = qmp.tell("chardev-remove", &id, None);
+        for command in unplug(&port_name(number, stream)) {
+            // An error means that the machine is about to end.
+            let _ = qmp.tell(command.name, &command.arguments, None);
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Detection of a halted guest whose console chrootvm does not read.
+//! Detection of a halted guest while its console is on the terminal, where chrootvm does not
+//! read it.
 //!
-//! A kernel that halts stops every processor with its interrupts off, and QEMU runs on
-//! without an event. Interface: `info registers` of QEMU's monitor (QEMU doc:
-//! system/monitor), sent through QMP. Only on x86 does the answer tell whether a
-//! processor is halted.
+//! A kernel that halts stops every processor with its interrupts off. QEMU then runs on and
+//! sends no event. Interface: `info registers` of QEMU's monitor (QEMU doc: system/monitor),
+//! sent through QMP. The answer shows halted processors only on x86.
 
 use std::time::{Duration, Instant};
 
@@ -11,35 +11,35 @@ use serde_json::json;
 
 use crate::process::qmp::Qmp;
 
-/// How often QEMU is asked.
+/// Interval between questions to QEMU.
 const TICK: Duration = Duration::from_secs(2);
 
-/// The interrupt flag of RFLAGS (`X86_EFLAGS_IF`).
+/// Interrupt flag of RFLAGS (`X86_EFLAGS_IF`).
 const INTERRUPTS: u32 = 1 << 9;
 
 /// State of the detection.
 #[derive(Debug)]
-pub struct Halt {
+pub struct HaltDetector {
     next: Instant,
     was_stopped: bool,
 }
 
-impl Halt {
-    /// The state for a machine that starts now.
+impl HaltDetector {
+    /// Initial state, for a machine that starts now.
     #[must_use]
     pub fn new() -> Self {
         Self { next: Instant::now() + TICK, was_stopped: false }
     }
 
-    /// When [`Halt::look`] is due.
+    /// When the next [`HaltDetector::is_halted`] is due.
     #[must_use]
     pub fn next(&self) -> Instant {
         self.next
     }
 
-    /// Reads QEMU's last answer and asks again, if that is due. True once two answers
-    /// in a row tell that every processor has stopped for good.
-    pub fn look(&mut self, qmp: &mut Qmp) -> bool {
+    /// Reads QEMU's last answer and asks again, if that is due. Returns true if two answers in
+    /// a row show that every processor has stopped for good.
+    pub fn is_halted(&mut self, qmp: &mut Qmp) -> bool {
         let now = Instant::now();
         if now < self.next {
             return false;
@@ -48,7 +48,7 @@ impl Halt {
         let is_stopped = qmp.take_text().is_some_and(|text| are_stopped(&text));
         let is_halted = is_stopped && self.was_stopped;
         self.was_stopped = is_stopped;
-        // The next call reads the answer. An error: QEMU may be about to end.
+        // The next call reads the answer. An error means that QEMU is about to end.
         let _ = qmp.tell(
             "human-monitor-command",
             &json!({ "command-line": "info registers -a" }),
@@ -58,14 +58,14 @@ impl Halt {
     }
 }
 
-impl Default for Halt {
+impl Default for HaltDetector {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// Whether all processors wait with their interrupts off, by `info registers`: nothing
-/// but an NMI or a reset wakes them.
+/// Whether all processors in the output of `info registers` are halted with their interrupts
+/// off; only an NMI or a reset wakes them then.
 fn are_stopped(registers: &str) -> bool {
     let mut flags = registers.lines().filter(|line| line.contains(" HLT=")).map(|line| {
         let value = |names: &[&str]| {
@@ -75,7 +75,7 @@ fn are_stopped(registers: &str) -> bool {
         let flags = u32::from_str_radix(value(&["RFL=", "EFL="])?, 16).ok()?;
         Some(value(&["HLT="])? == "1" && flags & INTERRUPTS == 0)
     });
-    // Without a line about a processor the state is unknown.
+    // If there is no line about a processor, the state is unknown.
     let first = flags.next().flatten();
     first == Some(true) && flags.all(|is_stopped| is_stopped == Some(true))
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_processors_that_nothing_wakes_are_stopped() {
+    fn only_halted_processors_without_interrupts_are_stopped() {
         let cpu = |flags: &str, halted| {
             format!(
                 "CPU#0\nRAX=0000000000000000 RBX=1\n\

@@ -1,10 +1,14 @@
-//! A machine that runs: watching over it, ending it, and how others find it.
+//! Running machines: starting one, watching it until it ends, serving further commands in
+//! it, and finding it by its name.
+//!
+//! Imports all rooms but [`crate::doctor`].
 
 pub mod broker;
 pub mod halt;
 pub mod outcome;
 pub mod registry;
 pub mod run;
+pub mod script;
 pub mod time_limit;
 pub mod timing;
 pub mod watch;

@@ -1,4 +1,4 @@
-//! How a run ended, and what chrootvm says and exits with.
+//! How a run ended, and the message and exit status that follow from it.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -7,79 +7,81 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::time_limit;
-use crate::plan::Mode;
+use crate::plan::exit_status::{EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_TROUBLE};
+use crate::plan::machine_plan::RunMode;
 use crate::process::child::describe;
-use crate::process::qmp::Shutdown;
+use crate::process::qmp::ShutdownCause;
+use crate::session::console::LastWords;
 
-/// Exit status for trouble of ours, as podman and env(1) have it.
-pub const EXIT_TROUBLE: u8 = virtinitrd_proto::status::TROUBLE;
+/// Result of a run.
+#[derive(Debug)]
+pub struct RunReport {
+    /// How the machine ended.
+    pub outcome: Outcome,
+    /// Tail of the console, if it was not on the terminal.
+    pub console: LastWords,
+}
 
-/// Exit status when time ran out, as timeout(1) has it.
-pub const EXIT_TIMEOUT: u8 = 124;
-
-/// Added to the number of the signal that ended us, as a shell does.
-pub const EXIT_SIGNAL: u8 = 128;
-
-/// How a machine came to its end.
+/// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// QEMU ended by itself.
+    /// QEMU ended without being asked.
     Ended {
-        /// Its exit status and last words, where it is not success.
+        /// Exit status and messages of QEMU; `None` if it succeeded.
         failure: Option<String>,
-        /// What QMP said.
-        shutdown: Option<Shutdown>,
+        /// Cause of the shutdown, if QMP told it.
+        shutdown: Option<ShutdownCause>,
     },
-    /// A daemon ended while the machine ran: its name, its end, its last words.
+    /// A daemon ended while the machine ran: its name, exit status and messages.
     DaemonDied(String, String, String),
-    /// We were asked to stop.
+    /// A signal asked chrootvm to end.
     Stopped(Signal),
-    /// The person at the terminal wanted out.
+    /// The user typed the escape sequence.
     Escaped,
     /// The command ended with this status.
     Command(u8),
     /// The command could not be started: exit status and reason.
     NotStarted(u8, String),
-    /// `--timeout`
+    /// The time limit (`--timeout`) was reached.
     TimedOut(Duration),
-    /// No word of the guest in all that time.
+    /// The guest has not reported its command within this time.
     Silent(Duration),
-    /// The guest has halted: nothing will run in it any more.
+    /// The guest has halted, so nothing runs in it any more.
     Halted,
     /// The command's output could not be written.
     OutputLost(Errno),
 }
 
-/// What is left to be done after a run.
+/// Exit status and message of chrootvm after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Our exit status.
+pub struct ExitReport {
+    /// Exit status of chrootvm.
     pub status: u8,
-    /// What went wrong, for a person.
+    /// Error message; `None` if there was no error.
     pub problem: Option<String>,
-    /// Whether the console's last lines may tell why.
+    /// Whether the last lines of the console may explain the error.
     pub shows_console: bool,
 }
 
 impl Outcome {
-    /// As QEMU's status and its last words tell.
+    /// Outcome if QEMU ended with `status`; `words` are its messages.
     #[must_use]
-    pub fn of_qemu(status: ExitStatus, words: &str, shutdown: Option<Shutdown>) -> Self {
+    pub fn of_qemu(status: ExitStatus, words: &str, shutdown: Option<ShutdownCause>) -> Self {
         let words = if words.is_empty() { String::new() } else { format!(": {words}") };
         Self::Ended { failure: (!status.success()).then(|| describe(status) + &words), shutdown }
     }
 
-    /// Whether the guest reset, as it does when its kernel panics.
+    /// Whether the guest reset the machine, as its kernel does after a panic.
     #[must_use]
     pub fn is_reset(&self) -> bool {
-        matches!(self, Self::Ended { failure: None, shutdown: Some(Shutdown::GuestReset) })
+        matches!(self, Self::Ended { failure: None, shutdown: Some(ShutdownCause::GuestReset) })
     }
 
-    /// What to say, and to exit with; `reason` is what the console gives.
+    /// Exit status and message for this outcome; `reason` is the one found on the console.
     #[must_use]
-    pub fn verdict(self, mode: Mode, reason: Option<&str>) -> Verdict {
-        let plain = |status| Verdict { status, problem: None, shows_console: false };
-        let trouble = |problem: String| Verdict {
+    pub fn exit_report(self, mode: RunMode, reason: Option<&str>) -> ExitReport {
+        let plain = |status| ExitReport { status, problem: None, shows_console: false };
+        let trouble = |problem: String| ExitReport {
             status: EXIT_TROUBLE,
             problem: Some(problem),
             shows_console: true,
@@ -89,22 +91,22 @@ impl Outcome {
             Self::Stopped(signal) => plain(EXIT_SIGNAL.saturating_add(signal as u8)),
             Self::Escaped => plain(EXIT_SIGNAL.saturating_add(Signal::SIGHUP as u8)),
             Self::NotStarted(status, problem) => {
-                Verdict { status, problem: Some(problem), shows_console: false }
+                ExitReport { status, problem: Some(problem), shows_console: false }
             }
             Self::TimedOut(limit) => {
-                Verdict { status: EXIT_TIMEOUT, ..trouble(time_limit::problem(limit)) }
+                ExitReport { status: EXIT_TIMEOUT, ..trouble(time_limit::problem(limit)) }
             }
             Self::Silent(limit) => trouble(format!(
                 "the boot hangs: not a word from the guest within {} s",
                 limit.as_secs()
             )),
             Self::Halted => match mode {
-                Mode::Console { .. } => plain(0),
-                Mode::Command { .. } => {
+                RunMode::Console { .. } => plain(0),
+                RunMode::Command { .. } => {
                     trouble("the machine was halted before the command had ended".into())
                 }
             },
-            Self::OutputLost(errno) => Verdict {
+            Self::OutputLost(errno) => ExitReport {
                 shows_console: false,
                 ..trouble(format!("write the command's output: {}", errno.desc()))
             },
@@ -116,19 +118,23 @@ impl Outcome {
                 trouble(format!("QEMU failed: {failure}"))
             }
             Self::Ended { failure: None, shutdown } => match (shutdown, mode) {
-                (Some(Shutdown::GuestPowerOff | Shutdown::Host), Mode::Console { .. }) => plain(0),
-                (Some(Shutdown::GuestPowerOff | Shutdown::Host), Mode::Command { .. }) => {
-                    trouble("the machine was powered off before the command had ended".into())
-                }
-                (Some(Shutdown::GuestReset), Mode::Command { .. }) if reason.is_some() => {
+                (
+                    Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host),
+                    RunMode::Console { .. },
+                ) => plain(0),
+                (
+                    Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host),
+                    RunMode::Command { .. },
+                ) => trouble("the machine was powered off before the command had ended".into()),
+                (Some(ShutdownCause::GuestReset), RunMode::Command { .. }) if reason.is_some() => {
                     trouble(format!("the guest gave up: {}", reason.unwrap_or_default()))
                 }
-                (Some(Shutdown::GuestReset), _) => trouble(
+                (Some(ShutdownCause::GuestReset), _) => trouble(
                     "the guest reset instead of powering off: its kernel panicked (as it does \
                      when PID 1 exits), /init gave up, or it was rebooted; the console tells which"
                         .into(),
                 ),
-                (Some(Shutdown::Other(reason)), _) => {
+                (Some(ShutdownCause::Other(reason)), _) => {
                     trouble(format!("QEMU ended the machine: {reason}"))
                 }
                 (None, _) => trouble("QEMU ended without saying why".into()),
@@ -141,25 +147,25 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    const CONSOLE: Mode = Mode::Console { monitor: false };
-    const COMMAND: Mode = Mode::Command { terminal: false };
+    const CONSOLE: RunMode = RunMode::Console { monitor: false };
+    const COMMAND: RunMode = RunMode::Command { terminal: false };
 
     #[test]
-    fn every_end_has_its_status_and_words() {
+    fn each_outcome_has_its_exit_status_and_message() {
         let ended = |failure: Option<&str>, shutdown| Outcome::Ended {
             failure: failure.map(String::from),
             shutdown,
         };
         let died = Outcome::DaemonDied("virtiofsd".into(), "signal 9".into(), String::new());
         for (outcome, mode, status, words) in [
-            (ended(None, Some(Shutdown::GuestPowerOff)), CONSOLE, 0, ""),
-            (ended(None, Some(Shutdown::Host)), CONSOLE, 0, ""),
-            (ended(None, Some(Shutdown::GuestPowerOff)), COMMAND, 125, "before the command"),
-            (ended(None, Some(Shutdown::GuestReset)), CONSOLE, 125, "guest reset"),
-            (ended(None, Some(Shutdown::Other("x-y".into()))), CONSOLE, 125, "x-y"),
+            (ended(None, Some(ShutdownCause::GuestPowerOff)), CONSOLE, 0, ""),
+            (ended(None, Some(ShutdownCause::Host)), CONSOLE, 0, ""),
+            (ended(None, Some(ShutdownCause::GuestPowerOff)), COMMAND, 125, "before the command"),
+            (ended(None, Some(ShutdownCause::GuestReset)), CONSOLE, 125, "guest reset"),
+            (ended(None, Some(ShutdownCause::Other("x-y".into()))), CONSOLE, 125, "x-y"),
             (ended(None, None), COMMAND, 125, "without saying why"),
             (ended(Some("signal 9"), None), COMMAND, 125, "QEMU failed: signal 9"),
-            (ended(Some("signal 9"), Some(Shutdown::GuestPowerOff)), CONSOLE, 125, "signal 9"),
+            (ended(Some("signal 9"), Some(ShutdownCause::GuestPowerOff)), CONSOLE, 125, "signal 9"),
             (died, COMMAND, 125, "ran (signal 9)"),
             (Outcome::Stopped(Signal::SIGINT), COMMAND, 130, ""),
             (Outcome::Escaped, COMMAND, 129, ""),
@@ -172,14 +178,14 @@ mod tests {
             (Outcome::OutputLost(Errno::ENOSPC), COMMAND, 125, "No space left"),
         ] {
             let shown = format!("{outcome:?}");
-            let verdict = outcome.verdict(mode, None);
-            assert_eq!(verdict.status, status, "{shown}");
-            let problem = verdict.problem.unwrap_or_default();
+            let report = outcome.exit_report(mode, None);
+            assert_eq!(report.status, status, "{shown}");
+            let problem = report.problem.unwrap_or_default();
             assert_eq!(problem.is_empty(), words.is_empty(), "{shown}");
             assert!(problem.contains(words), "{shown}: {problem}");
         }
-        let reset = ended(None, Some(Shutdown::GuestReset));
-        let problem = reset.verdict(COMMAND, Some("mount x: ENOENT")).problem.unwrap();
+        let reset = ended(None, Some(ShutdownCause::GuestReset));
+        let problem = reset.exit_report(COMMAND, Some("mount x: ENOENT")).problem.unwrap();
         assert_eq!(problem, "the guest gave up: mount x: ENOENT");
     }
 }

@@ -1,51 +1,44 @@
-//! How the machines of a user find each other: by abstract sockets.
+//! The registry of a user's machines: each machine listens at an abstract socket with the
+//! machine's name.
 //!
-//! Interface: unix(7). Such a socket leaves nothing behind, however its owner
-//! ends. Its name is no secret and anybody may take it, so each side asks the
-//! kernel who the other is. One message is one packet.
+//! Interface: unix(7). An abstract socket leaves no file behind, however its owner ends. Its
+//! name is no secret and any process may take it, so each side asks the kernel for the user
+//! of the other side. The sockets keep the boundaries of messages (`SOCK_SEQPACKET`).
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::sockopt::{PeerCredentials, SendTimeout};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, UnixCredentials,
 };
+use nix::sys::time::TimeVal;
 use nix::unistd::{Uid, User, geteuid};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
 
-use super::watch;
+use crate::process::messages::{self, Message};
+use crate::process::wait::{self, Awaited};
 
-/// What the names of our sockets begin with.
+/// Start of the names of all machines' sockets.
 const PREFIX: &str = "virtinitrd-machine";
 
-/// Bytes of the longest message; what follows is lost.
-pub const MESSAGE_MAX: usize = 4 << 10;
-
-/// Descriptors that come with a message at the most.
-const FDS_MAX: usize = 4;
-
-/// First character of the socket name of a machine without `--name`; no `--name` starts
-/// with it (`crate::plan::options::parse_name`).
+/// First character of the name of a machine without `--name`. [`parse_name`] accepts no
+/// `--name` that starts with it.
+///
+/// [`parse_name`]: crate::plan::options::parse_name
 const UNNAMED: char = '~';
 
-/// Most random names that are tried. There are 2^64 names, so a second try is needed
-/// only if somebody takes names on purpose.
+/// Maximum number of random names that are tried. There are 2^64 names, so a second attempt
+/// is needed only if another process takes names on purpose.
 const TRIES: usize = 8;
 
-/// How many may wait to be heard.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 16;
 
-/// The names of this user's sockets, up to the machine's own name.
+/// Start of the names of this user's sockets; the machine's name follows.
 fn prefix() -> String {
     format!("{PREFIX}-{}-", geteuid())
 }
@@ -59,28 +52,28 @@ fn make(flags: SockFlag) -> Result<OwnedFd> {
     socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).context("make a socket")
 }
 
-/// Takes `name`: a socket at which others ask.
+/// Takes the name `name` and listens at its socket.
 ///
 /// # Errors
-/// The name is taken; says by which process and user.
-pub fn listen(name: &str) -> Result<OwnedFd> {
+/// The name is taken; the error names the process and the user.
+pub fn listen(name: &str) -> Result<UnixListener> {
     match bind(name)? {
         Some(listener) => Ok(listener),
         None => bail!("--name {name}: {}", taken(holder(name).as_ref())),
     }
 }
 
-/// Listens at a random name. If the name could be known before, any user could take it
-/// and keep the machine from running.
+/// Listens at a random name. If the name were predictable, any user could take it and so keep
+/// the machine from being found.
 ///
 /// # Errors
-/// Those of socket(2), or that all names are taken.
-pub fn listen_unnamed() -> Result<OwnedFd> {
+/// The socket cannot be made, or all tried names are taken.
+pub fn listen_unnamed() -> Result<UnixListener> {
     // `RandomState` has random keys.
     listen_to_first(|| format!("{UNNAMED}{:016x}", RandomState::new().build_hasher().finish()))
 }
 
-fn listen_to_first(mut name: impl FnMut() -> String) -> Result<OwnedFd> {
+fn listen_to_first(mut name: impl FnMut() -> String) -> Result<UnixListener> {
     for _ in 0..TRIES {
         if let Some(listener) = bind(&name())? {
             return Ok(listener);
@@ -89,25 +82,25 @@ fn listen_to_first(mut name: impl FnMut() -> String) -> Result<OwnedFd> {
     bail!("{TRIES} random names of sockets are taken")
 }
 
-/// A socket of that name; `None` where the name is taken.
-fn bind(name: &str) -> Result<Option<OwnedFd>> {
+/// A listening socket with the name `name`; `None` if the name is taken.
+fn bind(name: &str) -> Result<Option<UnixListener>> {
     let listener = make(SockFlag::SOCK_NONBLOCK)?;
     match socket::bind(listener.as_raw_fd(), &address(name)?) {
         Err(Errno::EADDRINUSE) => return Ok(None),
         result => result.context("name the machine's socket")?,
     }
     socket::listen(&listener, Backlog::new(BACKLOG)?).context("listen")?;
-    Ok(Some(listener))
+    Ok(Some(listener.into()))
 }
 
-/// Who listens at the socket `name`, if anybody does.
+/// Process that listens at the socket `name`; `None` if it does not accept connections.
 fn holder(name: &str) -> Option<UnixCredentials> {
     let socket = make(SockFlag::SOCK_NONBLOCK).ok()?;
     socket::connect(socket.as_raw_fd(), &address(name).ok()?).ok()?;
     socket::getsockopt(&socket, PeerCredentials).ok()
 }
 
-/// Error for a name that `holder` has taken.
+/// Error text for a name that the process `holder` has taken.
 fn taken(holder: Option<&UnixCredentials>) -> String {
     let Some(holder) = holder else {
         return "the name of its socket is taken by a process that accepts nobody".into();
@@ -127,23 +120,24 @@ pub fn is_unnamed(name: &str) -> bool {
     name.starts_with(UNNAMED)
 }
 
-/// The next who asks, if it is this user.
+/// Next connection of this user; `None` if there is none, or if another user connects.
 #[must_use]
-pub fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
-    let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-    let peer = rustix::net::accept_with(listener, flags).ok()?;
+pub fn accept(listener: &UnixListener) -> Option<OwnedFd> {
+    let (peer, _) = listener.accept().ok()?;
+    peer.set_nonblocking(true).ok()?;
+    let peer = OwnedFd::from(peer);
     is_this_user(&peer).then_some(peer)
 }
 
-/// How long a machine's chrootvm may take to be reached, or to tell of itself. It
-/// may be stopped, and a name may be held by somebody who accepts nobody.
+/// Time for connecting to a machine and for its answer. The machine's chrootvm may be
+/// stopped, or a foreign process may hold the name and accept no connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Connects to the machine `name`, or, if `name` is a process id, to the machine
-/// without a name of that process.
+/// Connects to the machine `name`. If `name` is a process id, the machine of that process
+/// without a name is tried, too.
 ///
 /// # Errors
-/// Those of [`connect`].
+/// As [`connect`].
 pub fn find(name: &str) -> Result<OwnedFd> {
     let connected = connect(name);
     let Ok(pid) = name.parse::<i32>() else { return connected };
@@ -154,7 +148,7 @@ pub fn find(name: &str) -> Result<OwnedFd> {
     })
 }
 
-/// The process that listens at the other side of `socket`.
+/// Id of the process at the other side of `socket`.
 #[must_use]
 pub fn peer_pid(socket: &OwnedFd) -> Option<i32> {
     Some(socket::getsockopt(socket, PeerCredentials).ok()?.pid())
@@ -163,11 +157,12 @@ pub fn peer_pid(socket: &OwnedFd) -> Option<i32> {
 /// Connects to the machine `name`.
 ///
 /// # Errors
-/// Where there is none, or it does not answer.
+/// There is no such machine, it does not answer, or it belongs to another user.
 pub fn connect(name: &str) -> Result<OwnedFd> {
     let socket = make(SockFlag::empty())?;
-    // It holds for connect too.
-    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).context("set a timeout")?;
+    // This timeout also applies to connect(2).
+    let seconds = i64::try_from(PATIENCE.as_secs())?;
+    socket::setsockopt(&socket, SendTimeout, &TimeVal::new(seconds, 0)).context("set a timeout")?;
     match socket::connect(socket.as_raw_fd(), &address(name)?) {
         Err(Errno::ECONNREFUSED) => {
             bail!("no machine \"{name}\" of yours runs; `chrootvm ps` lists them")
@@ -179,19 +174,28 @@ pub fn connect(name: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// What to say of a machine that is silent.
+/// Error text for a machine that does not answer.
 #[must_use]
 pub fn no_answer(name: &str) -> String {
     format!("machine \"{name}\" does not answer: its chrootvm may be stopped")
 }
 
-/// Waits for an answer that a machine gives at once; `None` where it does not.
+/// Waits for the answer to [`INFO`], which a machine sends at once; `None` if there is none in
+/// time.
+///
+/// # Errors
+/// The answer cannot be received.
+///
+/// [`INFO`]: super::broker::INFO
 pub fn wait_and_receive(socket: &OwnedFd) -> Result<Option<Message>> {
-    watch::sleep(&[(socket.as_fd(), false)], Some(Instant::now() + PATIENCE))?;
-    receive(socket)
+    wait::sleep(&[Awaited::readable(socket.as_fd())], Some(Instant::now() + PATIENCE))?;
+    messages::receive(socket)
 }
 
-/// The names of this user's machines, sorted (`/proc/net/unix`, proc(5)).
+/// Names of this user's machines, sorted (`/proc/net/unix`, proc(5)).
+///
+/// # Errors
+/// The table of sockets cannot be read.
 pub fn names() -> Result<Vec<String>> {
     let table = std::fs::read("/proc/net/unix").context("read /proc/net/unix")?;
     Ok(names_in(&String::from_utf8_lossy(&table), &prefix()))
@@ -200,7 +204,7 @@ pub fn names() -> Result<Vec<String>> {
 fn names_in(table: &str, prefix: &str) -> Vec<String> {
     let path = |line: &str| line.split_whitespace().nth(7).map(str::to_owned);
     let name = |path: String| path.strip_prefix('@')?.strip_prefix(prefix).map(str::to_owned);
-    // Connections made at the socket have its name too.
+    // Accepted connections have the name of the socket, too.
     let mut names: Vec<_> = table.lines().filter_map(path).filter_map(name).collect();
     names.sort_unstable();
     names.dedup();
@@ -212,52 +216,10 @@ fn is_this_user(peer: &OwnedFd) -> bool {
     peer.is_ok_and(|peer| Uid::from_raw(peer.uid()) == geteuid())
 }
 
-/// Sends a message with descriptors.
-pub fn send(socket: impl AsFd, message: &[u8], fds: &[impl AsFd]) -> Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    ensure!(
-        fds.is_empty() || control.push(SendAncillaryMessage::ScmRights(&fds)),
-        "too many descriptors in a message"
-    );
-    // A peer that has gone is an error, not a signal.
-    let flags = SendFlags::NOSIGNAL;
-    let sent = rustix::net::sendmsg(socket, &[IoSlice::new(message)], &mut control, flags);
-    ensure!(sent.context("send a message")? == message.len(), "a message was cut");
-    Ok(())
-}
-
-/// A message and its descriptors.
-pub type Message = (Vec<u8>, Vec<OwnedFd>);
-
-/// Receives a message without waiting for it; empty where the other side has gone, `None` where nothing
-/// is there yet.
-pub fn receive(socket: impl AsFd) -> Result<Option<Message>> {
-    let mut bytes = [0; MESSAGE_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = rustix::net::recvmsg(socket, &mut parts, &mut control, flags);
-    let length = match received {
-        Ok(received) => received.bytes,
-        Err(rustix::io::Errno::AGAIN) => return Ok(None),
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(errno) => return Err(errno).context("receive a message"),
-    };
-    let mut fds = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(more) = message {
-            fds.extend(more);
-        }
-    }
-    Ok(Some((bytes.get(..length).unwrap_or_default().to_vec(), fds)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::messages::{receive, send};
 
     #[test]
     fn machines_are_found_by_their_names() {
@@ -269,24 +231,24 @@ mod tests {
         let holder = format!("runs already (process {})", std::process::id());
         assert!(error.starts_with(&format!("--name {name}: ")) && error.contains(&holder));
 
-        // The second `listen` has connected to find the holder, and left.
-        assert_eq!(receive(accept(&listener).unwrap()).unwrap().unwrap().0, b"");
+        // To find the holder, the second `listen` has connected and closed its socket.
+        assert_eq!(receive(&accept(&listener).unwrap()).unwrap().unwrap().text, b"");
         let client = connect(&name).unwrap();
         let server = accept(&listener).unwrap();
         assert!(receive(&server).unwrap().is_none());
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         send(&client, b"exec", &[theirs]).unwrap();
-        let (message, fds) = receive(&server).unwrap().unwrap();
-        assert_eq!((&message[..], fds.len()), (&b"exec"[..], 1));
-        drop((fds, ours));
+        let message = receive(&server).unwrap().unwrap();
+        assert_eq!((&message.text[..], message.fds.len()), (&b"exec"[..], 1));
+        drop((message, ours));
         drop(client);
-        assert_eq!(receive(&server).unwrap().unwrap().0, b"");
+        assert_eq!(receive(&server).unwrap().unwrap().text, b"");
         drop((listener, server));
         assert!(!names().unwrap().contains(&name));
     }
 
     #[test]
-    fn a_name_that_nobody_asked_for_is_tried_again() {
+    fn another_random_name_is_tried_if_the_first_is_taken() {
         let names = [1, 2].map(|n| format!("{UNNAMED}test-{}-{n}", std::process::id()));
         let taken = bind(&names[0]).unwrap().unwrap();
         let mut asked = names.iter().cloned();
@@ -309,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_of_a_name_is_told() {
+    fn a_holder_that_accepts_no_connection_is_told() {
         let name = format!("bound-{}", std::process::id());
         let socket = make(SockFlag::empty()).unwrap();
         socket::bind(socket.as_raw_fd(), &address(&name).unwrap()).unwrap();
@@ -318,11 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_silent_is_not_waited_for() {
+    fn a_machine_that_does_not_answer_is_an_error() {
         let name = format!("silent-{}", std::process::id());
         let _listener = listen(&name).unwrap();
         let mut clients = Vec::new();
-        // The backlog and one.
+        // The queue takes one connection more than its size.
         let error = loop {
             match connect(&name) {
                 Ok(client) => clients.push(client),

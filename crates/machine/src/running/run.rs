@@ -1,8 +1,8 @@
 //! Starting the programs of a plan.
 //!
-//! Nothing is ever put into the file system: the initrd is a memfd, sockets are
-//! abstract and already connected when a program gets its end. So there is
-//! nothing to clean up, however we end; the programs end by [`crate::process::child`].
+//! chrootvm makes no files for a run: the initrd is a memfd, and sockets are abstract and
+//! already connected when a program inherits them. So there is nothing to clean up, however
+//! chrootvm ends. The programs end together with chrootvm ([`crate::process::child`]).
 
 use std::fs::File;
 
@@ -10,77 +10,75 @@ use anyhow::{Context, Result, bail};
 use files::memory::memory_file;
 
 use super::broker::Broker;
-use super::outcome::Outcome;
+use super::outcome::RunReport;
 use super::time_limit::TimeLimit;
 use super::timing::Timing;
-use super::watch::{Command, Watch};
+use super::watch::{Watch, WatchedCommand};
 use crate::isolation::silent_mounts;
 use crate::isolation::userns::UserNamespace;
-use crate::plan::{End, Mode, Plan, Wiring};
-use crate::process::child::{Child, Role};
-use crate::process::handover::{FIRST_FD, Numbered, connected_listener};
-use crate::process::open_files;
+use crate::plan::machine_plan::{MachinePlan, RunMode};
+use crate::plan::ports::{ChardevBackend, SerialPort};
+use crate::plan::qemu_arguments::{AttachedDisk, ExportedShare, Wiring};
+use crate::plan::virtiofsd::{DaemonSocket, Guard};
+use crate::process::child::{Child, ChildRole};
+use crate::process::handover::{ChildDescriptors, FIRST_FD, connected_listener};
 use crate::process::qmp::Qmp;
-use crate::process::signals::Signals;
-use crate::process::virtiofsd::{Guard, Socket};
-use crate::session::Session;
+use crate::process::signals::SignalReader;
+use crate::process::{open_files, virtiofsd};
+use crate::root::disk_files;
 use crate::session::channels::Channels;
-use crate::session::console::{Console, LastWords};
+use crate::session::console::Console;
+use crate::session::control::CommandSession;
 use crate::session::foreground::Foreground;
-use crate::session::terminal::{Raw, Saved};
+use crate::session::terminal::{RawTerminal, SavedTerminal};
 
-/// How a run is watched, beside what runs.
+/// Settings of a run that are not part of the machine.
 #[derive(Debug)]
-pub struct Settings {
-    /// `--timeout`
+pub struct RunSettings {
+    /// Time limit of the run (`--timeout`).
     pub limit: TimeLimit,
-    /// Show the console on standard error.
+    /// Whether to show the console on standard error.
     pub verbose: bool,
-    /// Where to write the console to.
+    /// File for the text of the console.
     pub console_log: Option<File>,
     /// Whether QEMU has `-sandbox`.
     pub sandbox: bool,
-    /// The name by which others find the machine.
+    /// Name by which other chrootvm processes find the machine.
     pub name: Option<String>,
-    /// What they see of it.
+    /// Description of the machine for `chrootvm ps`.
     pub description: String,
 }
 
-/// What a run left.
-#[derive(Debug)]
-pub struct Report {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The end of the console's text, where that is not on our own.
-    pub console: LastWords,
-}
-
-/// Runs `plan` to its end.
+/// Starts the machine of `plan` and watches it until it ends.
+///
+/// # Errors
+/// A program of the machine cannot be started, or watching failed.
 pub fn run(
-    plan: &Plan,
+    plan: &MachinePlan,
     kernel: File,
     initrd: &[u8],
-    settings: Settings,
+    settings: RunSettings,
     timing: &mut Timing,
-) -> Result<Report> {
-    let signals = Signals::block()?;
-    let _saved = Saved::new();
+) -> Result<RunReport> {
+    let signals = SignalReader::block()?;
+    let _saved = SavedTerminal::new();
     // All children inherit the limit.
     let open_files = open_files::raise()?;
 
-    let mut fds = Numbered::default();
+    let mut fds = ChildDescriptors::default();
     let mut wiring = Wiring {
         kernel: fds.path(kernel.into()),
         initrd: fds.path(memory_file(initrd)?.into()),
         qmp: None,
         shares: Vec::new(),
         disks: Vec::new(),
-        console: End::Stdio,
+        console: ChardevBackend::Stdio,
         ports: Vec::new(),
         sandbox: settings.sandbox,
     };
     for disk in &plan.disks {
-        wiring.disks.push(fds.path(disk.open()?.into()));
+        let file = fds.path(disk_files::open(disk)?.into());
+        wiring.disks.push(AttachedDisk { disk, file });
     }
     let daemons = start_daemons(plan, &mut fds, &mut wiring)?;
     let limit = open_files::warning(open_files).filter(|_| !daemons.running.is_empty());
@@ -91,28 +89,28 @@ pub fn run(
     wiring.qmp = Some(fds.add(qemus_end));
     let mut console = None;
     let mut command = None;
-    if let Mode::Command { terminal } = plan.mode {
-        let (ours, theirs) = Console::pair(settings.verbose, settings.console_log)?;
-        wiring.console = End::Fd(fds.add(theirs));
-        console = Some(ours);
-        let (ours, theirs) = Channels::new(0)?.split();
-        let numbered = theirs.into_iter().map(|(name, fd)| (name, End::Fd(fds.add(fd))));
-        wiring.ports = numbered.collect();
-        let session = Session::start(ours, terminal)?;
-        let terminal = if terminal { Some(Raw::prepare()?) } else { None };
+    if let RunMode::Command { terminal } = plan.mode {
+        let (our_console, qemus_end) = Console::pair(settings.verbose, settings.console_log)?;
+        wiring.console = ChardevBackend::Fd(fds.add(qemus_end));
+        console = Some(our_console);
+        let Channels { ours, qemus } = Channels::new(0)?;
+        let port = |(name, fd)| SerialPort { name, backend: ChardevBackend::Fd(fds.add(fd)) };
+        wiring.ports = qemus.into_iter().map(port).collect();
+        let session = CommandSession::start(ours, terminal)?;
+        let terminal = if terminal { Some(RawTerminal::prepare()?) } else { None };
         let foreground = Foreground::new(session, terminal);
         let (broker, failure) = Broker::open(settings.name.as_deref(), settings.description)?;
         if let Some(error) = failure {
             log::warn!("`chrootvm exec` cannot reach this machine: {error:#}");
         }
-        command = Some(Command { foreground, broker, timing });
+        command = Some(WatchedCommand { foreground, broker, timing });
     }
     let arguments = plan.qemu_arguments(&wiring);
     let role = match plan.mode {
-        Mode::Console { monitor: true } => Role::Terminal,
-        Mode::Console { monitor: false } => Role::Piped,
-        // It has nothing to say to whom a success is shown.
-        Mode::Command { .. } => Role::Daemon { read_only: None, user_namespace: None },
+        RunMode::Console { monitor: true } => ChildRole::Terminal,
+        RunMode::Console { monitor: false } => ChildRole::Piped,
+        // The messages of QEMU are kept, and shown only if QEMU fails.
+        RunMode::Command { .. } => ChildRole::Daemon { read_only: None, user_namespace: None },
     };
     let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.into_mappings(), role)?;
     if let Some(command) = &mut command {
@@ -126,16 +124,21 @@ pub fn run(
 #[derive(Default)]
 struct Daemons {
     running: Vec<Child>,
-    /// The daemons open it by our descriptor, which has to stay open.
+    /// The daemons open the namespace by chrootvm's descriptor, so it has to stay open.
     _namespace: Option<UserNamespace>,
     warnings: Vec<String>,
 }
 
-fn start_daemons(plan: &Plan, fds: &mut Numbered, wiring: &mut Wiring) -> Result<Daemons> {
+/// Starts one daemon for each share of `plan`, and wires the shares to QEMU.
+fn start_daemons<'a>(
+    plan: &'a MachinePlan,
+    fds: &mut ChildDescriptors,
+    wiring: &mut Wiring<'a>,
+) -> Result<Daemons> {
     let Some(virtiofsd) = &plan.virtiofsd else { return Ok(Daemons::default()) };
-    let housed = virtiofsd.housed()?;
-    let mut warnings = Vec::from_iter(housed.warning);
-    let virtiofsd = housed.daemon;
+    let prepared = virtiofsd::prepare(virtiofsd)?;
+    let mut warnings = Vec::from_iter(prepared.warning);
+    let virtiofsd = prepared.daemon;
     let program = virtiofsd.program.display();
     let sources: Vec<_> = plan.shares.iter().map(|share| &*share.source).collect();
     let silent = silent_mounts::silent(&sources);
@@ -158,8 +161,9 @@ fn start_daemons(plan: &Plan, fds: &mut Numbered, wiring: &mut Wiring) -> Result
             );
         }
         let (listener, connected) = connected_listener().context("make a socket for virtiofsd")?;
-        wiring.shares.push(Socket::Fd(fds.add(connected)));
-        let arguments = virtiofsd.arguments(share, &Socket::Fd(FIRST_FD));
+        let socket = DaemonSocket::Fd(fds.add(connected));
+        wiring.shares.push(ExportedShare { share, socket });
+        let arguments = virtiofsd.arguments(share, &DaemonSocket::Fd(FIRST_FD));
         if guard == Guard::GuestOnly {
             warnings.push(format!(
                 "nothing on this host keeps the guest from writing to {}: {program} cannot \
@@ -172,11 +176,11 @@ fn start_daemons(plan: &Plan, fds: &mut Numbered, wiring: &mut Wiring) -> Result
             &virtiofsd.program,
             &arguments,
             vec![(listener, FIRST_FD)],
-            Role::Daemon {
+            ChildRole::Daemon {
                 read_only: (guard == Guard::Mount).then(|| share.source.clone()),
-                user_namespace: housed.namespace.as_ref().map(UserNamespace::path),
+                user_namespace: prepared.namespace.as_ref().map(UserNamespace::path),
             },
         )?);
     }
-    Ok(Daemons { running, _namespace: housed.namespace, warnings })
+    Ok(Daemons { running, _namespace: prepared.namespace, warnings })
 }

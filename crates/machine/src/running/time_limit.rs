@@ -1,8 +1,8 @@
-//! `--timeout`, from the first moment of chrootvm on.
+//! The time limit of a run (`--timeout`), which begins with the start of chrootvm.
 //!
-//! Until a machine is watched, this program may hang in system calls: in a network
-//! file system that does not answer, or waiting for a program that it asks something.
-//! So a thread keeps the time until then.
+//! Until the machine is watched, chrootvm may hang in a system call: in a network file system
+//! that does not answer, or in waiting for another program. So a thread enforces the limit
+//! until then.
 //!
 //! Interface: `/proc/PID/task/TID/children`, proc_pid_task(5).
 
@@ -15,13 +15,13 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
-use super::outcome::EXIT_TIMEOUT;
+use crate::plan::exit_status::EXIT_TIMEOUT;
 
-/// Whether this program ends now because its time is over.
+/// Whether this program is about to end because its time is over.
 static PASSED: AtomicBool = AtomicBool::new(false);
 
-/// Parks the calling thread for ever if the time is over: the thread that keeps the
-/// time ends this program.
+/// Parks the calling thread for ever if the time is over. The thread that enforces the limit
+/// then ends this program.
 pub fn hold_if_passed() {
     while PASSED.load(Ordering::Acquire) {
         std::thread::park();
@@ -31,15 +31,18 @@ pub fn hold_if_passed() {
 /// Time limit of a run.
 #[derive(Debug)]
 pub struct TimeLimit {
-    /// The limit that was given, and its end.
+    /// Length and end of the limit; `None` for no limit.
     limit: Option<(Duration, Instant)>,
-    /// Dropped once the machine is watched.
+    /// Dropped when the machine is watched; that ends the thread.
     guard: Option<Sender<()>>,
 }
 
 impl TimeLimit {
-    /// Starts to count. Until [`TimeLimit::watched`] is called, the limit ends this
+    /// Starts the time. Until [`TimeLimit::watched`] is called, the end of the limit ends this
     /// program and its children.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
     pub fn start(limit: Option<Duration>) -> Result<Self> {
         // A limit beyond the range of the clock is no limit.
         let limit = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
@@ -48,8 +51,8 @@ impl TimeLimit {
         let keep = move || {
             if watched.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
                 log::error!("{}; the machine was not started yet", problem(duration));
-                // A thread that waits for one of the children is about to fail, and
-                // must not report that.
+                // The main thread may wait for one of the children. It will fail, and must not
+                // report that.
                 PASSED.store(true, Ordering::Release);
                 kill_children_of(getpid());
                 std::process::exit(EXIT_TIMEOUT.into());
@@ -60,32 +63,32 @@ impl TimeLimit {
         Ok(Self { limit, guard: Some(guard) })
     }
 
-    /// Leaves it to the caller to check the limit from now on.
+    /// Ends the thread; from now on the caller checks the limit.
     pub fn watched(&mut self) {
         self.guard = None;
     }
 
-    /// When the run ends.
+    /// End of the limit.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
         self.limit.map(|(_, end)| end)
     }
 
-    /// The limit that was given, if it is over.
+    /// Length of the limit if it is over.
     #[must_use]
     pub fn passed(&self) -> Option<Duration> {
         self.limit.filter(|(_, end)| *end <= Instant::now()).map(|(limit, _)| limit)
     }
 }
 
-/// Error when `limit` is over.
+/// Error text for a `limit` that is over.
 #[must_use]
 pub fn problem(limit: Duration) -> String {
     format!("--timeout: it has not ended within {limit:?}")
 }
 
-/// Kills the descendants of `pid` that the kernel lists. Others end with this program,
-/// or are not its own.
+/// Kills the descendants of `pid` that the kernel lists. Other descendants end together with
+/// this program.
 fn kill_children_of(pid: Pid) {
     for child in children(pid) {
         kill_children_of(child);
@@ -109,7 +112,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn only_a_limit_that_was_given_ends() {
+    fn without_a_limit_there_is_no_end() {
         let none = TimeLimit::start(None).unwrap();
         assert_eq!((none.end(), none.passed()), (None, None));
         assert_eq!(TimeLimit::start(Some(Duration::MAX)).unwrap().end(), None);
@@ -130,7 +133,7 @@ mod tests {
             }
         };
         kill_children_of(pid);
-        // Without its child the shell ends by itself.
+        // The shell ends because its child has ended.
         shell.wait().unwrap();
         assert!(kill(sleep, None).is_err() || children(sleep).is_empty());
     }

@@ -1,16 +1,16 @@
-//! Where the time of a run goes: `--timing`.
+//! Duration of each phase of a run (`--timing`).
 
 use std::time::{Duration, Instant};
 
-use crate::session::{Started, State};
+use crate::session::control::{SessionState, StartTimes};
 
-/// Moments of a run.
+/// Times of the events of a run.
 #[derive(Debug)]
 pub struct Timing {
     start: Instant,
     machine: Option<Instant>,
-    /// When the host heard that the command runs, and the guest's own clock.
-    running: Option<(Instant, Started)>,
+    /// When chrootvm learnt that the command runs, and the times by the guest's clock.
+    running: Option<(Instant, StartTimes)>,
     ended: Option<Instant>,
 }
 
@@ -21,36 +21,35 @@ impl Timing {
         Self { start: Instant::now(), machine: None, running: None, ended: None }
     }
 
-    /// QEMU was started.
+    /// Records that QEMU was started.
     pub fn machine_started(&mut self) {
         self.machine = Some(Instant::now());
     }
 
-    /// Notes what a session tells: of a short command its start and its end may
-    /// be told at once.
-    pub fn note(&mut self, started: Option<Started>, state: &State) {
+    /// Records the state of a session. A short command may have started and ended since the
+    /// last call.
+    pub fn note(&mut self, started: Option<StartTimes>, state: &SessionState) {
         if self.running.is_none() {
             self.running = started.map(|started| (Instant::now(), started));
         }
-        if matches!(state, State::Ended(_)) && self.ended.is_none() {
+        if matches!(state, SessionState::Ended(_)) && self.ended.is_none() {
             self.ended = Some(Instant::now());
         }
     }
 
-    /// Whether the command ever ran.
+    /// Whether the command has started.
     #[must_use]
     pub fn has_run(&self) -> bool {
         self.running.is_some()
     }
 
-    /// One line: the phases as far as the run got, in milliseconds. `cargo xtask
-    /// bench` reads it.
+    /// One line with the duration of each phase in milliseconds. The benchmarks parse it.
     #[must_use]
     pub fn summary(&self) -> String {
         let (Some(machine), Some((running, started))) = (self.machine, self.running) else {
             return format!("timing: {} ms, the command did not run", millis(self.start.elapsed()));
         };
-        let Started { init, command } = started;
+        let StartTimes { init, command } = started;
         let ended = self.ended.unwrap_or_else(Instant::now);
         let phases = [
             ("host set-up", machine - self.start),
@@ -75,12 +74,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phases_are_told_as_far_as_they_are_known() {
+    fn the_summary_has_the_phases_that_the_run_reached() {
         let mut timing = Timing::start();
         assert!(timing.summary().ends_with("the command did not run"));
         timing.machine_started();
         let (init, command) = (Duration::from_millis(700), Duration::from_millis(750));
-        timing.note(Some(Started { init, command }), &State::Ended(0));
+        timing.note(Some(StartTimes { init, command }), &SessionState::Ended(0));
         let summary = timing.summary();
         assert!(summary.contains("kernel 700.0, init 50.0, command 0.0, "), "{summary}");
     }

@@ -1,80 +1,71 @@
-//! A machine that runs: hearing of all that happens, and ending it.
+//! The main loop of a run: reacts to signals, QEMU, daemons, the guest and time limits, and
+//! ends the machine.
 //!
-//! Interface: poll(2).
+//! Every reason to end the machine becomes an [`Outcome`]; the first one counts.
 
-use std::os::fd::BorrowedFd;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use anyhow::Result;
 use nix::sys::signal::Signal;
 use virtinitrd_proto::control::ToGuest;
 
 use super::broker::Broker;
-use super::halt::Halt;
-use super::outcome::Outcome;
-use super::run::Report;
+use super::halt::HaltDetector;
+use super::outcome::{Outcome, RunReport};
 use super::time_limit::TimeLimit;
 use super::timing::Timing;
 use crate::process::child::{Child, describe};
 use crate::process::qmp::Qmp;
-use crate::process::signals::{Signals, is_end};
-use crate::session::State;
-use crate::session::console::Console;
+use crate::process::signals::{SignalReader, is_end};
+use crate::process::wait::{self, Awaited};
+use crate::session::console::{Console, MachinePhase};
+use crate::session::control::SessionState;
 use crate::session::foreground::Foreground;
 
-/// How long QEMU may take to end after SIGTERM.
+/// Time for QEMU to end after SIGTERM.
 const QEMU_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a daemon may take to end once QEMU is gone.
+/// Time for the daemons to end after QEMU has ended.
 const DAEMON_GRACE: Duration = Duration::from_millis(500);
 
-/// How long a command may take to end after SIGTERM or SIGHUP, as containers
-/// have it. After SIGINT or SIGQUIT it may go on: shells and debuggers do.
-const COMMAND_GRACE: Duration = Duration::from_secs(10);
-
-/// How long a guest may be silent before its command runs. A boot takes two
-/// seconds, on a crowded host without KVM perhaps ten.
+/// Time for the guest to start its command. A boot takes two seconds, or ten on a busy host
+/// without KVM.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
-/// The running programs.
+/// The programs of a running machine, and the state of watching them.
 #[derive(Debug)]
 pub struct Watch {
-    signals: Signals,
+    signals: SignalReader,
     qmp: Qmp,
     qemu: Child,
     daemons: Vec<Child>,
-    /// When patience ends with whom we are waiting for.
+    /// Deadline before SIGKILL for QEMU; `None` while the machine is not being ended.
     deadline: Option<Instant>,
     start: Instant,
-    /// When the boot that is watched began.
+    /// Start of the boot that is being watched; later than `start` after a reset.
     boot: Instant,
     limit: TimeLimit,
     outcome: Option<Outcome>,
-    /// The signal that was passed on to the command, and when patience with it
-    /// ends. Another one ends the machine.
-    passed_on: Option<(Signal, Option<Instant>)>,
-    halt: Halt,
+    halt: HaltDetector,
 }
 
-/// What only a command has.
+/// The command of a machine and the values that only such a machine has.
 #[derive(Debug)]
-pub struct Command<'a> {
-    /// Its streams, and its terminal.
+pub struct WatchedCommand<'a> {
+    /// Session, terminal and passed-on signals of the command.
     pub foreground: Foreground,
-    /// Where those are served who want to run more.
+    /// Serves `chrootvm exec` and `chrootvm ps`.
     pub broker: Broker,
-    /// When it reached what.
+    /// Times of the run.
     pub timing: &'a mut Timing,
 }
 
 impl Watch {
-    /// Takes over what was started.
+    /// Takes over the programs that were started.
     #[must_use]
     pub fn new(
-        signals: Signals,
+        signals: SignalReader,
         qmp: Qmp,
         qemu: Child,
         daemons: Vec<Child>,
@@ -92,17 +83,19 @@ impl Watch {
             boot: start,
             limit,
             outcome: None,
-            passed_on: None,
-            halt: Halt::new(),
+            halt: HaltDetector::new(),
         }
     }
 
-    /// Watches until QEMU has ended.
+    /// Watches the machine until QEMU has ended.
+    ///
+    /// # Errors
+    /// A system call that watches a program failed.
     pub fn until_the_end(
         mut self,
-        mut command: Option<Command<'_>>,
+        mut command: Option<WatchedCommand<'_>>,
         mut console: Option<Console>,
-    ) -> Result<Report> {
+    ) -> Result<RunReport> {
         let status = loop {
             self.wait(command.as_ref(), console.as_ref())?;
             self.qmp.read();
@@ -115,7 +108,7 @@ impl Watch {
             }
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
-                if console.tells_of_halt() {
+                if console.reports_halt() {
                     self.end(Outcome::Halted);
                 }
             }
@@ -138,24 +131,28 @@ impl Watch {
         if let Some(console) = &mut console {
             console.read();
         }
-        let boots = command.as_ref().is_some_and(|command| !command.timing.has_run());
-        let console = console.map(|console| console.last_words(boots)).unwrap_or_default();
-        Ok(Report { outcome, console })
+        let phase = match &command {
+            Some(command) if !command.timing.has_run() => MachinePhase::Booting,
+            _ => MachinePhase::Booted,
+        };
+        let console = console.map(|console| console.last_words(phase)).unwrap_or_default();
+        Ok(RunReport { outcome, console })
     }
 
-    /// Whether the command's status is known, but its output is still being written,
-    /// which needs no machine any more.
-    fn waits_for_output(&self, command: Option<&Command<'_>>) -> bool {
-        let is_delivering = |command: &Command<'_>| command.foreground.session.is_delivering();
+    /// Whether the command has ended and its output is still being written. The machine is not
+    /// needed for that any more.
+    fn waits_for_output(&self, command: Option<&WatchedCommand<'_>>) -> bool {
+        let is_delivering =
+            |command: &WatchedCommand<'_>| command.foreground.session.is_delivering();
         self.outcome.is_none() && command.is_some_and(is_delivering)
     }
 
-    /// What it was, once QEMU has ended and its daemons had time to.
+    /// Waits for the daemons after QEMU has ended with `status`, and returns the outcome.
     fn conclude(mut self, status: ExitStatus) -> Result<Outcome> {
         self.let_daemons_end()?;
         let shutdown = self.qmp.shutdown().cloned();
         if self.outcome.is_none() && shutdown.is_none() && !status.success() {
-            // QEMU may have failed because a daemon did, which then knows why.
+            // QEMU may have failed because a daemon failed; the daemon's message tells more.
             self.outcome =
                 self.first_daemon(|status| status.code().is_some_and(|code| code != 0))?;
         }
@@ -163,7 +160,7 @@ impl Watch {
         Ok(self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown)))
     }
 
-    /// Ends the machine for a reason; the first one holds.
+    /// Ends the machine. If several outcomes are given, the first one counts.
     fn end(&mut self, outcome: Outcome) {
         self.outcome.get_or_insert(outcome);
         if self.deadline.is_none() {
@@ -172,46 +169,40 @@ impl Watch {
         }
     }
 
-    fn take_signals(&mut self, mut command: Option<&mut Command<'_>>) -> Result<()> {
+    fn take_signals(&mut self, mut command: Option<&mut WatchedCommand<'_>>) -> Result<()> {
         for signal in self.signals.take()? {
-            let foreground = command.as_mut().map(|command| &mut command.foreground);
-            match (signal, foreground.filter(|foreground| foreground.is_running())) {
-                (Signal::SIGWINCH, Some(foreground)) => foreground.resize(),
-                (Signal::SIGCONT, Some(foreground)) => foreground.resume()?,
-                (signal, Some(foreground)) if is_end(signal) && self.passed_on.is_none() => {
-                    foreground.session.signal(signal);
-                    let is_patient = matches!(signal, Signal::SIGINT | Signal::SIGQUIT);
-                    let limit = (!is_patient).then(|| Instant::now() + COMMAND_GRACE);
-                    self.passed_on = Some((signal, limit));
-                }
-                (signal, _) if is_end(signal) => self.end(Outcome::Stopped(signal)),
-                _ => {}
+            let ends = match &mut command {
+                Some(command) => command.foreground.handle(signal)?,
+                None => Some(signal).filter(|signal| is_end(*signal)),
+            };
+            if let Some(signal) = ends {
+                self.end(Outcome::Stopped(signal));
             }
         }
         Ok(())
     }
 
-    fn watch_command(&mut self, command: &mut Command<'_>) -> Result<()> {
+    fn watch_command(&mut self, command: &mut WatchedCommand<'_>) -> Result<()> {
         command.foreground.update()?;
         let session = &mut command.foreground.session;
         command.timing.note(session.started(), session.state());
         match session.state().clone() {
-            State::Ended(status) => {
+            SessionState::Ended(status) => {
                 self.outcome.get_or_insert(Outcome::Command(status));
-                // All is written and synced; there is nothing to wait for.
+                // The guest has written and synced everything, so it need not shut down.
                 self.qemu.signal(Signal::SIGKILL);
             }
-            State::Failed(status, problem) => {
+            SessionState::Failed(status, problem) => {
                 self.outcome.get_or_insert(Outcome::NotStarted(status, problem));
                 self.qemu.signal(Signal::SIGKILL);
             }
-            State::Unwritten(errno) => self.end(Outcome::OutputLost(errno)),
-            // Lost: QEMU is about to end, and knows why.
-            State::Booting | State::Running | State::Lost => {}
+            SessionState::Unwritten(errno) => self.end(Outcome::OutputLost(errno)),
+            // After `Lost`, QEMU is about to end and to tell why.
+            SessionState::Booting | SessionState::Running | SessionState::Lost => {}
         }
-        let runs = matches!(session.state(), State::Running);
+        let runs = matches!(session.state(), SessionState::Running);
         if let Some(number) = command.broker.serve(&mut self.qmp, runs) {
-            session.say(ToGuest::Session(number));
+            session.send(ToGuest::Session(number));
         }
         if session.was_escaped() {
             self.end(Outcome::Escaped);
@@ -219,47 +210,45 @@ impl Watch {
         Ok(())
     }
 
-    /// Starts a boot again that is stuck in the kernel, once: QEMU 7.2 with two
-    /// processors of its own now and then goes on executing the int3 that stood for
-    /// an instruction while the other one patched it.
-    fn watch_boot(&mut self, command: &Command<'_>, console: &mut Console) {
+    /// Resets the machine once if its kernel is stuck during the boot. QEMU 7.2 with two
+    /// emulated processors has a bug: while one processor patches an instruction, the other
+    /// sometimes goes on executing the int3 that replaces it for a moment.
+    fn watch_boot(&mut self, command: &WatchedCommand<'_>, console: &mut Console) {
         let is_first = self.boot == self.start && self.outcome.is_none();
-        if !(is_first && command.boots() && console.tells_of_lockup()) {
+        if !(is_first && command.is_booting() && console.reports_lockup()) {
             return;
         }
         self.boot = Instant::now();
-        // Where it cannot be reset the boot's limit ends it.
+        // If the machine cannot be reset, the limit of the boot ends it.
         if self.qmp.reset().is_ok() {
             log::warn!("the guest's kernel is stuck; it is started again");
         }
     }
 
-    /// Ends a machine that has halted, as if it had powered off: nothing more will
-    /// happen in it.
+    /// Ends a machine that has halted, as if it had powered off.
     fn watch_halt(&mut self) {
-        if self.outcome.is_none() && self.halt.look(&mut self.qmp) {
+        if self.outcome.is_none() && self.halt.is_halted(&mut self.qmp) {
             log::warn!("the guest has halted; its machine is ended");
             self.end(Outcome::Halted);
         }
     }
 
-    fn watch_clock(&mut self, command: Option<&Command<'_>>) {
+    fn watch_clock(&mut self, command: Option<&WatchedCommand<'_>>) {
         let now = Instant::now();
         if let Some(limit) = self.limit.passed() {
             self.end(Outcome::TimedOut(limit));
         }
-        let boots = command.is_some_and(Command::boots);
-        if boots && now >= self.boot + BOOT_LIMIT {
+        let is_booting = command.is_some_and(WatchedCommand::is_booting);
+        if is_booting && now >= self.boot + BOOT_LIMIT {
             self.end(Outcome::Silent(BOOT_LIMIT));
         }
-        if let Some((signal, Some(limit))) = self.passed_on
-            && now >= limit
-        {
+        if let Some(signal) = command.and_then(|command| command.foreground.expired()) {
             self.end(Outcome::Stopped(signal));
         }
     }
 
-    /// At a machine's end its daemons may be quicker than QEMU.
+    /// Ends the machine if a daemon has ended before it. When the machine ends, its daemons may
+    /// end earlier than QEMU.
     fn watch_daemons(&mut self) -> Result<()> {
         if self.has_ended() {
             return Ok(());
@@ -273,14 +262,15 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether QEMU has said that the machine ended.
+    /// Whether QEMU has reported the end of the machine.
     fn has_ended(&self) -> bool {
         self.qmp.shutdown().is_some() || self.qmp.fd().is_none()
     }
 
-    fn first_daemon(&mut self, is_it: fn(ExitStatus) -> bool) -> Result<Option<Outcome>> {
+    /// Outcome for the first daemon that has ended with a status that `is_wanted` accepts.
+    fn first_daemon(&mut self, is_wanted: fn(ExitStatus) -> bool) -> Result<Option<Outcome>> {
         for daemon in &mut self.daemons {
-            if let Some(status) = daemon.try_wait()?.filter(|status| is_it(*status)) {
+            if let Some(status) = daemon.try_wait()?.filter(|status| is_wanted(*status)) {
                 let (name, words) = (daemon.name.clone(), daemon.messages());
                 return Ok(Some(Outcome::DaemonDied(name, describe(status), words)));
             }
@@ -288,8 +278,8 @@ impl Watch {
         Ok(None)
     }
 
-    /// Daemons end with their connection, and wait for children of their own;
-    /// one that does not is killed when it is dropped.
+    /// Waits for the daemons, which end when QEMU closes their sockets. A daemon that still
+    /// runs at the deadline is killed when its value is dropped.
     fn let_daemons_end(&mut self) -> Result<()> {
         let deadline = Instant::now() + DAEMON_GRACE;
         self.deadline = Some(deadline);
@@ -302,57 +292,35 @@ impl Watch {
             if !running || deadline <= Instant::now() {
                 return Ok(());
             }
-            sleep(&[(self.signals.fd(), false)], Some(deadline))?;
+            wait::sleep(&[Awaited::readable(self.signals.fd())], Some(deadline))?;
         }
     }
 
-    /// Sleeps until something happens.
-    fn wait(&self, command: Option<&Command<'_>>, console: Option<&Console>) -> Result<()> {
-        let mut fds = vec![(self.signals.fd(), false)];
-        fds.extend(self.qmp.fd().map(|fd| (fd, false)));
-        fds.extend(console.and_then(Console::fd).map(|fd| (fd, false)));
-        fds.extend(command.iter().flat_map(|command| command.fds()));
-        let boots = command.is_some_and(Command::boots);
+    /// Sleeps until a descriptor is ready or the next deadline has passed.
+    fn wait(&self, command: Option<&WatchedCommand<'_>>, console: Option<&Console>) -> Result<()> {
+        let mut fds = vec![Awaited::readable(self.signals.fd())];
+        fds.extend(self.qmp.fd().map(Awaited::readable));
+        fds.extend(console.and_then(Console::fd).map(Awaited::readable));
+        fds.extend(command.iter().flat_map(|command| command.awaited()));
+        let is_booting = command.is_some_and(WatchedCommand::is_booting);
+        let grace = command.and_then(|command| command.foreground.deadline());
         let deadlines = [
             self.deadline,
             self.limit.end().filter(|_| self.deadline.is_none()),
-            (boots && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
-            self.passed_on.filter(|_| self.deadline.is_none()).and_then(|(_, limit)| limit),
+            (is_booting && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
+            grace.filter(|_| self.deadline.is_none()),
             (command.is_none() && self.deadline.is_none()).then(|| self.halt.next()),
         ];
-        sleep(&fds, deadlines.into_iter().flatten().min())
+        wait::sleep(&fds, deadlines.into_iter().flatten().min())
     }
 }
 
-impl Command<'_> {
-    fn boots(&self) -> bool {
-        *self.foreground.session.state() == State::Booting
+impl WatchedCommand<'_> {
+    fn is_booting(&self) -> bool {
+        *self.foreground.session.state() == SessionState::Booting
     }
 
-    fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        let broker = self.broker.fds().map(|fd| (fd, false));
-        self.foreground.session.fds().into_iter().chain(broker)
-    }
-}
-
-/// Waits until one of `fds` is readable, or writable where that is wanted too.
-pub fn sleep(fds: &[(BorrowedFd<'_>, bool)], deadline: Option<Instant>) -> Result<()> {
-    let flags = |writable| if writable { PollFlags::POLLOUT } else { PollFlags::empty() };
-    let mut fds: Vec<_> = fds
-        .iter()
-        .map(|(fd, writable)| PollFd::new(*fd, PollFlags::POLLIN | flags(*writable)))
-        .collect();
-    let timeout = match deadline {
-        None => PollTimeout::NONE,
-        Some(deadline) => {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // Rounded up, so that the deadline has passed afterwards.
-            let millis = left.as_millis().saturating_add(1).min(i32::MAX as u128);
-            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
-        }
-    };
-    match poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno).context("poll"),
+    fn awaited(&self) -> impl Iterator<Item = Awaited<'_>> {
+        self.foreground.session.awaited().into_iter().chain(self.broker.awaited())
     }
 }

@@ -1,4 +1,7 @@
-//! The guest's console in command mode: kept for the case that something fails.
+//! The guest's console while a command runs: its tail is kept for error messages.
+//!
+//! The text is also shown on standard error (`--verbose`) and logged (`--keep`) on request.
+//! The guest is not trusted: all buffers are bounded, and control characters are removed.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,42 +15,42 @@ use anyhow::{Context, Result};
 use files::tell::printable;
 use virtinitrd_proto::console::{NO_PORT, PREFIX as INIT};
 
-/// Bytes that are kept.
+/// Size of the kept tail in bytes.
 const KEPT: usize = 64 << 10;
 
-/// Lines that a failure shows.
+/// Number of lines that an error message shows.
 const TAIL: usize = 25;
 
-/// Most characters of a line that are shown.
+/// Maximum length of a shown line in characters.
 const LINE: usize = 400;
 
-/// Message of a kernel that has halted while the machine stays on (`kernel_halt()` of
+/// Message of a kernel that has halted, while the machine stays on (`kernel_halt()` of
 /// `kernel/reboot.c`).
 const HALTED: &[u8] = b"reboot: System halted";
 
-/// How the line begins by which a kernel says why it gives up (`panic()` of
+/// Start of the kernel's message about a panic; the reason follows (`panic()` of
 /// `kernel/panic.c`).
 const PANIC: &str = "Kernel panic - not syncing: ";
 
-/// Kernel message about a processor that is stuck in the kernel (`watchdog_timer_fn()` of
+/// Message of the kernel about a processor that is stuck in the kernel (`watchdog_timer_fn()` of
 /// `kernel/watchdog.c`).
 const LOCKUP: &[u8] = b"watchdog: BUG: soft lockup - CPU#";
 
-/// How often the console is read at once at the most, 4 KiB each time: a guest that
-/// never stops must not keep us from all else. It is more than a socket holds, so
-/// that after the end of QEMU one time is enough.
+/// Maximum number of reads of 4 KiB in one call. A guest that writes without end must not
+/// keep chrootvm busy. The reads together exceed the buffer of a socket, so one call reads
+/// everything that an ended QEMU has left.
 const READS: usize = 256;
 
-/// Bytes that a log may have: a guest must not fill the disk.
+/// Maximum size of a log in bytes, because a guest must not fill the disk.
 const LOG_MAX: u64 = 64 << 20;
 
-/// Pieces of text that wait to be shown.
+/// Maximum number of pieces of text that wait to be shown.
 const QUEUE: usize = 256;
 
-/// How long what waits at the end may take.
+/// Time to show the waiting text at the end of a run.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// The end of the console's text, as it comes.
+/// chrootvm's end of the guest's console.
 #[derive(Debug)]
 pub struct Console {
     stream: UnixStream,
@@ -59,8 +62,11 @@ pub struct Console {
 }
 
 impl Console {
-    /// A console, and the end of it that QEMU is to be handed. It is also shown
-    /// on standard error, and written to `log`, as wanted.
+    /// Makes a console; the second value is QEMU's end. If `shown`, the text also goes to
+    /// standard error; if there is a `log`, all of the text is written to it.
+    ///
+    /// # Errors
+    /// The sockets cannot be made.
     pub fn pair(shown: bool, log: Option<File>) -> Result<(Self, OwnedFd)> {
         let (stream, theirs) = UnixStream::pair().context("make a socket for the console")?;
         stream.set_nonblocking(true)?;
@@ -70,13 +76,13 @@ impl Console {
         Ok((Self { stream, open: true, kept, halted: false, screen, log }, theirs.into()))
     }
 
-    /// What to wait for; `None` when there is nothing more to come.
+    /// Descriptor to wait for; `None` if QEMU has closed the console.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.open.then(|| self.stream.as_fd())
     }
 
-    /// Takes in what has arrived.
+    /// Reads and handles the text that has arrived.
     pub fn read(&mut self) {
         let mut chunk = [0; 4096];
         for _ in 0..READS {
@@ -99,7 +105,7 @@ impl Console {
         if let Some(log) = &mut self.log
             && let Err(problem) = log.write(bytes)
         {
-            // The command matters more than what is told of it.
+            // The command goes on: it matters more than the log.
             log::warn!("the console's log ends early: {problem:#}");
             self.log = None;
         }
@@ -108,42 +114,55 @@ impl Console {
         self.halted |= self.ends_with(bytes.len(), HALTED);
     }
 
-    /// Whether `words` end within the last `fresh` bytes.
+    /// Whether `words` occur in the kept text and end within the last `fresh` bytes.
     fn ends_with(&self, fresh: usize, words: &[u8]) -> bool {
         let start = self.kept.len().saturating_sub(fresh + words.len());
         let tail: Vec<u8> = self.kept.range(start..).copied().collect();
         tail.windows(words.len()).any(|window| window == words)
     }
 
-    /// Whether the kernel has said that the guest is halted.
+    /// Whether the kernel has reported that it halted.
     #[must_use]
-    pub fn tells_of_halt(&self) -> bool {
+    pub fn reports_halt(&self) -> bool {
         self.halted
     }
 
-    /// Whether the kernel says that it is stuck.
+    /// Whether the kernel has reported that a processor is stuck.
     #[must_use]
-    pub fn tells_of_lockup(&mut self) -> bool {
+    pub fn reports_lockup(&mut self) -> bool {
         let kept = self.kept.make_contiguous();
         kept.windows(LOCKUP.len()).any(|words| words == LOCKUP)
     }
 
-    /// What is left to be told when it is over, be it while the guest booted.
+    /// Last lines of the console for an error message. If the machine ended while it was
+    /// booting, a message of `/init` may give the reason.
     #[must_use]
-    pub fn last_words(&self, boots: bool) -> LastWords {
+    pub fn last_words(&self, phase: MachinePhase) -> LastWords {
         let bytes: Vec<u8> = self.kept.iter().copied().collect();
-        let starts: &[&str] = if boots { &[PANIC, INIT] } else { &[PANIC] };
+        let starts: &[&str] = match phase {
+            MachinePhase::Booting => &[PANIC, INIT],
+            MachinePhase::Booted => &[PANIC],
+        };
         last_words(&printable(&bytes), starts, self.screen.is_none())
     }
 }
 
-/// Where text is shown. Writing may block, a guest's text must not: a thread
-/// writes, and what comes while it is far behind is dropped.
+/// Whether a machine was still booting when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachinePhase {
+    /// The command had not started.
+    Booting,
+    /// The command had started.
+    Booted,
+}
+
+/// Standard error as a target for the console's text. Writing may block, so a thread does
+/// it; text is dropped if the thread is far behind.
 #[derive(Debug)]
 struct Screen {
-    /// `None` only while it is dropped.
+    /// `None` only while this value is dropped.
     queue: Option<SyncSender<String>>,
-    /// Closed when the thread has shown all.
+    /// Closed when the thread has written everything.
     ended: Receiver<()>,
 }
 
@@ -152,9 +171,9 @@ impl Screen {
         let (queue, texts) = sync_channel::<String>(QUEUE);
         let (ends, ended) = sync_channel(0);
         std::thread::spawn(move || {
-            let _ends: SyncSender<()> = ends; // dropped at the end
+            let _ends: SyncSender<()> = ends; // dropped when the thread ends
             for text in texts {
-                // Without anybody to see it nothing is lost.
+                // An error means that nobody reads the text.
                 let _ = target.write_all(text.as_bytes());
             }
         });
@@ -162,20 +181,20 @@ impl Screen {
     }
 
     fn show(&self, text: String) {
-        // Full: see above.
+        // An error means that the queue is full, and the text is dropped.
         let _ = self.queue.as_ref().map(|queue| queue.try_send(text));
     }
 }
 
 impl Drop for Screen {
-    /// Before anything else is said.
+    /// Waits until the text is shown, so that later messages follow it.
     fn drop(&mut self) {
         self.queue = None;
-        let _ = self.ended.recv_timeout(LAST_WAIT); // it comes to an end, or is stuck
+        let _ = self.ended.recv_timeout(LAST_WAIT); // the thread ends, or hangs in a write
     }
 }
 
-/// A file with all of the text, as far as there is room.
+/// A file for all of the console's text, up to `LOG_MAX` bytes.
 #[derive(Debug)]
 struct Log {
     file: File,
@@ -190,16 +209,18 @@ impl Log {
     }
 }
 
-/// The end of a console's text.
+/// Tail of a console's text for an error message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastWords {
-    /// Why the kernel panicked or /init gave up, if one of them did.
+    /// Why the kernel panicked or `/init` gave up; `None` if neither happened.
     pub reason: Option<String>,
-    /// Lines to be shown to a person who has not seen them, each with its
-    /// newline: the last ones, or those from the reason on.
+    /// Lines to show, each with its newline: the last lines, or those from the reason on.
+    /// Empty if the console was already shown.
     pub lines: String,
 }
 
+/// Finds the reason of a failure and the lines to show in `text`. A reason follows one of
+/// `starts`; lines are returned only if the user has not seen them (`unseen`).
 fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
     let lines: Vec<String> = text.lines().map(shorten).collect();
     let lines: Vec<&str> =
@@ -229,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_is_bounded_and_cannot_steer_a_terminal() {
+    fn the_tail_is_bounded_and_has_no_control_characters() {
         let (mut console, theirs) = Console::pair(false, None).unwrap();
         let mut theirs = UnixStream::from(theirs);
         for number in 0..9000 {
@@ -239,14 +260,14 @@ mod tests {
         theirs.write_all(b"\n\x1b[31mr\xc3\xa9d\xc2\x9b2J\n").unwrap();
         drop(theirs);
         console.read();
-        let tail = console.last_words(true).lines;
+        let tail = console.last_words(MachinePhase::Booting).lines;
         assert_eq!(tail.lines().count(), TAIL);
         assert!(tail.ends_with("  line 8999\n  [31mréd2J\n"), "{tail:?}");
         assert!(console.fd().is_none() && console.kept.len() <= KEPT);
     }
 
     #[test]
-    fn a_line_without_an_end_is_cut() {
+    fn a_long_line_is_cut() {
         for text in ["x".repeat(KEPT), format!("{PANIC}{}", "é".repeat(KEPT / 2))] {
             let words = last_words(&text, &[PANIC], true);
             assert!(words.lines.chars().count() < LINE + 20, "{}", words.lines.len());
@@ -255,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_halt_is_noticed_however_it_arrives() {
+    fn a_halt_is_noticed_if_its_message_arrives_in_pieces() {
         for size in [1, 7, 4096] {
             let (mut console, theirs) = Console::pair(false, None).unwrap();
             let mut theirs = UnixStream::from(theirs);
@@ -263,12 +284,12 @@ mod tests {
                 theirs.write_all(piece).unwrap();
                 console.read();
             }
-            assert!(!console.tells_of_halt());
+            assert!(!console.reports_halt());
             for piece in b"[ 2.0] reboot: System halted\n".chunks(size) {
                 theirs.write_all(piece).unwrap();
                 console.read();
             }
-            assert!(console.tells_of_halt(), "{size}");
+            assert!(console.reports_halt(), "{size}");
         }
     }
 
@@ -293,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_cannot_be_written_harms_nobody() {
+    fn an_error_of_the_log_does_not_stop_the_console() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let (mut console, theirs) = Console::pair(false, Some(full)).unwrap();
         UnixStream::from(theirs).write_all(b"text").unwrap();
@@ -305,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_that_nobody_reads_holds_nobody_up() {
+    fn a_screen_without_a_reader_does_not_block() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let screen = Screen::start(ours.try_clone().unwrap());
         screen.show("first".into());
@@ -321,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_has_every_byte() {
+    fn a_log_gets_every_byte_unchanged() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (mut console, theirs) = Console::pair(false, Some(file.reopen().unwrap())).unwrap();
         UnixStream::from(theirs).write_all(b"\x1b[31mred\r\n").unwrap();

@@ -1,32 +1,32 @@
-//! The way out of a machine that has taken the terminal: Enter ~ .
+//! The escape sequence that ends a machine from a raw terminal: Enter, `~`, `.`.
 //!
-//! As in ssh(1), where it is the first thing on a line; `~~` there is one `~`.
+//! As in ssh(1), `~` counts only at the start of a line, and `~~` there sends one `~`.
 
-/// Where on a line the person is.
+/// Position in a line, as far as the escape sequence is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Escape {
-    /// At the start.
+pub enum EscapeState {
+    /// At the start of a line.
     #[default]
     LineStart,
-    /// After a `~` at the start, which is held back.
+    /// After a `~` at the start of a line; the `~` was not sent yet.
     Tilde,
-    /// Elsewhere.
+    /// Anywhere else.
     Inside,
 }
 
-/// What to make of some bytes.
+/// Result of typed bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Typed {
-    /// For the guest.
+pub struct TypedKeys {
+    /// Bytes for the guest.
     pub bytes: Vec<u8>,
-    /// Whether the machine is to end.
+    /// Whether the escape sequence ends the machine.
     pub ends: bool,
 }
 
-impl Escape {
-    /// Takes what was typed.
-    pub fn take(&mut self, bytes: &[u8]) -> Typed {
-        let mut typed = Typed::default();
+impl EscapeState {
+    /// Handles typed bytes.
+    pub fn take(&mut self, bytes: &[u8]) -> TypedKeys {
+        let mut typed = TypedKeys::default();
         for &byte in bytes {
             *self = match (*self, byte) {
                 (Self::Tilde, b'.') => {
@@ -49,7 +49,7 @@ impl Escape {
         typed
     }
 
-    /// What is held back, for the guest, when nothing follows any more.
+    /// Bytes for the guest that were held back, once the input has ended.
     #[must_use]
     pub fn rest(self) -> &'static [u8] {
         if self == Self::Tilde { b"~" } else { b"" }
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_last_tilde_is_not_lost() {
         for (keys, rest) in [("ls\r~", "~"), ("~~", ""), ("a~", ""), ("", "")] {
-            let mut escape = Escape::default();
+            let mut escape = EscapeState::default();
             escape.take(keys.as_bytes());
             assert_eq!(escape.rest(), rest.as_bytes(), "{keys:?}");
         }
@@ -80,11 +80,11 @@ mod tests {
             ("~~.\r", "~.\r", false),
             ("~\r~.", "~\r", true),
         ] {
-            let expected = Typed { bytes: bytes.into(), ends };
-            assert_eq!(Escape::default().take(keys.as_bytes()), expected, "{keys:?}");
-            // Typed one key at a time it is the same.
-            let mut escape = Escape::default();
-            let mut all = Typed::default();
+            let expected = TypedKeys { bytes: bytes.into(), ends };
+            assert_eq!(EscapeState::default().take(keys.as_bytes()), expected, "{keys:?}");
+            // The result is the same if the keys are typed one at a time.
+            let mut escape = EscapeState::default();
+            let mut all = TypedKeys::default();
             for key in keys.bytes() {
                 let typed = escape.take(&[key]);
                 all.bytes.extend(typed.bytes);

@@ -1,33 +1,42 @@
-//! A session that has our standard streams, and our terminal if it wants one.
+//! The session that uses chrootvm's standard streams, its terminal and its signals.
+
+use std::time::Instant;
 
 use anyhow::Result;
+use nix::sys::signal::Signal;
 
-use super::terminal::{self, Raw};
-use crate::session::{Session, State};
+use super::control::{CommandSession, SessionState};
+use super::passed_on::PassedOnSignal;
+use super::terminal::{self, RawTerminal};
+use crate::process::signals::is_end;
 
-/// The session that a person, or a script, deals with.
+/// The session that a person or a script uses.
 #[derive(Debug)]
 pub struct Foreground {
     /// The session.
-    pub session: Session,
-    terminal: Option<Raw>,
+    pub session: CommandSession,
+    terminal: Option<RawTerminal>,
+    passed_on: Option<PassedOnSignal>,
 }
 
 impl Foreground {
-    /// Puts `session` in front; with its terminal, where it has one.
+    /// Connects `session` to the standard streams, and to `terminal` if the command has one.
     #[must_use]
-    pub fn new(session: Session, terminal: Option<Raw>) -> Self {
-        Self { session, terminal }
+    pub fn new(session: CommandSession, terminal: Option<RawTerminal>) -> Self {
+        Self { session, terminal, passed_on: None }
     }
 
     /// Whether the command runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        matches!(self.session.state(), State::Running)
+        matches!(self.session.state(), SessionState::Running)
     }
 
-    /// Takes in all that has happened. The terminal is the command's as soon as
-    /// it runs: until then Ctrl-C ends the boot.
+    /// Handles everything that has happened since the last call. The command gets the
+    /// terminal when it starts to run; until then Ctrl-C ends the boot.
+    ///
+    /// # Errors
+    /// The terminal cannot be made raw.
     pub fn update(&mut self) -> Result<()> {
         let was_running = self.is_running();
         self.session.update();
@@ -35,20 +44,55 @@ impl Foreground {
             if let Some(terminal) = &mut self.terminal {
                 terminal.enter()?;
             }
-            // Not before: it would be shown with line ends of its own.
+            // A terminal that is not raw yet would change the ends of lines.
             self.session.show_output();
-            // It may have changed while the machine booted.
+            // The size may have changed while the machine booted.
             self.resize();
         }
-        // A shell that moves a running job to the front sends no SIGCONT.
+        // A shell that brings a running job to the foreground sends no SIGCONT.
         if self.session.take_foreground() && self.is_running() {
             self.resume()?;
         }
         Ok(())
     }
 
-    /// After a stop and continue of ours, or a time in the background.
-    pub fn resume(&mut self) -> Result<()> {
+    /// Handles a signal to chrootvm: reacts to it, or passes it on to the command. Returns the
+    /// signal if chrootvm has to end by it, because the command does not run, or because
+    /// another signal was passed on before.
+    ///
+    /// # Errors
+    /// The terminal cannot be made raw.
+    pub fn handle(&mut self, signal: Signal) -> Result<Option<Signal>> {
+        match signal {
+            Signal::SIGWINCH if self.is_running() => self.resize(),
+            Signal::SIGCONT if self.is_running() => self.resume()?,
+            signal if is_end(signal) => {
+                if !self.is_running() || self.passed_on.is_some() {
+                    return Ok(Some(signal));
+                }
+                self.session.signal(signal);
+                self.passed_on = Some(PassedOnSignal::new(signal, Instant::now()));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// When chrootvm ends without the command because of a signal; `None` for never.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.passed_on.and_then(|passed_on| passed_on.deadline())
+    }
+
+    /// The signal by which chrootvm has to end, because its deadline has passed.
+    #[must_use]
+    pub fn expired(&self) -> Option<Signal> {
+        self.passed_on.and_then(|passed_on| passed_on.expired(Instant::now()))
+    }
+
+    /// Makes the terminal raw again, and tells the command its size: both may have changed
+    /// while chrootvm was stopped or in the background.
+    fn resume(&mut self) -> Result<()> {
         if let Some(terminal) = &self.terminal {
             terminal.resume()?;
         }
@@ -56,8 +100,8 @@ impl Foreground {
         Ok(())
     }
 
-    /// Tells the command the size of our terminal.
-    pub fn resize(&mut self) {
+    /// Tells the command the size of the terminal.
+    fn resize(&mut self) {
         if let Some(size) = self.terminal.as_ref().and_then(|_| terminal::size()) {
             self.session.resize(size);
         }

@@ -1,9 +1,9 @@
-//! A session's three streams, copied between our descriptors and the guest's
-//! ports.
+//! The relay of a session: three threads copy between chrootvm's standard streams and the
+//! ports of the guest.
 //!
-//! A thread each, for what we were given as standard input and output may
-//! block, and making it non-blocking would do so to everybody who shares it.
-//! The main thread hears of what concerns it by a socket.
+//! Each stream has a thread, because reading or writing it may block. Making a stream
+//! non-blocking would change it for every process that shares it. The threads wake the main
+//! thread through a socket.
 
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::net::Shutdown;
@@ -19,50 +19,50 @@ use files::tell;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::escape::{Escape, Typed};
+use super::escape::{EscapeState, TypedKeys};
 use super::terminal;
 
-/// Bytes that are moved at once.
+/// Size of a relay's buffer in bytes.
 const BUFFER: usize = 256 << 10;
 
-/// How often a job in the background looks whether it may read the terminal.
+/// Interval at which a job in the background checks whether it may read the terminal.
 const FOREGROUND_TICK: Duration = Duration::from_millis(200);
 
-/// What the main thread is woken for.
+/// Event that a relay reports to the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// More output was delivered.
+pub enum StreamEvent {
+    /// More output was written.
     Delivered,
-    /// The person at the terminal wants the machine to end.
+    /// The user typed the escape sequence.
     Escaped,
-    /// After a time in the background the terminal may be used.
+    /// chrootvm has returned to the foreground of its terminal.
     Foreground,
 }
 
-/// Where the guest's output goes, and how much of it has arrived there.
+/// Progress of an output stream: bytes written, and the first error.
 #[derive(Debug, Default)]
 pub struct Delivery {
     bytes: AtomicU64,
-    /// Whether there is nobody any more from whom more could come.
+    /// Whether the thread that writes has ended.
     ended: AtomicBool,
-    /// Why no more can be written.
+    /// First error of writing.
     broken: Mutex<Option<Errno>>,
 }
 
 impl Delivery {
-    /// Bytes that are through: written, or dropped because writing failed.
+    /// Number of bytes that were written, or dropped after an error.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Whether no more will come, and the target has reported all errors it had.
+    /// Whether no more output follows. All errors of the target are known then.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Why nothing can be written any more.
+    /// First error of writing; `None` if there was none.
     #[must_use]
     pub fn broken(&self) -> Option<Errno> {
         self.broken.lock().ok().and_then(|broken| *broken)
@@ -75,32 +75,42 @@ impl Delivery {
     }
 }
 
-/// The streams under way.
+/// The relays of a session.
 #[derive(Debug)]
 pub struct Streams {
     /// Standard output, then standard error.
     pub deliveries: [Arc<Delivery>; 2],
     events: UnixStream,
-    /// Our ends of the ports of output and error.
+    /// chrootvm's ends of the ports of output and error.
     ports: [UnixStream; 2],
-    /// Dropped once the guest has opened its end of standard input.
+    /// Dropped when the guest has opened its end of standard input.
     unopened: Option<Sender<()>>,
-    /// Dropped once a terminal is ready for what is written to it.
+    /// Dropped when the terminal is raw, so that output may be written to it.
     hidden: Vec<Sender<()>>,
 }
 
 impl Streams {
-    /// Starts to copy. `ports` are our ends of standard input, output and error;
-    /// a terminal has no separate error, and shows nothing until [`Streams::show`].
+    /// Starts to copy. `ports` are chrootvm's ends of standard input, output and error. If the
+    /// command has a terminal, output waits for [`Streams::show`].
+    ///
+    /// # Errors
+    /// The sockets cannot be made.
     pub fn start(ports: [OwnedFd; 3], is_terminal: bool) -> Result<Self> {
-        Self::start_to(ports, is_terminal, [Box::new(Own::Output), Box::new(Own::Error)])
+        Self::start_to(
+            ports,
+            is_terminal,
+            [Box::new(OwnStream::Output), Box::new(OwnStream::Error)],
+        )
     }
 
-    /// As [`Streams::start`]; output and error go to `targets`.
+    /// Like [`Streams::start`], but output and error go to `targets`.
+    ///
+    /// # Errors
+    /// As [`Streams::start`].
     pub fn start_to(
         ports: [OwnedFd; 3],
         is_terminal: bool,
-        targets: [Box<dyn Target>; 2],
+        targets: [Box<dyn OutputTarget>; 2],
     ) -> Result<Self> {
         let (events, wake) = UnixStream::pair().context("make a socket")?;
         events.set_nonblocking(true)?;
@@ -115,7 +125,7 @@ impl Streams {
             let (hide, shown) = channel();
             hidden.extend(is_terminal.then_some(hide));
             std::thread::spawn(move || {
-                // It ends by an error: nothing is ever sent.
+                // Waits until `hidden` is dropped; nothing is ever sent.
                 let _ = shown.recv();
                 deliver(port, &mut *target, &delivery, &wake);
                 delivery.ended.store(true, Ordering::Release);
@@ -125,84 +135,87 @@ impl Streams {
         let (unopened, opened) = channel();
         std::thread::spawn(move || {
             feed(&input, is_terminal, &wake);
-            // A port that is closed before the guest has opened it is no end of
-            // file to it, but a port without a host.
+            // If the port is closed before the guest has opened it, the guest sees a port
+            // without a host instead of end of file.
             let _ = opened.recv();
-            // Both directions would be a hang-up, on which QEMU drops what it
-            // has not read yet. An error: QEMU is gone.
+            // Shutting down both directions would be a hang-up, and QEMU would drop the
+            // bytes that it has not read yet. An error means that QEMU is gone.
             let _ = input.shutdown(Shutdown::Write);
-            // It is QEMU that closes.
+            // Wait until QEMU closes its end.
             let _ = (&input).read(&mut [0]);
         });
         Ok(Self { deliveries, events, ports, unopened: Some(unopened), hidden })
     }
 
-    /// The guest has opened its ends.
+    /// To be called when the guest has opened its ends of the ports.
     pub fn opened(&mut self) {
         self.unopened = None;
     }
 
-    /// Ends the deliveries, once all output has arrived.
+    /// Ends the relays of output and error. To be called when all output has arrived.
     pub fn finish(&self) {
         for port in &self.ports {
             let _ = port.shutdown(Shutdown::Read); // an error: QEMU has closed it
         }
     }
 
-    /// The terminal takes what is written to it as it is.
+    /// Starts to write output to the terminal. To be called when the terminal is raw.
     pub fn show(&mut self) {
         self.hidden.clear();
     }
 
-    /// Readable when there are events.
+    /// Descriptor that is readable if there are events.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
 
-    /// What has happened since it was asked last.
-    pub fn events(&mut self) -> Vec<Event> {
+    /// Events since the last call.
+    pub fn events(&mut self) -> Vec<StreamEvent> {
         let mut bytes = [0; 64];
         let count = self.events.read(&mut bytes).unwrap_or(0);
         let event = |&byte: &u8| match byte {
-            ESCAPED => Event::Escaped,
-            FOREGROUND => Event::Foreground,
-            _ => Event::Delivered,
+            ESCAPED => StreamEvent::Escaped,
+            FOREGROUND => StreamEvent::Foreground,
+            _ => StreamEvent::Delivered,
         };
         bytes[..count].iter().map(event).collect()
     }
 }
 
+/// Byte on the wake-up socket for [`StreamEvent::Escaped`].
 const ESCAPED: u8 = b'.';
+/// Byte on the wake-up socket for [`StreamEvent::Foreground`].
 const FOREGROUND: u8 = b'f';
+/// Byte on the wake-up socket for [`StreamEvent::Delivered`].
 const DELIVERED: u8 = b'>';
 
 /// Destination of an output stream of the guest.
-pub trait Target: Send {
+pub trait OutputTarget: Send {
     /// Writes all of `bytes`.
     ///
     /// # Errors
-    /// Those of write(2).
+    /// write(2) failed.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Errno>;
 
-    /// Asks for errors that write(2) did not report; network file systems tell some of
-    /// them only at close(2).
+    /// Asks for errors that write(2) did not report; network file systems report some of them
+    /// only at close(2).
     ///
     /// # Errors
-    /// Those of close(2).
+    /// close(2) reported an error of an earlier write.
     fn close(&mut self) -> Result<(), Errno>;
 }
 
-/// One of our own streams.
+/// One of chrootvm's own output streams.
 #[derive(Clone, Copy, Debug)]
-enum Own {
+enum OwnStream {
     Output,
     Error,
 }
 
-impl Own {
-    /// Calls `body` with the descriptor, without the locks of the standard library: a
-    /// thread that is stuck here must not block the messages of others.
+impl OwnStream {
+    /// Calls `body` with the descriptor, without the standard library's lock: a thread that
+    /// hangs in a write must not block the messages of other threads.
     fn with<T>(self, body: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
         match self {
             Self::Output => body(std::io::stdout().as_fd()),
@@ -211,14 +224,14 @@ impl Own {
     }
 }
 
-impl Target for Own {
+impl OutputTarget for OwnStream {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
         self.with(|fd| tell::write_all(fd, bytes))
     }
 
     fn close(&mut self) -> Result<(), Errno> {
-        // A file system flushes and reports when any descriptor of the file is
-        // closed. Without a copy there is nothing to ask.
+        // A file system flushes and reports errors when any descriptor of the file is closed,
+        // so close a copy. If there is no copy, no error can be found.
         let Ok(copy) = self.with(|fd| fd.try_clone_to_owned()) else { return Ok(()) };
         match nix::unistd::close(copy) {
             Err(Errno::EINTR) => Ok(()),
@@ -227,12 +240,12 @@ impl Target for Own {
     }
 }
 
-/// Copies `port` to `target` until the guest's end is closed, or [`Streams::finish`]
-/// was called. After an error the rest is read and dropped. Bytes are counted after
-/// they were written, and after an error was noted.
+/// Copies `port` to `target` until the guest's end is closed or [`Streams::finish`] is called.
+/// After an error the rest is read and dropped. Bytes are counted after they were written,
+/// and after an error was stored.
 fn deliver(
     mut port: UnixStream,
-    target: &mut dyn Target,
+    target: &mut dyn OutputTarget,
     delivery: &Delivery,
     mut wake: &UnixStream,
 ) {
@@ -242,7 +255,7 @@ fn deliver(
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            // QEMU is gone; whoever watches it will say so.
+            // QEMU is gone, which the main thread reports.
             Err(_) => break,
         };
         if delivery.broken().is_none()
@@ -251,7 +264,7 @@ fn deliver(
             delivery.set_broken(errno);
         }
         delivery.bytes.fetch_add(count as u64, Ordering::Release);
-        let _ = wake.write(&[DELIVERED]); // full of wake-ups is as good
+        let _ = wake.write(&[DELIVERED]); // a full socket wakes the main thread as well
     }
     if delivery.broken().is_none()
         && let Err(errno) = target.close()
@@ -260,16 +273,16 @@ fn deliver(
     }
 }
 
-/// Copies our standard input to the port, to its end.
+/// Copies standard input to the port until its end.
 fn feed(mut port: &UnixStream, is_terminal: bool, mut wake: &UnixStream) {
     let stdin = std::io::stdin();
-    // What is piped into a command's terminal is data, whatever it looks like.
+    // Piped input of a command with a terminal is data and has no escape sequence.
     let may_escape = is_terminal && stdin.is_terminal();
-    let mut escape = Escape::default();
+    let mut escape = EscapeState::default();
     let mut buffer = vec![0; BUFFER];
     loop {
         if wait_for_foreground(stdin.as_fd()) {
-            let _ = wake.write(&[FOREGROUND]); // full: rare, and SIGCONT does the same
+            let _ = wake.write(&[FOREGROUND]); // a full socket is rare, and SIGCONT does the same
         }
         let count = match nix::unistd::read(&stdin, &mut buffer) {
             Ok(0) => break,
@@ -277,30 +290,31 @@ fn feed(mut port: &UnixStream, is_terminal: bool, mut wake: &UnixStream) {
             Err(Errno::EINTR) => continue,
             Err(Errno::EAGAIN) => {
                 let readable = PollFd::new(stdin.as_fd(), PollFlags::POLLIN);
-                let _ = poll(&mut [readable], PollTimeout::NONE); // read will tell
+                let _ = poll(&mut [readable], PollTimeout::NONE); // the next read reports an error
                 continue;
             }
-            // It moved to the background just now, where SIGTTIN would have
-            // stopped us, were it not blocked.
+            // chrootvm has just moved to the background, where reading fails because SIGTTIN
+            // is blocked.
             Err(Errno::EIO) if terminal::is_background(stdin.as_fd()) => continue,
-            // A closed or hung-up input is at its end.
+            // A closed or hung-up input counts as its end.
             Err(_) => break,
         };
         let typed = match may_escape {
             true => escape.take(&buffer[..count]),
-            false => Typed { bytes: buffer[..count].to_vec(), ends: false },
+            false => TypedKeys { bytes: buffer[..count].to_vec(), ends: false },
         };
         if typed.ends {
-            let _ = wake.write(&[ESCAPED]); // nobody is left to care otherwise
+            let _ = wake.write(&[ESCAPED]); // an error means that the session is over
         }
         if port.write_all(&typed.bytes).is_err() {
             return;
         }
     }
-    let _ = port.write_all(escape.rest()); // as in the loop
+    let _ = port.write_all(escape.rest()); // an error means that QEMU is gone
 }
 
-/// A job in the background cannot read its terminal. Whether it had to wait.
+/// Waits until chrootvm is in the foreground and may read its terminal. Returns whether it
+/// had to wait.
 fn wait_for_foreground(stdin: BorrowedFd<'_>) -> bool {
     let waits = terminal::is_background(stdin);
     while terminal::is_background(stdin) {

@@ -1,9 +1,8 @@
-//! Standard input's settings, put back however a run ends.
+//! Settings of standard input, restored however a run ends.
 //!
-//! Interfaces: termios(3), fcntl(2). Of a terminal the settings belong to
-//! everybody who uses it. A program that makes it raw must restore it, and when
-//! it is killed by SIGKILL somebody else has to: a small process that outlives
-//! it (`Guardian`).
+//! Interfaces: termios(3), fcntl(2). All programs on a terminal share its settings, so a
+//! program that makes it raw must restore it. If chrootvm is killed by SIGKILL, a small
+//! process that outlives it (`Guardian`) restores the terminal.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,26 +14,27 @@ use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
+use terminal_size::{Height, Width, terminal_size_of};
 use virtinitrd_proto::settings::Size;
 
-/// Name of the subcommand that a `Guardian` is.
+/// Name of the subcommand that runs [`guard`].
 pub const SUBCOMMAND: &str = "guard-terminal";
 
-/// What the guardian says once it knows the settings, and hears when it is not
-/// needed any more.
+/// Message of the guardian once it has read the settings, and message to the guardian when
+/// it is not needed any more.
 const READY: [u8; 1] = [b'.'];
 
-/// Settings of standard input at some time; restored on drop.
+/// Saved settings of standard input; dropping this value restores them.
 #[derive(Debug)]
-pub struct Saved {
-    /// `None` where it is no terminal.
+pub struct SavedTerminal {
+    /// `None` if standard input is no terminal.
     terminal: Option<Termios>,
-    /// `None` where it is closed.
+    /// `None` if standard input is closed.
     flags: Option<OFlag>,
 }
 
-impl Saved {
-    /// Remembers the settings of now.
+impl SavedTerminal {
+    /// Saves the present settings.
     #[must_use]
     pub fn new() -> Self {
         let stdin = std::io::stdin();
@@ -44,7 +44,7 @@ impl Saved {
 
     fn restore(&self) {
         let stdin = std::io::stdin();
-        // What has gone meanwhile needs no settings.
+        // Errors are ignored: a terminal that is gone needs no settings.
         if let Some(settings) = &self.terminal {
             let _ = tcsetattr(&stdin, SetArg::TCSANOW, settings); // see above
         }
@@ -54,34 +54,41 @@ impl Saved {
     }
 }
 
-impl Default for Saved {
+impl Default for SavedTerminal {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Saved {
+impl Drop for SavedTerminal {
     fn drop(&mut self) {
         self.restore();
     }
 }
 
-/// The terminal of a command in the guest: raw once the command runs.
+/// The terminal of a command in the guest; it becomes raw when the command runs.
 #[derive(Debug)]
-pub struct Raw {
+pub struct RawTerminal {
     guardian: Guardian,
     entered: bool,
-    /// Dropped before the guardian is told to leave.
-    saved: Saved,
+    /// Restored before the guardian is dismissed.
+    saved: SavedTerminal,
 }
 
-impl Raw {
-    /// Prepares for raw mode.
+impl RawTerminal {
+    /// Starts the guardian and saves the settings.
+    ///
+    /// # Errors
+    /// The guardian cannot be started.
     pub fn prepare() -> Result<Self> {
-        Ok(Self { guardian: Guardian::start()?, entered: false, saved: Saved::new() })
+        Ok(Self { guardian: Guardian::start()?, entered: false, saved: SavedTerminal::new() })
     }
 
-    /// Makes the terminal raw, as soon as it is ours: every key goes to the guest.
+    /// Makes the terminal raw, so that every key goes to the guest. In the background nothing
+    /// happens until [`RawTerminal::resume`].
+    ///
+    /// # Errors
+    /// The guardian ended, or the settings cannot be changed.
     pub fn enter(&mut self) -> Result<()> {
         if !self.entered {
             self.guardian.wait_until_ready()?;
@@ -90,15 +97,19 @@ impl Raw {
         self.apply()
     }
 
-    /// After a stop and continue of this process, or a time in the background,
-    /// somebody may have changed the settings.
+    /// Makes the terminal raw again: another program may have changed the settings while
+    /// chrootvm was stopped or in the background.
+    ///
+    /// # Errors
+    /// The settings cannot be changed.
     pub fn resume(&self) -> Result<()> {
         if self.entered { self.apply() } else { Ok(()) }
     }
 
     fn apply(&self) -> Result<()> {
         let Some(settings) = &self.saved.terminal else { return Ok(()) };
-        // In the background it is somebody else's; whoever gives it to us calls again.
+        // In the background the terminal belongs to another job. The return to the foreground
+        // calls this again.
         if is_background(std::io::stdin()) {
             return Ok(());
         }
@@ -109,14 +120,14 @@ impl Raw {
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
         self.saved.restore();
         self.guardian.dismiss();
     }
 }
 
-/// A process that restores the terminal when we are gone without a word.
+/// A process that restores the terminal if chrootvm ends without dismissing it.
 #[derive(Debug)]
 struct Guardian {
     process: Child,
@@ -129,7 +140,7 @@ impl Guardian {
         let mut command = Command::new("/proc/self/exe");
         // Standard input is the terminal, standard output the socket.
         command.arg(SUBCOMMAND).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
-        // Of a group of its own: what is sent to ours must not end it.
+        // In a process group of its own, so that a signal to our group does not end it.
         let process = command.process_group(0).spawn().context("start the terminal's guardian")?;
         Ok(Self { process, stream })
     }
@@ -140,48 +151,47 @@ impl Guardian {
     }
 
     fn dismiss(&mut self) {
-        // Should it have died there is nobody to dismiss.
+        // Errors are ignored: the guardian may have ended.
         let _ = self.stream.write_all(&READY);
         let _ = self.process.wait();
     }
 }
 
-/// Body of [`SUBCOMMAND`]: waits for the parent to leave, and restores the terminal if it
-/// left without a word.
+/// Body of [`SUBCOMMAND`]: waits until the parent ends, and restores the terminal unless the
+/// parent dismissed it before.
 ///
 /// # Errors
 /// Standard output is not the parent's socket.
 pub fn guard() -> Result<()> {
-    let saved = Saved::new();
+    let saved = SavedTerminal::new();
     let stream = std::io::stdout().as_fd().try_clone_to_owned().context("copy a descriptor")?;
     let mut stream = UnixStream::from(stream);
     stream.write_all(&READY)?;
     let mut word = READY;
     if stream.read_exact(&mut word).is_ok() {
-        // The parent has restored it; by now it may be somebody else's.
+        // The parent has restored the terminal; another program may use it already.
         std::mem::forget(saved);
     }
     Ok(())
 }
 
-/// The size of the terminal that standard output, or input, is; `None` where it
-/// has none.
+/// Size of the terminal on standard output, or else on standard input; `None` if neither has
+/// a size.
 #[must_use]
 pub fn size() -> Option<Size> {
-    let of_input = || rustix::termios::tcgetwinsize(std::io::stdin());
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).or_else(|_| of_input()).ok()?;
-    let size = Size { rows: size.ws_row, columns: size.ws_col };
-    (size.rows > 0 && size.columns > 0).then_some(size)
+    let of_input = || terminal_size_of(std::io::stdin());
+    let (Width(columns), Height(rows)) = terminal_size_of(std::io::stdout()).or_else(of_input)?;
+    Some(Size { rows, columns })
 }
 
-/// Whether we may use the terminal: a job in the background may not.
+/// Whether chrootvm is in the foreground of its terminal, and so may use it.
 #[must_use]
 pub fn is_foreground() -> bool {
     tcgetpgrp(std::io::stdin()).is_ok_and(|foreground| foreground == getpgrp())
 }
 
-/// Whether `terminal` is one that another job has at the moment. One that does
-/// not control us is nobody's, and free to use.
+/// Whether chrootvm is in the background of `terminal`. A terminal that does not control
+/// chrootvm is free to use.
 #[must_use]
 pub fn is_background(terminal: impl AsFd) -> bool {
     tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())

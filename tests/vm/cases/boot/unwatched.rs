@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use archive::Archive;
-use machine::plan::{Access, Place, Share};
-use machine::process::virtiofsd::{self, Socket};
+use machine::plan::shares::{Access, MountPoint, Share};
+use machine::plan::virtiofsd::DaemonSocket;
+use machine::process::virtiofsd;
 use nix::sys::signal::{Signal, kill};
 use virtinitrd_proto::settings::{self, Record, encode};
 use virtinitrd_vm_tests::tool;
@@ -66,11 +67,11 @@ fn late_tag_is_waited_for(bed: &Bed) -> Result<()> {
     let mut running = machine.start_unwatched(&hotplug(&monitor))?;
     running.wait_for("waiting up to 30 s for virtiofs tag \"late\"")?;
 
-    let (tag, access, place) = ("late".into(), Access::ReadOnly, Place::Tag);
-    let share = Share { tag, source, access, place };
+    let (tag, access, mount_point) = ("late".into(), Access::ReadOnly, MountPoint::Tag);
+    let share = Share { tag, source, access, mount_point };
     let daemon = virtiofsd::find(None)?;
     let mut daemon = Command::new(&daemon.program)
-        .args(daemon.arguments(&share, &Socket::Path(socket.clone())))
+        .args(daemon.arguments(&share, &DaemonSocket::Path(socket.clone())))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;

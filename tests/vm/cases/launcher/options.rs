@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use machine::plan::architecture;
+use machine::plan::virtiofsd::Flavour;
 use machine::process::{qemu, virtiofsd};
 
 use crate::harness::command_run::CommandRun;
@@ -73,7 +74,7 @@ fn given_programs_are_run(bed: &Bed) -> Result<()> {
 /// QEMU's virtiofsd says `none` for `never`, and has no `metadata`.
 fn cache_mode_reaches_virtiofsd(bed: &Bed) -> Result<()> {
     let installed = virtiofsd::find(None)?;
-    let has_metadata = installed.flavour != virtiofsd::Flavour::C;
+    let has_metadata = installed.flavour != Flavour::C;
     let modes = [
         ("auto", &["cache=auto"][..]),
         ("always", &["cache=always"]),

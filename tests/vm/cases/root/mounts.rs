@@ -7,7 +7,8 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use machine::process::virtiofsd::{self, Flavour};
+use machine::plan::virtiofsd::Flavour;
+use machine::process::virtiofsd;
 
 use crate::harness::command_run::CommandRun;
 use crate::harness::make::user::{RANGES, UserBed};

@@ -1,8 +1,8 @@
-//! A plan as commands for a POSIX shell, for `--dry-run`.
+//! A plan as commands for a POSIX shell (`--dry-run`).
 //!
-//! Wired by paths: sockets and the initrd lie in a directory that the commands
-//! make and remove. They run the same programs with the same arguments, but
-//! without the guards that chrootvm itself puts around them.
+//! The commands start the same programs with the same arguments as chrootvm. Sockets and the
+//! initrd have paths in a directory that the commands make and remove. The commands do not
+//! confine the programs with namespaces and mounts, as chrootvm does.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,14 +13,15 @@ use virtinitrd_proto::settings::Record;
 
 use crate::kernel::initrd::Initrd;
 use crate::kernel::located::CommandPath;
-use crate::plan::{End, Mode, Plan, Wiring};
-use crate::process::virtiofsd::{Guard, Socket};
-use crate::session::channels::STREAMS;
+use crate::plan::machine_plan::{MachinePlan, RunMode};
+use crate::plan::ports::{ChardevBackend, STREAMS, SerialPort};
+use crate::plan::qemu_arguments::{AttachedDisk, ExportedShare, Wiring};
+use crate::plan::virtiofsd::{DaemonSocket, Guard};
 
-/// Stands for the directory until the words are quoted.
+/// Placeholder for the directory, replaced after the words are quoted.
 const DIR: &str = "@virtinitrd-directory@";
 
-/// Makes the directory, and sees to it that the commands leave nothing behind.
+/// First lines: make the directory, and remove everything at the end.
 const HEAD: &str = "(
 set -e
 dir=$(mktemp -d)
@@ -28,19 +29,22 @@ daemons=
 trap 'kill $daemons 2>/dev/null || true; rm -rf \"$dir\"' EXIT
 trap 'exit 1' INT TERM HUP";
 
-/// Raises the limit on open files as [`open_files::raise`](crate::process::open_files::raise)
-/// does, as far as a shell can.
+/// Raises the limit on open files, as far as a shell can, like
+/// [`open_files::raise`](crate::process::open_files::raise).
 const LIMIT: &str = "ulimit -S -n \"$(ulimit -H -n)\"";
 
-/// Exits as the command did.
+/// Last lines: exit with the status of the command.
 const STATUS: &str = "sed -n 's/^failed [0-9]* /error: /p' \"$dir\"/control >&2
 status=$(sed -nE 's/^(exited|failed) ([0-9]+) .*/\\2/p' \"$dir\"/control)
 [ -n \"$status\" ] || tail -n 25 \"$dir\"/console >&2
 exit \"${status:-125}\"";
 
-/// The commands that run `plan`, ready to paste.
+/// The commands that run `plan`; `sandbox` tells whether QEMU has `-sandbox`.
+///
+/// # Errors
+/// A file has no path, because it exists only in memory.
 pub fn script(
-    plan: &Plan,
+    plan: &MachinePlan,
     kernel: CommandPath,
     initrd: &Initrd,
     sandbox: bool,
@@ -58,10 +62,10 @@ pub fn script(
     }
     let program = std::env::current_exe().context("find this program")?;
     let output = format!("{DIR}/initrd");
-    let is_command = matches!(plan.mode, Mode::Command { .. });
+    let is_command = matches!(plan.mode, RunMode::Command { .. });
     let mut records = plan.records.clone();
     if is_command {
-        // Nobody is there to end the machine.
+        // No chrootvm ends the machine after the command, so the guest has to power off.
         records.push(Record::Alone.to_bytes());
     }
     lines.push(shell_line(&initrd.command(&program, &records, &output)?));
@@ -87,19 +91,25 @@ pub fn script(
     for (share, socket) in plan.shares.iter().zip(&sockets) {
         let virtiofsd = virtiofsd.context("no virtiofsd for the shares")?;
         let mut words = vec![virtiofsd.program.clone().into_os_string()];
-        words.extend(virtiofsd.arguments(share, &Socket::Path(socket.into())));
+        words.extend(virtiofsd.arguments(share, &DaemonSocket::Path(socket.into())));
         lines.push([&shell_line(&words), OsStr::new(" &")].into_iter().collect());
         lines.push("daemons=\"$daemons $!\"".into());
-        // `set -e` ends the wait for a daemon that has ended.
+        // If the daemon has ended, `kill` fails and `set -e` ends the commands.
         lines.push(format!("until [ -S {socket} ]; do kill -0 $!; sleep 0.1; done").into());
     }
+    let shares = plan
+        .shares
+        .iter()
+        .zip(&sockets)
+        .map(|(share, socket)| ExportedShare { share, socket: DaemonSocket::Path(socket.into()) });
+    let disks = plan.disks.iter().map(|disk| AttachedDisk { disk, file: disk.path.clone().into() });
     let wiring = Wiring {
         kernel,
         initrd: output.into(),
         qmp: None,
-        shares: sockets.iter().map(|socket| Socket::Path(socket.into())).collect(),
-        disks: plan.disks.iter().map(|disk| disk.path.clone().into()).collect(),
-        console: if is_command { file("console") } else { End::Stdio },
+        shares: shares.collect(),
+        disks: disks.collect(),
+        console: if is_command { file("console") } else { ChardevBackend::Stdio },
         ports: if is_command { ports() } else { Vec::new() },
         sandbox,
     };
@@ -114,21 +124,24 @@ pub fn script(
     Ok(OsString::from_vec(replace(&text, DIR.as_bytes(), b"\"$dir\"")))
 }
 
-/// A file in the commands' directory.
-fn file(name: &str) -> End {
-    End::File(format!("{DIR}/{name}").into())
+/// A file in the directory of the commands.
+fn file(name: &str) -> ChardevBackend {
+    ChardevBackend::File(format!("{DIR}/{name}").into())
 }
 
-/// The command's streams are those of QEMU.
-fn ports() -> Vec<(String, End)> {
-    let end = |stream| match stream {
-        "stdin" => End::Stdio,
+/// Ports of the session: the command uses the standard streams of QEMU, and the control
+/// channel is a file.
+fn ports() -> Vec<SerialPort> {
+    let backend = |stream| match stream {
+        "stdin" => ChardevBackend::Stdio,
         "control" => file("control"),
-        stream => End::File(format!("/dev/{stream}").into()),
+        stream => ChardevBackend::File(format!("/dev/{stream}").into()),
     };
-    STREAMS.iter().map(|stream| (port_name(0, stream), end(stream))).collect()
+    let port = |stream| SerialPort { name: port_name(0, stream), backend: backend(stream) };
+    STREAMS.into_iter().map(port).collect()
 }
 
+/// `text` with every `from` replaced by `to`.
 fn replace(mut text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut result = Vec::new();
     while let Some(at) = text.windows(from.len()).position(|part| part == from) {
@@ -140,13 +153,14 @@ fn replace(mut text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     result
 }
 
-/// `words` as a line for a POSIX shell.
+/// One line for a POSIX shell that consists of `words`, quoted if necessary.
 #[must_use]
 pub fn shell_line(words: &[OsString]) -> OsString {
     let quoted: Vec<_> = words.iter().map(|word| shell_quote(word)).collect();
     quoted.join(OsStr::new(" "))
 }
 
+/// `word`, quoted for a POSIX shell if necessary.
 fn shell_quote(word: &OsStr) -> OsString {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/.,:=_-+@%".contains(byte);
     if !word.is_empty() && word.as_bytes().iter().all(is_plain) {
@@ -161,7 +175,7 @@ fn shell_quote(word: &OsStr) -> OsString {
 mod tests {
     use super::*;
 
-    /// The printed line against the reader it is meant for.
+    /// A real shell reads the line back.
     #[test]
     fn a_shell_reads_back_every_word() {
         let words = ["plain", "", "a b", "it's", "$(x)`\\\"", "\n"].map(OsString::from);

@@ -1,4 +1,4 @@
-//! Which program INIT means.
+//! The payload: INIT on the command line as a path in the guest.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -7,11 +7,14 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use files::lookup::Files;
 
-/// Where bare names of INIT are searched in the root, first match first.
+/// Directories of the root in which a bare name is searched, in this order.
 const BIN_DIRS: &[&str] =
     &["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// INIT as a path in the guest with this `root`.
+/// Path in the guest of the payload that the user calls `payload`.
+///
+/// # Errors
+/// The name is neither absolute nor bare, or no directory of `root` has it.
 pub fn find(root: &dyn Files, payload: &OsStr) -> Result<OsString> {
     let shown = payload.display();
     if payload.as_bytes().starts_with(b"/") {
@@ -20,7 +23,7 @@ pub fn find(root: &dyn Files, payload: &OsStr) -> Result<OsString> {
     ensure!(!payload.is_empty(), "INIT is empty");
     ensure!(
         !payload.as_bytes().contains(&b'/'),
-        "INIT \"{shown}\": give an absolute path in the guest, or a bare name to be searched"
+        "INIT \"{shown}\": give an absolute path in the guest, or a bare name to search"
     );
     let mut paths = BIN_DIRS.iter().map(|dir| Path::new(dir).join(payload));
     match paths.find(|path| root.is_file(path)) {

@@ -1,8 +1,7 @@
-//! The kernel command line that chrootvm writes.
+//! The kernel command line of a machine.
 //!
-//! Its reader is `init::cmdline`, and the kernel (kernel doc:
-//! admin-guide/kernel-parameters.rst): of a word given twice the last counts,
-//! so what the user appends wins.
+//! The kernel and `/init` read it (kernel doc: admin-guide/kernel-parameters.rst). If a
+//! parameter is given twice, the last one wins, so the user's parameters come last.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,56 +9,57 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use anyhow::{Result, ensure};
 use virtinitrd_proto::words::{Word, Words};
 
-use super::architecture::Machine;
-use crate::plan::{Access, Place, Share};
+use crate::plan::architecture::Architecture;
+use crate::plan::shares::{Access, MountPoint, Share};
 
-/// Parameters of `/init` that make the root, or `/etc` of it, the lower layer of an
-/// overlay, or replace `/etc`.
-const LAYER_WORDS: &[&str] = &["virtinit.overlay", "virtinit.etc"];
+/// Parameters of `/init` that put an overlay over the root or over its `/etc`, or replace
+/// `/etc`.
+const LAYER_PARAMETERS: &[&str] = &["virtinit.overlay", "virtinit.etc"];
 
-/// Whether `line` asks for an overlay over the root or for an `/etc` in memory.
+/// Whether the command line `line` asks for an overlay over the root or for an `/etc` in
+/// memory.
 #[must_use]
 pub fn has_layers(line: &[u8]) -> bool {
-    Words::new(line).any(|word| LAYER_WORDS.iter().any(|known| word.param == known.as_bytes()))
+    Words::new(line).any(|word| LAYER_PARAMETERS.iter().any(|known| word.param == known.as_bytes()))
 }
 
-/// What a command line is made of.
+/// Parts of a kernel command line.
 #[derive(Debug)]
 pub struct CommandLine<'a> {
-    /// Console and limits.
-    pub machine: &'a Machine,
-    /// What [`super::clock`] tells of an emulated processor.
+    /// Gives the console, the fixed parameters and the maximum length.
+    pub architecture: &'a Architecture,
+    /// Parameters of [`super::clock`]; `None` with KVM.
     pub clock: Option<String>,
-    /// `init=`, where there is no command.
+    /// Value of `init=`; `None` for a command, or for the default payload.
     pub init: Option<&'a OsStr>,
-    /// What and how the root is ([`super::source::Source::words`]).
+    /// Parameters that describe the root (`Root::parameters` of `crate::root::kinds`).
     pub root: &'a [String],
-    /// All shares; the root's tag is what `/init` takes by default.
+    /// All shares. The share of the root needs no parameter.
     pub shares: &'a [Share],
-    /// `virtinit.debug`
+    /// Whether to add `virtinit.debug`.
     pub debug: bool,
-    /// The user's words.
+    /// The user's parameters (`--append`).
     pub append: &'a [OsString],
 }
 
 impl CommandLine<'_> {
-    /// The text for `-append`.
+    /// The whole command line.
     ///
     /// # Errors
-    /// A value that the kernel has no way to quote, or more text than it reads.
+    /// A value cannot be quoted for the kernel, or the line is too long for the kernel.
     pub fn build(&self) -> Result<OsString> {
         let mut words = vec![
-            format!("console={}", self.machine.console).into_bytes(),
-            self.machine.words.as_bytes().to_vec(),
+            format!("console={}", self.architecture.console).into_bytes(),
+            self.architecture.parameters.as_bytes().to_vec(),
             b"quiet".to_vec(),
-            // A panic or a failed boot resets the machine, which ends QEMU.
+            // A panic or a failed boot resets the machine, and a reset ends QEMU (-no-reboot).
             b"panic=-1".to_vec(),
             b"virtinit.fail=reboot".to_vec(),
         ];
         words.extend(self.clock.iter().map(|words| words.clone().into_bytes()));
         words.extend(self.init.map(|init| word("init", init)).transpose()?);
         words.extend(self.root.iter().map(|word| word.clone().into_bytes()));
-        for share in self.shares.iter().filter(|share| share.place == Place::Tag) {
+        for share in self.shares.iter().filter(|share| share.mount_point == MountPoint::Tag) {
             let key = match share.access {
                 Access::ReadWrite => "mount",
                 Access::ReadOnly => "mount-ro",
@@ -71,20 +71,20 @@ impl CommandLine<'_> {
         }
         words.extend(self.append.iter().map(|text| text.as_bytes().to_vec()));
         let line = words.join(&b' ');
-        let most = self.machine.command_line_max - 1;
+        let most = self.architecture.command_line_max - 1;
         ensure!(
             line.len() <= most,
             "the kernel command line has {} bytes; {} kernels read {most}: shorten --append or \
              the tags",
             line.len(),
-            self.machine.arch
+            self.architecture.arch
         );
         ensure!(!line.contains(&0), "the kernel command line contains NUL");
         Ok(OsString::from_vec(line))
     }
 }
 
-/// `key=value`, quoted where the value has white space.
+/// `key=value`, with quotes if the value has white space.
 fn word(key: &str, value: &OsStr) -> Result<Vec<u8>> {
     let bytes = value.as_bytes();
     ensure!(
@@ -100,8 +100,8 @@ fn word(key: &str, value: &OsStr) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::ROOT_TAG;
     use crate::plan::architecture;
+    use crate::plan::shares::ROOT_TAG;
     use virtinitrd_init::cmdline::Config;
     use virtinitrd_init::cmdline::root::Root;
 
@@ -112,20 +112,20 @@ mod tests {
                 tag: (*tag).into(),
                 source: "/x".into(),
                 access: *access,
-                place: if *tag == ROOT_TAG { Place::Root } else { Place::Tag },
+                mount_point: if *tag == ROOT_TAG { MountPoint::Root } else { MountPoint::Tag },
             })
             .collect();
         let append: Vec<_> = append.iter().map(OsString::from).collect();
-        let machine = architecture::of_host()?;
+        let architecture = architecture::of_host()?;
         let init = Some(OsStr::new(init));
         let root = &["virtinit.overlay=1g".into()][..];
         let (clock, shares, append) = (Some("lpj=1".into()), &shares[..], &append[..]);
-        CommandLine { machine, clock, init, root, shares, debug: true, append }.build()
+        CommandLine { architecture, clock, init, root, shares, debug: true, append }.build()
     }
 
-    /// What is written here is what the guest's own parser reads.
+    /// The guest's own parser reads the values back.
     #[test]
-    fn the_guest_reads_what_was_meant() {
+    fn the_guests_parser_reads_every_value_back() {
         let shares =
             [("rootfs", Access::ReadOnly), ("src", Access::ReadWrite), ("a b", Access::ReadOnly)];
         let line = build("/opt/my init", &shares, &["x=1", "-- -c \"echo hi\""]).unwrap();
@@ -142,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn the_users_words_win() {
+    fn the_users_parameters_win() {
         let line = build("/bin/sh", &[], &["init=/bin/other"]).unwrap();
         assert_eq!(Config::parse(line.as_bytes()).unwrap().init, b"/bin/other");
     }
 
     #[test]
-    fn what_cannot_be_said_is_an_error() {
+    fn a_double_quote_or_a_long_line_is_an_error() {
         let error = build("/a\"b", &[], &[]).unwrap_err().to_string();
         assert!(error.contains("double quote"), "{error}");
         let error = build("/x", &[], &[&"y".repeat(2048)]).unwrap_err().to_string();

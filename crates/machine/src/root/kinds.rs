@@ -1,7 +1,11 @@
-//! What ROOTFS is, and what follows from it for the machine: a directory is
-//! shared, a file system image is a disk, an archive is the initramfs.
+//! Kinds of root file systems: ROOTFS is a directory, an image of a file system, an image
+//! with partitions, or an archive.
 //!
-//! The words for the guest are those that `init::root_words` reads.
+//! The kind decides how the machine gets the root: a directory as a virtiofs share, an
+//! image as a disk, an archive as a part of the initramfs. A new kind is one more variant
+//! of `RootKind`; the compiler then names every place that must know it, all in this file.
+//! The guest reads the parameters that [`Root::parameters`] makes (`root=`,
+//! `rootfstype=`, `rw`, `ro`, `virtinit.overlay`).
 
 use std::cell::OnceCell;
 use std::fs::{File, Metadata};
@@ -19,47 +23,53 @@ use image::tree::root::ImageRoot;
 use nix::fcntl::OFlag;
 use virtinitrd_proto::words::Words;
 
-use super::disks::{Disk, FIRST};
+use super::disk_files;
 use crate::host::canonical;
-use crate::plan::Access;
+use crate::plan::disks::{Disk, FIRST};
+use crate::plan::shares::Access;
 
-/// File systems that nobody can write to.
+/// File systems that the kernel only mounts read-only.
 const READ_ONLY: &[&str] = &["erofs", "squashfs"];
 
-/// A root file system of the host.
+/// A root file system on the host.
 #[derive(Debug)]
-pub struct Source {
+pub struct Root {
     path: PathBuf,
-    kind: Kind,
+    kind: RootKind,
+    /// Contents, once they were read.
     files: OnceCell<Rc<dyn Files>>,
 }
 
-/// What a root file system is in.
+/// Kind of file that holds a root file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum RootKind {
+    /// A directory.
     Directory,
-    /// An image of a file system of this type, as the kernel calls it.
+    /// An image of one file system, with the kernel's name of its type.
     Disk(&'static str),
     /// An image with a partition table.
     Partitions,
-    /// A newc archive, compressed or not.
+    /// A newc archive, which may be compressed.
     Archive,
 }
 
-impl Source {
-    /// Looks at what `path` is, whatever its name says.
+impl Root {
+    /// Opens `path` and detects the kind of root by its contents, not by its name.
+    ///
+    /// # Errors
+    /// The file is nothing that a kernel can mount or unpack.
     pub fn open(path: &Path) -> Result<Self> {
         let path = canonical(path)?;
         let shown = path.display();
         let kind = if path.is_dir() {
-            Kind::Directory
+            RootKind::Directory
         } else {
             let file = open(&path)?;
             let format = format::recognise(&file).with_context(|| format!("read {shown}"))?;
             match (format, format.file_system()) {
-                (_, Some(kind)) => Kind::Disk(kind),
-                (Format::PartitionTable, _) => Kind::Partitions,
-                (Format::Cpio(_), _) => Kind::Archive,
+                (_, Some(kind)) => RootKind::Disk(kind),
+                (Format::PartitionTable, _) => RootKind::Partitions,
+                (Format::Cpio(_), _) => RootKind::Archive,
                 _ => bail!(
                     "{shown} ({format}) is nothing that a kernel mounts or unpacks; make an image \
                      of it: chrootvm image build {shown} -o NAME.erofs"
@@ -69,34 +79,34 @@ impl Source {
         Ok(Self { path, kind, files: OnceCell::new() })
     }
 
-    /// Its canonical path.
+    /// Canonical path of the root.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is shared by virtiofs.
+    /// Whether the root is a directory, which is exported by virtiofs.
     #[must_use]
     pub fn is_directory(&self) -> bool {
-        self.kind == Kind::Directory
+        self.kind == RootKind::Directory
     }
 
-    /// The archive, where it is one.
+    /// Path of the root if it is an archive.
     #[must_use]
     pub fn archive(&self) -> Option<&Path> {
-        (self.kind == Kind::Archive).then_some(&self.path)
+        (self.kind == RootKind::Archive).then_some(&self.path)
     }
 
-    /// What is in it.
+    /// Contents of the root.
     ///
     /// # Errors
-    /// A file system that only the guest's kernel can read.
+    /// Only the guest's kernel can read this file system.
     pub fn files(&self) -> Result<Rc<dyn Files>> {
         if let Some(files) = self.files.get() {
             return Ok(Rc::clone(files));
         }
         let files: Rc<dyn Files> = match self.kind {
-            Kind::Directory => Rc::new(RootDir::open(&self.path)?),
+            RootKind::Directory => Rc::new(RootDir::open(&self.path)?),
             _ => {
                 let read = source::open(
                     &self.path,
@@ -109,42 +119,44 @@ impl Source {
         Ok(Rc::clone(self.files.get_or_init(|| files)))
     }
 
-    /// The disk that holds it, where one does.
+    /// The disk for the root; `None` if the root is not on a disk.
     ///
     /// # Errors
-    /// What cannot be written to, but should be.
+    /// `access` allows writing, but writes to this kind of root would be lost.
     pub fn disk(&self, access: Access) -> Result<Option<Disk>> {
         let is_writable = match self.kind {
-            Kind::Directory | Kind::Partitions => true,
-            Kind::Disk(kind) => !READ_ONLY.contains(&kind),
-            Kind::Archive => false,
+            RootKind::Directory | RootKind::Partitions => true,
+            RootKind::Disk(kind) => !READ_ONLY.contains(&kind),
+            RootKind::Archive => false,
         };
         ensure!(
             is_writable || access == Access::ReadOnly,
-            "--rw: what is written to {} could not be kept; use --overlay",
+            "--rw: writes to {} could not be kept; use --overlay",
             self.path.display()
         );
         Ok(match self.kind {
-            Kind::Directory | Kind::Archive => None,
-            Kind::Disk(_) | Kind::Partitions => Some(Disk::new(self.path.clone(), access)),
+            RootKind::Directory | RootKind::Archive => None,
+            RootKind::Disk(_) | RootKind::Partitions => {
+                Some(disk_files::disk(self.path.clone(), access))
+            }
         })
     }
 
-    /// What the kernel command line says of it; `overlay` as in
-    /// [`super::cmdline::CommandLine`], `append` the user's own words.
+    /// Kernel parameters for this root. `overlay` is the size of an overlay over the root,
+    /// or empty for the default size; `append` is the user's part of the command line.
     ///
     /// # Errors
-    /// A disk of which one partition has to be named.
-    pub fn words(
+    /// The root has partitions, and the user names none of them.
+    pub fn parameters(
         &self,
         access: Access,
         overlay: Option<&str>,
         append: &[u8],
     ) -> Result<Vec<String>> {
-        let mut words = match self.kind {
-            Kind::Directory => Vec::new(),
-            Kind::Disk(kind) => vec![format!("root={FIRST}"), format!("rootfstype={kind}")],
-            Kind::Partitions => {
+        let mut parameters = match self.kind {
+            RootKind::Directory => Vec::new(),
+            RootKind::Disk(kind) => vec![format!("root={FIRST}"), format!("rootfstype={kind}")],
+            RootKind::Partitions => {
                 ensure!(
                     Words::new(append).any(|word| word.param == b"root" && word.value.is_some()),
                     "{} has partitions: name the one that is the root, and the module of its file \
@@ -153,40 +165,40 @@ impl Source {
                 );
                 Vec::new()
             }
-            Kind::Archive => vec!["root=initramfs".into()],
+            RootKind::Archive => vec!["root=initramfs".into()],
         };
-        words.extend(match (overlay, access) {
+        parameters.extend(match (overlay, access) {
             (None, Access::ReadWrite) => Some("rw".into()),
             (None, Access::ReadOnly) => self.archive().map(|_| "ro".into()),
-            (Some(size), _) => self.layer(size).map(|size| match size {
+            (Some(size), _) => self.overlay_size(size).map(|size| match size {
                 "" => "virtinit.overlay".into(),
                 size => format!("virtinit.overlay={size}"),
             }),
         });
-        Ok(words)
+        Ok(parameters)
     }
 
-    /// The size of the layer that an overlay of `size` takes: none over an archive,
-    /// which is in memory anyway, unless it is to be limited.
-    fn layer<'a>(&self, size: &'a str) -> Option<&'a str> {
+    /// The size of the overlay that the guest makes; `None` if it makes none. An archive
+    /// is unpacked into memory and needs an overlay only to limit its size.
+    fn overlay_size<'a>(&self, size: &'a str) -> Option<&'a str> {
         (self.archive().is_none() || !size.is_empty()).then_some(size)
     }
 
-    /// Modules that mounting it takes, built in or not; `overlay` as in
-    /// [`Source::words`].
+    /// Kernel modules that the guest needs to mount the root, also those that may be built
+    /// in; `overlay` as in [`Root::parameters`].
     #[must_use]
     pub fn modules(&self, overlay: Option<&str>) -> Vec<&'static str> {
         let kind = match self.kind {
-            Kind::Disk(kind) => Some(kind),
-            Kind::Directory | Kind::Archive | Kind::Partitions => None,
+            RootKind::Disk(kind) => Some(kind),
+            RootKind::Directory | RootKind::Archive | RootKind::Partitions => None,
         };
-        let layer = overlay.and_then(|size| self.layer(size)).map(|_| "overlay");
-        kind.into_iter().chain(layer).collect()
+        let overlay = overlay.and_then(|size| self.overlay_size(size)).map(|_| "overlay");
+        kind.into_iter().chain(overlay).collect()
     }
 }
 
-/// Opens an image, but no FIFO, socket or character device: a FIFO blocks until
-/// somebody writes to it, and a device may do anything.
+/// Opens an image. Refuses a FIFO, because reading blocks until there is a writer, and a
+/// socket or character device, because opening a device may have side effects.
 fn open(path: &Path) -> Result<File> {
     let shown = path.display();
     let check = |found: &Metadata| {
@@ -204,7 +216,8 @@ fn open(path: &Path) -> Result<File> {
         }
     };
     check(&path.metadata().with_context(|| format!("find {shown}"))?)?;
-    // Meanwhile another file may have taken the path.
+    // Another file may have replaced the path since the check, so do not block, and check
+    // again.
     let mut options = File::options();
     options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
     let file = options.open(path).with_context(|| format!("open {shown}"))?;
@@ -217,17 +230,17 @@ mod tests {
     use super::*;
     use Access::{ReadOnly, ReadWrite};
 
-    fn source(kind: Kind) -> Source {
-        Source { path: "/x".into(), kind, files: OnceCell::new() }
+    fn root(kind: RootKind) -> Root {
+        Root { path: "/x".into(), kind, files: OnceCell::new() }
     }
 
     #[test]
-    fn the_guest_is_told_what_and_how_the_root_is() {
-        let (erofs, ext4) = (Kind::Disk("erofs"), Kind::Disk("ext4"));
-        for (kind, access, overlay, words, modules) in [
-            (Kind::Directory, ReadOnly, None, "", &[][..]),
-            (Kind::Directory, ReadWrite, None, "rw", &[]),
-            (Kind::Directory, ReadOnly, Some(""), "virtinit.overlay", &["overlay"]),
+    fn parameters_and_modules_follow_from_the_kind_of_root() {
+        let (erofs, ext4) = (RootKind::Disk("erofs"), RootKind::Disk("ext4"));
+        for (kind, access, overlay, parameters, modules) in [
+            (RootKind::Directory, ReadOnly, None, "", &[][..]),
+            (RootKind::Directory, ReadWrite, None, "rw", &[]),
+            (RootKind::Directory, ReadOnly, Some(""), "virtinit.overlay", &["overlay"]),
             (erofs, ReadOnly, None, "root=/dev/vda rootfstype=erofs", &["erofs"]),
             (
                 ext4,
@@ -237,26 +250,26 @@ mod tests {
                 &["ext4", "overlay"],
             ),
             (ext4, ReadWrite, None, "root=/dev/vda rootfstype=ext4 rw", &["ext4"]),
-            (Kind::Archive, ReadOnly, None, "root=initramfs ro", &[]),
-            (Kind::Archive, ReadOnly, Some(""), "root=initramfs", &[]),
+            (RootKind::Archive, ReadOnly, None, "root=initramfs ro", &[]),
+            (RootKind::Archive, ReadOnly, Some(""), "root=initramfs", &[]),
             (
-                Kind::Archive,
+                RootKind::Archive,
                 ReadOnly,
                 Some("5%"),
                 "root=initramfs virtinit.overlay=5%",
                 &["overlay"],
             ),
-            (Kind::Partitions, ReadWrite, None, "rw", &[]),
+            (RootKind::Partitions, ReadWrite, None, "rw", &[]),
         ] {
-            let root = source(kind);
-            let found = root.words(access, overlay, b"quiet root=/dev/vda1").unwrap();
-            assert_eq!(found.join(" "), words, "{kind:?}");
+            let root = root(kind);
+            let found = root.parameters(access, overlay, b"quiet root=/dev/vda1").unwrap();
+            assert_eq!(found.join(" "), parameters, "{kind:?}");
             assert_eq!(root.modules(overlay), modules, "{kind:?}");
         }
     }
 
     #[test]
-    fn what_blocks_or_acts_is_not_opened() {
+    fn fifos_sockets_and_character_devices_are_not_opened() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -268,27 +281,28 @@ mod tests {
             (path("socket"), "is a socket"),
             ("/dev/null".into(), "is a character device"),
         ] {
-            let error = Source::open(&path).unwrap_err().to_string();
+            let error = Root::open(&path).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
     }
 
     #[test]
-    fn a_partition_has_to_be_named() {
-        let error = source(Kind::Partitions).words(ReadOnly, None, b"xroot=1 root").unwrap_err();
+    fn a_root_with_partitions_needs_a_root_parameter() {
+        let error =
+            root(RootKind::Partitions).parameters(ReadOnly, None, b"xroot=1 root").unwrap_err();
         assert!(error.to_string().contains("--append root=/dev/vda1"), "{error}");
     }
 
     #[test]
-    fn only_what_can_be_kept_is_written() {
+    fn only_roots_that_keep_changes_are_writable() {
         for (kind, is_disk, is_writable) in [
-            (Kind::Directory, false, true),
-            (Kind::Disk("ext4"), true, true),
-            (Kind::Disk("squashfs"), true, false),
-            (Kind::Partitions, true, true),
-            (Kind::Archive, false, false),
+            (RootKind::Directory, false, true),
+            (RootKind::Disk("ext4"), true, true),
+            (RootKind::Disk("squashfs"), true, false),
+            (RootKind::Partitions, true, true),
+            (RootKind::Archive, false, false),
         ] {
-            let root = source(kind);
+            let root = root(kind);
             assert_eq!(root.disk(ReadOnly).unwrap().is_some(), is_disk, "{kind:?}");
             assert_eq!(root.disk(ReadWrite).is_ok(), is_writable, "{kind:?}");
         }

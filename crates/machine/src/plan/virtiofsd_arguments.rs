@@ -1,27 +1,30 @@
-//! The command line of either virtiofsd.
+//! The command line of virtiofsd, in either implementation.
 //!
 //! Interfaces: virtiofsd(1) of QEMU up to 7.2; README.md of
 //! gitlab.com/virtio-fs/virtiofsd.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::virtiofsd::{Flavour, MODCAPS, NO_ANNOUNCE, Sandbox, Socket, Virtiofsd};
-use crate::isolation::read_only;
-use crate::plan::{Access, Place, Share};
+use files::named::Named;
 
-/// Option of the Rust daemon, as old as [`MODCAPS`]: keep files open instead of
-/// opening them by handle, which takes [`HANDLES_CAP`] (open_by_handle_at(2)).
+use super::shares::{Access, MountPoint, Share};
+use super::virtiofsd::{DaemonSocket, Flavour, MODCAPS, NO_ANNOUNCE, Sandbox, Virtiofsd};
+
+/// Option of the Rust daemon: keep files open instead of opening them by handle, which
+/// needs [`HANDLES_CAP`] (open_by_handle_at(2)). Each daemon that knows [`MODCAPS`] knows
+/// this option.
 const NO_HANDLES: &str = "--inode-file-handles=never";
 
-/// What opening a file by handle takes, in the daemon's words.
+/// Capability for opening a file by handle (`CAP_DAC_READ_SEARCH`), in the spelling of the
+/// daemon.
 const HANDLES_CAP: &str = "dac_read_search";
 
 impl Virtiofsd {
-    /// The daemon's arguments.
+    /// Arguments of the daemon that exports `share` through `socket`.
     #[must_use]
-    pub fn arguments(&self, share: &Share, socket: &Socket) -> Vec<OsString> {
+    pub fn arguments(&self, share: &Share, socket: &DaemonSocket) -> Vec<OsString> {
         let sandbox = match self.sandbox {
             Sandbox::Namespace => "namespace",
             Sandbox::Chroot => "chroot",
@@ -29,16 +32,16 @@ impl Virtiofsd {
         };
         let joined =
             |key: &str, path: &Path| [OsStr::new(key), path.as_os_str()].into_iter().collect();
-        let source = read_only::reachable(&share.source);
+        let source = reachable(&share.source);
         let mut arguments: Vec<OsString> = vec![match socket {
-            Socket::Fd(fd) => format!("--fd={fd}").into(),
-            Socket::Path(path) => joined("--socket-path=", path),
+            DaemonSocket::Fd(fd) => format!("--fd={fd}").into(),
+            DaemonSocket::Path(path) => joined("--socket-path=", path),
         }];
         match self.flavour {
             Flavour::C => {
                 let source = joined("source=", Path::new(&escape(source.as_os_str())));
                 let sandbox = format!("sandbox={sandbox}").into();
-                let cache = self.cache.map(|mode| format!("cache={}", mode.word_of_c()).into());
+                let cache = self.cache.map(|mode| format!("cache={}", mode.name_in_c()).into());
                 let options = [source, sandbox, "xattr".into(), "log_level=err".into()];
                 for option in options.into_iter().chain(cache) {
                     arguments.extend(["-o".into(), option]);
@@ -48,7 +51,7 @@ impl Virtiofsd {
                 arguments.extend(["--shared-dir".into(), source.into()]);
                 arguments
                     .extend(["--sandbox", sandbox, "--xattr", "--log-level=error"].map(Into::into));
-                let cache = self.cache.map(|mode| format!("--cache={}", mode.word()).into());
+                let cache = self.cache.map(|mode| format!("--cache={}", mode.name()).into());
                 arguments.extend(cache);
                 if readonly && share.access == Access::ReadOnly {
                     arguments.push("--readonly".into());
@@ -56,16 +59,16 @@ impl Virtiofsd {
                 if !self.left_out.is_empty() {
                     let words: Vec<_> = self.left_out.iter().map(|cap| format!("-{cap}")).collect();
                     arguments.push(format!("{MODCAPS}={}", words.join(":")).into());
-                    // Newer daemons use file handles by default, which takes CAP_DAC_READ_SEARCH.
+                    // Newer daemons open files by handle unless told otherwise.
                     if self.left_out.contains(&HANDLES_CAP) {
                         arguments.push(NO_HANDLES.into());
                     }
                 }
-                // For an announced mount the guest makes an automount, which overlayfs
-                // refuses (EREMOTE, `ovl_dentry_weird()`).
+                // The guest makes an automount of an announced mount point, and overlayfs
+                // refuses automounts (EREMOTE, `ovl_dentry_weird()`).
                 if self.defaults.announces_mounts
                     && self.root_is_lower
-                    && share.place == Place::Root
+                    && share.mount_point == MountPoint::Root
                 {
                     arguments.push(NO_ANNOUNCE.into());
                 }
@@ -75,7 +78,15 @@ impl Virtiofsd {
     }
 }
 
-/// A value inside the C daemon's comma-separated `-o`.
+/// The path by which a daemon is given `dir`. A mount on top of `/` is reached only by the
+/// path `/..` (`follow_dotdot()` of fs/namei.c). QEMU's daemon makes such a mount, and fails
+/// if it is given `/`.
+#[must_use]
+pub fn reachable(dir: &Path) -> PathBuf {
+    if dir == Path::new("/") { "/..".into() } else { dir.to_path_buf() }
+}
+
+/// Escapes `value` for the comma-separated option `-o` of the C daemon.
 fn escape(value: &OsStr) -> OsString {
     let special = |byte: &u8| matches!(byte, b',' | b'\\');
     let bytes = value.as_bytes().iter().flat_map(|byte| {
@@ -88,13 +99,13 @@ fn escape(value: &OsStr) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::virtiofsd::{CacheMode, Defaults, sample as daemon};
+    use crate::plan::virtiofsd::{CacheMode, DaemonDefaults, sample as daemon};
 
     fn arguments(flavour: Flavour, access: Access) -> String {
         let daemon = daemon(flavour);
         let (tag, source) = ("t".into(), "/a b,\\".into());
-        let share = Share { tag, source, access, place: Place::Tag };
-        daemon.arguments(&share, &Socket::Fd(3)).join(OsStr::new("|")).into_string().unwrap()
+        let share = Share { tag, source, access, mount_point: MountPoint::Tag };
+        daemon.arguments(&share, &DaemonSocket::Fd(3)).join(OsStr::new("|")).into_string().unwrap()
     }
 
     #[test]
@@ -111,9 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn the_rust_daemon_does_without_what_root_lacks() {
+    fn the_rust_daemon_asks_for_no_capability_that_root_lacks() {
         let (tag, access) = ("t".into(), Access::ReadWrite);
-        let share = Share { tag, source: "/r".into(), access, place: Place::Root };
+        let share = Share { tag, source: "/r".into(), access, mount_point: MountPoint::Root };
         let new = Flavour::Rust { readonly: true };
         for (flavour, left_out, expected) in [
             (new, vec!["dac_read_search", "mknod"], Some("--modcaps=-dac_read_search:-mknod")),
@@ -121,7 +132,7 @@ mod tests {
             (Flavour::C, vec!["mknod"], None),
         ] {
             let daemon = Virtiofsd { left_out, ..daemon(flavour) };
-            let arguments = daemon.arguments(&share, &Socket::Fd(3));
+            let arguments = daemon.arguments(&share, &DaemonSocket::Fd(3));
             let mut words = arguments.iter().filter_map(|one| one.to_str());
             let found = words.find(|one| one.starts_with(MODCAPS));
             assert_eq!(found, expected, "{daemon:?}");
@@ -131,40 +142,40 @@ mod tests {
     }
 
     #[test]
-    fn mounts_in_a_lower_layer_are_not_announced() {
+    fn mount_points_below_an_overlay_are_not_announced() {
         let new = Flavour::Rust { readonly: true };
-        for (flavour, announces_mounts, root_is_lower, place, expected) in [
-            (new, true, true, Place::Root, true),
-            (new, true, true, Place::Volume, false),
-            (new, true, false, Place::Root, false),
-            (new, false, true, Place::Root, false),
-            (Flavour::C, false, true, Place::Root, false),
+        for (flavour, announces_mounts, root_is_lower, mount_point, expected) in [
+            (new, true, true, MountPoint::Root, true),
+            (new, true, true, MountPoint::Volume, false),
+            (new, true, false, MountPoint::Root, false),
+            (new, false, true, MountPoint::Root, false),
+            (Flavour::C, false, true, MountPoint::Root, false),
         ] {
-            let defaults = Defaults { announces_mounts, keeps_noatime: true };
+            let defaults = DaemonDefaults { announces_mounts, keeps_noatime: true };
             let daemon = Virtiofsd { defaults, root_is_lower, ..daemon(flavour) };
             let (tag, access) = ("t".into(), Access::ReadOnly);
-            let share = Share { tag, source: "/r".into(), access, place };
-            let arguments = daemon.arguments(&share, &Socket::Fd(3));
+            let share = Share { tag, source: "/r".into(), access, mount_point };
+            let arguments = daemon.arguments(&share, &DaemonSocket::Fd(3));
             assert_eq!(arguments.iter().any(|one| one == NO_ANNOUNCE), expected, "{daemon:?}");
         }
     }
 
     #[test]
-    fn the_root_of_the_host_has_another_name() {
-        let (tag, access, place) = ("t".into(), Access::ReadWrite, Place::Root);
-        let share = Share { tag, source: "/".into(), access, place };
+    fn the_root_of_the_host_is_exported_by_another_path() {
+        let (tag, access, mount_point) = ("t".into(), Access::ReadWrite, MountPoint::Root);
+        let share = Share { tag, source: "/".into(), access, mount_point };
         for (flavour, word) in
             [(Flavour::C, "source=/.."), (Flavour::Rust { readonly: true }, "/..")]
         {
-            let arguments = daemon(flavour).arguments(&share, &Socket::Fd(3));
+            let arguments = daemon(flavour).arguments(&share, &DaemonSocket::Fd(3));
             assert!(arguments.iter().any(|one| one == word), "{arguments:?}");
         }
     }
 
     #[test]
-    fn each_flavour_has_its_own_words_for_caching() {
+    fn each_flavour_has_its_own_names_of_cache_modes() {
         let (tag, source, access) = ("t".into(), "/".into(), Access::ReadWrite);
-        let share = Share { tag, source, access, place: Place::Tag };
+        let share = Share { tag, source, access, mount_point: MountPoint::Tag };
         let new = Flavour::Rust { readonly: true };
         for (flavour, mode, expected) in [
             (Flavour::C, CacheMode::Always, Some("cache=always")),
@@ -174,9 +185,15 @@ mod tests {
             (new, CacheMode::Metadata, Some("--cache=metadata")),
         ] {
             let daemon = daemon(flavour).with_cache(Some(mode)).ok();
-            let arguments = daemon.map(|daemon| daemon.arguments(&share, &Socket::Fd(3)));
+            let arguments = daemon.map(|daemon| daemon.arguments(&share, &DaemonSocket::Fd(3)));
             let last = arguments.as_ref().and_then(|arguments| arguments.last());
             assert_eq!(last.and_then(|last| last.to_str()), expected, "{flavour:?} {mode:?}");
         }
+    }
+
+    #[test]
+    fn only_the_root_has_another_path() {
+        assert_eq!(reachable(Path::new("/")), Path::new("/.."));
+        assert_eq!(reachable(Path::new("/srv")), Path::new("/srv"));
     }
 }

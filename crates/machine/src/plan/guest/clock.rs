@@ -1,41 +1,49 @@
-//! What the host knows of the clock of an emulated processor, so that the guest's
-//! kernel need not measure it.
+//! Frequency of an emulated processor's clock, so that the guest's kernel does not have to
+//! measure it.
 //!
-//! QEMU's emulation hands the guest the host's own time-stamp counter (TSC). The
-//! guest's kernel measures its frequency against a timer, and on each further
-//! processor how often that can loop in a tick: on a crowded host over and over
-//! again, until two measurements agree. The host's kernel has it in `/proc/cpuinfo`,
-//! where `bogomips` is the TSC's frequency times two (kernel: `init/calibrate.c`).
-//! A guest that is told something wrong waits too long or too short in its drivers'
-//! delays; its time of day comes from another clock.
+//! An emulated processor has the time-stamp counter (TSC) of the host. Without a parameter,
+//! the guest's kernel measures the frequency of the TSC against a timer, and then the delay
+//! loop of each further processor. On a busy host the kernel repeats each measurement until
+//! two results agree. The host's kernel already knows the frequency: `bogomips` in
+//! `/proc/cpuinfo` is twice the TSC's frequency in MHz (kernel: `init/calibrate.c`).
+//!
+//! A wrong frequency makes delays in the guest's drivers too long or too short. It does not
+//! change the guest's time of day, which comes from another clock.
 
 use std::ffi::OsString;
 
-/// Kilohertz of the TSC in one `bogomips`.
+/// TSC frequency in kHz for one `bogomips`.
 const KHZ: f64 = 500.0;
 
-/// Slowest and fastest TSC in kilohertz that is believed.
+/// Range of plausible TSC frequencies in kHz; others are ignored.
 const PLAUSIBLE: std::ops::RangeInclusive<f64> = 500e3..=20e6;
 
-/// The option of QEMU with which its TSC counts instructions.
+/// Option of QEMU that makes the TSC count instructions instead of time.
 const COUNTING: &str = "-icount";
 
-/// Words for the kernel (kernel doc: admin-guide/kernel-parameters.rst) on emulated
-/// processors, from the host's `/proc/cpuinfo`, the kernel's configuration, without
-/// which nobody knows how long a tick is, and what else QEMU is told.
+/// Kernel parameters for a guest with emulated processors (kernel doc:
+/// admin-guide/kernel-parameters.rst); `None` if the frequency is unknown.
+///
+/// `cpuinfo` is the host's `/proc/cpuinfo`. `config` is the configuration of the guest's
+/// kernel; it gives the length of a tick, which `lpj=` needs. `qemu_arguments` are the
+/// user's arguments for QEMU.
 #[must_use]
-pub fn words(cpuinfo: &str, config: Option<&str>, qemu_arguments: &[OsString]) -> Option<String> {
+pub fn parameters(
+    cpuinfo: &str,
+    config: Option<&str>,
+    qemu_arguments: &[OsString],
+) -> Option<String> {
     let counts = qemu_arguments.iter().any(|argument| argument == COUNTING);
     let khz = tsc_khz(cpuinfo).filter(|_| !counts)?;
     let tsc = format!("tsc_early_khz={khz}");
     Some(match config.and_then(ticks) {
-        // The kernel's own way from one to the other (`tsc_init`).
+        // The kernel computes it in the same way (`tsc_init()`).
         Some(hz) => format!("{tsc} lpj={}", khz * 1000 / hz),
         None => tsc,
     })
 }
 
-/// The frequency of a TSC that never changes its pace.
+/// Frequency in kHz of the TSC; `None` if the frequency varies or is unknown.
 fn tsc_khz(cpuinfo: &str) -> Option<u64> {
     let value = |key: &str| {
         let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
@@ -43,12 +51,12 @@ fn tsc_khz(cpuinfo: &str) -> Option<u64> {
     };
     value("flags")?.split_whitespace().find(|flag| *flag == "constant_tsc")?;
     let khz = value("bogomips")?.trim().parse::<f64>().ok()? * KHZ;
-    // Within these bounds it is a whole number that fits.
+    // A number in this range fits into the integer.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     PLAUSIBLE.contains(&khz).then_some(khz.round() as u64)
 }
 
-/// Ticks a second.
+/// Ticks per second of the kernel with this configuration.
 fn ticks(config: &str) -> Option<u64> {
     let value = config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ="))?;
     value.parse().ok().filter(|hz| *hz > 0)
@@ -62,24 +70,24 @@ mod tests {
                            bogomips\t: 4890.82\nprocessor\t: 1\nbogomips\t: 1.00\n";
 
     #[test]
-    fn the_guest_is_told_what_the_host_knows() {
+    fn parameters_are_made_only_of_a_known_and_constant_frequency() {
         let config = Some("CONFIG_HZ_250=y\nCONFIG_HZ=250\n");
         let changed = |from, to| CPUINFO.replace(from, to);
         #[rustfmt::skip]
         let rows = [
             ("all is known",      CPUINFO.to_owned(),                 config,              Some("tsc_early_khz=2445410 lpj=9781640")),
-            ("not the tick",      CPUINFO.to_owned(),                 None,                Some("tsc_early_khz=2445410")),
-            ("a tick of nothing", CPUINFO.to_owned(),                 Some("CONFIG_HZ=0"), Some("tsc_early_khz=2445410")),
+            ("no configuration",  CPUINFO.to_owned(),                 None,                Some("tsc_early_khz=2445410")),
+            ("zero ticks",        CPUINFO.to_owned(),                 Some("CONFIG_HZ=0"), Some("tsc_early_khz=2445410")),
             ("a varying TSC",     changed("constant_tsc", "nonstop"), config,              None),
             ("no number",         changed("4890.82", "unknown"),      config,              None),
-            ("no such processor", changed("4890.82", "2.00"),         config,              None),
+            ("implausible",       changed("4890.82", "2.00"),         config,              None),
             ("not a number",      changed("4890.82", "NaN"),          config,              None),
             ("another machine",   "BogoMIPS\t: 50.00\n".to_owned(),   config,              None),
         ];
         for (name, cpuinfo, config, expected) in rows {
-            assert_eq!(words(&cpuinfo, config, &[]).as_deref(), expected, "{name}");
+            assert_eq!(parameters(&cpuinfo, config, &[]).as_deref(), expected, "{name}");
         }
         let arguments = ["-icount", "shift=0"].map(OsString::from);
-        assert_eq!(words(CPUINFO, config, &arguments), None);
+        assert_eq!(parameters(CPUINFO, config, &arguments), None);
     }
 }

@@ -1,0 +1,81 @@
+//! The plan of one machine: its kernel command line, devices, shares and disks.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::architecture::Architecture;
+use super::disks::Disk;
+use super::options::Publish;
+use super::shares::Share;
+use super::virtiofsd::Virtiofsd;
+
+/// A machine to run.
+#[derive(Debug)]
+pub struct MachinePlan {
+    /// Path of QEMU.
+    pub qemu: PathBuf,
+    /// Constants of the machine's architecture.
+    pub architecture: &'static Architecture,
+    /// Value of `-machine`; `None` for the architecture's own.
+    pub machine_type: Option<String>,
+    /// Value of `-bios`; `None` for QEMU's default.
+    pub firmware: Option<PathBuf>,
+    /// Value of `-cpu`; `None` for the default of the accelerator.
+    pub cpu: Option<String>,
+    /// How guest code is executed.
+    pub accelerator: Accelerator,
+    /// Memory in MiB.
+    pub memory: u64,
+    /// Number of processors.
+    pub cpus: usize,
+    /// Kernel command line (`-append`).
+    pub command_line: OsString,
+    /// Which part of the guest uses chrootvm's standard streams.
+    pub mode: RunMode,
+    /// Records of [`virtinitrd_proto::settings`] for the guest.
+    pub records: Vec<Vec<u8>>,
+    /// Network of the machine.
+    pub network: Network,
+    /// The daemon that exports the shares; `None` if there are no shares.
+    pub virtiofsd: Option<Virtiofsd>,
+    /// All shares. If the root is a share, it comes first.
+    pub shares: Vec<Share>,
+    /// All disks. If the root is a disk, it comes first.
+    pub disks: Vec<Disk>,
+    /// The user's own arguments for QEMU, which follow all others.
+    pub qemu_arguments: Vec<OsString>,
+}
+
+/// How guest code is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// By the processor, through KVM.
+    Kvm,
+    /// By QEMU's translator (TCG).
+    Tcg,
+}
+
+/// Which part of the guest uses chrootvm's standard streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunMode {
+    /// The serial console.
+    Console {
+        /// Whether standard input is a terminal. QEMU then makes it raw; Ctrl-A C opens
+        /// QEMU's monitor, Ctrl-A X ends QEMU.
+        monitor: bool,
+    },
+    /// A command.
+    Command {
+        /// Whether the command has a terminal.
+        terminal: bool,
+    },
+}
+
+/// Network of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Only the loopback interface of the guest.
+    None,
+    /// QEMU's user network. These ports of the host are forwarded to the guest.
+    User(Vec<Publish>),
+}

@@ -1,0 +1,103 @@
+//! How the streams of a session reach the guest: as virtio-serial ports.
+//!
+//! Interfaces: `-chardev` and `-device virtserialport` of qemu(1) for ports that exist
+//! from the start; `getfd`, `chardev-add` and `device_add` of QMP (QEMU doc:
+//! interop/qemu-qmp-ref) for ports that are plugged in later. Another transport for
+//! sessions, such as vsock, replaces this file on the host.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use serde_json::{Value, json};
+
+/// Names of the streams of a session, in the order in which their ports are made.
+pub const STREAMS: [&str; 4] = ["control", "stdin", "stdout", "stderr"];
+
+/// QEMU's name for the bus of the virtio-serial ports.
+const BUS: &str = "serial.0";
+
+/// The host's end of a character device of QEMU (`-chardev`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChardevBackend {
+    /// A connected socket, which QEMU inherits under this number.
+    Fd(i32),
+    /// QEMU's standard input and output.
+    Stdio,
+    /// A file; QEMU appends the guest's output to it.
+    File(OsString),
+}
+
+impl ChardevBackend {
+    /// Value of `-chardev` for a character device named `id`.
+    #[must_use]
+    pub fn chardev(&self, id: &str) -> OsString {
+        match self {
+            ChardevBackend::Fd(fd) => format!("socket,id={id},fd={fd}").into(),
+            ChardevBackend::Stdio => format!("stdio,id={id},signal=off").into(),
+            ChardevBackend::File(path) => {
+                let head = format!("file,id={id},append=on,path=");
+                [OsStr::new(&head), &escape(path)].into_iter().collect()
+            }
+        }
+    }
+}
+
+/// A virtio-serial port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SerialPort {
+    /// Name of the port, in the guest as well as in QEMU.
+    pub name: String,
+    /// Host's end of the port.
+    pub backend: ChardevBackend,
+}
+
+impl SerialPort {
+    /// Value of `-device` for this port.
+    #[must_use]
+    pub fn device(&self) -> String {
+        let name = &self.name;
+        format!("virtserialport,bus={BUS},chardev={name},name={name}")
+    }
+}
+
+/// A QMP command and its arguments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QmpCommand {
+    /// Name of the command.
+    pub name: &'static str,
+    /// Arguments, a JSON object.
+    pub arguments: Value,
+}
+
+/// The commands that plug in a port `name`. The socket that becomes the host's end of the
+/// port is handed to QEMU together with the first command.
+#[must_use]
+pub fn plug(name: &str) -> [QmpCommand; 3] {
+    let address = json!({ "type": "fd", "data": { "str": name } });
+    let data = json!({ "addr": address, "server": false });
+    let backend = json!({ "type": "socket", "data": data });
+    [
+        QmpCommand { name: "getfd", arguments: json!({ "fdname": name }) },
+        QmpCommand { name: "chardev-add", arguments: json!({ "id": name, "backend": backend }) },
+        QmpCommand {
+            name: "device_add",
+            arguments: json!({
+                "driver": "virtserialport", "bus": BUS, "id": name, "chardev": name, "name": name
+            }),
+        },
+    ]
+}
+
+/// The commands that remove a port `name`.
+#[must_use]
+pub fn unplug(name: &str) -> [QmpCommand; 2] {
+    ["device_del", "chardev-remove"]
+        .map(|command| QmpCommand { name: command, arguments: json!({ "id": name }) })
+}
+
+/// Escapes `value` for a comma-separated option of QEMU, where a comma is doubled.
+#[must_use]
+pub fn escape(value: &OsStr) -> OsString {
+    let bytes: Vec<&[u8]> = value.as_bytes().split(|&byte| byte == b',').collect();
+    OsString::from_vec(bytes.join(&b",,"[..]))
+}

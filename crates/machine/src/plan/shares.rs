@@ -1,0 +1,33 @@
+//! Shares: directories of the host that virtiofsd exports to the guest.
+
+use std::path::PathBuf;
+
+/// Whether the guest may write to a share.
+pub use virtinitrd_proto::access::Access;
+
+/// virtiofs tag of the root file system; `/init` mounts this tag by default.
+pub const ROOT_TAG: &str = "rootfs";
+
+/// A host directory that the guest mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// virtiofs tag.
+    pub tag: String,
+    /// Canonical path of the directory.
+    pub source: PathBuf,
+    /// Whether the guest may write to the directory.
+    pub access: Access,
+    /// Where the guest mounts the directory.
+    pub mount_point: MountPoint,
+}
+
+/// Where the guest mounts a share, and how the guest learns that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountPoint {
+    /// At `/`; `/init` does that by default.
+    Root,
+    /// At `/run/mnt/TAG`; a parameter on the kernel command line says so.
+    Tag,
+    /// At the path of `--volume`; a record of [`virtinitrd_proto::settings`] has it.
+    Volume,
+}

@@ -1,0 +1,61 @@
+//! Signals to chrootvm that are passed on to the command.
+//!
+//! The first signal that asks chrootvm to end goes to the command instead. If the command
+//! does not end in time, or another signal follows, chrootvm ends without it.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+/// Time for a command to end after SIGTERM or SIGHUP, as container engines allow.
+const COMMAND_GRACE: Duration = Duration::from_secs(10);
+
+/// The signal that was passed on to the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassedOnSignal {
+    signal: Signal,
+    /// When chrootvm ends without the command; `None` for never.
+    deadline: Option<Instant>,
+}
+
+impl PassedOnSignal {
+    /// A signal that is passed on `now`. After SIGINT and SIGQUIT, which a person sends, there
+    /// is no deadline: a shell or a debugger does not end on them.
+    #[must_use]
+    pub fn new(signal: Signal, now: Instant) -> Self {
+        let is_from_a_key = matches!(signal, Signal::SIGINT | Signal::SIGQUIT);
+        Self { signal, deadline: (!is_from_a_key).then(|| now + COMMAND_GRACE) }
+    }
+
+    /// When chrootvm ends without the command; `None` for never.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The signal, if the deadline has passed `now`.
+    #[must_use]
+    pub fn expired(&self, now: Instant) -> Option<Signal> {
+        self.deadline.is_some_and(|deadline| deadline <= now).then_some(self.signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_signals_of_programs_have_a_deadline() {
+        let now = Instant::now();
+        for (signal, expected) in [
+            (Signal::SIGTERM, Some(Signal::SIGTERM)),
+            (Signal::SIGHUP, Some(Signal::SIGHUP)),
+            (Signal::SIGINT, None),
+            (Signal::SIGQUIT, None),
+        ] {
+            let passed_on = PassedOnSignal::new(signal, now);
+            assert_eq!(passed_on.expired(now), None, "{signal}");
+            assert_eq!(passed_on.expired(now + COMMAND_GRACE), expected, "{signal}");
+        }
+    }
+}
