@@ -2,9 +2,9 @@
 //!
 //! Interfaces: mount_namespaces(7), mount(2).
 //!
-//! Invariant: after [`mount_read_only`] every mount that a path below the directory
-//! reaches is read-only, or covered; mounts that another mount hides are left alone,
-//! because the daemon opens files by path only.
+//! Invariant: after [`mount_read_only`], every mount that a path below the directory reaches
+//! is read-only or hidden by an empty mount. Mounts that other mounts already hid stay as they
+//! are, because the daemon opens files by path only.
 
 use std::path::{Path, PathBuf};
 
@@ -46,15 +46,15 @@ pub fn mount_read_only(dir: &Path) -> Result<()> {
     let table = mounts::of_this_process()?;
     let seen = mounts::below(&table, dir);
     ensure!(seen.iter().any(|mount| mount.at == dir), "the new mount is not in the mount table");
-    let mut covered: Vec<PathBuf> = Vec::new();
+    let mut hidden: Vec<PathBuf> = Vec::new();
     for one in seen {
         let Some(flags) = remount_flags(one) else { continue };
         let at = below(&top, dir, &one.at)?;
-        if covered.iter().any(|cover| at.starts_with(cover)) {
+        if hidden.iter().any(|dir| at.starts_with(dir)) {
             continue;
         }
         match mount(NOTHING, &at, NOTHING, flags, NOTHING) {
-            Err(Errno::EACCES) => covered.push(cover(&at, &top)?),
+            Err(Errno::EACCES) => hidden.push(hide(&at, &top)?),
             result => result.with_context(|| format!("{} ({})", one.at.display(), one.kind))?,
         }
     }
@@ -72,7 +72,7 @@ fn below(top: &Path, dir: &Path, at: &Path) -> Result<PathBuf> {
 /// returns that directory. Needed if this process may not reach `at`, because the directory
 /// or a FUSE mount on it belongs to another user. The daemon cannot look into the directory
 /// either, but its owner could allow that later.
-fn cover(at: &Path, top: &Path) -> Result<PathBuf> {
+fn hide(at: &Path, top: &Path) -> Result<PathBuf> {
     let flags = MsFlags::MS_RDONLY
         .union(MsFlags::MS_NOSUID)
         .union(MsFlags::MS_NODEV)

@@ -8,5 +8,6 @@ pub const EXIT_TROUBLE: u8 = status::TROUBLE;
 /// Exit status if the time limit was reached, as timeout(1) uses it.
 pub const EXIT_TIMEOUT: u8 = 124;
 
-/// Exit status if signal N ended chrootvm, less N, as a shell uses it.
+/// Base of the exit status if signal N ended chrootvm: the status is this number plus N, as
+/// in a shell.
 pub const EXIT_SIGNAL: u8 = status::SIGNALLED;

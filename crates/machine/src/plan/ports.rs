@@ -2,16 +2,22 @@
 //!
 //! Interfaces: `-chardev` and `-device virtserialport` of qemu(1) for ports that exist
 //! from the start; `getfd`, `chardev-add` and `device_add` of QMP (QEMU doc:
-//! interop/qemu-qmp-ref) for ports that are plugged in later. Another transport for
-//! sessions, such as vsock, replaces this file on the host.
+//! interop/qemu-qmp-ref) for ports that are plugged in later.
+//!
+//! Another transport for sessions, such as vsock, would change this file and
+//! `crate::session::channels` on the host, and nothing else there.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde_json::{Value, json};
+use virtinitrd_proto::port::port_name;
 
 /// Names of the streams of a session, in the order in which their ports are made.
 pub const STREAMS: [&str; 4] = ["control", "stdin", "stdout", "stderr"];
+
+/// Value of `-device` for the controller of all ports.
+const CONTROLLER: &str = "virtio-serial-pci,id=serial";
 
 /// QEMU's name for the bus of the virtio-serial ports.
 const BUS: &str = "serial.0";
@@ -51,13 +57,28 @@ pub struct SerialPort {
     pub backend: ChardevBackend,
 }
 
-impl SerialPort {
-    /// Value of `-device` for this port.
-    #[must_use]
-    pub fn device(&self) -> String {
-        let name = &self.name;
-        format!("virtserialport,bus={BUS},chardev={name},name={name}")
-    }
+/// QEMU's arguments for `ports`, as pairs of option and value.
+#[must_use]
+pub fn arguments(ports: &[SerialPort]) -> Vec<(&'static str, OsString)> {
+    let controller = (!ports.is_empty()).then(|| ("-device", CONTROLLER.into()));
+    let port = |SerialPort { name, backend }: &SerialPort| {
+        let device = format!("virtserialport,bus={BUS},chardev={name},name={name}");
+        [("-chardev", backend.chardev(name)), ("-device", device.into())]
+    };
+    controller.into_iter().chain(ports.iter().flat_map(port)).collect()
+}
+
+/// Ports of a command whose streams no chrootvm relays, as in a script: the command uses the
+/// standard streams of QEMU, and the guest's control messages go to the file `control`.
+#[must_use]
+pub fn unrelayed(control: &OsStr) -> Vec<SerialPort> {
+    let backend = |stream| match stream {
+        "stdin" => ChardevBackend::Stdio,
+        "control" => ChardevBackend::File(control.to_owned()),
+        stream => ChardevBackend::File(format!("/dev/{stream}").into()),
+    };
+    let port = |stream| SerialPort { name: port_name(0, stream), backend: backend(stream) };
+    STREAMS.into_iter().map(port).collect()
 }
 
 /// A QMP command and its arguments.

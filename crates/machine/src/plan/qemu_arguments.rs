@@ -12,7 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::disks::Disk;
 use super::machine_plan::{Accelerator, MachinePlan, Network, RunMode};
 use super::options::Publish;
-use super::ports::{ChardevBackend, SerialPort, escape};
+use super::ports::{self, ChardevBackend, SerialPort, escape};
 use super::shares::{Access, Share};
 use super::virtiofsd::DaemonSocket;
 
@@ -99,12 +99,8 @@ impl MachinePlan {
             list.option("-chardev", ChardevBackend::Fd(fd).chardev("qmp"));
             list.option("-mon", "chardev=qmp,mode=control");
         }
-        if !wiring.ports.is_empty() {
-            list.option("-device", "virtio-serial-pci,id=serial");
-        }
-        for port in &wiring.ports {
-            list.option("-chardev", port.backend.chardev(&port.name));
-            list.option("-device", port.device());
+        for (name, value) in ports::arguments(&wiring.ports) {
+            list.option(name, value);
         }
         if let Network::User(published) = &self.network {
             list.option("-netdev", netdev(published));

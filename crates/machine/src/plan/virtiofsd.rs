@@ -88,8 +88,8 @@ pub struct DaemonDefaults {
     pub keeps_noatime: bool,
 }
 
-/// What the guest's kernel may cache of a share (`--cache`). The names have no help text
-/// each, because `--help` then lists them on one line.
+/// What the guest's kernel may cache of a share (`--cache`). A mode has no help text of its
+/// own, so that `--help` lists all modes on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheMode {
     /// Data and metadata, for one second.

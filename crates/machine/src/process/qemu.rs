@@ -126,8 +126,7 @@ impl QemuProbe {
         Self { program: qemu.to_path_buf(), child: command.spawn().ok() }
     }
 
-    /// Waits for the answer, and returns whether QEMU has `-sandbox`; false if QEMU could not
-    /// be started.
+    /// Waits for the answer, and returns whether QEMU has `-sandbox`; false if QEMU fails.
     ///
     /// # Errors
     /// The version is too old.

@@ -81,7 +81,7 @@ impl Qmp {
         arguments: &Value,
         fd: Option<&ReceivedFd>,
     ) -> Result<()> {
-        self.tell(command, arguments, fd)?;
+        self.send(command, arguments, fd)?;
         let deadline = Instant::now() + ANSWER_LIMIT;
         loop {
             self.read();
@@ -101,7 +101,7 @@ impl Qmp {
     ///
     /// # Errors
     /// QEMU has ended.
-    pub fn tell(
+    pub fn send(
         &mut self,
         command: &str,
         arguments: &Value,
@@ -121,8 +121,8 @@ impl Qmp {
     /// QEMU has ended, or is older than 6.0.
     pub fn reset(&mut self) -> Result<()> {
         self.execute("set-action", &json!({ "reboot": "reset" }), None)?;
-        self.tell("system_reset", &json!({}), None)?;
-        self.tell("set-action", &json!({ "reboot": "shutdown" }), None)
+        self.send("system_reset", &json!({}), None)?;
+        self.send("set-action", &json!({ "reboot": "shutdown" }), None)
     }
 
     /// Ids of the ports that the guest has opened since the last call.
@@ -262,7 +262,7 @@ mod tests {
         theirs.write_all(b"{\"return\": {}}\n{\"return\": {}, \"id\": 1}\n").unwrap();
         assert!(qmp.execute("getfd", &json!({}), None).is_ok());
         let refusal = "{\"error\": {\"class\": \"x\", \"desc\": \"no such bus\"}, \"id\": 3}\n";
-        qmp.tell("chardev-remove", &json!({}), None).unwrap();
+        qmp.send("chardev-remove", &json!({}), None).unwrap();
         theirs.write_all(b"{\"return\": {}, \"id\": 2}\n").unwrap();
         let late = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));

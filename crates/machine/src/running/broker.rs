@@ -8,14 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use virtinitrd_proto::port::port_name;
+use anyhow::Result;
 
 use super::registry;
-use crate::plan::ports::{STREAMS, plug, unplug};
+use crate::plan::ports::STREAMS;
 use crate::process::messages::{self, Message, NO_FDS, ReceivedFd};
 use crate::process::qmp::Qmp;
 use crate::process::wait::Awaited;
+use crate::session::channels::{add_ports, are_opened, remove_ports};
 
 /// Request of a client for the description of the machine.
 pub const INFO: &[u8] = b"info";
@@ -97,11 +97,10 @@ impl Broker {
         let mut clients = std::mem::take(&mut self.clients);
         clients.retain_mut(|client| self.serve_client(client, qmp));
         self.clients = clients;
-        if let Some((number, limit)) = self.opening {
-            let is_open = qmp.take_opened().contains(&port_name(number, STREAMS[0]));
-            if is_open || limit <= Instant::now() {
-                self.opening = None;
-            }
+        if let Some((number, limit)) = self.opening
+            && (are_opened(qmp, number) || limit <= Instant::now())
+        {
+            self.opening = None;
         }
         if is_running && self.opening.is_none() { self.start_next(qmp) } else { None }
     }
@@ -152,28 +151,5 @@ impl Broker {
         client.stage = ClientStage::Served(number);
         self.opening = Some((number, Instant::now() + OPENING_LIMIT));
         Some(number)
-    }
-}
-
-/// Plugs in the ports of session `number`; `fds` are the client's ends, in the order of
-/// [`STREAMS`].
-fn add_ports(qmp: &mut Qmp, number: u32, fds: &[ReceivedFd]) -> Result<()> {
-    for (stream, fd) in STREAMS.iter().zip(fds) {
-        let [getfd, chardev, device] = plug(&port_name(number, stream));
-        qmp.execute(getfd.name, &getfd.arguments, Some(fd))?;
-        qmp.execute(chardev.name, &chardev.arguments, None)?;
-        qmp.execute(device.name, &device.arguments, None)
-            .context("add a port; a machine has room for six commands beside its first")?;
-    }
-    Ok(())
-}
-
-/// Removes the ports of session `number`, as far as they exist.
-fn remove_ports(qmp: &mut Qmp, number: u32) {
-    for stream in STREAMS {
-        for command in unplug(&port_name(number, stream)) {
-            // An error means that the machine is about to end.
-            let _ = qmp.tell(command.name, &command.arguments, None);
-        }
     }
 }

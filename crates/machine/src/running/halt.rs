@@ -49,7 +49,7 @@ impl HaltDetector {
         let is_halted = is_stopped && self.was_stopped;
         self.was_stopped = is_stopped;
         // The next call reads the answer. An error means that QEMU is about to end.
-        let _ = qmp.tell(
+        let _ = qmp.send(
             "human-monitor-command",
             &json!({ "command-line": "info registers -a" }),
             None,

@@ -8,13 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Result};
-use virtinitrd_proto::port::port_name;
 use virtinitrd_proto::settings::Record;
 
 use crate::kernel::initrd::Initrd;
 use crate::kernel::located::CommandPath;
 use crate::plan::machine_plan::{MachinePlan, RunMode};
-use crate::plan::ports::{ChardevBackend, STREAMS, SerialPort};
+use crate::plan::ports::{self, ChardevBackend};
 use crate::plan::qemu_arguments::{AttachedDisk, ExportedShare, Wiring};
 use crate::plan::virtiofsd::{DaemonSocket, Guard};
 
@@ -109,8 +108,14 @@ pub fn script(
         qmp: None,
         shares: shares.collect(),
         disks: disks.collect(),
-        console: if is_command { file("console") } else { ChardevBackend::Stdio },
-        ports: if is_command { ports() } else { Vec::new() },
+        console: match is_command {
+            true => ChardevBackend::File(file("console")),
+            false => ChardevBackend::Stdio,
+        },
+        ports: match is_command {
+            true => ports::unrelayed(&file("control")),
+            false => Vec::new(),
+        },
         sandbox,
     };
     let mut words = vec![plan.qemu.clone().into_os_string()];
@@ -124,21 +129,9 @@ pub fn script(
     Ok(OsString::from_vec(replace(&text, DIR.as_bytes(), b"\"$dir\"")))
 }
 
-/// A file in the directory of the commands.
-fn file(name: &str) -> ChardevBackend {
-    ChardevBackend::File(format!("{DIR}/{name}").into())
-}
-
-/// Ports of the session: the command uses the standard streams of QEMU, and the control
-/// channel is a file.
-fn ports() -> Vec<SerialPort> {
-    let backend = |stream| match stream {
-        "stdin" => ChardevBackend::Stdio,
-        "control" => file("control"),
-        stream => ChardevBackend::File(format!("/dev/{stream}").into()),
-    };
-    let port = |stream| SerialPort { name: port_name(0, stream), backend: backend(stream) };
-    STREAMS.into_iter().map(port).collect()
+/// Path of a file in the directory of the commands.
+fn file(name: &str) -> OsString {
+    format!("{DIR}/{name}").into()
 }
 
 /// `text` with every `from` replaced by `to`.

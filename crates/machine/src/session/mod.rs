@@ -1,5 +1,5 @@
 //! The host's side of a session: one command in the guest, with its streams, its terminal
-//! and its exit status. The module `session` of `/init` is the other side.
+//! and its exit status. `/init` is the other side.
 //!
 //! Imports [`crate::plan`] and [`crate::process`].
 

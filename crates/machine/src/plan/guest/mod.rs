@@ -1,6 +1,6 @@
 //! What the guest is told on its kernel command line.
 //!
-//! Imports the values of [`super`] only.
+//! Imports only the values of [`crate::plan`].
 
 pub mod clock;
 pub mod cmdline;
