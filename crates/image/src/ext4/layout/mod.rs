@@ -1,7 +1,6 @@
 //! ext4 on disk: every structure that both the writer and the reader need.
 //!
-//! Nothing in this room does I/O. Numbers are little endian, but those of the journal's
-//! superblock are big endian.
+//! Nothing in this room does I/O. All numbers are little endian.
 
 pub(in crate::ext4) mod acl;
 pub(in crate::ext4) mod bytes;

@@ -39,7 +39,7 @@ use super::inode;
 /// Byte of the image where the superblock starts.
 pub(in crate::ext4) const SUPERBLOCK_AT: u64 = 1024;
 
-/// Bytes of the superblock (`EXT4_MIN_BLOCK_SIZE`).
+/// Bytes of the superblock (`struct ext4_super_block`).
 pub(in crate::ext4) const SUPERBLOCK: usize = 1024;
 
 /// Magic number (`EXT4_SUPER_MAGIC`).

@@ -1,4 +1,4 @@
-//! ExtentTreeBuilder of extent trees: it takes the blocks of a file in order and writes the nodes.
+//! Builder of extent trees: it takes the blocks of a file in order and writes the nodes.
 //!
 //! Format: see `layout::extents`. A node is written when it is full, so memory holds one
 //! node for each level.

@@ -13,7 +13,7 @@ use crate::ext4::layout::bytes::{BLOCK, Ext4Block, crc32c};
 use crate::ext4::layout::group::{DESCRIPTOR, GroupDescriptor, group_flags, has_superblock};
 use crate::ext4::layout::superblock::{Ext4Superblock, SUPERBLOCK_AT};
 
-/// UsedSpace blocks and inodes of a file system.
+/// Used blocks and inodes of a file system.
 #[derive(Debug)]
 pub(super) struct UsedSpace<'a> {
     /// Data blocks, of which the first are taken.

@@ -175,7 +175,7 @@ fn index(block: &mut Ext4Block, at: usize, entries: &[(u32, usize)], seed: u32) 
 /// shortened to 8 words in a block and 8 steps in a round.
 fn hash(name: &[u8], seed: [u8; 16]) -> u32 {
     /// Value that stands for the end of a directory and is never a hash
-    /// (`EXT4_HTREE_EOF_32BIT`).
+    /// (`EXT4_HTREE_EOF_32BIT << 1`).
     const END: u32 = 0xffff_fffe;
     /// Start value of MD4, used if the seed is zero.
     const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
