@@ -107,9 +107,9 @@ pub fn write(
             ext4::write(tree, &options, out, progress)
         }
         Format::Squashfs => {
-            let usual = squashfs::Options::default();
+            let usual = squashfs::SquashfsOptions::default();
             let block_size = options.cluster_size.map(u32::try_from).transpose();
-            let options = squashfs::Options {
+            let options = squashfs::SquashfsOptions {
                 compressor: compressor(options.compress).unwrap_or(usual.compressor),
                 level: options.compress.and_then(|method| method.level),
                 block_size: block_size

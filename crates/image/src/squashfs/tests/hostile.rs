@@ -1,18 +1,18 @@
-//! Images that are damaged, or made to do harm.
+//! Tests with images that are damaged, or made to harm the reader.
 
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
-use super::super::image::Image;
-use super::super::layout::Superblock;
-use super::super::{Options, read};
+use super::super::layout::superblock::SquashfsSuperblock;
+use super::super::read::image::SquashfsImage;
+use super::super::{SquashfsOptions, read};
 use super::{all_options, image, opened};
 use crate::sample::{add, bytes_of, file, noise, read_all, text};
 use crate::tree::{Children, Kind, Meta, Tree};
 
-/// A small tree with each way to store a file, for tests that read it often.
+/// Small tree in which files are stored in every way, for tests that read it often.
 fn small() -> Tree {
     let mut tree = Tree::new(Meta::default());
     let directory = add(&mut tree, Tree::ROOT, b"d", Kind::Directory(Children::new()));
@@ -28,30 +28,31 @@ fn small() -> Tree {
     tree
 }
 
-/// As small ones with metadata as it is, so that damage is not found by a check sum.
-fn plain() -> Options {
-    Options { level: Some(0), ..Options::default() }
+/// Options that store metadata unchanged. A checksum of the compressor would find damage before
+/// our checks do.
+fn plain() -> SquashfsOptions {
+    SquashfsOptions { level: Some(0), ..SquashfsOptions::default() }
 }
 
-fn superblock(image: &[u8]) -> Superblock {
-    Superblock::decode(image).unwrap()
+fn superblock(image: &[u8]) -> SquashfsSuperblock {
+    SquashfsSuperblock::decode(image).unwrap()
 }
 
-/// What each of the options makes of it.
+/// Images of [`small`], one for each set of options.
 static SMALL: LazyLock<[Vec<u8>; 5]> =
     LazyLock::new(|| all_options().map(|options| bytes_of(&image(&small(), &options))));
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn damage_ends_in_an_answer(
-        // The last has its metadata as it is.
+    fn reading_a_damaged_image_ends(
+        // Choose the last options most often, because their metadata is not compressed.
         options in 0_usize..10,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let mut image = SMALL[options.min(4)].clone();
         let superblock = superblock(&image);
-        // Most bytes are contents, in which little can be wrong.
+        // Leave out the contents of files, because damage there has no effect on the reader.
         let used = |at: u64| usize::try_from(at).unwrap();
         let mut interesting: Vec<_> = (0..200).collect();
         interesting.extend(used(superblock.inode_table)..used(superblock.bytes_used));
@@ -62,22 +63,22 @@ proptest! {
     }
 
     #[test]
-    fn truncation_ends_in_an_error(options in 0_usize..5, length in any::<prop::sample::Index>()) {
+    fn a_truncated_image_is_refused(options in 0_usize..5, length in any::<prop::sample::Index>()) {
         let mut image = SMALL[options].clone();
         let used = superblock(&image).bytes_used;
         image.truncate(length.index(usize::try_from(used).unwrap()));
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, &image).unwrap();
         prop_assert!(read(Arc::new(file)).is_err());
-        // Nor where the superblock says that it is all.
-        if let Some(told) = image.get_mut(40..48) {
-            told.copy_from_slice(&length.index(usize::try_from(used).unwrap()).to_le_bytes());
+        // Claim in the superblock that the truncated image is complete.
+        if let Some(bytes_used) = image.get_mut(40..48) {
+            bytes_used.copy_from_slice(&length.index(usize::try_from(used).unwrap()).to_le_bytes());
             read_all(&image, read);
         }
     }
 }
 
-/// Every name made one of the root.
+/// The test turns each name into a second name of the root.
 #[test]
 fn a_directory_is_entered_once() {
     let mut tree = Tree::new(Meta::default());
@@ -98,9 +99,9 @@ fn a_directory_is_entered_once() {
     assert_eq!(cycles, 2);
 }
 
-/// Numbers that are as large as they get, at every place of the metadata.
+/// Each field of the metadata gets its largest value in turn.
 #[test]
-fn huge_numbers_end_in_an_answer() {
+fn reading_huge_numbers_ends() {
     let image = bytes_of(&image(&small(), &plain()));
     let superblock = superblock(&image);
     let metadata = usize::try_from(superblock.inode_table).unwrap()
@@ -115,14 +116,14 @@ fn huge_numbers_end_in_an_answer() {
 }
 
 #[test]
-fn what_is_not_supported_is_named() {
-    let image = image(&small(), &Options::default());
+fn unsupported_superblocks_are_named() {
+    let image = image(&small(), &SquashfsOptions::default());
     for (at, byte, expected) in [
         (20, 2, "not supported: squashfs with lzma"),
-        (20, 9, "not supported: compressor 9"),
+        (20, 9, "not supported: squashfs with the unknown compressor 9"),
         (28, 3, "not supported: squashfs 3.0"),
-        (22, 9, "a block size of 131072 bytes and 2^9"),
-        (0, b'x', "no squashfs"),
+        (22, 9, "the superblock says blocks of 131072 and of 2^9 bytes"),
+        (0, b'x', "this is no squashfs"),
     ] {
         let bytes = bytes_of(&image);
         image.as_file().write_all_at(&[byte], at).unwrap();
@@ -134,9 +135,9 @@ fn what_is_not_supported_is_named() {
     assert!(opened(image.path()).is_err());
 }
 
-/// Headers of empty metadata blocks hold no names, however many there are.
+/// Any number of empty metadata blocks has room for no names.
 #[test]
-fn empty_blocks_make_room_for_nothing() {
+fn empty_blocks_unpack_to_nothing() {
     const ZEROS: usize = 1 << 20;
     let mut bytes = bytes_of(&image(&small(), &plain()));
     let start = bytes.len() as u64;
@@ -145,13 +146,13 @@ fn empty_blocks_make_room_for_nothing() {
     bytes[40..48].copy_from_slice(&end);
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, &bytes).unwrap();
-    let opened = Image::open(Arc::new(file)).unwrap();
+    let opened = SquashfsImage::open(Arc::new(file)).unwrap();
     assert_eq!(opened.metadata_size(start).unwrap(), 0);
 }
 
-/// Sizes that no image has room for, in every field that could be one.
+/// Each field that may be a size gets a huge value in turn.
 #[test]
-fn a_size_near_the_largest_is_refused() {
+fn a_huge_file_size_is_refused() {
     let image = bytes_of(&image(&small(), &plain()));
     let superblock = superblock(&image);
     let metadata = usize::try_from(superblock.inode_table).unwrap()

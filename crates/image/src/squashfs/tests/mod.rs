@@ -1,4 +1,4 @@
-//! Round trips over a tree with everything in it.
+//! Tests of squashfs: images are written, read back and compared with their tree.
 
 mod hostile;
 mod tools;
@@ -12,28 +12,32 @@ use std::sync::Arc;
 use files::notes::Notes;
 use tempfile::NamedTempFile;
 
-use super::{Compressor, Options, read, write};
+use super::{Compressor, SquashfsOptions, read, write};
 use crate::progress::Progress;
 use crate::sample::{add, bytes_of, contents, file, listing, nasty, noise, text};
 use crate::source::dir;
 use crate::tree::{Children, Content, Kind, Meta, Tree, Xattrs};
 
-/// Options that differ in every way that matters.
-fn all_options() -> [Options; 5] {
-    let gzip = Options { time: 7, threads: 2, ..Options::default() };
-    let with =
-        |compressor, level, block_size| Options { compressor, level, block_size, ..gzip.clone() };
+/// Sets of options that lead to different code paths.
+fn all_options() -> [SquashfsOptions; 5] {
+    let gzip = SquashfsOptions { time: 7, threads: 2, ..SquashfsOptions::default() };
+    let with = |compressor, level, block_size| SquashfsOptions {
+        compressor,
+        level,
+        block_size,
+        ..gzip.clone()
+    };
     [
         with(Compressor::Gzip, None, 128 << 10),
         with(Compressor::Zstd, Some(3), 4096),
         with(Compressor::Xz, Some(0), 64 << 10),
         with(Compressor::Lz4, None, 1 << 20),
-        // What does not shrink is stored as it is, metadata as well.
+        // Level 0 does not compress, so contents and metadata are stored unchanged.
         with(Compressor::Gzip, Some(0), 128 << 10),
     ]
 }
 
-/// What the format has room for.
+/// Sample tree without the metadata that squashfs loses.
 fn sample() -> Tree {
     let mut tree = nasty();
     for meta in tree.metas_mut() {
@@ -43,13 +47,17 @@ fn sample() -> Tree {
     tree
 }
 
-fn written(tree: &Tree, options: &Options, notes: &mut Notes) -> anyhow::Result<NamedTempFile> {
+fn written(
+    tree: &Tree,
+    options: &SquashfsOptions,
+    notes: &mut Notes,
+) -> anyhow::Result<NamedTempFile> {
     let file = NamedTempFile::new()?;
     let progress = Progress::bar(tree, String::new());
     write(tree, options, file.as_file(), notes, &progress).map(|()| file)
 }
 
-fn image(tree: &Tree, options: &Options) -> NamedTempFile {
+fn image(tree: &Tree, options: &SquashfsOptions) -> NamedTempFile {
     let mut notes = Notes::default();
     let file = written(tree, options, &mut notes).unwrap();
     assert_eq!(notes.lines().count(), 0);
@@ -61,7 +69,7 @@ fn opened(path: &Path) -> anyhow::Result<Tree> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn an_image_reads_back_as_its_tree() {
     let tree = sample();
     let expected = listing(&tree).unwrap();
     for options in all_options() {
@@ -85,13 +93,14 @@ fn threads_do_not_change_the_image() {
         add(&mut tree, Tree::ROOT, format!("noise {number}").as_bytes(), file(noise(5000)));
     }
     for options in all_options() {
-        let bytes = |threads| bytes_of(&image(&tree, &Options { threads, ..options.clone() }));
+        let bytes =
+            |threads| bytes_of(&image(&tree, &SquashfsOptions { threads, ..options.clone() }));
         let one = bytes(1);
         assert!(one == bytes(3) && one == bytes(100), "{options:?}");
     }
 }
 
-/// Of more than 4 GiB, almost all of it a hole.
+/// The file has more than 4 GiB, almost all of it a hole.
 #[test]
 fn holes_take_no_space() {
     const SIZE: u64 = (5 << 30) + 3;
@@ -102,7 +111,7 @@ fn holes_take_no_space() {
     sparse.write_all_at(b"end", SIZE - 3).unwrap();
     File::create(dir.path().join("nothing")).unwrap().set_len(1 << 20).unwrap();
     let tree = dir::read(dir.path(), &mut Notes::default()).unwrap();
-    let image = image(&tree, &Options::default());
+    let image = image(&tree, &SquashfsOptions::default());
     assert!(bytes_of(&image).len() <= 8192);
     let found = opened(image.path()).unwrap();
     let content = |name: &[u8]| match &found.node(found.find(name).unwrap()).kind {
@@ -130,7 +139,7 @@ fn holes_take_no_space() {
     assert_eq!((count, &last[..]), (SIZE, &b"end"[..]));
 }
 
-/// The names of a large directory span metadata blocks, and their inodes as well.
+/// The names of the large directory, and their inodes, take several metadata blocks.
 #[test]
 fn a_directory_may_be_large() {
     let mut tree = Tree::new(Meta::default());
@@ -146,14 +155,14 @@ fn a_directory_may_be_large() {
             add(&mut tree, directory, number.to_string().as_bytes(), file(text(number % 7)));
         }
     }
-    let image = image(&tree, &Options::default());
+    let image = image(&tree, &SquashfsOptions::default());
     let found = opened(image.path()).unwrap();
     assert!(listing(&found).unwrap() == listing(&tree).unwrap());
     tools::lists(image.path(), tree.len());
 }
 
 #[test]
-fn what_is_lost_is_told() {
+fn lost_metadata_is_noted() {
     let mut tree = Tree::new(Meta::default());
     let early = add(&mut tree, Tree::ROOT, b"early", file(text(10)));
     tree.node_mut(early).meta.mtime = -1;
@@ -162,7 +171,7 @@ fn what_is_lost_is_told() {
         .into();
     tree.node_mut(early).meta.xattrs = xattrs;
     let mut notes = Notes::default();
-    let image = written(&tree, &Options::default(), &mut notes).unwrap();
+    let image = written(&tree, &SquashfsOptions::default(), &mut notes).unwrap();
     let lines: Vec<_> = notes.lines().collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines.iter().all(|line| line.ends_with(": early")), "{lines:?}");
@@ -172,14 +181,14 @@ fn what_is_lost_is_told() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
-    let refused = |options: &Options, change: &dyn Fn(&mut Tree)| {
+fn metadata_and_options_beyond_the_format_are_refused() {
+    let refused = |options: &SquashfsOptions, change: &dyn Fn(&mut Tree)| {
         let mut tree = Tree::new(Meta::default());
         change(&mut tree);
         let error = written(&tree, options, &mut Notes::default()).unwrap_err();
         format!("{error:#}")
     };
-    let usual = Options::default();
+    let usual = SquashfsOptions::default();
     let device = refused(&usual, &|tree| {
         add(tree, Tree::ROOT, b"dev", Kind::CharDevice(4096, 0));
     });
@@ -203,10 +212,10 @@ fn what_does_not_fit_is_refused() {
     });
     assert!(shrunk.starts_with("short: read: "), "{shrunk}");
     for options in [
-        Options { block_size: 5000, ..Options::default() },
-        Options { block_size: 2 << 20, ..Options::default() },
-        Options { block_size: 0, ..Options::default() },
-        Options { compressor: Compressor::Lzo, ..Options::default() },
+        SquashfsOptions { block_size: 5000, ..SquashfsOptions::default() },
+        SquashfsOptions { block_size: 2 << 20, ..SquashfsOptions::default() },
+        SquashfsOptions { block_size: 0, ..SquashfsOptions::default() },
+        SquashfsOptions { compressor: Compressor::Lzo, ..SquashfsOptions::default() },
     ] {
         refused(&options, &|_| ());
     }

@@ -1,4 +1,5 @@
-//! What mksquashfs(1) writes is read, and unsquashfs(1) accepts what is written.
+//! Tests against squashfs-tools: we read images of mksquashfs(1), and unsquashfs(1) reads
+//! ours. A check is left out where its tool is missing.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::process::{Command, Output};
 
 use files::notes::Notes;
 
-use super::super::Options;
+use super::super::SquashfsOptions;
 use super::opened;
 use crate::compare::compare;
 use crate::sample::{command, contents, has, noise, text};
@@ -20,7 +21,7 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Whether unsquashfs lists `count` names, where it is there.
+/// Checks that unsquashfs lists `count` names, if it is installed.
 pub(super) fn lists(image: &Path, count: usize) {
     if has("unsquashfs") {
         let list = run(command("unsquashfs").arg("-ll").arg(image)).stdout;
@@ -29,8 +30,8 @@ pub(super) fn lists(image: &Path, count: usize) {
     }
 }
 
-/// Whether unsquashfs finds in `image` what `tree` has, where it is there.
-pub(super) fn agrees(tree: &Tree, options: &Options, image: &Path) {
+/// Checks that unsquashfs unpacks the files of `tree` from `image`, if it is installed.
+pub(super) fn agrees(tree: &Tree, options: &SquashfsOptions, image: &Path) {
     if !has("unsquashfs") {
         return;
     }
@@ -45,9 +46,9 @@ pub(super) fn agrees(tree: &Tree, options: &Options, image: &Path) {
     run(tool.args(["-no-xattrs", "-d"]).arg(&to).arg(image).args(["sizes", "names"]));
     let found = dir::read(&to, &mut Notes::default()).unwrap();
     let visited = tree.walk(&mut |path, id| {
-        let is_there = components(path).next().is_some_and(|top| top == b"sizes");
+        let is_unpacked = components(path).next().is_some_and(|top| top == b"sizes");
         if let Kind::File(expected) = &tree.node(id).kind
-            && is_there
+            && is_unpacked
         {
             let Kind::File(content) = &found.node(found.find(path).unwrap()).kind else {
                 panic!("{}", path.escape_ascii())
@@ -59,7 +60,7 @@ pub(super) fn agrees(tree: &Tree, options: &Options, image: &Path) {
     visited.unwrap();
 }
 
-/// How many there are, the root included.
+/// Number of names in a tree, the root included.
 fn names(tree: &Tree) -> usize {
     let mut count = 0;
     let visited = tree.walk(&mut |_, _| {
@@ -69,7 +70,7 @@ fn names(tree: &Tree) -> usize {
     visited.map(|()| count).unwrap()
 }
 
-/// A directory with files of every size that matters, twice some of them.
+/// Makes a directory with files of many sizes, and some files with equal contents.
 fn make_root(root: &Path) {
     fs::create_dir(root).unwrap();
     for size in [0, 1, 4095, 4096, 4097, 131_071, 131_072, 131_073, 300_000, 1_100_000] {
@@ -86,7 +87,7 @@ fn make_root(root: &Path) {
     std::os::unix::fs::symlink("a/target", root.join("link")).unwrap();
     let flags = rustix::fs::XattrFlags::empty();
     for name in ["twice", "link", "many", "text-1", "text-4096"] {
-        // Where the file system has them; a long one is kept elsewhere, once.
+        // Not every file system has attributes. mksquashfs stores a long value out of line.
         let _ = rustix::fs::setxattr(root.join(name), "user.long", &text(500), flags);
         let _ = rustix::fs::setxattr(root.join(name), "user.a", name.as_bytes(), flags);
     }

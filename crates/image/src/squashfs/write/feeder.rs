@@ -1,54 +1,60 @@
-//! All nodes of a tree, in the order in which they are written, and the contents
-//! of files cut into blocks and fragments.
+//! Order of writing: all nodes of a tree, with the contents of files cut into blocks and
+//! fragments.
 //!
-//! A directory comes behind all that is in it, for its names tell where inodes
-//! are; in it files come before directories, so that their inodes are neighbours.
+//! A directory comes after everything in it, because its names hold the positions of the
+//! inodes. The files of a directory come before its subdirectories, so that their inodes are
+//! next to each other. Memory is bounded by the queue and one fragment.
 
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, ensure};
 use archive::bytes::is_zero;
 
-use super::compressor::Packed;
-use super::inode::Fragment;
-use super::layout::NONE;
-use super::out::{Numbered, Step};
+use super::out::{ImageStep, NumberedNode};
 use crate::disk::ordered::Queue;
 use crate::progress::Progress;
+use crate::squashfs::compressor::PackedBlock;
+use crate::squashfs::layout::inode::FragmentPart;
+use crate::squashfs::layout::units::NONE;
 use crate::tree::holes::Input;
 use crate::tree::{Content, Id, Kind, Tree, show};
 
-/// Most blocks of a file: a list of 256 MiB, which is in memory until it ends.
+/// Most blocks of a file. Their descriptions stay in memory until the file ends, and take
+/// 256 MiB.
 const BLOCKS_MAX: u64 = 1 << 26;
 
-/// What a thread compresses, and what it is then.
-pub(super) struct Job {
+/// Block for a thread to compress.
+pub(super) struct CompressJob {
+    /// Bytes of the block.
     pub bytes: Vec<u8>,
-    pub step: fn(Packed) -> Step,
+    /// Step that takes the compressed block.
+    pub step: fn(PackedBlock) -> ImageStep,
 }
 
-/// What threads give.
-pub(super) type Steps<'q> = Queue<'q, Job, Result<Step>>;
+/// Queue of steps. Compressed blocks come out in the order in which they went in.
+pub(super) type StepQueue<'q> = Queue<'q, CompressJob, Result<ImageStep>>;
 
-pub(super) struct Files<'a, 'q> {
+/// Puts all nodes of a tree into the queue.
+pub(super) struct TreeFeeder<'a, 'q> {
     tree: &'a Tree,
-    queue: &'a mut Steps<'q>,
+    queue: &'a mut StepQueue<'q>,
     progress: &'a Progress,
     block_size: usize,
-    /// Nodes that have other names.
+    /// Nodes with several names that were written.
     seen: HashSet<Id>,
-    /// The number of the last inode.
+    /// Number of the last inode.
     last: u32,
-    /// What is gathered for the next fragment.
+    /// Bytes of the current fragment.
     fragment: Vec<u8>,
-    /// Its number.
+    /// Number of the current fragment.
     fragments: u32,
 }
 
-impl<'a, 'q> Files<'a, 'q> {
+impl<'a, 'q> TreeFeeder<'a, 'q> {
+    /// Feeder for `tree`.
     pub(super) fn new(
         tree: &'a Tree,
-        queue: &'a mut Steps<'q>,
+        queue: &'a mut StepQueue<'q>,
         progress: &'a Progress,
         block_size: usize,
     ) -> Self {
@@ -65,17 +71,17 @@ impl<'a, 'q> Files<'a, 'q> {
         }
     }
 
-    /// Gives all of the tree to the queue.
+    /// Puts the whole tree into the queue, the root last.
     pub(super) fn all(&mut self) -> Result<()> {
         let root = self.number(Tree::ROOT)?;
         self.below(root, &mut Vec::new())?;
         self.end_fragment()?;
-        // The root is in nothing: a number that no inode has.
-        self.queue.push(Ok(Step::Directory(root, self.last.wrapping_add(1))), 0)
+        // The root has no directory above it. The field gets a number that no inode has.
+        self.queue.push(Ok(ImageStep::Directory(root, self.last.wrapping_add(1))), 0)
     }
 
-    /// What is in `directory`, whose path `path` is.
-    fn below(&mut self, directory: Numbered, path: &mut Vec<u8>) -> Result<()> {
+    /// Puts everything in `directory` into the queue. `path` is the path of the directory.
+    fn below(&mut self, directory: NumberedNode, path: &mut Vec<u8>) -> Result<()> {
         let tree = self.tree;
         let children = || tree.children(directory.id).into_iter().flatten();
         let length = path.len();
@@ -94,39 +100,44 @@ impl<'a, 'q> Files<'a, 'q> {
             push(path, name);
             self.below(child, path)?;
             path.truncate(length);
-            self.queue.push(Ok(Step::Directory(child, directory.number)), 0)?;
+            self.queue.push(Ok(ImageStep::Directory(child, directory.number)), 0)?;
         }
         Ok(())
     }
 
-    fn number(&mut self, id: Id) -> Result<Numbered> {
-        self.last = self.last.checked_add(1).context("more than 2^32 files")?;
-        Ok(Numbered { id, number: self.last })
+    /// Gives a node the next inode number.
+    fn number(&mut self, id: Id) -> Result<NumberedNode> {
+        self.last = self.last.checked_add(1).context("the tree has more than 2^32 files")?;
+        Ok(NumberedNode { id, number: self.last })
     }
 
+    /// Puts a node that is no directory into the queue.
     fn node(&mut self, id: Id, kind: &Kind) -> Result<()> {
         let node = self.number(id)?;
         self.progress.node();
-        let Kind::File(content) = kind else { return self.queue.push(Ok(Step::Other(node)), 0) };
+        let Kind::File(content) = kind else {
+            return self.queue.push(Ok(ImageStep::Other(node)), 0);
+        };
         let fragment = self.contents(content)?;
-        self.queue.push(Ok(Step::File(node, fragment)), 0)
+        self.queue.push(Ok(ImageStep::File(node, fragment)), 0)
     }
 
-    /// Cuts contents into blocks; tells where what is left of them will be.
-    fn contents(&mut self, content: &Content) -> Result<Fragment> {
+    /// Puts the blocks of a file into the queue. Returns the place of the bytes that do not
+    /// fill a block.
+    fn contents(&mut self, content: &Content) -> Result<FragmentPart> {
         let (size, block) = (content.size(), self.block_size as u64);
         let whole = size / block * block;
         let tail = usize::try_from(size - whole)?;
         if size == 0 {
-            return Ok(Fragment { number: NONE, offset: 0 });
+            return Ok(FragmentPart { number: NONE, offset: 0 });
         }
         ensure!(
             whole / block <= BLOCKS_MAX,
-            "a file of {size} bytes: squashfs keeps a length for each block of {block}: choose \
+            "a file of {size} bytes: it has too many blocks of {block} bytes: choose \
              --cluster-size 1M or erofs"
         );
         let mut input = Input::open(content)?;
-        // Blocks of zeros that are not told yet.
+        // Bytes of the blocks of zeros that are not in the queue yet.
         let mut hole = 0;
         while input.at() < whole {
             let skipped = input.skip_blocks(block)?;
@@ -141,27 +152,27 @@ impl<'a, 'q> Files<'a, 'q> {
                 continue;
             }
             self.holes(std::mem::take(&mut hole))?;
-            self.queue.work(Job { bytes, step: Step::Block }, self.block_size)?;
+            self.queue.work(CompressJob { bytes, step: ImageStep::Block }, self.block_size)?;
             self.progress.add(block);
         }
         self.holes(hole)?;
         self.tail(&mut input, tail)
     }
 
-    /// Blocks of zeros.
+    /// Puts blocks of zeros, together of `bytes` bytes, into the queue.
     fn holes(&mut self, bytes: u64) -> Result<()> {
         if bytes == 0 {
             return Ok(());
         }
         self.progress.add(bytes);
         let count = usize::try_from(bytes / self.block_size as u64)?;
-        self.queue.push(Ok(Step::Holes(count, bytes)), 0)
+        self.queue.push(Ok(ImageStep::Holes(count, bytes)), 0)
     }
 
-    /// What does not fill a block goes into a fragment.
-    fn tail(&mut self, input: &mut Input, size: usize) -> Result<Fragment> {
+    /// Adds the last `size` bytes of a file to the current fragment.
+    fn tail(&mut self, input: &mut Input, size: usize) -> Result<FragmentPart> {
         if size == 0 {
-            return Ok(Fragment { number: NONE, offset: 0 });
+            return Ok(FragmentPart { number: NONE, offset: 0 });
         }
         if self.fragment.len() + size > self.block_size {
             self.end_fragment()?;
@@ -170,21 +181,23 @@ impl<'a, 'q> Files<'a, 'q> {
         self.fragment.resize(start + size, 0);
         input.read(&mut self.fragment[start..])?;
         self.progress.add(size as u64);
-        Ok(Fragment { number: self.fragments, offset: u32::try_from(start)? })
+        Ok(FragmentPart { number: self.fragments, offset: u32::try_from(start)? })
     }
 
+    /// Puts the current fragment into the queue.
     fn end_fragment(&mut self) -> Result<()> {
         if self.fragment.is_empty() {
             return Ok(());
         }
         let bytes = std::mem::replace(&mut self.fragment, Vec::with_capacity(self.block_size));
         let size = bytes.len();
-        self.fragments = self.fragments.checked_add(1).context("too many fragments")?;
-        self.queue.work(Job { bytes, step: Step::Fragment }, size)
+        self.fragments =
+            self.fragments.checked_add(1).context("the image has more than 2^32 fragments")?;
+        self.queue.work(CompressJob { bytes, step: ImageStep::Fragment }, size)
     }
 }
 
-/// Appends a name to a path.
+/// Appends `name` to `path`.
 fn push(path: &mut Vec<u8>, name: &[u8]) {
     if !path.is_empty() {
         path.push(b'/');

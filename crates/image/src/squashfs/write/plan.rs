@@ -1,37 +1,46 @@
-//! What is known of a tree before its contents are read, and refused where the
-//! format has no room for it.
+//! Plan of an image: owners and attributes, collected before any contents are read.
+//!
+//! Format: see `layout`. The plan writes nothing. It refuses metadata that squashfs cannot
+//! hold, and notes metadata that squashfs loses.
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 use files::notes::Notes;
 
-use super::compressor::Packer;
-use super::layout::NONE;
-use super::xattrs;
+use super::xattrs::XattrTableWriter;
 use crate::disk::device;
+use crate::squashfs::compressor::Packer;
+use crate::squashfs::layout::units::NONE;
+use crate::squashfs::layout::xattrs::is_kept;
 use crate::tree::{Id, Kind, Node, Tree, show};
 
-const TIME: &str = "a squashfs image has times from 1970 to 2106, others are moved";
+/// Note for a modification time that squashfs cannot hold.
+const TIME: &str = "squashfs holds times from 1970 to 2106; any other becomes the nearest of these";
 
+/// Note for attributes that squashfs cannot hold.
 const XATTRS: &str =
-    "a squashfs image has attributes of user, trusted and security, others (ACLs) are lost";
+    "squashfs holds attributes of user, trusted and security; any other (ACLs) is lost";
 
-/// Owners, attributes, and what was checked.
-pub(super) struct Plan<'t> {
-    /// Owners and groups in the order of their numbers.
+/// Owners and attributes of a tree that was checked.
+pub(super) struct SquashfsPlan<'t> {
+    /// Table of owners and groups.
     pub ids: Vec<u32>,
+    /// Index of each owner and group in that table.
     numbers: HashMap<u32, u16>,
-    pub xattrs: xattrs::Table<'t>,
-    /// Of the nodes that have attributes.
+    /// Table of attributes.
+    pub xattrs: XattrTableWriter<'t>,
+    /// Number of the set of each node that has attributes.
     sets: HashMap<Id, u32>,
 }
 
-impl<'t> Plan<'t> {
+impl<'t> SquashfsPlan<'t> {
+    /// Checks and plans `tree`.
+    ///
     /// # Errors
-    /// Metadata that squashfs cannot hold, with the path.
+    /// squashfs cannot hold the metadata of a node; the error names its path.
     pub(super) fn new(tree: &'t Tree, packer: Packer, notes: &mut Notes) -> Result<Self> {
-        let xattrs = xattrs::Table::new(packer);
+        let xattrs = XattrTableWriter::new(packer);
         let mut plan =
             Self { ids: Vec::new(), numbers: HashMap::new(), xattrs, sets: HashMap::new() };
         tree.walk(&mut |path, id| {
@@ -39,7 +48,7 @@ impl<'t> Plan<'t> {
             if u32::try_from(node.meta.mtime).is_err() {
                 notes.add(TIME, path);
             }
-            if !node.meta.xattrs.keys().all(|name| xattrs::is_kept(name)) {
+            if !node.meta.xattrs.keys().all(|name| is_kept(name)) {
                 notes.add(XATTRS, path);
             }
             plan.add(id, node).with_context(|| show(path))
@@ -47,6 +56,7 @@ impl<'t> Plan<'t> {
         Ok(plan)
     }
 
+    /// Adds owner, group and attributes of a node.
     fn add(&mut self, id: Id, node: &'t Node) -> Result<()> {
         for owner in [node.meta.uid, node.meta.gid] {
             if !self.numbers.contains_key(&owner) {
@@ -67,12 +77,12 @@ impl<'t> Plan<'t> {
         Ok(())
     }
 
-    /// The number of an owner or a group.
+    /// Index of an owner or a group in the table.
     pub(super) fn owner(&self, owner: u32) -> u16 {
         self.numbers.get(&owner).copied().unwrap_or_default()
     }
 
-    /// The number of a set of attributes.
+    /// Number of the set of attributes of a node, or [`NONE`].
     pub(super) fn set(&self, id: Id) -> u32 {
         self.sets.get(&id).copied().unwrap_or(NONE)
     }

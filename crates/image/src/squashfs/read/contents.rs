@@ -1,44 +1,51 @@
-//! Contents of files in an image, block by block.
+//! Contents of files in a squashfs image, read block by block.
 //!
-//! Format: the blocks of a file follow each other from its start; their lengths
-//! (u32 each) follow its inode. What does not fill a block is the last one, or a
-//! part of a fragment.
+//! Format: see `layout::inode` and `layout::units`. The blocks of a file are consecutive, and
+//! their descriptions (u32 each) follow its inode. The bytes that do not fill a block are
+//! a shorter last block or a part of a fragment.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use super::image::Image;
-use super::inode::Fragment;
-use super::layout::{BLOCK_PLAIN, Fields, NONE};
-use super::metadata::{Cursor, Position};
+use super::cursor::MetadataCursor;
+use super::fragments;
+use super::image::SquashfsImage;
+use crate::squashfs::layout::fields::Fields;
+use crate::squashfs::layout::inode::FragmentPart;
+use crate::squashfs::layout::position::Position;
+use crate::squashfs::layout::units::{BLOCK_PLAIN, NONE};
 use crate::tree::pieces::in_io;
 use crate::tree::{Reader, Stored};
 
-/// The contents of an inode.
+/// Contents of an inode.
 #[derive(Debug)]
-pub(super) struct Contents {
-    pub image: Arc<Image>,
+pub(super) struct SquashfsContents {
+    /// Image that holds the file.
+    pub image: Arc<SquashfsImage>,
+    /// Bytes of the file.
     pub size: u64,
     /// Address of the first block.
     pub start: u64,
-    /// Where the lengths of the blocks are, in the table of inodes.
+    /// Position of the block descriptions in the table of inodes.
     pub blocks: Position,
-    pub fragment: Fragment,
+    /// Place of the bytes that do not fill a block.
+    pub fragment: FragmentPart,
 }
 
-impl Stored for Contents {
+impl Stored for SquashfsContents {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn open(&self) -> Result<Box<dyn Reader + '_>> {
-        let blocks = Cursor::new(&self.image, self.image.superblock.inode_table, self.blocks)?;
+        let blocks =
+            MetadataCursor::new(&self.image, self.image.superblock.inode_table, self.blocks)?;
         Ok(Box::new(BlockReader {
             contents: self,
             blocks,
-            told: None,
+            described: None,
             next: self.start,
             left: self.size,
             hole: 0,
@@ -48,30 +55,32 @@ impl Stored for Contents {
     }
 }
 
+/// Reader of [`SquashfsContents`].
 struct BlockReader<'a> {
-    contents: &'a Contents,
-    /// At the length of the next block.
-    blocks: Cursor<'a>,
-    /// That length, where it was read already.
-    told: Option<u32>,
-    /// Where the next block is.
+    contents: &'a SquashfsContents,
+    /// Cursor at the description of the next block.
+    blocks: MetadataCursor<'a>,
+    /// Description of the next block, if it was read already.
+    described: Option<u32>,
+    /// Address of the next block.
     next: u64,
-    /// Bytes of the file behind `unread` and `hole`.
+    /// Bytes of the file after `unread` and `hole`.
     left: u64,
-    /// Bytes of the hole at the position.
+    /// Bytes that are left of the hole at the current position.
     hole: u64,
-    /// A block or a fragment.
+    /// Current block or fragment, unpacked.
     block: Arc<Vec<u8>>,
-    /// What is to be read of it.
+    /// Part of `block` that is still to be read.
     unread: std::ops::Range<usize>,
 }
 
 impl BlockReader<'_> {
+    /// Position for messages.
     fn context(&self) -> String {
         format!("at byte {}", self.contents.size - self.left)
     }
 
-    /// Bytes of the next block; `None` where the rest is in a fragment.
+    /// Unpacked size of the next block, or `None` if the rest is in a fragment.
     fn block_length(&self) -> Option<usize> {
         let block_size = self.contents.image.superblock.block_size();
         let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(block_size);
@@ -79,15 +88,15 @@ impl BlockReader<'_> {
         (is_block && length > 0).then_some(length)
     }
 
-    /// Goes to the end of the hole, if the next block is one.
+    /// If the next blocks are holes, moves to their end.
     fn find_hole(&mut self) -> Result<()> {
         while let Some(length) = self.block_length() {
-            let told = match self.told {
-                Some(told) => told,
+            let description = match self.described {
+                Some(description) => description,
                 None => self.blocks.u32().with_context(|| self.context())?,
             };
-            if told != 0 {
-                self.told = Some(told);
+            if description != 0 {
+                self.described = Some(description);
                 break;
             }
             self.hole += length as u64;
@@ -96,24 +105,26 @@ impl BlockReader<'_> {
         Ok(())
     }
 
-    /// Unpacks what is next; it is no hole.
+    /// Unpacks the next block or the fragment. The caller has checked that no hole is next.
     fn advance(&mut self) -> Result<()> {
-        let Contents { image, fragment, .. } = self.contents;
+        let SquashfsContents { image, fragment, .. } = self.contents;
         let Some(length) = self.block_length() else {
-            self.block = image.fragment(fragment.number).with_context(|| self.context())?;
+            self.block =
+                fragments::unpack(image, fragment.number).with_context(|| self.context())?;
             let start = fragment.offset as usize;
             self.unread = start..start.saturating_add(usize::try_from(self.left)?);
             ensure!(self.unread.end <= self.block.len(), "the fragment is too short");
             self.left = 0;
             return Ok(());
         };
-        let told = self.told.take().context("the length of a block is missing")?;
-        // A fragment stays where it is, others read it as well.
+        let description = self.described.take().context("the description of a block is missing")?;
+        // Reuse the memory of a block. A fragment is shared and gets no new contents.
         let mut block = Arc::try_unwrap(std::mem::take(&mut self.block)).unwrap_or_default();
         block.resize(length, 0);
-        let found = image.block(self.next, told, &mut block).with_context(|| self.context())?;
-        ensure!(found == length, "a block of {found} bytes, not of {length}");
-        self.next += u64::from(told & !BLOCK_PLAIN);
+        let found =
+            image.block(self.next, description, &mut block).with_context(|| self.context())?;
+        ensure!(found == length, "a block unpacks to {found} bytes, not to {length}");
+        self.next += u64::from(description & !BLOCK_PLAIN);
         (self.block, self.unread) = (Arc::new(block), 0..length);
         self.left -= length as u64;
         Ok(())
