@@ -29,7 +29,7 @@ fn options(command: &clap::Command) -> Vec<String> {
 }
 
 fn options_of_chrootvm() -> Vec<String> {
-    options(&chrootvm::run::Vm::augment_args(clap::Command::new("chrootvm")))
+    options(&chrootvm::run::RunArguments::augment_args(clap::Command::new("chrootvm")))
 }
 
 fn parameters() -> Vec<String> {
@@ -63,7 +63,7 @@ fn manual_pages_have_every_option_and_parameter() {
         chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
     let exec = chrootvm::exec::Exec::augment_args(clap::Command::new("exec"));
     let kernel = chrootvm::kernel::Kernel::augment_args(clap::Command::new("kernel"));
-    let image = chrootvm::image_tasks::Image::augment_args(clap::Command::new("image"));
+    let image = chrootvm::image_command::Image::augment_args(clap::Command::new("image"));
     for (page, names) in [
         ("man/chrootvm.1", options_of_chrootvm()),
         ("man/chrootvm.1", options(&exec)),

@@ -31,7 +31,10 @@ pub struct CommandOptions {
     no_tty: bool,
 }
 
-/// The size of a terminal that has none, as the first ones had it.
+/// Looks up a variable of the host's environment.
+pub type Variables<'a> = &'a dyn Fn(&OsStr) -> Option<OsString>;
+
+/// Size that a terminal gets if the host's has none: that of the VT100.
 const DEFAULT_SIZE: Size = Size { rows: 24, columns: 80 };
 
 impl CommandOptions {
@@ -48,34 +51,39 @@ impl CommandOptions {
         options.into_iter().find_map(|(given, name)| given.then_some(name))
     }
 
-    /// Whether the command gets a terminal.
+    /// Size of the terminal that the command gets, if it gets one.
     #[must_use]
-    pub fn wants_terminal(&self) -> bool {
+    pub fn terminal(&self) -> Option<Size> {
         let are_terminals = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        self.tty || (!self.no_tty && are_terminals && terminal::is_foreground())
+        let is_wanted = self.tty || (!self.no_tty && are_terminals && terminal::is_foreground());
+        is_wanted.then(|| terminal::size().unwrap_or(DEFAULT_SIZE))
     }
 
-    /// The records for `command`, which gets a terminal or not: as
-    /// [`Self::wants_terminal`] told once, for that may change meanwhile.
+    /// The records for `command`. `terminal` is the result of [`Self::terminal`], and
+    /// `variables` are those of the host's environment.
     ///
     /// # Errors
-    /// Bad options, or more than fits.
-    pub fn records(&self, command: &[OsString], terminal: bool) -> Result<Vec<Vec<u8>>> {
-        let mut variables: Vec<Vec<u8>> = Vec::new();
-        // Of two with the same name the last counts; TERM is only a default.
+    /// Bad options, or more bytes than fit into the settings.
+    pub fn records(
+        &self,
+        command: &[OsString],
+        terminal: Option<Size>,
+        variables: Variables<'_>,
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut given: Vec<Vec<u8>> = Vec::new();
+        // If a name occurs twice, the last one wins; TERM is only a default.
         for text in [OsStr::new("TERM")].into_iter().chain(self.env.iter().map(OsString::as_os_str))
         {
-            let parsed = parse_variable(text, |name| std::env::var_os(name));
+            let parsed = parse_variable(text, variables);
             let Some(variable) =
                 parsed.map_err(|why| anyhow!("--env {}: {why}", text.display()))?
             else {
                 continue;
             };
-            variables.retain(|other| name_of(other) != name_of(&variable));
-            variables.push(variable);
+            given.retain(|other| name_of(other) != name_of(&variable));
+            given.push(variable);
         }
-        let mut records: Vec<_> =
-            variables.iter().map(|text| Record::Env(text).to_bytes()).collect();
+        let mut records: Vec<_> = given.iter().map(|text| Record::Env(text).to_bytes()).collect();
         if let Some(dir) = &self.workdir {
             ensure!(dir.as_bytes().starts_with(b"/"), "--workdir is an absolute path in the guest");
             records.push(Record::Cwd(dir.as_bytes()).to_bytes());
@@ -83,9 +91,7 @@ impl CommandOptions {
         if let Some(user) = &self.user {
             records.push(Record::User(user.as_bytes()).to_bytes());
         }
-        if terminal {
-            records.push(Record::Terminal(terminal::size().unwrap_or(DEFAULT_SIZE)).to_bytes());
-        }
+        records.extend(terminal.map(|size| Record::Terminal(size).to_bytes()));
         records.extend(command.iter().map(|word| Record::Arg(word.as_bytes()).to_bytes()));
         let length: usize = records.iter().map(|record| record.len() + 1).sum();
         ensure!(
@@ -117,7 +123,9 @@ mod tests {
 
     fn records(words: &[&str]) -> Result<Vec<String>> {
         let options = Options::parse_from([&["x"], words, &["--", "ls", "a b"]].concat());
-        let records = options.how.records(&options.command, options.how.wants_terminal())?;
+        let variables = |name: &OsStr| (name == "TERM").then(|| "dumb".into());
+        let terminal = options.how.terminal();
+        let records = options.how.records(&options.command, terminal, &variables)?;
         Ok(records.into_iter().map(|record| String::from_utf8(record).unwrap()).collect())
     }
 
@@ -130,8 +138,8 @@ mod tests {
         );
         let with_terminal = records(&["-T", "-t"]).unwrap();
         assert!(with_terminal.iter().any(|record| record.starts_with("terminal=")));
-        let unset = records(&["-T", "-e", "SURELY_NOT_SET_ANYWHERE"]).unwrap();
-        assert!(!unset.iter().any(|record| record.contains("SURELY")));
+        let unset = records(&["-T", "-e", "UNSET"]).unwrap();
+        assert!(!unset.iter().any(|record| record.contains("UNSET")));
     }
 
     #[test]

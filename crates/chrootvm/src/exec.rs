@@ -1,6 +1,6 @@
 //! `chrootvm exec`: one more command in a machine that runs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -54,8 +54,10 @@ impl Exec {
         let start = Instant::now();
         // A limit beyond the range of the clock is no limit.
         let timeout = self.timeout.and_then(|limit| start.checked_add(limit));
-        let with_terminal = self.how.wants_terminal();
-        let records = self.how.records(&self.command, with_terminal)?;
+        let terminal = self.how.terminal();
+        let with_terminal = terminal.is_some();
+        let variables = |name: &OsStr| std::env::var_os(name);
+        let records = self.how.records(&self.command, terminal, &variables)?;
         let request: Vec<u8> =
             records.iter().flat_map(|record| [record, &[0][..]].concat()).collect();
         let mut signals = SignalReader::block()?;

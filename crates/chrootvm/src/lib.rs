@@ -2,18 +2,22 @@
 //!
 //! Arguments become a plan of `machine` or a task on an image; only then is anything
 //! started or written.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | [`program`], [`logger`] | start and end of a program, its messages |
+//! | [`run`] | `chrootvm ROOTFS` |
+//! | [`exec`], [`ps`], [`kernel`] | subcommands of the same names |
+//! | [`image_command`] | `chrootvm image` |
+//! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
+//! | [`command`] | options of a command, for [`run`] and [`exec`] |
 
 pub mod command;
-pub mod directories;
-pub mod doctor;
 pub mod exec;
-pub mod image_tasks;
-pub mod keep;
+pub mod image_command;
 pub mod kernel;
-pub mod last_words;
 pub mod logger;
 pub mod ls;
-pub mod machine_options;
 pub mod mkvirtinitrd;
 mod named;
 pub mod program;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 use archive::compress::{Compression, Method};
-use chrootvm::image_tasks::ls;
+use chrootvm::image_command::ls;
 use files::notes::Notes;
 use image::format::Format;
 use image::progress::Progress;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use chrootvm::{exec, image_tasks, kernel, mkvirtinitrd, program, ps, run};
+use chrootvm::{exec, image_command, kernel, mkvirtinitrd, program, ps, run};
 use clap::Parser;
 use machine::isolation::userns;
 use machine::kernel::pack;
@@ -18,7 +18,7 @@ use program::parse;
 #[command(name = "chrootvm", version)]
 struct ChrootVm {
     #[command(flatten)]
-    vm: run::Vm,
+    run: run::RunArguments,
 }
 
 /// Run one more command in a machine that runs
@@ -34,7 +34,7 @@ struct ChrootVmExec {
 #[command(name = "chrootvm image", version)]
 struct ChrootVmImage {
     #[command(flatten)]
-    image: image_tasks::Image,
+    image: image_command::Image,
 }
 
 /// Build and list small guest kernels
@@ -67,6 +67,7 @@ fn main() -> ExitCode {
 
 /// A ROOTFS with the name of a subcommand is typed `./exec`.
 fn run(mut arguments: Vec<OsString>) -> Result<ExitCode> {
+    let last = arguments.last().cloned();
     let subcommand = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
     let subcommand = subcommand.as_deref().unwrap_or_default();
     // This program starts itself for these, and for no others.
@@ -88,7 +89,7 @@ fn run(mut arguments: Vec<OsString>) -> Result<ExitCode> {
         "kernel" => done(parse::<ChrootVmKernel>(arguments, EXIT_TROUBLE).kernel.run()),
         "ps" => done(parse::<ChrootVmPs>(arguments, EXIT_TROUBLE).ps.run()),
         pack::SUBCOMMAND => done(parse::<ChrootVmPack>(arguments, EXIT_TROUBLE).pack.run()),
-        _ => parse::<ChrootVm>(arguments, EXIT_TROUBLE).vm.run(),
+        _ => parse::<ChrootVm>(arguments, EXIT_TROUBLE).run.run(last.as_deref()),
     }
 }
 

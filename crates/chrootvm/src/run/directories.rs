@@ -1,4 +1,4 @@
-//! Which directories of the host the guest sees, and where.
+//! Options for directories and disks of the host: which ones the guest sees, and where.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -16,12 +16,13 @@ use machine::root::kinds::Root;
 use virtinitrd_proto::settings::{Record, Volume as VolumeRecord};
 use virtinitrd_proto::tag::Tag;
 
+use super::additions::Additions;
 use crate::named::named;
 
-/// What the guest sees of the host
+/// Directories and disks of the host in the guest
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Directories")]
-pub struct Directories {
+pub(super) struct Directories {
     /// Let the guest write to ROOTFS
     #[arg(long, conflicts_with = "overlay")]
     rw: bool,
@@ -44,46 +45,53 @@ pub struct Directories {
     mount_ro: Vec<OsString>,
     /// What the guest may cache of all directories [default: virtiofsd's, auto]
     #[arg(long, value_parser = named::<CacheMode>(), value_name = "MODE")]
-    pub cache: Option<CacheMode>,
+    pub(super) cache: Option<CacheMode>,
     /// The virtiofsd to run [default: the installed one]
     #[arg(long, value_name = "FILE")]
-    pub virtiofsd: Option<PathBuf>,
+    pub(super) virtiofsd: Option<PathBuf>,
 }
 
-/// What virtiofsd exports, and what the guest has to be told of it.
+/// Directories and disks of the host that the guest gets.
 #[derive(Debug)]
-pub struct Shares {
-    /// The root, where it is one, first.
-    pub shares: Vec<Share>,
-    /// Records of [`virtinitrd_proto::settings`].
-    pub records: Vec<Vec<u8>>,
+pub(super) struct Attachments {
+    /// Shared directories. If the root is shared, it comes first.
+    pub(super) shares: Vec<Share>,
+    /// Disks. If the root is a disk, it comes first.
+    pub(super) disks: Vec<Disk>,
+    /// Records of [`virtinitrd_proto::settings`] that tell the guest where volumes belong.
+    records: Vec<Vec<u8>>,
 }
 
 impl Directories {
-    /// The size of the overlay, where there is one; empty for tmpfs's default.
-    #[must_use]
-    pub fn overlay(&self) -> Option<&str> {
+    /// Size of the overlay, if the root has one; empty for the default of tmpfs.
+    pub(super) fn overlay(&self) -> Option<&str> {
         self.overlay.as_deref()
     }
 
-    /// What the guest may do with the root.
-    #[must_use]
-    pub fn root_access(&self) -> Access {
+    /// Whether the guest may write to the root.
+    pub(super) fn root_access(&self) -> Access {
         if self.rw { Access::ReadWrite } else { Access::ReadOnly }
     }
 
-    /// The disk that holds `root`, where one does, and those of `--data`.
-    pub fn disks(&self, root: &Root) -> Result<Vec<Disk>> {
+    /// Opens everything that the guest gets: `root`, directories and disks.
+    ///
+    /// # Errors
+    /// A tag that is given twice; a path that is no directory, or no file for a disk.
+    pub(super) fn attachments(&self, root: &Root) -> Result<Attachments> {
+        let (shares, records) = self.shares(root)?;
+        Ok(Attachments { shares, disks: self.disks(root)?, records })
+    }
+
+    /// The disk that holds `root`, if one does, and those of `--data`.
+    fn disks(&self, root: &Root) -> Result<Vec<Disk>> {
         let data = self.data.iter().map(|text| disk_files::parse(text).map(Some));
         let disks = [root.disk(self.root_access())].into_iter().chain(data);
         disks.filter_map(Result::transpose).collect()
     }
 
-    /// All that is shared: `root`, the tags, the volumes, each as given.
-    ///
-    /// # Errors
-    /// A tag given twice; what is no directory.
-    pub fn shares(&self, root: &Root) -> Result<Shares> {
+    /// Shares for `root`, for the tags and for the volumes in the order of the arguments,
+    /// and the records for the volumes.
+    fn shares(&self, root: &Root) -> Result<(Vec<Share>, Vec<Vec<u8>>)> {
         let mut shares = Vec::from_iter(root.is_directory().then(|| Share {
             tag: ROOT_TAG.into(),
             source: root.path().to_path_buf(),
@@ -114,11 +122,23 @@ impl Directories {
             records.push(Record::Volume(VolumeRecord { tag: name, access, path }).to_bytes());
             shares.push(Share { tag, source, access, mount_point: MountPoint::Volume });
         }
-        Ok(Shares { shares, records })
+        Ok((shares, records))
     }
 }
 
-/// A tag for a volume, whose name nobody sees.
+impl Attachments {
+    /// What the attachments add to the machine.
+    pub(super) fn additions(&self) -> Additions {
+        let module = (!self.disks.is_empty()).then(|| "virtio_blk".to_owned());
+        Additions {
+            records: self.records.clone(),
+            modules: Vec::from_iter(module),
+            ..Additions::default()
+        }
+    }
+}
+
+/// A tag that no share has yet, for a volume: its path has a name, its tag needs none.
 fn free_tag(shares: &[Share]) -> String {
     let mut number = 0;
     loop {

@@ -9,7 +9,7 @@ use files::tell;
 
 /// Writes the initrd and the commands to a new private directory, and tells
 /// where; the file for the console's text.
-pub fn keep(initrd: &[u8], commands: &OsStr) -> Result<File> {
+pub(super) fn keep(initrd: &[u8], commands: &OsStr) -> Result<File> {
     let dir = tempfile::Builder::new().prefix("chrootvm-").tempdir();
     let dir = dir.context("make a directory to keep files in")?.keep();
     let shown = dir.display();

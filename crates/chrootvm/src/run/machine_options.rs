@@ -1,4 +1,4 @@
-//! The machine that is run: memory, processors, network, kernel, QEMU.
+//! Options for the machine: memory, processors, network, kernel, QEMU.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,13 +11,15 @@ use machine::kernel::vmlinux::pvh::Pvh;
 use machine::plan::machine_plan::Network;
 use machine::plan::options::{self, Publish, parse_memory, parse_name, parse_publish};
 use machine::process::qemu::AccelOption;
+use virtinitrd_proto::settings::Record;
 
+use super::additions::Additions;
 use crate::named::named;
 
 /// The machine
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
-pub struct MachineOptions {
+pub(super) struct MachineOptions {
     /// Memory, in MiB or with a suffix M or G [default: 1G, or what this host can spare]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<u64>,
@@ -34,52 +36,52 @@ pub struct MachineOptions {
     publish: Vec<Publish>,
     /// The guest's hostname [default: --name, or localhost]
     #[arg(long, value_parser = parse_name)]
-    pub hostname: Option<String>,
+    hostname: Option<String>,
     /// Kernel image: a bzImage or a vmlinux, also compressed, in a UKI or as EFI zboot [default: the
     /// newest in ROOTFS]
     #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
+    pub(super) kernel: Option<PathBuf>,
     /// Enter the kernel directly, without its own unpacking (PVH): where it can be done, or never
     #[arg(long, value_parser = named::<Pvh>(), default_value = Pvh::default().name())]
-    pub pvh: Pvh,
+    pub(super) pvh: Pvh,
     /// Boot the kernel that `chrootvm kernel build` built; it needs no modules
     #[arg(long, conflicts_with_all = ["kernel", "modules", "extra_modules"])]
-    pub kernel_builtin: bool,
+    pub(super) kernel_builtin: bool,
     /// The kernel's modules [default: those of that kernel in ROOTFS]
     #[arg(long, value_name = "DIR")]
-    pub modules: Option<PathBuf>,
+    pub(super) modules: Option<PathBuf>,
     /// Load one more module before the root is mounted; repeatable
     #[arg(long = "module", value_name = "NAME")]
-    pub extra_modules: Vec<String>,
+    pub(super) extra_modules: Vec<String>,
     /// Load modules without BTF, tracing and signature, which is quicker but taints the kernel; auto:
     /// unless the kernel asks for signatures
     #[arg(long, value_parser = named::<StripWhen>(), value_name = "WHEN",
           default_value = StripWhen::default().name())]
-    pub strip: StripWhen,
+    pub(super) strip: StripWhen,
     /// Boot this initrd instead of packing one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
-    pub initrd: Option<PathBuf>,
+    pub(super) initrd: Option<PathBuf>,
     /// More words for the kernel command line; they win over ours; repeatable
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
-    pub append: Vec<OsString>,
+    pub(super) append: Vec<OsString>,
     /// How to run guest code; auto is kvm where that works
     #[arg(long, value_parser = named::<AccelOption>(), default_value = AccelOption::default().name())]
-    pub accel: AccelOption,
+    pub(super) accel: AccelOption,
     /// QEMU's machine type
     #[arg(long, value_name = "TYPE")]
-    pub machine: Option<String>,
+    pub(super) machine: Option<String>,
     /// QEMU's processor model
     #[arg(long, value_name = "MODEL")]
-    pub cpu: Option<String>,
+    pub(super) cpu: Option<String>,
     /// QEMU's program
     #[arg(long, value_name = "FILE")]
-    pub qemu: Option<PathBuf>,
+    pub(super) qemu: Option<PathBuf>,
     /// One more argument for QEMU, as it is; repeatable
     #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
-    pub qemu_arguments: Vec<OsString>,
+    pub(super) qemu_arguments: Vec<OsString>,
     /// The /init binary
     #[arg(long, value_name = "FILE", hide = true)]
-    pub init: Option<PathBuf>,
+    pub(super) init: Option<PathBuf>,
 }
 
 /// `--net`
@@ -90,11 +92,11 @@ enum Net {
 }
 
 impl MachineOptions {
-    /// The network; a published port needs one.
+    /// The guest's network.
     ///
     /// # Errors
-    /// A published port where the network is switched off.
-    pub fn network(&self) -> Result<Network> {
+    /// A published port without a network.
+    pub(super) fn network(&self) -> Result<Network> {
         match (self.net, self.publish.is_empty()) {
             (Some(Net::None), false) => bail!(
                 "--publish needs a network, and --net none switches it off: leave out one of them"
@@ -104,24 +106,34 @@ impl MachineOptions {
         }
     }
 
-    /// The image of `--kernel-builtin`, where that is asked for.
-    pub fn builtin_kernel(&self) -> Result<Option<PathBuf>> {
+    /// What the options add to the machine. `hostname` is used without `--hostname`.
+    pub(super) fn additions(&self, hostname: Option<&str>) -> Result<Additions> {
+        let mut additions = Additions::default();
+        if let Some(name) = self.hostname.as_deref().or(hostname) {
+            additions.records.push(Record::Hostname(name.as_bytes()).to_bytes());
+        }
+        if self.network()? != Network::None {
+            additions.records.push(Record::Network.to_bytes());
+            additions.modules.push("virtio_net".into());
+        }
+        Ok(additions)
+    }
+
+    /// The image of `--kernel-builtin`, if that is given.
+    pub(super) fn builtin_kernel(&self) -> Result<Option<PathBuf>> {
         let find = || SmallKernels::of_user()?.current().context("--kernel-builtin");
         self.kernel_builtin.then(find).transpose()
     }
 
-    /// MiB.
-    #[must_use]
-    pub fn memory(&self) -> u64 {
-        let here = || std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        self.memory.unwrap_or_else(|| options::default_memory(&here()))
+    /// Memory of the guest in MiB; `meminfo` is the host's.
+    pub(super) fn memory(&self, meminfo: &str) -> u64 {
+        self.memory.unwrap_or_else(|| options::default_memory(meminfo))
     }
 
-    /// How many, of `most` that the machine can have.
-    #[must_use]
-    pub fn cpus(&self, most: usize) -> usize {
-        let here = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.cpus.map_or_else(|| here().min(most), usize::from)
+    /// Number of the guest's processors. The host has `processors`, and the machine can
+    /// have `most`.
+    pub(super) fn cpus(&self, processors: usize, most: usize) -> usize {
+        self.cpus.map_or(processors.min(most), usize::from)
     }
 }
 

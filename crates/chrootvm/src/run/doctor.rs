@@ -10,7 +10,7 @@ use machine::doctor::{findings, gather};
 
 /// Reports on this host, and on the kernels in `rootfs`, if that is given; the exit status
 /// tells whether a machine can be run.
-pub fn run(rootfs: Option<&Path>) -> Result<ExitCode> {
+pub(super) fn run(rootfs: Option<&Path>) -> Result<ExitCode> {
     let findings = findings::findings(&gather::gather(rootfs)?);
     tell::result(report(&findings))?;
     Ok(match findings.iter().any(|finding| finding.status == Status::Missing) {

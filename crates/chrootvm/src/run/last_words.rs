@@ -12,8 +12,7 @@ use machine::running::timing::Timing;
 
 /// Reports how a run ended, and returns the exit status. If the guest reset, `hint`
 /// follows the error.
-#[must_use]
-pub fn tell(report: RunReport, mode: RunMode, hint: &str, timing: Option<&Timing>) -> u8 {
+pub(super) fn tell(report: RunReport, mode: RunMode, hint: &str, timing: Option<&Timing>) -> u8 {
     // Messages may block; signals have to end us all the same.
     signals::let_through();
     let hint = if report.outcome.is_reset() { hint } else { "" };
@@ -33,8 +32,7 @@ pub fn tell(report: RunReport, mode: RunMode, hint: &str, timing: Option<&Timing
 
 /// Hint for a user who has given a command as INIT: INIT is PID 1, and a kernel panics
 /// when PID 1 ends.
-#[must_use]
-pub fn hint(rootfs: &Path, init: Option<&OsStr>) -> String {
+pub(super) fn hint(rootfs: &Path, init: Option<&OsStr>) -> String {
     let init = init.unwrap_or(OsStr::new("COMMAND"));
     let words = [OsStr::new("chrootvm"), rootfs.as_os_str(), OsStr::new("--"), init];
     let line = script::shell_line(&words.map(OsStr::to_owned));

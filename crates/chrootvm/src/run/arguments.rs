@@ -1,0 +1,189 @@
+//! Arguments of `chrootvm [OPTIONS] ROOTFS …`, and which of them go together.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use machine::plan::options::{parse_duration, parse_name};
+use virtinitrd_proto::settings::Size;
+
+use super::directories::Directories;
+use super::machine_options::MachineOptions;
+use crate::command::CommandOptions;
+use crate::logger::Verbosity;
+
+/// Boot a directory as a virtual machine
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "chrootvm [OPTIONS] ROOTFS -- COMMAND [ARG]...\n       \
+                      chrootvm [OPTIONS] ROOTFS [INIT]\n       \
+                      chrootvm exec [OPTIONS] NAME -- COMMAND [ARG]...\n       \
+                      chrootvm ps\n       \
+                      chrootvm image COMMAND ...\n       \
+                      chrootvm kernel build|ls\n       \
+                      chrootvm --doctor [ROOTFS]",
+    after_help = "\
+With COMMAND, standard input, output and error are the command's, and so is the exit status:
+0-255 the command's own, 128+N signal N ended it, 126 it cannot be executed, 127 not found,
+125 chrootvm or the machine failed, or output cannot be written, 124 --timeout. On a terminal,
+Enter ~ . ends the machine.
+
+With INIT the console is on the terminal: Ctrl-A X ends the machine, Ctrl-A C opens QEMU's
+monitor. Exit status: 0 the guest powered off, halted or was ended at its console, 125 anything
+else, 128+N signal N ended chrootvm."
+)]
+pub struct RunArguments {
+    /// The directory that becomes the root file system; read-only unless asked
+    #[arg(required_unless_present = "doctor")]
+    pub(super) rootfs: Option<PathBuf>,
+    /// What becomes PID 1: an absolute path in the guest, or a name to be searched there
+    /// [default: /bin/sh]
+    #[arg(value_name = "INIT", conflicts_with = "command")]
+    pub(super) payload: Option<OsString>,
+    /// What to run in the guest, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(super) directories: Directories,
+    #[command(flatten)]
+    pub(super) command_options: CommandOptions,
+    /// End this long after the start of chrootvm, the boot included: 90 (seconds), 500ms, 5m, 2h
+    #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
+    /// How `chrootvm exec` and `ps` call the machine [default: the process id]
+    #[arg(long, help_heading = "Command", value_parser = parse_name, requires = "command")]
+    pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) machine: MachineOptions,
+    #[command(flatten)]
+    pub(super) diagnostics: Diagnostics,
+    /// Print the commands, ready to paste, instead of running them
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Run nothing; tell what this host has and lacks for it, and what mends that
+    #[arg(long)]
+    pub(super) doctor: bool,
+}
+
+/// Which messages and files a run leaves
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Diagnostics")]
+pub(super) struct Diagnostics {
+    /// Keep the initrd, the commands and the console's text in a new directory
+    #[arg(long, requires = "command")]
+    pub(super) keep: bool,
+    /// Print no warnings
+    #[arg(short, long, conflicts_with_all = ["verbose", "timing"])]
+    pub(super) quiet: bool,
+    /// Show the guest's console on standard error while COMMAND runs
+    #[arg(long, requires = "command")]
+    pub(super) verbose: bool,
+    #[command(flatten)]
+    pub(super) details: Details,
+}
+
+/// Messages in addition to warnings and errors
+#[derive(Debug, clap::Args)]
+pub(super) struct Details {
+    /// Show what /init does
+    #[arg(long)]
+    pub(super) debug: bool,
+    /// Print how long each part of the run took
+    #[arg(long, requires = "command")]
+    pub(super) timing: bool,
+}
+
+impl RunArguments {
+    /// Size of the terminal that COMMAND gets, if it gets one.
+    pub(super) fn terminal(&self) -> Option<Size> {
+        (!self.command.is_empty()).then(|| self.command_options.terminal()).flatten()
+    }
+
+    /// The guest's hostname without `--hostname`. Without COMMAND the root sets it.
+    pub(super) fn default_hostname(&self) -> Option<&str> {
+        self.name.as_deref().or((!self.command.is_empty()).then_some("localhost"))
+    }
+
+    /// Refuses options that have no effect without a COMMAND. `last` is the last word of
+    /// the command line.
+    ///
+    /// clap cannot check this: if an option requires COMMAND and INIT conflicts with it,
+    /// clap drops both rules.
+    pub(super) fn check_command_options(&self, last: Option<&OsStr>) -> Result<()> {
+        if !self.command.is_empty() {
+            return Ok(());
+        }
+        // Most likely a variable of a script is empty.
+        ensure!(last != Some(OsStr::new("--")), "no COMMAND after --");
+        let others = [
+            (self.name.is_some(), "--name"),
+            (self.diagnostics.keep, "--keep"),
+            (self.diagnostics.verbose, "--verbose"),
+            (self.diagnostics.details.timing, "--timing"),
+        ];
+        let other = others.into_iter().find_map(|(given, name)| given.then_some(name));
+        match self.command_options.any_given().or(other) {
+            Some(option) => bail!("{option} is for a COMMAND: chrootvm ROOTFS -- COMMAND"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Diagnostics {
+    /// Which log messages are printed.
+    pub(super) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.details.debug) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Debug,
+            (false, false) => Verbosity::Usual,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: RunArguments,
+    }
+
+    #[test]
+    fn options_of_a_command_need_one() {
+        for (words, expected) in [
+            (&["/r"][..], None),
+            (&["/r", "--", "true"], None),
+            (&["-w", "/", "/r", "--", "true"], None),
+            (&["/r", "--"], Some("no COMMAND after --")),
+            (&["--name", "x", "/r", "INIT"], Some("--name is for a COMMAND")),
+            (&["-w", "/", "/r", "INIT"], Some("--workdir is for a COMMAND")),
+            (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
+        ] {
+            let line = Line::parse_from([&["x"], words].concat());
+            let last = words.last().map(OsStr::new);
+            let error = line.arguments.check_command_options(last).err();
+            let error = error.map(|error| error.to_string()).unwrap_or_default();
+            match expected {
+                Some(part) => assert!(error.starts_with(part), "{words:?}: {error}"),
+                None => assert_eq!(error, "", "{words:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn quiet_and_debug_choose_the_messages() {
+        for (words, expected) in [
+            (&["/r"][..], Verbosity::Usual),
+            (&["-q", "/r"], Verbosity::Quiet),
+            (&["--debug", "/r"], Verbosity::Debug),
+            (&["-q", "--debug", "/r"], Verbosity::Quiet),
+        ] {
+            let line = Line::parse_from([&["x"], words].concat());
+            assert_eq!(line.arguments.diagnostics.verbosity(), expected, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What the host and ROOTFS have for a run: everything that has to be looked up before
+//! a [`MachinePlan`](machine::plan::machine_plan::MachinePlan) can be made.
+//!
+//! Only this file of the room reads files and asks programs before the start.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use machine::host;
+use machine::kernel::find::{find_kernel, has_module};
+use machine::kernel::initrd::find_init;
+use machine::kernel::located::Located;
+use machine::kernel::signatures;
+use machine::plan::architecture::{self, Architecture};
+use machine::plan::guest::name_server::{self, NameServerDecision, NameServerOptions};
+use machine::plan::machine_plan::{Accelerator, Network};
+use machine::plan::virtiofsd::Virtiofsd;
+use machine::process::qemu;
+use machine::process::virtiofsd;
+use machine::root::kinds::Root;
+use machine::root::{payload, resolv_conf};
+use virtinitrd_proto::settings::Size;
+
+use super::arguments::RunArguments;
+use super::directories::Attachments;
+
+/// The host, as far as a plan depends on it.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// Kind of machine that QEMU runs.
+    pub(super) architecture: &'static Architecture,
+    /// QEMU's program.
+    pub(super) qemu: PathBuf,
+    /// The firmware that came with QEMU.
+    pub(super) firmware: Option<PathBuf>,
+    /// How guest code is executed.
+    pub(super) accelerator: Accelerator,
+    /// Text of /proc/cpuinfo if the guest's processor is emulated, else empty.
+    pub(super) cpuinfo: String,
+    /// Text of /proc/meminfo.
+    pub(super) meminfo: String,
+    /// Number of processors.
+    pub(super) processors: usize,
+    /// Size of the terminal that COMMAND gets, if it gets one.
+    pub(super) terminal: Option<Size>,
+    /// Whether standard input is a terminal.
+    pub(super) input_is_terminal: bool,
+}
+
+/// Kernel and modules.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) image: Located,
+    pub(super) modules: Option<Located>,
+    /// Text of the kernel's configuration, if it can be read.
+    pub(super) config: Option<String>,
+}
+
+/// Where the initrd comes from.
+#[derive(Debug)]
+pub(super) enum InitrdFile {
+    /// `--initrd`, as an absolute path.
+    Given(PathBuf),
+    /// The `/init` that is packed.
+    Init(PathBuf),
+}
+
+/// Everything that was looked up.
+#[derive(Debug)]
+pub(super) struct Findings {
+    pub(super) host: Host,
+    pub(super) kernel: Kernel,
+    pub(super) initrd: InitrdFile,
+    /// How the guest gets a name server.
+    pub(super) name_server: NameServerDecision,
+    /// INIT, as a path in the guest.
+    pub(super) payload: Option<OsString>,
+    pub(super) attachments: Attachments,
+    /// The daemon for the shares, if there are any.
+    pub(super) virtiofsd: Option<Virtiofsd>,
+    /// User id of the owner of ROOTFS, if that is a shared directory.
+    pub(super) root_owner: Option<u32>,
+}
+
+impl Host {
+    /// Asks the host.
+    pub(super) fn gather(arguments: &RunArguments) -> Result<Self> {
+        let options = &arguments.machine;
+        let architecture = architecture::of_host()?;
+        let qemu = qemu::find(architecture, options.qemu.as_deref())?;
+        let accelerator = options.accel.choose(host::kvm_problem())?;
+        Ok(Self {
+            architecture,
+            firmware: qemu::firmware(architecture, &qemu),
+            qemu,
+            cpuinfo: match accelerator {
+                Accelerator::Tcg => host::cpuinfo(),
+                Accelerator::Kvm => String::new(),
+            },
+            accelerator,
+            // If it cannot be read, the guest gets the default size of memory.
+            meminfo: std::fs::read_to_string("/proc/meminfo").unwrap_or_default(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            terminal: arguments.terminal(),
+            input_is_terminal: std::io::IsTerminal::is_terminal(&std::io::stdin()),
+        })
+    }
+}
+
+impl Findings {
+    /// Looks up what `arguments` need on this `host` and in `root`.
+    pub(super) fn gather(arguments: &RunArguments, host: Host, root: &Root) -> Result<Self> {
+        let options = &arguments.machine;
+        let builtin = options.builtin_kernel()?;
+        let kernel = builtin.as_deref().or(options.kernel.as_deref());
+        let (image, modules) = find_kernel(|| root.files(), kernel, options.modules.as_deref())?;
+        let config = signatures::config(&image, modules.as_ref());
+        let kernel = Kernel { image, modules, config };
+        let name_server = name_server(arguments, root, &kernel)?;
+        let attachments = arguments.directories.attachments(root)?;
+        // Without INIT the guest chooses: a command that the root configures, or /bin/sh.
+        let find_payload = |name: &OsString| payload::find(&*root.files()?, name);
+        let payload = arguments.payload.as_ref().map(find_payload).transpose()?;
+        let explicit = arguments.directories.virtiofsd.as_deref();
+        let virtiofsd = match attachments.shares.is_empty() {
+            true => None,
+            false => Some(virtiofsd::find(explicit)?),
+        };
+        let initrd = match &options.initrd {
+            Some(file) => InitrdFile::Given(host::absolute(file)?),
+            None => InitrdFile::Init(find_init(options.init.as_deref())?),
+        };
+        let root_owner = match root.is_directory() {
+            true => {
+                let found = root.path().metadata();
+                Some(found.with_context(|| format!("find {}", root.path().display()))?.uid())
+            }
+            false => None,
+        };
+        Ok(Self { host, kernel, initrd, name_server, payload, attachments, virtiofsd, root_owner })
+    }
+}
+
+/// Decides what to do about the guest's name server.
+fn name_server(
+    arguments: &RunArguments,
+    root: &Root,
+    kernel: &Kernel,
+) -> Result<NameServerDecision> {
+    let is_wanted = arguments.machine.network()? != Network::None;
+    // A root that only the guest's kernel can read is left alone.
+    let Some(files) = is_wanted.then(|| root.files().ok()).flatten() else {
+        return Ok(NameServerDecision::Nothing);
+    };
+    let Kernel { modules, config, .. } = kernel;
+    let is_built_in = |config: &str| config.lines().any(|line| line == "CONFIG_OVERLAY_FS=y");
+    let append = arguments.machine.append.join(OsStr::new(" "));
+    let run = NameServerOptions {
+        access: arguments.directories.root_access(),
+        has_overlay: arguments.directories.overlay().is_some(),
+        append: append.as_bytes(),
+    };
+    let is_packed = arguments.machine.initrd.is_none();
+    Ok(name_server::decide(resolv_conf::look(&*files), run, || {
+        has_module("overlay", modules.as_ref(), is_packed)
+            || modules.is_none() && config.as_deref().is_some_and(is_built_in)
+    }))
+}

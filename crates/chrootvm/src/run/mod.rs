@@ -1,0 +1,111 @@
+//! `chrootvm ROOTFS`: a directory or an image as a virtual machine.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | `arguments` | the arguments, with the options of `directories` and `machine_options` |
+//! | `additions` | modules, records and words that groups of options add to a run |
+//! | `findings` | what the host and ROOTFS have; reads files and asks programs |
+//! | `plan` | arguments and findings become a plan; pure |
+//! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
+//!
+//! [`running::run`] runs the plan, or `--dry-run` prints it.
+
+mod additions;
+mod arguments;
+mod directories;
+mod doctor;
+mod findings;
+mod keep;
+mod last_words;
+mod machine_options;
+mod plan;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use files::tell;
+use machine::plan::guest::name_server::NameServerDecision;
+use machine::plan::machine_plan::{MachinePlan, RunMode};
+use machine::process::qemu::QemuProbe;
+use machine::root::kinds::Root;
+use machine::running::time_limit::TimeLimit;
+use machine::running::timing::Timing;
+use machine::running::{self, script};
+
+pub use arguments::RunArguments;
+use findings::{Findings, Host};
+
+use crate::{logger, ps};
+
+impl RunArguments {
+    /// Boots, and returns chrootvm's exit status. `last` is the last word of the command
+    /// line.
+    pub fn run(self, last: Option<&OsStr>) -> Result<ExitCode> {
+        let mut timing = Timing::start();
+        logger::set_verbosity(self.diagnostics.verbosity());
+        let limit = TimeLimit::start(self.timeout)?;
+        if self.doctor {
+            return doctor::run(self.rootfs.as_deref());
+        }
+        let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
+        self.check_command_options(last)?;
+        let root = Root::open(rootfs)?;
+        let host = Host::gather(&self)?;
+        let probe = QemuProbe::start(&host.qemu);
+        let findings = Findings::gather(&self, host, &root)?;
+        if let NameServerDecision::Warn(why) = findings.name_server {
+            log::warn!("no name resolution from {}: {why}", root.path().display());
+        }
+        let (plan, initrd) = plan::plan(&self, &root, &findings, &|name| std::env::var_os(name))?;
+        let image = &findings.kernel.image;
+        let kernel = image.bootable(self.machine.pvh)?;
+        let sandbox = probe.finish()?;
+        let script = || script::script(&plan, kernel.place(image)?, &initrd, sandbox);
+        if self.dry_run {
+            return print(&script()?);
+        }
+        let mut notes = Vec::new();
+        let bytes = initrd.bytes(&plan.records, &mut notes)?;
+        logger::warn_all(&notes);
+        let console_log = match self.diagnostics.keep {
+            true => Some(keep::keep(&bytes, &script()?)?),
+            false => None,
+        };
+        let settings = running::run::RunSettings {
+            limit,
+            verbose: self.diagnostics.verbose || self.diagnostics.details.debug,
+            console_log,
+            sandbox,
+            name: self.name.clone(),
+            description: ps::description(
+                &root.path().to_string_lossy(),
+                &script::shell_line(&self.command).to_string_lossy(),
+            ),
+        };
+        let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
+        let hint = self.hint(&plan);
+        let timing = self.diagnostics.details.timing.then_some(&timing);
+        Ok(ExitCode::from(last_words::tell(report, plan.mode, &hint, timing)))
+    }
+
+    /// Hint for a guest that reset: INIT may have been meant as a command.
+    fn hint(&self, plan: &MachinePlan) -> String {
+        match (plan.mode, &self.rootfs) {
+            (RunMode::Console { .. }, Some(rootfs)) => {
+                last_words::hint(rootfs, self.payload.as_deref())
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// Prints the commands of `--dry-run`.
+fn print(script: &OsStr) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(script.as_bytes()).and_then(|()| out.flush());
+    tell::while_read(written.context("write the commands"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,290 @@
+//! The plan of a run: a pure function of arguments and findings.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::Result;
+use machine::kernel::initrd::{Initrd, InitrdParts};
+use machine::kernel::pack::{ModuleSelection, Transport};
+use machine::plan::guest::clock;
+use machine::plan::guest::cmdline::{self, CommandLine};
+use machine::plan::guest::name_server::NameServerDecision;
+use machine::plan::machine_plan::{Accelerator, MachinePlan, RunMode};
+use machine::plan::shares::MountPoint;
+use machine::plan::virtiofsd::Virtiofsd;
+use machine::root::kinds::Root;
+use virtinitrd_proto::settings::Size;
+
+use super::additions::Additions;
+use super::arguments::RunArguments;
+use super::findings::{Findings, Host, InitrdFile};
+use crate::command::Variables;
+
+/// Makes the plan and chooses the initrd for the guest with this `root`. `variables`
+/// are those of the host's environment.
+pub(super) fn plan(
+    arguments: &RunArguments,
+    root: &Root,
+    findings: &Findings,
+    variables: Variables<'_>,
+) -> Result<(MachinePlan, Initrd)> {
+    let (options, host) = (&arguments.machine, &findings.host);
+    let additions = additions(arguments, root, findings, variables)?;
+    let command_line = command_line(arguments, findings, &additions)?;
+    let virtiofsd = virtiofsd(arguments, findings, &command_line)?;
+    let selection = ModuleSelection {
+        modules: additions.modules,
+        strip: options.strip.decide(findings.kernel.config.as_deref(), command_line.as_bytes()),
+        // All devices of the plan are PCI devices.
+        transports: vec![Transport::Pci],
+        no_virtiofs: findings.attachments.shares.is_empty(),
+    };
+    let initrd = match &findings.initrd {
+        InitrdFile::Given(file) => Initrd::File(file.clone()),
+        InitrdFile::Init(init) => Initrd::Packed(InitrdParts {
+            init: init.clone(),
+            modules: findings.kernel.modules.clone(),
+            selection,
+            archive: root.archive().map(Into::into),
+        }),
+    };
+    let plan = MachinePlan {
+        architecture: host.architecture,
+        firmware: host.firmware.clone().filter(|_| options.machine.is_none()),
+        machine_type: options.machine.clone(),
+        qemu: host.qemu.clone(),
+        cpu: options.cpu.clone(),
+        accelerator: host.accelerator,
+        memory: options.memory(&host.meminfo),
+        cpus: options.cpus(host.processors, host.architecture.cpus_max),
+        virtiofsd,
+        command_line,
+        mode: mode(arguments, host),
+        records: additions.records,
+        network: options.network()?,
+        disks: findings.attachments.disks.clone(),
+        shares: findings.attachments.shares.clone(),
+        qemu_arguments: additions.qemu_arguments,
+    };
+    Ok((plan, initrd))
+}
+
+/// Sums up what all groups of options add. The user's own modules and arguments of QEMU
+/// come last.
+fn additions(
+    arguments: &RunArguments,
+    root: &Root,
+    findings: &Findings,
+    variables: Variables<'_>,
+) -> Result<Additions> {
+    let options = &arguments.machine;
+    let of_command = of_command(arguments, findings.host.terminal, variables)?;
+    let of_machine = options.additions(arguments.default_hostname())?;
+    let of_user = Additions {
+        modules: options.extra_modules.clone(),
+        qemu_arguments: options.qemu_arguments.clone(),
+        ..Additions::default()
+    };
+    Ok(of_command
+        .and(of_machine)
+        .and(findings.attachments.additions())
+        .and(of_root(arguments, root, &findings.name_server)?)
+        .and(of_user))
+}
+
+fn of_command(
+    arguments: &RunArguments,
+    terminal: Option<Size>,
+    variables: Variables<'_>,
+) -> Result<Additions> {
+    let RunArguments { command, command_options, .. } = arguments;
+    if command.is_empty() {
+        return Ok(Additions::default());
+    }
+    Ok(Additions {
+        records: command_options.records(command, terminal, variables)?,
+        // The first module: `/init` reports through it.
+        modules: vec!["virtio_console".into()],
+        ..Additions::default()
+    })
+}
+
+/// Adds what mounting the root takes, and the overlay over its /etc.
+fn of_root(
+    arguments: &RunArguments,
+    root: &Root,
+    name_server: &NameServerDecision,
+) -> Result<Additions> {
+    let overlay = arguments.directories.overlay();
+    let append = arguments.machine.append.join(OsStr::new(" "));
+    let mut words =
+        root.parameters(arguments.directories.root_access(), overlay, append.as_bytes())?;
+    let mut modules = Vec::new();
+    if *name_server == NameServerDecision::Overlay {
+        words.push("virtinit.etc=overlay".into());
+        modules.push("overlay".to_owned());
+    }
+    modules.extend(root.modules(overlay).into_iter().map(str::to_owned));
+    Ok(Additions { words, modules, ..Additions::default() })
+}
+
+fn command_line(
+    arguments: &RunArguments,
+    findings: &Findings,
+    additions: &Additions,
+) -> Result<OsString> {
+    let Findings { host, kernel, .. } = findings;
+    let options = &arguments.machine;
+    let clock = match host.accelerator {
+        Accelerator::Tcg => {
+            clock::parameters(&host.cpuinfo, kernel.config.as_deref(), &options.qemu_arguments)
+        }
+        Accelerator::Kvm => None,
+    };
+    let line = CommandLine {
+        architecture: host.architecture,
+        clock,
+        init: findings.payload.as_deref(),
+        root: &additions.words,
+        shares: &findings.attachments.shares,
+        debug: arguments.diagnostics.details.debug,
+        append: &options.append,
+    };
+    line.build()
+}
+
+/// Sets up the daemon for the shares, if there are any; `command_line` is the guest's.
+fn virtiofsd(
+    arguments: &RunArguments,
+    findings: &Findings,
+    command_line: &OsStr,
+) -> Result<Option<Virtiofsd>> {
+    let Some(found) = findings.virtiofsd.clone() else { return Ok(None) };
+    let is_lower = cmdline::has_layers(command_line.as_bytes());
+    let daemon = found.with_cache(arguments.directories.cache)?.with_root_as_lower(is_lower);
+    let root =
+        findings.attachments.shares.iter().find(|share| share.mount_point == MountPoint::Root);
+    if let (Some(root), Some(owner)) = (root, findings.root_owner) {
+        daemon.check_root(root, owner)?;
+    }
+    Ok(Some(daemon))
+}
+
+fn mode(arguments: &RunArguments, host: &Host) -> RunMode {
+    match arguments.command.is_empty() {
+        true => RunMode::Console { monitor: host.input_is_terminal },
+        false => RunMode::Command { terminal: host.terminal.is_some() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::findings::Kernel;
+    use super::*;
+    use clap::Parser;
+    use machine::kernel::located::Located;
+    use machine::plan::architecture;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: RunArguments,
+    }
+
+    /// The plan for `words` on a host without KVM, whose ROOTFS is an empty directory.
+    fn planned(words: &[&str]) -> Result<(MachinePlan, Initrd)> {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = dir.path().to_str().unwrap();
+        let line =
+            Line::parse_from([&["chrootvm"], words].concat().iter().map(|word| match *word {
+                "ROOTFS" => rootfs,
+                word => word,
+            }));
+        let root = Root::open(dir.path()).unwrap();
+        let host = Host {
+            architecture: architecture::of_host().unwrap(),
+            qemu: "/usr/bin/qemu".into(),
+            firmware: Some("/usr/share/firmware".into()),
+            accelerator: Accelerator::Tcg,
+            cpuinfo: String::new(),
+            meminfo: "MemAvailable: 8388608 kB\n".into(),
+            processors: 3,
+            terminal: None,
+            input_is_terminal: false,
+        };
+        let image = Located { root: root.files().unwrap(), path: "/vmlinuz".into() };
+        let findings = Findings {
+            host,
+            kernel: Kernel { image, modules: None, config: None },
+            initrd: InitrdFile::Init("/init".into()),
+            name_server: NameServerDecision::Overlay,
+            payload: line.arguments.payload.clone(),
+            attachments: line.arguments.directories.attachments(&root)?,
+            virtiofsd: None,
+            root_owner: None,
+        };
+        plan(&line.arguments, &root, &findings, &|_| None)
+    }
+
+    fn modules(initrd: Initrd) -> Vec<String> {
+        match initrd {
+            Initrd::Packed(contents) => contents.selection.modules,
+            Initrd::File(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn options_become_a_plan() {
+        let words = [
+            "-m",
+            "2G",
+            "-c",
+            "2",
+            "--net",
+            "user",
+            "--cpu",
+            "x",
+            "--qemu-arg=-x",
+            "--module",
+            "y",
+            "--append",
+            "a=b",
+            "--debug",
+            "--volume",
+            "/:/host:ro",
+            "ROOTFS",
+            "--",
+            "ls",
+            "-l",
+        ];
+        let (plan, initrd) = planned(&words).unwrap();
+        assert_eq!((plan.memory, plan.cpus, plan.cpu.as_deref()), (2048, 2, Some("x")));
+        assert_eq!(plan.mode, RunMode::Command { terminal: false });
+        assert_eq!(plan.qemu_arguments, ["-x"]);
+        let tags: Vec<_> = plan.shares.iter().map(|share| share.tag.as_str()).collect();
+        assert_eq!(tags, ["rootfs", "volume0"]);
+        let line = plan.command_line.to_str().unwrap();
+        for part in [" virtinit.etc=overlay ", " virtinit.debug ", " a=b "] {
+            assert!(format!("{line} ").contains(part), "{part} in {line}");
+        }
+        let records: Vec<_> =
+            plan.records.iter().map(|record| String::from_utf8_lossy(record)).collect();
+        let expected =
+            ["arg=ls", "arg=-l", "hostname=localhost", "network=user", "volume=ro volume0 /host"];
+        assert_eq!(records, expected);
+        assert_eq!(modules(initrd), ["virtio_console", "virtio_net", "overlay", "y"]);
+    }
+
+    #[test]
+    fn a_console_has_defaults_of_the_host() {
+        let (plan, initrd) = planned(&["ROOTFS", "/sbin/init"]).unwrap();
+        assert_eq!((plan.cpus, plan.memory), (3, 1024));
+        assert_eq!(plan.mode, RunMode::Console { monitor: false });
+        assert!(plan.firmware.is_some() && plan.records.is_empty());
+        assert!(plan.command_line.to_str().unwrap().contains("init=/sbin/init"));
+        assert_eq!(modules(initrd), ["overlay"]);
+        // Firmware of the usual machine type is not for another one.
+        let (plan, _) = planned(&["--machine", "q35", "ROOTFS"]).unwrap();
+        assert_eq!((plan.machine_type.as_deref(), plan.firmware), (Some("q35"), None));
+    }
+}
