@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::facts::Facts;
+use super::report::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
 use super::{Output, payload};

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::Output;
-use super::facts::Facts;
 use super::measure::{Usage, in_turn};
+use super::report::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Output;
-use super::facts::Facts;
+use super::report::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject, output};
 

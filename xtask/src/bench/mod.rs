@@ -10,9 +10,7 @@
 
 pub mod boot;
 pub mod e2e;
-pub mod facts;
 pub mod io;
-pub mod judge;
 pub mod measure;
 pub mod pack;
 pub mod payload;
@@ -20,14 +18,13 @@ pub mod report;
 pub mod roots;
 pub mod size;
 pub mod subject;
-pub mod svg;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use files::{output, tell};
 
-use self::report::Report;
+use self::report::{Report, judge, svg};
 use crate::workspace;
 
 /// Measure boots, whole runs and packing

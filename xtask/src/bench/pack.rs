@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 
 use super::Output;
 use super::e2e::{Column, WALL, rows};
-use super::facts::Facts;
 use super::measure::in_turn;
 use super::report::Report;
+use super::report::facts::Facts;
 use super::subject::{self, Subject};
 
 /// Measure time and memory of packing, and compare them with another command

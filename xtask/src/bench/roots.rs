@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::Output;
-use super::facts::Facts;
+use super::report::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject, output};
 use crate::programs;

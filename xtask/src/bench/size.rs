@@ -9,7 +9,7 @@ use machine::kernel::pack;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::Output;
-use super::facts::Facts;
+use super::report::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
 use crate::guest::{self, Symbols};

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::report::Report;
+use super::Report;
 
 /// Largest difference from the earlier report, as a share of the earlier number.
 const CHANGE: f64 = 0.01;
@@ -69,8 +69,8 @@ pub fn budget(report: &Report, budget: &toml::Table) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Row;
     use super::super::facts::Facts;
-    use super::super::report::Row;
     use super::*;
 
     fn report(rows: &[(&str, f64)]) -> Report {

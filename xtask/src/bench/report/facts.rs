@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::subject::{Subject, qemu_version};
+use super::super::subject::{Subject, qemu_version};
 use crate::workspace;
 
 /// Names and values, in the order in which they are shown.

@@ -1,11 +1,16 @@
-//! The numbers of one benchmark, as a Markdown table and as JSON.
+//! The numbers of one benchmark: as a Markdown table, as JSON, as a picture ([`svg`]),
+//! and judged against other numbers ([`judge`]).
+
+pub mod facts;
+pub mod judge;
+pub mod svg;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::facts::Facts;
+use self::facts::Facts;
 
 /// One measured quantity.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Report, Row, short};
+use super::{Report, Row, short};
 
 /// The picture of a report: a title, panels of bars, and the facts of the run.
 ///
