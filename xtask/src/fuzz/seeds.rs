@@ -14,7 +14,7 @@ use super::input::in_memory;
 /// squashfs whose metadata are as they are: level 0 of gzip stores them.
 pub(super) fn plain_squashfs(tree: &Tree) -> Result<Vec<u8>> {
     use std::io::Seek;
-    let options = squashfs::Options { level: Some(0), ..squashfs::Options::default() };
+    let options = squashfs::SquashfsOptions { level: Some(0), ..squashfs::SquashfsOptions::default() };
     let mut file = in_memory(b"")?;
     let progress = Progress::bar(tree, String::new());
     squashfs::write(tree, &options, &file, &mut Notes::default(), &progress)?;
