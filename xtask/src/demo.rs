@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a stock kernel on a small root, and what the guest says.
+//! `cargo xtask demo`: boots a stock kernel on a busybox root, and shows the console.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,10 +13,11 @@ use crate::{guest, programs, testbed, workspace};
 #[derive(Debug, clap::Args)]
 pub struct Demo {}
 
-/// The line by which the guest says that all went well.
+/// Line that the guest prints at the end of a successful demo.
 const MARKER: &str = "demo: the guest is done";
 
-/// What becomes PID 1.
+/// Script that becomes PID 1. It does not contain [`MARKER`] itself: only running the
+/// script prints the marker.
 const SCRIPT: &str = "#!/bin/sh
 echo \"Hello from $(uname -sr), PID $$ of a machine whose disk is a directory.\"
 mount
@@ -25,7 +26,7 @@ poweroff -f
 ";
 
 impl Demo {
-    /// Succeeds only if the guest said so.
+    /// Runs the demo. It succeeds only if the guest printed [`MARKER`].
     pub fn run(self) -> Result<()> {
         let tree = workspace::root()?;
         let init = guest::build()?;
@@ -53,7 +54,7 @@ impl Demo {
         for line in BufReader::new(console).split(b'\n') {
             let line = line?;
             let line = String::from_utf8_lossy(line.trim_ascii_end());
-            let _ = writeln!(std::io::stdout(), "  {line}"); // read on, or the machine is left alone
+            let _ = writeln!(std::io::stdout(), "  {line}"); // the machine must be read to its end
             said_so |= line == MARKER;
         }
         let status = vm.wait()?;

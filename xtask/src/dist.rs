@@ -26,8 +26,8 @@ pub struct DistCheck {}
 const RELEASE: &str = concat!("virtinitrd-", env!("CARGO_PKG_VERSION"));
 
 impl Vendor {
-    /// Whole or not at all: `vendor/config.toml`, which cargo prints unless it
-    /// is told to be quiet, is written last.
+    /// Fills `vendor/`. Its `config.toml`, which cargo prints, is written last, so that an
+    /// unfinished `vendor/` is not used.
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         let mut cargo = Command::new(workspace::cargo());
@@ -51,7 +51,7 @@ impl Dist {
         run(git(&root).args(["archive", "--output"]).arg(&archive).arg("HEAD"))?;
         run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&tree))?;
         run(Command::new("cp").arg("-r").arg(root.join("vendor")).arg(&tree))?;
-        // In a release plain cargo takes the crates from there too.
+        // In a release, a plain `cargo build` also takes the crates from vendor/.
         let config = tree.join(".cargo/config.toml");
         let crates = fs::read_to_string(root.join("vendor/config.toml"))?;
         fs::write(&config, fs::read_to_string(&config)? + "\n" + &crates)?;
@@ -74,8 +74,8 @@ impl Dist {
 }
 
 impl DistCheck {
-    /// The tarball's own Makefile has to do it, with cargo kept off the network
-    /// and with an empty cargo home.
+    /// Builds and installs with the Makefile in the tarball, while cargo is offline and has
+    /// an empty home.
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         let stage = tempfile::tempdir().context("make a temporary directory")?;
@@ -86,7 +86,7 @@ impl DistCheck {
             let mut make = Command::new("make");
             make.current_dir(&tree).arg("--no-print-directory");
             make.env("CARGO_NET_OFFLINE", "true");
-            // What cargo told us of this tree is not about that one.
+            // These variables describe this tree, not the unpacked one.
             make.env_remove("CARGO_MANIFEST_DIR").env_remove("MAKEFLAGS");
             make
         };

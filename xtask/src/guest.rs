@@ -1,8 +1,8 @@
-//! `cargo xtask build`: the static `/init`.
+//! `cargo xtask build`: builds the static `/init`.
 //!
-//! Rust ships `core` and `alloc` for the host's glibc target everywhere, for the
-//! musl target only where somebody installed it. The guest needs no `std`, so
-//! either will do, as long as musl is what it is linked against.
+//! Every Rust toolchain has `core` and `alloc` for the host's glibc target; those for the
+//! musl target have to be installed. The guest needs no `std`, so `/init` is built for
+//! either target and linked against musl.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub use machine::toolchain::{
 #[derive(Debug, clap::Args)]
 pub struct Build {}
 
-/// Options of LLVM that make a smaller program, where this rustc's LLVM has them:
-/// each saves half a percent.
+/// Options of LLVM that make the program smaller, half a percent each. An LLVM that lacks
+/// one builds without it.
 const LLVM_OPTIONS: &[&str] = &[
     // Blocks in the order that needs the fewest and shortest jumps.
     "--apply-ext-tsp-for-size",
@@ -31,11 +31,11 @@ const LLVM_OPTIONS: &[&str] = &[
     "--enable-machine-outliner=always",
 ];
 
-/// How to link against musl.
+/// Target and linker with which `/init` is linked against musl.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Route {
     target: String,
-    /// `None`: the target's own.
+    /// `None` stands for the linker of the target.
     linker: Option<&'static str>,
 }
 
@@ -49,19 +49,19 @@ impl Build {
     }
 }
 
-/// Whether a binary tells the names of its functions.
+/// Whether a binary has the names of its functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Symbols {
-    /// It is as small as it can be.
+    /// No names: the binary is small.
     Stripped,
-    /// What it is made of can be measured.
+    /// With names: the size of its parts can be measured.
     Kept,
 }
 
-/// Builds `/init`, puts it where the scripts look for it, and returns its path.
+/// Builds `/init`, installs it at [`workspace::init_path`], and returns that path.
 ///
 /// # Errors
-/// A result that needs an interpreter or a shared library.
+/// The result needs an interpreter or a shared library.
 pub fn build() -> Result<PathBuf> {
     let built = compile(Symbols::Stripped)?;
     let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
@@ -70,7 +70,7 @@ pub fn build() -> Result<PathBuf> {
     install(&bytes, &workspace::init_path(&workspace::root()?))
 }
 
-/// Builds `/init` and returns the path of cargo's result.
+/// Builds `/init`, and returns the path of the file that cargo made.
 pub fn compile(symbols: Symbols) -> Result<PathBuf> {
     let root = workspace::root()?;
     let (target_dir, strip) = match symbols {
@@ -94,7 +94,7 @@ pub fn compile(symbols: Symbols) -> Result<PathBuf> {
         .args(["--target", &route.target, "--target-dir"])
         .arg(&target_dir)
         .args(workspace::vendor_arguments(&root))
-        // Flags of a plain `cargo build` are not for the guest.
+        // RUSTFLAGS are for the host's programs.
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&route, &root).join("\x1f"))
         .env("CARGO_PROFILE_GUEST_STRIP", strip)
@@ -104,7 +104,7 @@ pub fn compile(symbols: Symbols) -> Result<PathBuf> {
     Ok(target_dir.join(&route.target).join("guest/init"))
 }
 
-/// Puts the binary where the scripts look for it.
+/// Writes the binary to `path`, unless that has these bytes already.
 fn install(bytes: &[u8], path: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     if std::fs::read(path).ok().as_deref() != Some(bytes) {
@@ -117,7 +117,7 @@ fn install(bytes: &[u8], path: &Path) -> Result<PathBuf> {
 fn route(host: &str, musl_target: Option<String>) -> Route {
     match musl_target {
         Some(target) => Route { target, linker: None },
-        // Alpine: the host's own target is musl's.
+        // On Alpine, the target of the host uses musl.
         None if host.ends_with("musl") => Route { target: host.to_owned(), linker: None },
         None => Route { target: host.to_owned(), linker: Some(MUSL_LINKER) },
     }
@@ -125,36 +125,35 @@ fn route(host: &str, musl_target: Option<String>) -> Route {
 
 fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     let mut flags: Vec<String> = [
-        // One fixed address, no relocations to process at start.
+        // A fixed address: no relocations have to be processed at start.
         "-Crelocation-model=static",
         "-Ctarget-feature=+crt-static",
-        // Nothing unwinds.
+        // The guest aborts on panic, so it needs no tables for unwinding.
         "-Cforce-unwind-tables=no",
         "-Clink-arg=-Wl,--no-eh-frame-hdr",
         // No page of padding between segments, no machine-dependent note.
         "-Clink-arg=-Wl,-z,noseparate-code",
-        // Nor one for data that is read-only after relocation: nothing relocates.
+        // No page for data that is read-only after relocation: there are no relocations.
         "-Clink-arg=-Wl,-z,norelro",
         "-Clink-arg=-Wl,--build-id=none",
-        // The linker may round up to a page in the file to save one in memory,
-        // depending on where the data happens to start. Pages of nearly nothing
-        // leave it nothing to save; how the kernel maps them stays as it is.
+        // The linker may pad the file by up to a page to save a page of memory. With this
+        // small page size it pads next to nothing. The kernel maps the file as before.
         "-Clink-arg=-Wl,-z,common-page-size=16",
     ]
     .map(String::from)
     .to_vec();
-    // What is left of the tables comes with core and alloc.
+    // Drop the tables that come with core and alloc.
     let script = root.join("init/discard.ld");
     flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
     flags.extend(route.linker.map(|linker| format!("-Clinker={linker}")));
     let options = LLVM_OPTIONS.iter().map(|option| format!("-Cllvm-args={option}"));
     flags.extend(options.filter(|option| is_known(option)));
-    // Panic locations must not depend on where the tree lies.
+    // Panic locations must not depend on the directory of the tree.
     flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));
     if let Some(home) = workspace::cargo_home() {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
-        // Nor on cargo's name for the registry. If two prefixes match, the last one
-        // wins.
+        // They must not depend on cargo's directory for the registry, either. If two
+        // prefixes match, the last one wins.
         let registries = std::fs::read_dir(home.join("registry/src")).into_iter().flatten();
         let mut paths: Vec<_> = registries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
@@ -165,13 +164,13 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     flags
 }
 
-/// Whether rustc, and LLVM beneath it, takes `option`.
+/// Whether rustc and its LLVM accept `option`.
 fn is_known(option: &str) -> bool {
     output_of(Command::new(rustc()).args([option, "--print=cfg"])).is_ok()
 }
 
-/// An ELF executable without its section headers, of which the kernel reads none:
-/// what `llvm-strip --strip-sections` makes of it.
+/// Removes the section headers of an ELF executable, as `llvm-strip --strip-sections`
+/// does. The kernel reads only program headers.
 fn without_sections(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     /// `e_shoff`, and `e_shentsize` to `e_shstrndx`, of `Elf64_Ehdr` (elf(5)).
     const SECTION_FIELDS: [std::ops::Range<usize>; 2] = [40..48, 58..64];
@@ -191,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_musl_target_is_used_where_it_is_installed() {
+    fn the_musl_target_is_used_if_it_is_installed() {
         let musl = Some("x86_64-unknown-linux-musl".to_owned());
         for (host, installed, target, linker) in [
             ("x86_64-unknown-linux-gnu", None, "x86_64-unknown-linux-gnu", Some("musl-gcc")),
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_stay_where_sections_go() {
+    fn removing_sections_keeps_segments() {
         let own = std::fs::read("/proc/self/exe").unwrap();
         let bare = without_sections(own.clone()).unwrap();
         let header = object::elf::FileHeader64::<Endianness>::parse(&*bare).unwrap();

@@ -1,4 +1,4 @@
-//! `cargo xtask`: parse, and call the library.
+//! `cargo xtask`: parses the arguments and calls the library.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ enum Task {
     DistCheck(dist::DistCheck),
     Fuzz(fuzz::Fuzz),
     Pack(mkvirtinitrd::Pack),
-    Ls(ls::Ls),
+    Ls(ls::ListInitrd),
     Test(test::Test),
     Vendor(dist::Vendor),
     #[command(name = bench::measure::SUBCOMMAND, hide = true)]

@@ -1,4 +1,4 @@
-//! The programs of the host, `chrootvm` and `mkvirtinitrd`, as a checkout has them.
+//! The host's programs, `chrootvm` and `mkvirtinitrd`, in a checkout.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace;
 
-/// Builds them where the scripts look for them.
+/// Builds both programs in `target/release`, where the scripts look for them.
 ///
 /// # Errors
-/// A build that fails.
+/// The build fails.
 pub fn build() -> Result<()> {
     let root = workspace::root()?;
     let status = Command::new(workspace::cargo())
@@ -23,10 +23,10 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
-/// The built `chrootvm`.
+/// Path of the built `chrootvm`.
 ///
 /// # Errors
-/// There is no source tree.
+/// cargo did not start this program.
 pub fn chrootvm() -> Result<PathBuf> {
     Ok(workspace::root()?.join("target/release/chrootvm"))
 }

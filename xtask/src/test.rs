@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that is tested, and one line that counts it.
+//! `cargo xtask test`: runs every test, and prints a line that counts them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -13,21 +13,21 @@ use crate::{guest, programs, testbed, workspace};
 #[derive(Debug, clap::Args)]
 pub struct Test {}
 
-/// Beginning of the line by which a test that passes marks itself as skipped.
+/// Beginning of the line that a test prints when it skips itself.
 const SKIPPED: &str = "skipped: ";
 
-/// How many tests ended in which way.
+/// Numbers of tests by their result.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Count {
+struct TestCount {
     passed: u64,
     failed: u64,
     ignored: u64,
-    /// Names of the tests that are counted as passed and were skipped.
+    /// Names of the tests that skipped themselves; cargo counts them as passed.
     skipped: BTreeSet<String>,
 }
 
 impl Test {
-    /// Unit tests first, for they are quick; then those that boot machines.
+    /// Builds what the tests need, then runs them.
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         guest::build()?;
@@ -39,10 +39,10 @@ impl Test {
             command
         };
         let mut build = cargo_test().arg("--no-run").spawn().context("run cargo test")?;
-        // Made here, and not when the first test asks, to be seen while it lasts.
+        // Prepare these before the tests, so that a user sees the progress.
         let debian = testbed::debian(&root);
         let virtiofsd = testbed::virtiofsd(&root);
-        // Whatever it is, the tests' own run of cargo says it again.
+        // A failed build is reported by the run of the tests below.
         build.wait()?;
         if let Err(error) = debian {
             log::info!("no Debian to test with: {error:#}");
@@ -52,7 +52,7 @@ impl Test {
         }
         let mut cargo = cargo_test().stdout(Stdio::piped()).spawn().context("run cargo test")?;
         let output = cargo.stdout.take().context("no output of cargo test")?;
-        let mut count = Count::default();
+        let mut count = TestCount::default();
         for line in BufReader::new(output).split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
             let _ = writeln!(std::io::stdout(), "{line}"); // read on, or cargo is left alone
@@ -70,7 +70,7 @@ impl Test {
     }
 }
 
-impl Count {
+impl TestCount {
     /// Adds a line such as
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`, or one of a
     /// skipped test such as `skipped: a::b: mke2fs is missing`.
@@ -96,7 +96,7 @@ impl Count {
     }
 }
 
-impl std::fmt::Display for Count {
+impl std::fmt::Display for TestCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let passed = self.passed.saturating_sub(self.skipped.len() as u64);
         write!(f, "{passed} passed, {} failed, {} skipped", self.failed, self.skipped())
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn results_are_added_up() {
-        let mut count = Count::default();
+        let mut count = TestCount::default();
         for line in [
             "test result: ok. 26 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.15s",
             "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(count.to_string(), "28 passed, 2 failed, 3 skipped");
     }
 
-    /// What the tests print is what is counted.
+    /// Tests and this task agree on the mark.
     #[test]
     fn skipped_tests_say_so_in_one_way() {
         assert_eq!(SKIPPED, virtinitrd_vm_tests::SKIPPED);

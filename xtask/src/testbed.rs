@@ -1,9 +1,9 @@
-//! What the demo and the tests boot: a stock kernel, a busybox root, a Debian; and
-//! the other virtiofsd.
+//! Files for the demo and the tests: a stock kernel, a busybox root, a Debian root, and
+//! the Rust virtiofsd.
 //!
-//! All of it is made once, below `target/testbed`, each thing whole or not at all.
-//! Nothing in it is ours: kernel, busybox and Debian come from the distribution, the
-//! Rust virtiofsd is the released crate.
+//! Each of them is made once below `target/testbed`, and appears there whole or not at
+//! all. Kernel, busybox and Debian come from the distribution, virtiofsd is the released
+//! crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,8 @@ pub struct HostKernel {
     pub modules: PathBuf,
 }
 
-/// The host's own newest kernel, where it can be read and has virtiofs, or else
-/// the distribution's, fetched but not installed.
+/// Finds a kernel with virtiofs: the newest one of the host if it can be read, or else
+/// the distribution's, which is fetched but not installed.
 pub fn kernel(workspace: &Path) -> Result<HostKernel> {
     if let Ok(kernel) = usable_kernel(Path::new("/")) {
         return Ok(kernel);
@@ -55,10 +55,10 @@ fn usable_kernel(root: &Path) -> Result<HostKernel> {
     Ok(HostKernel { image: root.host_path(&found.image), modules: root.host_path(&found.modules) })
 }
 
-/// A minimal Debian 12 with systemd and the kernel of its own.
+/// Finds or makes a minimal Debian 12 with systemd and its own kernel.
 ///
 /// # Errors
-/// Where it has to be made and this is not root: debootstrap needs to be.
+/// Debian has to be made, and the user is not root: debootstrap needs root.
 pub fn debian(workspace: &Path) -> Result<PathBuf> {
     let debian = dir(workspace)?.join("debian");
     if debian.exists() {
@@ -71,7 +71,7 @@ pub fn debian(workspace: &Path) -> Result<PathBuf> {
     }
     log::info!("making a Debian in {} (about a minute)", debian.display());
     let log = fs::File::create(unfinished.with_extension("log"))?;
-    // It mounts /proc in there, and would leave it behind where it is interrupted.
+    // debootstrap mounts /proc. In a mount namespace, no mount stays after an interrupt.
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "debootstrap"])
@@ -88,7 +88,7 @@ pub fn debian(workspace: &Path) -> Result<PathBuf> {
 /// Release of the Rust virtiofsd that the tests use.
 const VIRTIOFSD: &str = "1.14.0";
 
-/// The Rust virtiofsd, which Debian 12 has no package of.
+/// Finds or builds the Rust virtiofsd. Debian 12 has no package of it.
 pub fn virtiofsd(workspace: &Path) -> Result<PathBuf> {
     let program = virtiofsd_program(workspace)?;
     if program.exists() {
@@ -112,7 +112,7 @@ pub fn virtiofsd(workspace: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Where [`virtiofsd`] puts the program.
+/// Path at which [`virtiofsd`] puts the program.
 pub fn virtiofsd_program(workspace: &Path) -> Result<PathBuf> {
     Ok(virtiofsd_dir(workspace)?.join("bin/virtiofsd"))
 }
@@ -121,7 +121,7 @@ fn virtiofsd_dir(workspace: &Path) -> Result<PathBuf> {
     Ok(dir(workspace)?.join("virtiofsd"))
 }
 
-/// Where all of it lies.
+/// Directory of all these files; it is made if it is missing.
 pub fn dir(workspace: &Path) -> Result<PathBuf> {
     let dir = workspace.join("target/testbed");
     fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;

@@ -1,14 +1,14 @@
-//! The source tree, for the subcommands that need one.
+//! Paths of the source tree, and how to call cargo in it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The workspace's root, as `cargo xtask` tells it.
+/// Root of the workspace, which cargo passes in `CARGO_MANIFEST_DIR`.
 ///
 /// # Errors
-/// Where this binary was not started by cargo: an installed one has no tree.
+/// cargo did not start this program.
 pub fn root() -> Result<PathBuf> {
     let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
         .context("this subcommand needs the source tree: run it as `cargo xtask …` there")?;
@@ -16,26 +16,26 @@ pub fn root() -> Result<PathBuf> {
     Ok(root.to_path_buf())
 }
 
-/// Where `cargo xtask build` puts `/init`.
+/// Path at which `cargo xtask build` puts `/init`.
 #[must_use]
 pub fn init_path(root: &Path) -> PathBuf {
     root.join("target/guest/init")
 }
 
-/// The cargo that started us.
+/// The cargo that started this program.
 #[must_use]
 pub fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// Where cargo keeps the sources of crates.
+/// Directory in which cargo keeps the sources of crates.
 #[must_use]
 pub fn cargo_home() -> Option<PathBuf> {
     let explicit = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     explicit.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
 }
 
-/// Arguments that make cargo take crates from `vendor/`, where there is one.
+/// Arguments that make cargo take crates from `vendor/`, if that exists.
 #[must_use]
 pub fn vendor_arguments(root: &Path) -> Vec<OsString> {
     let config = root.join("vendor/config.toml");

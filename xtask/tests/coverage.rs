@@ -68,7 +68,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--debug`", &["options::debug_shows_init"]),
     ("`--timing`", &["command_host::keep_verbose_and_timing_report"]),
     ("`--dry-run`", &["command_host::dry_run_can_be_pasted", "host::dry_run_can_be_pasted"]),
-    ("`--doctor`", &["doctor.rs::chrootvm_asks_it"]),
+    ("`--doctor`", &["doctor.rs::a_root_adds_its_kernels"]),
     // Statuses, with COMMAND and with INIT.
     ("0", &["streams::closed_input_ends", "contract::default_boot", "options::ctrl_a_x_ends_the_machine"]),
     ("1–255", &["command::exit_1", "command::exit_255"]),

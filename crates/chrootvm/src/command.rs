@@ -1,5 +1,5 @@
-//! What to run in a guest and how: the options that `chrootvm … -- COMMAND` and
-//! `chrootvm exec` share, as records for `/init`.
+//! Options of a command: `chrootvm … -- COMMAND` and `chrootvm exec` share them. They
+//! become records for `/init` ([`virtinitrd_proto::settings`]).
 
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
@@ -10,17 +10,17 @@ use machine::plan::options::parse_variable;
 use machine::session::terminal;
 use virtinitrd_proto::settings::{self, Record, Size};
 
-/// How the command is run
+/// Environment of the command
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Command")]
 pub struct CommandOptions {
-    /// Set a variable for COMMAND, or with NAME alone pass on the host's; repeatable
+    /// Set a variable for COMMAND; NAME alone passes on the host's variable; repeatable
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
-    /// Where COMMAND starts [default: /]
+    /// Directory in which COMMAND starts [default: /]
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<OsString>,
-    /// Whom COMMAND runs as: a name of the guest's /etc/passwd, or a number [default: root]
+    /// User of COMMAND: a name in the guest's /etc/passwd, or a number [default: root]
     #[arg(short, long, value_name = "NAME|UID[:GROUP|:GID]")]
     user: Option<OsString>,
     /// Give COMMAND a terminal [default: if standard input and output are terminals]
@@ -38,7 +38,7 @@ pub type Variables<'a> = &'a dyn Fn(&OsStr) -> Option<OsString>;
 const DEFAULT_SIZE: Size = Size { rows: 24, columns: 80 };
 
 impl CommandOptions {
-    /// One of the options that were given, if any was.
+    /// Name of the first option that was given, if any was.
     #[must_use]
     pub fn any_given(&self) -> Option<&'static str> {
         let options = [
@@ -103,7 +103,7 @@ impl CommandOptions {
     }
 }
 
-/// The name in `NAME=VALUE`.
+/// The name in a variable `NAME=VALUE`.
 fn name_of(variable: &[u8]) -> &[u8] {
     variable.split(|&byte| byte == b'=').next().unwrap_or_default()
 }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn any_option_that_is_given_is_told() {
+    fn a_given_option_is_named() {
         for (words, name) in [
             (&["-e", "A=1"][..], "--env"),
             (&["-w", "/"], "--workdir"),

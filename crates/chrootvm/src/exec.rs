@@ -1,4 +1,7 @@
-//! `chrootvm exec`: one more command in a machine that runs.
+//! `chrootvm exec`: runs one more command in a running machine.
+//!
+//! It asks the machine's chrootvm for a session, hands it the descriptors of the streams,
+//! and then talks to `/init` as that chrootvm does for its own command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,23 +25,23 @@ use nix::sys::signal::Signal;
 
 use super::command::CommandOptions;
 
-/// How long a machine may take to answer: it may still boot.
+/// Longest wait for the answer of a machine, which may still boot.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long a guest may take to start the command.
+/// Longest wait for the start of the command.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// Run one more command in a machine that runs
+/// Run one more command in a running machine
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "chrootvm exec [OPTIONS] NAME -- COMMAND [ARG]...",
-    after_help = "Exit status: as chrootvm's; 125 also where the machine ends before COMMAND does."
+    after_help = "Exit status: as chrootvm's; 125 also if the machine ends before COMMAND does."
 )]
 pub struct Exec {
-    /// What `chrootvm ps` calls the machine
+    /// Name of the machine, as `chrootvm ps` lists it
     #[arg(value_parser = parse_name)]
     name: String,
-    /// What to run in the guest, and its arguments
+    /// Command to run in the guest, and its arguments
     #[arg(last = true, value_name = "COMMAND", required = true)]
     command: Vec<OsString>,
     #[command(flatten)]
@@ -79,7 +82,7 @@ impl Exec {
         Ok(ExitCode::from(status))
     }
 
-    /// Waits until the machine has made room for the command.
+    /// Waits until the machine has opened a session for the command.
     fn wait_for_answer(
         &self,
         signals: &mut SignalReader,
@@ -147,7 +150,7 @@ impl Exec {
                     return Ok(EXIT_SIGNAL + signal as u8);
                 }
             }
-            // The guest hangs up the command when it sees that we are gone.
+            // When this program has ended, the guest sends the command SIGHUP.
             if let Some(signal) = front.expired() {
                 return Ok(EXIT_SIGNAL + signal as u8);
             }
@@ -164,9 +167,9 @@ impl Exec {
 /// Outcome of the request for a session.
 #[derive(Debug)]
 enum Answer {
-    /// There is room for the command.
+    /// The session is open.
     Room,
-    /// A signal ends us.
+    /// A signal asks this program to end.
     Signal(Signal),
     /// `--timeout`
     TimedOut,
@@ -179,15 +182,15 @@ fn is_past(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
-/// Gives the terminal back before anything is said on it; the exit status.
+/// Restores the terminal, then reports `problem`. Returns `status`.
 fn leave(front: Foreground, status: u8, problem: &str) -> u8 {
     drop(front);
     say(status, problem)
 }
 
-/// Prints the reason `problem`, and returns `status`.
+/// Reports `problem`, and returns `status`.
 fn say(status: u8, problem: &str) -> u8 {
-    // The message may block; signals have to end us all the same.
+    // The message may block. Signals must still end this program.
     signals::let_through();
     log::error!("{problem}");
     status

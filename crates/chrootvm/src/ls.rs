@@ -1,4 +1,4 @@
-//! `cargo xtask ls`: what is in an initrd.
+//! `cargo xtask ls`: lists the members of an initrd.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use files::tell;
 
 /// List the members of an initrd, compressed or not
 #[derive(Debug, clap::Args)]
-pub struct Ls {
+pub struct ListInitrd {
     /// The archive; - is standard input
     file: PathBuf,
 }
 
-impl Ls {
-    /// Prints one line per member.
+impl ListInitrd {
+    /// Prints a line for each member.
     pub fn run(self) -> Result<()> {
         let name = self.file.display();
         let file = match self.file.as_os_str() == "-" {
@@ -31,15 +31,16 @@ impl Ls {
     }
 }
 
-/// As ls -ln prints it, less the time.
+/// A line as `ls -ln` prints it, without the time.
 fn line(entry: &Entry) -> String {
     let Entry { name, mode, uid, gid, nlink, size } = entry;
-    // Names come from the archive: no control character reaches the terminal.
+    // Names come from the archive. Control characters must not reach the terminal.
     let name = name.escape_debug();
     format!("{} {nlink:3} {uid:5} {gid:5} {size:9} {name}", mode_string(*mode))
 }
 
-/// `drwxr-xr-x`, as ls(1) writes it.
+/// The mode of a file as ls(1) writes it, such as `drwxr-xr-x`; `mode` is `st_mode` of
+/// inode(7).
 pub(crate) fn mode_string(mode: u32) -> String {
     let kind = match mode >> 12 {
         0o01 => 'p',
@@ -52,7 +53,7 @@ pub(crate) fn mode_string(mode: u32) -> String {
         _ => '?',
     };
     let bit = |shift: u32, letter: char| if mode >> shift & 1 == 1 { letter } else { '-' };
-    // Set-id and sticky bits take the place of the `x` of their class.
+    // A set-id or sticky bit is shown in place of the `x` of its class.
     let special =
         |shift: u32, class: u32, letter: char| match (mode >> shift & 1, mode >> class & 1) {
             (0, _) => bit(class, 'x'),
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_as_ls_writes_them() {
+    fn modes_look_like_those_of_ls() {
         for (mode, text) in [
             (0o100_755, "-rwxr-xr-x"),
             (0o040_700, "drwx------"),

@@ -1,4 +1,6 @@
-//! `mkvirtinitrd` and `cargo xtask pack`: `/init` and its modules as an initrd.
+//! `mkvirtinitrd` and `cargo xtask pack`: pack `/init` and its modules into an initrd.
+//!
+//! The command line of `mkvirtinitrd` is that of osbuild/initrd's program of this name.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -18,10 +20,10 @@ use machine::root::kinds::Root;
 use crate::logger::warn_all;
 use crate::named::named;
 
-/// Which modules are packed, and how
+/// Modules to pack
 #[derive(Debug, Default, clap::Args)]
 struct ModuleOptions {
-    /// One more module, with all that it needs; repeatable
+    /// Pack one more module, with all modules that it needs; repeatable
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
     /// Leave out debugging information, BTF and signatures, which is quicker but taints the kernel
@@ -29,7 +31,7 @@ struct ModuleOptions {
     #[arg(long, value_parser = named::<Strip>(), value_name = "WHICH", num_args = 0..=1, require_equals = true,
           default_missing_value = "all")]
     strip: Option<Strip>,
-    /// The machine's virtio transport; repeatable [default: all that the kernel has]
+    /// Virtio transport of the machine; repeatable [default: all that the kernel has]
     #[arg(long = "transport", value_parser = named::<Transport>(), value_name = "NAME")]
     transports: Vec<Transport>,
     /// Leave virtiofs out: the root is on a disk or in the initrd
@@ -38,7 +40,7 @@ struct ModuleOptions {
 }
 
 impl ModuleOptions {
-    /// The choice that the options make.
+    /// The same options as a value of the packer.
     fn choice(&self) -> ModuleSelection {
         ModuleSelection {
             modules: self.modules.clone(),
@@ -58,14 +60,14 @@ pub struct Pack {
     /// Add records to this initrd instead of packing one
     #[arg(long, value_name = "FILE", hide = true)]
     initrd: Option<PathBuf>,
-    /// Begin with this archive, a root file system; its /init gives way to ours
+    /// Begin with this archive, a root file system; our /init replaces the one in it
     #[arg(long, value_name = "FILE", hide = true, conflicts_with = "initrd")]
     archive: Option<PathBuf>,
     /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
     /// [default: none; the kernel has virtiofs built in]
     #[arg(long, value_name = "DIR")]
     modules_dir: Option<PathBuf>,
-    /// The image that has them, at the absolute path DIR [default: they are on this host]
+    /// Take the modules from this image, at the absolute path DIR [default: from this host]
     #[arg(long, value_name = "IMAGE", requires = "modules_dir", hide = true)]
     image: Option<PathBuf>,
     #[command(flatten)]

@@ -1,9 +1,10 @@
-//! Options whose values have names.
+//! Options whose values are names from a table.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use files::named::Named;
 
-/// Parser of an option's value by its name; `--help` lists the names and their help.
+/// Parser for an option whose values are the names in `T::NAMES`; `--help` lists the names
+/// and their descriptions.
 pub(crate) fn named<T: Named + Send + Sync>() -> impl TypedValueParser<Value = T> {
     let value = |&(name, _, help): &(&'static str, T, &'static str)| {
         let value = PossibleValue::new(name);

@@ -1,4 +1,6 @@
-//! What the programs have in common: signals, bad arguments, the end.
+//! Start and end of a program: signals, parsing of arguments, reporting an error.
+//!
+//! Interface: sigaction(2), through `machine::process::signals`.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,30 +15,31 @@ use nix::sys::signal::Signal;
 
 use crate::logger;
 
-/// Exit status of a program, other than chrootvm, that failed.
+/// Exit status of a program that failed. chrootvm has its own status for that.
 pub const EXIT_FAILURE: u8 = 1;
 
-/// Exit status for a command line that cannot be read, as clap has it.
+/// Exit status for bad arguments, the one that clap uses.
 pub const EXIT_USAGE: u8 = 2;
 
-/// Body of a program: runs `body` with the program's arguments and reports its error, with
-/// which the program exits with `failure`.
+/// Runs a program: calls `body` with the program's arguments. If `body` fails, reports the
+/// error and returns the status `failure`.
 pub fn main(failure: u8, body: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
     logger::install();
-    // A program that ignores SIGCHLD, as its caller did, cannot wait for children.
+    // If the caller ignores SIGCHLD, this program would too, and could not wait for its
+    // children.
     let prepared = signals::pass_on_defaults([Signal::SIGCHLD]);
     let result = prepared.and_then(|()| body(std::env::args_os().collect()));
     time_limit::hold_if_passed();
     result.unwrap_or_else(|error| {
-        // The message may block; signals have to end us all the same.
+        // The message may block. Signals must still end this program.
         signals::let_through();
         log::error!("{error:#}");
         ExitCode::from(failure)
     })
 }
 
-/// Parses the arguments; exits with `status` if they are bad. That is the status of
-/// trouble for chrootvm: 2 may be the status of a command in the guest.
+/// Parses the arguments. Exits with `status` if they are bad: chrootvm cannot use 2,
+/// which may be the status of a command in the guest.
 #[must_use]
 pub fn parse<T: Parser>(arguments: Vec<OsString>, status: u8) -> T {
     T::try_parse_from(arguments).unwrap_or_else(|error| {

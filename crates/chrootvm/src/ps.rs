@@ -1,4 +1,6 @@
-//! `chrootvm ps`: the machines of this user.
+//! `chrootvm ps`: lists the machines of this user in which a command runs.
+//!
+//! Each machine is a chrootvm that answers on a socket of `machine::running::registry`.
 
 use anyhow::{Context, Result};
 use files::tell;
@@ -10,9 +12,9 @@ use machine::running::registry;
 #[derive(Debug, clap::Args)]
 pub struct Ps {}
 
-/// A machine as it describes itself.
+/// A line of the list: the answer of one machine.
 #[derive(Debug, PartialEq, Eq)]
-struct Row {
+struct MachineRow {
     name: String,
     pid: String,
     rootfs: String,
@@ -20,11 +22,11 @@ struct Row {
 }
 
 impl Ps {
-    /// Prints them.
+    /// Prints the list.
     pub fn run(self) -> Result<()> {
         let names = registry::names()?;
-        // At once: each may take its time. One that ended meanwhile is left out.
-        let mut rows: Vec<Row> = Vec::new();
+        // Ask many at a time: a machine may answer late. Leave out those that ended meanwhile.
+        let mut rows: Vec<MachineRow> = Vec::new();
         for names in names.chunks(AT_ONCE) {
             rows.extend(std::thread::scope(|scope| {
                 let asked: Vec<_> =
@@ -37,10 +39,11 @@ impl Ps {
     }
 }
 
-/// What a machine says of itself when it is asked.
+/// Answer of a machine to the request for a description: process id, ROOTFS and command,
+/// a line each.
 #[must_use]
 pub fn description(rootfs: &str, command: &str) -> String {
-    // Both fit into one message; what is longer is cut.
+    // Longer texts are cut, so that both fit into one message.
     let texts = [&std::process::id().to_string(), rootfs, command];
     texts.map(|text| shorten(printable(text), MESSAGE_MAX / 2 - 16)).join("\n")
 }
@@ -50,34 +53,34 @@ fn shorten(mut text: String, length: usize) -> String {
     text
 }
 
-/// Most machines that are asked at the same time: any user can make sockets that look
-/// like machines.
+/// Largest number of machines that are asked at the same time. It bounds the threads: any
+/// user can make sockets that look like machines.
 const AT_ONCE: usize = 64;
 
-/// Stands for what a machine does not tell.
+/// Shown instead of ROOTFS for a machine that does not answer.
 const SILENT: &str = "(does not answer)";
 
-fn ask(name: &str) -> Result<Row> {
+fn ask(name: &str) -> Result<MachineRow> {
     let socket = registry::connect(name)?;
     let pid = registry::peer_pid(&socket).map_or_else(|| "?".to_owned(), |pid| pid.to_string());
-    // A machine without a name is known by its process id.
+    // A machine without a name is listed by its process id.
     let name = if registry::is_unnamed(name) { pid.clone() } else { printable(name) };
     messages::send(&socket, INFO, NO_FDS)?;
     let Some(message) = registry::wait_and_receive(&socket)? else {
         let [rootfs, command] = [SILENT, ""].map(String::from);
-        return Ok(Row { name, pid, rootfs, command });
+        return Ok(MachineRow { name, pid, rootfs, command });
     };
     let answer = String::from_utf8_lossy(&message.text).into_owned();
     let mut lines = answer.lines().map(printable);
     let mut next = || lines.next().context("a short answer");
-    Ok(Row { name, pid: next()?, rootfs: next()?, command: next()? })
+    Ok(MachineRow { name, pid: next()?, rootfs: next()?, command: next()? })
 }
 
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[MachineRow]) -> String {
     let head = ["NAME", "PID", "ROOTFS", "COMMAND"].map(String::from);
     let cells: Vec<_> = rows
         .iter()
@@ -99,8 +102,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_they_must_be() {
-        let row = |name: &str, rootfs: &str| Row {
+    fn columns_fit_their_longest_entry() {
+        let row = |name: &str, rootfs: &str| MachineRow {
             name: name.into(),
             pid: "7".into(),
             rootfs: rootfs.into(),

@@ -1,5 +1,4 @@
-//! Extended attributes on their way from a source into every format, as a user of
-//! `image` meets them.
+//! Extended attributes from a source to every format, through `chrootvm image`.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,7 +12,7 @@ fn image(arguments: &[&str], directory: &Path) -> Output {
     command.arg("image").args(arguments).current_dir(directory).output().unwrap()
 }
 
-/// Standard error of a command that must succeed.
+/// Runs a command that must succeed, and returns its standard error.
 fn made(arguments: &[&str], directory: &Path) -> String {
     let output = image(arguments, directory);
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -21,7 +20,7 @@ fn made(arguments: &[&str], directory: &Path) -> String {
     words
 }
 
-/// Two files with attributes of macOS and of Linux.
+/// Writes an archive of two files with attributes of macOS and of Linux.
 fn archive(path: &Path) {
     let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
     for name in ["one", "two"] {
@@ -40,7 +39,7 @@ fn archive(path: &Path) {
 }
 
 #[test]
-fn every_format_leaves_out_what_linux_does_not_have() {
+fn attributes_of_other_systems_are_left_out_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     archive(&dir.path().join("mac.tar"));
     for &(format, has_attributes) in FORMATS {
@@ -59,7 +58,7 @@ fn every_format_leaves_out_what_linux_does_not_have() {
 }
 
 #[test]
-fn xattrs_chooses_what_is_kept() {
+fn xattrs_chooses_the_attributes_to_keep() {
     let dir = tempfile::tempdir().unwrap();
     archive(&dir.path().join("mac.tar"));
     for (words, same) in [
@@ -71,7 +70,7 @@ fn xattrs_chooses_what_is_kept() {
     ] {
         let build = [&["build", "mac.tar", "-o", "out.erofs"], words].concat();
         made(&build, dir.path());
-        // Exactly the attributes that were asked for are there.
+        // The image has exactly the chosen attributes.
         for (a, b) in [("mac.tar", "out.erofs"), ("out.erofs", "mac.tar")] {
             let diff = [&["diff", a, b], same].concat();
             assert!(image(&diff, dir.path()).status.success(), "{words:?}");
@@ -87,9 +86,9 @@ fn xattrs_chooses_what_is_kept() {
     }
 }
 
-/// Every command that reads has the bound, and says how to change it.
+/// Every subcommand that reads has the limit, and its error names the option for it.
 #[test]
-fn what_unpacks_to_too_much_is_refused_by_every_command() {
+fn every_subcommand_limits_unpacked_archives() {
     let dir = tempfile::tempdir().unwrap();
     archive(&dir.path().join("a.tar"));
     made(&["build", "a.tar", "-o", "a.tar.gz"], dir.path());

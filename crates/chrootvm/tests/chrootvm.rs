@@ -1,4 +1,4 @@
-//! The command line of chrootvm, as a shell sees it.
+//! The command line of chrootvm from outside: exit statuses, messages, closed streams.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use machine::kernel::vmlinux::samples::vmlinux;
 
 #[test]
-fn only_trouble_has_the_status_of_trouble() {
+fn bad_arguments_exit_with_125() {
     for (arguments, status) in [
         (&["--help"][..], 0),
         (&["-h"], 0),
@@ -22,7 +22,7 @@ fn only_trouble_has_the_status_of_trouble() {
         let mut chrootvm = Command::new(CHROOTVM);
         let output = chrootvm.args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");
-        // Help is what was asked for, an error is not.
+        // Help goes to standard output, an error to standard error.
         assert_eq!(output.stderr.is_empty(), status == 0, "{arguments:?}");
         assert_eq!(output.stdout.is_empty(), status != 0, "{arguments:?}");
     }
@@ -38,7 +38,7 @@ fn through(script: &str, program: &str, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn nobody_to_tell_changes_no_status() {
+fn closed_standard_error_changes_no_status() {
     for (program, arguments, status) in [
         (CHROOTVM, &["--no-such-option"][..], 125),
         (CHROOTVM, &["/nonexistent", "--", "x"], 125),
@@ -68,7 +68,7 @@ fn nobody_to_tell_changes_no_status() {
 
 /// A full pipe that nobody reads does not block chrootvm.
 #[test]
-fn a_reader_that_is_stuck_changes_no_status() {
+fn a_full_pipe_on_standard_error_changes_no_status() {
     let script = "mkfifo \"$FIFO\" && exec 3<>\"$FIFO\"
                   dd if=/dev/zero bs=4096 count=100 oflag=nonblock >&3 2>/dev/null
                   \"$@\" 2>&3";
@@ -107,7 +107,7 @@ fn a_result_that_cannot_be_written_is_an_error() {
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
         assert!(error.contains("No space left on device"), "{arguments:?}: {error}");
     }
-    // A reader who has had enough is no error.
+    // A reader that closes the pipe early is no error.
     for (program, arguments) in
         [(CHROOTVM, &["--help"][..]), (CHROOTVM, &["ps"]), (MKVIRTINITRD, &["--help"])]
     {
@@ -119,10 +119,10 @@ fn a_result_that_cannot_be_written_is_an_error() {
     }
 }
 
-/// The standard library opens /dev/null where standard output is closed, and so would
-/// let an image go nowhere.
+/// If standard output is closed, the standard library opens /dev/null instead. Without a
+/// check, an image would be lost there.
 #[test]
-fn a_closed_standard_output_takes_no_image() {
+fn a_closed_standard_output_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let (scripts, programs) = (dir.path().join("scripts"), dir.path().join("target/release"));
     fs::create_dir_all(&scripts).unwrap();
@@ -145,14 +145,14 @@ fn a_closed_standard_output_takes_no_image() {
             assert_eq!(run(end, arguments).0, Some(0), "{arguments} {end}");
         }
     }
-    // What has nothing to say there does not need it.
+    // Subcommands that print nothing there do not need it.
     for arguments in ["build scripts -o scripts.tar", "diff scripts scripts.tar"] {
         assert_eq!(run(">&-", arguments), (Some(0), run(">/dev/null", arguments).1));
     }
 }
 
 #[test]
-fn names_in_a_root_do_not_steer_the_terminal() {
+fn names_in_a_root_cannot_steer_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["6.1\u{1b}]0;x\u{7}", "6.1\u{9b}2J", "6.2\nerror: forged", "6.3\r\u{202e}x"] {
         fs::create_dir_all(dir.path().join("usr/lib/modules").join(name)).unwrap();
@@ -171,7 +171,7 @@ fn names_in_a_root_do_not_steer_the_terminal() {
 }
 
 #[test]
-fn what_verify_tells_does_not_steer_the_terminal() {
+fn verify_escapes_the_name_of_the_image() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image\u{1b}[2J");
     fs::create_dir(&image).unwrap();
@@ -182,7 +182,7 @@ fn what_verify_tells_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn where_nothing_can_be_unpacked_is_named() {
+fn an_unusable_tmpdir_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let archive = dir.path().join("x.tar.gz");
     let mut image = Command::new(CHROOTVM);
@@ -206,7 +206,7 @@ fn a_fifo_is_no_root() {
     assert!(error.contains("is a FIFO"), "{error}");
 }
 
-/// A program that chrootvm runs before the boot never answers.
+/// Every program that chrootvm runs before the boot hangs.
 #[test]
 fn a_time_limit_counts_before_the_boot() {
     let dir = tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ fn a_time_limit_counts_before_the_boot() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{error}");
     assert!(error.contains("--timeout: it has not ended within 2s"), "{error}");
-    // The programs that were started have ended, or are about to.
+    // The programs that chrootvm started have ended, or end soon.
     let sleep = fs::read_to_string(pid).unwrap();
     let command = || fs::read(format!("/proc/{}/cmdline", sleep.trim())).unwrap_or_default();
     let mut tries = 0..500;
@@ -239,7 +239,7 @@ fn a_time_limit_counts_before_the_boot() {
     assert!(command().is_empty(), "process {sleep} is left");
 }
 
-/// A machine that never answers: its chrootvm is stopped, or still prepares.
+/// The machine never answers, as if its chrootvm were stopped or still preparing.
 #[test]
 fn a_time_limit_of_exec_counts_before_the_answer() {
     let name = format!("test-mute-{}", std::process::id());
@@ -252,7 +252,7 @@ fn a_time_limit_of_exec_counts_before_the_answer() {
 }
 
 #[test]
-fn who_reads_what_is_told_may_have_enough_of_it() {
+fn a_closed_pipe_on_standard_output_changes_no_status() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), "").unwrap();
     let path = dir.path().to_str().unwrap();
@@ -271,8 +271,8 @@ fn who_reads_what_is_told_may_have_enough_of_it() {
     }
 }
 
-/// `chrootvm ARGUMENTS --kernel-builtin DIR/root -- true`, with `DIR/cache` and
-/// a program that is none of those it stands for, but has their options.
+/// Runs `chrootvm ARGUMENTS --kernel-builtin DIR/root -- true` with the cache `DIR/cache`.
+/// A script with the options of virtiofsd stands for QEMU, virtiofsd and `/init`.
 fn builtin(dir: &Path, arguments: &[&str]) -> Output {
     let program = dir.join("program");
     fs::write(&program, "#!/bin/sh\necho --shared-dir --readonly\n").unwrap();
@@ -300,7 +300,7 @@ fn a_kernel_that_was_not_built_is_explained() {
 }
 
 #[test]
-fn the_built_kernel_is_the_only_one_and_has_no_modules() {
+fn kernel_builtin_excludes_other_kernels_and_modules() {
     for other in [["--kernel", "/x"], ["--modules", "/x"], ["--module", "x"]] {
         let dir = tempfile::tempdir().unwrap();
         let output = builtin(dir.path(), &other);

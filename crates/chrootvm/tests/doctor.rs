@@ -1,9 +1,9 @@
-//! `chrootvm --doctor` on this very host.
+//! `chrootvm --doctor` on the host of the test.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The report on this host, with the given PATH where there is one.
+/// Output and report of `chrootvm --doctor`, with `path` as PATH if it is given.
 fn doctor(path: Option<&Path>) -> (Output, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
     command.arg("--doctor");
@@ -15,14 +15,14 @@ fn doctor(path: Option<&Path>) -> (Output, String) {
     (output, report)
 }
 
-/// The line about `subject`.
+/// The line of the report about `subject`.
 fn line<'a>(report: &'a str, subject: &str) -> &'a str {
     let mut lines = report.lines();
     lines.find(|line| line.split_whitespace().nth(1) == Some(subject)).unwrap()
 }
 
 #[test]
-fn it_agrees_with_what_is_installed() {
+fn the_report_agrees_with_installed_programs() {
     let (output, report) = doctor(None);
     let missing = report.lines().any(|line| line.starts_with("missing"));
     assert_eq!(output.status.code(), Some(i32::from(missing)), "{report}");
@@ -42,9 +42,9 @@ fn it_agrees_with_what_is_installed() {
     }
 }
 
-/// The same report, about a root too.
+/// ROOTFS adds a line about its kernels.
 #[test]
-fn chrootvm_asks_it() {
+fn a_root_adds_its_kernels() {
     let empty = tempfile::tempdir().unwrap();
     let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
     let output = chrootvm.arg("--doctor").arg(empty.path()).output().unwrap();
@@ -56,7 +56,7 @@ fn chrootvm_asks_it() {
 }
 
 #[test]
-fn without_qemu_it_names_the_package_and_fails() {
+fn a_missing_qemu_fails_and_its_package_is_named() {
     let empty = tempfile::tempdir().unwrap();
     let (output, report) = doctor(Some(empty.path()));
     let qemu = line(&report, "QEMU");

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Endings of README's table of images; `NAME/` is a directory.
+/// Endings of the table of formats in the manual; `d` stands for a directory.
 const ENDINGS: &[&str] = &[
     "erofs", "ext4", "squashfs", "cpio", "cpio.gz", "cpio.zst", "cpio.xz", "cpio.lz4", "tar",
     "tar.gz", "tar.zst", "tar.xz", "d",
@@ -16,7 +16,7 @@ fn image(arguments: &[&str]) -> Output {
     image.arg("image").args(arguments).output().unwrap()
 }
 
-/// Output of a command, which must succeed without a message.
+/// Runs a command that must succeed without a message, and returns its output.
 fn prints(arguments: &[&str]) -> String {
     let output = image(arguments);
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
@@ -27,17 +27,17 @@ fn path<'a>(dir: &'a Path, name: &'a str) -> String {
     dir.join(name).to_str().unwrap().to_owned()
 }
 
-/// An image of this format at a path that is returned.
+/// Builds an image of `source` in the format with this `ending`, and returns its path.
 fn build(source: &str, dir: &Path, name: &str, ending: &str) -> String {
     let out = path(dir, &format!("{name}.{ending}"));
-    // The name does not show that a directory is meant.
+    // The name alone does not choose a directory.
     let format: &[&str] = if ending == "d" { &["--format", "dir"] } else { &[] };
     let output = image(&[&["build", source, "-o", &out][..], format].concat());
     assert!(output.status.success(), "{source} as {ending}: {output:?}");
     out
 }
 
-/// An image is made of each format, and looks the same whatever it was made of.
+/// Every format keeps all files, as an output and as a source.
 #[test]
 fn every_format_is_a_source_and_an_image() {
     let dir = tempfile::tempdir().unwrap();
@@ -55,7 +55,7 @@ fn every_format_is_a_source_and_an_image() {
         assert_eq!(prints(&["diff", &source, &first]), "", "{ending}");
         prints(&["verify", &first]);
         prints(&["inspect", &first]);
-        // And back, by a format that keeps all.
+        // Convert it to tar, which keeps everything.
         let again = build(&first, dir.path(), &format!("of-{ending}"), "tar");
         assert_eq!(prints(&["diff", &source, &again]), "", "{ending}");
     }

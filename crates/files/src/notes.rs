@@ -1,5 +1,5 @@
-//! Warnings about many files, grouped by kind: each kind is printed once, with an example.
-//! For example: what an image could not keep.
+//! Warnings about many files, grouped by kind: each kind is reported once, with an
+//! example and a count. Attributes that an image format cannot store are such a kind.
 
 use std::borrow::Cow;
 

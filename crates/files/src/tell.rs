@@ -1,5 +1,7 @@
 //! Text for people on standard error, and results for programs on standard output.
 //!
+//! Libraries log through the `log` crate; the logger of a program prints with [`labelled`].
+//!
 //! Interfaces: write(2), poll(2). A message without a reader is not an error: it neither
 //! changes the exit status nor panics, and it waits no longer than `PATIENCE`. A result that
 //! cannot be written is an error, unless its reader has closed the pipe. All text on standard

@@ -47,7 +47,7 @@ const COMMAND: &[&str] = &["cat", "/proc/uptime", "/proc/meminfo"];
 
 /// Numbers of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Run {
+struct RootRun {
     /// Time of the whole run in milliseconds.
     wall: f64,
     /// Time from the start of the kernel to the start of the command in milliseconds.
@@ -56,11 +56,11 @@ struct Run {
     free: f64,
 }
 
-/// One number of [`Run`]: its name, its unit, and a function that gets it.
-type Column = (&'static str, &'static str, fn(&Run) -> f64);
+/// One number of [`RootRun`]: its name, its unit, and a function that gets it.
+type RootColumn = (&'static str, &'static str, fn(&RootRun) -> f64);
 
 #[rustfmt::skip]
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[RootColumn] = &[
     ("whole run",   "ms",  |run| run.wall),
     ("boot",        "ms",  |run| run.boot),
     ("free memory", "MiB", |run| run.free),
@@ -94,14 +94,14 @@ impl Roots {
         Ok(Report { bench: "roots", statistic: "median", facts, rows })
     }
 
-    fn run(&self, subject: &Subject, root: &Path) -> Result<Run> {
+    fn run(&self, subject: &Subject, root: &Path) -> Result<RootRun> {
         let mut command = subject.chrootvm(&self.options, root, COMMAND)?;
         let begin = Instant::now();
         let (stdout, _) = output(&mut command)?;
         let wall = begin.elapsed().as_secs_f64() * 1e3;
         let text = String::from_utf8_lossy(&stdout);
         let (boot, free) = parse(&text).with_context(|| format!("{command:?} says {text}"))?;
-        Ok(Run { wall, boot, free })
+        Ok(RootRun { wall, boot, free })
     }
 }
 

@@ -28,13 +28,13 @@ const WITH_BOTH: &[&str] = &["crates/files", "crates/image", "crates/machine"];
 const CARGO: &[&[&str]] = &[
     &["fmt", "--all", "--check"],
     &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-Dwarnings"],
-    // The binary of the guest is no part of a plain build.
+    // A plain build does not contain the binary of the guest.
     &["clippy", "--quiet", "--locked", "--package", "virtinitrd-init", "--features", "guest",
       "--profile", "guest", "--target-dir", "target/guest", "--", "-Dwarnings"],
     &["doc", "--quiet", "--locked", "--workspace", "--no-deps"],
 ];
 
-/// Warnings of groff fail the check; without groff nobody looks.
+/// Fails on warnings of groff. Without groff the pages are not checked.
 const MANUAL_PAGES: &str = "command -v groff >/dev/null || { echo '(no groff here)'; exit 0; }
 for page in man/*; do
     warnings=$(groff -man -Tutf8 -ww -z \"$page\" 2>&1) || warnings=\"$warnings (groff failed)\"
@@ -42,7 +42,7 @@ for page in man/*; do
 done";
 
 impl Check {
-    /// Stops at the first that fails.
+    /// Runs the checks, and stops at the first one that fails.
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         tell::result("directions of imports\n")?;

@@ -1,7 +1,5 @@
-//! Targets that /init reads: the kernel command line, the records of a run, the
-//! messages of a session, and the starts of disks and programs.
-//!
-//! Property tests make inputs that look good; damage makes others.
+//! Targets for the readers of `/init`: the kernel command line, the records of a run, the
+//! messages of a session, and the first bytes of disks and programs.
 
 use anyhow::{Result, ensure};
 use virtinitrd_init::cmdline::Config;
@@ -18,8 +16,7 @@ use virtinitrd_proto::words::Words;
 
 use super::input::Answer;
 
-/// Pieces that mean something on a command line, for lines that get past the first
-/// check.
+/// Words of a kernel command line, so that damaged lines get past the first check.
 #[rustfmt::skip]
 pub(super) const LINE_WORDS: &[&str] = &[
     "rootfs", "root", "rootfstype", "rootflags", "rootwait", "rootdelay", "ro", "rw", "mount",
@@ -29,7 +26,7 @@ pub(super) const LINE_WORDS: &[&str] = &[
     "0123456789012345678901234567890123456", ":/", "LABEL=", "PARTUUID=", "tmpfs", "nofail",
 ];
 
-/// Lines that make sense.
+/// Seeds of command lines.
 pub(super) fn lines() -> Vec<Vec<u8>> {
     let lines = [
         "",
@@ -51,7 +48,7 @@ pub(super) fn check_line(line: &[u8]) -> Result<Answer> {
     let blank = [line, b" \n"].concat();
     let same = Words::new(&blank).collect::<Vec<_>>() == words;
     // Inside an open quote the blank is part of the last word.
-    ensure!(same || line.contains(&b'"'), "white space at the end means something");
+    ensure!(same || line.contains(&b'"'), "white space at the end changes the words");
 
     let fail = Fail::parse(line);
     ensure!(
@@ -97,7 +94,7 @@ pub(super) const RECORD_WORDS: &[&str] = &[
     "PATH=/bin",
 ];
 
-/// Records that make sense.
+/// Seeds of records.
 pub(super) fn records() -> Vec<Vec<u8>> {
     let records = [
         &[Record::Arg(b"/bin/sh"), Record::Arg(b"-c"), Record::Arg(b"echo \"a b\"\n")][..],
@@ -142,7 +139,7 @@ pub(super) const MESSAGE_WORDS: &[&str] = &[
     "125 ",
 ];
 
-/// Messages of both sides.
+/// Seeds of messages of both sides.
 pub(super) fn messages() -> Vec<Vec<u8>> {
     let of_host = b"request 100\nresize 24 80\nsignal 15\nclose 1\nsession 7\n";
     let of_guest = b"started 1000 2000\nexited 3 100 0\nfailed 127 execute x: not found\n";
@@ -151,7 +148,7 @@ pub(super) fn messages() -> Vec<Vec<u8>> {
 
 /// Rules for messages, which arrive in pieces of any size.
 pub(super) fn check_messages(bytes: &[u8]) -> Result<Answer> {
-    /// Bytes above the longest line.
+    /// Limit for the bytes of an unfinished line; it is above the longest valid line.
     const HELD_MAX: usize = 16 << 10;
     let mut answer = Answer::Refused;
     let mut taken = Vec::new();
@@ -176,19 +173,20 @@ pub(super) fn check_messages(bytes: &[u8]) -> Result<Answer> {
             taken.push(line);
         }
     }
-    ensure!(lines.take_rest().len() <= HELD_MAX, "what never ends is kept");
+    ensure!(lines.take_rest().len() <= HELD_MAX, "an unfinished line is kept beyond the limit");
     let all: usize = taken.iter().map(|line| line.len() + 1).sum();
-    ensure!(all <= bytes.len(), "lines are longer than what came");
+    ensure!(all <= bytes.len(), "lines have more bytes than the input");
     Ok(answer)
 }
 
-/// Starts of disks and programs.
+/// Seeds for the first bytes of disks and programs.
 pub(super) fn heads() -> Vec<Vec<u8>> {
     let mut gpt = vec![0; 2 << 10];
     gpt[510..512].copy_from_slice(b"\x55\xaa");
     gpt[446 + 4] = 0xee;
     gpt[512..520].copy_from_slice(b"EFI PART");
-    // Header size, place of the entries, their number and size (UEFI, 5.3.2).
+    // `HeaderSize`, `PartitionEntryLBA`, `NumberOfPartitionEntries` and
+    // `SizeOfPartitionEntry` (UEFI specification, section 5.3.2).
     for (at, number) in [(524, 92_u32), (584, 2), (592, 128), (596, 128)] {
         gpt[at..at + 4].copy_from_slice(&number.to_le_bytes());
     }
@@ -211,11 +209,11 @@ pub(super) fn check_head(bytes: &[u8]) -> Result<Answer> {
     }
     let number = PartitionId::Number { signature: 0, number: 1 };
     for wanted in [number, PartitionId::Guid([0; 16]), PartitionId::Label(b"x")] {
-        let _ = partitions::find_in_mbr(&wanted, bytes); // any answer is one
+        let _ = partitions::find_in_mbr(&wanted, bytes); // every answer is allowed
         for block in [512, partitions::BLOCK_MAX] {
             if let Some(entries) = partitions::gpt(bytes, block) {
                 ensure!(entries.length <= 255 * 128, "{} bytes of entries", entries.length);
-                let _ = partitions::find_in_gpt(&wanted, bytes); // likewise
+                let _ = partitions::find_in_gpt(&wanted, bytes); // every answer is allowed
                 answer = Answer::Accepted;
             }
         }

@@ -1,4 +1,4 @@
-//! An input as a file, and the answer of a reader to it.
+//! Inputs as files, and answers of readers to them.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -9,13 +9,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 /// Answer of a reader that broke no rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The input made sense.
+    /// The reader read the input.
     Accepted,
-    /// The input was an error.
+    /// The reader returned an error.
     Refused,
 }
 
-/// A file in memory, which takes no time of a disk.
+/// Makes a file in memory with `bytes`, so that no disk slows down the fuzzing.
 pub(super) fn in_memory(bytes: &[u8]) -> Result<File> {
     let mut file = File::from(memfd_create("fuzz", MFdFlags::MFD_CLOEXEC).context("memfd")?);
     file.write_all(bytes)?;

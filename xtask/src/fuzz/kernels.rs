@@ -15,7 +15,7 @@ use super::input::{Answer, in_memory};
 const COMPRESSIONS: [Compression; 4] =
     [Compression::Gzip, Compression::Zstd, Compression::Xz, Compression::Lz4];
 
-/// Bytes that a container of the tests may unpack to.
+/// Largest size of an unpacked container, in bytes.
 const UNPACKED_MAX: u64 = 32 << 20;
 
 /// Section names and contents of a module.
@@ -64,10 +64,10 @@ fn module() -> Vec<u8> {
     file
 }
 
-/// A program with an interpreter, as far as its first headers.
+/// The first bytes of a program with an interpreter.
 pub(super) fn program() -> Vec<u8> {
     let mut file = samples::vmlinux(Some(0x100_0010));
-    // The first program header is PT_INTERP, of a path behind the headers.
+    // The first program header becomes PT_INTERP, with a path behind the headers.
     file[64] = 3;
     file[72..80].copy_from_slice(&0x1e0_u64.to_le_bytes());
     file[96..104].copy_from_slice(&16_u64.to_le_bytes());
@@ -76,22 +76,21 @@ pub(super) fn program() -> Vec<u8> {
     file
 }
 
-/// Modules: as they are, signed, and in containers.
+/// Seeds of modules: plain, signed, and in containers.
 pub(super) fn modules() -> Result<Vec<Vec<u8>>> {
     let module = module();
     let signed = [&module[..], &[0; 12], SIGNED].concat();
     let packed = COMPRESSIONS.map(|compression| compress(module.clone(), compression));
     let packed: Vec<_> = packed.into_iter().collect::<Result<_>>()?;
-    // Modules without a container are damaged more often, so they are there twice.
+    // Modules without a container occur twice, so that they are damaged more often.
     Ok([vec![module.clone(), signed.clone(), module, signed], packed].concat())
 }
 
-/// Rules for a module: it is read and stripped, and the stripped one is a module as
-/// well.
+/// Rules for a module: if it can be stripped, the result is a module.
 pub(super) fn check_module(bytes: &[u8]) -> Result<Answer> {
     let Ok(module) = file::unpack(bytes.to_vec()) else { return Ok(Answer::Refused) };
     ensure!(module.len() as u64 <= MODULE_MAX, "a module of {} bytes", module.len());
-    // An object without sections is no module for the kernel either.
+    // The kernel refuses an object without sections, too.
     let has_sections = modinfo(&module).is_ok();
     for strip in [Strip::Unsigned, Strip::All] {
         let Ok(stripped) = strip.apply(module.clone()) else { continue };
@@ -106,7 +105,7 @@ pub(super) fn check_module(bytes: &[u8]) -> Result<Answer> {
     Ok(Answer::Accepted)
 }
 
-/// Kernels: bare, in bzImages, compressed, in an EFI zboot image and in a UKI.
+/// Seeds of kernels: a vmlinux, bzImages, a compressed one, EFI zboot images and UKIs.
 pub(super) fn kernels() -> Result<Vec<Vec<u8>>> {
     let kernel = samples::vmlinux(Some(0x100_0010));
     let size = u32::try_from(kernel.len())?.to_le_bytes();
@@ -126,11 +125,10 @@ pub(super) fn kernels() -> Result<Vec<Vec<u8>>> {
     Ok(kernels)
 }
 
-/// Rules for a kernel: it is recognised, unpacked and cut down; cutting it down again
-/// changes nothing. A kernel whose entry is among zeros, which are cut, may be refused
-/// the second time.
+/// Rules for a kernel: cutting it down a second time changes nothing. The second time may
+/// fail, if the first one cut zeros at the kernel's entry.
 pub(super) fn check_kernel(bytes: &[u8]) -> Result<Answer> {
-    let _ = lzop::unpack(bytes, 1 << 20); // any answer is one
+    let _ = lzop::unpack(bytes, 1 << 20); // every answer is allowed
     let bare = elf::cut_down(bytes).ok().flatten();
     let packed = pvh::unpack(bytes).ok().flatten();
     let form = form::of_bytes(bytes).ok();
@@ -146,7 +144,7 @@ pub(super) fn check_kernel(bytes: &[u8]) -> Result<Answer> {
     })
 }
 
-/// Inputs in containers, and with one container behind another.
+/// Seeds of containers: single ones, and one behind an archive.
 pub(super) fn containers() -> Result<Vec<Vec<u8>>> {
     let mut archive = archive::Archive::default();
     archive.add_file("usr/lib/modules/a.ko", 0o644, module());
@@ -164,7 +162,7 @@ pub(super) fn containers() -> Result<Vec<Vec<u8>>> {
 
 /// Rules for containers: all readers end within their limits, and agree.
 pub(super) fn check_container(bytes: &[u8]) -> Result<Answer> {
-    /// Bytes by which a format is recognised.
+    /// Number of bytes by which a format is recognised.
     const HEAD: usize = 4096;
     let whole = decompress(bytes, UNPACKED_MAX).ok().flatten();
     let head = compress::head(&mut { bytes }, HEAD).ok().flatten();

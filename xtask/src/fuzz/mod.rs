@@ -1,13 +1,12 @@
-//! `cargo xtask fuzz`: damaged input for everything that reads what somebody else
-//! made.
+//! `cargo xtask fuzz`: gives damaged input to every reader of foreign files.
 //!
-//! An input is made by damaging a good one, which our own writers make, or a file of
-//! the corpus (`xtask/tests/corpus/TARGET/`), which was found by fuzzing or came with a
-//! report. Then the check sums are made right again. Each input has a number, from
-//! which it can be made again; an input that breaks a rule is kept.
+//! An input is a damaged seed: a file of our own writers, or one of the corpus
+//! (`xtask/tests/corpus/TARGET/`), which fuzzing found or a report contained. After the
+//! damage, most inputs get correct check sums. An input is made from a number, and can be
+//! made again from it. An input that breaks a rule is kept.
 //!
-//! The rules: no panic, no hang, bounded memory; and an input that could be read can be
-//! listed, read and written to the end.
+//! The rules: no panic, no hang, bounded memory; and an accepted image can be listed, read
+//! and written to the end.
 
 mod guest;
 mod input;
@@ -35,17 +34,17 @@ use self::mutate::Seed;
 use self::targets::{TARGETS, Target};
 use crate::workspace;
 
-/// Seconds for each target, unless the variable `FUZZ_S` or `--seconds` gives another
-/// number.
+/// Default of `--seconds`, unless the variable `FUZZ_S` is set.
 const SECONDS: u64 = 30;
 
-/// Targets at a time: a small machine in continuous integration has two processors.
+/// Default number of targets at a time: machines of continuous integration have two
+/// processors.
 const JOBS: usize = 2;
 
-/// Feed damaged input to everything that reads what others made
+/// Give damaged input to every reader of foreign files
 #[derive(Debug, clap::Args)]
 pub struct Fuzz {
-    /// Fuzz only this; repeatable
+    /// Fuzz only this target; repeatable
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
     /// How long each target is fuzzed [default: `FUZZ_S`, or 30]
@@ -57,25 +56,25 @@ pub struct Fuzz {
     /// Read this file alone, as an input of one target
     #[arg(long, value_name = "FILE", conflicts_with = "seconds")]
     input: Option<PathBuf>,
-    /// Targets at a time
+    /// Number of targets at a time
     #[arg(long, default_value_t = JOBS)]
     jobs: usize,
-    /// What targets there are
+    /// List the targets
     #[arg(long)]
     list: bool,
-    /// The number of the first input, for the process that reads them
+    /// Number of the first input, for the process that reads them
     #[arg(long, hide = true)]
     worker: Option<u64>,
 }
 
 /// Directories of the corpus and of findings.
-struct Places {
+struct FuzzDirectories {
     corpus: PathBuf,
     /// Inputs that broke a rule.
     found: PathBuf,
 }
 
-impl Places {
+impl FuzzDirectories {
     fn new() -> Result<Self> {
         let root = workspace::root()?;
         let found = root.join("target/fuzz");
@@ -83,8 +82,7 @@ impl Places {
         Ok(Self { corpus: root.join("xtask/tests/corpus"), found })
     }
 
-    /// The file in which a worker of `target` keeps the number of the input that it
-    /// reads.
+    /// The file in which a worker of `target` writes the number of its present input.
     fn current(&self, target: &Target) -> PathBuf {
         self.found.join(format!("{}.current", target.name))
     }
@@ -94,7 +92,7 @@ impl Fuzz {
     /// Fuzzes, or repeats one input.
     ///
     /// # Errors
-    /// An input broke a rule.
+    /// An input breaks a rule.
     pub fn run(self) -> Result<()> {
         if self.list {
             for target in TARGETS {
@@ -102,7 +100,7 @@ impl Fuzz {
             }
             return Ok(());
         }
-        let places = Places::new()?;
+        let places = FuzzDirectories::new()?;
         let seconds = self.seconds()?;
         let targets: Vec<_> =
             self.target.iter().map(|name| Target::named(name)).collect::<Result<_>>()?;
@@ -136,10 +134,10 @@ impl Fuzz {
         }
     }
 
-    /// Every target in a process of its own, some at a time.
+    /// Runs every target in its own process, some at a time.
     fn run_all(
         &self,
-        places: &Places,
+        places: &FuzzDirectories,
         targets: VecDeque<&'static Target>,
         seconds: u64,
     ) -> Result<()> {
@@ -169,8 +167,8 @@ impl Fuzz {
     }
 }
 
-/// Fuzzes `target` in a process of its own.
-fn run_one(places: &Places, target: &Target, first: u64, seconds: u64) -> Result<()> {
+/// Fuzzes `target` in another process.
+fn run_one(places: &FuzzDirectories, target: &Target, first: u64, seconds: u64) -> Result<()> {
     let program = std::env::current_exe().context("find this program")?;
     let mut worker = Command::new(program);
     worker.args(["fuzz", "--target", target.name]);
@@ -180,7 +178,7 @@ fn run_one(places: &Places, target: &Target, first: u64, seconds: u64) -> Result
 }
 
 /// Keeps the input that ended a worker of `target`.
-fn keep(places: &Places, target: &Target, status: ExitStatus) -> Result<()> {
+fn keep(places: &FuzzDirectories, target: &Target, status: ExitStatus) -> Result<()> {
     let (name, current) = (target.name, places.current(target));
     let number = std::fs::read(&current).ok().and_then(|bytes| bytes.first_chunk().copied());
     let Some(number) = number.map(u64::from_le_bytes) else {
@@ -197,10 +195,10 @@ fn keep(places: &Places, target: &Target, status: ExitStatus) -> Result<()> {
 }
 
 /// Fuzzes one target in this process.
-fn work(places: &Places, target: &Target, first: u64, seconds: u64) -> Result<()> {
+fn work(places: &FuzzDirectories, target: &Target, first: u64, seconds: u64) -> Result<()> {
     let path = places.current(target);
-    // A number that an earlier run has left would blame an input of that run.
-    let _ = std::fs::remove_file(&path); // it need not be there
+    // Remove the number of an earlier run: it names another input.
+    let _ = std::fs::remove_file(&path); // it may be missing
     let seeds: Vec<Seed> = target.seeds(&places.corpus)?;
     let current = create(&path)?;
     worker::set_bounds()?;
@@ -222,7 +220,7 @@ fn read_alone(target: &Target, input: &[u8]) -> Result<()> {
     worker::set_bounds()?;
     let answer = match worker::check_alone(target, input)? {
         Answer::Accepted => "accepted",
-        Answer::Refused => "refused, as it may be",
+        Answer::Refused => "refused, which is allowed",
     };
     tell::result(format_args!("{}: {} bytes, {answer}\n", target.name, input.len()))
 }

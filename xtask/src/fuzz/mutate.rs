@@ -1,23 +1,23 @@
-//! Damage of inputs that make sense.
+//! Damages seeds.
 //!
-//! Most bytes of an image are contents or zeros, in which little can be wrong. So
-//! damage mostly falls on other bytes, and often on numbers.
+//! Most bytes of an image are contents or zeros, where damage has little effect. So most
+//! damage falls on other bytes, and often on numbers.
 
 use super::random::Random;
 
-/// Bytes of a stretch; [`Seed`] knows which stretches are not all one byte.
+/// Length of a stretch, in bytes; [`Seed`] lists the stretches with different bytes.
 const STRETCH: usize = 32;
 
-/// Longest piece that is moved, copied or taken away in one step.
+/// Longest piece that one step moves, copies or removes, in bytes.
 const PIECE_MAX: usize = 600;
 
-/// Most steps of damage in one input.
+/// Largest number of steps of damage in one input.
 const STEPS_MAX: usize = 8;
 
-/// Most bytes of an input: inputs may grow with each step.
+/// Largest size of an input, in bytes. Each step may make it grow.
 const INPUT_MAX: usize = 16 << 20;
 
-/// Numbers at which code goes wrong, cut to the width that is written.
+/// Numbers near the limits of integer types. They are truncated to the field's width.
 const NUMBERS: &[u64] = &[
     0,
     1,
@@ -40,11 +40,11 @@ const NUMBERS: &[u64] = &[
     u64::MAX,
 ];
 
-/// An input that makes sense.
+/// A valid input, from which damaged ones are made.
 #[derive(Debug)]
 pub(super) struct Seed {
     bytes: Vec<u8>,
-    /// Where stretches begin that are not all one byte.
+    /// Offsets of the stretches that have different bytes.
     used: Vec<usize>,
 }
 
@@ -61,7 +61,7 @@ impl Seed {
         &self.bytes
     }
 
-    /// A place for damage: mostly one in a stretch that is not all one byte.
+    /// Chooses an offset for damage: in most cases, one in a stretch with different bytes.
     fn place(&self, length: usize, random: &mut Random) -> usize {
         match self.used.is_empty() || random.below(8) == 0 {
             true => random.below(length),
@@ -70,11 +70,11 @@ impl Seed {
     }
 }
 
-/// One of `seeds`, damaged; `words` are pieces of text that mean something.
+/// Damages one of `seeds`. `words` are pieces of text that have a meaning in the format.
 pub(super) fn damaged(seeds: &[Seed], words: &[&str], random: &mut Random) -> Vec<u8> {
     let seed = random.pick(seeds);
     let mut bytes = seed.bytes.clone();
-    // Mostly few steps: an input that is all damage is refused at once.
+    // Few steps in most cases: readers refuse an input with much damage at once.
     let most = random.below(STEPS_MAX) + 1;
     for _ in 0..=random.below(most) {
         let at = seed.place(bytes.len(), random).min(bytes.len());
@@ -103,7 +103,7 @@ fn step(bytes: &mut Vec<u8>, at: usize, seeds: &[Seed], words: &[&str], random: 
         }
         4..=6 => number(bytes, at, random),
         7 => digits(bytes, at, random),
-        // A piece is taken away, doubled, or written over another.
+        // The next three remove a piece, double it, or write it over another one.
         8 => {
             let end = end(at, piece(random, PIECE_MAX));
             bytes.drain(at..end);
@@ -138,7 +138,7 @@ fn step(bytes: &mut Vec<u8>, at: usize, seeds: &[Seed], words: &[&str], random: 
     }
 }
 
-/// Writes one of [`NUMBERS`], or a number near to the old one.
+/// Writes one of [`NUMBERS`], or a number close to the old one.
 fn number(bytes: &mut [u8], at: usize, random: &mut Random) {
     let width = *random.pick(&[1, 2, 4, 8]);
     let is_big = random.below(3) == 0;
@@ -158,8 +158,8 @@ fn number(bytes: &mut [u8], at: usize, random: &mut Random) {
     }
 }
 
-/// Writes digits over those around `at`, as headers of tar and cpio have them, or
-/// records of pax.
+/// Overwrites the digits behind `at`: headers of tar and cpio and records of pax contain
+/// numbers as text.
 fn digits(bytes: &mut [u8], at: usize, random: &mut Random) {
     let is_digit = |byte: &u8| byte.is_ascii_hexdigit();
     let Some(start) = bytes.iter().skip(at).position(is_digit).map(|skipped| at + skipped) else {
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_repeats_its_damage_and_others_differ() {
+    fn equal_numbers_give_equal_damage() {
         let seeds = [Seed::new((0..=255).collect()), Seed::new(b"00000123 some text".to_vec())];
         let make = |number| damaged(&seeds, &["word"], &mut Random::new(number));
         let inputs: Vec<_> = (0..500).map(make).collect();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_damaged_as_well() {
+    fn an_empty_seed_can_be_damaged() {
         for number in 0..500 {
             let _ = damaged(&[Seed::new(Vec::new())], &["x"], &mut Random::new(number));
         }

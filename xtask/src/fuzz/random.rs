@@ -1,12 +1,11 @@
-//! Numbers that look random, and are the same for the same seed.
+//! Pseudo-random numbers: equal seeds give equal numbers.
 
-/// xorshift64*: enough to choose what to damage.
+/// Generator of pseudo-random numbers (xorshift64*).
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
 impl Random {
-    /// Seeds that are neighbours give numbers that have nothing in common
-    /// (splitmix64).
+    /// Starts with `seed`. splitmix64 makes neighbouring seeds give unrelated numbers.
     pub(super) fn new(seed: u64) -> Self {
         let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -14,7 +13,7 @@ impl Random {
         Self((mixed ^ mixed >> 31) | 1)
     }
 
-    /// Any number.
+    /// The next number, of all 64-bit ones.
     pub(super) fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -22,17 +21,17 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// One below `limit`, or 0.
+    /// A number below `limit`; 0 if `limit` is 0.
     pub(super) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.number() % (limit as u64).max(1)).unwrap_or_default()
     }
 
-    /// One of `choices`, which must not be empty.
+    /// Picks one of `choices`, which must not be empty.
     pub(super) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
 
-    /// Any byte.
+    /// The next byte.
     pub(super) fn byte(&mut self) -> u8 {
         self.number().to_le_bytes()[7]
     }

@@ -1,9 +1,9 @@
-//! Check sums made right again after damage, so that readers meet the damage itself.
+//! Corrects check sums after damage, so that readers get past them to the damage.
 
 use image::erofs;
 use image::ustar::{self, BLOCK as TAR_BLOCK};
 
-/// Leaves an input as it is: the format has no sums, or readers do not check them.
+/// Changes nothing, for formats without sums or with sums that readers ignore.
 pub(super) fn nothing(_: &mut [u8]) {}
 
 /// The sums of all headers that the sizes in them lead to (pax(1), ustar).
@@ -46,7 +46,7 @@ pub(super) fn cpio(bytes: &mut [u8]) {
     }
 }
 
-/// The sum of the superblock.
+/// Corrects the sum of the superblock.
 pub(super) fn erofs(bytes: &mut [u8]) {
     erofs::seal(bytes);
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_right_again() {
+    fn sums_are_corrected() {
         let mut header = tar::Header::new_ustar();
         header.set_size(600);
         let mut archive = [header.as_bytes(), &[7; 1024][..], header.as_bytes()].concat();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_left_alone() {
+    fn truncated_input_is_left_alone() {
         for repair in [tar, cpio, erofs, nothing] {
             for length in [0, 1, 109, 110, 511, 4095] {
                 let mut bytes = vec![b'0'; length];

@@ -1,4 +1,4 @@
-//! Inputs that our own writers do not make, byte by byte.
+//! Seeds that our own writers do not make, built byte by byte.
 
 use std::io::Read;
 
@@ -11,10 +11,11 @@ use image::ustar::BLOCK;
 
 use super::input::in_memory;
 
-/// squashfs whose metadata are as they are: level 0 of gzip stores them.
+/// A squashfs image with plain metadata: level 0 of gzip stores them uncompressed.
 pub(super) fn plain_squashfs(tree: &Tree) -> Result<Vec<u8>> {
     use std::io::Seek;
-    let options = squashfs::SquashfsOptions { level: Some(0), ..squashfs::SquashfsOptions::default() };
+    let options =
+        squashfs::SquashfsOptions { level: Some(0), ..squashfs::SquashfsOptions::default() };
     let mut file = in_memory(b"")?;
     let progress = Progress::bar(tree, String::new());
     squashfs::write(tree, &options, &file, &mut Notes::default(), &progress)?;
@@ -24,7 +25,7 @@ pub(super) fn plain_squashfs(tree: &Tree) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A header with its data, padded; `edit` changes it before its sum is made.
+/// A header with its padded data. `edit` changes the header before its sum is computed.
 fn member(name: &str, kind: u8, data: &[u8], edit: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
@@ -100,8 +101,9 @@ pub(super) fn sparse_tars() -> Vec<Vec<u8>> {
     ]
 }
 
-/// An archive with members of other writers: long names of GNU, global headers,
-/// attributes of three kinds, large numbers in base 256, a hard link, a volume label.
+/// An archive with members as other programs write them: long names of GNU, global
+/// headers, attributes of three kinds, large numbers in base 256, a hard link, a volume
+/// label.
 pub(super) fn other_tar() -> Vec<u8> {
     let long = format!("long/{}\0", "n".repeat(150));
     let attributes = [

@@ -1,4 +1,4 @@
-//! Targets of fuzzing: one row for each reader of bytes that somebody else made.
+//! Targets of fuzzing: one row for each reader of foreign files.
 
 use std::path::Path;
 
@@ -9,23 +9,23 @@ use super::mutate::{Seed, damaged};
 use super::random::Random;
 use super::{guest, kernels, repair, trees};
 
-/// One reader, or several of the same bytes.
+/// A reader, or several readers of the same format.
 pub(super) struct Target {
     /// Name in `--target`, and of the directory in the corpus.
     pub(super) name: &'static str,
-    /// What is read, for a person.
+    /// Description of the format.
     pub(super) about: &'static str,
-    /// Inputs that make sense.
+    /// Makes the seeds.
     seeds: fn() -> Result<Vec<Vec<u8>>>,
-    /// Pieces of text that mean something.
+    /// Pieces of text that have a meaning in the format.
     words: &'static [&'static str],
-    /// Makes the check sums right again.
+    /// Corrects the check sums.
     repair: fn(&mut [u8]),
-    /// Reads it; an error is a fault of ours.
+    /// Reads an input; an error means that the reader broke a rule.
     pub(super) check: fn(&[u8]) -> Result<Answer>,
 }
 
-/// Keys of pax and of GNU's sparse files.
+/// Words of tar: keys of pax and of GNU's sparse files.
 const TAR_WORDS: &[&str] = &[
     "GNU.sparse.map=",
     "GNU.sparse.size=",
@@ -51,10 +51,10 @@ const TAR_WORDS: &[&str] = &[
     "00",
 ];
 
-/// No words: what is read is no text.
+/// Words of binary formats: none.
 const NO_WORDS: &[&str] = &[];
 
-/// All of them, the slow ones apart from each other.
+/// All targets. Slow ones are not neighbours, so that few of them run at a time.
 #[rustfmt::skip]
 pub(super) const TARGETS: &[Target] = &[
     Target { name: "command-line", about: "the kernel command line",             seeds: || Ok(guest::lines()),    words: guest::LINE_WORDS,    repair: repair::nothing, check: guest::check_line },
@@ -72,31 +72,31 @@ pub(super) const TARGETS: &[Target] = &[
 ];
 
 impl Target {
-    /// The row called `name`.
+    /// Finds the row called `name`.
     ///
     /// # Errors
-    /// There is none.
+    /// No row has this name.
     pub(super) fn named(name: &str) -> Result<&'static Self> {
         let names = || TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
         let found = TARGETS.iter().find(|target| target.name == name);
         found.with_context(|| format!("no target \"{name}\"; there are {}", names()))
     }
 
-    /// The inputs that make sense, and those of the corpus below `corpus`.
+    /// All seeds: those that are made, and the files of this target in `corpus`.
     ///
     /// # Errors
-    /// A corpus that cannot be read.
+    /// The corpus cannot be read.
     pub(super) fn seeds(&self, corpus: &Path) -> Result<Vec<Seed>> {
         let made = (self.seeds)().with_context(|| format!("make inputs for {}", self.name))?;
         let found = corpus_of(corpus, self.name)?.into_iter().map(|(_, bytes)| bytes);
         Ok(made.into_iter().chain(found).map(Seed::new).collect())
     }
 
-    /// Input number `seed`.
+    /// Makes input number `seed`.
     pub(super) fn input(&self, seeds: &[Seed], seed: u64) -> Vec<u8> {
         let mut random = Random::new(seed);
         let mut bytes = damaged(seeds, self.words, &mut random);
-        // Now and then a wrong sum stays.
+        // One in eight inputs keeps its wrong sums.
         if random.below(8) != 0 {
             (self.repair)(&mut bytes);
         }
@@ -124,7 +124,6 @@ pub(super) fn corpus_of(corpus: &Path, name: &str) -> Result<Vec<(String, Vec<u8
 mod tests {
     use super::*;
 
-    /// Every parameter is among the words.
     #[test]
     fn every_parameter_is_used() {
         for parameter in virtinitrd_proto::parameters::PARAMETERS {

@@ -1,5 +1,5 @@
-//! Targets that are trees: a small one in every format, and the rules for a tree that
-//! could be read.
+//! Targets for archives and images: a small tree in every format, and the rules for the
+//! tree of an accepted input.
 
 use std::io::{Read, Seek, sink};
 use std::os::fd::AsRawFd;
@@ -17,16 +17,16 @@ use image::{source, write};
 
 use super::input::{Answer, in_memory};
 
-/// Most bytes of one file that are read: an image may state any size.
+/// Largest number of bytes that are read of one file: an image may state any size.
 const READ_MAX: u64 = 1 << 20;
 
-/// Most bytes of all files of an image that are read.
+/// Largest number of bytes that are read of all files of an image.
 const READ_MAX_ALL: u64 = 16 << 20;
 
-/// Most bytes of a tree that is written again.
+/// Largest sum of file sizes of a tree that is written again, in bytes.
 const WRITE_MAX: u64 = 4 << 20;
 
-/// Most bytes of an unpacked archive, which is on a disk.
+/// Largest size of an unpacked archive, which lies on a disk, in bytes.
 const COPY_MAX: u64 = 64 << 20;
 
 /// Reads the archive or image in `bytes` as `chrootvm image` does.
@@ -37,7 +37,7 @@ fn read(bytes: &[u8]) -> Result<Tree> {
     Ok(source::open(&path, &options, &mut Notes::default())?.tree)
 }
 
-/// Text that compresses, and bytes that do not.
+/// Contents of this `length`: text that compresses well, and bytes that do not.
 fn contents(length: u32) -> [Vec<u8>; 2] {
     let mut noise = vec![0; length as usize];
     blake3::Hasher::new().finalize_xof().fill(&mut noise);
@@ -45,7 +45,7 @@ fn contents(length: u32) -> [Vec<u8>; 2] {
     [text.collect(), noise]
 }
 
-/// A small tree with each kind of file, and each way to store one.
+/// A small tree with every kind of file, and with contents for every way of storing them.
 pub(super) fn sample() -> Result<Tree> {
     let meta = |permissions| Meta { permissions, uid: 1, gid: 70_000, mtime: 7, ..Meta::default() };
     let mut tree = Tree::new(meta(0o755));
@@ -93,7 +93,7 @@ pub(super) fn sample() -> Result<Tree> {
     Ok(tree)
 }
 
-/// A disk with `tree`, compressed by `method`.
+/// A disk image with `tree`, compressed by `method`.
 fn disk(
     tree: &Tree,
     format: Format,
@@ -118,20 +118,20 @@ fn disk(
     Ok(bytes)
 }
 
-/// EROFS: compressed, plain, and in large clusters.
+/// Seeds of EROFS: compressed, plain, and with large clusters.
 pub(super) fn erofs() -> Result<Vec<Vec<u8>>> {
     let tree = sample()?;
     let make = |method, cluster| disk(&tree, Format::Erofs, method, cluster);
     Ok(vec![make(None, None)?, make(Some("none"), None)?, make(None, Some(65536))?])
 }
 
-/// ext4, whose sums are not looked at when it is read.
+/// Seed of ext4. Its reader ignores check sums.
 pub(super) fn ext4() -> Result<Vec<Vec<u8>>> {
     Ok(vec![disk(&sample()?, Format::Ext4, None, None)?])
 }
 
-/// squashfs: with metadata that are not compressed, where damage is precise, and with
-/// each compressor.
+/// Seeds of squashfs: with plain metadata, where damage hits single fields, and with each
+/// compressor.
 pub(super) fn squashfs() -> Result<Vec<Vec<u8>>> {
     let tree = sample()?;
     let plain = super::seeds::plain_squashfs(&tree)?;
@@ -141,8 +141,9 @@ pub(super) fn squashfs() -> Result<Vec<Vec<u8>>> {
     Ok([vec![plain.clone(), plain.clone(), plain], packed].concat())
 }
 
-/// Reads an input as `image ls`, `verify` and `build` do. If it can be read, everything
-/// else has to end, with an error or without, and a copy in another format can be read.
+/// Reads an input as `image ls`, `verify` and `build` do. If the tree can be read, reading
+/// its files must end, with or without an error, and a copy in another format must be
+/// readable.
 pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
     let Ok(tree) = read(bytes) else { return Ok(Answer::Refused) };
     let mut left = READ_MAX_ALL;
@@ -167,15 +168,14 @@ pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
     Ok(Answer::Accepted)
 }
 
-/// Writes `tree` in a format that `bytes` choose; in most cases it writes nothing,
-/// because that takes longer than reading.
+/// Writes `tree` in a format that depends on `bytes`. For most inputs it writes nothing,
+/// because writing takes longer than reading.
 fn write_again(tree: &Tree, bytes: &[u8]) -> Result<()> {
-    /// Eight in so many are written.
+    /// Eight of this number of inputs are written.
     const SHARE: usize = 24;
     let mut notes = Notes::default();
     let mut out = Vec::new();
-    // Contents that cannot be read, or that a format does not take, are errors here as
-    // well.
+    // Errors are allowed: contents may be unreadable, or the format may not support them.
     let written = match bytes.iter().fold(0_usize, |sum, byte| sum + usize::from(*byte)) % SHARE {
         0 => disk(tree, Format::Ext4, None, None),
         1 => disk(tree, Format::Squashfs, Some("zstd"), None),
@@ -185,14 +185,14 @@ fn write_again(tree: &Tree, bytes: &[u8]) -> Result<()> {
         6 | 7 => disk(tree, Format::Erofs, None, None),
         _ => return Ok(()),
     };
-    let _ = notes.lines().count(); // makes the lines, which nobody reads
+    let _ = notes.lines().count(); // makes the lines, nobody reads them
     if let Ok(written) = written {
-        read(&written).context("what was written of it cannot be read")?;
+        read(&written).context("its copy in another format cannot be read")?;
     }
     Ok(())
 }
 
-/// tar: as it is written here, in pax with attributes, and with holes in four ways.
+/// Seeds of tar: from our writer, from other programs, and with holes in four forms.
 pub(super) fn tar() -> Result<Vec<Vec<u8>>> {
     let tree = sample()?;
     let mut all = vec![Vec::new()];
@@ -202,7 +202,7 @@ pub(super) fn tar() -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
-/// cpio, with and without sums of its data.
+/// Seeds of cpio: with and without check sums, and with a compressed part.
 pub(super) fn cpio() -> Result<Vec<Vec<u8>>> {
     let mut plain = Vec::new();
     write::cpio::write(&sample()?, &mut plain, &mut Notes::default())?;

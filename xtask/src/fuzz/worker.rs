@@ -1,9 +1,8 @@
-//! One target, one input after the other, in a process whose time and memory have
-//! bounds.
+//! Fuzzes one target in a process with bounded time and memory.
 //!
-//! Interfaces: getrusage(2), setrlimit(2). If a panic that aborts, a full stack or
-//! [`watch`] ends the process, the number of its input is left in a file. The process
-//! that started it makes the input again from that number.
+//! Interfaces: getrusage(2), setrlimit(2). A panic that aborts, a stack overflow or
+//! [`watch`] may end the process. A file then has the number of its last input, from
+//! which the parent process makes the input again.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,42 +17,43 @@ use super::input::Answer;
 use super::mutate::Seed;
 use super::targets::Target;
 
-/// Processor time that one input may take; other work of the host does not count.
+/// Longest processor time for one input. Unlike [`WALL_MAX`], it does not depend on other
+/// work of the host.
 const CPU_MAX: Duration = Duration::from_secs(10);
 
-/// Time that one input may take, waiting included.
+/// Longest time for one input, with waiting.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-/// Bytes by which the memory in use may grow. The readers' own bounds are below it: a
-/// window of zstd or xz has 128 MiB.
+/// Largest growth of the memory in use, in bytes. The limits of the readers are smaller:
+/// a window of zstd or xz has 128 MiB.
 const MEMORY_MAX: u64 = 512 << 20;
 
-/// Bytes of address space, where allocations count even if they are never used.
+/// Largest address space, in bytes. Allocations count even if they are never used.
 const SPACE_MAX: u64 = 4 << 30;
 
-/// Pause between two looks at the time.
+/// Interval at which [`watch`] looks at the time.
 const TICK: Duration = Duration::from_millis(100);
 
-/// When the present input began, in milliseconds: processor time of this process, and
-/// time since its start.
+/// Start of the present input, in milliseconds: processor time of this process, and time
+/// since its start.
 static BEGAN: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-/// Result of a run.
+/// Numbers of inputs of a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Count {
-    /// Inputs.
+pub(super) struct InputCount {
+    /// All inputs.
     pub(super) inputs: u64,
-    /// Those that made sense.
+    /// Inputs that the reader accepted.
     pub(super) accepted: u64,
 }
 
-/// Sets the bounds of this process, which does nothing but read inputs.
+/// Sets the bounds of this process. Afterwards it only reads inputs.
 ///
 /// # Errors
-/// The kernel's.
+/// Those of setrlimit(2), getrusage(2) and of starting a thread.
 pub(super) fn set_bounds() -> Result<()> {
     setrlimit(Resource::RLIMIT_AS, SPACE_MAX, SPACE_MAX).context("bound the address space")?;
-    // The input tells more than a core of gigabytes.
+    // The kept input is enough to find a fault; a core file has gigabytes.
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbid core files")?;
     let start = Instant::now();
     begin(start)?;
@@ -91,27 +91,27 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Most bytes of memory that were in use at once, up to now.
+/// Peak of the memory in use, in bytes.
 fn peak() -> Result<u64> {
     let kilobytes = getrusage(UsageWho::RUSAGE_SELF).context("getrusage")?.max_rss();
     Ok(u64::try_from(kilobytes)? << 10)
 }
 
-/// Reads inputs from number `first` on, for so long; the number of each is in
-/// `current` while it is read.
+/// Reads inputs for the time `time`, beginning with number `first`. While an input is
+/// read, `current` contains its number.
 ///
 /// # Errors
-/// The first input that breaks a rule.
+/// An input breaks a rule; it is the last one that was read.
 pub(super) fn run(
     target: &Target,
     seeds: &[Seed],
     first: u64,
     time: Duration,
     current: &File,
-) -> Result<Count> {
+) -> Result<InputCount> {
     let start = Instant::now();
-    let mut count = Count::default();
-    // Undamaged inputs first: the memory that they take is always taken.
+    let mut count = InputCount::default();
+    // Read the undamaged seeds first, so that their memory is part of the base.
     for seed in seeds {
         check(target, seed.bytes(), u64::MAX)?;
     }
@@ -132,7 +132,8 @@ pub(super) fn run(
 /// Reads one input.
 ///
 /// # Errors
-/// A rule is broken: a panic, more than `most` bytes of memory, or one of the target's.
+/// The input breaks a rule: the reader panics, takes more than `most` bytes of memory, or
+/// breaks a rule of the target.
 pub(super) fn check(target: &Target, input: &[u8], most: u64) -> Result<Answer> {
     let checked = std::panic::catch_unwind(|| (target.check)(input));
     let answer = checked.unwrap_or_else(|_| Err(anyhow!("{} panics", target.name)))?;
@@ -143,10 +144,10 @@ pub(super) fn check(target: &Target, input: &[u8], most: u64) -> Result<Answer> 
     Ok(answer)
 }
 
-/// As [`check`], of one input alone.
+/// Reads one input alone, with the usual limit of memory.
 ///
 /// # Errors
-/// As there.
+/// Those of [`check`].
 pub(super) fn check_alone(target: &Target, input: &[u8]) -> Result<Answer> {
     check(target, input, peak()? + MEMORY_MAX)
 }

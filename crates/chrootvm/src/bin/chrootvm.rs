@@ -13,7 +13,7 @@ use machine::process::child;
 use machine::session::terminal;
 use program::parse;
 
-/// Boot a directory as a virtual machine
+/// Boot a directory or an image as a virtual machine
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm", version)]
 struct ChrootVm {
@@ -21,7 +21,7 @@ struct ChrootVm {
     run: run::RunArguments,
 }
 
-/// Run one more command in a machine that runs
+/// Run one more command in a running machine
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm exec", version)]
 struct ChrootVmExec {
@@ -65,12 +65,13 @@ fn main() -> ExitCode {
     program::main(EXIT_TROUBLE, run)
 }
 
-/// A ROOTFS with the name of a subcommand is typed `./exec`.
+/// Runs the subcommand, or `chrootvm ROOTFS`. A user types a ROOTFS with the name of a
+/// subcommand as `./exec`.
 fn run(mut arguments: Vec<OsString>) -> Result<ExitCode> {
     let last = arguments.last().cloned();
     let subcommand = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
     let subcommand = subcommand.as_deref().unwrap_or_default();
-    // This program starts itself for these, and for no others.
+    // Internal subcommands: this program starts itself with them.
     match subcommand {
         child::SUBCOMMAND => {
             return done(child::BoundExec::parse(arguments.into_iter().skip(2))?.run());

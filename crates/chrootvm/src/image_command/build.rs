@@ -1,4 +1,4 @@
-//! `image build`: an image of a directory or an archive.
+//! `chrootvm image build`: makes an image of a directory, an archive or another image.
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
@@ -24,11 +24,13 @@ use machine::kernel::installed;
 use machine::kernel::pack;
 use virtinitrd_proto::settings::Restart;
 
-use super::options::{Reading, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid};
+use super::options::{
+    ReadArguments, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid,
+};
 use super::see_owners_as_the_guest;
 use crate::logger::warn_all;
 
-/// Bytes handed to a file at a time.
+/// Size of the buffer before an output file, in bytes.
 const BUFFER: usize = 1 << 18;
 
 /// Make an image of a directory or an archive
@@ -38,12 +40,12 @@ const BUFFER: usize = 1 << 18;
                         and the latest of a file (default: 0, and as they are).\n\
                         A compressed archive is unpacked into a file in $TMPDIR."
 )]
-pub(super) struct Build {
-    /// A directory, an archive or an image; - is standard input
+pub(super) struct BuildImage {
+    /// Directory, archive or image; - is standard input
     source: PathBuf,
-    /// Where to write it; - is standard output. It is left out of the image if it is in
-    /// SOURCE. An existing file is replaced, and the new one takes its permissions; a pipe
-    /// or a device is written to as it is
+    /// File to write; - is standard output. If it lies in SOURCE, the image leaves it out.
+    /// An existing file is replaced, and the new one takes its permissions; a pipe or a
+    /// device is written to directly
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// cpio, tar, erofs, ext4, squashfs or dir [default: by the ending of FILE]
@@ -52,53 +54,53 @@ pub(super) struct Build {
     /// How to compress: none, gzip, zstd, xz, lz4 or (erofs) lz4hc, and how much
     #[arg(long, value_name = "METHOD[:LEVEL]")]
     compress: Option<Method>,
-    /// Threads that compress; they do not show in the image [default: one a processor]
+    /// Number of threads that compress; the image does not depend on it [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: Option<u32>,
-    /// Bytes that squashfs and erofs compress at a time [default: 128k and 4k]
+    /// Size of the pieces that squashfs and erofs compress [default: 128k and 4k]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     cluster_size: Option<u64>,
-    /// Bytes of an ext4 image [default: what it takes]
+    /// Size of an ext4 image [default: what the files take]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
     size: Option<u64>,
     /// Free space of an ext4 image in percent of what is used [default: 10, and 16 MiB]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=10_000))]
     slack: Option<u32>,
-    /// Identify the file system of erofs or ext4 [default: it follows from all that the image holds]
+    /// UUID of an erofs or ext4 file system [default: derived from the whole image]
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
-    /// Name the file system of erofs or ext4
+    /// Name of an erofs or ext4 file system
     #[arg(long, value_name = "NAME")]
     label: Option<String>,
-    /// Put our /init in: /init of a cpio, /sbin/virtinit elsewhere [default FILE: the one we come with]
+    /// Add /init to the image: as /init in a cpio, else as /sbin/virtinit [default FILE: the installed one]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "clap: absent, without a value, with one")]
     init: Option<Option<PathBuf>>,
-    /// Let /init run COMMAND when it is told nothing else
+    /// Let /init run COMMAND unless the kernel command line says otherwise
     #[arg(long, requires = "command")]
     run: bool,
     /// Set a variable for COMMAND; repeatable
     #[arg(long, value_name = "NAME=VALUE", requires = "run", value_parser = parse_pair)]
     env: Vec<OsString>,
-    /// Where COMMAND starts
+    /// Directory in which COMMAND starts
     #[arg(long, value_name = "DIR", requires = "run", value_parser = parse_absolute)]
     workdir: Option<OsString>,
-    /// Whom COMMAND runs as
+    /// User and group of COMMAND
     #[arg(long, value_name = "NAME|UID[:GROUP|:GID]", requires = "run")]
     user: Option<OsString>,
-    /// Whether COMMAND starts again when it has ended: no, on-failure or always
+    /// Whether COMMAND is started again after its end: no, on-failure or always
     #[arg(long, value_name = "WHEN", requires = "run", default_value = "no", hide_default_value = true,
           value_parser = parse_restart)]
     restart: Restart,
     /// Also write the initrd that a kernel with modules needs to boot a disk image
     #[arg(long, value_name = "FILE")]
     boot_initrd: Option<PathBuf>,
-    /// The kernel's modules for it [default: those of the newest kernel in SOURCE]
+    /// Modules for that initrd [default: those of the newest kernel in SOURCE]
     #[arg(long, value_name = "DIR", requires = "boot_initrd")]
     kernel_modules: Option<PathBuf>,
     #[command(flatten)]
-    reading: Reading,
-    /// What to run
+    reading: ReadArguments,
+    /// Command to run, and its arguments
     #[arg(last = true, value_name = "COMMAND", requires = "run")]
     command: Vec<OsString>,
 }
@@ -109,8 +111,9 @@ fn parse_format(text: &str) -> Result<Format, String> {
     found.copied().ok_or_else(|| format!("one of {}", names.join(", ")))
 }
 
-impl Build {
-    /// Writes the image, then the initrd.
+impl BuildImage {
+    /// Writes the image, then the initrd of `--boot-initrd`. `init_path` is the `/init`
+    /// to use unless `--init` names one.
     pub(super) fn run(self, init_path: Option<PathBuf>) -> Result<()> {
         let (format, method) = self.chosen()?;
         self.check_options(format)?;
@@ -175,7 +178,7 @@ impl Build {
         output.commit()
     }
 
-    /// Outputs that exist already; an earlier build may have left them in the source.
+    /// Output files that exist already. An earlier build may have left them in the source.
     fn outputs(&self) -> Vec<FileId> {
         let outputs = [Some(&self.output), self.boot_initrd.as_ref()].into_iter().flatten();
         let existing = outputs.filter_map(|path| output::existing(path));
@@ -183,7 +186,7 @@ impl Build {
         may_hold.map(|found| FileId::of(&found)).collect()
     }
 
-    /// By options, or by the name of the output.
+    /// Chooses format and compression: by the options, or else by the name of the output.
     fn chosen(&self) -> Result<(Format, Method)> {
         let named = format::by_name(&self.output);
         let shown = self.output.display();
@@ -204,7 +207,7 @@ impl Build {
         Ok((format.compressed(compression).unwrap_or(format), method))
     }
 
-    /// Those that say something of another format.
+    /// Refuses options that are for another format than `format`.
     fn check_options(&self, format: Format) -> Result<()> {
         use Format::{Erofs, Ext4, Squashfs};
         let rows: [(bool, &str, &[Format]); 5] = [
@@ -250,7 +253,7 @@ impl Build {
         }
     }
 
-    /// With the modules that find and mount a disk in `format`.
+    /// Packs an initrd with the modules that find and mount a disk in `format`.
     fn initrd(&self, source: &Source, format: Format, init: &Path) -> Result<Vec<u8>> {
         let kind = format.file_system();
         let kind = kind.with_context(|| format!("--boot-initrd: {format} is no disk"))?;
@@ -279,7 +282,7 @@ impl Build {
     }
 }
 
-/// An archive, compressed while it is written.
+/// Writes `tree` as an archive, and compresses it on the way.
 fn stream(
     tree: &Tree,
     format: Format,

@@ -1,4 +1,4 @@
-//! `image cat`: one file of an image.
+//! `chrootvm image cat`: writes one file of an image to standard output.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,28 +8,28 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::options::Limits;
+use super::options::ReadLimits;
 use super::{open, see_owners_as_the_guest};
 use files::output::stdout;
 pub(super) use image::tree::holes::{self, Part};
 use image::tree::{Content, Kind};
 
-/// Bytes of zeros that are written at a time.
+/// Size of the block of zeros that stands for holes in a pipe, in bytes.
 const ZEROS: usize = 1 << 16;
 
 /// Write a file of an image to standard output
 #[derive(Debug, clap::Args)]
-pub(super) struct Cat {
+pub(super) struct CatFile {
     /// The image
     image: PathBuf,
-    /// A path in it; links are followed within the image
+    /// Path in the image; links are followed within the image
     path: PathBuf,
     #[command(flatten)]
-    limits: Limits,
+    limits: ReadLimits,
 }
 
-impl Cat {
-    /// Writes it.
+impl CatFile {
+    /// Writes the file.
     pub(super) fn run(self) -> Result<()> {
         see_owners_as_the_guest(&[&self.image])?;
         let tree = open(&self.image, &self.limits.options())?.tree;
@@ -64,11 +64,11 @@ fn write(content: &Content, mut out: File) -> Result<()> {
     })
 }
 
-/// Makes the next `count` bytes of `out` zeros: those before its end are overwritten,
-/// those behind it become a hole.
+/// Makes the next `count` bytes of `out` zeros. Bytes before the end of the file are
+/// overwritten; behind the end, a hole follows.
 fn skip(out: &mut File, count: u64) -> Result<()> {
     let start = out.stream_position()?;
-    let end = start.checked_add(count).context("no file is as long")?;
+    let end = start.checked_add(count).context("the file would be too long")?;
     let length = out.metadata()?.len();
     if start < length {
         let old = length.min(end) - start;

@@ -1,4 +1,4 @@
-//! `image diff`: where two images differ, whatever their formats.
+//! `chrootvm image diff`: compares the trees of two images, which may differ in format.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,27 +7,28 @@ use anyhow::Result;
 use files::tell::result;
 use image::compare::{Aspect, compare};
 
-use super::options::Reading;
+use super::options::ReadArguments;
 use super::{EXIT_FOUND, open, see_owners_as_the_guest};
 use crate::named::named;
 
-/// Compare two images; exits with 1 where they differ
+/// Compare two images; exits with 1 if they differ
 #[derive(Debug, clap::Args)]
-pub(super) struct Diff {
-    /// The first
+pub(super) struct DiffImages {
+    /// First image
     a: PathBuf,
-    /// The second
+    /// Second image
     b: PathBuf,
-    /// What not to compare; repeatable
+    /// Leave out this part of the comparison; repeatable
     #[arg(long, value_parser = named::<Aspect>(), value_name = "WHAT")]
     ignore: Vec<Aspect>,
     #[command(flatten)]
-    reading: Reading,
+    reading: ReadArguments,
 }
 
-impl Diff {
-    /// Prints a line a path: `-` is in the first only, `+` in the second, `!` in
-    /// both.
+impl DiffImages {
+    /// Prints a line for each path that differs. The line begins with `-` if only the
+    /// first image has the path, with `+` if only the second one has it, and with `!` if
+    /// both have it.
     pub(super) fn run(self) -> Result<ExitCode> {
         see_owners_as_the_guest(&[&self.a, &self.b])?;
         let options = self.reading.options()?;

@@ -1,4 +1,4 @@
-//! `image inspect`: what an image is, and what a guest would make of it.
+//! `chrootvm image inspect`: format and contents of an image, and the command it runs.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -12,23 +12,23 @@ use image::tree::{Kind, Tree, file_length, show};
 use virtinitrd_proto::settings::{self, IMAGE_FILE, Restart};
 use virtinitrd_proto::superblock;
 
-use super::options::{Limits, show_uuid};
+use super::options::{ReadLimits, show_uuid};
 use super::{open, see_owners_as_the_guest};
 
-/// Where a kernel's modules are, one directory a version.
+/// Directories with the modules of kernels, a directory for each version (depmod(8)).
 const MODULES: &[&str] = &["usr/lib/modules", "lib/modules"];
 
-/// Tell what an image is and what is in it
+/// Describe an image and its contents
 #[derive(Debug, clap::Args)]
-pub(super) struct Inspect {
+pub(super) struct InspectImage {
     /// The image
     image: PathBuf,
     #[command(flatten)]
-    limits: Limits,
+    limits: ReadLimits,
 }
 
-impl Inspect {
-    /// Prints a line a fact.
+impl InspectImage {
+    /// Prints a line for each fact.
     pub(super) fn run(self) -> Result<()> {
         see_owners_as_the_guest(&[&self.image])?;
         let source = open(&self.image, &self.limits.options())?;
@@ -81,8 +81,8 @@ fn counts(tree: &Tree) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Versions of which it has modules; with a merged /usr one directory has two
-/// names.
+/// Versions of the kernels whose modules are in the tree. With a merged /usr both
+/// directories of [`MODULES`] are the same one.
 fn kernels(tree: &Tree) -> impl Iterator<Item = String> {
     let mut directories: Vec<_> =
         MODULES.iter().filter_map(|path| tree.resolve(path.as_bytes()).ok()).collect();
@@ -91,7 +91,7 @@ fn kernels(tree: &Tree) -> impl Iterator<Item = String> {
     names.flat_map(|children| children.keys().map(|name| show(name)))
 }
 
-/// As a person would type it.
+/// Describes the command of the run file at `id`.
 fn run_file(tree: &Tree, id: image::tree::Id) -> Result<String> {
     let Kind::File(content) = &tree.node(id).kind else {
         return Ok("nothing: it is no file".into());

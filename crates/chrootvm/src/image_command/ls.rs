@@ -1,4 +1,4 @@
-//! `image ls`: what is in an image.
+//! `chrootvm image ls`: lists the names in an image.
 
 use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
@@ -8,20 +8,20 @@ use anyhow::Result;
 use files::output::stdout;
 use image::tree::{Kind, Node, mode, show};
 
-use super::options::Limits;
+use super::options::ReadLimits;
 use super::{open, see_owners_as_the_guest};
 use crate::ls::mode_string;
 
 /// List an image, whatever its format
 #[derive(Debug, clap::Args)]
-pub(super) struct Ls {
+pub(super) struct ListImage {
     /// The image
     image: PathBuf,
     #[command(flatten)]
-    limits: Limits,
+    limits: ReadLimits,
 }
 
-impl Ls {
+impl ListImage {
     /// Prints one line per name.
     pub(super) fn run(self) -> Result<()> {
         see_owners_as_the_guest(&[&self.image])?;
@@ -35,7 +35,8 @@ impl Ls {
     }
 }
 
-/// As ls -ln prints it, less the time; names as a terminal may see them.
+/// A line as `ls -ln` prints it, without the time. Characters in names that would steer
+/// a terminal are escaped.
 #[must_use]
 pub fn line(path: &[u8], node: &Node) -> String {
     let (meta, names) = (&node.meta, node.names);
@@ -61,7 +62,7 @@ mod tests {
     use image::tree::Meta;
 
     #[test]
-    fn lines_are_safe_to_print() {
+    fn control_characters_in_names_are_escaped() {
         let meta = Meta { permissions: 0o777, uid: 1, gid: 2, ..Meta::default() };
         let node = |kind| Node { meta: meta.clone(), kind, names: 1 };
         for (kind, expected) in [

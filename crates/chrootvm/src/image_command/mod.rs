@@ -1,4 +1,6 @@
-//! `chrootvm image`: one file a subcommand.
+//! `chrootvm image`: one file for each subcommand, and [`options`] for what they share.
+//!
+//! Subcommands read sources and write images through the crate `image`.
 
 mod build;
 mod cat;
@@ -33,35 +35,35 @@ pub struct Image {
     #[arg(long, value_name = "FILE", hide = true)]
     init_binary: Option<PathBuf>,
     #[command(subcommand)]
-    task: Task,
+    task: ImageTask,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Task {
-    Build(Box<build::Build>),
-    Cat(cat::Cat),
-    Diff(diff::Diff),
-    Inspect(inspect::Inspect),
-    Ls(ls::Ls),
-    Verify(verify::Verify),
+enum ImageTask {
+    Build(Box<build::BuildImage>),
+    Cat(cat::CatFile),
+    Diff(diff::DiffImages),
+    Inspect(inspect::InspectImage),
+    Ls(ls::ListImage),
+    Verify(verify::VerifyImage),
 }
 
 impl Image {
-    /// Does it.
+    /// Runs the subcommand, and returns the exit status.
     pub fn run(self) -> Result<ExitCode> {
         let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
         match self.task {
-            Task::Build(task) => done(task.run(self.init_binary)),
-            Task::Cat(task) => done(while_read(task.run())),
-            Task::Diff(task) => task.run(),
-            Task::Inspect(task) => done(while_read(task.run())),
-            Task::Ls(task) => done(while_read(task.run())),
-            Task::Verify(task) => task.run(),
+            ImageTask::Build(task) => done(task.run(self.init_binary)),
+            ImageTask::Cat(task) => done(while_read(task.run())),
+            ImageTask::Diff(task) => task.run(),
+            ImageTask::Inspect(task) => done(while_read(task.run())),
+            ImageTask::Ls(task) => done(while_read(task.run())),
+            ImageTask::Verify(task) => task.run(),
         }
     }
 }
 
-/// What `path` is, with warnings told.
+/// Reads the source at `path`, and logs its warnings.
 fn open(path: &Path, options: &ReadOptions) -> Result<Source> {
     let mut notes = Notes::default();
     let source = read(path, options, &mut notes)?;
@@ -69,7 +71,7 @@ fn open(path: &Path, options: &ReadOptions) -> Result<Source> {
     Ok(source)
 }
 
-/// What `path` is; an error names the option that may help.
+/// Reads the source at `path`. An error about its size names the option that helps.
 fn read(path: &Path, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
     source::open(path, options, notes).map_err(|error| match error.downcast_ref() {
         Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
@@ -77,12 +79,13 @@ fn read(path: &Path, options: &ReadOptions, notes: &mut Notes) -> Result<Source>
     })
 }
 
-/// Goes into the user namespace in which chrootvm serves a user's own directory,
-/// so that owners are what a guest sees: not those that are subordinate to the
-/// user. Before any thread is there, for setns(2) takes none along.
+/// Enters the user namespace in which chrootvm serves a user's own directory, so that
+/// files have the owners that a guest sees. On the host, the user's subordinate ids own
+/// them. Call it before the program has threads: setns(2) fails for a process with
+/// several threads.
 ///
 /// # Errors
-/// None but those of setns(2): where there can be no namespace, that is told.
+/// Those of setns(2). If no namespace can be made, a warning says so.
 fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
     let own = nix::unistd::geteuid();
     let is_own = |path: &&Path| {
@@ -94,8 +97,8 @@ fn see_owners_as_the_guest(directories: &[&Path]) -> Result<()> {
     match UserNamespace::new() {
         Ok(namespace) => {
             namespace.enter()?;
-            // Only now: a message may leave a thread behind, and only a process with
-            // one thread can enter.
+            // Log only after entering: a message may leave a thread behind, and only a
+            // process with one thread can enter.
             if let Some(lack) = namespace.missing_ids() {
                 log::warn!("files of others are nobody's: {lack}");
             }

@@ -1,4 +1,4 @@
-//! What a user types for images, as values.
+//! Options that several subcommands of `chrootvm image` have, and parsers of their values.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -8,16 +8,16 @@ use image::edit::xattr_policy::{Selection, Word};
 use image::source::ReadOptions;
 use virtinitrd_proto::settings::{RESTARTS, Restart};
 
-/// Bounds for what is read.
+/// Bounds for reading a source.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Limits {
+pub(super) struct ReadLimits {
     /// Most bytes that a compressed archive or standard input may have in $TMPDIR [default: 64G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
 }
 
-impl Limits {
-    /// How to read with these bounds.
+impl ReadLimits {
+    /// Options of the reader with these bounds.
     pub(super) fn options(&self) -> ReadOptions {
         let usual = ReadOptions::default();
         ReadOptions {
@@ -28,19 +28,19 @@ impl Limits {
     }
 }
 
-/// How a source is read.
+/// Options for reading a source.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Reading {
+pub(super) struct ReadArguments {
     /// Extended attributes to keep: all, none, or those whose names begin with PREFIX; repeatable
     /// [default: all of archives and images; user.*, security.capability and ACLs of a directory]
     #[arg(long, value_name = "all|none|PREFIX", value_delimiter = ',', verbatim_doc_comment)]
     xattrs: Vec<Word>,
     #[command(flatten)]
-    limits: Limits,
+    limits: ReadLimits,
 }
 
-impl Reading {
-    /// What was chosen.
+impl ReadArguments {
+    /// Options of the reader.
     ///
     /// # Errors
     /// Words that contradict each other.
@@ -52,7 +52,7 @@ impl Reading {
     }
 }
 
-/// Bytes from `4096`, `64k`, `512M`, `4G` or `1T`.
+/// Parses a number of bytes such as `4096`, `64k`, `512M`, `4G` or `1T`.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     const SUFFIXES: &[(char, u32)] = &[('k', 10), ('m', 20), ('g', 30), ('t', 40)];
     let lower = text.to_ascii_lowercase();
@@ -63,10 +63,10 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     size.ok_or_else(|| "a number of bytes, or one with the suffix k, M, G or T".into())
 }
 
-/// A UUID in its text form.
+/// Parses the text form of a UUID (RFC 9562, section 4).
 pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16], String> {
     const FORM: &str = "as 01234567-89ab-cdef-0123-456789abcdef";
-    /// Where the dashes are.
+    /// Positions of the dashes.
     const DASHES: [usize; 4] = [8, 13, 18, 23];
     let is_form = text.len() == 36
         && text.char_indices().all(|(at, c)| match DASHES.contains(&at) {
@@ -77,14 +77,15 @@ pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16], String> {
     number.filter(|_| is_form).map(u128::to_be_bytes).ok_or_else(|| FORM.into())
 }
 
-/// As [`parse_uuid`] reads it.
+/// The text form of a UUID, which [`parse_uuid`] reads.
 pub(super) fn show_uuid(uuid: [u8; 16]) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(uuid));
     let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
     parts.join("-")
 }
 
-/// `NAME=VALUE`: an image does not depend on the environment it is made in.
+/// Parses `NAME=VALUE`. NAME alone is refused: an image must not depend on the
+/// environment in which it is made.
 pub(super) fn parse_pair(text: &str) -> Result<OsString, String> {
     match text.find('=') {
         None | Some(0) => Err("NAME=VALUE".into()),
@@ -92,14 +93,14 @@ pub(super) fn parse_pair(text: &str) -> Result<OsString, String> {
     }
 }
 
-/// A value of `restart=`.
+/// Parses a value of `--restart`.
 pub(super) fn parse_restart(text: &str) -> Result<Restart, String> {
     let row = RESTARTS.iter().find(|(name, _)| *name == text);
     let names = || RESTARTS.map(|(name, _)| name).join(", ");
     row.map(|(_, restart)| *restart).ok_or_else(|| format!("one of {}", names()))
 }
 
-/// An absolute path in the guest.
+/// Parses an absolute path in the guest.
 pub(super) fn parse_absolute(text: &str) -> Result<OsString, String> {
     let text = OsString::from(text);
     match text.as_bytes().starts_with(b"/") {
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes() {
+    fn sizes_have_suffixes() {
         for (text, size) in [
             ("0", Some(0)),
             ("4096", Some(4096)),
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn uuids() {
+    fn uuids_have_one_text_form() {
         let text = "01234567-89ab-cdef-0123-456789abcdef";
         let uuid = parse_uuid(text).unwrap();
         assert_eq!(uuid[..3], [0x01, 0x23, 0x45]);

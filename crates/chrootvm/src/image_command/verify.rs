@@ -1,4 +1,4 @@
-//! `image verify`: whether all of an image can be read.
+//! `chrootvm image verify`: reads every byte of an image, and names damaged files.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use files::tell;
 use image::tree::holes;
 use image::tree::{Kind, show};
 
-use super::options::Limits;
+use super::options::ReadLimits;
 use super::{EXIT_FOUND, open, see_owners_as_the_guest};
 
-/// Read every byte of an image; exits with 1 where something is damaged
+/// Read every byte of an image; exits with 1 if something is damaged
 #[derive(Debug, clap::Args)]
-pub(super) struct Verify {
+pub(super) struct VerifyImage {
     /// The image
     image: PathBuf,
     #[command(flatten)]
-    limits: Limits,
+    limits: ReadLimits,
 }
 
-impl Verify {
-    /// Names each file that cannot be read.
+impl VerifyImage {
+    /// Names each file that cannot be read, then prints a summary.
     pub(super) fn run(self) -> Result<ExitCode> {
         see_owners_as_the_guest(&[&self.image])?;
         let source = open(&self.image, &self.limits.options())?;
@@ -30,7 +30,7 @@ impl Verify {
         let (mut bytes, mut damaged) = (0_u64, 0_u64);
         tree.walk(&mut |path, id| {
             let Kind::File(content) = &tree.node(id).kind else { return Ok(()) };
-            // Holes have nothing that could be damaged.
+            // Holes are skipped: they hold no bytes that could be damaged.
             match holes::for_parts(content, &mut |_| Ok(())) {
                 Ok(()) => bytes = bytes.saturating_add(content.size()),
                 Err(error) => {

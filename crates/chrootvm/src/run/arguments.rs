@@ -13,7 +13,7 @@ use super::machine_options::MachineOptions;
 use crate::command::CommandOptions;
 use crate::logger::Verbosity;
 
-/// Boot a directory as a virtual machine
+/// Boot a directory or an image as a virtual machine
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "chrootvm [OPTIONS] ROOTFS -- COMMAND [ARG]...\n       \
@@ -34,24 +34,24 @@ monitor. Exit status: 0 the guest powered off, halted or was ended at its consol
 else, 128+N signal N ended chrootvm."
 )]
 pub struct RunArguments {
-    /// The directory that becomes the root file system; read-only unless asked
+    /// Directory, image or archive that becomes the root file system; read-only by default
     #[arg(required_unless_present = "doctor")]
     pub(super) rootfs: Option<PathBuf>,
-    /// What becomes PID 1: an absolute path in the guest, or a name to be searched there
+    /// Program that becomes PID 1: an absolute path in the guest, or a name to search there
     /// [default: /bin/sh]
     #[arg(value_name = "INIT", conflicts_with = "command")]
     pub(super) payload: Option<OsString>,
-    /// What to run in the guest, and its arguments
+    /// Command to run in the guest, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
     #[command(flatten)]
     pub(super) directories: Directories,
     #[command(flatten)]
     pub(super) command_options: CommandOptions,
-    /// End this long after the start of chrootvm, the boot included: 90 (seconds), 500ms, 5m, 2h
+    /// End after this time, counted from the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
-    /// How `chrootvm exec` and `ps` call the machine [default: the process id]
+    /// Name of the machine for `chrootvm exec` and `ps` [default: the process id]
     #[arg(long, help_heading = "Command", value_parser = parse_name, requires = "command")]
     pub(super) name: Option<String>,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub struct RunArguments {
     /// Print the commands, ready to paste, instead of running them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Run nothing; tell what this host has and lacks for it, and what mends that
+    /// Run nothing; report what this host has and lacks, and how to mend that
     #[arg(long)]
     pub(super) doctor: bool,
 }
@@ -147,7 +147,7 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
-    struct Line {
+    struct RunLine {
         #[command(flatten)]
         arguments: RunArguments,
     }
@@ -163,7 +163,7 @@ mod tests {
             (&["-w", "/", "/r", "INIT"], Some("--workdir is for a COMMAND")),
             (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
         ] {
-            let line = Line::parse_from([&["x"], words].concat());
+            let line = RunLine::parse_from([&["x"], words].concat());
             let last = words.last().map(OsStr::new);
             let error = line.arguments.check_command_options(last).err();
             let error = error.map(|error| error.to_string()).unwrap_or_default();
@@ -182,7 +182,7 @@ mod tests {
             (&["--debug", "/r"], Verbosity::Debug),
             (&["-q", "--debug", "/r"], Verbosity::Quiet),
         ] {
-            let line = Line::parse_from([&["x"], words].concat());
+            let line = RunLine::parse_from([&["x"], words].concat());
             assert_eq!(line.arguments.diagnostics.verbosity(), expected, "{words:?}");
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Directories {
     /// Let the guest write to ROOTFS
     #[arg(long, conflicts_with = "overlay")]
     rw: bool,
-    /// Let the guest write to / in memory, which is forgotten at the end; SIZE as 512m or 50%
+    /// Keep what the guest writes to / in memory, and forget it at the end; SIZE as 512m or 50%
     /// [default: 50%]
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "", value_parser = parse_overlay)]
@@ -43,7 +43,7 @@ pub(super) struct Directories {
     /// Mount the directory PATH at /run/mnt/TAG, read-only; repeatable
     #[arg(long, num_args = 2, value_names = ["TAG", "PATH"])]
     mount_ro: Vec<OsString>,
-    /// What the guest may cache of all directories [default: virtiofsd's, auto]
+    /// How much of the directories the guest may cache [default: virtiofsd's, auto]
     #[arg(long, value_parser = named::<CacheMode>(), value_name = "MODE")]
     pub(super) cache: Option<CacheMode>,
     /// The virtiofsd to run [default: the installed one]

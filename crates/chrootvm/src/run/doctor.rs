@@ -1,4 +1,4 @@
-//! `chrootvm --doctor`: what this host has and lacks.
+//! `chrootvm --doctor`: reports what this host has and lacks for running machines.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,8 +8,8 @@ use files::tell;
 use machine::doctor::report::{Status, report};
 use machine::doctor::{findings, gather};
 
-/// Reports on this host, and on the kernels in `rootfs`, if that is given; the exit status
-/// tells whether a machine can be run.
+/// Reports on this host, and on the kernels in `rootfs` if that is given. The exit status
+/// is 1 if no machine can run.
 pub(super) fn run(rootfs: Option<&Path>) -> Result<ExitCode> {
     let findings = findings::findings(&gather::gather(rootfs)?);
     tell::result(report(&findings))?;

@@ -50,9 +50,9 @@ pub(super) struct Host {
     pub(super) input_is_terminal: bool,
 }
 
-/// Kernel and modules.
+/// Kernel of the guest, and its modules.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(super) struct GuestKernel {
     pub(super) image: Located,
     pub(super) modules: Option<Located>,
     /// Text of the kernel's configuration, if it can be read.
@@ -72,7 +72,7 @@ pub(super) enum InitrdFile {
 #[derive(Debug)]
 pub(super) struct Findings {
     pub(super) host: Host,
-    pub(super) kernel: Kernel,
+    pub(super) kernel: GuestKernel,
     pub(super) initrd: InitrdFile,
     /// How the guest gets a name server.
     pub(super) name_server: NameServerDecision,
@@ -118,7 +118,7 @@ impl Findings {
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = find_kernel(|| root.files(), kernel, options.modules.as_deref())?;
         let config = signatures::config(&image, modules.as_ref());
-        let kernel = Kernel { image, modules, config };
+        let kernel = GuestKernel { image, modules, config };
         let name_server = name_server(arguments, root, &kernel)?;
         let attachments = arguments.directories.attachments(root)?;
         // Without INIT the guest chooses: a command that the root configures, or /bin/sh.
@@ -148,14 +148,14 @@ impl Findings {
 fn name_server(
     arguments: &RunArguments,
     root: &Root,
-    kernel: &Kernel,
+    kernel: &GuestKernel,
 ) -> Result<NameServerDecision> {
     let is_wanted = arguments.machine.network()? != Network::None;
     // A root that only the guest's kernel can read is left alone.
     let Some(files) = is_wanted.then(|| root.files().ok()).flatten() else {
         return Ok(NameServerDecision::Nothing);
     };
-    let Kernel { modules, config, .. } = kernel;
+    let GuestKernel { modules, config, .. } = kernel;
     let is_built_in = |config: &str| config.lines().any(|line| line == "CONFIG_OVERLAY_FS=y");
     let append = arguments.machine.append.join(OsStr::new(" "));
     let run = NameServerOptions {

@@ -1,4 +1,4 @@
-//! `--keep`: what a run was made of, for whoever wants to look into it.
+//! `--keep`: saves the files of a run, so that a person can look into them.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Context, Result};
 use files::tell;
 
-/// Writes the initrd and the commands to a new private directory, and tells
-/// where; the file for the console's text.
+/// Writes the initrd and the commands to a new private directory, and prints its path.
+/// Returns the file for the console's text.
 pub(super) fn keep(initrd: &[u8], commands: &OsStr) -> Result<File> {
     let dir = tempfile::Builder::new().prefix("chrootvm-").tempdir();
     let dir = dir.context("make a directory to keep files in")?.keep();

@@ -1,4 +1,4 @@
-//! Messages of chrootvm once a machine has ended.
+//! Messages of chrootvm after the end of a machine.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use machine::running::timing::Timing;
 /// Reports how a run ended, and returns the exit status. If the guest reset, `hint`
 /// follows the error.
 pub(super) fn tell(report: RunReport, mode: RunMode, hint: &str, timing: Option<&Timing>) -> u8 {
-    // Messages may block; signals have to end us all the same.
+    // Messages may block. Signals must still end this program.
     signals::let_through();
     let hint = if report.outcome.is_reset() { hint } else { "" };
     let exit = report.outcome.exit_report(mode, report.console.reason.as_deref());

@@ -16,14 +16,14 @@ use virtinitrd_proto::settings::Record;
 use super::additions::Additions;
 use crate::named::named;
 
-/// The machine
+/// Kind of machine
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
     /// Memory, in MiB or with a suffix M or G [default: 1G, or what this host can spare]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<u64>,
-    /// Number of processors [default: as many as here]
+    /// Number of processors [default: as many as the host has]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cpus: Option<u16>,
     /// Network of the guest: only loopback, or QEMU's user network too [default: none, or user
@@ -41,7 +41,7 @@ pub(super) struct MachineOptions {
     /// newest in ROOTFS]
     #[arg(long, value_name = "FILE")]
     pub(super) kernel: Option<PathBuf>,
-    /// Enter the kernel directly, without its own unpacking (PVH): where it can be done, or never
+    /// Enter the unpacked kernel directly (PVH): if the kernel allows it, or never
     #[arg(long, value_parser = named::<Pvh>(), default_value = Pvh::default().name())]
     pub(super) pvh: Pvh,
     /// Boot the kernel that `chrootvm kernel build` built; it needs no modules
@@ -54,7 +54,7 @@ pub(super) struct MachineOptions {
     #[arg(long = "module", value_name = "NAME")]
     pub(super) extra_modules: Vec<String>,
     /// Load modules without BTF, tracing and signature, which is quicker but taints the kernel; auto:
-    /// unless the kernel asks for signatures
+    /// unless the kernel requires signatures
     #[arg(long, value_parser = named::<StripWhen>(), value_name = "WHEN",
           default_value = StripWhen::default().name())]
     pub(super) strip: StripWhen,
@@ -64,7 +64,7 @@ pub(super) struct MachineOptions {
     /// More words for the kernel command line; they win over ours; repeatable
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(super) append: Vec<OsString>,
-    /// How to run guest code; auto is kvm where that works
+    /// How to run guest code; auto is kvm if that works
     #[arg(long, value_parser = named::<AccelOption>(), default_value = AccelOption::default().name())]
     pub(super) accel: AccelOption,
     /// QEMU's machine type
@@ -84,7 +84,7 @@ pub(super) struct MachineOptions {
     pub(super) init: Option<PathBuf>,
 }
 
-/// `--net`
+/// Value of `--net`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Net {
     None,
@@ -143,7 +143,7 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
-    struct Line {
+    struct MachineLine {
         #[command(flatten)]
         options: MachineOptions,
     }
@@ -159,7 +159,7 @@ mod tests {
             (&["--net", "none", "-p", "1:2"], Err("--net none")),
             (&["-p", "1:2", "--net=none"], Err("--publish")),
         ] {
-            let line = Line::parse_from([&["x"], words].concat());
+            let line = MachineLine::parse_from([&["x"], words].concat());
             match (line.options.network(), expected) {
                 (Ok(network), Ok(count)) => {
                     assert_eq!(usize::from(network != Network::None), count, "{words:?}");

@@ -179,14 +179,14 @@ fn mode(arguments: &RunArguments, host: &Host) -> RunMode {
 
 #[cfg(test)]
 mod tests {
-    use super::super::findings::Kernel;
+    use super::super::findings::GuestKernel;
     use super::*;
     use clap::Parser;
     use machine::kernel::located::Located;
     use machine::plan::architecture;
 
     #[derive(Parser)]
-    struct Line {
+    struct PlanLine {
         #[command(flatten)]
         arguments: RunArguments,
     }
@@ -196,7 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let rootfs = dir.path().to_str().unwrap();
         let line =
-            Line::parse_from([&["chrootvm"], words].concat().iter().map(|word| match *word {
+            PlanLine::parse_from([&["chrootvm"], words].concat().iter().map(|word| match *word {
                 "ROOTFS" => rootfs,
                 word => word,
             }));
@@ -215,7 +215,7 @@ mod tests {
         let image = Located { root: root.files().unwrap(), path: "/vmlinuz".into() };
         let findings = Findings {
             host,
-            kernel: Kernel { image, modules: None, config: None },
+            kernel: GuestKernel { image, modules: None, config: None },
             initrd: InitrdFile::Init("/init".into()),
             name_server: NameServerDecision::Overlay,
             payload: line.arguments.payload.clone(),
