@@ -21,7 +21,7 @@ impl Read for At<'_> {
     }
 }
 
-/// Whether all of `bytes` are zero; also if there are none.
+/// Whether all of `bytes` are zero. No bytes at all count as zero, too.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();

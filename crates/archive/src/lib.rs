@@ -1,9 +1,9 @@
 //! newc archives and compressed containers, read and written as streams.
 //!
 //! The kernel unpacks its initramfs from such files (kernel doc:
-//! driver-api/early-userspace/buffer-format.rst). This crate writes what the kernel can
-//! unpack, and reads what the kernel would unpack, without trusting the input. It knows
-//! nothing of images, machines or command lines.
+//! driver-api/early-userspace/buffer-format.rst). This crate writes
+//! archives that the kernel can unpack, and reads archives by the rules by which the kernel
+//! unpacks them. It does not trust its input.
 //!
 //! | Module | Contents |
 //! |---|---|

@@ -40,8 +40,8 @@ pub fn labelled(label: &str, text: impl Display) {
     send(composed(label, &text.to_string()));
 }
 
-/// Prints an answer on standard error, where standard output belongs to the guest or
-/// to another result.
+/// Prints an answer on standard error. For commands whose standard output belongs to the
+/// guest or to another result.
 pub fn note(text: impl Display) {
     labelled("", text);
 }

@@ -60,7 +60,7 @@ pub fn unpack(
     let found = parts(input, &mut |bytes| {
         size += bytes.len() as u64;
         ensure!(size <= limit, TooLarge { limit });
-        out.write_all(bytes).context("write what was unpacked")?;
+        out.write_all(bytes).context("write the unpacked data")?;
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(found.map(|(compression, end)| Unpacked { compression, size, end }))

@@ -6,8 +6,8 @@
 //! rdevmajor, rdevminor, namesize, check. The name (with its NUL) and the contents are
 //! each padded to four bytes, counted from the start of the segment.
 //!
-//! This module only parses; `write` writes headers with the crate `cpio`. The crate's
-//! reader does not fit: it takes names as text, and needs the bytes of all members.
+//! This module only parses; `write` writes headers with the crate `cpio`. The reader of that
+//! crate refuses names that are not UTF-8, and reads all contents instead of seeking.
 
 use anyhow::{Context, Result, ensure};
 

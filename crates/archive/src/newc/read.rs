@@ -123,7 +123,7 @@ fn compressed(
     *budget -= found.size;
     let (unpacked, mut at) = (Arc::new(unpacked), 0);
     while let Some(inner) = after_padding(&unpacked, at)? {
-        let context = || format!("offset {inner} of what is unpacked");
+        let context = || format!("offset {inner} of the unpacked data");
         match magic(&unpacked, inner)? {
             Magic::Newc => at = plain(&unpacked, inner, visitor).with_context(context)?,
             Magic::Other => bail!("{}: no archive, and a kernel unpacks only once", context()),

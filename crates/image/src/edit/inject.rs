@@ -67,7 +67,7 @@ pub fn workload(tree: &mut Tree, workload: &Workload<'_>, mtime: i64) -> Result<
 
 /// Adds a file that belongs to root. Links above the file are followed.
 fn file(tree: &mut Tree, path: &str, permissions: u16, bytes: Vec<u8>, mtime: i64) -> Result<Id> {
-    let context = || format!("put {path} in");
+    let context = || format!("add {path} to the image");
     let mut names: Vec<_> = components(path.as_bytes()).collect();
     let name = names.pop().with_context(context)?;
     let parent = tree.make_directories(&names.join(&b'/')).with_context(context)?;

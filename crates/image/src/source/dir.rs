@@ -60,8 +60,9 @@ pub fn read_without(path: &Path, left_out: &[FileId], notes: &mut Notes) -> Resu
     while let Some((id, path)) = pending.pop() {
         let directory = Arc::new(HostDirectory { root: Arc::clone(&root), path });
         let found = scan.directory(id, &directory, &mut pending);
-        found
-            .with_context(|| format!("look into {}", root.host_path(&directory.path).display()))?;
+        found.with_context(|| {
+            format!("read directory {}", root.host_path(&directory.path).display())
+        })?;
     }
     Ok(scan.tree)
 }

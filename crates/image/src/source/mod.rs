@@ -177,5 +177,5 @@ fn number_line(input: &mut impl BufRead) -> Result<u64> {
     input.take(LINE_MAX).read_until(b'\n', &mut line)?;
     let text = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
     let number = text.and_then(|text| text.parse::<u64>().ok().filter(|n| n.to_string() == text));
-    number.context("a line with no number")
+    number.context("a line that is not a number")
 }

@@ -135,7 +135,7 @@ fn seconds(text: &[u8]) -> Result<i64> {
     let mut parts = text.splitn(2, |&byte| byte == b'.');
     let whole: i64 = number(parts.next().unwrap_or_default())?;
     let fraction = parts.next().unwrap_or_default();
-    ensure!(fraction.iter().all(u8::is_ascii_digit), "a time with no number behind its point");
+    ensure!(fraction.iter().all(u8::is_ascii_digit), "a time without digits after its point");
     let is_whole = fraction.iter().all(|&digit| digit == b'0');
     Ok(if text.starts_with(b"-") && !is_whole { whole.saturating_sub(1) } else { whole })
 }

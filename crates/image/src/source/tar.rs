@@ -214,15 +214,19 @@ impl TarReader<'_> {
     /// missing, the member becomes a regular file.
     fn hard_link(&mut self, member: &FileMember<'_>, extended: Extended, size: u64) -> Result<()> {
         let target = target(member.header, &extended)?;
-        ensure!(components(&target).all(|name| name != b".."), "a link out of the archive");
+        ensure!(
+            components(&target).all(|name| name != b".."),
+            "the target of the link is outside of the archive"
+        );
         let has_data = self.blocks.has_data(size, member.has_records)?;
         let id = self.tree.find_member(&target);
         if self.is_filled(member.path) {
             return self.skip(member, size);
         }
         if !has_data {
-            let id =
-                id.with_context(|| format!("a link to {}, which is missing", show(&target)))?;
+            let id = id.with_context(|| {
+                format!("the target of the link, {}, is missing", show(&target))
+            })?;
             return self.tree.put_link(member.path, id);
         }
         let content = self.content(&extended, size)?;
@@ -326,9 +330,9 @@ impl FileMember<'_> {
 /// The target of a link.
 fn target(header: &Header, extended: &Extended) -> Result<Vec<u8>> {
     let target = extended.link.as_deref().unwrap_or_else(|| header.link());
-    ensure!(!target.is_empty(), "a link to nothing");
-    ensure!(target.len() <= PATH_MAX, "a link to a path of more than {PATH_MAX} bytes");
-    ensure!(!target.contains(&0), "a link to a path with NUL");
+    ensure!(!target.is_empty(), "the link has no target");
+    ensure!(target.len() <= PATH_MAX, "the target of the link has more than {PATH_MAX} bytes");
+    ensure!(!target.contains(&0), "the target of the link contains NUL");
     Ok(target.to_vec())
 }
 

@@ -356,7 +356,7 @@ fn hostile_members_are_refused() {
         ("through a file", vec![member(b'0', "a", ""), member(b'0', "a/x", "")]),
         ("in a circle", vec![member(b'2', "a", "a"), member(b'0', "a/x", "")]),
         ("a link out", vec![member(b'1', "a", "../etc/passwd")]),
-        ("a link to nothing", vec![member(b'1', "a", "b")]),
+        ("a link to a missing file", vec![member(b'1', "a", "b")]),
         ("a directory twice", vec![member(b'5', "a", ""), member(b'1', "b", "a")]),
     ] {
         assert!(read(&members.concat()).is_err(), "{name}");

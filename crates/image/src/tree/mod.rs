@@ -107,8 +107,8 @@ impl Tree {
     /// more than 2^32 nodes.
     pub fn add(&mut self, parent: Id, name: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
         if let Kind::Symlink(target) = &kind {
-            ensure!(!target.is_empty(), "a link to nothing");
-            ensure!(!target.contains(&0), "a link to a path with NUL");
+            ensure!(!target.is_empty(), "the link has no target");
+            ensure!(!target.contains(&0), "the target of the link contains NUL");
         }
         if let (Kind::Directory(_), Some(found)) = (&kind, self.child(parent, name))
             && self.children(found).is_some()
@@ -133,7 +133,7 @@ impl Tree {
         ensure!(node.names == 0 || !is_directory, "a directory has one name");
         self.node_mut(id).names += 1;
         let Kind::Directory(children) = &mut self.node_mut(parent).kind else {
-            bail!("a file has nothing in it");
+            bail!("the parent is not a directory");
         };
         if let Some(old) = children.insert(name.into(), id) {
             self.unname(old);

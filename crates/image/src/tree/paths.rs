@@ -125,7 +125,11 @@ impl Tree {
             let Some(name) = pending.pop() else {
                 return Ok(Followed { at, length, missing: Vec::new() });
             };
-            ensure!(self.children(at).is_some(), "a file has nothing in it: {}", show(&name));
+            ensure!(
+                self.children(at).is_some(),
+                "{}: the path above it is not a directory",
+                show(&name)
+            );
             if *name == *b".." {
                 trail.pop();
                 continue;
@@ -156,7 +160,7 @@ impl Tree {
         let Followed { at, missing, .. } = self.follow(path)?;
         match missing.first() {
             None => Ok(at),
-            Some(name) => bail!("there is no {}", show(name)),
+            Some(name) => bail!("{} does not exist", show(name)),
         }
     }
 
@@ -178,7 +182,7 @@ impl Tree {
             ensure!(length <= PATH_MAX, TOO_LONG);
             at = self.add(at, &name, implied(), directory())?;
         }
-        ensure!(self.children(at).is_some(), "{} is no directory", show(path));
+        ensure!(self.children(at).is_some(), "{} is not a directory", show(path));
         Ok((at, length))
     }
 }

@@ -86,7 +86,7 @@ fn names_of_all_writers_are_read() {
     );
     let link = member(b'2', "a", b"").bytes();
     refused("a link with NUL", &[&records(b'x', &[b"linkpath=a\0b"]), &link, END], "NUL");
-    refused("a link to nothing", &[&link, END], "nothing");
+    refused("a link without a target", &[&link, END], "no target");
 }
 
 #[test]

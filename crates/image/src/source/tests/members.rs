@@ -67,7 +67,7 @@ fn hard_links_may_contain_their_data() {
     let tree = read(&[&header, &link().bytes(), END]).unwrap().0;
     assert_eq!(text(&tree, "b"), b"hello");
     let missing = member(b'1', "b", b"").to("a").bytes();
-    refused("nothing there", &[&missing, &file, END], "a link to a, which is missing");
+    refused("nothing there", &[&missing, &file, END], "the target of the link, a, is missing");
 }
 
 #[test]
