@@ -17,6 +17,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use archive::bytes::At;
 use archive::compress::{self, Compression, LZ4_FRAME_MAGIC, Method};
+use archive::newc;
 use virtinitrd_proto::superblock;
 
 use crate::ustar::{BLOCK, Header};
@@ -197,7 +198,7 @@ fn head(input: impl Read) -> Result<Vec<u8>> {
 /// Recognises a format by the uncompressed start of a file.
 fn by_head(head: &[u8]) -> Option<Format> {
     let has = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    if has(0, b"070701") || has(0, b"070702") {
+    if has(0, newc::MAGIC) || has(0, newc::MAGIC_CHECKED) {
         return Some(Format::Cpio(Compression::None));
     }
     if let Some(found) = superblock::identify(head) {

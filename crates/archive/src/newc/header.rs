@@ -16,10 +16,10 @@ pub(super) const HEADER: usize = 110;
 /// Offset of the first field, after the magic.
 const FIELDS: usize = 6;
 /// First bytes of a header (`c_magic`).
-const MAGIC: &[u8; FIELDS] = b"070701";
+pub const MAGIC: &[u8; FIELDS] = b"070701";
 /// First bytes of a header whose contents have a check sum: the sum of all bytes, modulo
 /// 2^32. Kernels since 5.19 refuse a file whose sum differs.
-const MAGIC_CHECKED: &[u8; FIELDS] = b"070702";
+pub const MAGIC_CHECKED: &[u8; FIELDS] = b"070702";
 /// First bytes of cpio's old portable format.
 const MAGIC_OLD: &[u8; FIELDS] = b"070707";
 /// Multiple of bytes at which an archive, the contents of a member and the next header

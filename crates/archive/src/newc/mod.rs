@@ -23,7 +23,7 @@ mod list;
 mod read;
 mod write;
 
-pub use header::{Header, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TRAILER};
+pub use header::{Header, MAGIC, MAGIC_CHECKED, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TRAILER};
 pub use list::{Entry, entries};
 pub use read::{Member, Visitor, after_padding, until_nul, walk};
 pub use write::{Archive, MemberWriter, source_date_epoch, write_member, write_trailer};
