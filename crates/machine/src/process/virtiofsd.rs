@@ -36,7 +36,7 @@ pub fn find(given: Option<&Path>) -> Result<Virtiofsd> {
         Some(file) => {
             ensure!(host::is_executable(file), "{} is no executable file", file.display());
             // A bare name would be searched in PATH.
-            std::path::absolute(file).with_context(|| format!("find {}", file.display()))?
+            host::absolute(file)?
         }
         None => installed().context(
             "virtiofsd not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH; install the \
