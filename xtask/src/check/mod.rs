@@ -17,9 +17,6 @@ use crate::workspace;
 #[derive(Debug, clap::Args)]
 pub struct Check {}
 
-/// Crates that still use both crates for system calls.
-const WITH_BOTH: &[&str] = &["crates/image"];
-
 /// Arguments of cargo, one run a row.
 #[rustfmt::skip]
 const CARGO: &[&[&str]] = &[
@@ -65,7 +62,7 @@ impl Check {
 /// Sources and manifests that cannot be read.
 pub fn wrong_imports(root: &Path) -> Result<Vec<String>> {
     let graph = crates::read(root)?;
-    let mut faults = crates::faults(&graph, WITH_BOTH);
+    let mut faults = crates::faults(&graph);
     for directory in graph.keys() {
         let src = root.join(directory).join("src");
         if !src.exists() {
