@@ -26,7 +26,7 @@ poweroff -f
 ";
 
 impl Demo {
-    /// Runs the demo. It succeeds only if the guest printed [`MARKER`].
+    /// Runs the demo. It succeeds only if the guest printed the marker.
     pub fn run(self) -> Result<()> {
         let tree = workspace::root()?;
         let init = guest::build()?;

@@ -1,4 +1,4 @@
-//! `chrootvm image`: one file for each subcommand, and [`options`] for what they share.
+//! `chrootvm image`: one file for each subcommand, and `options` for what they share.
 //!
 //! Subcommands read sources and write images through the crate `image`.
 
