@@ -33,7 +33,7 @@ fn options_of_chrootvm() -> Vec<String> {
 }
 
 fn parameters() -> Vec<String> {
-    virtinitrd_proto::parameters::PARAMETERS.iter().map(|word| (*word).to_owned()).collect()
+    proto::parameters::PARAMETERS.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Whether `text` has `word` as a whole, not as a part of a longer one.

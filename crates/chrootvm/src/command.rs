@@ -1,5 +1,5 @@
 //! Options of a command: `chrootvm … -- COMMAND` and `chrootvm exec` share them. They
-//! become records for `/init` ([`virtinitrd_proto::settings`]).
+//! become records for `/init` ([`proto::settings`]).
 
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Result, anyhow, ensure};
 use machine::plan::options::parse_variable;
 use machine::session::terminal;
-use virtinitrd_proto::settings::{self, Record, Size};
+use proto::settings::{self, Record, Size};
 
 /// Environment of the command
 #[derive(Debug, clap::Args)]

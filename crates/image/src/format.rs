@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a container | its magic; then the contents are unpacked and recognised, too |
 //! | cpio | `070701` or `070702` at offset 0 (kernel doc: driver-api/early-userspace/buffer-format.rst) |
-//! | file systems | [`virtinitrd_proto::superblock`] |
+//! | file systems | [`proto::superblock`] |
 //! | GPT, MBR | `EFI PART` at offset 512, `55 aa` at offset 510 |
 //! | tar | the check sum of its first header (POSIX pax(1), ustar), or nothing but zeros |
 
@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use archive::bytes::At;
 use archive::compress::{self, Compression, LZ4_FRAME_MAGIC, Method};
 use archive::newc;
-use virtinitrd_proto::superblock;
+use proto::superblock;
 
 use crate::ustar::{BLOCK, Header};
 

@@ -9,9 +9,9 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::time::Duration;
 
+use proto::console::NO_PORT;
+use proto::text::compose;
 use rustix::system::RebootCommand;
-use virtinitrd_proto::console::NO_PORT;
-use virtinitrd_proto::text::compose;
 
 use crate::cmdline::fail::Fail;
 use crate::report::{logger, watch};

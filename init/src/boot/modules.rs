@@ -6,11 +6,11 @@
 use alloc::string::String;
 use core::ffi::CStr;
 
+use proto::text::{compose, show};
+use proto::words::text;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use virtinitrd_proto::text::{compose, show};
-use virtinitrd_proto::words::text;
 
 use crate::cmdline::config::Config;
 use crate::cmdline::module_parameters;

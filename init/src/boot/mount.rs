@@ -4,9 +4,9 @@
 //! Interfaces: mount(2), mknod(2), symlink(2), console(4). The tables of
 //! [`crate::boot::tables`] list all of them.
 
+use proto::text::show;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use virtinitrd_proto::text::show;
 
 use crate::boot::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};
 use crate::sys::error::{Context, Hints, Result};

@@ -7,10 +7,10 @@
 use alloc::ffi::CString;
 use core::time::Duration;
 
+use proto::text::show;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use virtinitrd_proto::text::show;
 
 use crate::root::new_root::NewRoot;
 use crate::rt::ifreq::{self, Address};

@@ -5,10 +5,10 @@ use core::convert::Infallible;
 use core::ffi::{CStr, c_int};
 use core::time::Duration;
 
+use proto::settings::Settings;
+use proto::text::show;
 use rustix::io::Errno;
 use rustix::system::RebootCommand;
-use virtinitrd_proto::settings::Settings;
-use virtinitrd_proto::text::show;
 
 use crate::boot::{end, modules, mount, network, tables};
 use crate::cmdline::Config;
@@ -26,7 +26,7 @@ use crate::sys::devices::Devices;
 use crate::sys::error::{Context, ErrnoName, Error, Result};
 use crate::sys::file;
 
-/// Path of the run file ([`virtinitrd_proto::settings`]) in the initramfs.
+/// Path of the run file ([`proto::settings`]) in the initramfs.
 const RUN_FILE: &CStr = c"/virtinit.run";
 
 /// The C `main`: boots, or reports an error and ends the machine.

@@ -8,12 +8,12 @@
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
-use virtinitrd_proto::access::Access;
-use virtinitrd_proto::error::{Error, Result};
-use virtinitrd_proto::etc::Etc;
-use virtinitrd_proto::tag::Tag;
-use virtinitrd_proto::text::{compose, show};
-use virtinitrd_proto::words::{Word, Words, number, text};
+use proto::access::Access;
+use proto::error::{Error, Result};
+use proto::etc::Etc;
+use proto::tag::Tag;
+use proto::text::{compose, show};
+use proto::words::{Word, Words, number, text};
 
 use crate::cmdline::extra_mount::ExtraMount;
 use crate::cmdline::fail::Fail;

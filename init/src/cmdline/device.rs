@@ -4,9 +4,9 @@
 //! `LABEL=` and `UUID=`, which the kernel leaves to an initramfs. The tests of
 //! `super::root` and `super::extra_mount` cover the parsers with whole parameters.
 
-use virtinitrd_proto::error::{Error, Result};
-use virtinitrd_proto::text::show;
-use virtinitrd_proto::words::{hex, number, text, uuid};
+use proto::error::{Error, Result};
+use proto::text::show;
+use proto::words::{hex, number, text, uuid};
 
 /// A file system on a block device, as a parameter describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

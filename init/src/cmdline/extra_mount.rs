@@ -2,10 +2,10 @@
 //!
 //! SOURCE ends at the first `:/`, because a label and MAJOR:MINOR may contain a colon.
 
-use virtinitrd_proto::error::{Error, Result};
-use virtinitrd_proto::tag::Tag;
-use virtinitrd_proto::text::show;
-use virtinitrd_proto::words::text;
+use proto::error::{Error, Result};
+use proto::tag::Tag;
+use proto::text::show;
+use proto::words::text;
 
 use crate::cmdline::device::{Device, Disk};
 

@@ -3,7 +3,7 @@
 //! It is parsed separately, because it must hold even if the rest of the command line is
 //! invalid.
 
-use virtinitrd_proto::words::{Word, Words, text};
+use proto::words::{Word, Words, text};
 
 /// The end of the machine after a fatal error was reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 
 use alloc::vec::Vec;
 
-use virtinitrd_proto::modules;
-use virtinitrd_proto::words::Word;
+use proto::modules;
+use proto::words::Word;
 
 /// The parameters for `module` as finit_module(2) takes them: each of `words` that has the
 /// form `MODULE.PARAM[=VALUE]`, without `MODULE.`.

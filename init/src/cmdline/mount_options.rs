@@ -12,8 +12,8 @@
 
 use alloc::vec::Vec;
 
+use proto::words::words;
 use rustix::mount::MountFlags;
-use virtinitrd_proto::words::words;
 
 /// Flags and data for mount(2).
 #[derive(Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@
 
 use alloc::{string::String, vec::Vec};
 
-use virtinitrd_proto::access::Access;
-use virtinitrd_proto::error::Result;
-use virtinitrd_proto::tag::Tag;
-use virtinitrd_proto::text::{compose, show};
-use virtinitrd_proto::words::text;
+use proto::access::Access;
+use proto::error::Result;
+use proto::tag::Tag;
+use proto::text::{compose, show};
+use proto::words::text;
 
 use crate::cmdline::device::{Device, Disk};
 

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use proptest::prelude::*;
-use virtinitrd_proto::access::Access;
-use virtinitrd_proto::tag::Tag;
+use proto::access::Access;
+use proto::tag::Tag;
 
 use super::config::{Config, FOREVER, Share};
 use super::device::{Device, Disk, PartitionId};

@@ -10,12 +10,12 @@ use alloc::vec;
 use core::ffi::CStr;
 use core::fmt::Write;
 
+use proto::superblock::{self, HEAD, Superblock};
+use proto::text::{compose, show};
+use proto::words::number;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use virtinitrd_proto::superblock::{self, HEAD, Superblock};
-use virtinitrd_proto::text::{compose, show};
-use virtinitrd_proto::words::number;
 
 use crate::cmdline::device::{Device, PartitionId};
 use crate::disk::partitions::{self, find_in_gpt, find_in_mbr};

@@ -5,9 +5,9 @@
 use core::ffi::CStr;
 use core::time::Duration;
 
+use proto::text::show;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
-use virtinitrd_proto::text::show;
 
 use crate::cmdline::config::FOREVER;
 use crate::cmdline::device::Disk;

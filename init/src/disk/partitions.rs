@@ -15,7 +15,7 @@
 //!
 //! Invariant: nothing here does I/O, and no bytes make it panic.
 
-use virtinitrd_proto::words::text;
+use proto::words::text;
 
 use crate::cmdline::device::PartitionId;
 

@@ -5,10 +5,10 @@
 
 use alloc::vec::Vec;
 
+use proto::words::number;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
-use virtinitrd_proto::words::number;
 
 /// The kernel log, open for reading. Opening it takes as long as a mount, so it is opened
 /// once.

@@ -14,9 +14,9 @@ use core::ffi::CStr;
 use core::fmt::{self, Write};
 
 use log::{Level, LevelFilter, Log, Metadata};
+use proto::console::PREFIX;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
-use virtinitrd_proto::console::PREFIX;
 
 use crate::rt;
 use crate::rt::once::Once;

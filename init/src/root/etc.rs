@@ -2,9 +2,9 @@
 //!
 //! All changes are lost at the end of the machine.
 
+use proto::etc::Etc;
 use rustix::fs::OFlags;
 use rustix::mount::MountFlags;
-use virtinitrd_proto::etc::Etc;
 
 use crate::root::new_root::NewRoot;
 use crate::root::overlay;

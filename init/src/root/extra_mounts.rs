@@ -5,9 +5,9 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use proto::text::show;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
-use virtinitrd_proto::text::show;
 
 use crate::cmdline::Config;
 use crate::cmdline::extra_mount::{ExtraMount, MountSource, PARAMETER};

@@ -6,11 +6,11 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
+use proto::access::Access;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
-use virtinitrd_proto::access::Access;
 
 use crate::sys::error::{Context, ErrnoName, Result};
 

@@ -2,7 +2,7 @@
 //!
 //! Interface: mount(2).
 
-use virtinitrd_proto::access::Access;
+use proto::access::Access;
 
 use crate::cmdline::Config;
 use crate::cmdline::root::Root;

@@ -8,10 +8,10 @@
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use proto::access::Access;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use virtinitrd_proto::access::Access;
 
 use crate::root::initramfs::{self, OVERLAYFS_MAGIC, RAMFS_MAGIC, TMPFS_MAGIC};
 use crate::sys::error::{Context, Result};

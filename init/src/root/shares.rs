@@ -4,9 +4,9 @@
 
 use core::ffi::CStr;
 
+use proto::access::Access;
+use proto::text::show;
 use rustix::mount::MountFlags;
-use virtinitrd_proto::access::Access;
-use virtinitrd_proto::text::show;
 
 use crate::cmdline::Config;
 use crate::report::watch::{self, BootStep};

@@ -7,11 +7,11 @@
 
 use core::ffi::CStr;
 
+use proto::text::show;
 use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
-use virtinitrd_proto::text::show;
 
 use crate::root::new_root::NewRoot;
 use crate::sys::error::{Context, Hints, Result};

@@ -6,11 +6,11 @@
 
 use core::ffi::CStr;
 
+use proto::text::show;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
-use virtinitrd_proto::text::show;
 
 use crate::cmdline::Config;
 use crate::root::initramfs;

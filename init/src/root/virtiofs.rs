@@ -5,10 +5,10 @@
 use core::ffi::CStr;
 use core::time::Duration;
 
+use proto::tag::Tag;
+use proto::text::show;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
-use virtinitrd_proto::tag::Tag;
-use virtinitrd_proto::text::show;
 
 use crate::sys::error::{Context, Hints, Result};
 use crate::sys::file;

@@ -1,7 +1,7 @@
 //! Volumes: shares that `chrootvm --volume` mounts at a path of the root.
 
-use virtinitrd_proto::settings::Volume;
-use virtinitrd_proto::tag::Tag;
+use proto::settings::Volume;
+use proto::tag::Tag;
 
 use crate::cmdline::Config;
 use crate::report::watch::{self, BootStep};

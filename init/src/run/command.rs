@@ -7,10 +7,10 @@
 
 use core::time::Duration;
 
+use proto::settings::Settings;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
-use virtinitrd_proto::settings::Settings;
 
 use crate::root::extra_mounts::ExtraMounts;
 use crate::rt;

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::ffi::CStr;
 
+use proto::text::show;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use virtinitrd_proto::text::show;
 
 use crate::cmdline::config::Config;
 use crate::root::new_root::NewRoot;

@@ -7,7 +7,7 @@
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 
-use virtinitrd_proto::settings::{Command, IMAGE_FILE, Settings};
+use proto::settings::{Command, IMAGE_FILE, Settings};
 
 use crate::cmdline::Config;
 use crate::cmdline::config::DEFAULT_INIT;

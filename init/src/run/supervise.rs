@@ -9,15 +9,15 @@
 use core::convert::Infallible;
 use core::time::Duration;
 
+use proto::settings::Command;
+use proto::status::TROUBLE;
+use proto::words::text;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::system::RebootCommand;
-use virtinitrd_proto::settings::Command;
-use virtinitrd_proto::status::TROUBLE;
-use virtinitrd_proto::words::text;
 
 use crate::root::extra_mounts::ExtraMounts;
 use crate::rt;

@@ -4,8 +4,8 @@
 
 use core::time::Duration;
 
+use proto::status::{SIGNALLED, TROUBLE};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
-use virtinitrd_proto::status::{SIGNALLED, TROUBLE};
 
 use crate::rt;
 use crate::sys::wait::{self, Pauses};

@@ -4,11 +4,11 @@
 
 use core::fmt;
 
+use proto::text::show;
+use proto::words::words;
 use rustix::io::Errno;
-use virtinitrd_proto::text::show;
-use virtinitrd_proto::words::words;
 
-pub use virtinitrd_proto::error::{Error, Result};
+pub use proto::error::{Error, Result};
 
 /// The error of a system call: operation and object, as in `mount virtiofs tag "src" at
 /// /run/mnt/src`, the errno, and a hint. An empty `hint` is left out.

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
+use proto::port::port_name;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use virtinitrd_proto::port::port_name;
 
 use crate::sys::devices::Devices;
 use crate::sys::error::{Context, Hints, Result};

@@ -9,8 +9,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use proto::text::compose;
 use rustix::io::Result;
-use virtinitrd_proto::text::compose;
 
 use crate::sys::devices::Devices;
 use crate::sys::file;

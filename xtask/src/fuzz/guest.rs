@@ -2,17 +2,17 @@
 //! messages of a session, and the first bytes of disks and programs.
 
 use anyhow::{Result, ensure};
+use proto::control::{Lines, ToGuest, ToHost};
+use proto::settings::{Command, Record, Settings, encode};
+use proto::superblock;
+use proto::tag::Tag;
+use proto::words::Words;
 use virtinitrd_init::cmdline::Config;
 use virtinitrd_init::cmdline::device::PartitionId;
 use virtinitrd_init::cmdline::fail::Fail;
 use virtinitrd_init::cmdline::module_parameters;
 use virtinitrd_init::disk::partitions;
 use virtinitrd_init::run::interpreter;
-use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
-use virtinitrd_proto::settings::{Command, Record, Settings, encode};
-use virtinitrd_proto::superblock;
-use virtinitrd_proto::tag::Tag;
-use virtinitrd_proto::words::Words;
 
 use super::input::Answer;
 

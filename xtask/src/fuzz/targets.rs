@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_parameter_is_used() {
-        for parameter in virtinitrd_proto::parameters::PARAMETERS {
+        for parameter in proto::parameters::PARAMETERS {
             assert!(guest::LINE_WORDS.contains(parameter), "{parameter}");
         }
     }

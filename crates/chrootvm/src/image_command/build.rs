@@ -22,7 +22,7 @@ use machine::host::absolute;
 use machine::kernel::initrd::find_init;
 use machine::kernel::installed;
 use machine::kernel::pack;
-use virtinitrd_proto::settings::Restart;
+use proto::settings::Restart;
 
 use super::options::{
     ReadArguments, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid,

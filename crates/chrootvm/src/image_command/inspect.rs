@@ -9,8 +9,8 @@ use files::tell;
 use image::format::Format;
 use image::source::Source;
 use image::tree::{Kind, Tree, file_length, show};
-use virtinitrd_proto::settings::{self, IMAGE_FILE, Restart};
-use virtinitrd_proto::superblock;
+use proto::settings::{self, IMAGE_FILE, Restart};
+use proto::superblock;
 
 use super::options::{ReadLimits, show_uuid};
 use super::{open, see_owners_as_the_guest};

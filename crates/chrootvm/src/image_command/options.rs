@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Context, Result};
 use image::edit::xattr_policy::{Selection, Word};
 use image::source::ReadOptions;
-use virtinitrd_proto::settings::{RESTARTS, Restart};
+use proto::settings::{RESTARTS, Restart};
 
 /// Bounds for reading a source.
 #[derive(Clone, Debug, clap::Args)]

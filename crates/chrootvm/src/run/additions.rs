@@ -10,7 +10,7 @@ use std::ffi::OsString;
 pub(super) struct Additions {
     /// Words of the kernel command line.
     pub(super) words: Vec<String>,
-    /// Records of [`virtinitrd_proto::settings`] for the guest.
+    /// Records of [`proto::settings`] for the guest.
     pub(super) records: Vec<Vec<u8>>,
     /// Modules that `/init` loads before it mounts the root, in this order.
     pub(super) modules: Vec<String>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use machine::plan::options::{parse_duration, parse_name};
-use virtinitrd_proto::settings::Size;
+use proto::settings::Size;
 
 use super::directories::Directories;
 use super::machine_options::MachineOptions;

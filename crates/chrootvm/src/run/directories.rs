@@ -13,8 +13,8 @@ use machine::plan::shares::{Access, MountPoint, ROOT_TAG, Share};
 use machine::plan::virtiofsd::CacheMode;
 use machine::root::disk_files;
 use machine::root::kinds::Root;
-use virtinitrd_proto::settings::{Record, Volume as VolumeRecord};
-use virtinitrd_proto::tag::Tag;
+use proto::settings::{Record, Volume as VolumeRecord};
+use proto::tag::Tag;
 
 use super::additions::Additions;
 use crate::named::named;
@@ -58,7 +58,7 @@ pub(super) struct Attachments {
     pub(super) shares: Vec<Share>,
     /// Disks. If the root is a disk, it comes first.
     pub(super) disks: Vec<Disk>,
-    /// Records of [`virtinitrd_proto::settings`] that tell the guest where volumes belong.
+    /// Records of [`proto::settings`] that tell the guest where volumes belong.
     records: Vec<Vec<u8>>,
 }
 

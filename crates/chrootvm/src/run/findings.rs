@@ -22,7 +22,7 @@ use machine::process::qemu;
 use machine::process::virtiofsd;
 use machine::root::kinds::Root;
 use machine::root::{payload, resolv_conf};
-use virtinitrd_proto::settings::Size;
+use proto::settings::Size;
 
 use super::arguments::RunArguments;
 use super::directories::Attachments;

@@ -11,7 +11,7 @@ use machine::kernel::vmlinux::pvh::Pvh;
 use machine::plan::machine_plan::Network;
 use machine::plan::options::{self, Publish, parse_memory, parse_name, parse_publish};
 use machine::process::qemu::AccelOption;
-use virtinitrd_proto::settings::Record;
+use proto::settings::Record;
 
 use super::additions::Additions;
 use crate::named::named;

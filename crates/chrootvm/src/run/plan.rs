@@ -13,7 +13,7 @@ use machine::plan::machine_plan::{Accelerator, MachinePlan, RunMode};
 use machine::plan::shares::MountPoint;
 use machine::plan::virtiofsd::Virtiofsd;
 use machine::root::kinds::Root;
-use virtinitrd_proto::settings::Size;
+use proto::settings::Size;
 
 use super::additions::Additions;
 use super::arguments::RunArguments;

@@ -1,10 +1,10 @@
 //! Files that this program adds to the tree of a source: `/init` and the run file of a
 //! workload. Also limits times, so that an image does not depend on the day.
 //!
-//! Format of the run file: [`virtinitrd_proto::settings`].
+//! Format of the run file: [`proto::settings`].
 
 use anyhow::{Context, Result};
-use virtinitrd_proto::settings::{IMAGE_FILE, Record, Restart, encode};
+use proto::settings::{IMAGE_FILE, Record, Restart, encode};
 
 use crate::format::Format;
 use crate::tree::{Content, Id, Kind, Meta, Tree, components};
@@ -87,7 +87,7 @@ pub fn clamp_times(tree: &mut Tree, epoch: u32) {
 mod tests {
     use super::*;
     use archive::compress::Compression;
-    use virtinitrd_proto::settings::Command;
+    use proto::settings::Command;
 
     fn bytes(tree: &Tree, path: &str) -> Vec<u8> {
         let Kind::File(content) = &tree.node(tree.find(path.as_bytes()).unwrap()).kind else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use virtinitrd_proto::superblock;
+use proto::superblock;
 
 use super::*;
 use crate::tree::Node;

@@ -11,7 +11,7 @@ use archive::compress::{Compression, ZSTD_MAGIC, decompress_all};
 use archive::{Archive, source_date_epoch};
 use files::lookup::Files;
 use files::named::Named;
-use virtinitrd_proto::settings;
+use proto::settings;
 
 use super::modules::dir::ModulesDir;
 use super::modules::resolve::{ModuleRequest, load_order};
@@ -179,7 +179,7 @@ fn pad(initrd: &mut Vec<u8>) {
 }
 
 /// Appends the guest's settings to `initrd` in a segment of their own: records of
-/// [`virtinitrd_proto::settings`].
+/// [`proto::settings`].
 ///
 /// # Errors
 /// The archive cannot be written.

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use files::named::Named;
-use virtinitrd_proto::words::Words;
+use proto::words::Words;
 
 use super::located::Located;
 use super::modules::name::canonical_name;

@@ -1,6 +1,6 @@
 //! Exit statuses of chrootvm that are not the command's own.
 
-use virtinitrd_proto::status;
+use proto::status;
 
 /// Exit status if chrootvm or the machine failed, as podman(1) and env(1) use it.
 pub const EXIT_TROUBLE: u8 = status::TROUBLE;

@@ -32,7 +32,7 @@ pub struct MachinePlan {
     pub command_line: OsString,
     /// Which part of the guest uses chrootvm's standard streams.
     pub mode: RunMode,
-    /// Records of [`virtinitrd_proto::settings`] for the guest.
+    /// Records of [`proto::settings`] for the guest.
     pub records: Vec<Vec<u8>>,
     /// Network of the machine.
     pub network: Network,

@@ -10,8 +10,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use proto::port::port_name;
 use serde_json::{Value, json};
-use virtinitrd_proto::port::port_name;
 
 /// Names of the streams of a session, in the order in which their ports are made.
 pub const STREAMS: [&str; 4] = ["control", "stdin", "stdout", "stderr"];

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Whether the guest may write to a share.
-pub use virtinitrd_proto::access::Access;
+pub use proto::access::Access;
 
 /// virtiofs tag of the root file system; `/init` mounts this tag by default.
 pub const ROOT_TAG: &str = "rootfs";
@@ -28,6 +28,6 @@ pub enum MountPoint {
     Root,
     /// At `/run/mnt/TAG`; a parameter on the kernel command line says so.
     Tag,
-    /// At the path of `--volume`; a record of [`virtinitrd_proto::settings`] has it.
+    /// At the path of `--volume`; a record of [`proto::settings`] has it.
     Volume,
 }

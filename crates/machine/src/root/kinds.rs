@@ -21,7 +21,7 @@ use image::format::{self, Format};
 use image::source;
 use image::tree::root::ImageRoot;
 use nix::fcntl::OFlag;
-use virtinitrd_proto::words::Words;
+use proto::words::Words;
 
 use super::disk_files;
 use crate::host::canonical;

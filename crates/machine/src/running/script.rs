@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Result};
-use virtinitrd_proto::settings::Record;
+use proto::settings::Record;
 
 use crate::kernel::initrd::Initrd;
 use crate::kernel::located::CommandPath;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
-use virtinitrd_proto::control::ToGuest;
+use proto::control::ToGuest;
 
 use super::broker::Broker;
 use super::halt::HaltDetector;

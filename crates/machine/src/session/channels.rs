@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
-use virtinitrd_proto::port::port_name;
+use proto::port::port_name;
 
 use crate::plan::ports::{ChardevBackend, STREAMS, SerialPort, plug, unplug};
 use crate::process::handover::ChildDescriptors;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use files::tell::printable;
-use virtinitrd_proto::console::{NO_PORT, PREFIX as INIT};
+use proto::console::{NO_PORT, PREFIX as INIT};
 
 /// Size of the kept tail in bytes.
 const KEPT: usize = 64 << 10;

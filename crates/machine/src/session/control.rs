@@ -1,7 +1,7 @@
 //! A session and its control channel: the guest reports the state of the command, and
 //! chrootvm sends requests, signals and terminal sizes.
 //!
-//! Format: [`virtinitrd_proto::control`]. The guest is not trusted: each update reads a
+//! Format: [`proto::control`]. The guest is not trusted: each update reads a
 //! bounded amount, and a line that does not fit the state is ignored.
 
 use std::collections::VecDeque;
@@ -14,9 +14,9 @@ use std::time::Duration;
 use anyhow::Result;
 use files::tell::printable;
 use nix::errno::Errno;
-use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
-use virtinitrd_proto::settings::Size;
-use virtinitrd_proto::status;
+use proto::control::{Lines, ToGuest, ToHost};
+use proto::settings::Size;
+use proto::status;
 
 use super::streams::{StreamEvent, Streams};
 use crate::plan::exit_status::EXIT_TROUBLE;
@@ -195,7 +195,7 @@ impl CommandSession {
     }
 
     /// Asks the guest to run a command; `records` are those of
-    /// [`virtinitrd_proto::settings`].
+    /// [`proto::settings`].
     pub fn request(&mut self, records: &[u8]) {
         self.send(ToGuest::Command(records.len()));
         self.send_bytes(records);

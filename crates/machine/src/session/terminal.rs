@@ -14,8 +14,8 @@ use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
+use proto::settings::Size;
 use terminal_size::{Height, Width, terminal_size_of};
-use virtinitrd_proto::settings::Size;
 
 /// Name of the subcommand that runs [`guard`].
 pub const SUBCOMMAND: &str = "guard-terminal";

@@ -2,15 +2,15 @@
 
 use alloc::boxed::Box;
 
+use proto::status::TROUBLE;
 use rustix::io::Errno;
-use virtinitrd_proto::status::TROUBLE;
 
 use crate::sys::error::{Error, sys_error};
 
 /// An exit status and a message for the host.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Exit status: one of [`virtinitrd_proto::status`].
+    /// Exit status: one of [`proto::status`].
     pub status: u8,
     /// One line for a person.
     pub message: Box<str>,

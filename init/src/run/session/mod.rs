@@ -1,7 +1,7 @@
 //! A session: a command of the host with its streams, its terminal and its status.
 //!
 //! Each stream is a channel to the host, and so is the control channel
-//! ([`virtinitrd_proto::control`]). The command itself gets pipes or a pseudo-terminal,
+//! ([`proto::control`]). The command itself gets pipes or a pseudo-terminal,
 //! because a port can be opened only once, but `/dev/stderr` must be openable again.
 //!
 //! The files here know nothing of other sessions; `super::command` serves several. They
@@ -16,13 +16,13 @@ pub mod user;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use proto::control::{Lines, ToGuest, ToHost};
+use proto::settings::{Command, Size};
+use proto::status::TROUBLE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
-use virtinitrd_proto::control::{Lines, ToGuest, ToHost};
-use virtinitrd_proto::settings::{Command, Size};
-use virtinitrd_proto::status::TROUBLE;
 
 use self::failure::Failure;
 use self::relay::Relay;
@@ -75,7 +75,7 @@ impl Session {
                 None => self.receive()?,
             }
         };
-        if length > virtinitrd_proto::settings::MAX {
+        if length > proto::settings::MAX {
             return Err(Errno::TOOBIG);
         }
         let mut text = self.lines.take_rest();

@@ -9,14 +9,14 @@ use core::convert::Infallible;
 use core::ffi::CStr;
 use core::fmt;
 
+use proto::settings::Command;
+use proto::status::{NOT_EXECUTABLE, NOT_FOUND};
+use proto::text::show;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
-use virtinitrd_proto::settings::Command;
-use virtinitrd_proto::status::{NOT_EXECUTABLE, NOT_FOUND};
-use virtinitrd_proto::text::show;
 
 use super::failure::Failure;
 use super::stdio::{ProcessSession, Stdio};

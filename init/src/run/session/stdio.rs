@@ -2,13 +2,13 @@
 //!
 //! Interfaces: pipe(2), pts(4). Only our own ends are non-blocking.
 
+use proto::settings::Size;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Gid, OFlags, Uid};
 use rustix::io::Result;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use virtinitrd_proto::settings::Size;
 
 use super::relay::PIPE_CAPACITY;
 use super::user::User;

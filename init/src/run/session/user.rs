@@ -4,8 +4,8 @@
 
 use alloc::vec::Vec;
 
-use virtinitrd_proto::text::show;
-use virtinitrd_proto::words;
+use proto::text::show;
+use proto::words;
 
 use super::failure::Failure;
 use crate::sys::error::Error;

@@ -13,7 +13,7 @@ use machine::plan::shares::{Access, MountPoint, Share};
 use machine::plan::virtiofsd::DaemonSocket;
 use machine::process::virtiofsd;
 use nix::sys::signal::{Signal, kill};
-use virtinitrd_proto::settings::{self, Record, encode};
+use proto::settings::{self, Record, encode};
 use virtinitrd_vm_tests::tool;
 
 use crate::harness::make::disk::{EXT4, ZEROS, make_disk};

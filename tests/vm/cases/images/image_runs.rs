@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use virtinitrd_proto::settings::{Record, Restart, encode};
+use proto::settings::{Record, Restart, encode};
 
 use crate::harness::make::disk::{EROFS, make_disk};
 use crate::harness::make::initrd;

@@ -1,9 +1,9 @@
 //! Names of modules, and names of their files.
 //!
 //! Interface: in the name of a module `-` and `_` are the same character
-//! ([`virtinitrd_proto::modules`]); names of files have either.
+//! ([`proto::modules`]); names of files have either.
 
-pub use virtinitrd_proto::modules::canonical as canonical_name;
+pub use proto::modules::canonical as canonical_name;
 
 /// Ends of the names of module files, plain and compressed.
 pub(super) const ENDINGS: &[&str] = &[".ko", ".ko.gz", ".ko.xz", ".ko.zst"];

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Result, ensure};
-use virtinitrd_proto::words::{Word, Words};
+use proto::words::{Word, Words};
 
 use crate::plan::architecture::Architecture;
 use crate::plan::shares::{Access, MountPoint, Share};
