@@ -37,6 +37,17 @@ fn through(script: &str, program: &str, arguments: &[&str]) -> Output {
     shell.args(["60", "sh", "-c", script, "sh", program]).args(arguments).output().unwrap()
 }
 
+/// The usage line is a command that a user can type.
+#[test]
+fn usage_names_program_and_subcommand() {
+    for words in [&["exec"][..], &["image"], &["image", "build"], &["kernel"], &["kernel", "ls"]] {
+        let output = Command::new(CHROOTVM).args(words).arg("--help").output().unwrap();
+        let usage = format!("Usage: chrootvm {}", words.join(" "));
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains(&usage), "{help}");
+    }
+}
+
 #[test]
 fn closed_standard_error_changes_no_status() {
     for (program, arguments, status) in [

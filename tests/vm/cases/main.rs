@@ -78,6 +78,8 @@ const RUST_GROUPS: &[Group] = &[
 type Body = Box<dyn Fn(&Bed) -> Result<()>>;
 
 fn main() -> ExitCode {
+    // The testbed logs what it downloads.
+    chrootvm::logger::install();
     match (prepare(), trial::asked_for()) {
         (Err(error), _) => {
             eprintln!("{error:#}");

@@ -82,7 +82,8 @@ fn run(mut arguments: Vec<OsString>) -> Result<ExitCode> {
     }
     let is_subcommand = matches!(subcommand, "exec" | "image" | "kernel" | "ps" | pack::SUBCOMMAND);
     if is_subcommand {
-        arguments.remove(0);
+        // clap takes the first argument for the program's name in the usage line.
+        arguments.splice(..2, [format!("chrootvm {subcommand}").into()]);
     }
     match subcommand {
         "exec" => parse::<ChrootVmExec>(arguments, EXIT_TROUBLE).exec.run(),
