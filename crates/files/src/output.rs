@@ -60,14 +60,14 @@ pub struct Output {
     old: Option<Metadata>,
 }
 
-/// What happens to the file at the end.
+/// The last step for an output file.
 #[derive(Debug)]
 enum State {
-    /// Nothing: it is a pipe or a device, and not replaced.
+    /// No step: the file is a pipe or a device, which is not replaced.
     InPlace,
-    /// The file has no name yet; it gets this one.
+    /// Give the file, which has no name yet, this name.
     Nameless(PathBuf),
-    /// The file has a temporary name; it gets the second one.
+    /// Rename the file from its temporary name to the second one.
     Named(TempPath, PathBuf),
 }
 
@@ -200,7 +200,7 @@ fn ending_signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
 }
 
-/// Runs `body` with the signals blocked by which users end a program, so that none of them
+/// Runs `body` while the signals by which users end a program are blocked, so that no signal
 /// can leave a temporary file.
 pub fn without_signals<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = ending_signals().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;

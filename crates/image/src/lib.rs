@@ -69,8 +69,13 @@
 //! | [`compare`] | lists the differences between two trees |
 //! | [`progress`] | a progress bar for writers |
 //!
-//! Dependencies between the modules go in one direction: `source` and `write` use the formats,
-//! `edit` and `format`; all of them use `tree`, and `tree` uses none of them.
+//! Three more modules are hidden: `erofs`, `ext4` and `squashfs`, each with the reader, the
+//! writer and the layout of one disk format. [`source::open`] and [`write::disk`] call them.
+//!
+//! Dependencies between the modules go in one direction: `source` and `write` use the disk
+//! formats and `format`; `source` also uses `edit`, because [`source::open`] drops the extended
+//! attributes that an image should not have. All of them but `format` use `tree`, and `tree`
+//! uses none of them.
 //!
 //! # Limits
 //!
@@ -80,7 +85,8 @@
 //! | file in a cpio | below 4 GiB |
 //! | sparse file in a tar | 16 TiB |
 //! | copy of a source in `$TMPDIR` | [`source::ReadOptions::max_size`], 64 GiB by default |
-//! | extended attributes of one image | 256 MiB in memory |
+//! | extended attributes of a disk image | 256 MiB in memory |
+//! | extended attributes of a tar | 1 GiB, counted for each member |
 //!
 //! # Errors
 //!

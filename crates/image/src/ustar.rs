@@ -136,7 +136,7 @@ impl Header {
     }
 }
 
-/// The number in a field; `None` if there is none.
+/// The number in a field; `None` if the field contains no number.
 fn number(bytes: &[u8]) -> Option<i64> {
     match bytes.first() {
         Some(first) if first & 0x80 != 0 => binary(bytes),

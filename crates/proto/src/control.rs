@@ -159,7 +159,7 @@ pub struct Lines {
 impl Lines {
     /// Adds bytes that have arrived.
     pub fn push(&mut self, bytes: &[u8]) {
-        // Not in `next_line`: many short lines would move the rest again and again.
+        // Discard here, not in `next_line`, which would move the rest for every short line.
         self.discard_taken();
         self.bytes.extend_from_slice(bytes);
         // The other side may never end its line.

@@ -5,7 +5,7 @@
 //! it turns values into bytes and bytes into values, and does no I/O. No input makes it
 //! panic.
 //!
-//! # The ways from host to guest
+//! # The ways between host and guest
 //!
 //! | Way | Carries | Module |
 //! |---|---|---|
@@ -96,7 +96,10 @@
 //! assert_eq!(ToHost::parse(&line), Some(exited));
 //! ```
 //!
-//! Exit statuses of virtinitrd itself are in [`status`].
+//! # Other modules
+//!
+//! [`status`] has the exit statuses of virtinitrd itself. [`modules`] compares names of kernel
+//! modules, for the packager and for `/init`. [`text`] and [`error`] make messages for people.
 
 #![no_std]
 // The guest's PID 1 parses with this crate, and does not panic on input.

@@ -37,7 +37,7 @@ pub struct Size {
 pub struct Volume<'a> {
     /// Tag, without blanks.
     pub tag: &'a [u8],
-    /// Whether it may be written to.
+    /// Whether the mount may be written to.
     pub access: Access,
     /// Absolute path of the mount in the root.
     pub path: &'a [u8],
@@ -46,12 +46,12 @@ pub struct Volume<'a> {
 /// Whether the command of an image starts again after its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {
-    /// It does not: the machine ends with the command.
+    /// No restart: the machine ends with the command.
     #[default]
     No,
-    /// It does, unless it has ended with status 0.
+    /// A restart, unless the command has ended with status 0.
     OnFailure,
-    /// It does, whatever its status.
+    /// A restart, whatever the status of the command.
     Always,
 }
 
@@ -99,7 +99,7 @@ pub struct Settings<'a> {
     pub network: bool,
     /// Whether the guest powers off by itself: no host waits for the status of the command.
     pub alone: bool,
-    /// The command; without arguments there is none.
+    /// The command; the run file has no command if `args` is empty.
     pub command: Command<'a>,
 }
 

@@ -19,10 +19,10 @@ pub const HEAD: usize = 65 << 10;
 pub struct Superblock<'a> {
     /// Type as mount(2) takes it. ext2 and ext3 have `ext4`, the name of their driver.
     pub kind: &'static str,
-    /// UUID in the order of its text form. Absent if the type has none, or if all bytes are
-    /// zero.
+    /// UUID in the order of its text form. Absent if the type has no UUID, or if all
+    /// bytes are zero.
     pub uuid: Option<[u8; 16]>,
-    /// Label without the NULs at its end; empty if there is none.
+    /// Label without the NULs at its end; empty if the file system has no label.
     pub label: &'a [u8],
 }
 

@@ -88,7 +88,7 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
 
 /// Sleeps for ever: the end of a machine that cannot be switched off.
 pub fn halt() -> ! {
-    /// Long enough to cost nothing.
+    /// Time between two wake-ups, so long that they cost nothing.
     const PAUSE: Duration = Duration::from_secs(3600);
     loop {
         wait::sleep(PAUSE);

@@ -1,7 +1,8 @@
 //! The boot: the order of its steps, the steps that only a boot needs, and the end of the
 //! machine after a fatal error.
 //!
-//! The top room: it imports all others, and only the binary imports it.
+//! The last room of the table in `lib.rs`: it may import every other room, and only the
+//! binary imports it.
 
 pub mod end;
 pub mod modules;

@@ -1,4 +1,7 @@
-//! The boot, step by step.
+//! The boot, step by step: the C `main`, and the steps in the order in which they run.
+//!
+//! Each step is in the room to which it belongs. The comments here say only why the order
+//! is as it is.
 
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -31,7 +34,7 @@ const RUN_FILE: &CStr = c"/virtinit.run";
 
 /// The C `main`: boots, or reports an error and ends the machine.
 ///
-/// Returns only if this process may not end the machine.
+/// Returns only if this process is not PID 1: it may not end the machine then.
 #[must_use]
 pub fn main(environment: rt::Environment) -> c_int {
     logger::install();
@@ -44,7 +47,8 @@ pub fn main(environment: rt::Environment) -> c_int {
     end::fatal(format_args!("{error}"))
 }
 
-/// All steps in their order. On success the payload has replaced this program.
+/// All steps in their order. This returns only on error: otherwise the payload has replaced
+/// this program, or the machine has ended with its command or workload.
 fn run(environment: rt::Environment) -> Result<Infallible> {
     let began = rt::process::uptime();
     // The command line is in /proc, and says how to report any later error.
@@ -57,8 +61,8 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     }
 
     mount::api_mounts()?;
-    // Right after /dev: until then, descriptors 0 to 2 may be closed, and other files must
-    // not get these numbers.
+    // Open the console right after /dev is mounted: until then, descriptors 0 to 2 may be
+    // closed, and other files must not get these numbers.
     mount::console()?;
     logger::attach();
     match Devices::open() {
@@ -90,11 +94,11 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     watch::enter(BootStep::EnterRoot);
     // From here on nothing can be undone: the initramfs loses its mounts.
     new_root.move_mounts(&config)?;
-    // Before the volumes and mounts, which may lie below /etc.
+    // Make /etc writable before the volumes and mounts, which may lie below it.
     if let Some(kind) = config.etc {
         etc::mount(kind, &new_root)?;
     }
-    // After the move: a volume may lie below /run.
+    // A volume may lie below /run, so mount the volumes after the move of /run.
     volumes::mount_all(&settings.volumes, &new_root, &config)?;
     mounts.place(&new_root)?;
     watch::enter(BootStep::EnterRoot);

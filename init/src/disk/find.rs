@@ -83,7 +83,7 @@ fn find_partition(class: &OwnedFd, name: &[u8], wanted: &PartitionId<'_>) -> Opt
             find_in_gpt(wanted, file::read_from(&disk, entries.at, room).ok()?)
         }
     }?;
-    // As the kernel names partitions (`bdev_add_partition()`, block/partitions/core.c).
+    // The kernel names partitions in this way (`bdev_add_partition()`, block/partitions/core.c).
     let infix = if name.last().is_some_and(u8::is_ascii_digit) { "p" } else { "" };
     let number = compose(format_args!("{infix}{number}"));
     let partition = file::c_string(&[name, number.as_bytes()]).ok()?;

@@ -196,7 +196,7 @@ mod tests {
 
     /// Reads tables that sfdisk(8) writes.
     #[test]
-    fn what_sfdisk_writes_is_read() {
+    fn tables_of_sfdisk_are_read() {
         if !has("sfdisk") {
             return;
         }

@@ -6,8 +6,8 @@
 //! accept it, the logger writes it to the consoles itself. So every line that a user
 //! asked for is seen, and seen once.
 //!
-//! Invariant: logging never fails, and an error of its own never stops the boot: nobody is
-//! left to tell.
+//! Invariant: logging never fails, and an error of the logger never stops the boot, because
+//! nothing is left that could report the error.
 
 use alloc::vec::Vec;
 use core::ffi::CStr;

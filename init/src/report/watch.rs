@@ -13,11 +13,11 @@ use crate::rt;
 use crate::sys::error::ErrnoName;
 use crate::sys::wait;
 
-/// How long a step may take in addition to `virtinit.wait=`. A step takes milliseconds
-/// normally; a host under load gets a thousand times that.
+/// How long a step may take in addition to `virtinit.wait=`. A step normally takes
+/// milliseconds; on a host under load, it may take a thousand times as long.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How often the thread looks.
+/// Time between two looks of the thread at the current step.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A step of the boot that may hang.

@@ -87,7 +87,7 @@ fn ioctl<T>(socket: &OwnedFd, request: libc::c_ulong, argument: *mut T) -> Resul
     // not.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), request as _, argument) };
     match result {
-        // SAFETY: as in `super::exec`.
+        // SAFETY: the location is this thread's own and always valid.
         -1 => Err(Errno::from_raw_os_error(unsafe { ptr::read(libc::__errno_location()) })),
         _ => Ok(()),
     }

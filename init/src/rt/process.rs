@@ -63,8 +63,8 @@ pub fn end_thread() -> ! {
 
 /// Blocks every signal in this thread, so that SIGPIPE and SIGTERM do not end the process.
 pub fn hold_signals() {
-    // SAFETY: the set is initialised by sigfillset; the call cannot fail for it
-    // is given valid arguments.
+    // SAFETY: the set is initialised by sigfillset. The call cannot fail, because its
+    // arguments are valid.
     unsafe {
         let mut all: libc::sigset_t = mem::zeroed();
         libc::sigfillset(&raw mut all);
@@ -77,13 +77,13 @@ pub fn hold_signals() {
 pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
     /// Highest number of a signal (`_NSIG` of x86 and Arm).
     const LAST: libc::c_int = 64;
-    // SAFETY: the set is initialised by the calls it is passed to, and the
-    // descriptor is new and nobody else's.
+    // SAFETY: the set is initialised by the calls to which it is passed; the descriptor is
+    // new and has no other owner.
     unsafe {
         let mut set: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for signal in (1..=LAST).filter(|signal| wanted(*signal)) {
-            // Fails for signals that the C library reserves for itself.
+            // This fails for signals that the C library reserves for itself.
             libc::sigaddset(&raw mut set, signal);
         }
         match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
@@ -95,8 +95,8 @@ pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
 
 /// Unblocks every signal, as a new program expects it.
 pub fn unblock_signals() {
-    // SAFETY: the set is initialised by sigemptyset; the call cannot fail for
-    // it is given valid arguments.
+    // SAFETY: the set is initialised by sigemptyset. The call cannot fail, because its
+    // arguments are valid.
     unsafe {
         let mut none: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -13,7 +13,7 @@ use core::panic::PanicInfo;
 use virtinitrd_init::rt::heap::Heap;
 use virtinitrd_init::{boot, rt};
 
-/// Called by crt1.
+/// The C `main`, which crt1 calls.
 // SAFETY: the one C `main` of this program, with the signature crt1 expects.
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, _argv: *const *const c_char, envp: *const *const c_char) -> c_int {

@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long to wait for the ports of a further session.
 const PORT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Most further sessions at a time: a virtio-serial device has ports for no more.
+/// Most further sessions at a time. A virtio-serial device has no ports for more.
 const SERVERS: usize = 7;
 
 /// Input of [`run`].

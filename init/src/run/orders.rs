@@ -33,7 +33,7 @@ const ORDERS: &[(c_int, RebootCommand)] = &[
     (RTMIN + 15,             RebootCommand::Restart),
 ];
 
-/// The order of `signal`, if it is one.
+/// The order that `signal` means, if it means one.
 #[must_use]
 pub fn of_signal(signal: c_int) -> Option<RebootCommand> {
     ORDERS.iter().find(|(known, _)| *known == signal).map(|(_, order)| *order)

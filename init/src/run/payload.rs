@@ -99,7 +99,7 @@ fn execute(config: &Config<'_>, environment: &[&CStr]) -> Result<Errno, Errno> {
     Ok(rt::exec(&path, &arguments, environment))
 }
 
-/// Replaces this process by `/bin/sh` of the initramfs or, if it has none, of the mounted
+/// Replaces this process by `/bin/sh` of the initramfs or, if it has no shell, of the mounted
 /// root (`virtinit.fail=shell`). Returns only if neither has a shell.
 pub fn shell() {
     log::warn!("a shell follows; its exit is a kernel panic");

@@ -27,7 +27,7 @@ pub enum Program<'a> {
     Payload,
 }
 
-/// The place that describes the program.
+/// Origin of the description of the program.
 #[derive(Debug)]
 pub enum Origin {
     /// The run file of the host.
@@ -41,7 +41,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Finds the place.
+    /// Finds the origin of the program's description.
     pub fn find(
         settings: &Settings<'_>,
         booted_from: BootedFrom,

@@ -107,7 +107,7 @@ pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
             Ok(child) => match signals.wait(Some(child), None)? {
                 Event::Ended(status) => shell_status(status),
                 Event::Ordered(order) => break order,
-                // Cannot happen: this wait has no limit.
+                // This cannot happen, because the wait has no limit.
                 Event::TimedOut => break RebootCommand::PowerOff,
             },
             Err(error) => {
@@ -198,7 +198,7 @@ fn start(command: &Command<'_>) -> Result<Pid> {
     let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).context(what)?;
     let Some(pid) = rt::process::fork().context(what)? else {
         if let Err(Failure { message, .. }) = become_command(command) {
-            // Fails only if the parent has ended.
+            // This fails only if the parent has ended.
             let _ = file::write_all(&child_report, message.as_bytes());
         }
         rt::exit(TROUBLE.into());

@@ -1,7 +1,7 @@
 //! The ways to the host: the channels of a session, and osbuild's port.
 //!
-//! Code above this room opens a channel by the number of its session and the name of its
-//! stream, and gets a descriptor. A new transport is a file here and an arm in `channels`.
+//! A caller opens a channel by the number of its session and the name of its stream, and
+//! gets a descriptor. A new transport is a file here and an arm in `channels`.
 //! Imports `sys` only.
 
 pub mod channels;

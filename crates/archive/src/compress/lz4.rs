@@ -103,8 +103,8 @@ impl<R: BufRead> Lz4Decoder<R> {
         Ok(true)
     }
 
-    /// Reads the length of the next block; `None` at the end. Skips a magic, which is there
-    /// if another file was appended.
+    /// Reads the length of the next block; `None` at the end. Skips the magic of another
+    /// file that was appended.
     fn length(&mut self) -> io::Result<Option<usize>> {
         loop {
             let ahead = self.input.fill_buf()?;

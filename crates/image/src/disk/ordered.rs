@@ -30,7 +30,7 @@ pub(crate) struct Queue<'a, J, S> {
     jobs: Sender<SentJob<J, S>>,
     /// Results, each with the number of bytes that it or its job holds.
     steps: VecDeque<(QueuedStep<S>, usize)>,
-    /// Sum of these bytes.
+    /// Number of bytes that all results and jobs in the queue hold.
     held: usize,
     held_max: usize,
     take: &'a mut dyn FnMut(S) -> Result<()>,
@@ -55,7 +55,7 @@ pub(crate) fn run<J: Send, S: Send, W: FnMut(J) -> S>(
         for _ in 0..threads {
             scope.spawn(|| work(&receiver, worker()));
         }
-        // Must be dropped within the scope: the threads end when the channel is closed.
+        // Drop the queue within the scope: the threads end when the channel is closed.
         let mut queue = Queue { jobs: sender, steps: VecDeque::new(), held: 0, held_max, take };
         produce(&mut queue)?;
         queue.drain(0, 0)

@@ -1,5 +1,5 @@
 //! Files that this program adds to the tree of a source: `/init` and the run file of a
-//! workload. Also limits times, so that an image does not depend on the day.
+//! workload. A further function limits times, so that an image does not depend on the day.
 //!
 //! Format of the run file: [`proto::settings`].
 

@@ -178,7 +178,8 @@ pub fn apply(
     let judge = |name: &[u8], value: &[u8]| fate(name, value, selection, origin);
     let mut named_notes = NamedNotes { names: Vec::new(), notes, hint };
     let mut changed: Vec<(Id, Xattrs)> = Vec::new();
-    // By the address of the old set, so that files which shared it share the new one.
+    // New sets by the address of the old set, so that files that shared the old set share the
+    // new one.
     let mut smaller: HashMap<usize, Option<Xattrs>> = HashMap::new();
     let mut visit = |path: &[u8], id: Id| {
         let xattrs = &tree.node(id).meta.xattrs;
@@ -210,7 +211,7 @@ pub fn apply(
 struct NamedNotes<'n> {
     names: Vec<Box<[u8]>>,
     notes: &'n mut Notes,
-    /// Added to notes about attributes that depend on the host.
+    /// Text at the end of notes about attributes that depend on the host.
     hint: &'n str,
 }
 

@@ -1,8 +1,9 @@
 //! EROFS, the kernel's compressed read-only file system: a writer and a reader.
 //!
 //! Format: kernel doc filesystems/erofs.rst and `fs/erofs/erofs_fs.h`; the structures
-//! are in `layout`. An image that we write mounts on Linux 5.4 and newer. If clusters
-//! have several blocks it needs Linux 5.13, and if a file is sparse it needs 5.15.
+//! are in `layout`. An image that we write mounts on Linux 5.4 and newer. An image
+//! whose clusters have several blocks needs Linux 5.13; an image with a sparse file needs
+//! Linux 5.15.
 //!
 //! An image starts with the superblock, the inodes of all directories and the names in
 //! them. The contents of all other files follow in the order of their names, with

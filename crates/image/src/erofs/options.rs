@@ -16,7 +16,7 @@ pub struct ErofsOptions {
     /// Build time of the image in seconds since 1970. An inode with exactly this
     /// modification time takes 32 bytes instead of 64.
     pub time: i64,
-    /// Number of threads that compress, at most 8.
+    /// Number of threads that compress; at least 1 and at most 8 are used.
     pub threads: usize,
 }
 

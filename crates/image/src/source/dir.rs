@@ -1,8 +1,8 @@
 //! Reading a directory of the host as a [`Tree`].
 //!
 //! Interfaces: openat2(2); statx(2), which tells mount points since Linux 5.8;
-//! listxattr(7). No link is followed. Directories on which something is mounted are left
-//! empty: a root file system with `/proc` in it would never end.
+//! listxattr(7). No link is followed. A directory on which something is mounted stays
+//! empty in the tree: otherwise the files of a mounted `/proc` would be read as well.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};

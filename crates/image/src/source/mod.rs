@@ -9,6 +9,10 @@
 //! | [`dir`] | a directory of the host |
 //! | [`cpio`] | an initramfs |
 //! | [`tar`] | a tar archive; `tar_blocks`, `pax`, `pax_xattrs`, `sparse` and `sparse_map` read its parts |
+//!
+//! A disk image is read by the module of its format: `erofs`, `ext4` or `squashfs`. [`open`]
+//! recognises the format, calls its reader, and drops the extended attributes that
+//! [`ReadOptions::xattrs`] does not select.
 
 pub mod cpio;
 pub mod dir;

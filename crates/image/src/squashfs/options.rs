@@ -12,7 +12,7 @@ pub struct SquashfsOptions {
     /// Number of bytes that are compressed as one block: a power of two from 4096 to 1 MiB.
     /// Larger blocks make a smaller image and slower random reads.
     pub block_size: u32,
-    /// Number of threads that compress, at most 32.
+    /// Number of threads that compress; at least 1 and at most 32 are used.
     pub threads: usize,
     /// Build time of the image, in seconds since 1970.
     pub time: u32,

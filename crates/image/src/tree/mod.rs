@@ -141,8 +141,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes `name` from directory `parent`, if it is there. A node without names counts
-    /// as removed; a directory takes its children with it.
+    /// Removes `name` from directory `parent`, if the directory has it. A node without names
+    /// counts as removed; a directory takes its children with it.
     pub fn remove(&mut self, parent: Id, name: &[u8]) {
         if let Kind::Directory(children) = &mut self.node_mut(parent).kind
             && let Some(old) = children.remove(name)

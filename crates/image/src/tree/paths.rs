@@ -68,7 +68,7 @@ impl Tree {
     }
 
     /// The node at `path`. Links above the node are followed; if the node itself is a link,
-    /// it is returned. Targets of hard links in archives are looked up so.
+    /// it is returned. Targets of hard links in archives are looked up in this way.
     #[must_use]
     pub fn find_member(&self, path: &[u8]) -> Option<Id> {
         let mut names: Vec<_> = components(path).collect();

@@ -91,8 +91,8 @@ pub(crate) struct PieceReader<P> {
     position: u64,
     /// The rest of the piece at `position`; its length is 0 if it was not looked up yet.
     piece: Piece,
-    /// End of the hole at `position`; not after `position` if there is none, or if it was
-    /// not looked up yet.
+    /// End of the hole at `position`; not after `position` if the source has no hole there,
+    /// or if the hole was not looked up yet.
     hole_end: u64,
     /// Position up to which there is known to be no other hole.
     data_end: u64,
@@ -190,7 +190,7 @@ fn hole_and_data(file: &File, start: u64, length: u64) -> (u64, u64) {
         Ok(found) => found.saturating_sub(start).min(length),
         // If the file has become shorter, reading it will be an error.
         Err(Errno::NXIO) if is_as_long(file, start.saturating_add(length)) => length,
-        // Some file systems do not know their holes, and devices have none.
+        // Some file systems do not know their holes, and devices have no holes.
         Err(_) => return (0, length),
     };
     let rest = length - hole;

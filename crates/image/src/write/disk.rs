@@ -1,4 +1,7 @@
 //! Writing disk images: EROFS, ext4 and squashfs.
+//!
+//! One set of options serves all three formats. This file translates it into the options of
+//! the format, whose own module writes the image.
 
 use std::fs::File;
 
@@ -35,7 +38,7 @@ pub struct DiskOptions {
     /// Number of bytes that EROFS and squashfs compress at a time. By default, 4096 for EROFS
     /// and 128 KiB for squashfs.
     pub cluster_size: Option<u64>,
-    /// Number of threads that compress, at least 1.
+    /// Number of threads that compress. 0 counts as 1; each format uses a limited number.
     pub threads: u32,
     /// Time of the image, in seconds since 1970.
     pub mtime: u32,

@@ -1,4 +1,4 @@
-//! Why a command does not run.
+//! The failure to run a command: an exit status and a message for the host.
 
 use alloc::boxed::Box;
 

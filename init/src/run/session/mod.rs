@@ -5,7 +5,8 @@
 //! because a port can be opened only once, but `/dev/stderr` must be openable again.
 //!
 //! The files here know nothing of other sessions; `super::command` serves several. They
-//! import `orders`, `payload` and `interpreter` of the room, and the rooms below.
+//! import `orders`, `payload` and `interpreter` of the room `run`, and the rooms that `run`
+//! imports.
 
 pub mod failure;
 pub mod relay;
@@ -150,7 +151,7 @@ impl Session {
         while let Some(message) = self.next_message() {
             match message {
                 ToGuest::Resize(size) => {
-                    // Fails if the terminal has hung up.
+                    // This fails if the terminal has hung up.
                     let _ = self.terminal.as_ref().map(|terminal| stdio::set_size(terminal, size));
                 }
                 ToGuest::Signal(number) => {
@@ -173,7 +174,7 @@ impl Session {
     /// Sends a signal to the command and its process group.
     pub fn signal(&self, signal: Signal) {
         if let Some(child) = self.child {
-            // Fails if the whole group has ended.
+            // This fails if the whole group has ended.
             let _ = rustix::process::kill_process_group(child, signal);
         }
     }

@@ -71,7 +71,7 @@ pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid
     let Some(pid) = rt::process::fork().map_err(failed("fork"))? else {
         let Err((step, errno)) = child.become_command();
         let [low, high, ..] = errno.raw_os_error().to_le_bytes();
-        // Fails only if the parent has ended.
+        // This fails only if the parent has ended.
         let _ = file::write_all(&child_report, &[step as u8, low, high]);
         rt::exit(NOT_FOUND.into());
     };
@@ -158,7 +158,7 @@ impl<'a> Child<'a> {
         match session {
             ProcessSession::Shared => {
                 rustix::process::setpgid(None, None)?;
-                // Fails if the console is no terminal.
+                // This fails if the console is no terminal.
                 let _ = rustix::termios::tcsetpgrp(input, rustix::process::getpid());
             }
             ProcessSession::Bare | ProcessSession::Terminal => {

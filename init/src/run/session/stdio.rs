@@ -73,7 +73,7 @@ pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
     };
     let ((input, our_input), (our_output, output), (our_error, error)) =
         (pipe()?, pipe()?, pipe()?);
-    // Fails if memory is scarce; the default capacity works, too.
+    // This fails if memory is scarce; the default capacity works, too.
     let _ = rustix::pipe::fcntl_setpipe_size(&our_output, PIPE_CAPACITY);
     for ours in [&our_input, &our_output, &our_error] {
         rustix::fs::fcntl_setfl(ours, OFlags::NONBLOCK)?;
@@ -87,7 +87,7 @@ pub fn terminal(devices: &Devices, user: &User<'_>, size: Size) -> Result<(Stdio
     let control = devices.open_terminal()?;
     rustix::pty::unlockpt(&control)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    // Opened through the master, because the root may have no /dev.
+    // Open the terminal through its master, because the root may have no /dev.
     let input = rustix::pty::ioctl_tiocgptpeer(&control, flags)?;
     rustix::fs::fchown(&input, Some(Uid::from_raw(user.uid)), None)?;
     set_size(&control, size)?;

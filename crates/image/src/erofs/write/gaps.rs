@@ -11,9 +11,9 @@ use crate::erofs::layout::units::{BLOCK, SLOT};
 /// Whether an inode and the bytes that follow it may cross a block boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Boundary {
-    /// They may lie in several blocks.
+    /// Inode and bytes may lie in several blocks.
     Cross,
-    /// They must lie in one block.
+    /// Inode and bytes must lie in one block.
     Avoid,
 }
 

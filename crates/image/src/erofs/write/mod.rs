@@ -1,7 +1,8 @@
 //! Writer of EROFS: it places the directories, writes the files, and then fills in the
 //! names.
 //!
-//! Format: see `layout`. The superblock is written last, so an unfinished image has none.
+//! Format: see `layout`. The superblock is written last, so an unfinished image has no
+//! superblock.
 
 mod cluster_map;
 mod directories;

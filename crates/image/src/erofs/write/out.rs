@@ -66,7 +66,7 @@ pub(super) struct ImageWriter<'a> {
     current: Option<CurrentFile>,
     /// Layout of the stretch of inodes that is not written yet.
     area: InodeArea,
-    /// Bytes of that stretch.
+    /// Bytes of the stretch of inodes that is not written yet.
     stretch: Vec<u8>,
     /// First block of each stretch.
     stretches: Vec<u64>,

@@ -79,7 +79,7 @@ pub(in crate::ext4) enum ExtentLookup {
     /// The block is stored in this block of the image, and this many blocks from it on are
     /// consecutive.
     Data(u64, u32),
-    /// The block is a hole, and at least this many blocks from it on are.
+    /// The block is in a hole, which has at least this many blocks from this block on.
     Hole(u32),
     /// The child node in this block of the image has the answer. It covers blocks of the
     /// file below the second number.

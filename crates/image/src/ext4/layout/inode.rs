@@ -82,9 +82,9 @@ pub(in crate::ext4) struct Ext4Inode {
     pub(in crate::ext4) units: u64,
     /// Bits of [`flags`].
     pub(in crate::ext4) flags: u32,
-    /// Block map, or what takes its place (`i_block`).
+    /// Block map, or in its place a device number or the target of a short link (`i_block`).
     pub(in crate::ext4) map: [u8; BLOCK_MAP],
-    /// Block of extended attributes (`i_file_acl`), or 0 if there is none.
+    /// Block of extended attributes (`i_file_acl`); 0 without such a block.
     pub(in crate::ext4) xattr_block: u64,
     /// Modification time in seconds since 1970 (`i_mtime`).
     pub(in crate::ext4) mtime: i64,

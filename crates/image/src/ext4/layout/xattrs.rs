@@ -51,8 +51,8 @@ const END: usize = 4;
 /// (`EXT4_XATTR_SYSTEM_DATA`).
 pub(in crate::ext4) const INLINE_DATA: &[u8] = b"system.data";
 
-/// Prefixes with their numbers (`EXT4_XATTR_INDEX_USER` and others). The first that fits a
-/// name is used.
+/// Prefixes with their numbers (`EXT4_XATTR_INDEX_USER` and others). The first prefix that
+/// fits a name is used.
 #[rustfmt::skip]
 const PREFIXES: &[(u8, &[u8])] = &[
     (acl::ACCESS,  acl::ACCESS_NAME),
@@ -197,8 +197,8 @@ fn hash(name: &[u8], value: &[u8]) -> u32 {
     words.fold(name, |hash, word| hash.rotate_left(16) ^ word)
 }
 
-/// Decodes the attributes in an inode. `area` is the space after its fields, and may hold
-/// none.
+/// Decodes the attributes in an inode. `area` is the space after its fields, and may hold no
+/// attributes.
 pub(in crate::ext4) fn decode_inode(area: &[u8], into: &mut Xattrs) -> Result<()> {
     match get32(area, 0) == MAGIC {
         true => decode(&area[INODE_HEADER..], 0, into),

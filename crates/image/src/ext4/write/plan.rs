@@ -42,7 +42,7 @@ pub(super) struct Ext4Plan {
     pub(super) last_inode: u32,
     /// Inode of each node.
     pub(super) numbers: HashMap<Id, u32>,
-    /// Inode of the `lost+found` that we add, if the tree has none.
+    /// Inode of the `lost+found` that we add; `None` if the tree has its own.
     pub(super) lost_and_found: Option<u32>,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Format: `struct squashfs_dir_header` and `struct squashfs_dir_entry` in
 //! `fs/squashfs/squashfs_fs.h`. Names are in byte order, in runs of 1 to 256. The inodes of a
-//! run start in the same metadata block. A run is a header and one entry for each name, which
-//! the name follows:
+//! run start in the same metadata block. A run is a header and one entry for each name; each
+//! name follows its entry:
 //!
 //! | Header | Entry | Bytes | Field |
 //! |---|---|---|---|

@@ -117,10 +117,10 @@ pub(in crate::squashfs) struct FragmentPart {
     pub offset: u32,
 }
 
-/// Entry of a directory's index. A search for a name can start at this one.
+/// Entry of a directory's index. A search for a name can start at this entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::squashfs) struct IndexEntry {
-    /// Bytes of names before this one (`index`).
+    /// Bytes of names before the name of this entry (`index`).
     pub before: u32,
     /// Address of the metadata block that holds the name (`start_block`).
     pub block: u32,

@@ -27,8 +27,8 @@ pub(in crate::squashfs) const RECORD: usize = 16;
 pub(in crate::squashfs) const HEAD: usize = 16;
 /// Longest value in bytes (`XATTR_SIZE_MAX`, `include/uapi/linux/limits.h`).
 pub(in crate::squashfs) const VALUE_MAX: usize = 65536;
-/// Longest name without its prefix, in bytes. The kernel allows as many with the prefix
-/// (`XATTR_NAME_MAX`).
+/// Longest name without its prefix, in bytes. The kernel's limit of 255 bytes
+/// (`XATTR_NAME_MAX`) includes the prefix.
 const NAME_MAX: usize = 255;
 
 /// Whether squashfs can store an attribute with this name. It cannot store ACLs.

@@ -1,6 +1,7 @@
 //! Writer of squashfs: it writes contents while it reads the source, and then the metadata.
 //!
-//! Format: see `layout`. The superblock is written last, so an unfinished image has none.
+//! Format: see `layout`. The superblock is written last, so an unfinished image has no
+//! superblock.
 
 mod dirents;
 mod feeder;
