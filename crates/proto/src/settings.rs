@@ -84,7 +84,7 @@ pub struct Command<'a> {
     pub user: Option<&'a [u8]>,
     /// Size of the controlling terminal. Without one, the command gets three streams.
     pub terminal: Option<Size>,
-    /// For the command of an image only; the host decides about its own commands.
+    /// Whether the command starts again. It has a meaning only for the command of an image.
     pub restart: Restart,
 }
 

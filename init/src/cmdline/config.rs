@@ -44,9 +44,9 @@ pub struct Config<'a> {
     pub root: Root<'a>,
     /// Access to the root: `ro` or `rw`, or the default of its kind.
     pub root_access: Access,
-    /// How long to wait for the root's device: [`FOREVER`] after `rootwait`.
+    /// Time limit of the wait for the root's device: [`FOREVER`] after `rootwait`.
     pub root_wait: Duration,
-    /// How long to sleep before looking for the root's device (`rootdelay=`).
+    /// Time to sleep before the first look for the root's device (`rootdelay=`).
     pub root_delay: Duration,
     /// Shares for `/run/mnt`, in the order given, each tag once.
     pub shares: Vec<Share<'a>>,
@@ -65,7 +65,7 @@ pub struct Config<'a> {
     /// Size of the tmpfs of an overlay over the root, as tmpfs(5) writes sizes; empty for
     /// the default size (`virtinit.overlay[=SIZE]`).
     pub overlay: Option<&'a [u8]>,
-    /// How long to wait for a missing tag or device (`virtinit.wait=`).
+    /// Time limit of the wait for a missing tag or device (`virtinit.wait=`).
     pub wait: Duration,
     /// Parameters of modules: words of the form `MODULE.PARAM[=VALUE]`, in order.
     pub module_words: Vec<Word<'a>>,
@@ -78,7 +78,7 @@ const OUR_WORDS: &str = "virtinit.debug, virtinit.etc=tmpfs|overlay, \
      virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], \
      virtinit.overlay[=SIZE], virtinit.wait=SECONDS";
 
-/// How long to wait for a missing tag or device without `virtinit.wait=`.
+/// Time limit of the wait for a missing tag or device without `virtinit.wait=`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
 impl<'a> Config<'a> {

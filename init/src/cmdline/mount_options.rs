@@ -154,7 +154,7 @@ mod tests {
             ("sync,async,noatime,atime,nodiratime,diratime", RO, RO, ""),
             ("mand,iversion", NONE, MountFlags::from_bits_retain(1 << 6 | 1 << 23), ""),
             ("nosymfollow", NONE, MountFlags::from_bits_retain(1 << 8), ""),
-            // For mount(8) and systemd.
+            // Options for mount(8) and systemd.
             ("defaults,auto,noauto,nofail,_netdev,nouser", RO, RO, ""),
             ("x-systemd.automount,x-,X-mount.mkdir=0755,comment=a b", RO, RO, ""),
             ("user", NONE, USERS, ""),

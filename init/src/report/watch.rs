@@ -13,8 +13,8 @@ use crate::rt;
 use crate::sys::error::ErrnoName;
 use crate::sys::wait;
 
-/// How long a step may take in addition to `virtinit.wait=`. A step normally takes
-/// milliseconds; on a host under load, it may take a thousand times as long.
+/// Time limit of a step, in addition to `virtinit.wait=`. A step normally takes milliseconds;
+/// on a host under load, it may take a thousand times as long.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Time between two looks of the thread at the current step.

@@ -14,7 +14,7 @@ use rustix::mount::MountFlags;
 
 use crate::sys::error::{Context, ErrnoName, Result};
 
-/// Where the new root is mounted until it becomes `/`.
+/// Mount point of the new root until the root becomes `/`.
 pub const SYSROOT: &CStr = c"/sysroot";
 
 /// `f_type` of an initramfs: `RAMFS_MAGIC` (statfs(2), include/uapi/linux/magic.h).

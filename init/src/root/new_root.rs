@@ -17,7 +17,7 @@ use crate::root::initramfs::{self, OVERLAYFS_MAGIC, RAMFS_MAGIC, TMPFS_MAGIC};
 use crate::sys::error::{Context, Result};
 use crate::sys::file;
 
-/// How the new root becomes `/`.
+/// Method by which the new root becomes `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SwitchMethod {
     /// Free the initramfs and move the root's mount over it.

@@ -17,7 +17,7 @@ use crate::root::new_root::NewRoot;
 use crate::sys::error::{Context, Hints, Result};
 use crate::sys::file;
 
-/// Where a file system is mounted first.
+/// Mount point of a file system until it moves to its path in the root.
 pub const STAGE: &CStr = c"/run/stage";
 
 /// Hints for a failed move to a path of the root.

@@ -22,10 +22,10 @@ use crate::sys::devices::Devices;
 use crate::sys::error::{Context, Error, Result, sys_error};
 use crate::sys::wait::{self, Pauses};
 
-/// How long the other processes may take to end after SIGTERM, and again after SIGKILL.
+/// Time limit for the other processes to end after SIGTERM, and again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long to wait for the ports of a further session.
+/// Time limit of the wait for the ports of a further session.
 const PORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Most further sessions at a time. A virtio-serial device has no ports for more.
@@ -42,7 +42,7 @@ pub struct CommandMode<'a> {
     pub mounts: &'a ExtraMounts<'a>,
     /// Time since the kernel's start at which `/init` began.
     pub began: Duration,
-    /// How long to wait for a port.
+    /// Time limit of the wait for a port.
     pub limit: Duration,
 }
 

@@ -32,10 +32,10 @@ use crate::sys::error::{Context, ErrnoName, Error, Result};
 use crate::sys::file;
 use crate::sys::wait::timespec;
 
-/// How long all processes may take to end after SIGTERM.
+/// Time limit for all processes to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long all processes may take to end after SIGKILL. A process that waits for a device
+/// Time limit for all processes to end after SIGKILL. A process that waits for a device
 /// never ends.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 

@@ -19,7 +19,7 @@ use crate::transport::virtio_serial;
 /// Name of osbuild's port.
 const PORT: &[u8] = b"ipc.0";
 
-/// How long to wait for the port if its driver is loaded.
+/// Time limit of the wait for the port if its driver is loaded.
 const PORT_DELAY: Duration = Duration::from_secs(1);
 
 /// Sends `message` to the port, if there is one and the host listens.

@@ -111,7 +111,7 @@ impl fmt::Display for Compression {
 /// level that this name means without a number.
 const LZ4HC: (&str, i32) = ("lz4hc", 9);
 
-/// How to compress: a container and a level, as text `METHOD[:LEVEL]`.
+/// Compression of a file: a container and a level, as text `METHOD[:LEVEL]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Method {
     /// The container.

@@ -3,7 +3,7 @@
 /// Options of [`write`](super::write()).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErofsOptions {
-    /// How the contents of files are compressed.
+    /// Compression of the contents of files.
     pub compression: Compression,
     /// Largest number of bytes that a compressed cluster takes in the image: a multiple
     /// of 4096, up to 1 MiB. Larger clusters make a smaller image and slower random

@@ -16,12 +16,12 @@ use files::root_dir::RootDir;
 
 use super::pieces::{Piece, PieceReader, Pieces, Reader};
 
-/// Where the bytes of a regular file are. A clone is cheap.
+/// Reference to the bytes of a regular file. A clone is cheap.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// In memory; for small files that this program makes.
+    /// Bytes in memory; for small files that this program makes.
     Bytes(Arc<[u8]>),
-    /// In a file of the host.
+    /// A file of the host.
     Host {
         /// The directory of the file; all files of a directory share it.
         directory: Arc<HostDirectory>,
@@ -30,7 +30,7 @@ pub enum Content {
         /// Bytes of the file when the tree was read.
         size: u64,
     },
-    /// In one part of a file, such as an uncompressed archive.
+    /// One part of a file, such as an uncompressed archive.
     Part {
         /// The archive.
         archive: Arc<File>,
@@ -39,7 +39,7 @@ pub enum Content {
         /// Number of bytes.
         size: u64,
     },
-    /// In an image whose format has its own way to store files.
+    /// A file in an image whose format has its own way to store files.
     Stored(Arc<dyn Stored>),
 }
 

@@ -8,7 +8,7 @@
 //! | `xattrs` | [`Xattrs`]: extended attributes, shared between files |
 //! | [`posix_acl`] | access control lists as extended attributes |
 //! | `pieces` | [`Reader`]: contents that are stored in several places, with holes |
-//! | `content` | [`Content`]: where the bytes of a regular file are |
+//! | `content` | [`Content`]: reference to the bytes of a regular file |
 //! | [`holes`] | reads contents and keeps, skips or compares holes |
 //! | `paths` | looks paths up as the kernel does, and adds nodes by path |
 //! | [`root`] | a tree as a root file system for look-ups |

@@ -42,7 +42,7 @@ const OUTPUT: usize = 1;
 /// Index of standard error among the relays, and its number in `close`.
 const ERROR: usize = 2;
 
-/// How long the host may take to read or send control data.
+/// Time limit for the host to read or send control data.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running session.

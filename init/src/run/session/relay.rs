@@ -25,7 +25,7 @@ const ALL: usize = 1 << 30;
 /// Ctrl-D, which a terminal takes as the end of its input.
 const END_OF_INPUT: u8 = 4;
 
-/// How bytes get from one end to the other.
+/// Method of copying bytes from one end to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CopyMethod {
     /// Through a buffer.

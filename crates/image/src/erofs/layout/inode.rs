@@ -31,7 +31,7 @@ pub(in crate::erofs) const CHUNK_BITS_MASK: u32 = 0x1f;
 /// (`EROFS_CHUNK_FORMAT_INDEXES`).
 pub(in crate::erofs) const CHUNK_INDEXES: u32 = 0x20;
 
-/// How the contents of an inode are stored.
+/// Layout of the contents of an inode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::erofs) enum DataLayout {
     /// Consecutive blocks (`EROFS_INODE_FLAT_PLAIN`).
@@ -60,7 +60,7 @@ const DATA_LAYOUTS: [DataLayout; 5] = [
 /// Inode without its attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::erofs) struct ErofsInode {
-    /// How the contents are stored (bits 1-3 of `i_format`).
+    /// Layout of the contents (bits 1-3 of `i_format`).
     pub layout: DataLayout,
     /// Size of the attributes (`i_xattr_icount`): 0 if there are none, otherwise 1 plus
     /// the number of 4-byte words after their header.

@@ -22,7 +22,7 @@ pub(super) struct FileExtent {
     pub length: usize,
     /// Number of blocks in the image.
     pub blocks: u16,
-    /// How the bytes are stored.
+    /// Stored form of the bytes.
     pub storage: Storage,
 }
 
