@@ -145,7 +145,7 @@ fn place(test: &str) -> (PathBuf, String) {
             (root().join("crates/chrootvm/tests").join(file), format!("\nfn {function}()"))
         }
         Some((group, name)) => (in_a_room(group), format!("\"{name}\"")),
-        // A file that every test uses.
+        // A file of the harness, which every test uses.
         None => (in_a_room(test), String::new()),
     }
 }
@@ -164,7 +164,7 @@ fn words(cell: &str) -> Vec<String> {
     let mut words: Vec<_> =
         quoted.filter_map(|words| words.split(ends).next().map(str::to_owned)).collect();
     words.retain(|word| word.starts_with('-') || cell.contains(&format!("`{word}=")));
-    // Stands for any.
+    // This word stands for the parameters of any module.
     words.retain(|word| word != "MODULE.PARAM");
     words
 }
@@ -175,7 +175,7 @@ fn every_row_has_tests_that_run_it() {
     let (mut used, mut problems) = (BTreeSet::new(), Vec::new());
     for cell in &cells {
         let row = ROWS.iter().filter(|(start, _)| cell.starts_with(start));
-        // The longest: `--mount` is a beginning of `--mount-ro`.
+        // Take the longest beginning: `--mount` is also a beginning of `--mount-ro`.
         let row = row.max_by_key(|(start, _)| start.len());
         let Some((start, tests)) = row else {
             problems.push(format!("no test runs this row: {cell}"));

@@ -1,9 +1,9 @@
-//! Rules of the house that no other tool knows.
+//! Rules for the sources that no other tool checks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines past which a file is looked at for a second concern.
+/// Most lines of a file; a longer file likely has a second concern.
 const LINES_MAX: usize = 400;
 
 fn root() -> &'static Path {
@@ -40,7 +40,7 @@ fn no_file_is_too_long() {
     }
 }
 
-/// The word is only spelt out where the lint that denies it is lifted.
+/// The attribute that lifts the lint occurs in every file of `init/src/rt`, and nowhere else.
 #[test]
 fn unsafe_code_lives_in_one_room() {
     let lifted = concat!("allow(unsafe", "_code)");

@@ -63,7 +63,7 @@ impl CommandOptions {
     /// `variables` are those of the host's environment.
     ///
     /// # Errors
-    /// Bad options, or more bytes than fit into the settings.
+    /// An option has a bad value, or the records have more bytes than fit into the settings.
     pub fn records(
         &self,
         command: &[OsString],

@@ -20,7 +20,7 @@ const OUR_CRATES: &[&str] = &[
     "xtask",
 ];
 
-/// How much a user wants to read.
+/// Amount of messages that a user wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Only errors (`--quiet`).

@@ -118,7 +118,7 @@ fn a_result_that_cannot_be_written_is_an_error() {
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
         assert!(error.contains("No space left on device"), "{arguments:?}: {error}");
     }
-    // A reader that closes the pipe early is no error.
+    // It is not an error if the reader closes the pipe early.
     for (program, arguments) in
         [(CHROOTVM, &["--help"][..]), (CHROOTVM, &["ps"]), (MKVIRTINITRD, &["--help"])]
     {

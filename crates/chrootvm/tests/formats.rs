@@ -1,11 +1,11 @@
-//! Every format of README's table of images, as a source and as an output.
+//! Every format in the table of README, as a source and as an output.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Endings of the table of formats in the manual; `d` stands for a directory.
+/// Endings in the table of formats in README; `d` stands for a directory.
 const ENDINGS: &[&str] = &[
     "erofs", "ext4", "squashfs", "cpio", "cpio.gz", "cpio.zst", "cpio.xz", "cpio.lz4", "tar",
     "tar.gz", "tar.zst", "tar.xz", "d",

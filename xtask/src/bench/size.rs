@@ -73,7 +73,7 @@ fn crates(file: &object::File<'_>) -> BTreeMap<String, u64> {
 }
 
 /// Finds the crate of a name such as `<a::B as c::D>::e`: the first word of its first
-/// path. A generic parameter or a primitive type is no path.
+/// path. A generic parameter or a primitive type is not a path.
 fn crate_of(name: &str) -> String {
     let words = name.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
     let path = words.filter_map(|word| word.split_once("::")).find(|(name, _)| !name.is_empty());

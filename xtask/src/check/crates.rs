@@ -1,4 +1,4 @@
-//! Which crates of the workspace may use which others.
+//! Rules for the dependencies between the crates of the workspace.
 //!
 //! Interface: `Cargo.toml` ("The Manifest Format", The Cargo Book). Only
 //! `[dependencies]` count; tests may use what they need.
@@ -37,7 +37,7 @@ pub type Graph = BTreeMap<String, Vec<String>>;
 /// Reads the manifests of the workspace at `root`.
 ///
 /// # Errors
-/// Manifests that cannot be read.
+/// A manifest cannot be read.
 pub fn read(root: &Path) -> Result<Graph> {
     let workspace = manifest(root)?;
     let shared = workspace["workspace"]["dependencies"].as_table().context("no dependencies")?;

@@ -59,7 +59,7 @@ impl Check {
 /// the workspace at `root`. Each is a line of text.
 ///
 /// # Errors
-/// Sources and manifests that cannot be read.
+/// A source or a manifest cannot be read.
 pub fn wrong_imports(root: &Path) -> Result<Vec<String>> {
     let graph = crates::read(root)?;
     let mut faults = crates::faults(&graph);

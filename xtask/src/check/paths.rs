@@ -25,7 +25,7 @@ pub struct Paths {
 /// Finds the paths in `text`, the source of `module`.
 ///
 /// # Errors
-/// A text that is not Rust.
+/// `text` is not Rust.
 pub fn find(module: &[String], text: &str) -> Result<Paths> {
     let stream: TokenStream = text.parse().map_err(|error| anyhow!("cut into tokens: {error}"))?;
     let mut tokens = Vec::new();
@@ -182,8 +182,8 @@ impl<'t> Scan<'t> {
         path
     }
 
-    /// `path` as names from the crate's root. A path that begins with another name is
-    /// taken as one below `module`, whether that has such a child or not.
+    /// `path` as names from the crate's root. A path that begins with neither `crate`,
+    /// `self` nor `super` counts as a path below `module`, even if it leads elsewhere.
     fn absolute(&self, module: &[String], path: &[String]) -> Path {
         let inline = self.inside.iter().map(|(name, _)| name);
         let mut absolute: Path = module.iter().chain(inline).cloned().collect();

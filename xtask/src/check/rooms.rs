@@ -1,9 +1,9 @@
 //! Circles of imports between the modules of a crate.
 //!
 //! At every level below `src`, a module and all that is inside it counts as one room.
-//! A room imports another one if a path in it leads there, directly or by a name that a
-//! common parent imports. Imports between a module and its own children are no matter
-//! of this file. Code for tests is left out.
+//! Room A imports room B if a path in A leads to B, directly or through a name that a
+//! common parent imports. Imports between a module and its own children are not checked,
+//! and neither is code for tests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -16,11 +16,11 @@ use super::paths::{self, Path, Paths};
 /// Sources of a crate, by module.
 pub type Sources = BTreeMap<Path, String>;
 
-/// Reads the modules below `src`, without programs: `main.rs`, unless there is no
-/// library, and `bin/`.
+/// Reads the modules below `src`. Programs are left out: `bin/`, and `main.rs` if the crate
+/// also has a library.
 ///
 /// # Errors
-/// Directories and files that cannot be read.
+/// A directory or a file cannot be read.
 pub fn read(src: &FilePath) -> Result<Sources> {
     let mut sources = Sources::new();
     let mut pending = vec![(src.to_path_buf(), Path::new())];
@@ -55,20 +55,20 @@ pub fn read(src: &FilePath) -> Result<Sources> {
 /// `a::x → a::y → a::x (a::x::file imports a::y::Item; a::y imports a::x)`.
 ///
 /// # Errors
-/// A source that is not Rust.
+/// A source is not Rust.
 pub fn circles(sources: &Sources) -> Result<Vec<String>> {
     let levels = levels(&imports(sources)?);
     Ok(levels.iter().flat_map(|(parent, edges)| circles_of_level(parent, edges)).collect())
 }
 
-/// One import: the module with the path, and the path.
+/// One import: the module that contains the path, and the path.
 type Import = (Path, Path);
 
 /// Rooms of one level that import each other, each with an example.
 type Edges = BTreeMap<(String, String), Import>;
 
-/// All imports outside of tests. A path to a name that is only imported where it leads
-/// counts as one to the name's own place, too.
+/// All imports outside of tests. If a path goes through a re-export, the path to the
+/// original item counts as an import, too.
 fn imports(sources: &Sources) -> Result<Vec<Import>> {
     let mut found: BTreeMap<&Path, Paths> = BTreeMap::new();
     for (module, text) in sources {
@@ -96,7 +96,7 @@ fn below(parent: &[String], name: &str) -> Path {
     [parent, &[name.to_owned()]].concat()
 }
 
-/// Where the last name of `path` comes from, if the module before it imports the name.
+/// Path of the original item, if `path` goes through a name that a module imports.
 fn resolved(path: &[String], found: &BTreeMap<&Path, Paths>) -> Option<Path> {
     /// Longest chain of re-exports that is followed; it ends circles.
     const CHAIN_MAX: usize = 8;
@@ -121,7 +121,7 @@ fn levels(imports: &[Import]) -> BTreeMap<Path, Edges> {
     let mut levels: BTreeMap<Path, Edges> = BTreeMap::new();
     for (from, to) in imports {
         let common = from.iter().zip(to).take_while(|(a, b)| a == b).count();
-        // Otherwise one end is inside the other.
+        // If one end is inside the other, they have no common level.
         if let (Some(a), Some(b)) = (from.get(common), to.get(common)) {
             let edges = levels.entry(from[..common].to_vec()).or_default();
             edges.entry((a.clone(), b.clone())).or_insert_with(|| (from.clone(), to.clone()));
@@ -153,7 +153,7 @@ fn circles_of_level(parent: &[String], edges: &Edges) -> Vec<String> {
     circles
 }
 
-/// The shortest way from `start` back to it, without its end.
+/// The shortest chain of imports from `start` back to `start`, which is named once.
 fn shortest_circle<'e>(start: &'e String, edges: &'e Edges) -> Option<Vec<&'e String>> {
     let mut ways = VecDeque::from([vec![start]]);
     let mut seen = BTreeSet::new();

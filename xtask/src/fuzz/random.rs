@@ -13,7 +13,7 @@ impl Random {
         Self((mixed ^ mixed >> 31) | 1)
     }
 
-    /// The next number, of all 64-bit ones.
+    /// The next number, from 0 to `u64::MAX`.
     pub(super) fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

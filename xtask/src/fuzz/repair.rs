@@ -6,7 +6,8 @@ use image::ustar::{self, BLOCK as TAR_BLOCK};
 /// Changes nothing, for formats without sums or with sums that readers ignore.
 pub(super) fn nothing(_: &mut [u8]) {}
 
-/// The sums of all headers that the sizes in them lead to (pax(1), ustar).
+/// Corrects the sum of each header (pax(1), ustar). The size in a header leads to the next
+/// header.
 pub(super) fn tar(bytes: &mut [u8]) {
     let mut at = 0;
     while let Some(block) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<TAR_BLOCK>) {
@@ -21,10 +22,10 @@ pub(super) fn tar(bytes: &mut [u8]) {
     }
 }
 
-/// The sums of members of the `070702` kind (kernel doc:
-/// driver-api/early-userspace/buffer-format.rst): fields of eight hexadecimal digits
-/// behind a magic of six bytes, the size in the seventh, that of the name in the
-/// twelfth, the sum of the data's bytes in the thirteenth.
+/// Corrects the sum of each member with the magic `070702` (kernel doc:
+/// driver-api/early-userspace/buffer-format.rst). A header has a magic of six bytes, then
+/// fields of eight hexadecimal digits. The seventh field is the size of the data, the
+/// twelfth the size of the name, the thirteenth the sum of the data's bytes.
 pub(super) fn cpio(bytes: &mut [u8]) {
     const HEADER: usize = 110;
     let field = |index: usize| 6 + 8 * index..14 + 8 * index;
@@ -66,7 +67,7 @@ mod tests {
             again.set_cksum();
             assert_eq!(again.as_bytes()[..], archive[at..at + 512], "{at}");
         }
-        // Data are no header.
+        // The data of the member are unchanged.
         assert!(archive[512..1536].iter().all(|byte| *byte == 7));
 
         let fields = "00000003".repeat(11) + "00000002" + "00000000";

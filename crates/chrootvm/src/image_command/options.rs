@@ -43,7 +43,7 @@ impl ReadArguments {
     /// Options of the reader.
     ///
     /// # Errors
-    /// Words that contradict each other.
+    /// The words contradict each other.
     pub(super) fn options(&self) -> Result<ReadOptions> {
         Ok(ReadOptions {
             xattrs: Selection::of(&self.xattrs).context("--xattrs")?,

@@ -1,4 +1,4 @@
-//! What a group of options adds to a run, beyond values that only this group has.
+//! Parts that a group of options adds to a run, in addition to values of its own.
 //!
 //! A new option that needs modules, settings of the guest or arguments of QEMU adds them
 //! where it is declared; the plan takes the sum of all groups.
@@ -19,7 +19,7 @@ pub(super) struct Additions {
 }
 
 impl Additions {
-    /// These and the `others`, in this order.
+    /// These parts, followed by the `others`.
     pub(super) fn and(mut self, others: Self) -> Self {
         self.words.extend(others.words);
         self.records.extend(others.records);

@@ -38,7 +38,7 @@ pub struct RunArguments {
     #[arg(required_unless_present = "doctor")]
     pub(super) rootfs: Option<PathBuf>,
     /// Program that becomes PID 1: an absolute path in the guest, or a name to search there
-    /// [default: /bin/sh]
+    /// [default: the workload of ROOTFS, or /bin/sh]
     #[arg(value_name = "INIT", conflicts_with = "command")]
     pub(super) payload: Option<OsString>,
     /// Command to run in the guest, and its arguments
@@ -131,7 +131,7 @@ impl RunArguments {
 }
 
 impl Diagnostics {
-    /// Which log messages are printed.
+    /// Selection of the log messages that are printed.
     pub(super) fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.details.debug) {
             (true, _) => Verbosity::Quiet,

@@ -76,7 +76,7 @@ impl Directories {
     /// Opens everything that the guest gets: `root`, directories and disks.
     ///
     /// # Errors
-    /// A tag that is given twice; a path that is no directory, or no file for a disk.
+    /// A tag is given twice, a shared path is not a directory, or a file cannot be a disk.
     pub(super) fn attachments(&self, root: &Root) -> Result<Attachments> {
         let (shares, records) = self.shares(root)?;
         Ok(Attachments { shares, disks: self.disks(root)?, records })
@@ -127,7 +127,7 @@ impl Directories {
 }
 
 impl Attachments {
-    /// What the attachments add to the machine.
+    /// Parts that the attachments add to the run.
     pub(super) fn additions(&self) -> Additions {
         let module = (!self.disks.is_empty()).then(|| "virtio_blk".to_owned());
         Additions {
@@ -138,7 +138,8 @@ impl Attachments {
     }
 }
 
-/// A tag that no share has yet, for a volume: its path has a name, its tag needs none.
+/// A tag for a volume; no share has this tag yet. Users never see it, because they know a
+/// volume by its path.
 fn free_tag(shares: &[Share]) -> String {
     let mut number = 0;
     loop {

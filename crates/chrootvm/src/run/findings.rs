@@ -1,7 +1,8 @@
-//! What the host and ROOTFS have for a run: everything that has to be looked up before
-//! a [`MachinePlan`](machine::plan::machine_plan::MachinePlan) can be made.
+//! Findings about the host and ROOTFS: everything that has to be looked up before a
+//! [`MachinePlan`](machine::plan::machine_plan::MachinePlan) can be made.
 //!
-//! Only this file of the room reads files and asks programs before the start.
+//! All I/O that a plan needs starts here, except that `super` opens ROOTFS: this file asks
+//! programs and reads files, and lets `directories` open the files that its options name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -30,13 +31,13 @@ use super::directories::Attachments;
 /// The host, as far as a plan depends on it.
 #[derive(Debug)]
 pub(super) struct Host {
-    /// Kind of machine that QEMU runs.
+    /// Constants of the host's architecture, which is also that of the machine.
     pub(super) architecture: &'static Architecture,
     /// QEMU's program.
     pub(super) qemu: PathBuf,
     /// The firmware that came with QEMU.
     pub(super) firmware: Option<PathBuf>,
-    /// How guest code is executed.
+    /// Executor of guest code.
     pub(super) accelerator: Accelerator,
     /// Text of /proc/cpuinfo if the guest's processor is emulated, else empty.
     pub(super) cpuinfo: String,
@@ -59,7 +60,7 @@ pub(super) struct GuestKernel {
     pub(super) config: Option<String>,
 }
 
-/// Where the initrd comes from.
+/// File from which the initrd comes.
 #[derive(Debug)]
 pub(super) enum InitrdFile {
     /// `--initrd`, as an absolute path.
@@ -74,7 +75,7 @@ pub(super) struct Findings {
     pub(super) host: Host,
     pub(super) kernel: GuestKernel,
     pub(super) initrd: InitrdFile,
-    /// How the guest gets a name server.
+    /// Decision on how the guest gets a name server.
     pub(super) name_server: NameServerDecision,
     /// INIT, as a path in the guest.
     pub(super) payload: Option<OsString>,

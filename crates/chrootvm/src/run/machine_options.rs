@@ -95,7 +95,7 @@ impl MachineOptions {
     /// The guest's network.
     ///
     /// # Errors
-    /// A published port without a network.
+    /// `--publish` is given with `--net none`.
     pub(super) fn network(&self) -> Result<Network> {
         match (self.net, self.publish.is_empty()) {
             (Some(Net::None), false) => bail!(
@@ -106,7 +106,7 @@ impl MachineOptions {
         }
     }
 
-    /// What the options add to the machine. `hostname` is used without `--hostname`.
+    /// Parts that the options add to the run. `hostname` is used without `--hostname`.
     pub(super) fn additions(&self, hostname: Option<&str>) -> Result<Additions> {
         let mut additions = Additions::default();
         if let Some(name) = self.hostname.as_deref().or(hostname) {

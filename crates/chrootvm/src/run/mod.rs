@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `arguments` | the arguments, with the options of `directories` and `machine_options` |
 //! | `additions` | modules, records and words that groups of options add to a run |
-//! | `findings` | what the host and ROOTFS have; reads files and asks programs |
+//! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
 //!

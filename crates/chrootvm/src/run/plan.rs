@@ -103,7 +103,7 @@ fn of_command(
     }
     Ok(Additions {
         records: command_options.records(command, terminal, variables)?,
-        // The first module: `/init` reports through it.
+        // It comes first, because `/init` reports through it.
         modules: vec!["virtio_console".into()],
         ..Additions::default()
     })

@@ -147,7 +147,7 @@ pub struct RootKernels {
 pub struct KernelFacts {
     /// Version, such as `6.1.0-56-cloud-amd64`.
     pub version: String,
-    /// Its image; `None` if there is none.
+    /// Its image; `None` if it has modules, but no image.
     pub image: Option<PathBuf>,
     /// The reason why the image cannot be read; `None` if it can.
     pub unreadable: Option<String>,
@@ -155,8 +155,8 @@ pub struct KernelFacts {
     pub no_kernel: Option<String>,
     /// Directory of its modules.
     pub modules_dir: PathBuf,
-    /// How it has each of [`GUEST_MODULES`](super::guest_modules::GUEST_MODULES), in that
-    /// order; or the reason why that is unknown.
+    /// Support for each of [`GUEST_MODULES`](super::guest_modules::GUEST_MODULES), in that
+    /// order; or the reason why it is unknown.
     pub modules: Result<Vec<Support>, String>,
 }
 

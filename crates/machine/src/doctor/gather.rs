@@ -93,7 +93,7 @@ fn qemu() -> Program<Qemu> {
         Ok(answer) => return Program::Broken(complaint(&program, &answer)),
         Err(error) => return Program::Broken(format!("{error:#}")),
     };
-    // Every build lists -sandbox in its help; only its use tells whether libseccomp is there.
+    // Every build lists -sandbox in its help; only a build with libseccomp accepts it.
     let sandbox = self::answer(&program, &["-sandbox", "on", "-version"]);
     let networks = self::answer(&program, &["-netdev", "help"]);
     Program::Works(Qemu {
@@ -131,7 +131,7 @@ fn answer(program: &Path, arguments: &[&str]) -> Result<Output> {
     output.with_context(|| format!("run {} {}", program.display(), arguments.join(" ")))
 }
 
-/// What a program has printed on both of its streams.
+/// Standard output and standard error of a program, one after the other.
 fn text(answer: &Output) -> String {
     [&answer.stdout[..], &answer.stderr[..]].map(String::from_utf8_lossy).concat()
 }

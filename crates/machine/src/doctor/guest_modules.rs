@@ -7,13 +7,13 @@ use crate::kernel::modules::resolve::Need;
 pub struct GuestModule {
     /// Its name.
     pub name: &'static str,
-    /// What guests use it for.
+    /// Purpose of the module in a guest.
     pub purpose: &'static str,
     /// [`Need::Must`] if no guest boots without it.
     pub need: Need,
 }
 
-/// How a kernel has a module.
+/// Support of a kernel for a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Support {
     /// As a module file, with all its dependencies.

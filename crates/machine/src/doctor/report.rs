@@ -20,7 +20,7 @@ pub struct Finding {
     pub status: Status,
     /// The thing that was checked, such as `QEMU`.
     pub subject: &'static str,
-    /// What was found, and what repairs it.
+    /// The finding and its remedy.
     pub text: String,
 }
 

@@ -1,4 +1,5 @@
-//! Which sandbox of virtiofsd this host allows, and which capabilities root lacks here.
+//! Limits of this host for virtiofsd: the strictest sandbox that the host allows, and the
+//! capabilities that root lacks here.
 //!
 //! Interfaces: capabilities(7), user_namespaces(7).
 

@@ -150,7 +150,7 @@ impl UserNamespace {
 
 /// Outcome of mapping user ids or group ids.
 struct Mapped {
-    /// Why only the user's own id is mapped; `None` if the delegated ids are mapped.
+    /// Reason why only the user's own id is mapped; `None` if the delegated ids are mapped.
     reason: Option<UnmappedReason>,
     /// A warning about subordinate ids that do not fit into the map.
     left_out: Option<String>,

@@ -19,11 +19,11 @@ use super::vmlinux::{form, wrapper};
 pub struct Bootable {
     /// The kernel, open for reading.
     pub file: File,
-    /// How a command can name this kernel.
+    /// Name by which a command can boot this kernel.
     pub named: KernelName,
 }
 
-/// Name by which a command can boot the same kernel.
+/// Name of a kernel for a command that boots it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KernelName {
     /// The kernel image itself.

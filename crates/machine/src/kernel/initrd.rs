@@ -29,7 +29,7 @@ pub struct InitrdParts {
     pub init: PathBuf,
     /// The kernel's directory of modules; `None` if the kernel has no modules.
     pub modules: Option<Located>,
-    /// Which modules are packed, and how.
+    /// Modules that are packed, and their treatment.
     pub selection: ModuleSelection,
     /// The root file system as an archive, if the root is one. It comes first, so that our
     /// `/init` replaces an `/init` in it.

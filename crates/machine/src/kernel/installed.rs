@@ -63,7 +63,7 @@ pub fn installed(root: &dyn Files) -> Result<Vec<InstalledKernel>> {
 /// Finds the newest kernel of `root` that has both an image and modules.
 ///
 /// # Errors
-/// There is no such kernel; the error says what is missing.
+/// `root` has no such kernel; the error says what is missing.
 pub fn find(root: &dyn Files) -> Result<KernelPaths> {
     let mut without_image = Vec::new();
     for InstalledKernel { version, modules, image } in installed(root)? {

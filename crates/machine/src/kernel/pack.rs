@@ -66,7 +66,7 @@ pub struct ModuleSelection {
     /// Names of modules beside those of virtio and virtiofs; their dependencies are packed,
     /// too.
     pub modules: Vec<String>,
-    /// Which modules lose debugging information, BTF and signatures; `None` for no module.
+    /// Modules that lose debugging information, BTF and signatures; `None` for no module.
     pub strip: Option<Strip>,
     /// The machine's virtio transports; if the list is empty, all that the kernel supports.
     pub transports: Vec<Transport>,

@@ -1,5 +1,5 @@
-//! Which modules may be stripped: stripping removes signatures, and some kernels refuse
-//! modules without a signature.
+//! Decision on which modules may be stripped: stripping removes signatures, and some kernels
+//! refuse modules without a signature.
 //!
 //! Interfaces: a kernel's configuration, which distributions ship beside the image, and its
 //! command line (kernel doc: admin-guide/module-signing.rst; kernel_lockdown(7)). If the

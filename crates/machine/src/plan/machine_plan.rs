@@ -22,7 +22,7 @@ pub struct MachinePlan {
     pub firmware: Option<PathBuf>,
     /// Value of `-cpu`; `None` for the default of the accelerator.
     pub cpu: Option<String>,
-    /// How guest code is executed.
+    /// Executor of guest code.
     pub accelerator: Accelerator,
     /// Memory in MiB.
     pub memory: u64,
@@ -30,7 +30,7 @@ pub struct MachinePlan {
     pub cpus: usize,
     /// Kernel command line (`-append`).
     pub command_line: OsString,
-    /// Which part of the guest uses chrootvm's standard streams.
+    /// Part of the guest that uses chrootvm's standard streams.
     pub mode: RunMode,
     /// Records of [`proto::settings`] for the guest.
     pub records: Vec<Vec<u8>>,
@@ -46,16 +46,16 @@ pub struct MachinePlan {
     pub qemu_arguments: Vec<OsString>,
 }
 
-/// How guest code is executed.
+/// Executor of guest code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
-    /// By the processor, through KVM.
+    /// The processor, through KVM.
     Kvm,
-    /// By QEMU's translator (TCG).
+    /// QEMU's translator (TCG).
     Tcg,
 }
 
-/// Which part of the guest uses chrootvm's standard streams.
+/// Part of the guest that uses chrootvm's standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunMode {
     /// The serial console.

@@ -1,4 +1,4 @@
-//! What will run, as values: the machine, its devices, and the daemons beside it.
+//! The plan of a run, as values: the machine, its devices, and the daemons beside it.
 //!
 //! Nothing here opens a file or starts a process, so `--dry-run` can print a plan
 //! and tests can compare one. A plan names files, never descriptors.

@@ -1,4 +1,4 @@
-//! How the streams of a session reach the guest: as virtio-serial ports.
+//! Virtio-serial ports, by which the streams of a session reach the guest.
 //!
 //! Interfaces: `-chardev` and `-device virtserialport` of qemu(1) for ports that exist
 //! from the start; `getfd`, `chardev-add` and `device_add` of QMP (QEMU doc:

@@ -17,17 +17,17 @@ pub struct Share {
     pub source: PathBuf,
     /// Whether the guest may write to the directory.
     pub access: Access,
-    /// Where the guest mounts the directory.
+    /// Place in the guest at which the directory is mounted.
     pub mount_point: MountPoint,
 }
 
-/// Where the guest mounts a share, and how the guest learns that.
+/// Place at which the guest mounts a share, and the way by which the guest learns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountPoint {
     /// At `/`; `/init` does that by default.
     Root,
-    /// At `/run/mnt/TAG`; a parameter on the kernel command line says so.
+    /// At `/run/mnt/TAG`; a parameter on the kernel command line names the tag.
     Tag,
-    /// At the path of `--volume`; a record of [`proto::settings`] has it.
+    /// At the path of `--volume`; a record of [`proto::settings`] has the path and the tag.
     Volume,
 }

@@ -30,7 +30,7 @@ pub enum Flavour {
     },
 }
 
-/// How a daemon restricts itself to the directory that it exports.
+/// Restriction of a daemon to the directory that it exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sandbox {
     /// Mount, PID and network namespaces, and pivot_root(2).
@@ -88,8 +88,8 @@ pub struct DaemonDefaults {
     pub keeps_noatime: bool,
 }
 
-/// What the guest's kernel may cache of a share (`--cache`). A mode has no help text of its
-/// own, so that `--help` lists all modes on one line.
+/// Cache mode of a share (`--cache`): the data that the guest's kernel may keep. A mode has no
+/// help text of its own, so that `--help` lists all modes on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheMode {
     /// Data and metadata, for one second.

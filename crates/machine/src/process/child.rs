@@ -103,12 +103,12 @@ impl BoundExec {
     }
 }
 
-/// How a child uses the terminal and standard streams of chrootvm.
+/// Use that a child makes of the terminal and standard streams of chrootvm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildRole {
     /// The child has the terminal, and gets the signals that keys send.
     Terminal,
-    /// The child has standard input and output, which are no terminal. Only chrootvm gets
+    /// The child has standard input and output, which are not a terminal. Only chrootvm gets
     /// signals.
     Piped,
     /// The child has no standard input or output.

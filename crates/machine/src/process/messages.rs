@@ -30,7 +30,7 @@ pub struct Message {
 
 /// A descriptor that came with a message, closed when this value is dropped.
 ///
-/// It is no `OwnedFd`, because nix returns received descriptors as numbers, and only unsafe
+/// It is not an `OwnedFd`, because nix returns received descriptors as numbers, and only unsafe
 /// code makes an `OwnedFd` of a number. chrootvm only passes them on to QEMU, which needs the
 /// number alone.
 #[derive(Debug)]

@@ -47,10 +47,10 @@ impl AccelOption {
     }
 }
 
-/// Path of QEMU for `architecture`: the program that the user `given`, or the installed one.
+/// Path of QEMU for `architecture`: the program `given` by the user, or the installed one.
 ///
 /// # Errors
-/// There is no such program.
+/// The given program does not exist, or QEMU is not installed.
 pub fn find(architecture: &Architecture, given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
         let found = match given.components().count() {

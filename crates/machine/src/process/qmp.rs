@@ -1,4 +1,5 @@
-//! A connection to QEMU's machine protocol (QMP): commands, and why the machine ended.
+//! A connection to QEMU's machine protocol (QMP): commands, and the cause of the machine's
+//! end.
 //!
 //! Format: one JSON object per line (QEMU doc: interop/qmp-spec). QEMU sends a greeting;
 //! chrootvm ends the negotiation with `qmp_capabilities`; then QEMU sends events without
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use super::messages::{self, ReceivedFd};
 use super::wait::{self, Awaited};
 
-/// Why QEMU ended the machine (`ShutdownCause`, QEMU doc: interop/qemu-qmp-ref).
+/// Cause for which QEMU ended the machine (`ShutdownCause`, QEMU doc: interop/qemu-qmp-ref).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShutdownCause {
     /// The guest powered off.
@@ -162,7 +163,7 @@ impl Qmp {
         }
     }
 
-    /// Why the machine ended; `None` while it runs.
+    /// Cause of the end of the machine; `None` while the machine runs.
     #[must_use]
     pub fn shutdown(&self) -> Option<&ShutdownCause> {
         self.shutdown.as_ref()
@@ -193,7 +194,7 @@ impl Qmp {
     }
 }
 
-/// Number of a command and its answer; `None` if `line` is no answer.
+/// Number of a command and its answer; `None` if `line` is not an answer.
 fn parse_answer(line: &[u8]) -> Option<(u64, Result<Value, String>)> {
     let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;

@@ -12,7 +12,7 @@ use crate::isolation::sandbox;
 use crate::isolation::userns::UserNamespace;
 use crate::plan::virtiofsd::{DaemonDefaults, Flavour, MODCAPS, NO_ANNOUNCE, Sandbox, Virtiofsd};
 
-/// Where distributions install virtiofsd; `PATH` is searched after these directories.
+/// Directories in which distributions install virtiofsd; `PATH` is searched after them.
 const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
 
 /// A daemon that can run on this host as this user.
@@ -30,7 +30,7 @@ pub struct PreparedVirtiofsd {
 /// Finds a virtiofsd, or takes the one `given`, and asks what it can do.
 ///
 /// # Errors
-/// There is no virtiofsd, or the program is none.
+/// No virtiofsd is installed, or the program is not a virtiofsd.
 pub fn find(given: Option<&Path>) -> Result<Virtiofsd> {
     let program = match given {
         Some(file) => {
@@ -49,7 +49,7 @@ pub fn find(given: Option<&Path>) -> Result<Virtiofsd> {
 /// Asks the virtiofsd `program` what it can do.
 ///
 /// # Errors
-/// The program cannot be run, or is no virtiofsd.
+/// The program cannot be run, or is not a virtiofsd.
 pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
     let help = Command::new(&program).arg("--help").output();
     let help = help.with_context(|| format!("run {} --help", program.display()))?;
@@ -76,7 +76,7 @@ pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
     })
 }
 
-/// Path of the installed virtiofsd, of either flavour.
+/// Path of the installed virtiofsd, of either implementation.
 #[must_use]
 pub fn installed() -> Option<PathBuf> {
     DIRS.iter()
@@ -85,7 +85,7 @@ pub fn installed() -> Option<PathBuf> {
         .or_else(|| host::find_program(OsStr::new("virtiofsd")))
 }
 
-/// Flavour of the daemon that prints `help`.
+/// Implementation of the daemon whose `--help` prints `help`.
 fn flavour(help: &str) -> Result<Flavour> {
     // QEMU's daemon drops its groups before it reads its options; for an ordinary user that
     // fails, and the daemon prints only this error.

@@ -31,7 +31,7 @@ impl HaltDetector {
         Self { next: Instant::now() + TICK, was_stopped: false }
     }
 
-    /// When the next [`HaltDetector::is_halted`] is due.
+    /// Time at which the next [`HaltDetector::is_halted`] is due.
     #[must_use]
     pub fn next(&self) -> Instant {
         self.next

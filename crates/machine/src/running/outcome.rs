@@ -1,4 +1,4 @@
-//! How a run ended, and the message and exit status that follow from it.
+//! The end of a run, and the message and exit status that follow from it.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::session::console::LastWords;
 /// Result of a run.
 #[derive(Debug)]
 pub struct RunReport {
-    /// How the machine ended.
+    /// End of the machine.
     pub outcome: Outcome,
     /// Tail of the console, if it was not on the terminal.
     pub console: LastWords,
 }
 
-/// How a machine ended.
+/// End of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// QEMU ended without being asked.

@@ -157,7 +157,7 @@ pub fn peer_pid(socket: &OwnedFd) -> Option<i32> {
 /// Connects to the machine `name`.
 ///
 /// # Errors
-/// There is no such machine, it does not answer, or it belongs to another user.
+/// The machine does not exist, does not answer, or belongs to another user.
 pub fn connect(name: &str) -> Result<OwnedFd> {
     let socket = make(SockFlag::empty())?;
     // This timeout also applies to connect(2).
@@ -180,8 +180,8 @@ pub fn no_answer(name: &str) -> String {
     format!("machine \"{name}\" does not answer: its chrootvm may be stopped")
 }
 
-/// Waits for the answer to [`INFO`], which a machine sends at once; `None` if there is none in
-/// time.
+/// Waits for the answer to [`INFO`], which a machine sends at once; `None` if the answer does not
+/// arrive in time.
 ///
 /// # Errors
 /// The answer cannot be received.

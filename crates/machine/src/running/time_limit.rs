@@ -51,8 +51,8 @@ impl TimeLimit {
         let keep = move || {
             if watched.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
                 log::error!("{}; the machine was not started yet", problem(duration));
-                // The main thread may wait for one of the children. It will fail, and must not
-                // report that.
+                // The main thread may be waiting for one of the children. The wait will fail, and
+                // the main thread must not report that.
                 PASSED.store(true, Ordering::Release);
                 kill_children_of(getpid());
                 std::process::exit(EXIT_TIMEOUT.into());

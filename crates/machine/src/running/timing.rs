@@ -9,7 +9,7 @@ use crate::session::control::{SessionState, StartTimes};
 pub struct Timing {
     start: Instant,
     machine: Option<Instant>,
-    /// When chrootvm learnt that the command runs, and the times by the guest's clock.
+    /// Time at which chrootvm learnt that the command runs, and times by the guest's clock.
     running: Option<(Instant, StartTimes)>,
     ended: Option<Instant>,
 }

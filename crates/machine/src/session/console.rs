@@ -212,7 +212,7 @@ impl Log {
 /// Tail of a console's text for an error message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastWords {
-    /// Why the kernel panicked or `/init` gave up; `None` if neither happened.
+    /// Reason why the kernel panicked or `/init` gave up; `None` if neither happened.
     pub reason: Option<String>,
     /// Lines to show, each with its newline: the last lines, or those from the reason on.
     /// Empty if the console was already shown.

@@ -111,7 +111,7 @@ impl CommandSession {
         &self.state
     }
 
-    /// When the command began; `None` if it has not.
+    /// Times at which `/init` and the command began; `None` if the command has not begun.
     #[must_use]
     pub fn started(&self) -> Option<StartTimes> {
         self.started
@@ -134,7 +134,7 @@ impl CommandSession {
         self.ending.is_some() && self.state == SessionState::Running
     }
 
-    /// Why output cannot be written; `None` also if only its reader is gone.
+    /// Error because of which output cannot be written; `None` also if only its reader is gone.
     fn write_error(&self) -> Option<Errno> {
         let mut errors = self.streams.deliveries.iter().filter_map(|delivery| delivery.broken());
         errors.find(|errno| *errno != Errno::EPIPE)

@@ -78,7 +78,7 @@ impl Foreground {
         Ok(None)
     }
 
-    /// When chrootvm ends without the command because of a signal; `None` for never.
+    /// Time at which chrootvm ends without the command because of a signal; `None` for never.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.passed_on.and_then(|passed_on| passed_on.deadline())

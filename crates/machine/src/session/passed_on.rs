@@ -14,20 +14,20 @@ const COMMAND_GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassedOnSignal {
     signal: Signal,
-    /// When chrootvm ends without the command; `None` for never.
+    /// Time at which chrootvm ends without the command; `None` for never.
     deadline: Option<Instant>,
 }
 
 impl PassedOnSignal {
-    /// A signal that is passed on `now`. After SIGINT and SIGQUIT, which a person sends, there
-    /// is no deadline: a shell or a debugger does not end on them.
+    /// A signal that is passed on `now`. SIGINT and SIGQUIT, which a person sends, have no
+    /// deadline: a shell or a debugger does not end on them.
     #[must_use]
     pub fn new(signal: Signal, now: Instant) -> Self {
         let is_from_a_key = matches!(signal, Signal::SIGINT | Signal::SIGQUIT);
         Self { signal, deadline: (!is_from_a_key).then(|| now + COMMAND_GRACE) }
     }
 
-    /// When chrootvm ends without the command; `None` for never.
+    /// Time at which chrootvm ends without the command; `None` for never.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline

@@ -1,4 +1,4 @@
-//! What `/init` does until the payload runs, and how it reports a failure.
+//! The boot until the payload runs, and the reports of `/init` about failures.
 
 pub(crate) mod contract;
 pub(crate) mod distribution;

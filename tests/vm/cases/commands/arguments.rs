@@ -1,4 +1,4 @@
-//! What a command gets: its words, environment, directory, user and host name.
+//! Arguments of a command: its words, environment, directory, user and host name.
 
 use std::ffi::OsString;
 use std::fs;

@@ -44,7 +44,7 @@ pub(crate) struct CommandEnd {
     command: TestCommand,
     status: i32,
     stdout: &'static str,
-    /// Parts of standard error, which is empty if there are none.
+    /// Parts of standard error. If the list is empty, standard error is empty.
     says: &'static [&'static str],
 }
 

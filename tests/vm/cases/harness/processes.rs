@@ -1,4 +1,4 @@
-//! Processes that are no children of the test (proc(5)), and waiting for them.
+//! Processes that are not children of the test (proc(5)), and waiting for them.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use anyhow::{Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long something may take that takes no time on an idle host: the start of a program,
-/// or the end of an orphan.
+/// Time limit for events that take no time on an idle host: the start of a program, or the
+/// end of an orphan.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at something that cannot be waited for.
@@ -136,7 +136,7 @@ pub(crate) fn all_gone(family: &Family) -> Result<()> {
     })
 }
 
-/// No process has `root` on its command line, as every virtiofsd has that serves it.
+/// No process has `root` on its command line. Every virtiofsd that serves `root` has it there.
 pub(crate) fn no_process_mentions(root: &Path) -> Result<()> {
     let root = root.to_string_lossy().into_owned();
     eventually(&format!("no process serves {root}"), || {
@@ -145,7 +145,7 @@ pub(crate) fn no_process_mentions(root: &Path) -> Result<()> {
     })
 }
 
-/// The directory has no entries, such as a directory for temporary files that are removed.
+/// The directory has no entries: all temporary files in it were removed.
 pub(crate) fn is_empty(directory: &Path) -> Result<()> {
     let entry = fs::read_dir(directory)?.next().transpose()?;
     ensure!(entry.is_none(), "a file is left: {entry:?}");

@@ -20,7 +20,7 @@ const LOCKUP: &str = "watchdog: BUG: soft lockup - CPU#";
 /// given.
 const MARKS: &[&str] = &["Run /init", "virtinit: ", "reboot: ", "Kernel panic"];
 
-/// How far a boot is.
+/// Progress of a boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BootProgress {
     /// The kernel still boots.

@@ -24,13 +24,13 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// The failure of a machine that has passed its [`DEADLINE`].
 pub(crate) const NOT_ENDED: &str = "the machine has not ended within 180 s";
 
-/// What a machine did while somebody waited for it.
+/// Event of a machine for which the harness waits.
 enum Event {
-    /// It wrote to its console.
+    /// The machine wrote to its console.
     Output,
-    /// It closed its console.
+    /// The machine closed its console.
     End,
-    /// It passed its deadline.
+    /// The machine passed its deadline.
     Deadline,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct RunningMachine {
     child: Child,
     output: Receiver<Vec<u8>>,
     console: Vec<u8>,
-    /// When the machine was started, or when its console last said something.
+    /// Time at which the machine was started, or its console last said something.
     heard: Instant,
     deadline: Instant,
     /// Whether a hung boot is started again.

@@ -91,8 +91,8 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     compress(bytes.to_vec(), Compression::Gzip)
 }
 
-/// A file that is no kernel is refused before anything runs, and the error says what the file
-/// is. The same holds for a file that `chrootvm` finds in ROOTFS.
+/// `chrootvm` refuses a file that is not a kernel before anything runs, and the error says what
+/// the file is. The same holds for a file that `chrootvm` finds in ROOTFS.
 fn other_files_are_refused(bed: &Bed) -> Result<()> {
     let dir = new_directory()?;
     let file = dir.path().join("vmlinuz");

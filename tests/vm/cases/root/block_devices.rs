@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("device_is_the_root",      device_is_the_root),
 ];
 
-/// Size of the device in bytes, which is no multiple of a page.
+/// Size of the device in bytes, which is not a multiple of a page.
 const SIZE: u64 = (1 << 20) + 512;
 
 /// Whether loop devices can be made here.

@@ -78,7 +78,7 @@ struct Panel<'a> {
 #[derive(Debug, PartialEq)]
 struct Bar<'a> {
     label: &'a str,
-    /// Where the bar begins, in the row's unit.
+    /// Start of the bar, in the row's unit.
     from: f64,
     row: &'a Row,
 }
@@ -101,7 +101,7 @@ fn panels(rows: &[Row]) -> Vec<Panel<'_>> {
     panels
 }
 
-/// Where the bar of each row begins: 0, or the end of the last phase.
+/// Start of the bar of each row: 0, or the end of the last phase.
 fn starts(rows: &[Row]) -> Vec<f64> {
     let mut starts = vec![0.0; rows.len()];
     let Some(at) = rows.iter().position(|row| row.name == "total") else { return starts };
@@ -235,7 +235,7 @@ mod tests {
         let xs = attributes(&svg, "p", "x");
         let from_total: Vec<_> = xs.iter().map(|x| x - xs[3]).collect();
         assert_eq!(from_total, [0.0, 20.0, 140.0, 0.0, 0.0]);
-        // Numbers that do not add up are no phases.
+        // If the numbers do not add up, the rows are not phases.
         rows[0].value = 11.0;
         assert_eq!(starts(&rows), [0.0; 5]);
     }
@@ -257,7 +257,7 @@ mod tests {
             .collect();
         let labels = vec!["erofs", "ext4"];
         assert_eq!(found, [("boot", "ms", labels.clone()), ("memory", "MiB", labels)]);
-        // One row with another kind of name: panels by unit alone.
+        // If one row has a name without a colon, only the unit decides about panels.
         let rows = [row("init", "bytes", 9.0), row("init: .text", "bytes", 5.0)];
         assert_eq!(panels(&rows).len(), 1);
     }

@@ -22,7 +22,7 @@ use object::{Endianness, U32, U64};
 
 use super::trace::{self, Section};
 
-/// Which modules are stripped.
+/// Selection of the modules that are stripped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strip {
     /// All modules; they lose their signatures, which taints the kernel.

@@ -12,7 +12,7 @@ use crate::toolchain::check_static;
 /// Finds a statically linked busybox on this host.
 ///
 /// # Errors
-/// There is none.
+/// This host has no static busybox.
 pub fn busybox() -> Result<PathBuf> {
     let places = ["/bin/busybox", "/usr/bin/busybox", "/sbin/busybox", "/bin/busybox.static"];
     let is_static = |path: &&&str| fs::read(path).is_ok_and(|bytes| check_static(&bytes).is_ok());

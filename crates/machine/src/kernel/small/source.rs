@@ -191,7 +191,7 @@ fn packaged(root: &Path) -> Option<PathBuf> {
     Some(root.join(PACKAGED).join(newest))
 }
 
-/// The version in the first lines of the top Makefile; `None` if there is no usable one.
+/// The version in the first lines of the top Makefile; `None` if they have no usable version.
 fn version_of(makefile: &str) -> Option<String> {
     let value = |name: &str| {
         let line =

@@ -165,7 +165,7 @@ impl VmlinuxCache {
     }
 }
 
-/// Who may write to a file or directory.
+/// Users who may write to a file or directory.
 #[derive(Debug, PartialEq, Eq)]
 enum Access {
     /// Only the current user.

@@ -1,4 +1,5 @@
-//! What the guest is told on its kernel command line.
+//! Settings that the guest gets on its kernel command line, such as its clock and its name
+//! server.
 //!
 //! Imports only the values of [`crate::plan`].
 

@@ -1,4 +1,4 @@
-//! How the guest gets the name server of QEMU's user network.
+//! Decision on how the guest gets the name server of QEMU's user network.
 //!
 //! `/init` writes the name server to `/etc/resolv.conf` (resolv.conf(5)). If the file
 //! exists, `/init` mounts its own over it. If the file is a link into `/run`, as with
@@ -16,13 +16,13 @@ pub enum ResolvConf {
     Usable,
     /// The root has `/etc`, but no such file in it.
     Missing,
-    /// It is something other than a file, such as a directory.
+    /// Something other than a file, such as a directory.
     NoFile,
     /// The root has no `/etc`.
     NoEtc,
 }
 
-/// How a machine gets its name server.
+/// Decision on how a machine gets its name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameServerDecision {
     /// `/init` can write the file; nothing has to be done.
