@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
 /// Longest time that a message waits for its reader.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -140,7 +141,12 @@ fn in_time(body: impl FnOnce() + Send + 'static, limit: Duration) -> Option<bool
         let _ends = ends; // closes the channel when `body` has ended
         body();
     };
-    let thread = std::thread::Builder::new().spawn(body).ok()?;
+    // A signal must not be delivered to a thread that goes on: the main thread may have
+    // blocked the signal, and read it from a descriptor.
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok()?;
+    let thread = std::thread::Builder::new().spawn(body);
+    let _ = mask.thread_set_mask(); // the mask is one that was set before
+    let thread = thread.ok()?;
     let is_over = ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout);
     if is_over {
         // Wait for the thread: a process that enters a user namespace must have only one
