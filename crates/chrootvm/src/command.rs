@@ -6,9 +6,10 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Result, anyhow, ensure};
-use machine::plan::options::parse_variable;
 use machine::session::terminal;
 use proto::settings::{self, Record, Size};
+
+use crate::values::parse_variable;
 
 /// Environment of the command
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use files::tell::printable;
 use machine::plan::exit_status::{EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_TROUBLE};
-use machine::plan::options::{parse_duration, parse_name};
 use machine::process::messages;
 use machine::process::signals::{self, SignalReader, is_end};
 use machine::process::wait::{self, Awaited};
@@ -24,6 +23,7 @@ use machine::session::terminal::RawTerminal;
 use nix::sys::signal::Signal;
 
 use super::command::CommandOptions;
+use crate::values::{parse_duration, parse_name};
 
 /// Longest wait for the answer of a machine, which may still boot.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);

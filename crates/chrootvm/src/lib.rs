@@ -10,6 +10,7 @@
 //! | [`exec`], [`ps`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
+//! | [`values`] | parsers of the values of options |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
 
 pub mod command;
@@ -23,3 +24,4 @@ mod named;
 pub mod program;
 pub mod ps;
 pub mod run;
+pub mod values;

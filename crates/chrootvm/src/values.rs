@@ -6,7 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::shares::Access;
+use machine::plan::machine_plan::Publish;
+use machine::plan::shares::Access;
 
 /// Value of `--volume HOST:GUEST[:ro|rw]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,19 +18,6 @@ pub struct Volume {
     pub target: OsString,
     /// Read-only if the value ends in `:ro`.
     pub access: Access,
-}
-
-/// Value of `--publish [ADDRESS:]HOST:GUEST[/udp]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publish {
-    /// Address of the host on which QEMU listens; 127.0.0.1 by default.
-    pub address: Ipv4Addr,
-    /// Port of the host.
-    pub host: u16,
-    /// Port of the guest.
-    pub guest: u16,
-    /// `tcp` or `udp`.
-    pub protocol: &'static str,
 }
 
 /// Parses a volume. HOST may contain colons, GUEST may not.

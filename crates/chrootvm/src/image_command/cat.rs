@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use files::output::stdout;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::options::ReadLimits;
 use super::{open, see_owners_as_the_guest};
-use files::output::stdout;
 pub(super) use image::tree::holes::{self, Part};
 use image::tree::{Content, Kind};
 

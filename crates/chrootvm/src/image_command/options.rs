@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
-use image::edit::xattr_policy::{Selection, Word};
 use image::source::ReadOptions;
+use image::source::xattr_policy::{Selection, SelectionWord};
 use proto::settings::{RESTARTS, Restart};
 
 /// Bounds for reading a source.
@@ -34,7 +34,7 @@ pub(super) struct ReadArguments {
     /// Extended attributes to keep: all, none, or those whose names begin with PREFIX; repeatable
     /// [default: all of archives and images; user.*, security.capability and ACLs of a directory]
     #[arg(long, value_name = "all|none|PREFIX", value_delimiter = ',', verbatim_doc_comment)]
-    xattrs: Vec<Word>,
+    xattrs: Vec<SelectionWord>,
     #[command(flatten)]
     limits: ReadLimits,
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use machine::plan::options::{parse_duration, parse_name};
 use proto::settings::Size;
 
 use super::directories::Directories;
 use super::machine_options::MachineOptions;
 use crate::command::CommandOptions;
 use crate::logger::Verbosity;
+use crate::values::{parse_duration, parse_name};
 
 /// Boot a directory or an image as a virtual machine
 #[derive(Debug, clap::Args)]

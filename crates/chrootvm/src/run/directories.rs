@@ -1,23 +1,21 @@
 //! Options for directories and disks of the host: which ones the guest sees, and where.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use files::lookup::Files;
 use files::root_dir::RootDir;
 use machine::plan::disks::Disk;
-use machine::plan::options::{Volume, parse_overlay, parse_volume};
 use machine::plan::shares::{Access, MountPoint, ROOT_TAG, Share};
 use machine::plan::virtiofsd::CacheMode;
 use machine::root::disk_files;
 use machine::root::kinds::Root;
-use proto::settings::{Record, Volume as VolumeRecord};
 use proto::tag::Tag;
 
 use super::additions::Additions;
 use crate::named::named;
+use crate::values::{Volume, parse_overlay, parse_volume};
 
 /// Directories and disks of the host in the guest
 #[derive(Debug, clap::Args)]
@@ -58,8 +56,6 @@ pub(super) struct Attachments {
     pub(super) shares: Vec<Share>,
     /// Disks. If the root is a disk, it comes first.
     pub(super) disks: Vec<Disk>,
-    /// Records of [`proto::settings`] that tell the guest where volumes belong.
-    records: Vec<Vec<u8>>,
 }
 
 impl Directories {
@@ -78,8 +74,7 @@ impl Directories {
     /// # Errors
     /// A tag is given twice, a shared path is not a directory, or a file cannot be a disk.
     pub(super) fn attachments(&self, root: &Root) -> Result<Attachments> {
-        let (shares, records) = self.shares(root)?;
-        Ok(Attachments { shares, disks: self.disks(root)?, records })
+        Ok(Attachments { shares: self.shares(root)?, disks: self.disks(root)? })
     }
 
     /// The disk that holds `root`, if one does, and those of `--data`.
@@ -89,9 +84,8 @@ impl Directories {
         disks.filter_map(Result::transpose).collect()
     }
 
-    /// Shares for `root`, for the tags and for the volumes in the order of the arguments,
-    /// and the records for the volumes.
-    fn shares(&self, root: &Root) -> Result<(Vec<Share>, Vec<Vec<u8>>)> {
+    /// Shares for `root`, for the tags and for the volumes in the order of the arguments.
+    fn shares(&self, root: &Root) -> Result<Vec<Share>> {
         let mut shares = Vec::from_iter(root.is_directory().then(|| Share {
             tag: ROOT_TAG.into(),
             source: root.path().to_path_buf(),
@@ -111,18 +105,15 @@ impl Directories {
                 shares.push(Share { tag, source, access, mount_point: MountPoint::Tag });
             }
         }
-        let mut records = Vec::new();
         for text in &self.volumes {
             let context = || format!("--volume {}", text.display());
             let Volume { source, target, access } =
                 parse_volume(text).map_err(anyhow::Error::msg).with_context(context)?;
             let source = RootDir::open(&source).with_context(context)?.path().to_path_buf();
             let tag = free_tag(&shares);
-            let (name, path) = (tag.as_bytes(), target.as_bytes());
-            records.push(Record::Volume(VolumeRecord { tag: name, access, path }).to_bytes());
-            shares.push(Share { tag, source, access, mount_point: MountPoint::Volume });
+            shares.push(Share { tag, source, access, mount_point: MountPoint::Volume(target) });
         }
-        Ok((shares, records))
+        Ok(shares)
     }
 }
 
@@ -131,7 +122,7 @@ impl Attachments {
     pub(super) fn additions(&self) -> Additions {
         let module = (!self.disks.is_empty()).then(|| "virtio_blk".to_owned());
         Additions {
-            records: self.records.clone(),
+            records: self.shares.iter().filter_map(Share::record).collect(),
             modules: Vec::from_iter(module),
             ..Additions::default()
         }

@@ -9,12 +9,13 @@ use machine::kernel::signatures::StripWhen;
 use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::pvh::Pvh;
 use machine::plan::machine_plan::Network;
-use machine::plan::options::{self, Publish, parse_memory, parse_name, parse_publish};
+use machine::plan::machine_plan::Publish;
 use machine::process::qemu::AccelOption;
 use proto::settings::Record;
 
 use super::additions::Additions;
 use crate::named::named;
+use crate::values::{self, parse_memory, parse_name, parse_publish};
 
 /// Kind of machine
 #[derive(Debug, clap::Args)]
@@ -127,7 +128,7 @@ impl MachineOptions {
 
     /// Memory of the guest in MiB; `meminfo` is the host's.
     pub(super) fn memory(&self, meminfo: &str) -> u64 {
-        self.memory.unwrap_or_else(|| options::default_memory(meminfo))
+        self.memory.unwrap_or_else(|| values::default_memory(meminfo))
     }
 
     /// Number of the guest's processors. The host has `processors`, and the machine can

@@ -1,11 +1,11 @@
 //! The plan of one machine: its kernel command line, devices, shares and disks.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::architecture::Architecture;
 use super::disks::Disk;
-use super::options::Publish;
 use super::shares::Share;
 use super::virtiofsd::Virtiofsd;
 
@@ -78,4 +78,17 @@ pub enum Network {
     None,
     /// QEMU's user network. These ports of the host are forwarded to the guest.
     User(Vec<Publish>),
+}
+
+/// Port of the host that QEMU forwards to the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Address of the host on which QEMU listens; 127.0.0.1 by default.
+    pub address: Ipv4Addr,
+    /// Port of the host.
+    pub host: u16,
+    /// Port of the guest.
+    pub guest: u16,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
 }

@@ -11,7 +11,6 @@ pub mod disks;
 pub mod exit_status;
 pub mod guest;
 pub mod machine_plan;
-pub mod options;
 pub mod ports;
 pub mod qemu_arguments;
 pub mod shares;

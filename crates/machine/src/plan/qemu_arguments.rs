@@ -10,8 +10,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::disks::Disk;
+use super::machine_plan::Publish;
 use super::machine_plan::{Accelerator, MachinePlan, Network, RunMode};
-use super::options::Publish;
 use super::ports::{self, ChardevBackend, SerialPort, escape};
 use super::shares::{Access, Share};
 use super::virtiofsd::DaemonSocket;

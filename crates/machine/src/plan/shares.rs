@@ -1,6 +1,10 @@
 //! Shares: directories of the host that virtiofsd exports to the guest.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+use proto::settings::{Record, Volume};
 
 /// Whether the guest may write to a share.
 pub use proto::access::Access;
@@ -21,13 +25,24 @@ pub struct Share {
     pub mount_point: MountPoint,
 }
 
+impl Share {
+    /// The record of [`proto::settings`] that tells the guest the mount point; `None` if the
+    /// kernel command line does.
+    #[must_use]
+    pub fn record(&self) -> Option<Vec<u8>> {
+        let MountPoint::Volume(path) = &self.mount_point else { return None };
+        let (tag, access, path) = (self.tag.as_bytes(), self.access, path.as_bytes());
+        Some(Record::Volume(Volume { tag, access, path }).to_bytes())
+    }
+}
+
 /// Place at which the guest mounts a share, and the way by which the guest learns it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountPoint {
     /// At `/`; `/init` does that by default.
     Root,
     /// At `/run/mnt/TAG`; a parameter on the kernel command line names the tag.
     Tag,
-    /// At the path of `--volume`; a record of [`proto::settings`] has the path and the tag.
-    Volume,
+    /// At this path, which [`Share::record`] tells the guest.
+    Volume(OsString),
 }

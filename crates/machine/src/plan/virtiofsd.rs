@@ -216,8 +216,10 @@ mod tests {
 
     #[test]
     fn the_guard_of_a_read_only_share_depends_on_daemon_and_host() {
-        let mount_point = MountPoint::Tag;
-        let share = |access| Share { tag: "t".into(), source: "/".into(), access, mount_point };
+        let share = |access| {
+            let (tag, source) = ("t".into(), "/".into());
+            Share { tag, source, access, mount_point: MountPoint::Tag }
+        };
         let new = Flavour::Rust { readonly: true };
         let old = Flavour::Rust { readonly: false };
         for (is_root, flavour, sandbox, access, expected) in [

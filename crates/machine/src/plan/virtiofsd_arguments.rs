@@ -146,7 +146,7 @@ mod tests {
         let new = Flavour::Rust { readonly: true };
         for (flavour, announces_mounts, root_is_lower, mount_point, expected) in [
             (new, true, true, MountPoint::Root, true),
-            (new, true, true, MountPoint::Volume, false),
+            (new, true, true, MountPoint::Volume("/v".into()), false),
             (new, true, false, MountPoint::Root, false),
             (new, false, true, MountPoint::Root, false),
             (Flavour::C, false, true, MountPoint::Root, false),

@@ -25,10 +25,8 @@ use crate::process::wait::{self, Awaited};
 /// Start of the names of all machines' sockets.
 const PREFIX: &str = "virtinitrd-machine";
 
-/// First character of the name of a machine without `--name`. [`parse_name`] accepts no
-/// `--name` that starts with it.
-///
-/// [`parse_name`]: crate::plan::options::parse_name
+/// First character of the name of a machine that the user gave no name. The command line
+/// accepts no name that starts with it.
 const UNNAMED: char = '~';
 
 /// Maximum number of random names that are tried. There are 2^64 names, so a second attempt
