@@ -63,7 +63,7 @@
 //! |---|---|
 //! | [`source`] | reads a directory, cpio, tar, EROFS, ext4 or squashfs as a tree |
 //! | [`tree`] | the tree: nodes, contents, attributes, look-ups by path |
-//! | [`edit`] | adds `/init` and a workload, limits times, selects extended attributes |
+//! | [`edit`] | adds `/init` and a workload, limits times |
 //! | [`mod@write`] | writes a tree as cpio, tar, a directory, EROFS, ext4 or squashfs |
 //! | [`mod@format`] | recognises formats, by contents or by the ending of a name |
 //! | [`compare`] | lists the differences between two trees |
@@ -73,9 +73,7 @@
 //! writer and the layout of one disk format. [`source::open`] and [`write::disk`] call them.
 //!
 //! Dependencies between the modules go in one direction: `source` and `write` use the disk
-//! formats and `format`; `source` also uses `edit`, because [`source::open`] drops the extended
-//! attributes that an image should not have. All of them but `format` use `tree`, and `tree`
-//! uses none of them.
+//! formats and `format`. All of them but `format` use `tree`, and `tree` uses none of them.
 //!
 //! # Limits
 //!
@@ -96,7 +94,7 @@
 //! a source exceeds [`source::ReadOptions::max_size`].
 
 pub mod compare;
-mod disk;
+mod disk_parts;
 pub mod edit;
 // Hidden, like the other two disk formats: `source` and `write::disk` cover them. They are
 // public for the fuzzer of this project.

@@ -20,6 +20,6 @@ mod tests;
 mod write;
 
 pub use layout::superblock::seal;
-pub use options::{Compression, ErofsOptions};
+pub use options::{ErofsCompression, ErofsOptions};
 pub use read::read;
 pub use write::write;

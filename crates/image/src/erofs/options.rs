@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErofsOptions {
     /// Compression of the contents of files.
-    pub compression: Compression,
+    pub compression: ErofsCompression,
     /// Largest number of bytes that a compressed cluster takes in the image: a multiple
     /// of 4096, up to 1 MiB. Larger clusters make a smaller image and slower random
     /// reads.
@@ -22,7 +22,7 @@ pub struct ErofsOptions {
 
 /// Compression of the contents of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
+pub enum ErofsCompression {
     /// No compression: the image is large and quick to read.
     None,
     /// LZ4, wherever that saves a block.
@@ -36,7 +36,7 @@ pub enum Compression {
 impl Default for ErofsOptions {
     fn default() -> Self {
         Self {
-            compression: Compression::Lz4,
+            compression: ErofsCompression::Lz4,
             cluster_size: 4096,
             uuid: None,
             label: String::new(),

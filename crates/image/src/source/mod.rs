@@ -9,6 +9,7 @@
 //! | [`dir`] | a directory of the host |
 //! | [`cpio`] | an initramfs |
 //! | [`tar`] | a tar archive; `tar_blocks`, `pax`, `pax_xattrs`, `sparse` and `sparse_map` read its parts |
+//! | [`xattr_policy`] | none: selects the extended attributes that the tree keeps |
 //!
 //! A disk image is read by the module of its format: `erofs`, `ext4` or `squashfs`. [`open`]
 //! recognises the format, calls its reader, and drops the extended attributes that
@@ -24,6 +25,7 @@ pub mod tar;
 mod tar_blocks;
 #[cfg(test)]
 mod tests;
+pub mod xattr_policy;
 
 use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -38,7 +40,7 @@ use archive::compress::{Unpacked, unpack};
 use archive::spool::{BUFFER, TooLarge, spool};
 use files::notes::Notes;
 
-use crate::edit::xattr_policy::{self, Origin, Selection};
+use self::xattr_policy::{Origin, Selection};
 use crate::format::{self, Format};
 use crate::tree::Tree;
 use crate::{erofs, ext4, squashfs};

@@ -32,7 +32,7 @@ const NAMES_NOTED_MAX: usize = 16;
 
 /// One word that selects attributes: `all`, `none` or a prefix of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum SelectionWord {
     /// All attributes that Linux can store.
     All,
     /// No attributes.
@@ -41,7 +41,7 @@ pub enum Word {
     Prefix(Box<[u8]>),
 }
 
-impl std::str::FromStr for Word {
+impl std::str::FromStr for SelectionWord {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -81,15 +81,15 @@ impl Selection {
     ///
     /// # Errors
     /// `all` or `none` together with other words.
-    pub fn of(words: &[Word]) -> Result<Self> {
-        let prefix = |word: &Word| match word {
-            Word::Prefix(prefix) => Some(prefix.clone()),
-            Word::All | Word::None => None,
+    pub fn of(words: &[SelectionWord]) -> Result<Self> {
+        let prefix = |word: &SelectionWord| match word {
+            SelectionWord::Prefix(prefix) => Some(prefix.clone()),
+            SelectionWord::All | SelectionWord::None => None,
         };
         Ok(match words {
             [] => Self::Content,
-            [Word::All] => Self::All,
-            [Word::None] => Self::Prefixes(Vec::new()),
+            [SelectionWord::All] => Self::All,
+            [SelectionWord::None] => Self::Prefixes(Vec::new()),
             _ => {
                 let prefixes: Vec<_> = words.iter().filter_map(prefix).collect();
                 ensure!(prefixes.len() == words.len(), "all and none go with nothing else");
@@ -255,7 +255,8 @@ mod tests {
     }
 
     fn selection(words: &[&str]) -> Result<Selection> {
-        let words = words.iter().map(|word| word.parse()).collect::<Result<Vec<Word>>>()?;
+        let words =
+            words.iter().map(|word| word.parse()).collect::<Result<Vec<SelectionWord>>>()?;
         Selection::of(&words)
     }
 

@@ -10,7 +10,7 @@ use archive::compress::{Compression, Method};
 use files::notes::Notes;
 use rustix::fs::OFlags;
 
-use crate::disk::identity::marked;
+use crate::disk_parts::identity::marked;
 use crate::format::Format;
 use crate::progress::Progress;
 use crate::tree::{Kind, Tree, mode};
@@ -73,11 +73,13 @@ pub fn write(
         Format::Erofs => {
             let usual = erofs::ErofsOptions::default();
             let compression = match options.compress {
-                Some(Method { compression: Compression::None, .. }) => erofs::Compression::None,
-                Some(Method { level: Some(level @ 2..), .. }) => {
-                    erofs::Compression::Lz4hc(u32::try_from(level)?)
+                Some(Method { compression: Compression::None, .. }) => {
+                    erofs::ErofsCompression::None
                 }
-                _ => erofs::Compression::Lz4,
+                Some(Method { level: Some(level @ 2..), .. }) => {
+                    erofs::ErofsCompression::Lz4hc(u32::try_from(level)?)
+                }
+                _ => erofs::ErofsCompression::Lz4,
             };
             let cluster_size = match options.cluster_size {
                 Some(size) => u32::try_from(size)?,

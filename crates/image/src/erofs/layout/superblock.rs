@@ -33,6 +33,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::fields::{bytes_at, put, u16_at, u32_at, u64_at};
 use super::units::{BLOCK, BLOCK_BITS};
+use crate::disk_parts::crc32c::crc32c;
 
 /// Magic number (`EROFS_SUPER_MAGIC_V1`).
 const MAGIC: u32 = 0xE0F5_E1E2;
@@ -159,7 +160,10 @@ impl ErofsSuperblock {
         if u32_at(bytes, 8) & compatible::SB_CHKSUM != 0 {
             let mut copy = bytes.to_vec();
             put(&mut copy, 4, [0; 4]);
-            ensure!(crc32c(&copy) == u32_at(bytes, 4), "the superblock's checksum is wrong");
+            ensure!(
+                crc32c(u32::MAX, &copy) == u32_at(bytes, 4),
+                "the superblock's checksum is wrong"
+            );
         }
         Ok(Self {
             features,
@@ -186,16 +190,6 @@ impl ErofsSuperblock {
 pub fn seal(image: &mut [u8]) {
     let Some(bytes) = image.get_mut(SUPER_AT..BLOCK) else { return };
     put(bytes, 4, [0; 4]);
-    let checksum = crc32c(bytes);
+    let checksum = crc32c(u32::MAX, bytes);
     put(bytes, 4, checksum.to_le_bytes());
-}
-
-/// CRC-32C of `bytes` (RFC 3720, appendix B.4) without the inversion at the end, as the
-/// kernel's `crc32c` computes it.
-fn crc32c(bytes: &[u8]) -> u32 {
-    /// Castagnoli polynomial, bits reversed (`CRC32C_POLY_LE`).
-    const POLYNOMIAL: u32 = 0x82F6_3B78;
-    bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (POLYNOMIAL * (crc & 1)))
-    })
 }

@@ -22,7 +22,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::fields::{u16_at, u32_at};
-use crate::disk::xattr_sets::{self, PAIR};
+use crate::disk_parts::xattr_sets::{self, PAIR};
 use crate::tree::Xattrs;
 
 /// Bytes of the header (`struct erofs_xattr_ibody_header`).

@@ -2,7 +2,7 @@
 //!
 //! Format: see `layout`. The image is not trusted, so work and memory are bounded:
 //! directories and links together have no more bytes than the image; each directory is
-//! entered once and lies at most [`DEPTH_MAX`] levels deep; [`Sets`] bounds the attributes;
+//! entered once and lies at most [`DIRECTORY_DEPTH_MAX`] levels deep; [`Sets`] bounds the attributes;
 //! the size of a file is at most what the image has room for.
 
 mod contents;
@@ -21,12 +21,11 @@ use self::image::{ErofsImage, StoredInode};
 use super::layout::inode::ErofsInode;
 use super::layout::units::{BLOCK, BLOCK_BYTES, SLOT};
 use super::layout::{dirents, xattrs};
-use crate::disk::device;
-use crate::disk::xattr_sets::Sets;
+use crate::disk_parts::DIRECTORY_DEPTH_MAX;
+use crate::disk_parts::device;
+use crate::disk_parts::xattr_sets::Sets;
 use crate::tree::{Content, Id, Kind, Meta, Tree, kind_of, show};
 
-/// Most levels of directories. A path of `PATH_MAX` bytes has room for no more.
-const DEPTH_MAX: usize = 2048;
 /// Longest target of a symbolic link, in bytes (`PATH_MAX`).
 const TARGET_MAX: u64 = 4096;
 
@@ -84,7 +83,10 @@ impl ErofsReader {
 
     /// Reads the names of a directory.
     fn directory(&mut self, directory: &PendingDirectory) -> Result<()> {
-        ensure!(directory.depth < DEPTH_MAX, "more than {DEPTH_MAX} levels of directories");
+        ensure!(
+            directory.depth < DIRECTORY_DEPTH_MAX,
+            "more than {DIRECTORY_DEPTH_MAX} levels of directories"
+        );
         let mut left = directory.contents.stored.inode.size;
         self.take_names(left)?;
         let mut reader = directory.contents.reader()?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::{Compression, ErofsOptions, read};
+use super::{ErofsCompression, ErofsOptions, read};
 use crate::progress::Progress;
 use crate::sample::{add, bytes_of, listing, nasty};
 use crate::tree::{Kind, Meta, Tree};
@@ -18,10 +18,10 @@ use crate::tree::{Kind, Meta, Tree};
 fn all_options() -> [ErofsOptions; 4] {
     let lz4 = ErofsOptions { time: 7, threads: 2, ..ErofsOptions::default() };
     [
-        ErofsOptions { compression: Compression::None, ..lz4.clone() },
+        ErofsOptions { compression: ErofsCompression::None, ..lz4.clone() },
         ErofsOptions { label: "fifteen bytes..".into(), uuid: Some([7; 16]), ..lz4.clone() },
         ErofsOptions { cluster_size: 65536, ..lz4.clone() },
-        ErofsOptions { compression: Compression::Lz4hc(5), ..lz4 },
+        ErofsOptions { compression: ErofsCompression::Lz4hc(5), ..lz4 },
     ]
 }
 

@@ -11,11 +11,11 @@ use super::head::InodeHead;
 use super::out::{ImageWriter, MapNeed, NodeEnd};
 use super::segment::{SEGMENT, Segment, compress};
 use super::sparse;
-use crate::disk::device;
-use crate::disk::ordered::{self, Queue};
+use crate::disk_parts::device;
+use crate::disk_parts::ordered::{self, Queue};
 use crate::erofs::layout::units::BLOCK_BYTES;
 use crate::erofs::lz4::{Chains, Newest};
-use crate::erofs::options::{Compression, ErofsOptions};
+use crate::erofs::options::{ErofsCompression, ErofsOptions};
 use crate::progress::Progress;
 use crate::tree::{Content, Id, Kind, Node, Tree, show};
 
@@ -47,10 +47,12 @@ pub(super) fn write(
     let cluster = options.cluster_size as usize;
     let compress = |bytes: Vec<u8>| {
         let segment = match options.compression {
-            Compression::Lz4hc(level) => {
+            ErofsCompression::Lz4hc(level) => {
                 compress(&mut Chains::new(level, bytes.len()), bytes, cluster)
             }
-            Compression::Lz4 | Compression::None => compress(&mut Newest::new(), bytes, cluster),
+            ErofsCompression::Lz4 | ErofsCompression::None => {
+                compress(&mut Newest::new(), bytes, cluster)
+            }
         };
         WriteStep::Segment(segment, MapNeed::Yes)
     };
@@ -80,7 +82,7 @@ pub(super) fn write(
 /// Reads nodes and puts them into the queue.
 struct FileFeeder<'a, 'q> {
     queue: &'a mut Queue<'q, Vec<u8>, WriteStep>,
-    compression: Compression,
+    compression: ErofsCompression,
     progress: &'a Progress,
 }
 
@@ -125,7 +127,8 @@ impl FileFeeder<'_, '_> {
                 false => NodeEnd::Sparse(chunks),
             });
         }
-        let is_compressed = self.compression != Compression::None && content.size() > BLOCK_BYTES;
+        let is_compressed =
+            self.compression != ErofsCompression::None && content.size() > BLOCK_BYTES;
         let mut left = content.size();
         let mut reader = content.open()?;
         while left > 0 {

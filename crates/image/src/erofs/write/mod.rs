@@ -22,7 +22,7 @@ use self::out::{FIRST_BLOCK, ImageWriter, address};
 use super::layout::superblock::{ErofsSuperblock, incompatible};
 use super::layout::units::{BLOCK, BLOCK_BYTES, SLOT};
 use super::options::ErofsOptions;
-use crate::disk::identity::Image;
+use crate::disk_parts::identity::Image;
 use crate::progress::Progress;
 use crate::tree::Tree;
 

@@ -13,7 +13,7 @@ use super::gaps::{Boundary, InodeArea};
 use super::head::InodeHead;
 use super::segment::{Segment, plain};
 use super::sparse::Chunks;
-use crate::disk::identity::Image;
+use crate::disk_parts::identity::Image;
 use crate::erofs::layout::inode::DataLayout;
 use crate::erofs::layout::units::{BLOCK, BLOCK_BYTES, NULL_ADDRESS, SLOT};
 use crate::tree::Id;

@@ -4,6 +4,8 @@
 //! polynomial 0x82F63B78. The function inverts neither the start nor the result. A field
 //! beyond the end of a slice reads as 0.
 
+use crate::disk_parts::crc32c::{POLYNOMIAL, crc32c};
+
 /// Base 2 logarithm of [`BLOCK`].
 pub(in crate::ext4) const BLOCK_BITS: u32 = 12;
 
@@ -15,32 +17,6 @@ pub(in crate::ext4) type Ext4Block = [u8; BLOCK];
 
 /// Block of zeros.
 pub(in crate::ext4) const ZEROS: Ext4Block = [0; BLOCK];
-
-/// Castagnoli polynomial, bits reversed (`CRC32C_POLY_LE`).
-const POLYNOMIAL: u32 = 0x82f6_3b78;
-
-/// Checksum of each single byte.
-const TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0_u32;
-    while byte < 256 {
-        let (mut value, mut bit) = (byte, 0);
-        while bit < 8 {
-            value = if value & 1 == 1 { value >> 1 ^ POLYNOMIAL } else { value >> 1 };
-            bit += 1;
-        }
-        table[byte as usize] = value;
-        byte += 1;
-    }
-    table
-};
-
-/// Continues the checksum `start` over `bytes`.
-pub(in crate::ext4) fn crc32c(start: u32, bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(start, |crc, &byte| TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ crc >> 8)
-}
 
 /// Makes a UUID that starts like `hash` and has the CRC-32C `checksum`.
 ///
@@ -132,14 +108,6 @@ pub(in crate::ext4) fn get<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The expected values are those of RFC 3720, appendix B.4, and the usual check value.
-    #[test]
-    fn the_checksum_is_crc32c() {
-        assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
-        assert_eq!(!crc32c(!0, &[0; 32]), 0x8a91_36aa);
-        assert_eq!(crc32c(crc32c(!0, b"12345"), b"6789"), crc32c(!0, b"123456789"));
-    }
 
     #[test]
     fn a_uuid_can_have_any_checksum() {

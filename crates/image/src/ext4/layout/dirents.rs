@@ -16,7 +16,8 @@
 
 use anyhow::{Context, Result};
 
-use super::bytes::{BLOCK, Ext4Block, ZEROS, crc32c, get16, get32, put16, put32, small};
+use super::bytes::{BLOCK, Ext4Block, ZEROS, get16, get32, put16, put32, small};
+use crate::disk_parts::crc32c::crc32c;
 use crate::tree::Kind;
 
 /// Directory in the root for files that e2fsck(8) finds without a name.

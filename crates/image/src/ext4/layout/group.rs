@@ -18,7 +18,8 @@
 //! | 0x1c | 0x32 | 2 | `bg_itable_unused`: inodes at the end of the table that were never used |
 //! | 0x1e | | 2 | `bg_checksum` |
 
-use super::bytes::{crc32c, get_halves, get32, low16, put_halves, put_quarters, put16};
+use super::bytes::{get_halves, get32, low16, put_halves, put_quarters, put16};
+use crate::disk_parts::crc32c::crc32c;
 
 /// Bytes of a group descriptor with the feature 64bit (`EXT4_MIN_DESC_SIZE_64BIT`).
 pub(in crate::ext4) const DESCRIPTOR: usize = 64;

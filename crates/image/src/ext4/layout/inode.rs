@@ -19,9 +19,10 @@
 //! | 0x68 | 4 | `i_file_acl_lo`: block of extended attributes | 0xa0 | 96 | extended attributes |
 
 use super::bytes::{
-    crc32c, get, get_halves, get_quarters, get16, get32, low16, low32, put, put_halves,
-    put_quarters, put16, put32,
+    get, get_halves, get_quarters, get16, get32, low16, low32, put, put_halves, put_quarters,
+    put16, put32,
 };
+use crate::disk_parts::crc32c::crc32c;
 
 /// Base 2 logarithm of [`SIZE`].
 pub(in crate::ext4) const SIZE_BITS: u32 = 8;

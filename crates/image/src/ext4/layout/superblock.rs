@@ -30,11 +30,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::bytes::{
-    crc32c, get, get_halves, get16, get32, low16, low32, put, put_halves, put16, put32,
-};
+use super::bytes::{get, get_halves, get16, get32, low16, low32, put, put_halves, put16, put32};
 use super::group::DESCRIPTOR_OLD;
 use super::inode;
+use crate::disk_parts::crc32c::crc32c;
 
 /// Byte of the image where the superblock starts.
 pub(in crate::ext4) const SUPERBLOCK_AT: u64 = 1024;

@@ -28,8 +28,9 @@
 use anyhow::{Context, Result, ensure};
 
 use super::acl;
-use super::bytes::{BLOCK, Ext4Block, ZEROS, crc32c, get16, get32, low32, put16, put32, small};
+use super::bytes::{BLOCK, Ext4Block, ZEROS, get16, get32, low32, put16, put32, small};
 use super::inode::XATTR_SPACE;
+use crate::disk_parts::crc32c::crc32c;
 use crate::tree::Xattrs;
 
 /// Magic number of both headers (`EXT4_XATTR_MAGIC`).

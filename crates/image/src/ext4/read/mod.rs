@@ -19,11 +19,9 @@ use self::image::{BlockMap, Ext4Image};
 use super::layout::dirents::{self, LOST_AND_FOUND};
 use super::layout::inode::{self, BLOCK_MAP, Ext4Inode, flags};
 use super::layout::xattrs;
-use crate::disk::xattr_sets::Sets;
+use crate::disk_parts::DIRECTORY_DEPTH_MAX;
+use crate::disk_parts::xattr_sets::Sets;
 use crate::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
-
-/// Most levels of directories. A path of `PATH_MAX` bytes has room for no more.
-const DEPTH_MAX: usize = 2048;
 
 /// Name in a directory, and its inode.
 type NamedInode = (Box<[u8]>, u32);
@@ -57,10 +55,10 @@ pub fn read(image: Arc<File>) -> Result<Tree> {
                 format!("{}/{}", above.trim_end_matches('/'), show(&name))
             })?;
             if let Some((id, names)) = added {
-                let fits = depth < DEPTH_MAX;
+                let fits = depth < DIRECTORY_DEPTH_MAX;
                 ensure!(
                     fits,
-                    "{}: more than {DEPTH_MAX} levels of directories",
+                    "{}: more than {DIRECTORY_DEPTH_MAX} levels of directories",
                     reader.tree.show_path_of(id)
                 );
                 pending.push((id, depth + 1, names));

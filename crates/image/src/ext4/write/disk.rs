@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::extent_tree::BlockSink;
 use super::geometry::DataBlocks;
-use crate::disk::identity::Image;
+use crate::disk_parts::identity::Image;
 use crate::ext4::layout::bytes::{BLOCK, Ext4Block, ZEROS, put};
 use crate::ext4::layout::inode;
 

@@ -5,7 +5,8 @@
 
 use anyhow::Result;
 
-use crate::ext4::layout::bytes::{Ext4Block, ZEROS, crc32c, get32, low16, low32, put16, put32};
+use crate::disk_parts::crc32c::crc32c;
+use crate::ext4::layout::bytes::{Ext4Block, ZEROS, get32, low16, low32, put16, put32};
 use crate::ext4::layout::extents::{
     BLOCK_ENTRIES, ENTRY, Extent, LENGTH_MAX, ROOT_ENTRIES, fill, leaf_entry,
 };

@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result};
 
 use super::geometry::{DataBlocks, Geometry, PER_GROUP};
-use crate::ext4::layout::bytes::{BLOCK, Ext4Block, crc32c};
+use crate::disk_parts::crc32c::crc32c;
+use crate::ext4::layout::bytes::{BLOCK, Ext4Block};
 use crate::ext4::layout::group::{DESCRIPTOR, GroupDescriptor, group_flags, has_superblock};
 use crate::ext4::layout::superblock::{Ext4Superblock, SUPERBLOCK_AT};
 

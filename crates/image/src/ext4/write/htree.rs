@@ -22,9 +22,8 @@ use std::ops::Range;
 
 use anyhow::{Result, ensure};
 
-use crate::ext4::layout::bytes::{
-    BLOCK, Ext4Block, ZEROS, crc32c, get32, low32, put16, put32, small,
-};
+use crate::disk_parts::crc32c::crc32c;
+use crate::ext4::layout::bytes::{BLOCK, Ext4Block, ZEROS, get32, low32, put16, put32, small};
 use crate::ext4::layout::dirents::{self, DOTS, DirEntry, ROOM};
 use crate::ext4::layout::superblock::HALF_MD4;
 

@@ -22,15 +22,14 @@ use self::extent_tree::{BlockSink, ExtentTreeBuilder};
 use self::geometry::{DataBlocks, Geometry, PER_GROUP};
 use self::groups::UsedSpace;
 use self::plan::{Ext4Plan, FAST_LINK_MAX, LINKS_MAX, LOST_AND_FOUND_BLOCKS};
-use super::layout::bytes::{
-    BLOCK, BLOCK_BITS, ZEROS, crc32c, put, put32, small, uuid_with_checksum,
-};
+use super::layout::bytes::{BLOCK, BLOCK_BITS, ZEROS, put, put32, small, uuid_with_checksum};
 use super::layout::group::DESCRIPTOR;
 use super::layout::inode::{self, BLOCK_MAP, Ext4Inode};
 use super::layout::superblock::{Ext4Superblock, compat, incompat, ro_compat};
 use super::layout::{dirents, xattrs};
 use super::options::{Ext4Options, Ext4Size};
-use crate::disk::identity::Image;
+use crate::disk_parts::crc32c::crc32c;
+use crate::disk_parts::identity::Image;
 use crate::progress::Progress;
 use crate::tree::{Content, Id, Kind, Node, Tree, mode};
 

@@ -4,7 +4,7 @@
 //! directories together have at most the bytes of their table, all links at most the bytes
 //! of the inodes, and both at most [`NAMES_MAX`]. A file has at most as many blocks as the
 //! inodes have room to describe. Each directory is entered once and lies at most
-//! [`DEPTH_MAX`] levels deep. [`xattr_sets::Sets`] bounds the attributes.
+//! [`DIRECTORY_DEPTH_MAX`] levels deep. [`xattr_sets::Sets`] bounds the attributes.
 
 mod contents;
 mod cursor;
@@ -28,12 +28,11 @@ use self::xattrs::XattrTable;
 use super::layout::inode::{FragmentPart, InodeBody, SquashfsInode, kind};
 use super::layout::position::Position;
 use super::layout::units::NONE;
-use crate::disk::device;
-use crate::disk::xattr_sets;
+use crate::disk_parts::DIRECTORY_DEPTH_MAX;
+use crate::disk_parts::device;
+use crate::disk_parts::xattr_sets;
 use crate::tree::{Children, Content, Id, Kind, Meta, Tree, Xattrs, show};
 
-/// Most levels of directories. A path of `PATH_MAX` bytes has room for no more.
-const DEPTH_MAX: usize = 2048;
 /// Most bytes of all names, and of all targets of links. It is enough for about 30 million
 /// files.
 const NAMES_MAX: u64 = 1 << 30;
@@ -120,7 +119,10 @@ impl SquashfsReader {
 
     /// Reads the names of a directory.
     fn directory(&mut self, directory: &UnreadDirectory) -> Result<()> {
-        ensure!(directory.depth < DEPTH_MAX, "more than {DEPTH_MAX} levels of directories");
+        ensure!(
+            directory.depth < DIRECTORY_DEPTH_MAX,
+            "more than {DIRECTORY_DEPTH_MAX} levels of directories"
+        );
         if directory.size == 0 {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::cursor::MetadataCursor;
 use super::image::SquashfsImage;
 use super::table;
-use crate::disk::xattr_sets::{PAIR, TOO_MANY};
+use crate::disk_parts::xattr_sets::{PAIR, TOO_MANY};
 use crate::squashfs::layout::fields::Fields;
 use crate::squashfs::layout::position::Position;
 use crate::squashfs::layout::units::NO_TABLE;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use archive::bytes::is_zero;
 
 use super::out::{ImageStep, NumberedNode};
-use crate::disk::ordered::Queue;
+use crate::disk_parts::ordered::Queue;
 use crate::progress::Progress;
 use crate::squashfs::compressor::PackedBlock;
 use crate::squashfs::layout::inode::FragmentPart;

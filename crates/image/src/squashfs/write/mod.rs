@@ -25,7 +25,7 @@ use super::compressor::{Compressor, Packer};
 use super::layout::superblock::{SquashfsSuperblock, flag};
 use super::layout::units::{BLOCK_LOGS, FRAGMENT, METADATA_PLAIN, NO_TABLE};
 use super::options::SquashfsOptions;
-use crate::disk::ordered;
+use crate::disk_parts::ordered;
 use crate::progress::Progress;
 use crate::tree::Tree;
 

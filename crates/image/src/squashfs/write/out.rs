@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::dirents::{self, RunEntry, WrittenInode, WrittenNames};
 use super::metadata::MetadataWriter;
 use super::plan::SquashfsPlan;
-use crate::disk::device;
+use crate::disk_parts::device;
 use crate::squashfs::compressor::PackedBlock;
 use crate::squashfs::layout::inode::{FragmentPart, InodeBody, SquashfsInode, kind};
 use crate::squashfs::layout::units::BLOCK_PLAIN;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use files::notes::Notes;
 
 use super::xattrs::XattrTableWriter;
-use crate::disk::device;
+use crate::disk_parts::device;
 use crate::squashfs::compressor::Packer;
 use crate::squashfs::layout::units::NONE;
 use crate::squashfs::layout::xattrs::is_kept;
