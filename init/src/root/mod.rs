@@ -4,15 +4,11 @@
 //! and an arm in `mount`. Imports `disk`, `cmdline`, `sys` and `report`. Code that knows
 //! what the machine runs belongs in `run`.
 
+pub mod attachments;
 pub mod etc;
-pub mod extra_mounts;
 pub mod files;
 pub mod initramfs;
 pub mod mount;
 pub mod new_root;
 pub mod overlay;
-pub mod shares;
-pub mod staging;
 pub mod switch;
-pub mod virtiofs;
-pub mod volumes;

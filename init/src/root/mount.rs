@@ -8,11 +8,12 @@ use crate::cmdline::Config;
 use crate::cmdline::root::Root;
 use crate::disk;
 use crate::report::watch::{self, BootStep};
+use crate::root::attachments::shares::mount_flags;
+use crate::root::attachments::virtiofs;
 use crate::root::initramfs::{self, SYSROOT};
 use crate::root::new_root::{NewRoot, SwitchMethod};
-use crate::root::shares::mount_flags;
+use crate::root::overlay;
 use crate::root::switch::SURVIVORS;
-use crate::root::{overlay, virtiofs};
 use crate::sys::error::{Context, Result};
 use crate::sys::{file, wait};
 

@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 
 use crate::cmdline::Config;
+use crate::root::attachments::shares::SHARES_DIR;
 use crate::root::initramfs;
 use crate::root::new_root::{NewRoot, SwitchMethod};
-use crate::root::shares::SHARES_DIR;
 use crate::sys::error::{Context, Hints, Result};
 
 /// Mounts that move into the new root, in this order, with all mounts below them.

@@ -12,7 +12,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
 
-use crate::root::extra_mounts::ExtraMounts;
+use crate::root::attachments::extra_mounts::ExtraMounts;
 use crate::rt;
 use crate::rt::process::uptime;
 use crate::run::session::Session;

@@ -14,9 +14,9 @@ use crate::cmdline::extra_mount::{ExtraMount, MountSource, PARAMETER};
 use crate::cmdline::mount_options::{self, MountOptions};
 use crate::disk;
 use crate::report::watch::{self, BootStep};
+use crate::root::attachments::staging::{STAGE, StagedMount};
+use crate::root::attachments::virtiofs;
 use crate::root::new_root::NewRoot;
-use crate::root::staging::{STAGE, StagedMount};
-use crate::root::virtiofs;
 use crate::sys::error::{Context, Error, Hints, Result};
 use crate::sys::file;
 

@@ -5,10 +5,10 @@ use proto::tag::Tag;
 
 use crate::cmdline::Config;
 use crate::report::watch::{self, BootStep};
+use crate::root::attachments::shares::mount_flags;
+use crate::root::attachments::staging::{STAGE, StagedMount};
+use crate::root::attachments::virtiofs;
 use crate::root::new_root::NewRoot;
-use crate::root::shares::mount_flags;
-use crate::root::staging::{STAGE, StagedMount};
-use crate::root::virtiofs;
 use crate::sys::error::Result;
 
 /// Mounts all volumes in their order. `/run` and `/tmp` must have moved into the root: a

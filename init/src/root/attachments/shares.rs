@@ -10,7 +10,7 @@ use rustix::mount::MountFlags;
 
 use crate::cmdline::Config;
 use crate::report::watch::{self, BootStep};
-use crate::root::virtiofs;
+use crate::root::attachments::virtiofs;
 use crate::sys::error::{Context, Result};
 use crate::sys::file;
 
