@@ -61,7 +61,7 @@ fn is_waiting(session: &mut CommandSession) -> bool {
 }
 
 #[test]
-fn a_failingends_after_its_output_is_written() {
+fn a_session_ends_after_its_output_is_written() {
     for (at, lines) in [(2, "started 1 2\nexited 0 2 0\n"), (3, "started 1 2\nexited 0 0 2\n")] {
         for (written, closed, end) in [
             (Ok(()), Ok(()), SessionState::Ended(0)),
