@@ -174,9 +174,13 @@ mod tests {
 
     #[test]
     fn names_come_in_byte_order() {
-        let source = CString::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/root")).unwrap();
-        let names = names(&source, &|name| name.to_bytes().ends_with(b".rs")).unwrap();
-        assert!(names.len() > 10 && names.is_sorted(), "{names:?}");
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.rs", "c.txt", "a.rs", "B.rs", "aa.rs"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let source = CString::new(dir.path().as_os_str().as_encoded_bytes()).unwrap();
+        let found = names(&source, &|name| name.to_bytes().ends_with(b".rs")).unwrap();
+        assert_eq!(found, [c"B.rs", c"a.rs", c"aa.rs", c"b.rs"].map(CString::from));
 
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let dir = rustix::fs::open(&*source, flags, Mode::empty()).unwrap();
