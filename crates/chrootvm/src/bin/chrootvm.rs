@@ -1,9 +1,9 @@
 //! `chrootvm`: boots a directory or an image as a virtual machine.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use chrootvm::{exec, image_command, kernel, mkvirtinitrd, program, ps, run};
 use clap::Parser;
 use machine::isolation::userns;
@@ -61,38 +61,54 @@ struct ChrootVmPack {
     pack: mkvirtinitrd::Pack,
 }
 
+/// Runs a subcommand. The first of its arguments is the program's name in usage lines.
+type Subcommand = fn(Vec<OsString>) -> Result<ExitCode>;
+
+/// Subcommands that users type.
+#[rustfmt::skip]
+const SUBCOMMANDS: &[(&str, Subcommand)] = &[
+    ("exec",   |words| parse::<ChrootVmExec>(words, EXIT_TROUBLE).exec.run()),
+    ("help",   help),
+    ("image",  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
+    ("kernel", |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
+    ("ps",     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
+];
+
+/// Subcommands with which chrootvm starts itself, or which `--dry-run` prints.
+#[rustfmt::skip]
+const INTERNAL_SUBCOMMANDS: &[(&str, Subcommand)] = &[
+    (child::SUBCOMMAND,    |words| done(child::BoundExec::parse(words.into_iter().skip(1))?.run())),
+    (userns::SUBCOMMAND,   |_| done(userns::hold())),
+    (terminal::SUBCOMMAND, |_| done(terminal::guard())),
+    (pack::SUBCOMMAND,     |words| done(parse::<ChrootVmPack>(words, EXIT_TROUBLE).pack.run())),
+];
+
 fn main() -> ExitCode {
     program::main(EXIT_TROUBLE, run)
 }
 
 /// Runs the subcommand, or `chrootvm ROOTFS`. A user types a ROOTFS with the name of a
 /// subcommand as `./exec`.
-fn run(mut arguments: Vec<OsString>) -> Result<ExitCode> {
-    let last = arguments.last().cloned();
-    let subcommand = arguments.get(1).and_then(|word| word.to_str()).map(str::to_owned);
-    let subcommand = subcommand.as_deref().unwrap_or_default();
-    // Internal subcommands: this program starts itself with them.
-    match subcommand {
-        child::SUBCOMMAND => {
-            return done(child::BoundExec::parse(arguments.into_iter().skip(2))?.run());
-        }
-        userns::SUBCOMMAND => return done(userns::hold()),
-        terminal::SUBCOMMAND => return done(terminal::guard()),
-        _ => {}
+fn run(mut words: Vec<OsString>) -> Result<ExitCode> {
+    let rows = SUBCOMMANDS.iter().chain(INTERNAL_SUBCOMMANDS);
+    let first = words.get(1).map_or(OsStr::new(""), OsString::as_os_str);
+    if let Some((name, subcommand)) = rows.into_iter().find(|(name, _)| first == *name) {
+        words.splice(..2, [format!("chrootvm {name}").into()]);
+        return subcommand(words);
     }
-    let is_subcommand = matches!(subcommand, "exec" | "image" | "kernel" | "ps" | pack::SUBCOMMAND);
-    if is_subcommand {
-        // clap takes the first argument for the program's name in the usage line.
-        arguments.splice(..2, [format!("chrootvm {subcommand}").into()]);
+    let last = words.last().cloned();
+    parse::<ChrootVm>(words, EXIT_TROUBLE).run.run(last.as_deref())
+}
+
+/// `chrootvm help [SUBCOMMAND]...`: prints what `chrootvm SUBCOMMAND... --help` prints.
+fn help(mut words: Vec<OsString>) -> Result<ExitCode> {
+    words[0] = "chrootvm".into();
+    if let Some(name) = words.get(1).filter(|word| !word.as_encoded_bytes().starts_with(b"-")) {
+        let is_known = SUBCOMMANDS.iter().any(|(known, _)| name == known);
+        ensure!(is_known, "no subcommand {}: `chrootvm --help` lists them", name.display());
     }
-    match subcommand {
-        "exec" => parse::<ChrootVmExec>(arguments, EXIT_TROUBLE).exec.run(),
-        "image" => parse::<ChrootVmImage>(arguments, EXIT_TROUBLE).image.run(),
-        "kernel" => done(parse::<ChrootVmKernel>(arguments, EXIT_TROUBLE).kernel.run()),
-        "ps" => done(parse::<ChrootVmPs>(arguments, EXIT_TROUBLE).ps.run()),
-        pack::SUBCOMMAND => done(parse::<ChrootVmPack>(arguments, EXIT_TROUBLE).pack.run()),
-        _ => parse::<ChrootVm>(arguments, EXIT_TROUBLE).run.run(last.as_deref()),
-    }
+    words.push("--help".into());
+    run(words)
 }
 
 fn done(result: Result<()>) -> Result<ExitCode> {

@@ -22,6 +22,7 @@ use crate::values::{parse_duration, parse_name};
                       chrootvm ps\n       \
                       chrootvm image COMMAND ...\n       \
                       chrootvm kernel build|ls\n       \
+                      chrootvm help [SUBCOMMAND]...\n       \
                       chrootvm --doctor [ROOTFS]",
     after_help = "\
 With COMMAND, standard input, output and error are the command's, and so is the exit status:
