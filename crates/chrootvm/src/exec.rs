@@ -16,6 +16,7 @@ use machine::process::signals::{self, SignalReader, is_end};
 use machine::process::wait::{self, Awaited};
 use machine::running::broker::{ERROR, EXEC};
 use machine::running::registry;
+use machine::running::time_limit::{self, RunPhase};
 use machine::session::channels::Channels;
 use machine::session::control::{CommandSession, SessionState};
 use machine::session::foreground::Foreground;
@@ -71,7 +72,7 @@ impl Exec {
         drop(fds);
         match self.wait_for_answer(&mut signals, &socket, timeout)? {
             Answer::Signal(signal) => return Ok(ExitCode::from(EXIT_SIGNAL + signal as u8)),
-            Answer::TimedOut => return Ok(ExitCode::from(say(EXIT_TIMEOUT, TIMED_OUT))),
+            Answer::TimedOut => return Ok(ExitCode::from(say(EXIT_TIMEOUT, &self.timed_out()))),
             Answer::Room => {}
         }
         let terminal = if with_terminal { Some(RawTerminal::prepare()?) } else { None };
@@ -80,6 +81,12 @@ impl Exec {
         let front = Foreground::new(session, terminal);
         let status = self.watch(&mut signals, front, timeout)?;
         Ok(ExitCode::from(status))
+    }
+
+    /// Message when `--timeout` has run out.
+    fn timed_out(&self) -> String {
+        let subject = time_limit::subject(&self.command);
+        time_limit::problem(&subject, self.timeout.unwrap_or_default(), RunPhase::Running)
     }
 
     /// Waits until the machine has opened a session for the command.
@@ -155,7 +162,7 @@ impl Exec {
                 return Ok(EXIT_SIGNAL + signal as u8);
             }
             if is_past(timeout) {
-                return Ok(leave(front, EXIT_TIMEOUT, TIMED_OUT));
+                return Ok(leave(front, EXIT_TIMEOUT, &self.timed_out()));
             }
             if is_past(boot) && *front.session.state() == SessionState::Booting {
                 return Ok(leave(front, EXIT_TROUBLE, "the guest does not start the command"));
@@ -174,9 +181,6 @@ enum Answer {
     /// `--timeout`
     TimedOut,
 }
-
-/// Message when `--timeout` has run out.
-const TIMED_OUT: &str = "--timeout: the command has not ended in time";
 
 fn is_past(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())

@@ -239,7 +239,10 @@ fn a_time_limit_counts_before_the_boot() {
     let output = through("exec \"$@\"", CHROOTVM, &arguments);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{error}");
-    assert!(error.contains("--timeout: it has not ended within 2s"), "{error}");
+    assert!(
+        error.contains("--timeout: true has not ended within 2s; the machine was not"),
+        "{error}"
+    );
     // The programs that chrootvm started have ended, or end soon.
     let sleep = fs::read_to_string(pid).unwrap();
     let command = || fs::read(format!("/proc/{}/cmdline", sleep.trim())).unwrap_or_default();
@@ -259,7 +262,7 @@ fn a_time_limit_of_exec_counts_before_the_answer() {
     let output = through("exec \"$@\"", CHROOTVM, &arguments);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(124), "{error}");
-    assert!(error.contains("has not ended in time"), "{error}");
+    assert!(error.contains("--timeout: true has not ended within 1s"), "{error}");
 }
 
 #[test]

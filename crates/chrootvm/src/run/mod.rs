@@ -46,7 +46,7 @@ impl RunArguments {
     pub fn run(self, last: Option<&OsStr>) -> Result<ExitCode> {
         let mut timing = Timing::start();
         logger::set_verbosity(self.diagnostics.verbosity());
-        let limit = TimeLimit::start(self.timeout)?;
+        let limit = TimeLimit::start(self.timeout, &self.command)?;
         if self.doctor {
             return doctor::run(self.rootfs.as_deref());
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use super::time_limit;
 use crate::plan::exit_status::{EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_TROUBLE};
 use crate::plan::machine_plan::RunMode;
 use crate::process::child::describe;
@@ -42,8 +41,8 @@ pub enum Outcome {
     Command(u8),
     /// The command could not be started: exit status and reason.
     NotStarted(u8, String),
-    /// The time limit (`--timeout`) was reached.
-    TimedOut(Duration),
+    /// The time limit (`--timeout`) was reached; the text says what has not ended.
+    TimedOut(String),
     /// The guest has not reported its command within this time.
     Silent(Duration),
     /// The guest has halted, so nothing runs in it any more.
@@ -93,9 +92,7 @@ impl Outcome {
             Self::NotStarted(status, problem) => {
                 ExitReport { status, problem: Some(problem), shows_console: false }
             }
-            Self::TimedOut(limit) => {
-                ExitReport { status: EXIT_TIMEOUT, ..trouble(time_limit::problem(limit)) }
-            }
+            Self::TimedOut(problem) => ExitReport { status: EXIT_TIMEOUT, ..trouble(problem) },
             Self::Silent(limit) => trouble(format!(
                 "the boot hangs: not a word from the guest within {} s",
                 limit.as_secs()
@@ -171,7 +168,7 @@ mod tests {
             (Outcome::Escaped, COMMAND, 129, ""),
             (Outcome::Command(255), COMMAND, 255, ""),
             (Outcome::NotStarted(127, "x: not found".into()), COMMAND, 127, "not found"),
-            (Outcome::TimedOut(Duration::from_secs(3)), COMMAND, 124, "within 3s"),
+            (Outcome::TimedOut("x has not ended".into()), COMMAND, 124, "x has not ended"),
             (Outcome::Silent(Duration::from_secs(60)), COMMAND, 125, "within 60 s"),
             (Outcome::Halted, COMMAND, 125, "halted before the command"),
             (Outcome::Halted, CONSOLE, 0, ""),

@@ -6,6 +6,7 @@
 //!
 //! Interface: `/proc/PID/task/TID/children`, proc_pid_task(5).
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -15,6 +16,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
+use super::script::shell_line;
 use crate::plan::exit_status::EXIT_TIMEOUT;
 
 /// Whether this program is about to end because its time is over.
@@ -28,29 +30,37 @@ pub fn hold_if_passed() {
     }
 }
 
+/// Longest name of a command in an error message, in characters.
+const NAME_MAX: usize = 60;
+
 /// Time limit of a run.
 #[derive(Debug)]
 pub struct TimeLimit {
     /// Length and end of the limit; `None` for no limit.
     limit: Option<(Duration, Instant)>,
+    /// Name of the thing that has to end in time ([`subject`]).
+    subject: String,
     /// Dropped when the machine is watched; that ends the thread.
     guard: Option<Sender<()>>,
 }
 
 impl TimeLimit {
-    /// Starts the time. Until [`TimeLimit::watched`] is called, the end of the limit ends this
-    /// program and its children.
+    /// Starts the time of `command`, whose words are empty for a machine without a command.
+    /// Until [`TimeLimit::watched`] is called, the end of the limit ends this program and its
+    /// children.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(limit: Option<Duration>) -> Result<Self> {
+    pub fn start(limit: Option<Duration>, command: &[OsString]) -> Result<Self> {
+        let subject = subject(command);
         // A limit beyond the range of the clock is no limit.
         let limit = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
-        let Some((duration, _)) = limit else { return Ok(Self { limit: None, guard: None }) };
+        let Some((duration, _)) = limit else { return Ok(Self { limit, subject, guard: None }) };
         let (guard, watched) = channel::<()>();
+        let problem = problem(&subject, duration, RunPhase::Preparing);
         let keep = move || {
             if watched.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
-                log::error!("{}; the machine was not started yet", problem(duration));
+                log::error!("{problem}");
                 // The main thread may be waiting for one of the children. The wait will fail, and
                 // the main thread must not report that.
                 PASSED.store(true, Ordering::Release);
@@ -60,7 +70,7 @@ impl TimeLimit {
         };
         let thread = std::thread::Builder::new().spawn(keep);
         thread.context("--timeout: start a thread")?;
-        Ok(Self { limit, guard: Some(guard) })
+        Ok(Self { limit, subject, guard: Some(guard) })
     }
 
     /// Ends the thread; from now on the caller checks the limit.
@@ -74,17 +84,48 @@ impl TimeLimit {
         self.limit.map(|(_, end)| end)
     }
 
-    /// Length of the limit if it is over.
+    /// Error text if the limit is over in this `phase` of the run.
     #[must_use]
-    pub fn passed(&self) -> Option<Duration> {
-        self.limit.filter(|(_, end)| *end <= Instant::now()).map(|(limit, _)| limit)
+    pub fn passed(&self, phase: RunPhase) -> Option<String> {
+        let (limit, _) = self.limit.filter(|(_, end)| *end <= Instant::now())?;
+        Some(problem(&self.subject, limit, phase))
     }
 }
 
-/// Error text for a `limit` that is over.
+/// Phase of a run in which its time limit is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunPhase {
+    /// chrootvm has not started the machine yet.
+    Preparing,
+    /// The guest has not started the command yet.
+    Booting,
+    /// The command runs, or the machine has no command.
+    Running,
+}
+
+/// Error text for the `subject` ([`subject`]) whose `limit` is over in this `phase`.
 #[must_use]
-pub fn problem(limit: Duration) -> String {
-    format!("--timeout: it has not ended within {limit:?}")
+pub fn problem(subject: &str, limit: Duration, phase: RunPhase) -> String {
+    let reason = match phase {
+        RunPhase::Preparing => "; the machine was not started yet",
+        RunPhase::Booting => "; the guest was still booting",
+        RunPhase::Running => "",
+    };
+    format!("--timeout: {subject} has not ended within {limit:?}{reason}")
+}
+
+/// Name of `command` in an error message: its words, cut if they are long, or the machine
+/// if there are no words.
+#[must_use]
+pub fn subject(command: &[OsString]) -> String {
+    if command.is_empty() {
+        return "the machine".into();
+    }
+    let line = shell_line(command).to_string_lossy().replace('\n', " ");
+    match line.char_indices().nth(NAME_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 /// Kills the descendants of `pid` that the kernel lists. Other descendants end together with
@@ -113,12 +154,38 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_is_no_end() {
-        let none = TimeLimit::start(None).unwrap();
-        assert_eq!((none.end(), none.passed()), (None, None));
-        assert_eq!(TimeLimit::start(Some(Duration::MAX)).unwrap().end(), None);
-        let mut long = TimeLimit::start(Some(Duration::from_secs(3600))).unwrap();
+        let passed = |limit: &TimeLimit| limit.passed(RunPhase::Running);
+        let none = TimeLimit::start(None, &[]).unwrap();
+        assert_eq!((none.end(), passed(&none)), (None, None));
+        assert_eq!(TimeLimit::start(Some(Duration::MAX), &[]).unwrap().end(), None);
+        let mut long = TimeLimit::start(Some(Duration::from_secs(3600)), &[]).unwrap();
         long.watched();
-        assert!(long.end().is_some() && long.passed().is_none());
+        assert!(long.end().is_some() && passed(&long).is_none());
+    }
+
+    #[test]
+    fn a_passed_limit_names_the_command_and_the_phase() {
+        let long = "x".repeat(NAME_MAX);
+        let cut = format!("{}…", &format!("ab {long}")[..NAME_MAX]);
+        for (words, phase, expected) in [
+            (&["sleep", "9"][..], RunPhase::Running, "sleep 9 has not ended within 1.5s"),
+            (
+                &["a b"],
+                RunPhase::Booting,
+                "'a b' has not ended within 1.5s; the guest was still booting",
+            ),
+            (&["a\nb"], RunPhase::Running, "'a b' has not ended within 1.5s"),
+            (
+                &[],
+                RunPhase::Preparing,
+                "the machine has not ended within 1.5s; the machine was not started yet",
+            ),
+            (&["ab", &long], RunPhase::Running, &format!("{cut} has not ended within 1.5s")),
+        ] {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            let found = problem(&subject(&words), Duration::from_millis(1500), phase);
+            assert_eq!(found, format!("--timeout: {expected}"), "{words:?}");
+        }
     }
 
     #[test]

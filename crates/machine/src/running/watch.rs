@@ -13,7 +13,7 @@ use proto::control::ToGuest;
 use super::broker::Broker;
 use super::halt::HaltDetector;
 use super::outcome::{Outcome, RunReport};
-use super::time_limit::TimeLimit;
+use super::time_limit::{RunPhase, TimeLimit};
 use super::timing::Timing;
 use crate::process::child::{Child, describe};
 use crate::process::qmp::Qmp;
@@ -235,10 +235,11 @@ impl Watch {
 
     fn watch_clock(&mut self, command: Option<&WatchedCommand<'_>>) {
         let now = Instant::now();
-        if let Some(limit) = self.limit.passed() {
-            self.end(Outcome::TimedOut(limit));
-        }
         let is_booting = command.is_some_and(WatchedCommand::is_booting);
+        let phase = if is_booting { RunPhase::Booting } else { RunPhase::Running };
+        if let Some(problem) = self.limit.passed(phase) {
+            self.end(Outcome::TimedOut(problem));
+        }
         if is_booting && now >= self.boot + BOOT_LIMIT {
             self.end(Outcome::Silent(BOOT_LIMIT));
         }

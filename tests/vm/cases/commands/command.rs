@@ -86,9 +86,9 @@ pub(crate) const ENDS: &[CommandEnd] = &[
     end!("no_workdir",         Busybox, ["-w", "/gone"],  Script("echo out"), 125, "", ["error: enter the working directory /gone: ENOENT"]),
     end!("power_off",          Busybox, [], Script("echo out; busybox poweroff -f; sleep 60"), 125, "out\n", ["reboot: Power down", "error: the machine was powered off before the command had ended"]),
     // Time limits.
-    end!("timeout",            Busybox, ["--timeout", "6s"], Script("sleep 3600"), 124, "", ["error: --timeout: it has not ended within 6s"]),
+    end!("timeout",            Busybox, ["--timeout", "6s"], Script("sleep 3600"), 124, "", ["error: --timeout: sh -c 'sleep 3600' has not ended within 6s"]),
     // With -S the machine does not run one instruction.
-    end!("timeout_of_a_boot",  Busybox, ["--timeout", "1s", "--qemu-arg", "-S"], Script("echo out"), 124, "", ["error: --timeout: it has not ended within 1s"]),
+    end!("timeout_of_a_boot",  Busybox, ["--timeout", "1s", "--qemu-arg", "-S"], Script("echo out"), 124, "", ["error: --timeout: sh -c 'echo out' has not ended within 1s; the guest was still booting"]),
     // The machine. The kernel does not test its ciphers unless a parameter asks for that. An
     // emulated processor has all features of x86-64-v3, but not erms, which is slow.
     end!("no_self_tests",      Busybox, [], Script("cat /sys/module/cryptomgr/parameters/notests"), 0, "Y\n", []),

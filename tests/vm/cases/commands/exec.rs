@@ -129,7 +129,7 @@ fn each_end_is_reported(bed: &Bed) -> Result<()> {
     is(&run(&["-w", "/gone"], "true")?, 125, "", "enter the working directory /gone: ENOENT")?;
     is(&run(&[], "kill -9 $PPID; sleep 60")?, 125, "", "its /init has ended")?;
     let limited = run(&["--timeout", "2s"], "trap '' HUP; sleep 601")?;
-    is(&limited, 124, "", "has not ended in time")?;
+    is(&limited, 124, "", "has not ended within")?;
     let mut gone = exec(bed, &[], &name, "echo up; exec sleep 602")?;
     wait_until_up(&mut gone)?;
     gone.kill()?;

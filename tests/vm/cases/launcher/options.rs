@@ -139,7 +139,7 @@ fn timeout_without_a_command(bed: &Bed) -> Result<()> {
     let mut machine = bed.machine("sleep 3600")?;
     machine.option("--timeout", "4s");
     let boot = machine.boot()?;
-    let words = "error: --timeout: it has not ended within 4s";
+    let words = "error: --timeout: the machine has not ended within 4s";
     boot.ends_with(124, &[words])?.lacks("Kernel panic")
 }
 
