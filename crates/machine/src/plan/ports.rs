@@ -68,14 +68,22 @@ pub fn arguments(ports: &[SerialPort]) -> Vec<(&'static str, OsString)> {
     controller.into_iter().chain(ports.iter().flat_map(port)).collect()
 }
 
+/// Descriptor of QEMU for the standard output of the command of [`unrelayed`].
+pub const OUTPUT_FD: i32 = 3;
+
+/// Descriptor of QEMU for the standard error of the command of [`unrelayed`].
+pub const ERROR_FD: i32 = 4;
+
 /// Ports of a command whose streams no chrootvm relays, as in a script: the command uses the
-/// standard streams of QEMU, and the guest's control messages go to the file `control`.
+/// standard input of QEMU, and writes to [`OUTPUT_FD`] and [`ERROR_FD`], which must be pipes.
+/// The guest's control messages go to the file `control`.
 #[must_use]
 pub fn unrelayed(control: &OsStr) -> Vec<SerialPort> {
     let backend = |stream| match stream {
         "stdin" => ChardevBackend::Stdio,
         "control" => ChardevBackend::File(control.to_owned()),
-        stream => ChardevBackend::File(format!("/dev/{stream}").into()),
+        "stdout" => ChardevBackend::File(format!("/dev/fd/{OUTPUT_FD}").into()),
+        _ => ChardevBackend::File(format!("/dev/fd/{ERROR_FD}").into()),
     };
     let port = |stream| SerialPort { name: port_name(0, stream), backend: backend(stream) };
     STREAMS.into_iter().map(port).collect()

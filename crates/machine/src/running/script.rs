@@ -3,6 +3,11 @@
 //! The commands start the same programs with the same arguments as chrootvm. Sockets and the
 //! initrd have paths in a directory that the commands make and remove. The commands do not
 //! confine the programs with namespaces and mounts, as chrootvm does.
+//!
+//! QEMU can write to a file that it opens, but not to a descriptor that it inherits. If it
+//! opened `/dev/stdout`, it would write at a position of its own, and overwrite what other
+//! writers of the same file have written. So QEMU opens pipes, which have no position, and
+//! cat(1) copies them to the standard streams of the shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -32,10 +37,17 @@ trap 'exit 1' INT TERM HUP";
 /// [`open_files::raise`](crate::process::open_files::raise).
 const LIMIT: &str = "ulimit -S -n \"$(ulimit -H -n)\"";
 
-/// Last lines: exit with the status of the command.
+/// Lines before QEMU starts to run a command: the files to which it appends, and the relay of
+/// an output. If the output cannot be written, the relay reads on, because the command in the
+/// guest would wait for ever. Only the end of the reader of a pipe (SIGPIPE) is no error.
+const RELAY: &str = "true > \"$dir\"/control > \"$dir\"/console
+relay() { cat || { [ $? -gt 128 ] || true > \"$dir\"/lost; cat > /dev/null; }; }";
+
+/// Last lines: exit with the status of the command, unless some of its output is lost.
 const STATUS: &str = "sed -n 's/^failed [0-9]* /error: /p' \"$dir\"/control >&2
 status=$(sed -nE 's/^(exited|failed) ([0-9]+) .*/\\2/p' \"$dir\"/control)
 [ -n \"$status\" ] || tail -n 25 \"$dir\"/console >&2
+[ ! -e \"$dir\"/lost ] || exit 125
 exit \"${status:-125}\"";
 
 /// The commands that run `plan`; `sandbox` tells whether QEMU has `-sandbox`.
@@ -120,13 +132,27 @@ pub fn script(
     };
     let mut words = vec![plan.qemu.clone().into_os_string()];
     words.extend(plan.qemu_arguments(&wiring));
-    lines.push(shell_line(&words));
-    if is_command {
-        lines.push(STATUS.into());
+    let qemu = shell_line(&words);
+    match is_command {
+        true => lines.extend(command_lines(&qemu)),
+        false => lines.push(qemu),
     }
     lines.push(")\n".into());
     let text = lines.join(OsStr::new("\n")).into_vec();
     Ok(OsString::from_vec(replace(&text, DIR.as_bytes(), b"\"$dir\"")))
+}
+
+/// The lines that run the command of the guest with `qemu`, and end with its status.
+fn command_lines(qemu: &OsStr) -> [OsString; 3] {
+    [RELAY.into(), relayed(qemu), STATUS.into()]
+}
+
+/// The command `qemu` with relays for the outputs of [`ports::unrelayed`]. QEMU's own standard
+/// output carries nothing; QEMU would set the file that it refers to non-blocking.
+fn relayed(qemu: &OsStr) -> OsString {
+    let (output, error) = (ports::OUTPUT_FD, ports::ERROR_FD);
+    let tail = format!(" {error}>&1 > /dev/null; }} | relay >&2; }} {output}>&1 | relay");
+    [OsStr::new("{ { "), qemu, OsStr::new(&tail)].into_iter().collect()
 }
 
 /// Path of a file in the directory of the commands.
@@ -167,6 +193,58 @@ fn shell_quote(word: &OsStr) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Output};
+
+    /// Runs `script` in a shell, in which `$commands` are those of a script whose QEMU writes to
+    /// both outputs and reports a status. Returns its output and the contents of the file `log`
+    /// in its directory.
+    fn shell(script: &str) -> (Output, String) {
+        let qemu = "sh -c 'printf out >> /dev/fd/3; printf err >> /dev/fd/4
+            echo exited 7 3 3 >> \"$0\"/control' \"$dir\"";
+        let lines = [&[HEAD.into()], &command_lines(OsStr::new(qemu))[..], &[")".into()]].concat();
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).env("commands", lines.join(OsStr::new("\n")));
+        let output = command.env("TMPDIR", dir.path()).current_dir(dir.path()).output().unwrap();
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+        (output, log)
+    }
+
+    #[test]
+    fn commands_use_the_streams_that_they_were_given() {
+        for (name, script, status, stdout, log) in [
+            ("pipes", "eval \"$commands\"", 7, "out", ""),
+            (
+                "a file with other writers",
+                "{ echo first; (eval \"$commands\"); s=$?; echo last; } > log; exit $s",
+                7,
+                "",
+                "first\noutlast\n",
+            ),
+            (
+                "both streams into one file",
+                "{ printf 1; (eval \"$commands\" 2>&1); s=$?; printf 2; } > log; wc -c < log; exit $s",
+                7,
+                "8\n",
+                "",
+            ),
+            ("a file to append to", "echo 1 > log; eval \"$commands\" >> log", 7, "", "1\nout"),
+            (
+                "a reader that has ended",
+                "{ (eval \"$commands\"); echo $? > log; } | true",
+                0,
+                "",
+                "7\n",
+            ),
+            ("closed", "eval \"$commands\" >&-", 125, "", ""),
+            ("a full disk", "eval \"$commands\" > /dev/full", 125, "", ""),
+        ] {
+            let (output, written) = shell(script);
+            assert_eq!(output.status.code(), Some(status), "{name}: {output:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), stdout, "{name}: {output:?}");
+            assert!(log.is_empty() || written == log, "{name}: {written}");
+        }
+    }
 
     /// A real shell reads the line back.
     #[test]
@@ -174,7 +252,7 @@ mod tests {
         let words = ["plain", "", "a b", "it's", "$(x)`\\\"", "\n"].map(OsString::from);
         let script: OsString =
             [OsStr::new("printf '%s\\0' "), &shell_line(&words)].into_iter().collect();
-        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+        let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
         let expected = words.map(OsString::into_encoded_bytes).join(&0);
         assert_eq!(output.stdout, [&expected[..], b"\0"].concat());
     }
