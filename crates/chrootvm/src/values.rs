@@ -191,6 +191,8 @@ mod tests {
             ("1:2/tcp", publish([127, 0, 0, 1], 1, 2, "tcp")),
         ] {
             assert_eq!(parse_publish(text), expected, "{text}");
+            let shown = expected.map(|publish: Publish| publish.to_string());
+            assert_eq!(shown, Ok(text.replace("/tcp", "")), "{text}");
         }
         for bad in ["", "80", "0:80", "80:0", "a:b", "::1:80:80", "1:2/sctp", "70000:1"] {
             assert!(parse_publish(bad).is_err(), "{bad}");

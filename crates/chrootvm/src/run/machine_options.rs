@@ -96,8 +96,14 @@ impl MachineOptions {
     /// The guest's network.
     ///
     /// # Errors
-    /// `--publish` is given with `--net none`.
+    /// `--publish` is given with `--net none`, or gives a port of the host twice.
     pub(super) fn network(&self) -> Result<Network> {
+        for (number, publish) in self.publish.iter().enumerate() {
+            if let Some(other) = self.publish[..number].iter().find(|other| other.collides(publish))
+            {
+                bail!("--publish {other} and {publish} take the same port of the host");
+            }
+        }
         match (self.net, self.publish.is_empty()) {
             (Some(Net::None), false) => bail!(
                 "--publish needs a network, and --net none switches it off: leave out one of them"
@@ -158,6 +164,9 @@ mod tests {
             (&["--publish", "1:2"], Ok(1)),
             (&["--net", "user", "-p", "1:2"], Ok(1)),
             (&["--net", "none", "-p", "1:2"], Err("--net none")),
+            (&["-p", "1:2", "-p", "1:3"], Err("--publish 1:2 and 1:3 take the same port")),
+            (&["-p", "1:2", "-p", "0.0.0.0:1:3"], Err("--publish 1:2 and 0.0.0.0:1:3 take")),
+            (&["-p", "1:2", "-p", "1:2/udp", "-p", "127.0.0.2:1:2"], Ok(1)),
             (&["-p", "1:2", "--net=none"], Err("--publish")),
         ] {
             let line = MachineLine::parse_from([&["x"], words].concat());

@@ -1,6 +1,7 @@
 //! The plan of one machine: its kernel command line, devices, shares and disks.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -91,4 +92,27 @@ pub struct Publish {
     pub guest: u16,
     /// `tcp` or `udp`.
     pub protocol: &'static str,
+}
+
+impl fmt::Display for Publish {
+    /// Writes the port as the value of `--publish`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, host, guest, protocol } = self;
+        if *address != Ipv4Addr::LOCALHOST {
+            write!(f, "{address}:")?;
+        }
+        write!(f, "{host}:{guest}")?;
+        if *protocol == "udp" { f.write_str("/udp") } else { Ok(()) }
+    }
+}
+
+impl Publish {
+    /// Whether both forward the same port of the host.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> bool {
+        let addresses = [self.address, other.address];
+        self.host == other.host
+            && self.protocol == other.protocol
+            && (addresses[0] == addresses[1] || addresses.iter().any(Ipv4Addr::is_unspecified))
+    }
 }

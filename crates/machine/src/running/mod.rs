@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod halt;
 pub mod outcome;
+pub mod published_ports;
 pub mod registry;
 pub mod run;
 pub mod script;

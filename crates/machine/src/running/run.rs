@@ -11,6 +11,7 @@ use files::memory::memory_file;
 
 use super::broker::Broker;
 use super::outcome::RunReport;
+use super::published_ports;
 use super::time_limit::TimeLimit;
 use super::timing::Timing;
 use super::watch::{Watch, WatchedCommand};
@@ -62,6 +63,7 @@ pub fn run(
 ) -> Result<RunReport> {
     let signals = SignalReader::block()?;
     let _saved = SavedTerminal::new();
+    published_ports::check(&plan.network)?;
     // All children inherit the limit.
     let open_files = open_files::raise()?;
 

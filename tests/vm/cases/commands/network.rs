@@ -80,12 +80,11 @@ fn talk(port: u16) -> Result<String> {
     Ok(heard)
 }
 
-/// The message contains QEMU's reason.
+/// The message names the owner of the port.
 fn taken_port_is_an_error(bed: &Bed) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
     let port = listener.local_addr()?.port();
     let run = bed.sh("echo not reached")?.options(&["-p", &format!("{port}:80")]);
-    let reason = format!("127.0.0.1:{port}-");
-    let words = ["error: QEMU failed", "Could not set up host forwarding rule", &reason];
-    run.finish()?.says(125, "", &words).map(drop)
+    let taken = format!("error: --publish {port}:80: port {port} of 127.0.0.1 is taken by ");
+    run.finish()?.says(125, "", &[&taken, "; give another HOST port\n"]).map(drop)
 }
