@@ -35,7 +35,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// Run one more command in a running machine
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "chrootvm exec [OPTIONS] NAME -- COMMAND [ARG]...",
+    override_usage = "chrootvm exec [OPTIONS] NAME [--] COMMAND [ARG]...",
     after_help = "Exit status: as chrootvm's; 125 also if the machine ends before COMMAND does."
 )]
 pub struct Exec {
@@ -43,7 +43,7 @@ pub struct Exec {
     #[arg(value_parser = parse_name)]
     name: String,
     /// Command to run in the guest, and its arguments
-    #[arg(last = true, value_name = "COMMAND", required = true)]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND", required = true)]
     command: Vec<OsString>,
     #[command(flatten)]
     how: CommandOptions,

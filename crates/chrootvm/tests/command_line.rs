@@ -27,3 +27,26 @@ fn help_is_a_subcommand() {
         assert_says(&chrootvm(words), status, part, &words);
     }
 }
+
+/// Options stand before the command. An unknown one is neither INIT nor a COMMAND.
+#[test]
+fn words_after_rootfs_are_a_command() {
+    for (words, part) in [
+        (&["/nonexistent", "uname", "-r"][..], "find /nonexistent"),
+        (&["/nonexistent", "ls", "--no-such-option"], "find /nonexistent"),
+        (&["/nonexistent", "--quiet", "ls", "--help"], "find /nonexistent"),
+        (&["/nonexistent", "-r", "uname"], "unexpected argument '-r'"),
+        (&["/nonexistent", "--quit", "ls"], "a similar argument exists: '--quiet'"),
+        (&["/nonexistent", "--"], "no COMMAND after --"),
+        (&["/nonexistent", "-w", "/tmp", "ls"], "--workdir is for a COMMAND"),
+        (&["/nonexistent", "--name", "x", "ls"], "--name is for a COMMAND"),
+        (&["exec", "no-such-machine", "ls", "--help"], "no machine \"no-such-machine\""),
+        (&["exec", "no-such-machine", "ls"], "no machine \"no-such-machine\""),
+        (&["exec", "no-such-machine", "--", "ls"], "no machine \"no-such-machine\""),
+        (&["exec", "no-such-machine", "--quit", "ls"], "unexpected argument '--quit'"),
+        (&["exec", "no-such-machine"], "[--] COMMAND"),
+        (&["exec", "no-such-machine", "--"], "[--] COMMAND"),
+    ] {
+        assert_says(&chrootvm(words), 125, part, &words);
+    }
+}

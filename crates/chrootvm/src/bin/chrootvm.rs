@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
+use chrootvm::run::SingleWord;
 use chrootvm::{exec, image_command, kernel, mkvirtinitrd, program, ps, run};
 use clap::Parser;
 use machine::isolation::userns;
@@ -96,8 +97,7 @@ fn run(mut words: Vec<OsString>) -> Result<ExitCode> {
         words.splice(..2, [format!("chrootvm {name}").into()]);
         return subcommand(words);
     }
-    let last = words.last().cloned();
-    parse::<ChrootVm>(words, EXIT_TROUBLE).run.run(last.as_deref())
+    parse::<ChrootVm>(words.clone(), EXIT_TROUBLE).run.run(&words, SingleWord::Init)
 }
 
 /// `chrootvm help [SUBCOMMAND]...`: prints what `chrootvm SUBCOMMAND... --help` prints.

@@ -1,10 +1,10 @@
 //! Arguments of `chrootvm [OPTIONS] ROOTFS …`, and which of them go together.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use proto::settings::Size;
 
 use super::directories::Directories;
@@ -16,9 +16,9 @@ use crate::values::{parse_duration, parse_name};
 /// Boot a directory or an image as a virtual machine
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "chrootvm [OPTIONS] ROOTFS -- COMMAND [ARG]...\n       \
+    override_usage = "chrootvm [OPTIONS] ROOTFS [--] COMMAND [ARG]...\n       \
                       chrootvm [OPTIONS] ROOTFS [INIT]\n       \
-                      chrootvm exec [OPTIONS] NAME -- COMMAND [ARG]...\n       \
+                      chrootvm exec [OPTIONS] NAME [--] COMMAND [ARG]...\n       \
                       chrootvm ps\n       \
                       chrootvm image COMMAND ...\n       \
                       chrootvm kernel build|ls\n       \
@@ -38,12 +38,16 @@ pub struct RunArguments {
     /// Directory, image or archive that becomes the root file system; read-only by default
     #[arg(required_unless_present = "doctor")]
     pub(super) rootfs: Option<PathBuf>,
-    /// Program that becomes PID 1: an absolute path in the guest, or a name to search there
-    /// [default: the workload of ROOTFS, or /bin/sh]
-    #[arg(value_name = "INIT", conflicts_with = "command")]
+    /// Command to run in the guest, and its arguments. One word without -- is INIT: the program
+    /// that becomes PID 1, an absolute path in the guest, or a name to search there [default: the
+    /// workload of ROOTFS, or /bin/sh]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    words: Vec<OsString>,
+    /// INIT, once [`Self::take_words`] has set it.
+    #[arg(skip)]
     pub(super) payload: Option<OsString>,
-    /// Command to run in the guest, and its arguments
-    #[arg(last = true, value_name = "COMMAND")]
+    /// COMMAND, once [`Self::take_words`] has set it; empty with INIT or without any word.
+    #[arg(skip)]
     pub(super) command: Vec<OsString>,
     #[command(flatten)]
     pub(super) directories: Directories,
@@ -53,7 +57,7 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
     /// Name of the machine for `chrootvm exec` and `ps` [default: the process id]
-    #[arg(long, help_heading = "Command", value_parser = parse_name, requires = "command")]
+    #[arg(long, help_heading = "Command", value_parser = parse_name)]
     pub(super) name: Option<String>,
     #[command(flatten)]
     pub(super) machine: MachineOptions,
@@ -72,13 +76,13 @@ pub struct RunArguments {
 #[command(next_help_heading = "Diagnostics")]
 pub(super) struct Diagnostics {
     /// Keep the initrd, the commands and the console's text in a new directory
-    #[arg(long, requires = "command")]
+    #[arg(long)]
     pub(super) keep: bool,
     /// Print no warnings
     #[arg(short, long, conflicts_with_all = ["verbose", "timing"])]
     pub(super) quiet: bool,
     /// Show the guest's console on standard error while COMMAND runs
-    #[arg(long, requires = "command")]
+    #[arg(long)]
     pub(super) verbose: bool,
     #[command(flatten)]
     pub(super) details: Details,
@@ -91,11 +95,35 @@ pub(super) struct Details {
     #[arg(long)]
     pub(super) debug: bool,
     /// Print how long each part of the run took
-    #[arg(long, requires = "command")]
+    #[arg(long)]
     pub(super) timing: bool,
 }
 
+/// Meaning of a single word after ROOTFS that no `--` precedes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SingleWord {
+    /// INIT, as for the chrootvm of osbuild/initrd.
+    Init,
+}
+
 impl RunArguments {
+    /// Takes the words after ROOTFS as COMMAND or as INIT. `line` is the whole command line.
+    ///
+    /// # Errors
+    /// No word follows `--`. Most likely a variable of a script is empty.
+    pub(super) fn take_words(&mut self, line: &[OsString], single: SingleWord) -> Result<()> {
+        let mut words = std::mem::take(&mut self.words);
+        // clap drops the `--` before the words, and takes everything after it.
+        let before = line.len().checked_sub(words.len() + 1).and_then(|at| line.get(at));
+        let has_dashes = before.is_some_and(|word| word == "--");
+        match (words.len(), has_dashes, single) {
+            (0, true, _) => bail!("no COMMAND after --"),
+            (1, false, SingleWord::Init) => self.payload = words.pop(),
+            _ => self.command = words,
+        }
+        Ok(())
+    }
+
     /// Size of the terminal that COMMAND gets, if it gets one.
     pub(super) fn terminal(&self) -> Option<Size> {
         (!self.command.is_empty()).then(|| self.command_options.terminal()).flatten()
@@ -106,17 +134,12 @@ impl RunArguments {
         self.name.as_deref().or((!self.command.is_empty()).then_some("localhost"))
     }
 
-    /// Refuses options that have no effect without a COMMAND. `last` is the last word of
-    /// the command line.
-    ///
-    /// clap cannot check this: if an option requires COMMAND and INIT conflicts with it,
-    /// clap drops both rules.
-    pub(super) fn check_command_options(&self, last: Option<&OsStr>) -> Result<()> {
+    /// Refuses options that have no effect without a COMMAND. clap cannot check this: it does
+    /// not know which words are a COMMAND.
+    pub(super) fn check_command_options(&self) -> Result<()> {
         if !self.command.is_empty() {
             return Ok(());
         }
-        // Most likely a variable of a script is empty.
-        ensure!(last != Some(OsStr::new("--")), "no COMMAND after --");
         let others = [
             (self.name.is_some(), "--name"),
             (self.diagnostics.keep, "--keep"),
@@ -143,7 +166,7 @@ impl Diagnostics {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use clap::Parser;
 
@@ -153,20 +176,56 @@ mod tests {
         arguments: RunArguments,
     }
 
+    /// The arguments of `x WORDS`.
+    pub(in crate::run) fn arguments(words: &[&str], single: SingleWord) -> Result<RunArguments> {
+        let line = [&["x"], words].concat();
+        let mut arguments = RunLine::parse_from(&line).arguments;
+        let line: Vec<_> = line.into_iter().map(OsString::from).collect();
+        arguments.take_words(&line, single)?;
+        Ok(arguments)
+    }
+
+    #[test]
+    fn words_are_init_or_command() {
+        for (words, init, command) in [
+            (&["/r"][..], None, &[][..]),
+            (&["/r", "sh"], Some("sh"), &[]),
+            (&["/r", "uname", "-r"], None, &["uname", "-r"]),
+            (&["/r", "ls", "/", "--rw", "--help"], None, &["ls", "/", "--rw", "--help"]),
+            (&["/r", "sh", "--", "x"], None, &["sh", "--", "x"]),
+            (&["/r", "sh", "--"], None, &["sh", "--"]),
+            (&["/r", "--", "true"], None, &["true"]),
+            (&["/r", "--", "-x"], None, &["-x"]),
+            (&["/r", "--", "--"], None, &["--"]),
+            (&["--rw", "/r", "-q", "uname", "-r"], None, &["uname", "-r"]),
+            (&["/r", "--append", "x", "sh"], Some("sh"), &[]),
+            (&["/r", "-q", "--", "sh"], None, &["sh"]),
+            (&["--", "/r"], None, &[]),
+            (&["--", "/r", "sh"], Some("sh"), &[]),
+        ] {
+            let arguments = arguments(words, SingleWord::Init).unwrap();
+            assert_eq!(arguments.rootfs.as_deref(), Some("/r".as_ref()), "{words:?}");
+            assert_eq!(arguments.payload.as_deref(), init.map(AsRef::as_ref), "{words:?}");
+            assert_eq!(arguments.command, command, "{words:?}");
+        }
+        for words in [&["/r", "--"][..], &["-q", "/r", "--rw", "--"]] {
+            let error = arguments(words, SingleWord::Init).unwrap_err();
+            assert_eq!(error.to_string(), "no COMMAND after --", "{words:?}");
+        }
+    }
+
     #[test]
     fn options_of_a_command_need_one() {
         for (words, expected) in [
             (&["/r"][..], None),
             (&["/r", "--", "true"], None),
             (&["-w", "/", "/r", "--", "true"], None),
-            (&["/r", "--"], Some("no COMMAND after --")),
             (&["--name", "x", "/r", "INIT"], Some("--name is for a COMMAND")),
             (&["-w", "/", "/r", "INIT"], Some("--workdir is for a COMMAND")),
             (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
         ] {
-            let line = RunLine::parse_from([&["x"], words].concat());
-            let last = words.last().map(OsStr::new);
-            let error = line.arguments.check_command_options(last).err();
+            let arguments = arguments(words, SingleWord::Init).unwrap();
+            let error = arguments.check_command_options().err();
             let error = error.map(|error| error.to_string()).unwrap_or_default();
             match expected {
                 Some(part) => assert!(error.starts_with(part), "{words:?}: {error}"),

@@ -20,7 +20,7 @@ mod last_words;
 mod machine_options;
 mod plan;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -35,23 +35,23 @@ use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
 use machine::running::{self, script};
 
-pub use arguments::RunArguments;
+pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 
 use crate::{logger, ps};
 
 impl RunArguments {
-    /// Boots, and returns chrootvm's exit status. `last` is the last word of the command
-    /// line.
-    pub fn run(self, last: Option<&OsStr>) -> Result<ExitCode> {
+    /// Boots, and returns chrootvm's exit status. `line` is the whole command line.
+    pub fn run(mut self, line: &[OsString], single: SingleWord) -> Result<ExitCode> {
         let mut timing = Timing::start();
         logger::set_verbosity(self.diagnostics.verbosity());
+        self.take_words(line, single)?;
+        self.check_command_options()?;
         let limit = TimeLimit::start(self.timeout, &self.command)?;
         if self.doctor {
             return doctor::run(self.rootfs.as_deref());
         }
         let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
-        self.check_command_options(last)?;
         let root = Root::open(rootfs)?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);

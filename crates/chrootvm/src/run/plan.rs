@@ -179,27 +179,20 @@ fn mode(arguments: &RunArguments, host: &Host) -> RunMode {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arguments::SingleWord;
+    use super::super::arguments::tests::arguments;
     use super::super::findings::GuestKernel;
     use super::*;
-    use clap::Parser;
     use machine::kernel::located::Located;
     use machine::plan::architecture;
-
-    #[derive(Parser)]
-    struct PlanLine {
-        #[command(flatten)]
-        arguments: RunArguments,
-    }
 
     /// The plan for `words` on a host without KVM, whose ROOTFS is an empty directory.
     fn planned(words: &[&str]) -> Result<(MachinePlan, Initrd)> {
         let dir = tempfile::tempdir().unwrap();
         let rootfs = dir.path().to_str().unwrap();
-        let line =
-            PlanLine::parse_from([&["chrootvm"], words].concat().iter().map(|word| match *word {
-                "ROOTFS" => rootfs,
-                word => word,
-            }));
+        let words: Vec<_> =
+            words.iter().map(|&word| if word == "ROOTFS" { rootfs } else { word }).collect();
+        let arguments = arguments(&words, SingleWord::Init)?;
         let root = Root::open(dir.path()).unwrap();
         let host = Host {
             architecture: architecture::of_host().unwrap(),
@@ -218,12 +211,12 @@ mod tests {
             kernel: GuestKernel { image, modules: None, config: None },
             initrd: InitrdFile::Init("/init".into()),
             name_server: NameServerDecision::Overlay,
-            payload: line.arguments.payload.clone(),
-            attachments: line.arguments.directories.attachments(&root)?,
+            payload: arguments.payload.clone(),
+            attachments: arguments.directories.attachments(&root)?,
             virtiofsd: None,
             root_owner: None,
         };
-        plan(&line.arguments, &root, &findings, &|_| None)
+        plan(&arguments, &root, &findings, &|_| None)
     }
 
     fn modules(initrd: Initrd) -> Vec<String> {

@@ -13,6 +13,7 @@ use crate::harness::{Bed, Case};
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
     ("words_arrive_unchanged",        words_arrive_unchanged),
+    ("two_words_are_a_command",       two_words_are_a_command),
     ("only_given_variables_arrive",   only_given_variables_arrive),
     ("user_names_are_the_roots",      user_names_are_the_roots),
     ("hostname_workdir_and_loopback", hostname_workdir_and_loopback),
@@ -59,6 +60,15 @@ fn words_arrive_unchanged(bed: &Bed) -> Result<()> {
         run.word(OsString::from_vec(word));
     }
     run.finish()?.is(9, expected, "").map(drop)
+}
+
+/// Options of chrootvm may stand on both sides of ROOTFS; after the first word of the command,
+/// they are the command's.
+fn two_words_are_a_command(bed: &Bed) -> Result<()> {
+    let mut run =
+        bed.run(&["--quiet", "busybox", "echo", "--quiet", "--", "-n"])?.without_separator();
+    run.machine.option("--hostname", "box");
+    run.finish()?.is(0, "--quiet -- -n\n", "").map(drop)
 }
 
 /// The environment consists of TERM, the variables of `--env`, and the defaults.

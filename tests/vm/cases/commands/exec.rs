@@ -79,6 +79,16 @@ fn command_has_its_own_streams(bed: &Bed) -> Result<()> {
     ensure!(output.stdout == expected && output.stderr == b"error\n", "{}", output.stdout.len());
     ensure!(output.status.code() == Some(42), "{:?}", output.status);
 
+    // A command needs no `--`, not even one of a single word.
+    for words in [&["sh", "-s"][..], &["sh"]] {
+        let (reader, mut writer) = std::io::pipe()?;
+        writer.write_all(b"pwd\n")?;
+        drop(writer);
+        let mut exec = Command::new(bed.chrootvm());
+        let output = exec.args(["exec", &name]).args(words).stdin(reader).output()?;
+        is(&output, 0, "/\n", "")?;
+    }
+
     let row = listed(bed, &name)?.context("ps does not list it")?;
     ensure!(row.ends_with("sh -c 'echo up; exec sleep 600'"), "{row}");
     Ok(())

@@ -60,6 +60,7 @@ pub(crate) const RESTARTED: &str = "warning: the guest's kernel is stuck; it is 
 #[derive(Debug)]
 pub(crate) struct CommandRun {
     pub(crate) machine: Machine,
+    separator: Option<&'static str>,
     words: Vec<OsString>,
     input: Vec<u8>,
     wrapper: Option<String>,
@@ -69,7 +70,14 @@ pub(crate) struct CommandRun {
 impl CommandRun {
     pub(crate) fn new(machine: Machine, words: &[&str]) -> Self {
         let words = words.iter().map(OsString::from).collect();
-        Self { machine, words, input: Vec::new(), wrapper: None, variables: Vec::new() }
+        let separator = Some("--");
+        Self { machine, separator, words, input: Vec::new(), wrapper: None, variables: Vec::new() }
+    }
+
+    /// Leaves out the `--` between ROOTFS and the command.
+    pub(crate) fn without_separator(mut self) -> Self {
+        self.separator = None;
+        self
     }
 
     /// Adds options of `chrootvm`.
@@ -111,7 +119,7 @@ impl CommandRun {
     /// The command line of `chrootvm`.
     pub(crate) fn command(&self) -> Command {
         let mut direct = self.machine.command();
-        direct.arg("--").args(&self.words);
+        direct.args(self.separator).args(&self.words);
         let mut command = match &self.wrapper {
             None => direct,
             Some(script) => {
