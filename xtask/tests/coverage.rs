@@ -63,6 +63,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--qemu-arg", &["command::timeout_of_a_boot"]),
     // Diagnostics.
     ("`--keep`", &["command_host::keep_verbose_and_timing_report"]),
+    ("`--no-config`", &["config.rs::options_win_over_the_files"]),
     ("`--quiet`", &["unprivileged::quiet_silences_the_warning", "options::short_forms"]),
     ("`--verbose`", &["command_host::keep_verbose_and_timing_report"]),
     ("`--debug`", &["options::debug_shows_init"]),

@@ -44,9 +44,12 @@ fn has_word(text: &str, word: &str) -> bool {
 
 #[test]
 fn tables_have_every_option_and_parameter() {
-    for (document, names) in
-        [("README.md", options_of_chrootvm()), ("docs/kernel-parameters.md", parameters())]
-    {
+    let keys = chrootvm::config::keys::KEYS.iter().map(|key| key.name.to_owned()).collect();
+    for (document, names) in [
+        ("README.md", options_of_chrootvm()),
+        ("docs/kernel-parameters.md", parameters()),
+        ("docs/configuration.md", keys),
+    ] {
         let text = read(document);
         let first = |row: &str| Some(row.strip_prefix("| ")?.split_once(" |")?.0.to_owned());
         let cells: Vec<String> = text.lines().filter_map(first).collect();

@@ -11,9 +11,11 @@
 //! | [`image_command`] | `chrootvm image` |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
 //! | [`values`] | parsers of the values of options |
+//! | [`config`] | configuration files |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
 
 pub mod command;
+pub mod config;
 pub mod exec;
 pub mod image_command;
 pub mod kernel;

@@ -97,7 +97,10 @@ fn run(mut words: Vec<OsString>) -> Result<ExitCode> {
         words.splice(..2, [format!("chrootvm {name}").into()]);
         return subcommand(words);
     }
-    parse::<ChrootVm>(words.clone(), EXIT_TROUBLE).run.run(&words, SingleWord::Init)
+    let line = parse::<ChrootVm>(words.clone(), EXIT_TROUBLE);
+    let settings = line.run.settings(&words)?;
+    words.splice(1..1, settings.words());
+    parse::<ChrootVm>(words.clone(), EXIT_TROUBLE).run.run(&words, SingleWord::Init, &settings)
 }
 
 /// `chrootvm help [SUBCOMMAND]...`: prints what `chrootvm SUBCOMMAND... --help` prints.

@@ -63,6 +63,9 @@ pub struct RunArguments {
     pub(super) machine: MachineOptions,
     #[command(flatten)]
     pub(super) diagnostics: Diagnostics,
+    /// Ignore the configuration files
+    #[arg(long)]
+    pub(super) no_config: bool,
     /// Print the commands, ready to paste, instead of running them
     #[arg(long)]
     pub(super) dry_run: bool,

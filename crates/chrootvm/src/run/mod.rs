@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `arguments` | the arguments, with the options of `directories` and `machine_options` |
 //! | `additions` | modules, records and words that groups of options add to a run |
+//! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
@@ -12,6 +13,7 @@
 
 mod additions;
 mod arguments;
+mod configured;
 mod directories;
 mod doctor;
 mod findings;
@@ -38,18 +40,24 @@ use machine::running::{self, script};
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 
+use crate::config::merge::Settings;
 use crate::{logger, ps};
 
 impl RunArguments {
-    /// Boots, and returns chrootvm's exit status. `line` is the whole command line.
-    pub fn run(mut self, line: &[OsString], single: SingleWord) -> Result<ExitCode> {
+    /// Boots, and returns chrootvm's exit status. `line` is the whole command line; `settings`
+    /// are in the arguments already.
+    pub fn run(
+        mut self,
+        line: &[OsString],
+        single: SingleWord,
+        settings: &Settings,
+    ) -> Result<ExitCode> {
         let mut timing = Timing::start();
-        logger::set_verbosity(self.diagnostics.verbosity());
         self.take_words(line, single)?;
         self.check_command_options()?;
         let limit = TimeLimit::start(self.timeout, &self.command)?;
         if self.doctor {
-            return doctor::run(self.rootfs.as_deref());
+            return doctor::run(self.rootfs.as_deref(), configured::findings(settings));
         }
         let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
         let root = Root::open(rootfs)?;
@@ -63,7 +71,10 @@ impl RunArguments {
         let image = &findings.kernel.image;
         let kernel = image.bootable(self.machine.pvh)?;
         let sandbox = probe.finish()?;
-        let script = || script::script(&plan, kernel.place(image)?, &initrd, sandbox);
+        let script = || -> Result<OsString> {
+            let script = script::script(&plan, kernel.place(image)?, &initrd, sandbox)?;
+            Ok(configured::commented(settings, &script))
+        };
         if self.dry_run {
             return print(&script()?);
         }

@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("cache_mode_reaches_virtiofsd",   cache_mode_reaches_virtiofsd),
     ("machine_options_reach_the_guest", machine_options_reach_the_guest),
     ("short_forms",                    short_forms),
+    ("configuration_gives_options",    configuration_gives_options),
     ("debug_shows_init",               debug_shows_init),
     ("udp_is_forwarded",               udp_is_forwarded),
     ("timeout_without_a_command",      timeout_without_a_command),
@@ -107,6 +108,26 @@ fn machine_options_reach_the_guest(bed: &Bed) -> Result<()> {
     run.finish()?.is(0, "1\n3\n3\nlo\n", "")?;
     let run = bed.sh(script)?.options(&["--machine", "no-such"]);
     run.finish()?.says(125, "", &["error: QEMU failed", "unsupported machine type"]).map(drop)
+}
+
+/// A file of the working directory gives the kernel, its modules and a volume.
+fn configuration_gives_options(bed: &Bed) -> Result<()> {
+    let root = bed.busybox_machine()?;
+    let machine = bed.machine_on(&root.root())?;
+    let source = machine.directory("source")?;
+    fs::write(source.join("text"), "of the host\n")?;
+    let config = format!(
+        "kernel = '{}'\nmodules = '{}'\nmemory = '300M'\nvolumes = ['source:/tmp/source:ro']\n",
+        bed.kernel.image.display(),
+        bed.kernel.modules.display()
+    );
+    fs::write(machine.path(".chrootvm.toml"), config)?;
+    let script = format!("cd '{}'; exec \"$@\"", machine.path("").display());
+    let words = "cat /tmp/source/text; awk '/MemTotal/ { print ($2 < 307200) }' /proc/meminfo";
+    let run = CommandRun::new(machine, &["sh", "-c", words]).through(&script);
+    // The tests' own environment switches configuration files off.
+    let run = run.variable("CHROOTVM_NO_CONFIG", "");
+    run.finish()?.is(0, "of the host\n1\n", "").map(drop)
 }
 
 /// `-m`, `-q`, `-T`, `-e`, `-w`, `-u`, `-c`, and an overlay that takes a part of the memory.
