@@ -144,7 +144,7 @@ impl Exec {
                     return Ok(leave(front, EXIT_TROUBLE, &problem));
                 }
                 SessionState::Lost => {
-                    let problem = format!("machine \"{}\" ended, or its /init did", self.name);
+                    let problem = format!("machine \"{}\" ended before the command did", self.name);
                     return Ok(leave(front, EXIT_TROUBLE, &problem));
                 }
                 SessionState::Booting | SessionState::Running => {}

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`program`], [`logger`] | start and end of a program, its messages |
 //! | [`run`] | `chrootvm ROOTFS` |
-//! | [`exec`], [`ps`], [`kernel`] | subcommands of the same names |
+//! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
 //! | [`values`] | parsers of the values of options |
@@ -26,4 +26,5 @@ mod named;
 pub mod program;
 pub mod ps;
 pub mod run;
+pub mod stop;
 pub mod values;

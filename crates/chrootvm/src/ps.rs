@@ -1,4 +1,4 @@
-//! `chrootvm ps`: lists the machines of this user in which a command runs.
+//! `chrootvm ps`: lists the machines of this user.
 //!
 //! Each machine is a chrootvm that answers on a socket of `machine::running::registry`.
 
@@ -8,7 +8,7 @@ use machine::process::messages::{self, MESSAGE_MAX, NO_FDS};
 use machine::running::broker::INFO;
 use machine::running::registry;
 
-/// List the machines in which a command runs
+/// List your running machines
 #[derive(Debug, clap::Args)]
 pub struct Ps {}
 
@@ -39,7 +39,7 @@ impl Ps {
     }
 }
 
-/// Answer of a machine to the request for a description: process id, ROOTFS and command,
+/// Answer of a machine to the request for a description: process id, ROOTFS and what it runs,
 /// a line each.
 #[must_use]
 pub fn description(rootfs: &str, command: &str) -> String {

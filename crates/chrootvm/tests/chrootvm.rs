@@ -40,7 +40,15 @@ fn through(script: &str, program: &str, arguments: &[&str]) -> Output {
 /// The usage line is a command that a user can type.
 #[test]
 fn usage_names_program_and_subcommand() {
-    for words in [&["exec"][..], &["image"], &["image", "build"], &["kernel"], &["kernel", "ls"]] {
+    for words in [
+        &["exec"][..],
+        &["ps"],
+        &["stop"],
+        &["image"],
+        &["image", "build"],
+        &["kernel"],
+        &["kernel", "ls"],
+    ] {
         let output = Command::new(CHROOTVM).args(words).arg("--help").output().unwrap();
         let usage = format!("Usage: chrootvm {}", words.join(" "));
         let help = String::from_utf8(output.stdout).unwrap();

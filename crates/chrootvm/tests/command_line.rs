@@ -39,7 +39,7 @@ fn words_after_rootfs_are_a_command() {
         (&["/nonexistent", "--quit", "ls"], "a similar argument exists: '--quiet'"),
         (&["/nonexistent", "--"], "no COMMAND after --"),
         (&["/nonexistent", "-w", "/tmp", "ls"], "--workdir is for a COMMAND"),
-        (&["/nonexistent", "--name", "x", "ls"], "--name is for a COMMAND"),
+        (&["/nonexistent", "--keep", "ls"], "--keep is for a COMMAND"),
         (&["exec", "no-such-machine", "ls", "--help"], "no machine \"no-such-machine\""),
         (&["exec", "no-such-machine", "ls"], "no machine \"no-such-machine\""),
         (&["exec", "no-such-machine", "--", "ls"], "no machine \"no-such-machine\""),

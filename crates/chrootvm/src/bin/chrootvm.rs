@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use chrootvm::run::SingleWord;
-use chrootvm::{exec, image_command, kernel, mkvirtinitrd, program, ps, run};
+use chrootvm::{exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop};
 use clap::Parser;
 use machine::isolation::userns;
 use machine::kernel::pack;
@@ -46,12 +46,20 @@ struct ChrootVmKernel {
     kernel: kernel::Kernel,
 }
 
-/// List the machines in which a command runs
+/// List your running machines
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm ps", version)]
 struct ChrootVmPs {
     #[command(flatten)]
     ps: ps::Ps,
+}
+
+/// End running machines, as SIGTERM to their chrootvm does
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm stop", version)]
+struct ChrootVmStop {
+    #[command(flatten)]
+    stop: stop::Stop,
 }
 
 /// Pack an initrd, as `chrootvm --dry-run` prints it (internal)
@@ -73,6 +81,7 @@ const SUBCOMMANDS: &[(&str, Subcommand)] = &[
     ("image",  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
     ("kernel", |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
     ("ps",     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
+    ("stop",   |words| parse::<ChrootVmStop>(words, EXIT_TROUBLE).stop.run()),
 ];
 
 /// Subcommands with which chrootvm starts itself, or which `--dry-run` prints.

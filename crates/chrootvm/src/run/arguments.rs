@@ -20,6 +20,7 @@ use crate::values::{parse_duration, parse_name};
                       chrootvm [OPTIONS] ROOTFS [INIT]\n       \
                       chrootvm exec [OPTIONS] NAME [--] COMMAND [ARG]...\n       \
                       chrootvm ps\n       \
+                      chrootvm stop [OPTIONS] NAME...\n       \
                       chrootvm image COMMAND ...\n       \
                       chrootvm kernel build|ls\n       \
                       chrootvm help [SUBCOMMAND]...\n       \
@@ -56,8 +57,8 @@ pub struct RunArguments {
     /// End after this time, counted from the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
-    /// Name of the machine for `chrootvm exec` and `ps` [default: the process id]
-    #[arg(long, help_heading = "Command", value_parser = parse_name)]
+    /// Name of the machine for `chrootvm exec`, `ps` and `stop` [default: the process id]
+    #[arg(long, help_heading = "Machine", value_parser = parse_name)]
     pub(super) name: Option<String>,
     #[command(flatten)]
     pub(super) machine: MachineOptions,
@@ -132,7 +133,7 @@ impl RunArguments {
         (!self.command.is_empty()).then(|| self.command_options.terminal()).flatten()
     }
 
-    /// The guest's hostname without `--hostname`. Without COMMAND the root sets it.
+    /// The guest's hostname without `--hostname`. Without COMMAND and name the root sets it.
     pub(super) fn default_hostname(&self) -> Option<&str> {
         self.name.as_deref().or((!self.command.is_empty()).then_some("localhost"))
     }
@@ -144,7 +145,6 @@ impl RunArguments {
             return Ok(());
         }
         let others = [
-            (self.name.is_some(), "--name"),
             (self.diagnostics.keep, "--keep"),
             (self.diagnostics.verbose, "--verbose"),
             (self.diagnostics.details.timing, "--timing"),
@@ -223,7 +223,7 @@ pub(super) mod tests {
             (&["/r"][..], None),
             (&["/r", "--", "true"], None),
             (&["-w", "/", "/r", "--", "true"], None),
-            (&["--name", "x", "/r", "INIT"], Some("--name is for a COMMAND")),
+            (&["--name", "x", "/r", "INIT"], None),
             (&["-w", "/", "/r", "INIT"], Some("--workdir is for a COMMAND")),
             (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
         ] {

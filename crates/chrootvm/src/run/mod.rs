@@ -7,6 +7,7 @@
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
 //! | `plan` | arguments and findings become a plan; pure |
+//! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
 //!
 //! [`running::run`] runs the plan, or `--dry-run` prints it.
@@ -21,6 +22,7 @@ mod keep;
 mod last_words;
 mod machine_options;
 mod plan;
+mod runs;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -93,7 +95,7 @@ impl RunArguments {
             name: self.name.clone(),
             description: ps::description(
                 &root.path().to_string_lossy(),
-                &script::shell_line(&self.command).to_string_lossy(),
+                &runs::line(&self.command, findings.payload.as_deref(), &root).to_string_lossy(),
             ),
         };
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;

@@ -119,6 +119,17 @@ impl Root {
         Ok(Rc::clone(self.files.get_or_init(|| files)))
     }
 
+    /// Contents of the root if they are those of a directory, or were read before.
+    #[must_use]
+    pub fn files_at_hand(&self) -> Option<Rc<dyn Files>> {
+        match self.kind {
+            RootKind::Directory => self.files().ok(),
+            RootKind::Disk(_) | RootKind::Partitions | RootKind::Archive => {
+                self.files.get().map(Rc::clone)
+            }
+        }
+    }
+
     /// The disk for the root; `None` if the root is not on a disk.
     ///
     /// # Errors

@@ -1,14 +1,17 @@
 //! The broker of a machine: it gives ports to other chrootvm processes that want to run a
-//! command in the machine (`chrootvm exec`), and describes the machine (`chrootvm ps`).
+//! command in the machine (`chrootvm exec`), describes the machine (`chrootvm ps`), and takes
+//! orders to end it (`chrootvm stop`).
 //!
-//! Each client gets the ports of a session, plugged in by QMP, and drives its session
-//! itself. The broker only plugs and unplugs ports.
+//! Each client that runs a command gets the ports of a session, plugged in by QMP, and drives
+//! its session itself. The broker only plugs and unplugs ports. A client finds out that the
+//! machine has ended by the end of its connection.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::sys::signal::Signal;
 
 use super::registry;
 use crate::plan::ports::STREAMS;
@@ -23,11 +26,30 @@ pub const INFO: &[u8] = b"info";
 /// Request of a client for a session; the client's four descriptors come with it.
 pub const EXEC: &[u8] = b"exec";
 
+/// Request of a client to end the machine, as if its chrootvm got SIGTERM.
+pub const STOP: &[u8] = b"stop";
+
+/// Answer to [`STOP`].
+const STOPPING: &str = "stopping";
+
 /// Start of an answer that reports an error.
 pub const ERROR: &str = "error ";
 
+/// Why a machine refuses [`EXEC`] if it runs no command of the host.
+const NO_COMMANDS: &str = "it was started without a COMMAND, so its PID 1 takes no further \
+    commands; use its console, or start it as `chrootvm --name NAME ROOTFS -- COMMAND`";
+
 /// Time for the guest to find the ports of one session. Other clients wait meanwhile.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether a machine can run further commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FurtherCommands {
+    /// `/init` runs a command of the host, and serves further ones.
+    Served,
+    /// PID 1 is INIT, or supervises a workload.
+    Refused,
+}
 
 /// State of a client.
 #[derive(Debug)]
@@ -55,6 +77,9 @@ pub struct Broker {
     clients: Vec<Client>,
     /// Answer to [`INFO`].
     description: String,
+    further_commands: FurtherCommands,
+    /// Signals to chrootvm that clients have asked for since the last [`Broker::take_signals`].
+    signals: Vec<Signal>,
     /// Number of the last session.
     last: u32,
     /// The session whose ports the guest has not found yet, and the time limit for that.
@@ -70,7 +95,11 @@ impl Broker {
     ///
     /// # Errors
     /// The name is taken.
-    pub fn open(name: Option<&str>, description: String) -> Result<(Self, Option<anyhow::Error>)> {
+    pub fn open(
+        name: Option<&str>,
+        description: String,
+        further_commands: FurtherCommands,
+    ) -> Result<(Self, Option<anyhow::Error>)> {
         let (listener, failure) = match name {
             Some(name) => (Some(registry::listen(name)?), None),
             None => match registry::listen_unnamed() {
@@ -78,8 +107,10 @@ impl Broker {
                 Err(error) => (None, Some(error)),
             },
         };
-        let (clients, last, opening) = (Vec::new(), 0, None);
-        Ok((Self { listener, clients, description, last, opening }, failure))
+        let (clients, signals, last, opening) = (Vec::new(), Vec::new(), 0, None);
+        let broker =
+            Self { listener, clients, description, further_commands, signals, last, opening };
+        Ok((broker, failure))
     }
 
     /// Descriptors to wait for before the next [`Broker::serve`].
@@ -105,6 +136,11 @@ impl Broker {
         if is_running && self.opening.is_none() { self.start_next(qmp) } else { None }
     }
 
+    /// Signals that clients have sent to chrootvm since the last call.
+    pub fn take_signals(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.signals)
+    }
+
     /// Handles a message of a client. Returns false if the client is gone.
     fn serve_client(&mut self, client: &mut Client, qmp: &mut Qmp) -> bool {
         let answer = match messages::receive(&client.socket) {
@@ -112,6 +148,13 @@ impl Broker {
             Ok(Some(Message { text, fds })) => match (&text[..], &client.stage) {
                 (b"", _) => String::new(),
                 (INFO, _) => self.description.clone(),
+                (STOP, _) => {
+                    self.signals.push(Signal::SIGTERM);
+                    STOPPING.into()
+                }
+                (EXEC, _) if self.further_commands == FurtherCommands::Refused => {
+                    format!("{ERROR}{NO_COMMANDS}")
+                }
                 (EXEC, ClientStage::Connected) if fds.len() == STREAMS.len() => {
                     client.stage = ClientStage::Waiting(fds);
                     return true;

@@ -9,7 +9,7 @@ use std::fs::File;
 use anyhow::{Context, Result, bail};
 use files::memory::memory_file;
 
-use super::broker::Broker;
+use super::broker::{Broker, FurtherCommands};
 use super::outcome::RunReport;
 use super::published_ports;
 use super::time_limit::TimeLimit;
@@ -100,11 +100,16 @@ pub fn run(
         let session = CommandSession::start(ours, terminal)?;
         let terminal = if terminal { Some(RawTerminal::prepare()?) } else { None };
         let foreground = Foreground::new(session, terminal);
-        let (broker, failure) = Broker::open(settings.name.as_deref(), settings.description)?;
-        if let Some(error) = failure {
-            log::warn!("`chrootvm exec` cannot reach this machine: {error:#}");
-        }
-        command = Some(WatchedCommand { foreground, broker, timing });
+        command = Some(WatchedCommand { foreground, timing });
+    }
+    let further_commands = match plan.mode {
+        RunMode::Console { .. } => FurtherCommands::Refused,
+        RunMode::Command { .. } => FurtherCommands::Served,
+    };
+    let (broker, failure) =
+        Broker::open(settings.name.as_deref(), settings.description, further_commands)?;
+    if let Some(error) = failure {
+        log::warn!("`chrootvm exec`, `ps` and `stop` cannot reach this machine: {error:#}");
     }
     let arguments = plan.qemu_arguments(&wiring);
     let role = match plan.mode {
@@ -117,7 +122,7 @@ pub fn run(
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
-    let watch = Watch::new(signals, qmp, qemu, daemons.running, settings.limit);
+    let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, settings.limit);
     watch.until_the_end(command, console)
 }
 

@@ -40,6 +40,8 @@ pub struct Watch {
     qmp: Qmp,
     qemu: Child,
     daemons: Vec<Child>,
+    /// Serves `chrootvm exec`, `ps` and `stop`.
+    broker: Broker,
     /// Deadline before SIGKILL for QEMU; `None` while the machine is not being ended.
     deadline: Option<Instant>,
     start: Instant,
@@ -55,8 +57,6 @@ pub struct Watch {
 pub struct WatchedCommand<'a> {
     /// Session, terminal and passed-on signals of the command.
     pub foreground: Foreground,
-    /// Serves `chrootvm exec` and `chrootvm ps`.
-    pub broker: Broker,
     /// Times of the run.
     pub timing: &'a mut Timing,
 }
@@ -69,6 +69,7 @@ impl Watch {
         qmp: Qmp,
         qemu: Child,
         daemons: Vec<Child>,
+        broker: Broker,
         mut limit: TimeLimit,
     ) -> Self {
         limit.watched();
@@ -78,6 +79,7 @@ impl Watch {
             qmp,
             qemu,
             daemons,
+            broker,
             deadline: None,
             start,
             boot: start,
@@ -102,10 +104,11 @@ impl Watch {
             if let Some(console) = &mut console {
                 console.read();
             }
-            self.take_signals(command.as_mut())?;
             if let Some(command) = &mut command {
                 self.watch_command(command)?;
             }
+            self.serve_clients(command.as_mut());
+            self.take_signals(command.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
                 if console.reports_halt() {
@@ -170,7 +173,8 @@ impl Watch {
     }
 
     fn take_signals(&mut self, mut command: Option<&mut WatchedCommand<'_>>) -> Result<()> {
-        for signal in self.signals.take()? {
+        let ordered = self.broker.take_signals();
+        for signal in self.signals.take()?.into_iter().chain(ordered) {
             let ends = match &mut command {
                 Some(command) => command.foreground.handle(signal)?,
                 None => Some(signal).filter(|signal| is_end(*signal)),
@@ -200,14 +204,19 @@ impl Watch {
             // After `Lost`, QEMU is about to end and to tell why.
             SessionState::Booting | SessionState::Running | SessionState::Lost => {}
         }
-        let runs = matches!(session.state(), SessionState::Running);
-        if let Some(number) = command.broker.serve(&mut self.qmp, runs) {
-            session.send(ToGuest::Session(number));
-        }
         if session.was_escaped() {
             self.end(Outcome::Escaped);
         }
         Ok(())
+    }
+
+    /// Serves other chrootvm processes. A new session is announced to the guest.
+    fn serve_clients(&mut self, command: Option<&mut WatchedCommand<'_>>) {
+        let is_running = command.as_ref().is_some_and(|command| command.foreground.is_running());
+        let session = self.broker.serve(&mut self.qmp, is_running);
+        if let (Some(number), Some(command)) = (session, command) {
+            command.foreground.session.send(ToGuest::Session(number));
+        }
     }
 
     /// Resets the machine once if its kernel is stuck during the boot. QEMU 7.2 with two
@@ -302,7 +311,8 @@ impl Watch {
         let mut fds = vec![Awaited::readable(self.signals.fd())];
         fds.extend(self.qmp.fd().map(Awaited::readable));
         fds.extend(console.and_then(Console::fd).map(Awaited::readable));
-        fds.extend(command.iter().flat_map(|command| command.awaited()));
+        fds.extend(self.broker.awaited());
+        fds.extend(command.iter().flat_map(|command| command.foreground.session.awaited()));
         let is_booting = command.is_some_and(WatchedCommand::is_booting);
         let grace = command.and_then(|command| command.foreground.deadline());
         let deadlines = [
@@ -319,9 +329,5 @@ impl Watch {
 impl WatchedCommand<'_> {
     fn is_booting(&self) -> bool {
         *self.foreground.session.state() == SessionState::Booting
-    }
-
-    fn awaited(&self) -> impl Iterator<Item = Awaited<'_>> {
-        self.foreground.session.awaited().into_iter().chain(self.broker.awaited())
     }
 }

@@ -1,4 +1,4 @@
-//! More commands in a running machine: `chrootvm exec` and `chrootvm ps`.
+//! More commands in a running machine, and its end: `chrootvm exec`, `ps` and `stop`.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("each_end_is_reported",              each_end_is_reported),
     ("unknown_name_is_an_error",          unknown_name_is_an_error),
     ("unnamed_machine_has_a_process_id",  unnamed_machine_has_a_process_id),
-    ("taken_name_is_refused",             taken_name_is_refused),
+    ("stop_ends_the_command",             stop_ends_the_command),
 ];
 
 /// Script of a command that runs longer than any test.
@@ -152,7 +152,7 @@ fn each_end_is_reported(bed: &Bed) -> Result<()> {
     wait_until_up(&mut last)?;
     machine.signal(nix::sys::signal::Signal::SIGKILL)?;
     last.stdin.take();
-    is(&last.wait_with_output()?, 125, "", "ended, or its /init did")
+    is(&last.wait_with_output()?, 125, "", "ended before the command did")
 }
 
 fn unknown_name_is_an_error(bed: &Bed) -> Result<()> {
@@ -163,7 +163,7 @@ fn unknown_name_is_an_error(bed: &Bed) -> Result<()> {
 }
 
 /// `ps` and `exec` find a machine without a name by its process id. Nobody can predict the
-/// name of its socket.
+/// name of its socket. If a command powers the machine off, both commands end with an error.
 fn unnamed_machine_has_a_process_id(bed: &Bed) -> Result<()> {
     let mut live = bed.run(&["sh", "-c", LONG])?.start()?;
     live.wait_for("up\n")?;
@@ -174,13 +174,27 @@ fn unnamed_machine_has_a_process_id(bed: &Bed) -> Result<()> {
     let sockets = std::fs::read("/proc/net/unix")?;
     let known = format!("@virtinitrd-machine-{}-{pid}\n", nix::unistd::geteuid());
     ensure!(!String::from_utf8_lossy(&sockets).contains(&known), "its socket can be foretold");
-    Ok(())
+
+    let off = exec(bed, &[], &pid, "poweroff -f; sleep 600")?.wait_with_output()?;
+    is(&off, 125, "", "ended before the command did")?;
+    live.finish()?.says(125, "up\n", &["powered off before the command had ended"]).map(drop)
 }
 
-fn taken_name_is_refused(bed: &Bed) -> Result<()> {
-    let name = name("taken");
-    let first = machine(bed, &name)?;
+/// The command gets SIGTERM, and its status is that of chrootvm. Until then nobody else can
+/// have the name of the machine; after `stop` it is free.
+fn stop_ends_the_command(bed: &Bed) -> Result<()> {
+    let name = name("stop");
+    let script = "trap 'echo end; exit 7' TERM; echo up; sleep 600 & wait";
+    let mut first = bed.run(&["sh", "-c", script])?.options(&["--name", &name]).start()?;
+    first.wait_for("up\n")?;
     let holder = format!("runs already (process {})", first.pid());
     let second = bed.run(&["true"])?.options(&["--name", &name]).finish()?;
-    second.says(125, "", &[&format!("--name {name}: "), &holder]).map(drop)
+    second.says(125, "", &[&format!("--name {name}: "), &holder])?;
+
+    let stop = |status, stderr| {
+        is(&Command::new(bed.chrootvm()).args(["stop", &name]).output()?, status, "", stderr)
+    };
+    stop(0, "")?;
+    stop(125, "of yours runs; `chrootvm ps` lists them")?;
+    first.finish()?.says(7, "up\nend\n", &[]).map(drop)
 }

@@ -1,0 +1,171 @@
+//! `chrootvm ps` and `stop`, with machines that boot for ever: QEMU is a script that sleeps.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use machine::kernel::vmlinux::samples::vmlinux;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const CHROOTVM: &str = env!("CARGO_BIN_EXE_chrootvm");
+
+/// Deadline of a wait for something that takes a moment.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A program that sleeps if it is started as QEMU or virtiofsd, and answers questions about
+/// options.
+const SLEEPER: &str = "#!/bin/sh
+case \"$*\" in
+*-kernel*|*rootfs*|*--fd*) exec sleep 600 ;;
+*) echo --shared-dir --readonly ;;
+esac
+";
+
+/// Runs `chrootvm WORDS`.
+fn chrootvm(words: &[&str]) -> Output {
+    Command::new(CHROOTVM).args(words).output().unwrap()
+}
+
+/// Asserts that `output` has this status and standard output, and that standard error contains
+/// `part`, or is empty if that is empty.
+fn assert_is(output: &Output, status: i32, stdout: &str, part: &str, name: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{name}: {output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), stdout, "{name}");
+    assert!(stderr.contains(part) && stderr.is_empty() == part.is_empty(), "{name}: {stderr}");
+}
+
+/// A running chrootvm, killed when this value is dropped.
+struct Machine {
+    name: String,
+    process: Child,
+}
+
+impl Machine {
+    /// Starts a machine with a name that begins with `name`; `words` follow ROOTFS. Returns when
+    /// it is listed.
+    fn start(dir: &Path, name: &str, words: &[&str]) -> Self {
+        let cache = dir.join("cache/virtinitrd/kernel");
+        fs::create_dir_all(cache.join("6.1.1-x")).unwrap();
+        fs::write(cache.join("6.1.1-x/vmlinux"), vmlinux(Some(0x100_0010))).unwrap();
+        // A second machine in the same directory finds the link.
+        let _ = symlink("6.1.1-x", cache.join("current"));
+        let program = dir.join(format!("program-{name}"));
+        fs::write(&program, SLEEPER).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir_all(dir.join("root/bin")).unwrap();
+        fs::write(dir.join("root/bin/init"), "").unwrap();
+        let name = format!("{name}-{}", std::process::id());
+        let mut command = Command::new(CHROOTVM);
+        command.args(["--kernel-builtin", "--name", &name]);
+        for option in ["--qemu", "--virtiofsd", "--init"] {
+            command.arg(option).arg(&program);
+        }
+        command.env("XDG_CACHE_HOME", dir.join("cache")).arg(dir.join("root")).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let machine = Self { name, process: command.spawn().unwrap() };
+        let deadline = Instant::now() + DEADLINE;
+        while machine.row().is_none() {
+            assert!(Instant::now() < deadline, "{} is not listed", machine.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        machine
+    }
+
+    /// Its row in the output of `chrootvm ps`, from ROOTFS on.
+    fn row(&self) -> Option<String> {
+        let listed = String::from_utf8(chrootvm(&["ps"]).stdout).unwrap();
+        let row = listed.lines().find(|line| line.starts_with(&format!("{} ", self.name)))?;
+        Some(row.split_whitespace().skip(2).collect::<Vec<_>>().join(" "))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // it may have ended
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn machines_are_listed_and_stopped_whatever_they_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let rootfs = dir.path().canonicalize().unwrap().join("root");
+    for (name, words, row) in [
+        ("command", &["--", "sleep", "9"][..], "sleep 9"),
+        ("init", &["init"], "/bin/init"),
+        ("default", &[], "/bin/sh"),
+    ] {
+        let mut machine = Machine::start(dir.path(), name, words);
+        assert_eq!(machine.row().unwrap(), format!("{} {row}", rootfs.display()), "{name}");
+        let stopped = chrootvm(&["stop", &machine.name]);
+        assert_is(&stopped, 0, "", "", name);
+        // The name is free at once, and chrootvm has ended as after SIGTERM.
+        assert_eq!(machine.row(), None, "{name}");
+        assert_eq!(machine.end().code(), Some(128 + Signal::SIGTERM as i32), "{name}");
+    }
+}
+
+#[test]
+fn a_machine_without_a_command_runs_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::start(dir.path(), "others", &["init"]);
+    let output = chrootvm(&["exec", &machine.name, "--", "true"]);
+    assert_is(&output, 125, "", "started without a COMMAND", "exec");
+}
+
+#[test]
+fn one_bad_name_does_not_keep_other_machines_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Machine::start(dir.path(), "first", &["init"]);
+    let mut second = Machine::start(dir.path(), "second", &["--", "true"]);
+    let (gone, pid) = (format!("gone-{}", std::process::id()), second.process.id().to_string());
+    // The process id of a machine is no name if the machine has another one.
+    for (name, words, status, part) in [
+        ("no name", &["stop"][..], 125, "required"),
+        ("bad name", &["stop", "../x"], 125, "letters, digits"),
+        ("bad limit", &["stop", "--timeout", "soon", "x"], 125, "number of seconds"),
+        ("process id", &["stop", &pid], 125, "no machine"),
+        (
+            "several",
+            &["stop", &first.name, &first.name, &gone, &second.name],
+            125,
+            "of yours runs; `chrootvm ps` lists them",
+        ),
+    ] {
+        assert_is(&chrootvm(words), status, "", part, name);
+    }
+    for machine in [&mut first, &mut second] {
+        assert_eq!(machine.end().code(), Some(128 + Signal::SIGTERM as i32));
+    }
+}
+
+#[test]
+fn a_machine_that_does_not_react_is_killed_after_the_time_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = Machine::start(dir.path(), "silent", &["--", "true"]);
+    machine.signal(Signal::SIGSTOP);
+    let output = chrootvm(&["stop", &machine.name]);
+    assert_is(
+        &output,
+        125,
+        "",
+        "does not answer: its chrootvm may be stopped; to kill it",
+        "waits",
+    );
+    let output = chrootvm(&["stop", "--timeout", "100ms", &machine.name]);
+    assert_is(&output, 124, "", "has not ended within 100ms; it is ended at once", "kills");
+    assert_eq!(machine.end().signal(), Some(Signal::SIGKILL as i32));
+}
