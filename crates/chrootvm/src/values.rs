@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use machine::plan::machine_plan::Publish;
+use machine::plan::memory::MemoryUse;
 use machine::plan::shares::Access;
 
 /// Value of `--volume HOST:GUEST[:ro|rw]`.
@@ -144,16 +145,21 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Default memory of a machine in MiB, from the host's `/proc/meminfo`: 1 GiB, or three
-/// quarters of the available memory if the host is small.
+/// Uses of memory by an overlay whose size is `text`, which [`parse_overlay`] accepted.
 #[must_use]
-pub fn default_memory(meminfo: &str) -> u64 {
-    const USUAL: u64 = 1024;
-    const LEAST: u64 = 128;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    let spare = kib.map_or(USUAL, |kib| kib / 1024 * 3 / 4);
-    spare.clamp(LEAST, USUAL)
+pub fn overlay_use(text: &str) -> MemoryUse {
+    let (number, unit) = text.split_at(text.trim_end_matches(|c: char| !c.is_ascii_digit()).len());
+    let number: u64 = number.parse().unwrap_or_default();
+    let shift = match unit {
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        _ => 0,
+    };
+    match unit {
+        "%" => MemoryUse { overlay_percent: number, ..MemoryUse::default() },
+        _ => MemoryUse { overlay: number.saturating_mul(1 << shift), ..MemoryUse::default() },
+    }
 }
 
 #[cfg(test)]
@@ -248,11 +254,18 @@ mod tests {
     }
 
     #[test]
-    fn a_small_host_gives_three_quarters_of_its_memory() {
-        for (kib, size) in [(8_000_000, 1024), (1_000_000, 732), (1000, 128)] {
-            let meminfo = format!("MemTotal: 1 kB\nMemAvailable:  {kib} kB\n");
-            assert_eq!(default_memory(&meminfo), size);
+    fn sizes_of_overlays_become_bytes() {
+        for (text, overlay, overlay_percent) in [
+            ("", 0, 0),
+            ("50%", 0, 50),
+            ("4096", 4096, 0),
+            ("8k", 8 << 10, 0),
+            ("512M", 512 << 20, 0),
+            ("2g", 2 << 30, 0),
+            ("18446744073709551615G", u64::MAX, 0),
+        ] {
+            let expected = MemoryUse { overlay, overlay_percent, root: 0 };
+            assert_eq!(overlay_use(text), expected, "{text}");
         }
-        assert_eq!(default_memory(""), 1024);
     }
 }

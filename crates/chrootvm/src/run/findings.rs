@@ -84,6 +84,8 @@ pub(super) struct Findings {
     pub(super) virtiofsd: Option<Virtiofsd>,
     /// User id of the owner of ROOTFS, if that is a shared directory.
     pub(super) root_owner: Option<u32>,
+    /// Bytes of the guest's memory that ROOTFS takes.
+    pub(super) root_memory: u64,
 }
 
 impl Host {
@@ -141,7 +143,17 @@ impl Findings {
             }
             false => None,
         };
-        Ok(Self { host, kernel, initrd, name_server, payload, attachments, virtiofsd, root_owner })
+        Ok(Self {
+            host,
+            kernel,
+            initrd,
+            name_server,
+            payload,
+            attachments,
+            virtiofsd,
+            root_owner,
+            root_memory: root.memory(),
+        })
     }
 }
 

@@ -10,18 +10,20 @@ use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::pvh::Pvh;
 use machine::plan::machine_plan::Network;
 use machine::plan::machine_plan::Publish;
+use machine::plan::memory::{self, Memory, MemoryUse};
 use machine::process::qemu::AccelOption;
 use proto::settings::Record;
 
 use super::additions::Additions;
 use crate::named::named;
-use crate::values::{self, parse_memory, parse_name, parse_publish};
+use crate::values::{parse_memory, parse_name, parse_publish};
 
 /// Kind of machine
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
-    /// Memory, in MiB or with a suffix M or G [default: 1G, or what this host can spare]
+    /// Memory, in MiB or with a suffix M or G [default: 1G, more for a large --overlay, or what
+    /// this host can spare]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<u64>,
     /// Number of processors [default: as many as the host has]
@@ -132,9 +134,9 @@ impl MachineOptions {
         self.kernel_builtin.then(find).transpose()
     }
 
-    /// Memory of the guest in MiB; `meminfo` is the host's.
-    pub(super) fn memory(&self, meminfo: &str) -> u64 {
-        self.memory.unwrap_or_else(|| values::default_memory(meminfo))
+    /// Memory of the guest, which keeps `used` in it; `meminfo` is the host's.
+    pub(super) fn memory(&self, used: MemoryUse, meminfo: &str) -> Memory {
+        memory::choose(self.memory, used, meminfo)
     }
 
     /// Number of the guest's processors. The host has `processors`, and the machine can

@@ -69,7 +69,9 @@ impl RunArguments {
         if let NameServerDecision::Warn(why) = findings.name_server {
             log::warn!("no name resolution from {}: {why}", root.path().display());
         }
-        let (plan, initrd) = plan::plan(&self, &root, &findings, &|name| std::env::var_os(name))?;
+        let (plan, initrd, warning) =
+            plan::plan(&self, &root, &findings, &|name| std::env::var_os(name))?;
+        logger::warn_all(warning);
         let image = &findings.kernel.image;
         let kernel = image.bootable(self.machine.pvh)?;
         let sandbox = probe.finish()?;

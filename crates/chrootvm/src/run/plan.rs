@@ -10,6 +10,7 @@ use machine::plan::guest::clock;
 use machine::plan::guest::cmdline::{self, CommandLine};
 use machine::plan::guest::name_server::NameServerDecision;
 use machine::plan::machine_plan::{Accelerator, MachinePlan, RunMode};
+use machine::plan::memory::MemoryUse;
 use machine::plan::shares::MountPoint;
 use machine::plan::virtiofsd::Virtiofsd;
 use machine::root::kinds::Root;
@@ -19,15 +20,16 @@ use super::additions::Additions;
 use super::arguments::RunArguments;
 use super::findings::{Findings, Host, InitrdFile};
 use crate::command::Variables;
+use crate::values::overlay_use;
 
-/// Makes the plan and chooses the initrd for the guest with this `root`. `variables`
-/// are those of the host's environment.
+/// Makes the plan and chooses the initrd for the guest with this `root`; the last value is a
+/// warning. `variables` are those of the host's environment.
 pub(super) fn plan(
     arguments: &RunArguments,
     root: &Root,
     findings: &Findings,
     variables: Variables<'_>,
-) -> Result<(MachinePlan, Initrd)> {
+) -> Result<(MachinePlan, Initrd, Option<String>)> {
     let (options, host) = (&arguments.machine, &findings.host);
     let additions = additions(arguments, root, findings, variables)?;
     let command_line = command_line(arguments, findings, &additions)?;
@@ -48,6 +50,9 @@ pub(super) fn plan(
             archive: root.archive().map(Into::into),
         }),
     };
+    let used = arguments.directories.overlay().map(overlay_use).unwrap_or_default();
+    let used = MemoryUse { root: findings.root_memory, ..used };
+    let memory = options.memory(used, &host.meminfo);
     let plan = MachinePlan {
         architecture: host.architecture,
         firmware: host.firmware.clone().filter(|_| options.machine.is_none()),
@@ -55,7 +60,7 @@ pub(super) fn plan(
         qemu: host.qemu.clone(),
         cpu: options.cpu.clone(),
         accelerator: host.accelerator,
-        memory: options.memory(&host.meminfo),
+        memory: memory.size,
         cpus: options.cpus(host.processors, host.architecture.cpus_max),
         virtiofsd,
         command_line,
@@ -66,7 +71,7 @@ pub(super) fn plan(
         shares: findings.attachments.shares.clone(),
         qemu_arguments: additions.qemu_arguments,
     };
-    Ok((plan, initrd))
+    Ok((plan, initrd, memory.warning))
 }
 
 /// Sums up what all groups of options add. The user's own modules and arguments of QEMU
@@ -187,7 +192,7 @@ mod tests {
     use machine::plan::architecture;
 
     /// The plan for `words` on a host without KVM, whose ROOTFS is an empty directory.
-    fn planned(words: &[&str]) -> Result<(MachinePlan, Initrd)> {
+    fn planned(words: &[&str]) -> Result<(MachinePlan, Initrd, Option<String>)> {
         let dir = tempfile::tempdir().unwrap();
         let rootfs = dir.path().to_str().unwrap();
         let words: Vec<_> =
@@ -215,6 +220,7 @@ mod tests {
             attachments: arguments.directories.attachments(&root)?,
             virtiofsd: None,
             root_owner: None,
+            root_memory: 0,
         };
         plan(&arguments, &root, &findings, &|_| None)
     }
@@ -250,7 +256,8 @@ mod tests {
             "ls",
             "-l",
         ];
-        let (plan, initrd) = planned(&words).unwrap();
+        let (plan, initrd, warning) = planned(&words).unwrap();
+        assert_eq!(warning, None);
         assert_eq!((plan.memory, plan.cpus, plan.cpu.as_deref()), (2048, 2, Some("x")));
         assert_eq!(plan.mode, RunMode::Command { terminal: false });
         assert_eq!(plan.qemu_arguments, ["-x"]);
@@ -270,14 +277,31 @@ mod tests {
 
     #[test]
     fn a_console_has_defaults_of_the_host() {
-        let (plan, initrd) = planned(&["ROOTFS", "/sbin/init"]).unwrap();
+        let (plan, initrd, _) = planned(&["ROOTFS", "/sbin/init"]).unwrap();
         assert_eq!((plan.cpus, plan.memory), (3, 1024));
         assert_eq!(plan.mode, RunMode::Console { monitor: false });
         assert!(plan.firmware.is_some() && plan.records.is_empty());
         assert!(plan.command_line.to_str().unwrap().contains("init=/sbin/init"));
         assert_eq!(modules(initrd), ["overlay"]);
         // Firmware of the usual machine type is not for another one.
-        let (plan, _) = planned(&["--machine", "q35", "ROOTFS"]).unwrap();
+        let (plan, ..) = planned(&["--machine", "q35", "ROOTFS"]).unwrap();
         assert_eq!((plan.machine_type.as_deref(), plan.firmware), (Some("q35"), None));
+    }
+
+    #[test]
+    fn memory_follows_the_overlay() {
+        for (words, size, warning) in [
+            (&["--overlay"][..], 1024, None),
+            (&["--overlay=2G"], 2560, None),
+            (&["--overlay=2G", "-m", "3G"], 3072, None),
+            (&["--overlay=2G", "-m", "1G"], 1024, Some("the overlay (2G) may take more")),
+            (&["--overlay=7G"], 6144, Some("the overlay (7G) may take more")),
+        ] {
+            let (plan, _, found) = planned(&[words, &["ROOTFS"]].concat()).unwrap();
+            assert_eq!(plan.memory, size, "{words:?}");
+            assert_eq!(found.is_some(), warning.is_some(), "{words:?}: {found:?}");
+            let is_it = found.unwrap_or_default().starts_with(warning.unwrap_or_default());
+            assert!(is_it, "{words:?}");
+        }
     }
 }

@@ -72,6 +72,16 @@ impl Tree {
         self.nodes.iter().filter(|node| node.names > 0)
     }
 
+    /// Bytes of the contents of all files.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let sizes = self.nodes().map(|node| match &node.kind {
+            Kind::File(content) => content.size(),
+            _ => 0,
+        });
+        sizes.fold(0, u64::saturating_add)
+    }
+
     /// The metadata of all nodes, for changes.
     pub fn metas_mut(&mut self) -> impl Iterator<Item = &mut Meta> {
         self.nodes.iter_mut().map(|node| &mut node.meta)
@@ -273,6 +283,8 @@ mod tests {
         tree.link(Tree::ROOT, b"a", c).unwrap();
         assert_eq!(walked(&tree), [" 1", "a 2", "b 1", "b/c 2"]);
         assert_eq!(tree.find(b"./b//c"), Some(c));
+        // A file with two names counts once.
+        assert_eq!(tree.size(), 1);
         let path = |id| tree.path_of(id).unwrap();
         assert_eq!((path(Tree::ROOT), path(b), path(c)), (vec![], b"b".to_vec(), b"a".to_vec()));
         assert_eq!(tree.show_path_of(b), "/b");

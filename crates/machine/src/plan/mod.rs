@@ -11,6 +11,7 @@ pub mod disks;
 pub mod exit_status;
 pub mod guest;
 pub mod machine_plan;
+pub mod memory;
 pub mod ports;
 pub mod qemu_arguments;
 pub mod shares;

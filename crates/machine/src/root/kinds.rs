@@ -37,7 +37,15 @@ pub struct Root {
     path: PathBuf,
     kind: RootKind,
     /// Contents, once they were read.
-    files: OnceCell<Rc<dyn Files>>,
+    files: OnceCell<RootFiles>,
+}
+
+/// Contents of a root file system.
+#[derive(Debug)]
+struct RootFiles {
+    files: Rc<dyn Files>,
+    /// Bytes of all files of an image; 0 for a directory.
+    size: u64,
 }
 
 /// Kind of file that holds a root file system.
@@ -102,21 +110,37 @@ impl Root {
     /// # Errors
     /// Only the guest's kernel can read this file system.
     pub fn files(&self) -> Result<Rc<dyn Files>> {
-        if let Some(files) = self.files.get() {
-            return Ok(Rc::clone(files));
+        self.contents().map(|contents| Rc::clone(&contents.files))
+    }
+
+    /// Bytes of the guest's memory that the root takes: an archive is unpacked there.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let Some(archive) = self.archive() else { return 0 };
+        // The guest's kernel reports an archive that cannot be read.
+        let unpacked = self.contents().map_or(0, |contents| contents.size);
+        unpacked.saturating_add(archive.metadata().map_or(0, |found| found.len()))
+    }
+
+    fn contents(&self) -> Result<&RootFiles> {
+        if let Some(contents) = self.files.get() {
+            return Ok(contents);
         }
-        let files: Rc<dyn Files> = match self.kind {
-            RootKind::Directory => Rc::new(RootDir::open(&self.path)?),
+        let contents = match self.kind {
+            RootKind::Directory => {
+                RootFiles { files: Rc::new(RootDir::open(&self.path)?), size: 0 }
+            }
             _ => {
                 let read = source::open(
                     &self.path,
                     &source::ReadOptions::default(),
                     &mut Notes::default(),
                 )?;
-                Rc::new(ImageRoot::new(self.path.clone(), read.tree))
+                let size = read.tree.size();
+                RootFiles { files: Rc::new(ImageRoot::new(self.path.clone(), read.tree)), size }
             }
         };
-        Ok(Rc::clone(self.files.get_or_init(|| files)))
+        Ok(self.files.get_or_init(|| contents))
     }
 
     /// Contents of the root if they are those of a directory, or were read before.
@@ -125,7 +149,7 @@ impl Root {
         match self.kind {
             RootKind::Directory => self.files().ok(),
             RootKind::Disk(_) | RootKind::Partitions | RootKind::Archive => {
-                self.files.get().map(Rc::clone)
+                self.files.get().map(|contents| Rc::clone(&contents.files))
             }
         }
     }

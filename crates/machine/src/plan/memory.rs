@@ -1,0 +1,169 @@
+//! Memory of a machine: its size, and whether the things that a run keeps in it fit.
+//!
+//! Rules:
+//!
+//! - The default is [`USUAL`], or less on a small host ([`spare`]).
+//! - If the overlay and an unpacked root leave less than [`GUEST`] of it, the default grows by
+//!   what is missing, as far as the host has it.
+//! - A size that the user gave stays, with a warning if the overlay or the root does not fit.
+//!
+//! An overlay takes memory only for what the guest writes, so an overlay of half the memory
+//! or another percentage is no reason for more.
+
+/// Default memory in MiB.
+const USUAL: u64 = 1024;
+
+/// Least default memory in MiB, in which a guest can still boot.
+const LEAST: u64 = 128;
+
+/// Memory in MiB that is left to kernel and programs beside overlay and root.
+const GUEST: u64 = 512;
+
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
+
+/// Bytes that a run keeps in the guest's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Greatest size of the overlay; 0 if there is none, or if it is a part of the memory.
+    pub overlay: u64,
+    /// Greatest size of the overlay in percent of the memory; 0 if it is given in bytes.
+    pub overlay_percent: u64,
+    /// Size of a root that the guest's kernel unpacks into memory, and of its archive.
+    pub root: u64,
+}
+
+/// Size of a machine's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Size in MiB.
+    pub size: u64,
+    /// Warning if not everything fits.
+    pub warning: Option<String>,
+}
+
+/// Chooses the memory of a machine that keeps `used` in it. `given` is the user's size in MiB,
+/// `meminfo` the text of the host's /proc/meminfo.
+#[must_use]
+pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
+    let usual = spare(meminfo).unwrap_or(USUAL).clamp(LEAST, USUAL);
+    let wanted = used.size(given.unwrap_or(usual)).saturating_add(GUEST);
+    let (size, is_too_small) = match given {
+        Some(given) => (given, used.size(given) > given),
+        None if wanted <= usual => (usual, false),
+        None => {
+            let size = wanted.min(spare(meminfo).unwrap_or(wanted)).max(usual);
+            (size, used.size(size) != 0 && size < wanted)
+        }
+    };
+    let warning = is_too_small.then(|| {
+        let remedy = match given {
+            Some(_) => format!("give it more: --memory {}", option(wanted)),
+            None => {
+                "this host has no more to spare: free memory there, or keep less in the guest's"
+                    .into()
+            }
+        };
+        let (what, memory) = (used.describe(size), option(size));
+        format!("{what} may take more than the guest's memory of {memory}: {remedy}")
+    });
+    Memory { size, warning }
+}
+
+/// The value of `--memory` for `size` MiB.
+#[must_use]
+pub fn option(size: u64) -> String {
+    match size % 1024 {
+        0 => format!("{}G", size / 1024),
+        _ => format!("{size}M"),
+    }
+}
+
+impl MemoryUse {
+    /// The size in MiB in a guest with `memory` MiB.
+    fn size(self, memory: u64) -> u64 {
+        self.overlay_size(memory).saturating_add(self.root.div_ceil(MIB))
+    }
+
+    /// The greatest size of the overlay in MiB.
+    fn overlay_size(self, memory: u64) -> u64 {
+        // A percentage up to 100 always fits.
+        let part = memory.saturating_mul(self.overlay_percent) / 100;
+        let part = if self.overlay_percent > 100 { part } else { 0 };
+        self.overlay.div_ceil(MIB).saturating_add(part)
+    }
+
+    /// The things that are kept, with their sizes.
+    fn describe(self, memory: u64) -> String {
+        let sizes = [
+            ("the overlay", self.overlay_size(memory)),
+            ("the unpacked root", self.root.div_ceil(MIB)),
+        ];
+        let parts = sizes.iter().filter(|(_, size)| *size != 0);
+        let parts: Vec<_> =
+            parts.map(|(what, size)| format!("{what} ({})", option(*size))).collect();
+        parts.join(" and ")
+    }
+}
+
+/// Memory in MiB that the host can spare: three quarters of the available memory; `None` if
+/// `meminfo` does not tell.
+fn spare(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib / 1024 * 3 / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn meminfo(mib: u64) -> String {
+        format!("MemTotal: 1 kB\nMemAvailable:  {} kB\n", mib * 1024)
+    }
+
+    fn overlay(overlay: u64) -> MemoryUse {
+        MemoryUse { overlay, ..MemoryUse::default() }
+    }
+
+    #[test]
+    fn a_small_host_gives_three_quarters_of_its_memory() {
+        for (host, size) in [(8192, 1024), (976, 732), (1, 128)] {
+            assert_eq!(choose(None, MemoryUse::default(), &meminfo(host)).size, size);
+        }
+        assert_eq!(choose(None, MemoryUse::default(), "").size, 1024);
+    }
+
+    #[test]
+    fn memory_follows_what_is_kept_in_it() {
+        let percent = |overlay_percent| MemoryUse { overlay_percent, ..MemoryUse::default() };
+        let both = MemoryUse { root: GIB, ..overlay(GIB) };
+        #[rustfmt::skip]
+        let rows = [
+            ("nothing",                 None,       MemoryUse::default(), 8192, 1024, ""),
+            ("half of it",              None,       overlay(GIB / 2), 8192, 1024, ""),
+            ("more than half of it",    None,       overlay(2 * GIB), 8192, 2560, ""),
+            ("a root and an overlay",   None,       both,             8192, 2560, ""),
+            ("a percentage",            None,       percent(90),      8192, 1024, ""),
+            ("more than the host has",  None,       overlay(8 * GIB), 8192, 6144, "the overlay (8G) may take more than the guest's memory of 6G: this host has no more"),
+            ("a small host",            None,       overlay(GIB),     1024, 768,  "the overlay (1G) may take more"),
+            ("a small host, no overlay", None,      percent(50),      512,  384,  ""),
+            ("given",                   Some(1024), overlay(GIB / 2), 8192, 1024, ""),
+            ("given, all of it",        Some(1024), overlay(GIB),     8192, 1024, ""),
+            ("given, too small",        Some(1024), overlay(2 * GIB), 8192, 1024, "the overlay (2G) may take more than the guest's memory of 1G: give it more: --memory 2560M"),
+            ("given, a large root",     Some(256),  MemoryUse { root: GIB, ..overlay(0) }, 8192, 256, "the unpacked root (1G) may take more than the guest's memory of 256M: give it more: --memory 1536M"),
+            ("given, both",             Some(1500), both,             8192, 1500, "the overlay (1G) and the unpacked root (1G) may take"),
+            ("given, too many percent", Some(1024), percent(200),     8192, 1024, "the overlay (2G) may take"),
+            ("an absurd size",          None,       overlay(u64::MAX), 8192, 6144, "the overlay ("),
+        ];
+        for (name, given, used, host, size, words) in rows {
+            let memory = choose(given, used, &meminfo(host));
+            assert_eq!(memory.size, size, "{name}");
+            let warning = memory.warning.unwrap_or_default();
+            assert_eq!(warning.is_empty(), words.is_empty(), "{name}: {warning}");
+            assert!(warning.starts_with(words), "{name}: {warning}");
+        }
+    }
+}
