@@ -8,6 +8,7 @@
 
 mod boot;
 mod commands;
+mod documents;
 mod harness;
 mod images;
 mod launcher;
@@ -59,6 +60,7 @@ const GROUPS: &[Group] = &[
     ("host_root", root::host_root::CASES),
     ("unprivileged::host_root", root::host_root::CASES_OF_USERS),
     ("unprivileged::mounts", root::mounts::CASES_OF_USERS),
+    ("documents", documents::CASES),
 ];
 
 /// Tests of shared directories, which also run with the Rust virtiofsd.
@@ -126,6 +128,7 @@ fn run_all() -> ExitCode {
         ("rust::", rust.is_err()),
         ("unprivileged::", !harness::make::user::can_run()),
         ("block_devices::", !root::block_devices::can_run()),
+        ("documents::", !documents::can_run()),
     ];
     let trials = tests().map(|(name, _)| {
         let (test, problem) = (name.clone(), problem.clone());

@@ -5,6 +5,8 @@
 //! prints a line that begins with [`SKIPPED`], and `cargo xtask test` counts it as skipped.
 //! With `REQUIRE_VM=1` it fails.
 
+pub mod console;
+
 use std::io::Write;
 use std::process::Command;
 

@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use tempfile::TempDir;
-
-use crate::harness::progress::without_timestamp;
+use virtinitrd_vm_tests::console::without_timestamp;
 
 /// Number of console lines that a failure shows.
 const TAIL: usize = 40;

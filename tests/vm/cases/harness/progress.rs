@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use virtinitrd_vm_tests::console::without_timestamp;
+
 /// Longest silence of a console on which nothing shows that `/init` runs. A boot takes 3 s
 /// here until then, also under `quiet`; a host under load gets more.
 pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(90);
@@ -53,14 +55,5 @@ fn shows_init(line: &str) -> bool {
     match is_message || is_partial {
         true => MARKS.iter().any(|mark| text.starts_with(mark)),
         false => !text.trim_end().is_empty(),
-    }
-}
-
-/// A line without the kernel's time stamp, such as `[    1.234567] `.
-pub(crate) fn without_timestamp(line: &str) -> &str {
-    let after = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
-    match after {
-        Some((time, text)) if time.contains('.') && time.trim().parse::<f64>().is_ok() => text,
-        _ => line,
     }
 }

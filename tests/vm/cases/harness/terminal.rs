@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -43,22 +44,32 @@ pub(crate) struct Terminal {
     /// Offset in the text behind everything that [`Terminal::wait_for`] has found.
     seen: usize,
     deadline: Instant,
-    /// The command on the terminal; it owns the root.
-    run: CommandRun,
+    /// The command on the terminal, unless that is any shell; it owns the root.
+    run: Option<CommandRun>,
 }
 
 impl Terminal {
-    /// Starts `run` on a terminal of 30 lines with 100 columns.
+    /// Starts `run`, and shows its status at the end.
     pub(crate) fn start(run: CommandRun) -> Result<Self> {
+        let direct = run.command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", SHELL, "sh"]).arg(direct.get_program()).args(direct.get_args());
+        let mut terminal = Self::open(&shell)?;
+        terminal.run = Some(run);
+        Ok(terminal)
+    }
+
+    /// Starts a shell on a terminal of 30 lines with 100 columns. The shell leads a session.
+    pub(crate) fn open(shell: &Command) -> Result<Self> {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&master)?;
         unlockpt(&master)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let end = || ioctl_tiocgptpeer(&master, flags).context("open the terminal");
-        let direct = run.command();
         let mut command = Command::new("setsid");
-        command.args(["-w", "-c", "sh", "-c", SHELL, "sh"]);
-        command.arg(direct.get_program()).args(direct.get_args());
+        command.args(["-w", "-c"]).arg(shell.get_program()).args(shell.get_args());
+        command.envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(shell.get_current_dir().unwrap_or(Path::new(".")));
         command.stdin(Stdio::from(end()?)).stdout(Stdio::from(end()?)).stderr(Stdio::from(end()?));
         let master = File::from(master);
         resize(&master, 30, 100)?;
@@ -67,8 +78,27 @@ impl Terminal {
         drop(command);
         let (sender, shown) = channel();
         send_chunks(master.try_clone()?, sender, |bytes| bytes);
-        let deadline = Instant::now() + DEADLINE;
-        Ok(Self { master, shell, shown, text: String::new(), seen: 0, deadline, run })
+        let (deadline, text) = (Instant::now() + DEADLINE, String::new());
+        Ok(Self { master, shell, shown, text, seen: 0, deadline, run: None })
+    }
+
+    /// Types `line` into the shell, and answers each prompt of `typed`. Returns the text up to
+    /// `end`, which the shell shows when it has run the line.
+    pub(crate) fn step<'a>(
+        &mut self,
+        line: &str,
+        typed: impl Iterator<Item = (&'a str, &'a str)>,
+        end: &str,
+    ) -> Result<String> {
+        self.deadline = Instant::now() + DEADLINE;
+        let start = self.seen;
+        self.keys(&format!("{line}\r"))?;
+        for (prompt, line) in typed {
+            self.wait_for(prompt)?;
+            self.keys(&format!("{line}\r"))?;
+        }
+        self.wait_for(end)?;
+        Ok(self.text[start..self.seen - end.len()].to_owned())
     }
 
     /// Waits until the screen shows `marker` behind everything that was waited for before.
@@ -87,10 +117,11 @@ impl Terminal {
                     self.text.extend(shown.map(|byte| char::from(*byte)));
                 }
                 Err(end) => {
+                    let command = self.run.as_ref().map(|run| format!("{:?}", run.command()));
                     bail!(
-                        "no \"{marker}\" ({end})\n--- shown\n{}\n--- repeat with\n{:?}",
+                        "no \"{marker}\" ({end})\n--- shown\n{}\n--- repeat with\n{}",
                         self.text,
-                        self.run.command()
+                        command.as_deref().unwrap_or("(see the steps of the test)")
                     )
                 }
             }

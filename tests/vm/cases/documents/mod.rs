@@ -1,0 +1,122 @@
+//! The examples of the documents and of the manual pages, run as they stand.
+//!
+//! Each document is one test: README's preparation, then the document's blocks marked
+//! `console`, in order, in one directory. The line of debootstrap, which needs a network, is
+//! replaced by the testbed's Debian. `virtinitrd_vm_tests::console` describes how the output
+//! is compared.
+
+mod checkout;
+mod manual;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::geteuid;
+use virtinitrd_vm_tests::console::{Block, blocks};
+
+use crate::documents::checkout::Checkout;
+use crate::harness::trial::needs;
+use crate::harness::{Bed, Case};
+
+#[rustfmt::skip]
+pub(crate) const CASES: &[Case] = &[
+    ("every_block_is_run_or_listed", every_block_is_run_or_listed),
+    ("readme",                       |bed| examples_run(bed, "README.md")),
+    ("running",                      |bed| examples_run(bed, "docs/running.md")),
+    ("images",                       |bed| examples_run(bed, "docs/images.md")),
+    ("initrd",                       |bed| examples_run(bed, "docs/initrd.md")),
+    ("manual_pages",                 manual::examples_run),
+];
+
+/// Documents whose examples are run.
+const RUN: &[&str] = &["README.md", "docs/running.md", "docs/images.md", "docs/initrd.md"];
+
+/// Blocks that are not run: the document, the first command, and the reason.
+#[rustfmt::skip]
+const NOT_RUN: &[(&str, &str, &str)] = &[
+    ("README.md",            "make demo",                           "installs packages, and may download a kernel"),
+    ("docs/running.md",      "scripts/chrootvm --doctor ./debian",  "describes one host; doctor.rs has other hosts"),
+    ("docs/kernel.md",       "make kernel",                         "compiles a kernel for minutes"),
+    ("docs/osbuild.md",      "make build",                          "installs into /usr"),
+    ("docs/contributing.md", "make build",                          "builds the programs that this test runs"),
+];
+
+/// Document with the preparation of all examples, and the command that begins it.
+const PREPARATION: (&str, &str) = ("README.md", "debootstrap ");
+
+/// Tools of the host in the examples, and those of the test.
+const TOOLS: &[&str] = &["bash", "curl", "unshare"];
+
+/// Whether the examples can run: they are root's.
+pub(crate) fn can_run() -> bool {
+    geteuid().is_root()
+}
+
+fn first_command(block: &Block) -> &str {
+    block.steps.first().map_or("", |step| &step.command)
+}
+
+/// Whether the block that begins with the command `first` is not run.
+fn is_listed(document: &str, first: &str) -> bool {
+    NOT_RUN.iter().any(|(of, command, _)| *of == document && *command == first)
+}
+
+fn blocks_of(bed: &Bed, document: &str) -> Result<Vec<Block>> {
+    let text = fs::read_to_string(bed.workspace.join(document)).context(document.to_owned())?;
+    Ok(blocks(&text))
+}
+
+/// A directory in which README's preparation was run.
+fn prepared(bed: &Bed) -> Result<Checkout> {
+    needs(TOOLS)?;
+    let mut checkout = Checkout::new(bed)?;
+    let (document, start) = PREPARATION;
+    let blocks = blocks_of(bed, document)?;
+    let preparation = blocks.iter().find(|block| first_command(block).starts_with(start));
+    let steps = &preparation.context("README has no preparation")?.steps;
+    ensure!(steps[0].command.ends_with(" ./debian"), "the preparation makes no ./debian");
+    checkout.add_debian(bed)?;
+    steps[1..].iter().try_for_each(|step| checkout.run(step))?;
+    Ok(checkout)
+}
+
+/// The document's blocks run, and the terminal shows what the document says.
+fn examples_run(bed: &Bed, document: &str) -> Result<()> {
+    let mut checkout = prepared(bed)?;
+    for block in blocks_of(bed, document)? {
+        let first = first_command(&block);
+        if is_listed(document, first) || first.starts_with(PREPARATION.1) {
+            continue;
+        }
+        for step in &block.steps {
+            checkout.run(step).with_context(|| format!("{document}, \"{}\"", block.heading))?;
+        }
+    }
+    Ok(())
+}
+
+/// No block is forgotten, and the list of the blocks that are not run has no stale row.
+fn every_block_is_run_or_listed(bed: &Bed) -> Result<()> {
+    let pages = fs::read_dir(bed.workspace.join("docs"))?;
+    let mut documents = vec!["README.md".to_owned()];
+    for page in pages {
+        let name = page?.file_name();
+        let is_document = Path::new(&name).extension().is_some_and(|ending| ending == "md");
+        documents.extend(is_document.then(|| format!("docs/{}", name.display())));
+    }
+    let mut listed = 0;
+    for document in &documents {
+        for block in blocks_of(bed, document)? {
+            let first = first_command(&block);
+            let is_run = RUN.contains(&&**document);
+            listed += usize::from(is_listed(document, first));
+            ensure!(
+                is_run || is_listed(document, first),
+                "{document}: no test runs the block of `{first}`"
+            );
+        }
+    }
+    ensure!(listed == NOT_RUN.len(), "NOT_RUN has rows of blocks that no document has");
+    Ok(())
+}
