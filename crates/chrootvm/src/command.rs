@@ -9,11 +9,12 @@ use anyhow::{Result, anyhow, ensure};
 use machine::session::terminal;
 use proto::settings::{self, Record, Size};
 
+use crate::foreign::habit;
 use crate::values::parse_variable;
 
 /// Environment of the command
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Command")]
+#[command(next_help_heading = "Command", arg(habit("interactive").short('i')))]
 pub struct CommandOptions {
     /// Set a variable for COMMAND; NAME alone passes on the host's variable; repeatable
     #[arg(short, long, value_name = "NAME[=VALUE]")]

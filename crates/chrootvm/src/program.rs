@@ -13,6 +13,7 @@ use machine::process::signals;
 use machine::running::time_limit;
 use nix::sys::signal::Signal;
 
+use crate::foreign::{self, Hint};
 use crate::logger;
 
 /// Exit status of a program that failed. chrootvm has its own status for that.
@@ -42,7 +43,15 @@ pub fn main(failure: u8, body: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -
 /// which may be the status of a command in the guest.
 #[must_use]
 pub fn parse<T: Parser>(arguments: Vec<OsString>, status: u8) -> T {
+    parse_with_hints(arguments, status, &[])
+}
+
+/// Parses the arguments as [`parse`] does. An error about a word of another program says what
+/// `hints` says about it.
+#[must_use]
+pub fn parse_with_hints<T: Parser>(arguments: Vec<OsString>, status: u8, hints: &[Hint]) -> T {
     T::try_parse_from(arguments).unwrap_or_else(|error| {
+        let error = foreign::explain(error, hints);
         if error.use_stderr() {
             tell::lines(error.render());
             exit(status.into());

@@ -50,3 +50,79 @@ fn words_after_rootfs_are_a_command() {
         assert_says(&chrootvm(words), 125, part, &words);
     }
 }
+
+/// With `run`, one word is a COMMAND, so that the options of one are not refused.
+#[test]
+fn run_takes_words_of_podman() {
+    for (words, part) in [
+        (&["run", "/nonexistent", "hostname"][..], "find /nonexistent"),
+        (&["run", "--name", "x", "/nonexistent", "hostname"], "find /nonexistent"),
+        (&["run", "-it", "--rm", "/nonexistent", "sh"], "find /nonexistent"),
+        (&["run", "-ti", "--interactive", "/nonexistent", "sh"], "find /nonexistent"),
+        (&["run", "-i", "/nonexistent"], "find /nonexistent"),
+        (&["--rm", "/nonexistent", "sh"], "find /nonexistent"),
+        (&["run", "--name", "x", "/nonexistent"], "--name is for a COMMAND"),
+        (&["run", "/nonexistent", "--"], "no COMMAND after --"),
+        (&["run"], "Usage: chrootvm run [OPTIONS] ROOTFS"),
+        (&["exec", "-it", "no-such-machine", "sh"], "no machine \"no-such-machine\""),
+    ] {
+        assert_says(&chrootvm(words), 125, part, &words);
+    }
+    let help = String::from_utf8(chrootvm(&["run", "-h"]).stdout).unwrap();
+    assert!(help.contains("Usage: chrootvm run") && !help.contains("--interactive"), "{help}");
+    assert!(!help.contains("--rm") && !help.contains("is INIT"), "{help}");
+}
+
+/// An unknown option of another program gets one line that helps; clap's advice to type
+/// `-- --option` appears nowhere.
+#[test]
+fn options_of_other_programs_get_a_hint() {
+    for (words, part) in [
+        (&["run", "--network=host", "/r", "x"][..], "tip: --net user is"),
+        (&["--network", "host", "/r", "x", "y"], "tip: --net user is"),
+        (&["run", "-itd", "/r", "x"], "tip: chrootvm stays in the foreground"),
+        (&["exec", "--detach", "box", "x"], "tip: chrootvm stays in the foreground"),
+        (&["run", "-P", "/r", "x"], "tip: --publish HOST:GUEST"),
+        (&["--mount", "type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
+        (&["--mount=type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
+        (&["-D", "/r", "x"], "tip: ROOTFS is a word"),
+        (&["--bind=/a:/b", "/r", "x"], "tip: --volume HOST:GUEST"),
+        (&["--run", "--", "uname"], "tip: --kernel FILE"),
+        (&["--memry", "1G", "/r", "x"], "tip: a similar argument exists: '--memory'"),
+        (&["image", "build", "--sise", "1G"], "tip: a similar argument exists: '--size'"),
+        (&["--zzzz", "/r"], "unexpected argument '--zzzz'"),
+        (&["-Z", "/r"], "unexpected argument '-Z'"),
+        (&["exec", "-Z", "box", "x"], "unexpected argument '-Z'"),
+        (&["image", "-Z"], "unexpected argument '-Z'"),
+        (&["ps", "-Z"], "unexpected argument '-Z'"),
+    ] {
+        let output = chrootvm(words);
+        assert_says(&output, 125, part, &words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!error.contains("to pass") && error.matches("tip:").count() < 2, "{error}");
+        assert_eq!(part.contains("tip:"), error.contains("tip:"), "{error}");
+    }
+}
+
+#[test]
+fn subcommands_of_other_programs_get_a_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |words: &[&str]| {
+        let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
+        chrootvm.args(words).current_dir(dir.path()).output().unwrap()
+    };
+    for (words, part) in [
+        (&["ls", "-la"][..], "no subcommand ls: `chrootvm ps` lists the machines"),
+        (&["logs", "-f", "box"], "no subcommand logs: "),
+        (&["pull", "debian"], "chrootvm downloads nothing"),
+        (&["images"], "a directory images is typed ./images"),
+        (&["./images"], "find ./images: No such file"),
+    ] {
+        assert_says(&run(words), 125, part, &words);
+    }
+    // What exists is ROOTFS.
+    std::fs::create_dir(dir.path().join("images")).unwrap();
+    std::fs::write(dir.path().join("images/init"), "").unwrap();
+    let output = run(&["images", "--qemu", "/nonexistent", "ls", "/"]);
+    assert_says(&output, 125, "--qemu /nonexistent", &"images");
+}

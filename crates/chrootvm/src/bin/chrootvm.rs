@@ -1,23 +1,41 @@
 //! `chrootvm`: boots a directory or an image as a virtual machine.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use chrootvm::run::SingleWord;
-use chrootvm::{exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop};
+use chrootvm::{exec, foreign, image_command, kernel, mkvirtinitrd, program, ps, run, stop};
 use clap::Parser;
 use machine::isolation::userns;
 use machine::kernel::pack;
 use machine::plan::exit_status::EXIT_TROUBLE;
 use machine::process::child;
 use machine::session::terminal;
-use program::parse;
+use program::{parse, parse_with_hints};
 
 /// Boot a directory or an image as a virtual machine
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm", version)]
 struct ChrootVm {
+    #[command(flatten)]
+    run: run::RunArguments,
+}
+
+/// Description of the words after ROOTFS. One word alone is a COMMAND here.
+const RUN_WORDS: &str = "\
+Command to run in the guest, and its arguments [default: the workload of ROOTFS, or /bin/sh]";
+
+/// Run a command in a virtual machine
+#[derive(Debug, Parser)]
+#[command(
+    name = "chrootvm run",
+    version,
+    override_usage = "chrootvm run [OPTIONS] ROOTFS [[--] COMMAND [ARG]...]",
+    mut_arg("words", |words| words.help(RUN_WORDS))
+)]
+struct ChrootVmRun {
     #[command(flatten)]
     run: run::RunArguments,
 }
@@ -76,11 +94,12 @@ type Subcommand = fn(Vec<OsString>) -> Result<ExitCode>;
 /// Subcommands that users type.
 #[rustfmt::skip]
 const SUBCOMMANDS: &[(&str, Subcommand)] = &[
-    ("exec",   |words| parse::<ChrootVmExec>(words, EXIT_TROUBLE).exec.run()),
+    ("exec",   |words| parse_run::<ChrootVmExec>(&words).exec.run()),
     ("help",   help),
     ("image",  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
     ("kernel", |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
     ("ps",     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
+    ("run",    |words| run_machine(words, SingleWord::Command, |words| parse_run::<ChrootVmRun>(words).run)),
     ("stop",   |words| parse::<ChrootVmStop>(words, EXIT_TROUBLE).stop.run()),
 ];
 
@@ -106,10 +125,29 @@ fn run(mut words: Vec<OsString>) -> Result<ExitCode> {
         words.splice(..2, [format!("chrootvm {name}").into()]);
         return subcommand(words);
     }
-    let line = parse::<ChrootVm>(words.clone(), EXIT_TROUBLE);
-    let settings = line.run.settings(&words)?;
+    if let Some(hint) = first.to_str().and_then(|name| foreign::hint(foreign::SUBCOMMANDS, name)) {
+        let name = first.display();
+        let is_rootfs = Path::new(first).symlink_metadata().is_ok();
+        ensure!(is_rootfs, "no subcommand {name}: {hint}; a directory {name} is typed ./{name}");
+    }
+    run_machine(words, SingleWord::Init, |words| parse_run::<ChrootVm>(words).run)
+}
+
+/// Boots the machine of a command line, which `parse` parses. Configuration files add words to
+/// the line.
+fn run_machine(
+    mut words: Vec<OsString>,
+    single: SingleWord,
+    parse: fn(&[OsString]) -> run::RunArguments,
+) -> Result<ExitCode> {
+    let settings = parse(&words).settings(&words)?;
     words.splice(1..1, settings.words());
-    parse::<ChrootVm>(words.clone(), EXIT_TROUBLE).run.run(&words, SingleWord::Init, &settings)
+    parse(&words).run(&words, single, &settings)
+}
+
+/// Parses the arguments of something that other programs can run, too.
+fn parse_run<T: Parser>(words: &[OsString]) -> T {
+    parse_with_hints(words.to_vec(), EXIT_TROUBLE, foreign::OPTIONS)
 }
 
 /// `chrootvm help [SUBCOMMAND]...`: prints what `chrootvm SUBCOMMAND... --help` prints.

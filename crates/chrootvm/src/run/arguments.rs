@@ -10,14 +10,17 @@ use proto::settings::Size;
 use super::directories::Directories;
 use super::machine_options::MachineOptions;
 use crate::command::CommandOptions;
+use crate::foreign::habit;
 use crate::logger::Verbosity;
 use crate::values::{parse_duration, parse_name};
 
 /// Boot a directory or an image as a virtual machine
 #[derive(Debug, clap::Args)]
 #[command(
+    arg(habit("rm")),
     override_usage = "chrootvm [OPTIONS] ROOTFS [--] COMMAND [ARG]...\n       \
                       chrootvm [OPTIONS] ROOTFS [INIT]\n       \
+                      chrootvm run [OPTIONS] ROOTFS [[--] COMMAND [ARG]...]\n       \
                       chrootvm exec [OPTIONS] NAME [--] COMMAND [ARG]...\n       \
                       chrootvm ps\n       \
                       chrootvm stop [OPTIONS] NAME...\n       \
@@ -108,6 +111,8 @@ pub(super) struct Details {
 pub enum SingleWord {
     /// INIT, as for the chrootvm of osbuild/initrd.
     Init,
+    /// COMMAND, as for podman: `chrootvm run`.
+    Command,
 }
 
 impl RunArguments {
@@ -211,8 +216,16 @@ pub(super) mod tests {
             assert_eq!(arguments.payload.as_deref(), init.map(AsRef::as_ref), "{words:?}");
             assert_eq!(arguments.command, command, "{words:?}");
         }
-        for words in [&["/r", "--"][..], &["-q", "/r", "--rw", "--"]] {
-            let error = arguments(words, SingleWord::Init).unwrap_err();
+        let run = |words| arguments(words, SingleWord::Command).unwrap().command;
+        assert!(run(&["/r"]).is_empty());
+        assert_eq!(run(&["/r", "-it", "--rm", "sh"]), ["sh"]);
+        assert_eq!(run(&["/r", "--", "sh", "-i"]), ["sh", "-i"]);
+        for (words, single) in [
+            (&["/r", "--"][..], SingleWord::Init),
+            (&["-q", "/r", "--rw", "--"], SingleWord::Init),
+            (&["/r", "--"], SingleWord::Command),
+        ] {
+            let error = arguments(words, single).unwrap_err();
             assert_eq!(error.to_string(), "no COMMAND after --", "{words:?}");
         }
     }

@@ -1,9 +1,11 @@
 //! Options for directories and disks of the host: which ones the guest sees, and where.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use files::lookup::Files;
 use files::root_dir::RootDir;
 use machine::plan::disks::Disk;
@@ -36,10 +38,10 @@ pub(super) struct Directories {
     #[arg(long, value_name = "FILE[:ro]")]
     data: Vec<OsString>,
     /// Mount the directory PATH at /run/mnt/TAG, read-write; repeatable
-    #[arg(long, num_args = 2, value_names = ["TAG", "PATH"])]
+    #[arg(long, num_args = 2, value_names = ["TAG", "PATH"], value_parser = mount_words())]
     mount: Vec<OsString>,
     /// Mount the directory PATH at /run/mnt/TAG, read-only; repeatable
-    #[arg(long, num_args = 2, value_names = ["TAG", "PATH"])]
+    #[arg(long, num_args = 2, value_names = ["TAG", "PATH"], value_parser = mount_words())]
     mount_ro: Vec<OsString>,
     /// How much of the directories the guest may cache [default: virtiofsd's, auto]
     #[arg(long, value_parser = named::<CacheMode>(), value_name = "MODE")]
@@ -47,6 +49,15 @@ pub(super) struct Directories {
     /// The virtiofsd to run [default: the installed one]
     #[arg(long, value_name = "FILE")]
     pub(super) virtiofsd: Option<PathBuf>,
+}
+
+/// Parser of TAG and PATH. It refuses podman's `type=bind,source=…`, or else ROOTFS would become
+/// the PATH.
+fn mount_words() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().try_map(|word| match word.as_bytes().starts_with(b"type=") {
+        true => Err("not a TAG"),
+        false => Ok(word),
+    })
 }
 
 /// Directories and disks of the host that the guest gets.

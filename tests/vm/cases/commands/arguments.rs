@@ -14,6 +14,7 @@ use crate::harness::{Bed, Case};
 pub(crate) const CASES: &[Case] = &[
     ("words_arrive_unchanged",        words_arrive_unchanged),
     ("two_words_are_a_command",       two_words_are_a_command),
+    ("run_takes_one_word",            run_takes_one_word),
     ("only_given_variables_arrive",   only_given_variables_arrive),
     ("user_names_are_the_roots",      user_names_are_the_roots),
     ("hostname_workdir_and_loopback", hostname_workdir_and_loopback),
@@ -69,6 +70,14 @@ fn two_words_are_a_command(bed: &Bed) -> Result<()> {
         bed.run(&["--quiet", "busybox", "echo", "--quiet", "--", "-n"])?.without_separator();
     run.machine.option("--hostname", "box");
     run.finish()?.is(0, "--quiet -- -n\n", "").map(drop)
+}
+
+/// `chrootvm run` takes a single word as the command, not as INIT.
+fn run_takes_one_word(bed: &Bed) -> Result<()> {
+    let run = bed.run(&["sh"])?.without_separator().input(b"hostname; exit 3\n");
+    let run = run.options(&["-i", "--rm", "--hostname", "box"]);
+    let run = run.through("program=$1; shift; exec \"$program\" run \"$@\"");
+    run.finish()?.is(3, "box\n", "").map(drop)
 }
 
 /// The environment consists of TERM, the variables of `--env`, and the defaults.
