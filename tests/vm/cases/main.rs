@@ -35,6 +35,7 @@ const GROUPS: &[Group] = &[
     ("contract", boot::contract::CASES),
     ("archive", images::archive::CASES),
     ("host", launcher::host::CASES),
+    ("console", launcher::console::CASES),
     ("unwatched", boot::unwatched::CASES),
     ("distribution", boot::distribution::CASES),
     ("unprivileged", launcher::unprivileged::CASES),
@@ -150,9 +151,11 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         boot::fault::MATRIX.iter().map(|fault| test("fault", fault.name, |bed| fault.check(bed)));
     let ends =
         commands::command::ENDS.iter().map(|end| test("command", end.name, |bed| end.check(bed)));
+    let inits =
+        launcher::console::ENDS.iter().map(|end| test("console", end.name, |bed| end.check(bed)));
     let disks =
         root::roots::DISKS.iter().map(|disk| test("roots", disk.name, |bed| disk.check(bed)));
-    cases.chain(faults).chain(ends).chain(disks).chain(rust_cases)
+    cases.chain(faults).chain(ends).chain(inits).chain(disks).chain(rust_cases)
 }
 
 /// The tests of `groups`, each with its body run by `run`.

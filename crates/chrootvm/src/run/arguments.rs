@@ -1,10 +1,12 @@
 //! Arguments of `chrootvm [OPTIONS] ROOTFS …`, and which of them go together.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use machine::session::console_relay::PageDisplay;
 use proto::settings::Size;
 
 use super::directories::Directories;
@@ -35,8 +37,8 @@ With COMMAND, standard input, output and error are the command's, and so is the 
 Enter ~ . ends the machine.
 
 With INIT the console is on the terminal: Ctrl-A X ends the machine, Ctrl-A C opens QEMU's
-monitor. Exit status: 0 the guest powered off, halted or was ended at its console, 125 anything
-else, 128+N signal N ended chrootvm."
+monitor. Exit status: 0 the guest powered off, halted or was ended at its console, or INIT ended
+with status 0; 125 anything else, 128+N signal N ended chrootvm."
 )]
 pub struct RunArguments {
     /// Directory, image or archive that becomes the root file system; read-only by default
@@ -163,6 +165,15 @@ impl RunArguments {
 }
 
 impl Diagnostics {
+    /// Fate of the page of a panic that follows the end of INIT. A file or a pipe gets the text
+    /// of the console unchanged.
+    pub(super) fn page(&self) -> PageDisplay {
+        match self.details.debug || !std::io::stdout().is_terminal() {
+            true => PageDisplay::Shown,
+            false => PageDisplay::Hidden,
+        }
+    }
+
     /// Selection of the log messages that are printed.
     pub(super) fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.details.debug) {

@@ -32,7 +32,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use files::tell;
 use machine::plan::guest::name_server::NameServerDecision;
-use machine::plan::machine_plan::{MachinePlan, RunMode};
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
 use machine::running::time_limit::TimeLimit;
@@ -41,6 +40,7 @@ use machine::running::{self, script};
 
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
+use last_words::InitWords;
 
 use crate::config::merge::Settings;
 use crate::{logger, ps};
@@ -93,6 +93,7 @@ impl RunArguments {
             limit,
             verbose: self.diagnostics.verbose || self.diagnostics.details.debug,
             console_log,
+            page: self.diagnostics.page(),
             sandbox,
             name: self.name.clone(),
             description: ps::description(
@@ -101,19 +102,9 @@ impl RunArguments {
             ),
         };
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
-        let hint = self.hint(&plan);
+        let init = InitWords::new(rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
-        Ok(ExitCode::from(last_words::tell(report, plan.mode, &hint, timing)))
-    }
-
-    /// Hint for a guest that reset: INIT may have been meant as a command.
-    fn hint(&self, plan: &MachinePlan) -> String {
-        match (plan.mode, &self.rootfs) {
-            (RunMode::Console { .. }, Some(rootfs)) => {
-                last_words::hint(rootfs, self.payload.as_deref())
-            }
-            _ => String::new(),
-        }
+        Ok(ExitCode::from(last_words::tell(report, plan.mode, &init, timing)))
     }
 }
 

@@ -61,8 +61,8 @@ pub enum Accelerator {
 pub enum RunMode {
     /// The serial console.
     Console {
-        /// Whether standard input is a terminal. QEMU then makes it raw; Ctrl-A C opens
-        /// QEMU's monitor, Ctrl-A X ends QEMU.
+        /// Whether standard input is a terminal. Then it becomes raw; Ctrl-A C opens QEMU's
+        /// monitor, Ctrl-A X ends QEMU.
         monitor: bool,
     },
     /// A command.

@@ -88,11 +88,13 @@ impl MachinePlan {
         list.option("-kernel", wiring.kernel.clone());
         list.option("-initrd", wiring.initrd.clone());
         list.option("-append", self.command_line.clone());
+        let console = wiring.console.chardev("console");
         if self.mode == (RunMode::Console { monitor: true }) {
-            list.option("-chardev", "stdio,id=console,mux=on,signal=off");
+            let mux = [&console, OsStr::new(",mux=on")];
+            list.option("-chardev", mux.into_iter().collect::<OsString>());
             list.option("-mon", "chardev=console");
         } else {
-            list.option("-chardev", wiring.console.chardev("console"));
+            list.option("-chardev", console);
         }
         list.option("-serial", "chardev:console");
         if let Some(fd) = wiring.qmp {

@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 use super::signals::pass_on_defaults;
 use crate::isolation::read_only::mount_read_only;
 
-/// Size in bytes of the file for a daemon's messages.
+/// Size in bytes of the file for a child's messages.
 const MESSAGES_MAX: u64 = 64 << 10;
 
 /// Name of the subcommand that runs [`BoundExec`].
@@ -86,7 +86,7 @@ impl BoundExec {
         // If the caller of chrootvm ignores SIGTERM, the daemon would inherit that and
         // outlive chrootvm.
         pass_on_defaults([Signal::SIGTERM])?;
-        // QEMU restores the terminal on SIGTERM.
+        // SIGTERM lets QEMU close its disks.
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("prctl(PR_SET_PDEATHSIG)")?;
         if Pid::parent() != Pid::from_raw(self.parent) {
             bail!("the parent is gone");
@@ -103,21 +103,13 @@ impl BoundExec {
     }
 }
 
-/// Use that a child makes of the terminal and standard streams of chrootvm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChildRole {
-    /// The child has the terminal, and gets the signals that keys send.
-    Terminal,
-    /// The child has standard input and output, which are not a terminal. Only chrootvm gets
-    /// signals.
-    Piped,
-    /// The child has no standard input or output.
-    Daemon {
-        /// Directory that is mounted read-only for the child.
-        read_only: Option<PathBuf>,
-        /// File of the user namespace in which the child is root.
-        user_namespace: Option<PathBuf>,
-    },
+/// Confinement of a child. No child has the terminal or the standard streams of chrootvm.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Directory that is mounted read-only for the child.
+    pub read_only: Option<PathBuf>,
+    /// File of the user namespace in which the child is root.
+    pub user_namespace: Option<PathBuf>,
 }
 
 /// A running program; dropping this value kills it.
@@ -127,8 +119,8 @@ pub struct Child {
     pub name: String,
     process: std::process::Child,
     status: Option<ExitStatus>,
-    /// File to which a daemon writes its standard error.
-    messages: Option<File>,
+    /// File to which the child writes its standard error.
+    messages: File,
 }
 
 impl Child {
@@ -142,29 +134,25 @@ impl Child {
         program: &Path,
         arguments: &[OsString],
         fds: Vec<(OwnedFd, i32)>,
-        role: ChildRole,
+        confinement: &Confinement,
     ) -> Result<Self> {
         let mut command = Command::new("/proc/self/exe");
         command.arg(SUBCOMMAND).args(["--parent", &std::process::id().to_string()]);
-        let mut messages = None;
-        if role != ChildRole::Terminal {
-            command.process_group(0);
+        // In a process group of its own, so that no key of the terminal sends it a signal.
+        command.process_group(0);
+        let options = [
+            ("--user-namespace", &confinement.user_namespace),
+            ("--read-only", &confinement.read_only),
+        ];
+        for (option, value) in options {
+            command.args(value.iter().flat_map(|path| [option.as_ref(), path.as_os_str()]));
         }
-        if let ChildRole::Daemon { read_only, user_namespace } = role {
-            let options = [("--user-namespace", user_namespace), ("--read-only", read_only)];
-            for (option, value) in options {
-                command.args(value.iter().flat_map(|path| [option.as_ref(), path.as_os_str()]));
-            }
-            // The seal limits the size: a guest may be able to make its daemon print without
-            // end.
-            let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-            let file = File::from(memfd_create(c"messages", flags)?);
-            file.set_len(MESSAGES_MAX)?;
-            fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW))?;
-            command.stdin(Stdio::null()).stdout(Stdio::null());
-            command.stderr(file.try_clone()?);
-            messages = Some(file);
-        }
+        // The seal limits the size: a guest may be able to make its daemon print without end.
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let messages = File::from(memfd_create(c"messages", flags)?);
+        messages.set_len(MESSAGES_MAX)?;
+        fcntl(&messages, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(messages.try_clone()?);
         command.arg("--").arg(program).args(arguments);
         let mappings =
             fds.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
@@ -196,20 +184,19 @@ impl Child {
         }
     }
 
-    /// Tail of the daemon's standard error, in printable characters: it may contain text that
+    /// Tail of the child's standard error, in printable characters: it may contain text that
     /// the guest chose.
     pub fn messages(&mut self) -> String {
         /// Maximum length in bytes; about one screen.
         const TAIL: u64 = 2000;
         let mut text = Vec::new();
-        if let Some(file) = &mut self.messages {
-            // The daemon writes through a copy of this descriptor, so both have the same
-            // position. If reading fails, only the detail is missing in our message.
-            let written = file.stream_position().unwrap_or_default();
-            let start = written.saturating_sub(TAIL);
-            let tail = file.seek(SeekFrom::Start(start));
-            let _ = tail.and_then(|_| file.take(written - start).read_to_end(&mut text));
-        }
+        // The child writes through a copy of this descriptor, so both have the same position. If
+        // reading fails, only the detail is missing in our message.
+        let written = self.messages.stream_position().unwrap_or_default();
+        let start = written.saturating_sub(TAIL);
+        let tail = self.messages.seek(SeekFrom::Start(start));
+        let tail = tail.map(|_| (&self.messages).take(written - start));
+        let _ = tail.and_then(|mut tail| tail.read_to_end(&mut text)); // see above
         printable(&text).trim_end().to_owned()
     }
 }

@@ -82,15 +82,26 @@ impl Qmp {
         arguments: &Value,
         fd: Option<&ReceivedFd>,
     ) -> Result<()> {
+        self.ask(command, arguments, fd).map(drop)
+    }
+
+    /// Executes a command of QEMU's monitor, and returns the text that the monitor would show.
+    ///
+    /// # Errors
+    /// As [`Qmp::execute`].
+    pub fn monitor(&mut self, command: &str) -> Result<String> {
+        let arguments = json!({ "command-line": command });
+        let answer = self.ask("human-monitor-command", &arguments, None)?;
+        answer.as_str().map(str::to_owned).context("QEMU's monitor returns no text")
+    }
+
+    fn ask(&mut self, command: &str, arguments: &Value, fd: Option<&ReceivedFd>) -> Result<Value> {
         self.send(command, arguments, fd)?;
         let deadline = Instant::now() + ANSWER_LIMIT;
         loop {
             self.read();
             if let Some(answer) = self.answer.take() {
-                return match answer {
-                    Ok(_) => Ok(()),
-                    Err(why) => Err(anyhow!("QEMU refuses {command}: {why}")),
-                };
+                return answer.map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
             }
             ensure!(self.open, "QEMU ended before it answered {command}");
             ensure!(Instant::now() < deadline, "QEMU does not answer {command}");

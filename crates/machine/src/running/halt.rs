@@ -1,5 +1,5 @@
-//! Detection of a halted guest while its console is on the terminal, where chrootvm does not
-//! read it.
+//! Detection of a halted guest that runs INIT. Its console may show any text, so the kernel's
+//! message about a halt proves nothing.
 //!
 //! A kernel that halts stops every processor with its interrupts off. QEMU then runs on and
 //! sends no event. Interface: `info registers` of QEMU's monitor (QEMU doc: system/monitor),

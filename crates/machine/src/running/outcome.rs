@@ -11,6 +11,7 @@ use crate::plan::machine_plan::RunMode;
 use crate::process::child::describe;
 use crate::process::qmp::ShutdownCause;
 use crate::session::console::LastWords;
+use crate::session::panic_page::Pid1End;
 
 /// Result of a run.
 #[derive(Debug)]
@@ -47,7 +48,9 @@ pub enum Outcome {
     Silent(Duration),
     /// The guest has halted, so nothing runs in it any more.
     Halted,
-    /// The command's output could not be written.
+    /// PID 1 has ended, and its kernel has reset the machine.
+    Pid1Ended(Pid1End),
+    /// The output of the command or of the console could not be written.
     OutputLost(Errno),
 }
 
@@ -56,7 +59,7 @@ pub enum Outcome {
 pub struct ExitReport {
     /// Exit status of chrootvm.
     pub status: u8,
-    /// Error message; `None` if there was no error.
+    /// Error message, or a note if the status is 0; `None` if there is nothing to say.
     pub problem: Option<String>,
     /// Whether the last lines of the console may explain the error.
     pub shows_console: bool,
@@ -70,15 +73,22 @@ impl Outcome {
         Self::Ended { failure: (!status.success()).then(|| describe(status) + &words), shutdown }
     }
 
-    /// Whether the guest reset the machine, as its kernel does after a panic.
+    /// This outcome, or the end of PID 1 if that has made the guest reset the machine.
     #[must_use]
-    pub fn is_reset(&self) -> bool {
-        matches!(self, Self::Ended { failure: None, shutdown: Some(ShutdownCause::GuestReset) })
+    pub fn because_of(self, pid_1: Option<Pid1End>) -> Self {
+        match (self, pid_1) {
+            (
+                Self::Ended { failure: None, shutdown: Some(ShutdownCause::GuestReset) },
+                Some(end),
+            ) => Self::Pid1Ended(end),
+            (outcome, _) => outcome,
+        }
     }
 
-    /// Exit status and message for this outcome; `reason` is the one found on the console.
+    /// Exit status and message for this outcome. `reason` is the one found on the console, and
+    /// `init` names PID 1 of a machine with INIT.
     #[must_use]
-    pub fn exit_report(self, mode: RunMode, reason: Option<&str>) -> ExitReport {
+    pub fn exit_report(self, mode: RunMode, reason: Option<&str>, init: &str) -> ExitReport {
         let plain = |status| ExitReport { status, problem: None, shows_console: false };
         let trouble = |problem: String| ExitReport {
             status: EXIT_TROUBLE,
@@ -103,10 +113,23 @@ impl Outcome {
                     trouble("the machine was halted before the command had ended".into())
                 }
             },
-            Self::OutputLost(errno) => ExitReport {
-                shows_console: false,
-                ..trouble(format!("write the command's output: {}", errno.desc()))
-            },
+            Self::OutputLost(errno) => {
+                let output = match mode {
+                    RunMode::Console { .. } => "the console's text",
+                    RunMode::Command { .. } => "the command's output",
+                };
+                let problem = format!("write {output}: {}", errno.desc());
+                ExitReport { shows_console: false, ..trouble(problem) }
+            }
+            Self::Pid1Ended(end) => {
+                let (status, end) = match end {
+                    Pid1End::Exited(0) => (0, "status 0".into()),
+                    Pid1End::Exited(status) => (EXIT_TROUBLE, format!("status {status}")),
+                    Pid1End::Killed(signal) => (EXIT_TROUBLE, format!("signal {signal}")),
+                };
+                let problem = format!("{init} has ended with {end}, and with it the machine");
+                ExitReport { status, ..trouble(problem) }
+            }
             Self::DaemonDied(name, end, words) => {
                 let words = if words.is_empty() { words } else { format!(": {words}") };
                 trouble(format!("{name} ended while the machine ran ({end}){words}"))
@@ -127,8 +150,8 @@ impl Outcome {
                     trouble(format!("the guest gave up: {}", reason.unwrap_or_default()))
                 }
                 (Some(ShutdownCause::GuestReset), _) => trouble(
-                    "the guest reset instead of powering off: its kernel panicked (as it does \
-                     when PID 1 exits), /init gave up, or it was rebooted; the console tells which"
+                    "the guest reset instead of powering off: its kernel panicked, /init gave up, \
+                     or it was rebooted; the console tells which"
                         .into(),
                 ),
                 (Some(ShutdownCause::Other(reason)), _) => {
@@ -172,17 +195,46 @@ mod tests {
             (Outcome::Silent(Duration::from_secs(60)), COMMAND, 125, "within 60 s"),
             (Outcome::Halted, COMMAND, 125, "halted before the command"),
             (Outcome::Halted, CONSOLE, 0, ""),
-            (Outcome::OutputLost(Errno::ENOSPC), COMMAND, 125, "No space left"),
+            (
+                Outcome::OutputLost(Errno::ENOSPC),
+                COMMAND,
+                125,
+                "the command's output: No space left",
+            ),
+            (Outcome::OutputLost(Errno::ENOSPC), CONSOLE, 125, "the console's text: No space left"),
+            (
+                Outcome::Pid1Ended(Pid1End::Exited(0)),
+                CONSOLE,
+                0,
+                "ls (PID 1) has ended with status 0,",
+            ),
+            (
+                Outcome::Pid1Ended(Pid1End::Exited(7)),
+                CONSOLE,
+                125,
+                "(PID 1) has ended with status 7,",
+            ),
+            (
+                Outcome::Pid1Ended(Pid1End::Killed(11)),
+                CONSOLE,
+                125,
+                "(PID 1) has ended with signal 11,",
+            ),
         ] {
             let shown = format!("{outcome:?}");
-            let report = outcome.exit_report(mode, None);
+            let report = outcome.exit_report(mode, None, "ls (PID 1)");
             assert_eq!(report.status, status, "{shown}");
             let problem = report.problem.unwrap_or_default();
             assert_eq!(problem.is_empty(), words.is_empty(), "{shown}");
             assert!(problem.contains(words), "{shown}: {problem}");
         }
         let reset = ended(None, Some(ShutdownCause::GuestReset));
-        let problem = reset.exit_report(COMMAND, Some("mount x: ENOENT")).problem.unwrap();
+        let problem =
+            reset.clone().exit_report(COMMAND, Some("mount x: ENOENT"), "").problem.unwrap();
         assert_eq!(problem, "the guest gave up: mount x: ENOENT");
+        let end = Pid1End::Exited(1);
+        assert_eq!(reset.clone().because_of(None), reset);
+        assert_eq!(reset.because_of(Some(end)), Outcome::Pid1Ended(end));
+        assert_eq!(Outcome::Halted.because_of(Some(end)), Outcome::Halted);
     }
 }

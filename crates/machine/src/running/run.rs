@@ -15,13 +15,14 @@ use super::published_ports;
 use super::time_limit::TimeLimit;
 use super::timing::Timing;
 use super::watch::{Watch, WatchedCommand};
+use super::watched_init::WatchedInit;
 use crate::isolation::silent_mounts;
 use crate::isolation::userns::UserNamespace;
 use crate::plan::machine_plan::{MachinePlan, RunMode};
 use crate::plan::ports::ChardevBackend;
 use crate::plan::qemu_arguments::{AttachedDisk, ExportedShare, Wiring};
 use crate::plan::virtiofsd::{DaemonSocket, Guard};
-use crate::process::child::{Child, ChildRole};
+use crate::process::child::{Child, Confinement};
 use crate::process::handover::{ChildDescriptors, FIRST_FD, connected_listener};
 use crate::process::qmp::Qmp;
 use crate::process::signals::SignalReader;
@@ -29,6 +30,7 @@ use crate::process::{open_files, virtiofsd};
 use crate::root::disk_files;
 use crate::session::channels::Channels;
 use crate::session::console::Console;
+use crate::session::console_relay::{ConsoleRelay, PageDisplay};
 use crate::session::control::CommandSession;
 use crate::session::foreground::Foreground;
 use crate::session::terminal::{RawTerminal, SavedTerminal};
@@ -42,6 +44,8 @@ pub struct RunSettings {
     pub verbose: bool,
     /// File for the text of the console.
     pub console_log: Option<File>,
+    /// Fate of the page of a panic that follows the end of INIT.
+    pub page: PageDisplay,
     /// Whether QEMU has `-sandbox`.
     pub sandbox: bool,
     /// Name by which other chrootvm processes find the machine.
@@ -89,8 +93,12 @@ pub fn run(
     }
     let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
     wiring.qmp = Some(fds.add(qemus_end));
-    let mut console = None;
-    let mut command = None;
+    let (mut console, mut command, mut relay) = (None, None, None);
+    if let RunMode::Console { .. } = plan.mode {
+        let (our_end, qemus_end) = ConsoleRelay::start(settings.page)?;
+        wiring.console = ChardevBackend::Fd(fds.add(qemus_end));
+        relay = Some(our_end);
+    }
     if let RunMode::Command { terminal } = plan.mode {
         let (our_console, qemus_end) = Console::pair(settings.verbose, settings.console_log)?;
         wiring.console = ChardevBackend::Fd(fds.add(qemus_end));
@@ -112,18 +120,20 @@ pub fn run(
         log::warn!("`chrootvm exec`, `ps` and `stop` cannot reach this machine: {error:#}");
     }
     let arguments = plan.qemu_arguments(&wiring);
-    let role = match plan.mode {
-        RunMode::Console { monitor: true } => ChildRole::Terminal,
-        RunMode::Console { monitor: false } => ChildRole::Piped,
-        // The messages of QEMU are kept, and shown only if QEMU fails.
-        RunMode::Command { .. } => ChildRole::Daemon { read_only: None, user_namespace: None },
-    };
-    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds.into_mappings(), role)?;
+    let fds = fds.into_mappings();
+    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds, &Confinement::default())?;
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
     let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, settings.limit);
-    watch.until_the_end(command, console)
+    let init = relay.map(|relay| {
+        let terminal = match plan.mode {
+            RunMode::Console { monitor: true } => Some(RawTerminal::prepare()?),
+            _ => None,
+        };
+        WatchedInit::new(relay, terminal)
+    });
+    watch.until_the_end(command, console, init.transpose()?)
 }
 
 /// The daemons of a machine.
@@ -182,7 +192,7 @@ fn start_daemons<'a>(
             &virtiofsd.program,
             &arguments,
             vec![(listener, FIRST_FD)],
-            ChildRole::Daemon {
+            &Confinement {
                 read_only: (guard == Guard::Mount).then(|| share.source.clone()),
                 user_namespace: prepared.namespace.as_ref().map(UserNamespace::path),
             },

@@ -11,15 +11,16 @@ use nix::sys::signal::Signal;
 use proto::control::ToGuest;
 
 use super::broker::Broker;
-use super::halt::HaltDetector;
 use super::outcome::{Outcome, RunReport};
 use super::time_limit::{RunPhase, TimeLimit};
 use super::timing::Timing;
+use super::watched_init::WatchedInit;
 use crate::process::child::{Child, describe};
-use crate::process::qmp::Qmp;
-use crate::process::signals::{SignalReader, is_end};
+use crate::process::qmp::{Qmp, ShutdownCause};
+use crate::process::signals::SignalReader;
 use crate::process::wait::{self, Awaited};
 use crate::session::console::{Console, MachinePhase};
+use crate::session::console_relay::GuestReset;
 use crate::session::control::SessionState;
 use crate::session::foreground::Foreground;
 
@@ -49,7 +50,6 @@ pub struct Watch {
     boot: Instant,
     limit: TimeLimit,
     outcome: Option<Outcome>,
-    halt: HaltDetector,
 }
 
 /// The command of a machine and the values that only such a machine has.
@@ -85,7 +85,6 @@ impl Watch {
             boot: start,
             limit,
             outcome: None,
-            halt: HaltDetector::new(),
         }
     }
 
@@ -97,9 +96,10 @@ impl Watch {
         mut self,
         mut command: Option<WatchedCommand<'_>>,
         mut console: Option<Console>,
+        mut init: Option<WatchedInit>,
     ) -> Result<RunReport> {
         let status = loop {
-            self.wait(command.as_ref(), console.as_ref())?;
+            self.wait(command.as_ref(), console.as_ref(), init.as_ref())?;
             self.qmp.read();
             if let Some(console) = &mut console {
                 console.read();
@@ -108,19 +108,21 @@ impl Watch {
                 self.watch_command(command)?;
             }
             self.serve_clients(command.as_mut());
-            self.take_signals(command.as_mut())?;
+            self.take_signals(command.as_mut(), init.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
                 if console.reports_halt() {
                     self.end(Outcome::Halted);
                 }
             }
-            if command.is_none() {
-                self.watch_halt();
+            if let Some(init) = &mut init
+                && let Some(outcome) = init.update(&mut self.qmp)?
+            {
+                self.end(outcome);
             }
             self.watch_clock(command.as_ref());
             if let Some(status) = self.qemu.try_wait()?
-                && !self.waits_for_output(command.as_ref())
+                && !self.waits_for_output(command.as_ref(), init.as_mut())
             {
                 break status;
             }
@@ -130,7 +132,8 @@ impl Watch {
             }
         };
         self.qmp.read();
-        let outcome = self.conclude(status)?;
+        let pid_1 = init.and_then(WatchedInit::finish);
+        let outcome = self.conclude(status)?.because_of(pid_1);
         if let Some(console) = &mut console {
             console.read();
         }
@@ -142,12 +145,21 @@ impl Watch {
         Ok(RunReport { outcome, console })
     }
 
-    /// Whether the command has ended and its output is still being written. The machine is not
-    /// needed for that any more.
-    fn waits_for_output(&self, command: Option<&WatchedCommand<'_>>) -> bool {
+    /// Whether the machine has ended and some of its output is still being written.
+    fn waits_for_output(
+        &mut self,
+        command: Option<&WatchedCommand<'_>>,
+        init: Option<&mut WatchedInit>,
+    ) -> bool {
+        self.qmp.read();
+        let reset = match self.qmp.shutdown() {
+            Some(ShutdownCause::GuestReset) => GuestReset::Yes,
+            _ => GuestReset::No,
+        };
+        let shows_console = init.is_some_and(|init| !init.conclude(reset));
         let is_delivering =
             |command: &WatchedCommand<'_>| command.foreground.session.is_delivering();
-        self.outcome.is_none() && command.is_some_and(is_delivering)
+        self.outcome.is_none() && (shows_console || command.is_some_and(is_delivering))
     }
 
     /// Waits for the daemons after QEMU has ended with `status`, and returns the outcome.
@@ -172,12 +184,17 @@ impl Watch {
         }
     }
 
-    fn take_signals(&mut self, mut command: Option<&mut WatchedCommand<'_>>) -> Result<()> {
+    fn take_signals(
+        &mut self,
+        mut command: Option<&mut WatchedCommand<'_>>,
+        mut init: Option<&mut WatchedInit>,
+    ) -> Result<()> {
         let ordered = self.broker.take_signals();
         for signal in self.signals.take()?.into_iter().chain(ordered) {
-            let ends = match &mut command {
-                Some(command) => command.foreground.handle(signal)?,
-                None => Some(signal).filter(|signal| is_end(*signal)),
+            let ends = match (&mut command, &mut init) {
+                (Some(command), _) => command.foreground.handle(signal)?,
+                (None, Some(init)) => init.handle(signal)?,
+                (None, None) => None,
             };
             if let Some(signal) = ends {
                 self.end(Outcome::Stopped(signal));
@@ -231,14 +248,6 @@ impl Watch {
         // If the machine cannot be reset, the limit of the boot ends it.
         if self.qmp.reset().is_ok() {
             log::warn!("the guest's kernel is stuck; it is started again");
-        }
-    }
-
-    /// Ends a machine that has halted, as if it had powered off.
-    fn watch_halt(&mut self) {
-        if self.outcome.is_none() && self.halt.is_halted(&mut self.qmp) {
-            log::warn!("the guest has halted; its machine is ended");
-            self.end(Outcome::Halted);
         }
     }
 
@@ -307,12 +316,18 @@ impl Watch {
     }
 
     /// Sleeps until a descriptor is ready or the next deadline has passed.
-    fn wait(&self, command: Option<&WatchedCommand<'_>>, console: Option<&Console>) -> Result<()> {
+    fn wait(
+        &self,
+        command: Option<&WatchedCommand<'_>>,
+        console: Option<&Console>,
+        init: Option<&WatchedInit>,
+    ) -> Result<()> {
         let mut fds = vec![Awaited::readable(self.signals.fd())];
         fds.extend(self.qmp.fd().map(Awaited::readable));
         fds.extend(console.and_then(Console::fd).map(Awaited::readable));
         fds.extend(self.broker.awaited());
         fds.extend(command.iter().flat_map(|command| command.foreground.session.awaited()));
+        fds.extend(init.map(WatchedInit::awaited));
         let is_booting = command.is_some_and(WatchedCommand::is_booting);
         let grace = command.and_then(|command| command.foreground.deadline());
         let deadlines = [
@@ -320,7 +335,7 @@ impl Watch {
             self.limit.end().filter(|_| self.deadline.is_none()),
             (is_booting && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
             grace.filter(|_| self.deadline.is_none()),
-            (command.is_none() && self.deadline.is_none()).then(|| self.halt.next()),
+            init.filter(|_| self.deadline.is_none()).map(WatchedInit::next),
         ];
         wait::sleep(&fds, deadlines.into_iter().flatten().min())
     }

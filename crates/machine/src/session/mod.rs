@@ -5,9 +5,12 @@
 
 pub mod channels;
 pub mod console;
+pub mod console_relay;
 pub mod control;
 pub mod escape;
 pub mod foreground;
+pub mod input;
+pub mod panic_page;
 pub mod passed_on;
 pub mod streams;
 pub mod terminal;

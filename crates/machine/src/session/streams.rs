@@ -5,28 +5,19 @@
 //! non-blocking would change it for every process that shares it. The threads wake the main
 //! thread through a socket.
 
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use files::tell;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::escape::{EscapeState, TypedKeys};
-use super::terminal;
-
-/// Size of a relay's buffer in bytes.
-const BUFFER: usize = 256 << 10;
-
-/// Interval at which a job in the background checks whether it may read the terminal.
-const FOREGROUND_TICK: Duration = Duration::from_millis(200);
+use super::input::{self, BUFFER, Escapes, InputEvent};
 
 /// Event that a relay reports to the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +59,16 @@ impl Delivery {
         self.broken.lock().ok().and_then(|broken| *broken)
     }
 
-    fn set_broken(&self, errno: Errno) {
+    /// Records an error of writing.
+    pub(super) fn set_broken(&self, errno: Errno) {
         if let Ok(mut broken) = self.broken.lock() {
             broken.get_or_insert(errno);
         }
+    }
+
+    /// Records that the thread that writes has ended.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 }
 
@@ -128,13 +125,21 @@ impl Streams {
                 // Waits until `hidden` is dropped; nothing is ever sent.
                 let _ = shown.recv();
                 deliver(port, &mut *target, &delivery, &wake);
-                delivery.ended.store(true, Ordering::Release);
+                delivery.end();
                 let _ = (&wake).write(&[DELIVERED]); // as in `deliver`
             });
         }
         let (unopened, opened) = channel();
         std::thread::spawn(move || {
-            feed(&input, is_terminal, &wake);
+            let escapes = if is_terminal { Escapes::Typed } else { Escapes::Never };
+            input::copy(&input, escapes, &mut |event| {
+                let byte = match event {
+                    InputEvent::Escaped => ESCAPED,
+                    InputEvent::Foreground => FOREGROUND,
+                };
+                // A full socket is rare; an error means that the session is over.
+                let _ = (&wake).write(&[byte]);
+            });
             // If the port is closed before the guest has opened it, the guest sees a port
             // without a host instead of end of file.
             let _ = opened.recv();
@@ -208,8 +213,10 @@ pub trait OutputTarget: Send {
 
 /// One of chrootvm's own output streams.
 #[derive(Clone, Copy, Debug)]
-enum OwnStream {
+pub enum OwnStream {
+    /// Standard output.
     Output,
+    /// Standard error.
     Error,
 }
 
@@ -271,54 +278,4 @@ fn deliver(
     {
         delivery.set_broken(errno);
     }
-}
-
-/// Copies standard input to the port until its end.
-fn feed(mut port: &UnixStream, is_terminal: bool, mut wake: &UnixStream) {
-    let stdin = std::io::stdin();
-    // Piped input of a command with a terminal is data and has no escape sequence.
-    let may_escape = is_terminal && stdin.is_terminal();
-    let mut escape = EscapeState::default();
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        if wait_for_foreground(stdin.as_fd()) {
-            let _ = wake.write(&[FOREGROUND]); // a full socket is rare, and SIGCONT does the same
-        }
-        let count = match nix::unistd::read(&stdin, &mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(Errno::EINTR) => continue,
-            Err(Errno::EAGAIN) => {
-                let readable = PollFd::new(stdin.as_fd(), PollFlags::POLLIN);
-                let _ = poll(&mut [readable], PollTimeout::NONE); // the next read reports an error
-                continue;
-            }
-            // chrootvm has just moved to the background, where reading fails because SIGTTIN
-            // is blocked.
-            Err(Errno::EIO) if terminal::is_background(stdin.as_fd()) => continue,
-            // A closed or hung-up input counts as its end.
-            Err(_) => break,
-        };
-        let typed = match may_escape {
-            true => escape.take(&buffer[..count]),
-            false => TypedKeys { bytes: buffer[..count].to_vec(), ends: false },
-        };
-        if typed.ends {
-            let _ = wake.write(&[ESCAPED]); // an error means that the session is over
-        }
-        if port.write_all(&typed.bytes).is_err() {
-            return;
-        }
-    }
-    let _ = port.write_all(escape.rest()); // an error means that QEMU is gone
-}
-
-/// Waits until chrootvm is in the foreground and may read its terminal. Returns whether it
-/// had to wait.
-fn wait_for_foreground(stdin: BorrowedFd<'_>) -> bool {
-    let waits = terminal::is_background(stdin);
-    while terminal::is_background(stdin) {
-        std::thread::sleep(FOREGROUND_TICK);
-    }
-    waits
 }

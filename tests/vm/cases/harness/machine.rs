@@ -118,10 +118,10 @@ impl Machine {
         self.program = path;
     }
 
-    /// Text that the console reads. The guest loses the first bytes, for opening a serial
-    /// line empties its receiver; these bytes are blank lines here.
+    /// Text that the console reads; it is empty by default. `chrootvm` must watch the machine:
+    /// otherwise, the guest loses the bytes that arrive before it opens its serial line.
     pub(crate) fn input(&mut self, text: &str) {
-        self.input = format!("{}{text}", "\n".repeat(32)).into();
+        self.input = text.into();
     }
 
     /// Sets how long the console may be silent before the boot counts as hung.

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::harness::Machine;
 use crate::harness::command_run::{CommandRun, DEADLINE};
 use crate::harness::processes::{Family, family, kill_family, pid_of};
 use crate::harness::programs::send_chunks;
@@ -49,6 +50,12 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
+    /// Starts `machine` with its payload on a terminal.
+    pub(crate) fn boot(machine: Machine) -> Result<Self> {
+        let chrootvm = format!("exec {:?}", machine.command());
+        Self::start(CommandRun::new(machine, &[]).through(&chrootvm))
+    }
+
     /// Starts `run`, and shows its status at the end.
     pub(crate) fn start(run: CommandRun) -> Result<Self> {
         let direct = run.command();
@@ -162,11 +169,16 @@ impl Terminal {
     }
 
     /// `chrootvm` ends with `status`, and the terminal has its former settings.
-    pub(crate) fn ends_with(mut self, status: i32) -> Result<()> {
+    pub(crate) fn ends_with(self, status: i32) -> Result<()> {
+        self.ends(status).map(drop)
+    }
+
+    /// As [`Terminal::ends_with`]. Returns all text that the terminal has shown.
+    pub(crate) fn ends(mut self, status: i32) -> Result<String> {
         self.wait_for(&format!("status {status}\n"))?;
         self.wait_for("restored\n")?;
         self.shell.wait()?;
-        Ok(())
+        Ok(std::mem::take(&mut self.text))
     }
 }
 

@@ -132,14 +132,19 @@ fn halted_machine_is_ended(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// If somebody forgets the `--` of a command, the last line of the error shows it.
+/// If somebody forgets the `--` of a command, the message about the end of PID 1 shows it.
 fn missing_dashes_are_explained(bed: &Bed) -> Result<()> {
     let machine = bed.machine("exit 0")?;
     let output = machine.command().stdin(Stdio::null()).output()?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let last = stderr.lines().last().unwrap_or_default();
-    let hint = format!("chrootvm {} -- test-init", machine.root().display());
-    ensure!(output.status.code() == Some(125) && last.ends_with(&hint), "{stderr}");
+    let expected = format!(
+        "chrootvm: test-init (PID 1) has ended with status 0, and with it the machine; to run a \
+         command: chrootvm {} -- test-init\n",
+        machine.root().display()
+    );
+    let (console, stderr) = (text(&output.stdout), text(&output.stderr));
+    ensure!(output.status.code() == Some(0) && stderr.ends_with(&expected), "{stderr}");
+    // No terminal shows the console, so it is unchanged.
+    ensure!(console.contains("Attempted to kill init! exitcode=0x00000000"), "{console}");
     Ok(())
 }
 

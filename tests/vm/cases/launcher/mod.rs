@@ -1,5 +1,6 @@
 //! `chrootvm` on the host: options, kernels, modules, users, processes that end.
 
+pub(crate) mod console;
 pub(crate) mod host;
 pub(crate) mod modules;
 pub(crate) mod options;

@@ -167,8 +167,7 @@ fn timeout_without_a_command(bed: &Bed) -> Result<()> {
 /// Ctrl-A X ends QEMU, and `chrootvm` succeeds.
 fn ctrl_a_x_ends_the_machine(bed: &Bed) -> Result<()> {
     let machine = bed.machine("echo is up; exec sleep 3600")?;
-    let chrootvm = format!("exec {:?}", machine.command());
-    let mut terminal = Terminal::start(CommandRun::new(machine, &[]).through(&chrootvm))?;
+    let mut terminal = Terminal::boot(machine)?;
     terminal.wait_for("is up\n")?;
     terminal.keys("\x01x")?;
     terminal.ends_with(0)

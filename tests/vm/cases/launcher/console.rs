@@ -1,0 +1,122 @@
+//! The console of a machine with INIT: its end, its keys and its input.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+
+use crate::harness::processes::{Victim, all_gone};
+use crate::harness::programs::text;
+use crate::harness::terminal::Terminal;
+use crate::harness::{Bed, Case};
+
+#[rustfmt::skip]
+pub(crate) const CASES: &[Case] = &[
+    ("words_of_a_panic_are_no_panic",  words_of_a_panic_are_no_panic),
+    ("monitor_answers",                monitor_answers),
+    ("terminal_is_restored_after_sigkill", terminal_is_restored_after_sigkill),
+    ("end_of_input_reaches_each_program", end_of_input_reaches_each_program),
+    ("unended_line_of_input_is_ended", unended_line_of_input_is_ended),
+    ("empty_input_has_no_end",         empty_input_has_no_end),
+    ("full_disk_is_an_error",          full_disk_is_an_error),
+];
+
+/// End of INIT on a terminal.
+#[derive(Debug)]
+pub(crate) struct InitEnd {
+    pub(crate) name: &'static str,
+    script: &'static str,
+    options: &'static [&'static str],
+    status: i32,
+    message: &'static str,
+    shows_panic: bool,
+}
+
+#[rustfmt::skip]
+pub(crate) const ENDS: &[InitEnd] = &[
+    InitEnd { name: "init_succeeds", script: "echo ready; exit 0", options: &[],          status: 0,   message: "ready\nchrootvm: test-init (PID 1) has ended with status 0, and with it the machine; to run a command: chrootvm ", shows_panic: false },
+    InitEnd { name: "init_fails",    script: "printf '# '; exit 3", options: &[],         status: 125, message: "# \nerror: test-init (PID 1) has ended with status 3, and with it the machine; to run a command: chrootvm ",       shows_panic: false },
+    InitEnd { name: "init_fails_with_debug", script: "exit 255",   options: &["--debug"], status: 125, message: "error: test-init (PID 1) has ended with status 255, and with it the machine",                                     shows_panic: true },
+];
+
+impl InitEnd {
+    /// Boots the machine on a terminal, and checks its last message and its status.
+    pub(crate) fn check(&self, bed: &Bed) -> Result<()> {
+        let mut machine = bed.machine(self.script)?;
+        machine.options(self.options);
+        let mut terminal = Terminal::boot(machine)?;
+        terminal.wait_for(self.message)?;
+        let shown = terminal.ends(self.status)?;
+        ensure!(shown.contains("Kernel panic") == self.shows_panic, "{shown}");
+        ensure!(shown.contains("Call Trace") == self.shows_panic, "{shown}");
+        Ok(())
+    }
+}
+
+/// A guest may print the words by which `chrootvm` recognizes the end of PID 1. Nothing of its
+/// text gets lost: neither while the machine runs on, nor at its end.
+fn words_of_a_panic_are_no_panic(bed: &Bed) -> Result<()> {
+    let words = "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000000";
+    let script = format!("echo '{words}'; echo first; read line; echo '{words}'; echo last");
+    let mut terminal = Terminal::boot(bed.machine(&script)?)?;
+    terminal.wait_for(&format!("{words}\nfirst\n"))?;
+    terminal.keys("\r")?;
+    terminal.wait_for(&format!("{words}\nlast\n"))?;
+    terminal.ends_with(0)
+}
+
+/// Ctrl-A C opens QEMU's monitor, and leaves it.
+fn monitor_answers(bed: &Bed) -> Result<()> {
+    let mut terminal = Terminal::boot(bed.machine("echo is up; read line; echo read $line")?)?;
+    terminal.wait_for("is up\n")?;
+    terminal.keys("\x01c")?;
+    terminal.wait_for("(qemu) ")?;
+    terminal.line("info status", "VM status: running")?;
+    terminal.wait_for("(qemu) ")?;
+    terminal.keys("\x01c")?;
+    terminal.line("words", "read words\n")?;
+    terminal.ends_with(0)
+}
+
+fn terminal_is_restored_after_sigkill(bed: &Bed) -> Result<()> {
+    let mut terminal = Terminal::boot(bed.machine("echo is up; exec sleep 3600")?)?;
+    terminal.wait_for("is up\n")?;
+    let family = terminal.family()?;
+    let chrootvm = Victim::Chrootvm.find(&family).context("no process to kill")?;
+    kill(chrootvm, Signal::SIGKILL)?;
+    terminal.ends_with(137)?;
+    all_gone(&family)
+}
+
+/// At the end of the input, each program that reads the console gets an end of file. A program
+/// that starts later gets one, too.
+fn end_of_input_reaches_each_program(bed: &Bed) -> Result<()> {
+    let mut machine = bed.machine("cat; sleep 2; echo then; cat; echo ended")?;
+    machine.input("first\n");
+    machine.boot()?.shows(&["first", "then", "ended"])
+}
+
+/// Within a line, Ctrl-D does not end the input of a terminal, so the line is ended first.
+fn unended_line_of_input_is_ended(bed: &Bed) -> Result<()> {
+    let mut machine = bed.busybox_machine()?;
+    machine.input("echo sum $((40 + 2)); sleep 1; poweroff -f");
+    machine.boot()?.shows(&["sum 42"])
+}
+
+/// Input without any bytes, as of /dev/null, does not end the input of the console: a machine
+/// that nobody types to runs on.
+fn empty_input_has_no_end(bed: &Bed) -> Result<()> {
+    let script = "(sleep 4; echo runs on; poweroff -f) & cat; echo ended";
+    bed.machine(script)?.boot()?.ends_with(0, &["runs on"])?.lacks("ended")
+}
+
+fn full_disk_is_an_error(bed: &Bed) -> Result<()> {
+    let machine = bed.machine("echo text; exec sleep 3600")?;
+    let full = File::options().write(true).open("/dev/full")?;
+    let output = machine.command().stdin(Stdio::null()).stdout(full).output()?;
+    let stderr = text(&output.stderr);
+    let expected = "error: write the console's text: No space left on device\n";
+    ensure!(output.status.code() == Some(125) && stderr.ends_with(expected), "{stderr}");
+    Ok(())
+}
