@@ -56,12 +56,12 @@ fn words_after_rootfs_are_a_command() {
 fn run_takes_words_of_podman() {
     for (words, part) in [
         (&["run", "/nonexistent", "hostname"][..], "find /nonexistent"),
-        (&["run", "--name", "x", "/nonexistent", "hostname"], "find /nonexistent"),
+        (&["run", "--timing", "/nonexistent", "hostname"], "find /nonexistent"),
         (&["run", "-it", "--rm", "/nonexistent", "sh"], "find /nonexistent"),
         (&["run", "-ti", "--interactive", "/nonexistent", "sh"], "find /nonexistent"),
         (&["run", "-i", "/nonexistent"], "find /nonexistent"),
         (&["--rm", "/nonexistent", "sh"], "find /nonexistent"),
-        (&["run", "--keep", "/nonexistent"], "--keep is for a COMMAND"),
+        (&["run", "--timing", "/nonexistent"], "--timing is for a COMMAND"),
         (&["run", "/nonexistent", "--"], "no COMMAND after --"),
         (&["run"], "Usage: chrootvm run [OPTIONS] ROOTFS"),
         (&["exec", "-it", "no-such-machine", "sh"], "no machine \"no-such-machine\""),
