@@ -23,9 +23,8 @@ fn read(document: &str) -> String {
 
 /// Options that `--help` of a command and of its subcommands shows, as `--name`.
 fn options(command: &clap::Command) -> Vec<String> {
-    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
-    let own = arguments.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
-    own.chain(command.get_subcommands().flat_map(options)).collect()
+    let names = arguments(command).into_iter();
+    names.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
 }
 
 fn options_of_chrootvm() -> Vec<String> {
@@ -84,6 +83,108 @@ fn manual_pages_have_every_option_and_parameter() {
             assert!(is_there, "{page} has no entry for {name}");
         }
     }
+}
+
+/// The default of an option in its help: what clap says, or `[default: …]` in the text.
+fn default_in_help(argument: &clap::Arg) -> Option<String> {
+    if let Some(value) = argument.get_default_values().first() {
+        return Some(value.to_string_lossy().into_owned());
+    }
+    let text = argument.get_long_help().or(argument.get_help())?.to_string();
+    Some(text.split_once("[default: ")?.1.split_once(']')?.0.to_owned())
+}
+
+/// The default in the text of a document: what follows `default:`, up to the end of the
+/// sentence or of a part of it.
+fn default_in_text(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("efault: ")?;
+    let end = [";", ". ", ".)"].iter().filter_map(|end| rest.find(end)).min();
+    Some(rest[..end.unwrap_or(rest.len())].trim().trim_end_matches('.').to_owned())
+}
+
+/// Text of a table's cell, without backticks and targets of links.
+fn plain_cell(cell: &str) -> String {
+    let mut plain = String::new();
+    for (number, part) in cell.split("](").enumerate() {
+        let part = if number == 0 { part } else { part.split_once(')').unwrap().1 };
+        plain.push_str(part);
+    }
+    plain.trim_end_matches(" |").replace(['`', '[', ']'], "")
+}
+
+/// Text of the lines of a manual page (groff_man(7)): without macros, fonts and escapes.
+fn plain_page(lines: &str) -> String {
+    let mut words = Vec::new();
+    for line in lines.lines() {
+        // These macros join their arguments; `.B` and `.I` put blanks between them.
+        let joined = [".BR ", ".RB ", ".IR ", ".RI ", ".BI ", ".IB "];
+        let text = match joined.iter().find_map(|name| line.strip_prefix(name)) {
+            Some(rest) => {
+                let is_quoted = |number| number % 2 == 1;
+                let parts = rest.split('"').enumerate();
+                parts
+                    .map(|(number, part)| match is_quoted(number) {
+                        true => part.to_owned(),
+                        false => part.replace(' ', ""),
+                    })
+                    .collect()
+            }
+            None => line.trim_start_matches(".B ").trim_start_matches(".I ").replace('"', ""),
+        };
+        words.push(text);
+    }
+    let text = words.join(" ").replace("\\-", "-").replace("\\&", "");
+    ["\\fB", "\\fI", "\\fR", "\\fP"].iter().fold(text, |text, font| text.replace(font, ""))
+}
+
+/// Help, manual page and README name the same default for every option.
+#[test]
+fn documents_agree_on_defaults() {
+    let readme = read("README.md").replace("\\|", "\u{0}");
+    let row = |name: &str| {
+        let rows = readme.lines().filter_map(|row| row.strip_prefix("| ")?.split_once(" | "));
+        // Other options of a row have no text of their own.
+        let mut rows = rows.filter(|(cell, _)| cell.starts_with(&format!("`{name}")));
+        rows.find(|(cell, _)| has_word(cell, name)).map(|(_, text)| plain_cell(text))
+    };
+    let new = clap::Command::new;
+    let (run, readme_has_rows) = (chrootvm::run::RunArguments::augment_args(new("run")), true);
+    let (mut count, mut problems) = (0, Vec::new());
+    for (page, command, in_readme) in [
+        ("chrootvm.1", run, readme_has_rows),
+        ("chrootvm.1", chrootvm::kernel::Kernel::augment_args(new("kernel")), false),
+        ("chrootvm-image.1", chrootvm::image_command::Image::augment_args(new("image")), false),
+        ("mkvirtinitrd.1", chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(new("mk")), false),
+    ] {
+        let text = read(&format!("man/{page}"));
+        let entries: Vec<_> = text.split("\n.TP\n").skip(1).collect();
+        for argument in arguments(&command) {
+            let Some(name) = argument.get_long().map(|name| format!("--{name}")) else { continue };
+            let expected = default_in_help(&argument);
+            let entry = entries.iter().find_map(|entry| {
+                let (tag, rest) = entry.split_once('\n')?;
+                let rest = rest.split("\n.S").next()?;
+                has_word(&tag.replace("\\-", "-"), &name).then(|| plain_page(rest))
+            });
+            let entry = entry.unwrap_or_else(|| panic!("{page} has no entry for {name}"));
+            let row = in_readme.then(|| row(&name)).flatten();
+            for text in [Some(entry), row].into_iter().flatten() {
+                let found = default_in_text(&text);
+                if found != expected {
+                    problems.push(format!("{name}: {found:?}, not {expected:?}, in {text}"));
+                }
+            }
+            count += usize::from(expected.is_some());
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+    assert!(count > 20, "defaults were not found");
+}
+
+/// The arguments of a command and of its subcommands that `--help` shows.
+fn arguments(command: &clap::Command) -> Vec<clap::Arg> {
+    let own = command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned();
+    own.chain(command.get_subcommands().flat_map(arguments)).collect()
 }
 
 #[test]

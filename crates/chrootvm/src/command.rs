@@ -16,20 +16,24 @@ use crate::values::parse_variable;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Command", arg(habit("interactive").short('i')))]
 pub struct CommandOptions {
-    /// Set a variable for COMMAND; NAME alone passes on the host's variable; repeatable
+    /// Set a variable, or pass on this host's; repeatable
+    ///
+    /// COMMAND always has PATH, HOME and TERM.
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
     /// Directory in which COMMAND starts [default: /]
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<OsString>,
-    /// User of COMMAND: a name in the guest's /etc/passwd, or a number [default: root]
-    #[arg(short, long, value_name = "NAME|UID[:GROUP|:GID]")]
+    /// User of COMMAND in the guest [default: root]
+    ///
+    /// USER and GROUP are names of the guest's /etc/passwd and /etc/group, or numbers.
+    #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<OsString>,
     /// Give COMMAND a terminal [default: if standard input and output are terminals]
     #[arg(short, long, overrides_with = "no_tty")]
     tty: bool,
     /// Give COMMAND no terminal
-    #[arg(short = 'T', long)]
+    #[arg(short = 'T', long, hide_short_help = true)]
     no_tty: bool,
 }
 

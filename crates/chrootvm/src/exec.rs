@@ -36,7 +36,10 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "chrootvm exec [OPTIONS] NAME [--] COMMAND [ARG]...",
-    after_help = "Exit status: as chrootvm's; 125 also if the machine ends before COMMAND does."
+    before_help = "Examples:\n  \
+                   chrootvm exec box ps aux   run a command in the machine box\n  \
+                   chrootvm exec -t box sh    a shell with a terminal",
+    after_long_help = "Exit status: as chrootvm's; 125 also if the machine ends before COMMAND does."
 )]
 pub struct Exec {
     /// Name of the machine, as `chrootvm ps` lists it
@@ -47,7 +50,7 @@ pub struct Exec {
     command: Vec<OsString>,
     #[command(flatten)]
     how: CommandOptions,
-    /// End the command after this time: 90, 4s, 5m
+    /// End COMMAND after this time: 90, 4s, 5m
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }

@@ -19,6 +19,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 /// Build and list small guest kernels
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  \
+                         chrootvm kernel build\n  \
+                         chrootvm --kernel-builtin ./debian uname -r")]
 pub struct Kernel {
     #[command(subcommand)]
     task: Task,
@@ -33,6 +36,9 @@ enum Task {
 /// Build the guest kernel that `chrootvm --kernel-builtin` boots
 #[derive(Debug, clap::Args)]
 #[command(
+    before_help = "Examples:\n  \
+                   chrootvm kernel build\n  \
+                   chrootvm kernel build --source ./linux-6.1.100.tar.xz",
     after_help = "The kernel is kept below $XDG_CACHE_HOME/virtinitrd/kernel. It is built again only if\n\
                   its configuration or the source has changed: the contents of a TARBALL, or the\n\
                   names, sizes and times of the files in a DIR."
@@ -48,6 +54,7 @@ struct Build {
 
 /// List the kernels that were built; a star marks the one that `--kernel-builtin` boots
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  chrootvm kernel ls")]
 struct Ls {}
 
 /// Shell command that a new kernel must run: it prints the kernel's release and the number

@@ -13,12 +13,14 @@
 //! | [`values`] | parsers of the values of options |
 //! | [`config`] | configuration files |
 //! | [`foreign`] | words of other programs, and what to type in their place |
+//! | [`help`] | shape of `--help` |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
 
 pub mod command;
 pub mod config;
 pub mod exec;
 pub mod foreign;
+pub mod help;
 pub mod image_command;
 pub mod kernel;
 pub mod logger;

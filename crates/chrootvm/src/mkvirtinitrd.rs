@@ -23,18 +23,25 @@ use crate::named::named;
 /// Modules to pack
 #[derive(Debug, Default, clap::Args)]
 struct ModuleOptions {
-    /// Pack one more module, with all modules that it needs; repeatable
+    /// Pack one more module, with those that it needs; repeatable
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
-    /// Leave out debugging information, BTF and signatures, which is quicker but taints the kernel
-    /// [default: keep them; without WHICH: all]
+    /// Make modules load quicker [default: pack all modules unchanged]
+    ///
+    /// It removes what a boot does not need: debugging information, type information for BPF programs (BTF), tracing calls
+    /// and signatures. A kernel that enforces signatures refuses a module without one. --strip alone
+    /// means --strip=all.
     #[arg(long, value_parser = named::<Strip>(), value_name = "WHICH", num_args = 0..=1, require_equals = true,
           default_missing_value = "all")]
     strip: Option<Strip>,
-    /// Virtio transport of the machine; repeatable [default: all that the kernel has]
+    /// Pack only the driver of this virtio transport; repeatable [default: all transports that the
+    /// kernel has]
     #[arg(long = "transport", value_parser = named::<Transport>(), value_name = "NAME")]
     transports: Vec<Transport>,
-    /// Leave virtiofs out: the root is on a disk or in the initrd
+    /// Leave virtiofs out, for a root that is not shared
+    ///
+    /// Such a root is on a disk or in the initrd. For a disk, name its driver, virtio_blk, and its
+    /// file system with --module.
     #[arg(long)]
     no_virtiofs: bool,
 }
@@ -86,7 +93,10 @@ pub struct Pack {
 /// Make an initrd that boots a directory over virtiofs
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Modules are packed uncompressed, in load order; built-in ones are left out.\n\
+    before_help = "Examples:\n  \
+                   mkvirtinitrd /usr/lib/osbuild/initrd/initrd \\\n    \
+                   ./debian/usr/lib/modules/6.1.0-50-cloud-amd64 initrd.img",
+    after_long_help = "Modules are packed uncompressed, in load order; built-in ones are left out.\n\
                   SOURCE_DATE_EPOCH sets the time of all entries (default 0)."
 )]
 pub struct MkVirtInitrd {
@@ -94,7 +104,7 @@ pub struct MkVirtInitrd {
     choice: ModuleOptions,
     /// The /init binary
     init: PathBuf,
-    /// The kernel's modules, such as /usr/lib/modules/6.1.0-50-cloud-amd64
+    /// Directory with the modules of the kernel
     modules_dir: PathBuf,
     /// Where to write the initrd; - is standard output
     output: PathBuf,

@@ -14,7 +14,7 @@ use machine::running::time_limit;
 use nix::sys::signal::Signal;
 
 use crate::foreign::{self, Hint};
-use crate::logger;
+use crate::{help, logger};
 
 /// Exit status of a program that failed. chrootvm has its own status for that.
 pub const EXIT_FAILURE: u8 = 1;
@@ -50,7 +50,9 @@ pub fn parse<T: Parser>(arguments: Vec<OsString>, status: u8) -> T {
 /// `hints` says about it.
 #[must_use]
 pub fn parse_with_hints<T: Parser>(arguments: Vec<OsString>, status: u8, hints: &[Hint]) -> T {
-    T::try_parse_from(arguments).unwrap_or_else(|error| {
+    let matches = help::shaped(T::command()).try_get_matches_from(arguments);
+    let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| {
         let error = foreign::explain(error, hints);
         if error.use_stderr() {
             tell::lines(error.render());

@@ -10,6 +10,7 @@ use machine::running::registry;
 
 /// List your running machines
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  chrootvm ps")]
 pub struct Ps {}
 
 /// A line of the list: the answer of one machine.

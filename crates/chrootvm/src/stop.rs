@@ -34,6 +34,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// End running machines, as SIGTERM to their chrootvm does
 #[derive(Debug, clap::Args)]
 #[command(
+    before_help = "Examples:\n  \
+                   chrootvm stop box\n  \
+                   chrootvm stop --timeout 20s box other",
     override_usage = "chrootvm stop [OPTIONS] NAME...",
     after_help = "Exit status: 0 the machines have ended, 124 a machine had to be ended by \
                   --timeout, 125 a machine could not be ended."

@@ -15,9 +15,9 @@ use machine::process::child;
 use machine::session::terminal;
 use program::{parse, parse_with_hints};
 
-/// Boot a directory or an image as a virtual machine
+/// Run a command in a virtual machine, or boot one
 #[derive(Debug, Parser)]
-#[command(name = "chrootvm", version)]
+#[command(name = "chrootvm", version, mut_args(|argument| argument.hide_short_help(true)))]
 struct ChrootVm {
     #[command(flatten)]
     run: run::RunArguments,

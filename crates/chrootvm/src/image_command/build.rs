@@ -36,71 +36,93 @@ const BUFFER: usize = 1 << 18;
 /// Make an image of a directory or an archive
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Equal sources give equal bytes. SOURCE_DATE_EPOCH is the time of the image, \
+    override_usage = "chrootvm image build [OPTIONS] SOURCE -o FILE\n       \
+                      chrootvm image build [OPTIONS] SOURCE -o FILE --run -- COMMAND [ARG]...",
+    before_help = "Examples:\n  \
+                   chrootvm image build ./debian -o debian.erofs\n  \
+                   chrootvm image build rootfs.tar.gz -o rootfs.ext4 --slack 50\n  \
+                   chrootvm image build ./www -o www.erofs --init --run -- /bin/httpd -f",
+    after_long_help = "Equal sources give equal bytes. SOURCE_DATE_EPOCH is the time of the image, \
                         and the latest of a file (default: 0, and as they are).\n\
                         A compressed archive is unpacked into a file in $TMPDIR."
 )]
 pub(super) struct BuildImage {
     /// Directory, archive or image; - is standard input
     source: PathBuf,
-    /// File to write; - is standard output. If it lies in SOURCE, the image leaves it out.
-    /// An existing file is replaced, and the new one takes its permissions; a pipe or a
-    /// device is written to directly
+    /// File to write; - is standard output
+    ///
+    /// If it lies in SOURCE, the image leaves it out. An existing file is replaced, and the new one
+    /// takes its permissions; a pipe or a device is written to directly.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// cpio, tar, erofs, ext4, squashfs or dir [default: by the ending of FILE]
+    /// Format [default: by the ending of FILE]
+    ///
+    /// FORMAT is cpio, tar, erofs, ext4, squashfs or dir.
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<Format>,
-    /// How to compress: none, gzip, zstd, xz, lz4 or (erofs) lz4hc, and how much
+    /// Compression [default: by the ending of FILE]
+    ///
+    /// METHOD is none, gzip, zstd, xz, lz4 or, for erofs, lz4hc. With a higher LEVEL, it tries
+    /// harder. By default, erofs is compressed with
+    /// lz4 and squashfs with gzip.
     #[arg(long, value_name = "METHOD[:LEVEL]")]
     compress: Option<Method>,
-    /// Number of threads that compress; the image does not depend on it [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    /// Number of threads that compress; it does not change the image [default: one for each
+    /// processor]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: Option<u32>,
-    /// Size of the pieces that squashfs and erofs compress [default: 128k and 4k]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    /// Number of bytes that squashfs and erofs compress at a time [default: 128k and 4k]
+    ///
+    /// With more bytes, the image is smaller, and reading a part of a file takes longer.
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
     cluster_size: Option<u64>,
-    /// Size of an ext4 image [default: what the files take]
+    /// Size of an ext4 image [default: as needed]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
     size: Option<u64>,
-    /// Free space of an ext4 image in percent of what is used [default: 10, and 16 MiB]
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    /// Free space of an ext4 image, in percent of the used space [default: 10, and 16 MiB]
+    #[arg(long, hide_short_help = true, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=10_000))]
     slack: Option<u32>,
-    /// UUID of an erofs or ext4 file system [default: derived from the whole image]
-    #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
+    /// UUID of an erofs or ext4 image [default: computed from the contents of the image]
+    #[arg(long, hide_short_help = true, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
-    /// Name of an erofs or ext4 file system
-    #[arg(long, value_name = "NAME")]
+    /// Label of an erofs or ext4 image
+    #[arg(long, hide_short_help = true, value_name = "NAME")]
     label: Option<String>,
-    /// Add /init to the image: as /init in a cpio, else as /sbin/virtinit [default FILE: the installed one]
+    /// Add /init, from FILE or the installed one
+    ///
+    /// Its path in the image is /init in a cpio archive, and /sbin/virtinit in other formats. A kernel can then
+    /// boot the image without an initrd.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "clap: absent, without a value, with one")]
     init: Option<Option<PathBuf>>,
-    /// Let /init run COMMAND unless the kernel command line says otherwise
+    /// Make COMMAND the workload of the image
+    ///
+    /// It is written to /etc/virtinit/run. /init runs it if neither chrootvm nor the kernel command
+    /// line names another command.
     #[arg(long, requires = "command")]
     run: bool,
     /// Set a variable for COMMAND; repeatable
-    #[arg(long, value_name = "NAME=VALUE", requires = "run", value_parser = parse_pair)]
+    #[arg(long, hide_short_help = true, value_name = "NAME=VALUE", requires = "run", value_parser = parse_pair)]
     env: Vec<OsString>,
-    /// Directory in which COMMAND starts
-    #[arg(long, value_name = "DIR", requires = "run", value_parser = parse_absolute)]
+    /// Directory in which COMMAND starts [default: /]
+    #[arg(long, hide_short_help = true, value_name = "DIR", requires = "run", value_parser = parse_absolute)]
     workdir: Option<OsString>,
-    /// User and group of COMMAND
-    #[arg(long, value_name = "NAME|UID[:GROUP|:GID]", requires = "run")]
+    /// User of COMMAND in the guest, a name or a number [default: root]
+    #[arg(long, hide_short_help = true, value_name = "USER[:GROUP]", requires = "run")]
     user: Option<OsString>,
-    /// Whether COMMAND is started again after its end: no, on-failure or always
-    #[arg(long, value_name = "WHEN", requires = "run", default_value = "no", hide_default_value = true,
+    /// Whether COMMAND starts again after its end: no, on-failure or always
+    #[arg(long, hide_short_help = true, value_name = "WHEN", requires = "run", default_value = "no",
           value_parser = parse_restart)]
     restart: Restart,
     /// Also write the initrd that a kernel with modules needs to boot a disk image
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
     boot_initrd: Option<PathBuf>,
-    /// Modules for that initrd [default: those of the newest kernel in SOURCE]
-    #[arg(long, value_name = "DIR", requires = "boot_initrd")]
+    /// Directory with the modules for that initrd [default: those of the newest kernel in SOURCE]
+    #[arg(long, hide_short_help = true, value_name = "DIR", requires = "boot_initrd")]
     kernel_modules: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadArguments,
-    /// Command to run, and its arguments
+    /// Command of --run, and its arguments
     #[arg(last = true, value_name = "COMMAND", requires = "run")]
     command: Vec<OsString>,
 }

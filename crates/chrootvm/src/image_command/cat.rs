@@ -19,8 +19,9 @@ const ZEROS: usize = 1 << 16;
 
 /// Write a file of an image to standard output
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  chrootvm image cat debian.erofs /etc/os-release")]
 pub(super) struct CatFile {
-    /// The image
+    /// Directory, archive or image; - is standard input
     image: PathBuf,
     /// Path in the image; links are followed within the image
     path: PathBuf,

@@ -13,12 +13,13 @@ use crate::named::named;
 
 /// Compare two images; exits with 1 if they differ
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  chrootvm image diff --ignore time ./debian debian.erofs")]
 pub(super) struct DiffImages {
-    /// First image
+    /// First directory, archive or image
     a: PathBuf,
-    /// Second image
+    /// Second one
     b: PathBuf,
-    /// Leave out this part of the comparison; repeatable
+    /// Part of the files that is not compared; repeatable
     #[arg(long, value_parser = named::<Aspect>(), value_name = "WHAT")]
     ignore: Vec<Aspect>,
     #[command(flatten)]

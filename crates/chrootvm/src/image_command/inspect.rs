@@ -20,8 +20,9 @@ const MODULES: &[&str] = &["usr/lib/modules", "lib/modules"];
 
 /// Describe an image and its contents
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  chrootvm image inspect debian.erofs")]
 pub(super) struct InspectImage {
-    /// The image
+    /// Directory, archive or image; - is standard input
     image: PathBuf,
     #[command(flatten)]
     limits: ReadLimits,

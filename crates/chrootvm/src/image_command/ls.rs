@@ -14,8 +14,9 @@ use crate::ls::mode_string;
 
 /// List an image, whatever its format
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  chrootvm image ls debian.erofs")]
 pub(super) struct ListImage {
-    /// The image
+    /// Directory, archive or image; - is standard input
     image: PathBuf,
     #[command(flatten)]
     limits: ReadLimits,

@@ -28,8 +28,14 @@ const EXIT_FOUND: u8 = 1;
 
 /// Make images of directories and archives, and look into them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "SOURCE and IMAGE are a directory, or a file: cpio or tar, compressed or \
-                        not, erofs, ext4 or squashfs; - is standard input.")]
+#[command(
+    before_help = "Examples:\n  \
+                   chrootvm image build ./debian -o debian.erofs\n  \
+                   chrootvm image ls debian.erofs\n  \
+                   chrootvm image cat debian.erofs /etc/os-release",
+    after_help = "SOURCE and IMAGE are a directory, or a file: cpio or tar, compressed or not, \
+                  erofs, ext4 or squashfs; - is standard input."
+)]
 pub struct Image {
     /// The /init binary for --init and --boot-initrd
     #[arg(long, value_name = "FILE", hide = true)]

@@ -11,8 +11,9 @@ use proto::settings::{RESTARTS, Restart};
 /// Bounds for reading a source.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReadLimits {
-    /// Most bytes that a compressed archive or standard input may have in $TMPDIR [default: 64G]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    /// Most bytes of a compressed archive or of standard input that may be copied to $TMPDIR
+    /// [default: 64G]
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
 }
 
@@ -32,8 +33,9 @@ impl ReadLimits {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReadArguments {
     /// Extended attributes to keep: all, none, or those whose names begin with PREFIX; repeatable
-    /// [default: all of archives and images; user.*, security.capability and ACLs of a directory]
-    #[arg(long, value_name = "all|none|PREFIX", value_delimiter = ',', verbatim_doc_comment)]
+    /// [default: all of an archive or an image, and of a directory user.*, security.capability and
+    /// access control lists]
+    #[arg(long, hide_short_help = true, value_name = "all|none|PREFIX", value_delimiter = ',')]
     xattrs: Vec<SelectionWord>,
     #[command(flatten)]
     limits: ReadLimits,

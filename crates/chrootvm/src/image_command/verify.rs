@@ -14,8 +14,9 @@ use super::{EXIT_FOUND, open, see_owners_as_the_guest};
 
 /// Read every byte of an image; exits with 1 if something is damaged
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  chrootvm image verify debian.erofs")]
 pub(super) struct VerifyImage {
-    /// The image
+    /// Directory, archive or image; - is standard input
     image: PathBuf,
     #[command(flatten)]
     limits: ReadLimits,

@@ -10,43 +10,34 @@ use machine::session::console_relay::PageDisplay;
 use proto::settings::Size;
 
 use super::directories::Directories;
+use super::help;
 use super::machine_options::MachineOptions;
 use crate::command::CommandOptions;
 use crate::foreign::habit;
 use crate::logger::Verbosity;
 use crate::values::{parse_duration, parse_name};
 
-/// Boot a directory or an image as a virtual machine
+/// Run a command in a virtual machine, or boot one
 #[derive(Debug, clap::Args)]
 #[command(
     arg(habit("rm")),
-    override_usage = "chrootvm [OPTIONS] ROOTFS [--] COMMAND [ARG]...\n       \
-                      chrootvm [OPTIONS] ROOTFS [INIT]\n       \
-                      chrootvm run [OPTIONS] ROOTFS [[--] COMMAND [ARG]...]\n       \
-                      chrootvm exec [OPTIONS] NAME [--] COMMAND [ARG]...\n       \
-                      chrootvm ps\n       \
-                      chrootvm stop [OPTIONS] NAME...\n       \
-                      chrootvm image COMMAND ...\n       \
-                      chrootvm kernel build|ls\n       \
-                      chrootvm help [SUBCOMMAND]...\n       \
-                      chrootvm --doctor [ROOTFS]",
-    after_help = "\
-With COMMAND, standard input, output and error are the command's, and so is the exit status:
-0-255 the command's own, 128+N signal N ended it, 126 it cannot be executed, 127 not found,
-125 chrootvm or the machine failed, or output cannot be written, 124 --timeout. On a terminal,
-Enter ~ . ends the machine.
-
-With INIT the console is on the terminal: Ctrl-A X ends the machine, Ctrl-A C opens QEMU's
-monitor. Exit status: 0 the guest powered off, halted or was ended at its console, or INIT ended
-with status 0; 125 anything else, 128+N signal N ended chrootvm."
+    override_usage = help::USAGE,
+    before_help = help::EXAMPLES,
+    after_help = help::OFTEN_USED,
+    after_long_help = help::MORE
 )]
 pub struct RunArguments {
-    /// Directory, image or archive that becomes the root file system; read-only by default
+    /// Directory or image that becomes the root, read-only unless --rw or --overlay is given
+    ///
+    /// An image is a file system (erofs, ext4, squashfs, btrfs, xfs), a cpio archive, or a block
+    /// device. ROOTFS may be /, this host's own system.
     #[arg(required_unless_present = "doctor")]
     pub(super) rootfs: Option<PathBuf>,
-    /// Command to run in the guest, and its arguments. One word without -- is INIT: the program
-    /// that becomes PID 1, an absolute path in the guest, or a name to search there [default: the
-    /// workload of ROOTFS, or /bin/sh]
+    /// Command to run in the guest, and its arguments; one word without -- is INIT
+    ///
+    /// INIT is the program that becomes PID 1: an absolute path in the guest, or a name to look up
+    /// there. Without COMMAND and INIT, the guest runs the workload that /etc/virtinit/run in ROOTFS
+    /// configures, or /bin/sh.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     words: Vec<OsString>,
     /// INIT, once [`Self::take_words`] has set it.
@@ -59,23 +50,24 @@ pub struct RunArguments {
     pub(super) directories: Directories,
     #[command(flatten)]
     pub(super) command_options: CommandOptions,
-    /// End after this time, counted from the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
+    /// End the machine this long after the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
-    /// Name of the machine for `chrootvm exec`, `ps` and `stop` [default: the process id]
+    /// Name of the machine for `chrootvm exec`, `ps` and `stop` [default: the process id of
+    /// chrootvm]
     #[arg(long, help_heading = "Machine", value_parser = parse_name)]
     pub(super) name: Option<String>,
     #[command(flatten)]
     pub(super) machine: MachineOptions,
     #[command(flatten)]
     pub(super) diagnostics: Diagnostics,
-    /// Ignore the configuration files
+    /// Ignore the configuration files .chrootvm.toml and ~/.config/virtinitrd/config.toml
     #[arg(long)]
     pub(super) no_config: bool,
     /// Print the commands, ready to paste, instead of running them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Run nothing; report what this host has and lacks, and how to mend that
+    /// Run nothing; say what this host has and what is missing, and which command installs it
     #[arg(long)]
     pub(super) doctor: bool,
 }
@@ -87,7 +79,7 @@ pub(super) struct Diagnostics {
     /// Keep the initrd, the commands and the console's text in a new directory
     #[arg(long)]
     pub(super) keep: bool,
-    /// Print no warnings
+    /// Print errors only
     #[arg(short, long, conflicts_with_all = ["verbose", "timing"])]
     pub(super) quiet: bool,
     /// Show the guest's console on standard error while COMMAND runs
@@ -100,7 +92,7 @@ pub(super) struct Diagnostics {
 /// Messages in addition to warnings and errors
 #[derive(Debug, clap::Args)]
 pub(super) struct Details {
-    /// Show what /init does
+    /// Show what /init does before COMMAND or INIT runs
     #[arg(long)]
     pub(super) debug: bool,
     /// Print how long each part of the run took

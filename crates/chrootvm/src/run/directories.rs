@@ -24,29 +24,40 @@ use crate::values::{Volume, parse_overlay, parse_volume};
 #[command(next_help_heading = "Directories")]
 pub(super) struct Directories {
     /// Let the guest write to ROOTFS
+    ///
+    /// Of images, only file systems that can be written to, such as ext4, take it.
     #[arg(long, conflicts_with = "overlay")]
     rw: bool,
-    /// Keep what the guest writes to / in memory, and forget it at the end; SIZE as 512m or 50%
-    /// [default: 50%]
+    /// Let the guest write to memory instead, at most SIZE (512m, 50%); what it writes is forgotten
+    /// at the end [default: half of the memory]
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "", value_parser = parse_overlay)]
     overlay: Option<String>,
-    /// Share the directory HOST at the path GUEST, read-write without :ro; repeatable
+    /// Share the directory HOST at the path GUEST, read-write unless :ro follows; repeatable
+    ///
+    /// GUEST must exist in ROOTFS, unless it is below /run or /tmp, or --overlay is given.
+    /// HOST:GUEST:rw is the same as HOST:GUEST.
     #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
     volumes: Vec<OsString>,
-    /// Attach the image or block device FILE as a disk, read-write without :ro; repeatable
+    /// Attach the image or block device FILE as one more disk, read-write unless :ro follows;
+    /// repeatable
+    ///
+    /// The first one is /dev/vdb, or /dev/vda if ROOTFS is no disk.
     #[arg(long, value_name = "FILE[:ro]")]
     data: Vec<OsString>,
     /// Mount the directory PATH at /run/mnt/TAG, read-write; repeatable
     #[arg(long, num_args = 2, value_names = ["TAG", "PATH"], value_parser = mount_words())]
     mount: Vec<OsString>,
-    /// Mount the directory PATH at /run/mnt/TAG, read-only; repeatable
+    /// The same as --mount, but read-only; repeatable
     #[arg(long, num_args = 2, value_names = ["TAG", "PATH"], value_parser = mount_words())]
     mount_ro: Vec<OsString>,
-    /// How much of the directories the guest may cache [default: virtiofsd's, auto]
+    /// What the guest may cache of all shared directories [default: virtiofsd's own, auto]
+    ///
+    /// With always, the host must not change the directories meanwhile. QEMU's own virtiofsd does
+    /// not know metadata.
     #[arg(long, value_parser = named::<CacheMode>(), value_name = "MODE")]
     pub(super) cache: Option<CacheMode>,
-    /// The virtiofsd to run [default: the installed one]
+    /// The program virtiofsd to run [default: the installed one]
     #[arg(long, value_name = "FILE")]
     pub(super) virtiofsd: Option<PathBuf>,
 }

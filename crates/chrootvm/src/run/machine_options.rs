@@ -22,64 +22,83 @@ use crate::values::{parse_memory, parse_name, parse_publish};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
-    /// Memory, in MiB or with a suffix M or G [default: 1G, more for a large --overlay, or what
-    /// this host can spare]
+    /// Memory, in MiB or with a suffix M or G [default: 1G, more for a large --overlay, less
+    /// if the host has less to spare]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<u64>,
     /// Number of processors [default: as many as the host has]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cpus: Option<u16>,
-    /// Network of the guest: only loopback, or QEMU's user network too [default: none, or user
-    /// with --publish]
+    /// Network of the guest: none is only loopback; with user, the guest reaches what this host
+    /// reaches [default: none, or user with --publish]
     #[arg(long, value_enum)]
     net: Option<Net>,
-    /// Forward a port of this host, at 127.0.0.1 without ADDRESS, to the guest; means --net user;
-    /// repeatable
+    /// Forward the port HOST of this host, at 127.0.0.1 unless ADDRESS is given, to the port GUEST
+    /// of the guest; implies --net user; repeatable
     #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", value_parser = parse_publish)]
     publish: Vec<Publish>,
-    /// The guest's hostname [default: --name, or localhost]
+    /// Host name of the guest [default: that of --name, else localhost with COMMAND and (none) with
+    /// INIT]
     #[arg(long, value_parser = parse_name)]
     hostname: Option<String>,
-    /// Kernel image: a bzImage or a vmlinux, also compressed, in a UKI or as EFI zboot [default: the
-    /// newest in ROOTFS]
+    /// Kernel to boot [default: the newest in ROOTFS that has an image and modules]
+    ///
+    /// FILE is a bzImage, or a vmlinux that can be entered directly; also compressed (gzip, xz, zstd,
+    /// lz4, bzip2, lzma, lzo), in a UKI, or as an EFI zboot image.
     #[arg(long, value_name = "FILE")]
     pub(super) kernel: Option<PathBuf>,
-    /// Enter the unpacked kernel directly (PVH): if the kernel allows it, or never
-    #[arg(long, value_parser = named::<Pvh>(), default_value = Pvh::default().name())]
+    /// Whether to unpack the kernel here and enter it directly, which is quicker than letting it
+    /// unpack itself
+    ///
+    /// The entry that this takes is called PVH. The skipped code would also have put the kernel at a
+    /// random address (KASLR). Unpacked kernels are kept in ~/.cache/virtinitrd/vmlinux.
+    #[arg(long, value_name = "WHEN", value_parser = named::<Pvh>(), default_value = Pvh::default().name())]
     pub(super) pvh: Pvh,
-    /// Boot the kernel that `chrootvm kernel build` built; it needs no modules
+    /// Boot the small kernel that `chrootvm kernel build` has built for this user, instead of one
+    /// of ROOTFS or of --kernel
+    ///
+    /// It boots quicker, and has no modules.
     #[arg(long, conflicts_with_all = ["kernel", "modules", "extra_modules"])]
     pub(super) kernel_builtin: bool,
-    /// The kernel's modules [default: those of that kernel in ROOTFS]
+    /// Directory with the modules of the kernel, such as /usr/lib/modules/6.1.0-50-cloud-amd64
+    /// [default: those of that kernel in ROOTFS]
     #[arg(long, value_name = "DIR")]
     pub(super) modules: Option<PathBuf>,
-    /// Load one more module before the root is mounted; repeatable
+    /// One more module that is loaded before the root is mounted, such as xfs; repeatable
+    ///
+    /// It is packed into the initrd, with the modules that it needs. The modules that chrootvm
+    /// itself needs are loaded without this option.
     #[arg(long = "module", value_name = "NAME")]
     pub(super) extra_modules: Vec<String>,
-    /// Load modules without BTF, tracing and signature, which is quicker but taints the kernel; auto:
-    /// unless the kernel requires signatures
+    /// Whether to remove from modules what a boot does not need, so that they load quicker
+    ///
+    /// These parts are type information for BPF programs (BTF), tracing calls and the signature.
+    /// Without a signature, a module taints a kernel that checks signatures.
     #[arg(long, value_parser = named::<StripWhen>(), value_name = "WHEN",
           default_value = StripWhen::default().name())]
     pub(super) strip: StripWhen,
-    /// Boot this initrd instead of packing one
+    /// Boot this initrd, as mkvirtinitrd makes it, instead of packing one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
     pub(super) initrd: Option<PathBuf>,
-    /// More words for the kernel command line; they win over ours; repeatable
+    /// More words for the kernel command line; they win over those of chrootvm; repeatable
+    ///
+    /// virtinitrd(7) describes the words that /init reads.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(super) append: Vec<OsString>,
-    /// How to run guest code; auto is kvm if that works
-    #[arg(long, value_parser = named::<AccelOption>(), default_value = AccelOption::default().name())]
+    /// How QEMU runs the code of the guest
+    #[arg(long, value_parser = named::<AccelOption>(), value_name = "ACCEL",
+          default_value = AccelOption::default().name())]
     pub(super) accel: AccelOption,
-    /// QEMU's machine type
+    /// QEMU's machine type; `qemu-system-x86_64 -machine help` lists them
     #[arg(long, value_name = "TYPE")]
     pub(super) machine: Option<String>,
-    /// QEMU's processor model
+    /// QEMU's processor model; `qemu-system-x86_64 -cpu help` lists them
     #[arg(long, value_name = "MODEL")]
     pub(super) cpu: Option<String>,
-    /// QEMU's program
+    /// The program of QEMU to run [default: the installed one]
     #[arg(long, value_name = "FILE")]
     pub(super) qemu: Option<PathBuf>,
-    /// One more argument for QEMU, as it is; repeatable
+    /// One more argument for QEMU, passed on unchanged; repeatable
     #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
     pub(super) qemu_arguments: Vec<OsString>,
     /// The /init binary

@@ -8,6 +8,7 @@
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
+//! | `help` | texts of `--help` around the options |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
 //!
 //! [`running::run`] runs the plan, or `--dry-run` prints it.
@@ -18,6 +19,7 @@ mod configured;
 mod directories;
 mod doctor;
 mod findings;
+mod help;
 mod keep;
 mod last_words;
 mod machine_options;

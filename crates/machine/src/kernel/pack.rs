@@ -42,9 +42,9 @@ pub enum Transport {
 #[rustfmt::skip]
 impl Named for Transport {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("pci", Self::Pci, "PCI, as in the machine q35"),
-        ("mmio", Self::Mmio, "Memory-mapped, as in the machine microvm"),
-        ("ccw", Self::Ccw, "Channel I/O of s390"),
+        ("pci", Self::Pci, "as in the machine q35"),
+        ("mmio", Self::Mmio, "as in the machine microvm"),
+        ("ccw", Self::Ccw, "as in machines of s390"),
     ];
 }
 

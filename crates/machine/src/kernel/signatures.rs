@@ -30,9 +30,9 @@ pub enum StripWhen {
 #[rustfmt::skip]
 impl Named for StripWhen {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("auto", Self::Auto, "All modules, unless the kernel asks for signatures"),
-        ("always", Self::Always, "All modules"),
-        ("never", Self::Never, "No modules"),
+        ("auto", Self::Auto, "yes, unless the kernel asks for signatures"),
+        ("always", Self::Always, "yes"),
+        ("never", Self::Never, "no"),
     ];
 }
 

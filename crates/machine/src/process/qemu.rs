@@ -27,9 +27,9 @@ pub enum AccelOption {
 #[rustfmt::skip]
 impl Named for AccelOption {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("auto", Self::Auto, "KVM where that works"),
-        ("kvm", Self::Kvm, "By the processor, fast (/dev/kvm)"),
-        ("tcg", Self::Tcg, "By QEMU alone, slow, works everywhere"),
+        ("auto", Self::Auto, "KVM if it works, else tcg"),
+        ("kvm", Self::Kvm, "on the processor of this host, fast; needs /dev/kvm"),
+        ("tcg", Self::Tcg, "emulated by QEMU: slow, but works everywhere"),
     ];
 }
 

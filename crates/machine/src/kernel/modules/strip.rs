@@ -34,8 +34,8 @@ pub enum Strip {
 #[rustfmt::skip]
 impl Named for Strip {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("all", Self::All, "All; their signatures go, which taints the kernel"),
-        ("unsigned", Self::Unsigned, "Those that have no signature to lose"),
+        ("all", Self::All, "all modules, also signed ones, which taints the kernel"),
+        ("unsigned", Self::Unsigned, "only modules without a signature"),
     ];
 }
 

@@ -31,8 +31,8 @@ pub enum Pvh {
 #[rustfmt::skip]
 impl Named for Pvh {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("auto", Self::Auto, "Where the kernel can"),
-        ("never", Self::Never, "The image is booted as it is"),
+        ("auto", Self::Auto, "if the kernel has such an entry"),
+        ("never", Self::Never, "boot the image unchanged"),
     ];
 }
 
