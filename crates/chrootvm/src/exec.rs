@@ -24,6 +24,7 @@ use machine::session::terminal::RawTerminal;
 use nix::sys::signal::Signal;
 
 use super::command::CommandOptions;
+use crate::logger;
 use crate::values::{parse_duration, parse_name};
 
 /// Longest wait for the answer of a machine, which may still boot.
@@ -137,7 +138,13 @@ impl Exec {
             wait::sleep(&fds.collect::<Vec<_>>(), deadline)?;
             front.update()?;
             match front.session.state() {
-                SessionState::Ended(status) => return Ok(*status),
+                SessionState::Ended(status) => {
+                    let (status, advice) = (*status, front.session.shortage().advice(None));
+                    drop(front);
+                    signals::let_through(); // as in `say`
+                    logger::warn_all(advice);
+                    return Ok(status);
+                }
                 SessionState::Failed(status, problem) => {
                     let (status, problem) = (*status, problem.clone());
                     return Ok(leave(front, status, &problem));

@@ -39,6 +39,11 @@ pub enum ToHost {
         /// Time since the kernel's start at which the command started.
         now: Duration,
     },
+    /// `killed`: the kernel has killed this many processes because memory ran out. It comes
+    /// before `exited`, and so does `full`.
+    Killed(u64),
+    /// `full`: this file system has no room left.
+    Full(FullFs),
     /// `exited`: the command has ended. All its output is on the way, and session 0 has
     /// written all files to disk.
     Exited {
@@ -57,6 +62,18 @@ pub enum ToHost {
         message: Vec<u8>,
     },
 }
+
+/// File system in the guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullFs {
+    /// The overlay of the root.
+    Overlay,
+    /// `/tmp`
+    Tmp,
+}
+
+/// Names of file systems in `full`.
+const FULL: [(&str, FullFs); 2] = [("overlay", FullFs::Overlay), ("tmp", FullFs::Tmp)];
 
 impl fmt::Display for ToGuest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,6 +114,11 @@ impl ToHost {
             Self::Started { init, now } => {
                 compose(format_args!("started {} {}\n", micros(*init), micros(*now))).into_bytes()
             }
+            Self::Killed(count) => compose(format_args!("killed {count}\n")).into_bytes(),
+            Self::Full(full) => {
+                let name = FULL.iter().find(|(_, row)| row == full).map_or("", |(name, _)| name);
+                compose(format_args!("full {name}\n")).into_bytes()
+            }
             Self::Exited { status, output, error } => {
                 compose(format_args!("exited {status} {output} {error}\n")).into_bytes()
             }
@@ -126,6 +148,11 @@ impl ToHost {
             "started" => {
                 let mut time = || Some(Duration::from_micros(number(&mut words)?));
                 Self::Started { init: time()?, now: time()? }
+            }
+            "killed" => Self::Killed(number(&mut words)?),
+            "full" => {
+                let name = words.next()?;
+                Self::Full(FULL.iter().find(|(row, _)| *row == name)?.1)
             }
             "exited" => Self::Exited {
                 status: number(&mut words)?,
@@ -217,13 +244,29 @@ mod tests {
         let micros = Duration::from_micros;
         for message in [
             ToHost::Started { init: micros(1_234_567), now: micros(2_000_001) },
+            ToHost::Killed(u64::MAX),
+            ToHost::Full(FullFs::Overlay),
+            ToHost::Full(FullFs::Tmp),
             ToHost::Exited { status: 255, output: u64::MAX, error: 0 },
             ToHost::Failed { status: 127, message: b"execute \xff: ENOENT".to_vec() },
         ] {
             let line = message.to_line();
             assert_eq!(ToHost::parse(line.strip_suffix(b"\n").unwrap()), Some(message));
         }
-        for bad in ["", "exited 1 2", "exited 256 0 0", "failed 1", "started 1", "exited 1 1 1 1"] {
+        for bad in [
+            "",
+            "exited 1 2",
+            "exited 256 0 0",
+            "failed 1",
+            "started 1",
+            "exited 1 1 1 1",
+            "killed",
+            "killed -1",
+            "killed 1 2",
+            "full",
+            "full x",
+            "full tmp 1",
+        ] {
             assert_eq!(ToHost::parse(bad.as_bytes()), None, "{bad}");
         }
     }

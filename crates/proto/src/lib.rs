@@ -81,6 +81,8 @@
 //! | Line | Meaning |
 //! |---|---|
 //! | `started INIT NOW` | the command runs; microseconds since the kernel's start |
+//! | `killed COUNT` | during the session, the kernel killed this many processes for lack of memory |
+//! | `full NAME` | a file system in memory has no room left: `overlay` or `tmp` |
 //! | `exited STATUS OUTPUT ERROR` | the command has ended after this many bytes of output |
 //! | `failed STATUS MESSAGE` | the command could not be started |
 //!

@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use files::tell;
-use machine::plan::machine_plan::RunMode;
+use machine::plan::machine_plan::MachinePlan;
 use machine::process::signals;
-use machine::running::outcome::{Outcome, RunReport};
+use machine::running::outcome::{Outcome, RunFacts, RunReport};
 use machine::running::script;
 use machine::running::timing::Timing;
+
+use crate::logger;
 
 /// INIT in messages.
 #[derive(Debug)]
@@ -30,10 +32,10 @@ impl InitWords {
     }
 }
 
-/// Reports how a run ended, and returns the exit status.
+/// Reports how the run of `plan` ended, and returns the exit status.
 pub(super) fn tell(
     report: RunReport,
-    mode: RunMode,
+    plan: &MachinePlan,
     init: &InitWords,
     timing: Option<&Timing>,
 ) -> u8 {
@@ -43,11 +45,14 @@ pub(super) fn tell(
         Outcome::Pid1Ended(_) => &*init.hint,
         _ => "",
     };
-    let exit = report.outcome.exit_report(mode, report.console.reason.as_deref(), &init.name);
+    let reason = report.console.reason.as_deref();
+    let facts = RunFacts { mode: plan.mode, memory: plan.memory, init: &init.name, reason };
+    let exit = report.outcome.exit_report(&facts);
     if exit.shows_console && !report.console.lines.is_empty() {
         let lines = report.console.lines;
         tell::lines(format_args!("the last lines of the guest's console:\n{lines}"));
     }
+    logger::warn_all(report.shortage.advice(Some(plan.memory)));
     match exit.problem {
         Some(problem) if exit.status == 0 => log::info!("chrootvm: {problem}{hint}"),
         Some(problem) => log::error!("{problem}{hint}"),

@@ -106,7 +106,7 @@ impl RunArguments {
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
         let init = InitWords::new(rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
-        Ok(ExitCode::from(last_words::tell(report, plan.mode, &init, timing)))
+        Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::process::child::describe;
 use crate::process::qmp::ShutdownCause;
 use crate::session::console::LastWords;
 use crate::session::panic_page::Pid1End;
+use crate::session::shortage::{self, Shortage};
 
 /// Result of a run.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct RunReport {
     pub outcome: Outcome,
     /// Tail of the console, if it was not on the terminal.
     pub console: LastWords,
+    /// Lack of memory that the guest has reported.
+    pub shortage: Shortage,
 }
 
 /// End of a machine.
@@ -54,6 +57,22 @@ pub enum Outcome {
     OutputLost(Errno),
 }
 
+/// Beginnings of the kernel's reasons for a panic because memory ran out (`mm/oom_kill.c`).
+const MEMORY_PANICS: &[&str] = &["Out of memory", "System is deadlocked on memory"];
+
+/// Facts about a run that its exit report depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct RunFacts<'a> {
+    /// Use of the machine.
+    pub mode: RunMode,
+    /// Memory of the guest in MiB.
+    pub memory: u64,
+    /// Name of PID 1 of a machine with INIT.
+    pub init: &'a str,
+    /// Reason that was found on the console.
+    pub reason: Option<&'a str>,
+}
+
 /// Exit status and message of chrootvm after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitReport {
@@ -85,10 +104,10 @@ impl Outcome {
         }
     }
 
-    /// Exit status and message for this outcome. `reason` is the one found on the console, and
-    /// `init` names PID 1 of a machine with INIT.
+    /// Exit status and message for this outcome.
     #[must_use]
-    pub fn exit_report(self, mode: RunMode, reason: Option<&str>, init: &str) -> ExitReport {
+    pub fn exit_report(self, facts: &RunFacts<'_>) -> ExitReport {
+        let RunFacts { mode, init, .. } = *facts;
         let plain = |status| ExitReport { status, problem: None, shows_console: false };
         let trouble = |problem: String| ExitReport {
             status: EXIT_TROUBLE,
@@ -146,14 +165,7 @@ impl Outcome {
                     Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host),
                     RunMode::Command { .. },
                 ) => trouble("the machine was powered off before the command had ended".into()),
-                (Some(ShutdownCause::GuestReset), RunMode::Command { .. }) if reason.is_some() => {
-                    trouble(format!("the guest gave up: {}", reason.unwrap_or_default()))
-                }
-                (Some(ShutdownCause::GuestReset), _) => trouble(
-                    "the guest reset instead of powering off: its kernel panicked, /init gave up, \
-                     or it was rebooted; the console tells which"
-                        .into(),
-                ),
+                (Some(ShutdownCause::GuestReset), _) => trouble(reset(facts)),
                 (Some(ShutdownCause::Other(reason)), _) => {
                     trouble(format!("QEMU ended the machine: {reason}"))
                 }
@@ -163,12 +175,28 @@ impl Outcome {
     }
 }
 
+/// Error text for a guest that has reset.
+fn reset(facts: &RunFacts<'_>) -> String {
+    let (Some(reason), RunMode::Command { .. }) = (facts.reason, facts.mode) else {
+        return "the guest reset instead of powering off: its kernel panicked, /init gave up, or it \
+                was rebooted; the console tells which"
+            .into();
+    };
+    let lacks_memory = MEMORY_PANICS.iter().any(|start| reason.starts_with(start));
+    let advice = lacks_memory.then(|| format!("; {}", shortage::more(Some(facts.memory))));
+    format!("the guest gave up: {reason}{}", advice.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const CONSOLE: RunMode = RunMode::Console { monitor: false };
     const COMMAND: RunMode = RunMode::Command { terminal: false };
+
+    fn facts(mode: RunMode, reason: Option<&str>) -> RunFacts<'_> {
+        RunFacts { mode, memory: 1024, init: "ls (PID 1)", reason }
+    }
 
     #[test]
     fn each_outcome_has_its_exit_status_and_message() {
@@ -222,16 +250,23 @@ mod tests {
             ),
         ] {
             let shown = format!("{outcome:?}");
-            let report = outcome.exit_report(mode, None, "ls (PID 1)");
+            let report = outcome.exit_report(&facts(mode, None));
             assert_eq!(report.status, status, "{shown}");
             let problem = report.problem.unwrap_or_default();
             assert_eq!(problem.is_empty(), words.is_empty(), "{shown}");
             assert!(problem.contains(words), "{shown}: {problem}");
         }
         let reset = ended(None, Some(ShutdownCause::GuestReset));
-        let problem =
-            reset.clone().exit_report(COMMAND, Some("mount x: ENOENT"), "").problem.unwrap();
-        assert_eq!(problem, "the guest gave up: mount x: ENOENT");
+        for (reason, expected) in [
+            ("mount x: ENOENT", "mount x: ENOENT"),
+            (
+                "System is deadlocked on memory",
+                "System is deadlocked on memory; give it more memory: --memory 2G (now 1G)",
+            ),
+        ] {
+            let report = reset.clone().exit_report(&facts(COMMAND, Some(reason)));
+            assert_eq!(report.problem.unwrap(), format!("the guest gave up: {expected}"));
+        }
         let end = Pid1End::Exited(1);
         assert_eq!(reset.clone().because_of(None), reset);
         assert_eq!(reset.because_of(Some(end)), Outcome::Pid1Ended(end));

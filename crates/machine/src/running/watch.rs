@@ -142,7 +142,8 @@ impl Watch {
             _ => MachinePhase::Booted,
         };
         let console = console.map(|console| console.last_words(phase)).unwrap_or_default();
-        Ok(RunReport { outcome, console })
+        let shortage = command.map(|command| command.foreground.session.shortage().clone());
+        Ok(RunReport { outcome, console, shortage: shortage.unwrap_or_default() })
     }
 
     /// Whether the machine has ended and some of its output is still being written.

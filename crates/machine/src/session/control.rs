@@ -18,6 +18,7 @@ use proto::control::{Lines, ToGuest, ToHost};
 use proto::settings::Size;
 use proto::status;
 
+use super::shortage::Shortage;
 use super::streams::{StreamEvent, Streams};
 use crate::plan::exit_status::EXIT_TROUBLE;
 use crate::process::wait::Awaited;
@@ -65,6 +66,8 @@ pub struct CommandSession {
     streams: Streams,
     state: SessionState,
     started: Option<StartTimes>,
+    /// Lack of memory in the guest.
+    shortage: Shortage,
     /// Exit status, and the number of bytes of output and error that belong to it.
     ending: Option<(u8, [u64; 2])>,
     /// Bytes for the guest that the control channel has not taken yet.
@@ -97,6 +100,7 @@ impl CommandSession {
             streams,
             state: SessionState::Booting,
             started: None,
+            shortage: Shortage::default(),
             ending: None,
             unsent: VecDeque::new(),
             closed: [false; 2],
@@ -115,6 +119,12 @@ impl CommandSession {
     #[must_use]
     pub fn started(&self) -> Option<StartTimes> {
         self.started
+    }
+
+    /// Lack of memory that the guest has reported.
+    #[must_use]
+    pub fn shortage(&self) -> &Shortage {
+        &self.shortage
     }
 
     /// Whether the user has typed the escape sequence ([`super::escape`]).
@@ -251,6 +261,8 @@ impl CommandSession {
                     self.started = Some(StartTimes { init, command: now });
                     self.streams.opened();
                 }
+                Some(ToHost::Killed(count)) => self.shortage.killed = count,
+                Some(ToHost::Full(full)) => self.shortage.add_full(full),
                 // Ignore the exit status of a command that has not started.
                 Some(ToHost::Exited { status, output, error })
                     if self.state == SessionState::Running =>

@@ -12,5 +12,6 @@ pub mod foreground;
 pub mod input;
 pub mod panic_page;
 pub mod passed_on;
+pub mod shortage;
 pub mod streams;
 pub mod terminal;

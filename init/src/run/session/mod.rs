@@ -10,6 +10,7 @@
 
 pub mod failure;
 pub mod relay;
+pub mod shortage;
 pub mod spawn;
 pub mod stdio;
 pub mod user;
@@ -57,6 +58,8 @@ pub struct Session {
     terminal: Option<OwnedFd>,
     /// Relays of standard input, output and error.
     relays: [Option<Relay>; 3],
+    /// Number of processes that the kernel had killed for lack of memory before the session.
+    killed_before: u64,
 }
 
 impl Session {
@@ -64,7 +67,8 @@ impl Session {
     pub fn open(devices: &Devices, number: u32, limit: Duration) -> Result<Self, Error> {
         let control = channels::open(devices, number, "control", limit)?;
         let (lines, relays) = (Lines::default(), [None, None, None]);
-        Ok(Self { number, control, lines, child: None, terminal: None, relays })
+        let (child, terminal, killed_before) = (None, None, 0);
+        Ok(Self { number, control, lines, child, terminal, relays, killed_before })
     }
 
     /// Waits for the records of a command on the control channel.
@@ -100,6 +104,7 @@ impl Session {
         command: &Command<'_>,
         limit: Duration,
     ) -> Result<(), Failure> {
+        self.killed_before = shortage::killed();
         user::look_up(command.user, &mut |user| {
             let stdio = self.prepare(devices, user, command.terminal, limit);
             self.child = Some(spawn::spawn(command, user, stdio.map_err(Failure::trouble)?)?);
@@ -204,9 +209,16 @@ impl Session {
         self.send(&ToHost::Started { init, now: rt::process::uptime() })
     }
 
-    /// Reports the end of the command to the host. If output was lost, the status is
+    /// Reports the end of the command to the host, and before that a lack of memory. If output was lost, the status is
     /// [`TROUBLE`], whatever the status of the command.
     pub fn report_end(&self, status: u8) -> Result<(), Errno> {
+        let killed = shortage::killed().saturating_sub(self.killed_before);
+        if killed > 0 {
+            self.send(&ToHost::Killed(killed))?;
+        }
+        let mut sent = Ok(());
+        shortage::visit_full(&mut |full| sent = sent.and(self.send(&ToHost::Full(full))));
+        sent?;
         let has_lost = self.relays.iter().flatten().any(Relay::has_lost);
         let status = if has_lost { TROUBLE } else { status };
         let total =

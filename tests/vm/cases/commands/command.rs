@@ -95,7 +95,8 @@ pub(crate) const ENDS: &[CommandEnd] = &[
     end!("self_tests",         Busybox, ["--append", "cryptomgr.notests=0"], Script("cat /sys/module/cryptomgr/parameters/notests"), 0, "N\n", []),
     end!("emulated_processor", Busybox, ["--accel", "tcg"], Script("for flag in cx16 lahf_lm popcnt ssse3 sse4_1 sse4_2 avx avx2 bmi1 bmi2 f16c fma abm movbe xsave erms; do grep -q \" $flag \" /proc/cpuinfo || echo $flag; done"), 0, "erms\n", []),
     // Memory. PID 1 survives, and reports the status.
-    end!("out_of_memory",      Busybox, ["-m", "128"], Script("tail /dev/zero; echo $?; exec tail /dev/zero"), 137, "137\n", ["Killed"]),
+    end!("out_of_memory",      Busybox, ["-m", "128"], Script("tail /dev/zero; echo $?; exec tail /dev/zero"), 137, "137\n", ["Killed", "warning: the guest ran out of memory, and its kernel killed 2 processes; give it more memory: --memory 256M (now 128M)"]),
+    end!("panic_without_memory", Busybox, ["-m", "128"], Script("echo 2 > /proc/sys/vm/panic_on_oom; tail /dev/zero; echo not reached"), 125, "", ["error: the guest gave up: Out of memory: compulsory panic_on_oom is enabled; give it more memory: --memory 256M (now 128M)"]),
 ];
 
 impl CommandEnd {

@@ -86,8 +86,11 @@ fn overlay_is_discarded(bed: &Bed) -> Result<()> {
     fs::write(volume.join("text"), "volume\n")?;
     run.volume(&volume, "/not/there/yet");
     let before = tree(&root)?;
-    let _machine =
-        run.finish()?.says(0, "new\nchanged\nvolume\nno more than fits\nsmall\n", &["head: "])?;
+    let _machine = run.finish()?.says(
+        0,
+        "new\nchanged\nvolume\nno more than fits\nsmall\n",
+        &["head: ", "warning: the overlay of the guest is full; make it larger: --overlay=SIZE"],
+    )?;
     ensure!(tree(&root)? == before, "the host's directory has changed");
     ensure!(fs::read(volume.join("out"))? == b"out\n");
     Ok(())
