@@ -1,6 +1,9 @@
-//! `chrootvm ps` and `stop`, with machines that boot for ever: QEMU is a script that sleeps.
+//! Machines that boot for ever, because QEMU is a script that sleeps: `chrootvm ps` and `stop`,
+//! and the line about the boot.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -8,6 +11,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use machine::kernel::vmlinux::samples::vmlinux;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -16,11 +21,11 @@ const CHROOTVM: &str = env!("CARGO_BIN_EXE_chrootvm");
 /// Deadline of a wait for something that takes a moment.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A program that sleeps if it is started as QEMU or virtiofsd, and answers questions about
-/// options.
+/// A program that answers questions about options. If it is started as QEMU or virtiofsd, it
+/// waits for the file `end` in its directory, and fails.
 const SLEEPER: &str = "#!/bin/sh
 case \"$*\" in
-*-kernel*|*rootfs*|*--fd*) exec sleep 600 ;;
+*-kernel*|*rootfs*|*--fd*) until [ -e \"${0%/*}/end\" ]; do sleep 0.1; done; exit 1 ;;
 *) echo --shared-dir --readonly ;;
 esac
 ";
@@ -49,6 +54,13 @@ impl Machine {
     /// Starts a machine with a name that begins with `name`; `words` follow ROOTFS. Returns when
     /// it is listed and answers: with INIT, chrootvm first waits for QEMU, which is silent here.
     fn start(dir: &Path, name: &str, words: &[&str]) -> Self {
+        let (name, mut command) = Self::command(dir, name, words);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self { name, process: command.spawn().unwrap() }.listed()
+    }
+
+    /// The name and the command of [`Machine::start`].
+    fn command(dir: &Path, name: &str, words: &[&str]) -> (String, Command) {
         let cache = dir.join("cache/virtinitrd/kernel");
         fs::create_dir_all(cache.join("6.1.1-x")).unwrap();
         fs::write(cache.join("6.1.1-x/vmlinux"), vmlinux(Some(0x100_0010))).unwrap();
@@ -66,14 +78,18 @@ impl Machine {
             command.arg(option).arg(&program);
         }
         command.env("XDG_CACHE_HOME", dir.join("cache")).arg(dir.join("root")).args(words);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let machine = Self { name, process: command.spawn().unwrap() };
+        command.stdin(Stdio::null());
+        (name, command)
+    }
+
+    /// Waits until the machine is listed.
+    fn listed(self) -> Self {
         let deadline = Instant::now() + DEADLINE;
-        while machine.row().is_none_or(|row| row == "(does not answer)") {
-            assert!(Instant::now() < deadline, "{} is not listed", machine.name);
+        while self.row().is_none_or(|row| row == "(does not answer)") {
+            assert!(Instant::now() < deadline, "{} is not listed", self.name);
             std::thread::sleep(Duration::from_millis(20));
         }
-        machine
+        self
     }
 
     /// Its row in the output of `chrootvm ps`, from ROOTFS on.
@@ -168,4 +184,73 @@ fn a_machine_that_does_not_react_is_killed_after_the_time_limit() {
     let output = chrootvm(&["stop", "--timeout", "100ms", &machine.name]);
     assert_is(&output, 124, "", "has not ended within 100ms; it is ended at once", "kills");
     assert_eq!(machine.end().signal(), Some(Signal::SIGKILL as i32));
+}
+
+/// Starts a machine whose standard error is a terminal of type `term`; `words` follow ROOTFS. The
+/// second value reads the terminal.
+fn on_terminal(dir: &Path, term: &str, words: &[&str]) -> (Machine, File) {
+    // Wide enough for every path.
+    let size = Winsize { ws_row: 24, ws_col: 5000, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(&size, None).unwrap();
+    let (name, mut command) = Machine::command(dir, "terminal", words);
+    command.stdout(Stdio::null()).stderr(terminal.slave).env("TERM", term);
+    let process = command.spawn().unwrap();
+    (Machine { name, process }.listed(), terminal.master.into())
+}
+
+/// Reads the terminal until it shows `part`, or, if that is `None`, until no program has it open.
+fn read_until(terminal: &mut File, text: &mut String, part: Option<&str>) {
+    let mut chunk = [0; 1024];
+    while part.is_none_or(|part| !text.contains(part)) {
+        let limit = PollTimeout::try_from(DEADLINE).unwrap();
+        let ready = poll(&mut [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)], limit);
+        assert_eq!(ready, Ok(1), "{part:?}: {text}");
+        match terminal.read(&mut chunk) {
+            Ok(count @ 1..) => text.push_str(&String::from_utf8_lossy(&chunk[..count])),
+            // A terminal that nobody has open is EIO.
+            Ok(_) | Err(_) => return assert_eq!(part, None, "{text}"),
+        }
+    }
+}
+
+#[test]
+fn a_boot_is_shown_on_a_terminal_until_it_ends() {
+    for (name, end, last) in
+        [("stop", &["stop"][..], "\r\x1b[K"), ("message", &[], "\r\x1b[Kerror: ")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut machine, mut terminal) = on_terminal(dir.path(), "xterm", &["--", "true"]);
+        let mut text = String::new();
+        let line = format!("\r\x1b[Kbooting {}", dir.path().join("root").display());
+        read_until(&mut terminal, &mut text, Some(&line));
+        match end {
+            [] => fs::write(dir.path().join("end"), "").unwrap(),
+            words => assert_is(&chrootvm(&[words, &[&machine.name]].concat()), 0, "", "", name),
+        }
+        machine.end();
+        read_until(&mut terminal, &mut text, None);
+        let rest = text.rsplit_once("/init").unwrap().1;
+        assert!(rest.starts_with(last), "{name}: {text:?}");
+        assert_eq!(rest == last, !end.is_empty(), "{name}: {text:?}");
+    }
+}
+
+#[test]
+fn no_boot_is_shown_to_those_who_do_not_want_it() {
+    for (name, term, words) in [
+        ("quiet", "xterm", &["--quiet", "--", "true"][..]),
+        ("verbose", "xterm", &["--verbose", "--", "true"]),
+        ("a terminal that cannot erase", "dumb", &["--", "true"]),
+        ("the console is on the terminal", "xterm", &["init"]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut machine, mut terminal) = on_terminal(dir.path(), term, words);
+        // Longer than the time after which the line appears.
+        std::thread::sleep(Duration::from_secs(1));
+        assert_is(&chrootvm(&["stop", &machine.name]), 0, "", "", name);
+        machine.end();
+        let mut text = String::new();
+        read_until(&mut terminal, &mut text, None);
+        assert!(!text.contains("booting"), "{name}: {text:?}");
+    }
 }

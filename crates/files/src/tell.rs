@@ -2,13 +2,17 @@
 //!
 //! Libraries log through the `log` crate; the logger of a program prints with [`labelled`].
 //!
-//! Interfaces: write(2), poll(2). A message without a reader is not an error: it neither
+//! A program that waits may show a status: one line at the end of the terminal that the next
+//! message erases.
+//!
+//! Interfaces: write(2), poll(2), ECMA-48 for the status. A message without a reader is not an error: it neither
 //! changes the exit status nor panics, and it waits no longer than `PATIENCE`. A result that
 //! cannot be written is an error, unless its reader has closed the pipe. All text on standard
 //! error goes through [`printable`].
 
+use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +23,8 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::unistd::{getpgrp, tcgetpgrp};
+use terminal_size::{Width, terminal_size_of};
 
 /// Longest time that a message waits for its reader.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,6 +36,15 @@ const PIPE_BUF: usize = 4096;
 /// Line break within a message. The indent keeps a name with a newline from looking like
 /// another message.
 const CONTINUED: &str = "\n  ";
+
+/// Returns to the start of the line, and erases it (`CR` and `EL` of ECMA-48).
+const ERASE: &str = "\r\x1b[K";
+
+/// Width of a terminal that does not tell its size.
+const COLUMNS: u16 = 80;
+
+/// Whether a status is on the terminal.
+static HAS_STATUS: AtomicBool = AtomicBool::new(false);
 
 /// Whether the reader did not take an earlier message in time. Then later messages do not
 /// wait.
@@ -50,6 +65,57 @@ pub fn note(text: impl Display) {
 /// Prints lines on standard error. The text contains the newline of each line.
 pub fn lines(text: impl Display) {
     send(printable(text.to_string().as_bytes()));
+}
+
+/// Shows `text` in the last line of the terminal on standard error, in place of an earlier
+/// status. The next message erases it, and so does [`erase_status`]. Nothing is shown if
+/// standard error is no terminal that can erase a line, or if this program is in the background
+/// of the terminal.
+pub fn status(text: impl Display) {
+    let stderr = std::io::stderr();
+    let can_erase = stderr.is_terminal() && is_display(std::env::var_os("TERM").as_deref());
+    if can_erase && is_foreground() {
+        let width = terminal_size_of(&stderr).map_or(COLUMNS, |(Width(columns), _)| columns);
+        write(format!("{ERASE}{}", one_line(&text.to_string(), width)));
+        HAS_STATUS.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Erases the status. To be called before another program or thread writes to the terminal, and
+/// when the wait is over.
+pub fn erase_status() {
+    let erasure = erasure();
+    if !erasure.is_empty() {
+        write(erasure.into());
+    }
+}
+
+/// The text that erases the status; empty if there is none. In the background, the status is not
+/// in the last line any more.
+fn erasure() -> &'static str {
+    let is_last = HAS_STATUS.swap(false, Ordering::Relaxed) && is_foreground();
+    if is_last { ERASE } else { "" }
+}
+
+/// Whether a terminal of type `term` can erase a line; all but `dumb` ones can.
+fn is_display(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Whether this program is in the foreground of the terminal on standard error. A terminal that
+/// does not control this program is free to use.
+fn is_foreground() -> bool {
+    tcgetpgrp(std::io::stderr()).map_or(true, |foreground| foreground == getpgrp())
+}
+
+/// `text` as a status for a terminal of this `width`. The last column stays free, because some
+/// terminals begin a new line there. All characters are ASCII, which takes one column each.
+fn one_line(text: &str, width: u16) -> String {
+    let plain = |c: char| match c {
+        ' '..='~' => c,
+        _ => '?',
+    };
+    text.chars().take(usize::from(width.saturating_sub(1))).map(plain).collect()
 }
 
 /// Writes a result to standard output. The text contains all newlines.
@@ -115,17 +181,25 @@ fn composed(start: &str, text: &str) -> String {
     format!("{start}{}\n", text.trim_end().replace('\n', CONTINUED))
 }
 
+/// Prints a message in place of the status.
 fn send(text: String) {
+    match erasure() {
+        "" => write(text),
+        erasure => write(format!("{erasure}{text}")),
+    }
+}
+
+fn write(text: String) {
     let now = PollTimeout::ZERO;
     if STUCK.load(Ordering::Relaxed) && !is_writable(std::io::stderr().as_fd(), now) {
         return;
     }
     let text: Arc<str> = text.into();
     let theirs = Arc::clone(&text);
-    let write = move || {
+    let body = move || {
         let _ = write_all(std::io::stderr().as_fd(), theirs.as_bytes()); // nowhere to report it
     };
-    match in_time(write, PATIENCE) {
+    match in_time(body, PATIENCE) {
         Some(is_written) => STUCK.store(!is_written, Ordering::Relaxed),
         None => piecewise(&text),
     }
@@ -182,6 +256,28 @@ mod tests {
         let name = "6.1\u{1b}]0;x\u{7}\r\u{9b}2J\u{202e}y\nerror: forged\t";
         assert_eq!(composed("error: ", name), "error: 6.1]0;x2Jy\n  error: forged\n");
         assert_eq!(printable(b"\x1b[31mr\xc3\xa9d\xc2\x9b2J \x9b\n"), "[31mréd2J \u{fffd}\n");
+    }
+
+    #[test]
+    fn a_status_fits_into_one_line() {
+        for (text, width, expected) in [
+            ("booting", 80, "booting"),
+            ("booting", 8, "booting"),
+            ("booting", 4, "boo"),
+            ("é\n\u{1b}[2J\t世", 80, "???[2J??"),
+            ("booting", 0, ""),
+        ] {
+            assert_eq!(one_line(text, width), expected, "{text:?} {width}");
+        }
+        for (term, expected) in [
+            (Some("xterm"), true),
+            (Some("linux"), true),
+            (Some("dumb"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(is_display(term.map(OsStr::new)), expected, "{term:?}");
+        }
     }
 
     #[test]

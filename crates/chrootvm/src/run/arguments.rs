@@ -166,6 +166,12 @@ impl Diagnostics {
         }
     }
 
+    /// Whether a line may say that the machine boots. The text of the console would interrupt
+    /// it.
+    pub(super) fn boot_line(&self) -> bool {
+        !(self.quiet || self.verbose || self.details.debug)
+    }
+
     /// Selection of the log messages that are printed.
     pub(super) fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.details.debug) {
@@ -263,6 +269,8 @@ pub(super) mod tests {
         ] {
             let line = RunLine::parse_from([&["x"], words].concat());
             assert_eq!(line.arguments.diagnostics.verbosity(), expected, "{words:?}");
+            let is_usual = expected == Verbosity::Usual;
+            assert_eq!(line.arguments.diagnostics.boot_line(), is_usual, "{words:?}");
         }
     }
 }

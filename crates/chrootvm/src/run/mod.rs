@@ -94,6 +94,7 @@ impl RunArguments {
         let settings = running::run::RunSettings {
             limit,
             verbose: self.diagnostics.verbose || self.diagnostics.details.debug,
+            boot_line: self.diagnostics.boot_line().then(|| rootfs.display().to_string()),
             console_log,
             page: self.diagnostics.page(),
             sandbox,

@@ -3,6 +3,7 @@
 //!
 //! Imports all rooms but [`crate::doctor`].
 
+pub mod boot_line;
 pub mod broker;
 pub mod halt;
 pub mod outcome;

@@ -9,6 +9,7 @@ use std::fs::File;
 use anyhow::{Context, Result, bail};
 use files::memory::memory_file;
 
+use super::boot_line::BootLine;
 use super::broker::{Broker, FurtherCommands};
 use super::outcome::RunReport;
 use super::published_ports;
@@ -42,6 +43,8 @@ pub struct RunSettings {
     pub limit: TimeLimit,
     /// Whether to show the console on standard error.
     pub verbose: bool,
+    /// Name of the root in the line about a boot; `None` for no such line.
+    pub boot_line: Option<String>,
     /// File for the text of the console.
     pub console_log: Option<File>,
     /// Fate of the page of a panic that follows the end of INIT.
@@ -125,7 +128,8 @@ pub fn run(
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
-    let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, settings.limit);
+    let boot_line = BootLine::new(settings.boot_line.filter(|_| command.is_some()));
+    let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, boot_line, settings.limit);
     let init = relay.map(|relay| {
         let terminal = match plan.mode {
             RunMode::Console { monitor: true } => Some(RawTerminal::prepare()?),

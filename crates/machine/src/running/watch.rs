@@ -10,6 +10,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 use proto::control::ToGuest;
 
+use super::boot_line::BootLine;
 use super::broker::Broker;
 use super::outcome::{Outcome, RunReport};
 use super::time_limit::{RunPhase, TimeLimit};
@@ -43,6 +44,7 @@ pub struct Watch {
     daemons: Vec<Child>,
     /// Serves `chrootvm exec`, `ps` and `stop`.
     broker: Broker,
+    boot_line: BootLine,
     /// Deadline before SIGKILL for QEMU; `None` while the machine is not being ended.
     deadline: Option<Instant>,
     start: Instant,
@@ -70,6 +72,7 @@ impl Watch {
         qemu: Child,
         daemons: Vec<Child>,
         broker: Broker,
+        boot_line: BootLine,
         mut limit: TimeLimit,
     ) -> Self {
         limit.watched();
@@ -80,6 +83,7 @@ impl Watch {
             qemu,
             daemons,
             broker,
+            boot_line,
             deadline: None,
             start,
             boot: start,
@@ -111,6 +115,7 @@ impl Watch {
             self.take_signals(command.as_mut(), init.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
+                self.show_boot(command, console);
                 if console.reports_halt() {
                     self.end(Outcome::Halted);
                 }
@@ -242,7 +247,7 @@ impl Watch {
     /// sometimes goes on executing the int3 that replaces it for a moment.
     fn watch_boot(&mut self, command: &WatchedCommand<'_>, console: &mut Console) {
         let is_first = self.boot == self.start && self.outcome.is_none();
-        if !(is_first && command.is_booting() && console.reports_lockup()) {
+        if !(is_first && command.foreground.is_booting() && console.reports_lockup()) {
             return;
         }
         self.boot = Instant::now();
@@ -252,9 +257,17 @@ impl Watch {
         }
     }
 
+    /// Shows that the machine boots, until the command starts or the machine is being ended.
+    fn show_boot(&mut self, command: &WatchedCommand<'_>, console: &Console) {
+        match command.foreground.is_booting() && self.outcome.is_none() {
+            true => self.boot_line.update(|| console.last_line()),
+            false => self.boot_line.end(),
+        }
+    }
+
     fn watch_clock(&mut self, command: Option<&WatchedCommand<'_>>) {
         let now = Instant::now();
-        let is_booting = command.is_some_and(WatchedCommand::is_booting);
+        let is_booting = command.is_some_and(|command| command.foreground.is_booting());
         let phase = if is_booting { RunPhase::Booting } else { RunPhase::Running };
         if let Some(problem) = self.limit.passed(phase) {
             self.end(Outcome::TimedOut(problem));
@@ -329,7 +342,7 @@ impl Watch {
         fds.extend(self.broker.awaited());
         fds.extend(command.iter().flat_map(|command| command.foreground.session.awaited()));
         fds.extend(init.map(WatchedInit::awaited));
-        let is_booting = command.is_some_and(WatchedCommand::is_booting);
+        let is_booting = command.is_some_and(|command| command.foreground.is_booting());
         let grace = command.and_then(|command| command.foreground.deadline());
         let deadlines = [
             self.deadline,
@@ -337,13 +350,8 @@ impl Watch {
             (is_booting && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
             grace.filter(|_| self.deadline.is_none()),
             init.filter(|_| self.deadline.is_none()).map(WatchedInit::next),
+            self.boot_line.next(),
         ];
         wait::sleep(&fds, deadlines.into_iter().flatten().min())
-    }
-}
-
-impl WatchedCommand<'_> {
-    fn is_booting(&self) -> bool {
-        *self.foreground.session.state() == SessionState::Booting
     }
 }

@@ -134,6 +134,15 @@ impl Console {
         kept.windows(LOCKUP.len()).any(|words| words == LOCKUP)
     }
 
+    /// Last line of the console that is not empty; `None` if there is none.
+    #[must_use]
+    pub fn last_line(&self) -> Option<String> {
+        let start = self.kept.len().saturating_sub(LINE);
+        let tail: Vec<u8> = self.kept.range(start..).copied().collect();
+        let tail = printable(&tail);
+        tail.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
+    }
+
     /// Last lines of the console for an error message. If the machine ended while it was
     /// booting, a message of `/init` may give the reason.
     #[must_use]
@@ -264,6 +273,23 @@ mod tests {
         assert_eq!(tail.lines().count(), TAIL);
         assert!(tail.ends_with("  line 8999\n  [31mréd2J\n"), "{tail:?}");
         assert!(console.fd().is_none() && console.kept.len() <= KEPT);
+    }
+
+    #[test]
+    fn the_last_line_is_not_empty() {
+        let (mut console, theirs) = Console::pair(false, None).unwrap();
+        let mut theirs = UnixStream::from(theirs);
+        for (text, expected) in [
+            ("", None),
+            ("\r\n \r\n", None),
+            ("[ 1.0] first\r\n", Some("[ 1.0] first")),
+            ("[ 2.0] sec", Some("[ 2.0] sec")),
+            ("ond\r\n\x1b\r\n", Some("[ 2.0] second")),
+        ] {
+            theirs.write_all(text.as_bytes()).unwrap();
+            console.read();
+            assert_eq!(console.last_line().as_deref(), expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -216,8 +216,8 @@ impl CommandSession {
         self.flush();
     }
 
-    /// Starts to write the output of a command with a terminal, which is held back until the
-    /// terminal is raw.
+    /// Starts to write the output, which is held back until the line about the boot is erased,
+    /// and the terminal of the command is raw.
     pub fn show_output(&mut self) {
         self.streams.show();
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use files::tell;
 use nix::sys::signal::Signal;
 
 use super::control::{CommandSession, SessionState};
@@ -32,16 +33,25 @@ impl Foreground {
         matches!(self.session.state(), SessionState::Running)
     }
 
+    /// Whether the guest has reported nothing yet.
+    #[must_use]
+    pub fn is_booting(&self) -> bool {
+        *self.session.state() == SessionState::Booting
+    }
+
     /// Handles everything that has happened since the last call. The command gets the
     /// terminal when it starts to run; until then Ctrl-C ends the boot.
     ///
     /// # Errors
     /// The terminal cannot be made raw.
     pub fn update(&mut self) -> Result<()> {
-        let was_running = self.is_running();
+        let was_booting = self.is_booting();
         self.session.update();
-        if self.is_running() && !was_running {
-            if let Some(terminal) = &mut self.terminal {
+        if was_booting && !self.is_booting() {
+            // The output would begin behind the line about the boot.
+            tell::erase_status();
+            let runs = self.is_running();
+            if let Some(terminal) = self.terminal.as_mut().filter(|_| runs) {
                 terminal.enter()?;
             }
             // A terminal that is not raw yet would change the ends of lines.

@@ -82,13 +82,13 @@ pub struct Streams {
     ports: [UnixStream; 2],
     /// Dropped when the guest has opened its end of standard input.
     unopened: Option<Sender<()>>,
-    /// Dropped when the terminal is raw, so that output may be written to it.
+    /// Dropped when output may be written.
     hidden: Vec<Sender<()>>,
 }
 
 impl Streams {
-    /// Starts to copy. `ports` are chrootvm's ends of standard input, output and error. If the
-    /// command has a terminal, output waits for [`Streams::show`].
+    /// Starts to copy. `ports` are chrootvm's ends of standard input, output and error. Output
+    /// waits for [`Streams::show`].
     ///
     /// # Errors
     /// The sockets cannot be made.
@@ -120,7 +120,7 @@ impl Streams {
         {
             let (delivery, wake) = (delivery.clone(), wake.try_clone()?);
             let (hide, shown) = channel();
-            hidden.extend(is_terminal.then_some(hide));
+            hidden.push(hide);
             std::thread::spawn(move || {
                 // Waits until `hidden` is dropped; nothing is ever sent.
                 let _ = shown.recv();
@@ -164,7 +164,8 @@ impl Streams {
         }
     }
 
-    /// Starts to write output to the terminal. To be called when the terminal is raw.
+    /// Starts to write output. To be called when the line about the boot is erased, and the
+    /// terminal of the command is raw.
     pub fn show(&mut self) {
         self.hidden.clear();
     }

@@ -43,7 +43,9 @@ fn slow_session(
     let targets = if at == 2 { [slow, Box::new(other)] } else { [Box::new(other), slow] };
     let [control, ports @ ..] = ours;
     let streams = Streams::start_to(ports, false, targets).unwrap();
-    (CommandSession::with(control, streams).unwrap(), ends, [write, close])
+    let mut session = CommandSession::with(control, streams).unwrap();
+    session.show_output();
+    (session, ends, [write, close])
 }
 
 /// A session with a guest that sends `lines` and writes `output` to its standard output.
