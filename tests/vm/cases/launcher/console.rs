@@ -26,30 +26,35 @@ pub(crate) const CASES: &[Case] = &[
 #[derive(Debug)]
 pub(crate) struct InitEnd {
     pub(crate) name: &'static str,
-    script: &'static str,
+    /// Exit status of PID 1.
+    status: u8,
     options: &'static [&'static str],
-    status: i32,
     message: &'static str,
     shows_panic: bool,
 }
 
 #[rustfmt::skip]
 pub(crate) const ENDS: &[InitEnd] = &[
-    InitEnd { name: "init_succeeds", script: "echo ready; exit 0", options: &[],          status: 0,   message: "ready\nchrootvm: test-init (PID 1) has ended with status 0, and with it the machine; to run a command: chrootvm ", shows_panic: false },
-    InitEnd { name: "init_fails",    script: "printf '# '; exit 3", options: &[],         status: 125, message: "# \nerror: test-init (PID 1) has ended with status 3, and with it the machine; to run a command: chrootvm ",       shows_panic: false },
-    InitEnd { name: "init_fails_with_debug", script: "exit 255",   options: &["--debug"], status: 125, message: "error: test-init (PID 1) has ended with status 255, and with it the machine",                                     shows_panic: true },
+    InitEnd { name: "init_succeeds",         status: 0,   options: &[],          message: "chrootvm: test-init (PID 1) has ended with status 0, and with it the machine; to run a command: chrootvm ", shows_panic: false },
+    InitEnd { name: "init_fails",            status: 3,   options: &[],          message: "error: test-init (PID 1) has ended with status 3, and with it the machine; to run a command: chrootvm ",    shows_panic: false },
+    InitEnd { name: "init_fails_with_debug", status: 255, options: &["--debug"], message: "error: test-init (PID 1) has ended with status 255, and with it the machine; to run a command: chrootvm ",  shows_panic: true },
 ];
 
 impl InitEnd {
-    /// Boots the machine on a terminal, and checks its last message and its status.
+    /// Boots the machine on a terminal, and checks its last message and its status. PID 1 ends
+    /// only after its prompt was seen: a panic loses what waits for the serial line.
     pub(crate) fn check(&self, bed: &Bed) -> Result<()> {
-        let mut machine = bed.machine(self.script)?;
+        let mut machine =
+            bed.machine(&format!("printf 'key: '; read line; exit {}", self.status))?;
         machine.options(self.options);
         let mut terminal = Terminal::boot(machine)?;
-        terminal.wait_for(self.message)?;
-        let shown = terminal.ends(self.status)?;
-        ensure!(shown.contains("Kernel panic") == self.shows_panic, "{shown}");
-        ensure!(shown.contains("Call Trace") == self.shows_panic, "{shown}");
+        terminal.wait_for("key: ")?;
+        terminal.keys("\r")?;
+        terminal.wait_for(&format!("\n{}", self.message))?;
+        let shown = terminal.ends(if self.status == 0 { 0 } else { 125 })?;
+        for text in ["Kernel panic", "Call Trace"] {
+            ensure!(shown.contains(text) == self.shows_panic, "{text}: {shown}");
+        }
         Ok(())
     }
 }
