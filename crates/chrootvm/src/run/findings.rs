@@ -27,6 +27,7 @@ use proto::settings::Size;
 
 use super::arguments::RunArguments;
 use super::directories::Attachments;
+use super::volumes::{self, RootOptions};
 
 /// The host, as far as a plan depends on it.
 #[derive(Debug)]
@@ -124,6 +125,14 @@ impl Findings {
         let kernel = GuestKernel { image, modules, config };
         let name_server = name_server(arguments, root, &kernel)?;
         let attachments = arguments.directories.attachments(root)?;
+        let append = options.append.join(OsStr::new(" "));
+        let root_options = RootOptions {
+            overlay: arguments.directories.overlay(),
+            access: arguments.directories.root_access(),
+            name_server: &name_server,
+            append: append.as_bytes(),
+        };
+        volumes::check(root, &attachments.shares, &root_options)?;
         // Without INIT the guest chooses: a command that the root configures, or /bin/sh.
         let find_payload = |name: &OsString| payload::find(&*root.files()?, name);
         let payload = arguments.payload.as_ref().map(find_payload).transpose()?;

@@ -6,6 +6,7 @@
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
+//! | `volumes` | whether the paths of volumes exist in the guest |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `help` | texts of `--help` around the options |
@@ -25,6 +26,7 @@ mod last_words;
 mod machine_options;
 mod plan;
 mod runs;
+mod volumes;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;

@@ -5,5 +5,6 @@
 
 pub mod disk_files;
 pub mod kinds;
+pub mod mount_points;
 pub mod payload;
 pub mod resolv_conf;

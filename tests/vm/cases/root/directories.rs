@@ -124,8 +124,14 @@ fn volumes_and_tags_appear(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+/// `chrootvm` looks for the directory before the boot. If a kernel parameter may choose another
+/// root, `/init` finds out.
 fn volume_without_a_directory_is_refused(bed: &Bed) -> Result<()> {
     let mut run = bed.sh("echo not reached")?;
+    let volume = run.machine.directory("volume")?;
+    run.volume(&volume, "/mnt/x");
+    run.finish()?.says(125, "", &["/mnt does not exist in ", "or give --overlay"])?;
+    let mut run = bed.sh("echo not reached")?.options(&["--append", "rootfs=rootfs"]);
     let volume = run.machine.directory("volume")?;
     run.volume(&volume, "/mnt/x");
     let words = "mount a volume at /mnt/x: ENOENT: no such directory in the root; make it there, \
