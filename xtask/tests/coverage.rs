@@ -41,6 +41,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--workdir", &["exec::command_has_its_own_streams", "arguments::hostname_workdir_and_loopback"]),
     ("`--user", &["arguments::user_names_are_the_roots"]),
     ("`--tty`", &["directories::one_static_program_is_enough", "tty::no_tty_leaves_signals_to_the_host", "options::short_forms"]),
+    ("`--no-stdin`", &["arguments::no_stdin_leaves_the_input_alone"]),
     ("`--timeout", &["command::timeout", "options::timeout_without_a_command"]),
     ("`--name", &["exec::command_has_its_own_streams"]),
     // Machine.

@@ -2,11 +2,13 @@
 //! become records for `/init` ([`proto::settings`]).
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use machine::session::terminal;
+use nix::unistd::dup2_stdin;
 use proto::settings::{self, Record, Size};
 
 use crate::foreign::habit;
@@ -35,6 +37,11 @@ pub struct CommandOptions {
     /// Give COMMAND no terminal
     #[arg(short = 'T', long, hide_short_help = true)]
     no_tty: bool,
+    /// Give COMMAND an empty standard input
+    ///
+    /// That of chrootvm stays unread, as a loop that reads its lines from there needs it.
+    #[arg(short, long, conflicts_with = "tty")]
+    no_stdin: bool,
 }
 
 /// Looks up a variable of the host's environment.
@@ -53,8 +60,19 @@ impl CommandOptions {
             (self.user.is_some(), "--user"),
             (self.tty, "--tty"),
             (self.no_tty, "--no-tty"),
+            (self.no_stdin, "--no-stdin"),
         ];
         options.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
+
+    /// Replaces standard input by /dev/null if `--no-stdin` is given. Call it before anything
+    /// looks at standard input.
+    pub fn prepare_stdin(&self) -> Result<()> {
+        if self.no_stdin {
+            let null = File::open("/dev/null").context("open /dev/null")?;
+            dup2_stdin(null).context("replace standard input by /dev/null")?;
+        }
+        Ok(())
     }
 
     /// Size of the terminal that the command gets, if it gets one.
@@ -156,6 +174,7 @@ mod tests {
             (&["-u", "0"], "--user"),
             (&["-t"], "--tty"),
             (&["-T"], "--no-tty"),
+            (&["-n"], "--no-stdin"),
         ] {
             let options = Options::parse_from([&["x"], words].concat());
             assert_eq!(options.how.any_given(), Some(name));

@@ -62,6 +62,7 @@ impl Exec {
         let start = Instant::now();
         // A limit beyond the range of the clock is no limit.
         let timeout = self.timeout.and_then(|limit| start.checked_add(limit));
+        self.how.prepare_stdin()?;
         let terminal = self.how.terminal();
         let with_terminal = terminal.is_some();
         let variables = |name: &OsStr| std::env::var_os(name);

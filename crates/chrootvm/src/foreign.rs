@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Other programs' words for one thing, and the line that helps whoever types one of them.
 pub type Hint = (&'static [&'static str], &'static str);
 
-const FOREGROUND: &str = "chrootvm stays in the foreground; end the line with & to go on meanwhile";
+const FOREGROUND: &str = "chrootvm stays in the foreground; with -n, and & at the end of the line, you keep the terminal";
 const NO_DOWNLOAD: &str =
     "chrootvm downloads nothing: ROOTFS is a directory, or an image of `chrootvm image build`";
 const ROOTFS_IS_A_WORD: &str = "ROOTFS is a word of its own: chrootvm ROOTFS [--] COMMAND [ARG]...";

@@ -126,3 +126,15 @@ fn subcommands_of_other_programs_get_a_hint() {
     let output = run(&["images", "--qemu", "/nonexistent", "ls", "/"]);
     assert_says(&output, 125, "--qemu /nonexistent", &"images");
 }
+
+#[test]
+fn an_empty_input_is_for_a_command() {
+    for (words, part) in [
+        (&["-n", "/nonexistent", "sh"][..], "--no-stdin is for a COMMAND"),
+        (&["-n", "-t", "/nonexistent", "ls", "/"], "cannot be used with"),
+        (&["-n", "/nonexistent", "ls", "/"], "find /nonexistent"),
+        (&["exec", "-n", "no-such-machine", "ls"], "no machine \"no-such-machine\""),
+    ] {
+        assert_says(&chrootvm(words), 125, part, &words);
+    }
+}

@@ -67,6 +67,7 @@ impl RunArguments {
         }
         let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
         let root = Root::open(rootfs)?;
+        self.command_options.prepare_stdin()?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);
         let findings = Findings::gather(&self, host, &root)?;

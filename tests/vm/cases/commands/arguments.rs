@@ -12,12 +12,13 @@ use crate::harness::{Bed, Case};
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
-    ("words_arrive_unchanged",        words_arrive_unchanged),
-    ("two_words_are_a_command",       two_words_are_a_command),
-    ("run_takes_one_word",            run_takes_one_word),
-    ("only_given_variables_arrive",   only_given_variables_arrive),
-    ("user_names_are_the_roots",      user_names_are_the_roots),
-    ("hostname_workdir_and_loopback", hostname_workdir_and_loopback),
+    ("words_arrive_unchanged",          words_arrive_unchanged),
+    ("two_words_are_a_command",         two_words_are_a_command),
+    ("run_takes_one_word",              run_takes_one_word),
+    ("no_stdin_leaves_the_input_alone", no_stdin_leaves_the_input_alone),
+    ("only_given_variables_arrive",     only_given_variables_arrive),
+    ("user_names_are_the_roots",        user_names_are_the_roots),
+    ("hostname_workdir_and_loopback",   hostname_workdir_and_loopback),
 ];
 
 /// The command prints its own words as the kernel has them (proc_pid_cmdline(5)).
@@ -78,6 +79,16 @@ fn run_takes_one_word(bed: &Bed) -> Result<()> {
     let run = run.options(&["-i", "--rm", "--hostname", "box"]);
     let run = run.through("program=$1; shift; exec \"$program\" run \"$@\"");
     run.finish()?.is(3, "box\n", "").map(drop)
+}
+
+/// A loop over the lines of its standard input runs once for each line. The command reads an
+/// empty input, and is given no terminal.
+fn no_stdin_leaves_the_input_alone(bed: &Bed) -> Result<()> {
+    let mut run = bed.sh("cat; echo in the guest")?.input(b"a\nb\n");
+    run.machine.option("--hostname", "box");
+    let run = run.options(&["--no-stdin"]);
+    let run = run.through("read line; \"$@\"; read line; echo $line");
+    run.finish()?.is(0, "in the guest\nb\n", "").map(drop)
 }
 
 /// The environment consists of TERM, the variables of `--env`, and the defaults.

@@ -89,6 +89,15 @@ fn command_has_its_own_streams(bed: &Bed) -> Result<()> {
         is(&output, 0, "/\n", "")?;
     }
 
+    // The second line is for the loop, not for the first command.
+    let line = "while read word; do \"$0\" exec -n \"$1\" sh -c \"cat; echo $word\"; done";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).arg(bed.chrootvm()).arg(&name);
+    let (reader, mut writer) = std::io::pipe()?;
+    writer.write_all(b"a\nb\n")?;
+    drop(writer);
+    is(&shell.stdin(reader).output()?, 0, "a\nb\n", "")?;
+
     let row = listed(bed, &name)?.context("ps does not list it")?;
     ensure!(row.ends_with("sh -c 'echo up; exec sleep 600'"), "{row}");
     Ok(())

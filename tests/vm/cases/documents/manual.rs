@@ -23,7 +23,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ("chrootvm image cat debian.tar.zst etc/debian_version", "12.…"),
     ]),
     ("man/chrootvm.1", &[
-        ("chrootvm ./debian -- uname -sr", "Linux 6.1.0-50-cloud-amd64"),
+        ("chrootvm ./debian uname -sr", "Linux 6.1.0-50-cloud-amd64"),
         ("chrootvm image build ./debian -o debian.erofs", "debian.erofs: erofs, 8609 files"),
         ("chrootvm --overlay debian.erofs -- sh", "# touch /srv/x\n# ls /srv\nx\n# exit"),
         ("chrootvm --overlay -v ./project:/src/project:ro ./debian -- ls /src/project", "test.sh"),
