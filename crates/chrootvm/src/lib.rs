@@ -10,7 +10,7 @@
 //! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
-//! | [`values`] | parsers of the values of options |
+//! | [`values`], [`sizes`] | parsers of the values of options |
 //! | [`config`] | configuration files |
 //! | [`foreign`] | words of other programs, and what to type in their place |
 //! | [`help`] | shape of `--help` |
@@ -30,5 +30,6 @@ mod named;
 pub mod program;
 pub mod ps;
 pub mod run;
+pub mod sizes;
 pub mod stop;
 pub mod values;

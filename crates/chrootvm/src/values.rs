@@ -1,4 +1,4 @@
-//! Parsers of option values: sizes, durations, volumes, ports, variables.
+//! Parsers of option values: durations, volumes, ports, variables.
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use machine::plan::machine_plan::Publish;
-use machine::plan::memory::MemoryUse;
 use machine::plan::shares::Access;
 
 /// Value of `--volume HOST:GUEST[:ro|rw]`.
@@ -85,23 +84,6 @@ pub fn parse_variable(
     }
 }
 
-/// Parses a size of memory in MiB, such as `512`, `512M` or `4G`.
-pub fn parse_memory(text: &str) -> Result<u64, String> {
-    /// Smallest memory in MiB in which the kernel of a distribution boots.
-    const MINIMUM: u64 = 32;
-    let (digits, factor) = match text.as_bytes().last() {
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 1),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 1024),
-        _ => (text, 1),
-    };
-    let size = digits.parse::<u64>().ok().and_then(|size| size.checked_mul(factor));
-    let size = size.ok_or("give MiB, or a number with suffix M or G")?;
-    if size < MINIMUM {
-        return Err(format!("at least {MINIMUM}M"));
-    }
-    Ok(size)
-}
-
 /// Parses a duration, such as `90`, `90s`, `500ms`, `5m` or `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "give a number of seconds, or one with a suffix ms, s, m or h";
@@ -119,20 +101,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     millis.map(Duration::from_millis).ok_or_else(|| FORM.into())
 }
 
-/// Parses the size of an overlay, as tmpfs(5) reads it: bytes, with a suffix k, m or g, or
-/// a percentage. An empty text is the default size.
-pub fn parse_overlay(text: &str) -> Result<String, String> {
-    let digits = text.trim_end_matches(['k', 'K', 'm', 'M', 'g', 'G', '%']);
-    let is_size =
-        text.is_empty() || (text.len() - digits.len() <= 1 && digits.parse::<u64>().is_ok());
-    match is_size {
-        true => Ok(text.to_owned()),
-        false => {
-            Err("give bytes, a number with suffix k, m or g, or a percentage of memory".into())
-        }
-    }
-}
-
 /// Parses the name of a machine or a host. The name becomes part of a socket's name.
 pub fn parse_name(text: &str) -> Result<String, String> {
     /// Longest host name in bytes (`__NEW_UTS_LEN`).
@@ -142,23 +110,6 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     match starts && text.len() <= MAX && text.chars().all(is_fine) {
         true => Ok(text.to_owned()),
         false => Err("letters, digits, - _ and . only, a letter or digit first, at most 64".into()),
-    }
-}
-
-/// Uses of memory by an overlay whose size is `text`, which [`parse_overlay`] accepted.
-#[must_use]
-pub fn overlay_use(text: &str) -> MemoryUse {
-    let (number, unit) = text.split_at(text.trim_end_matches(|c: char| !c.is_ascii_digit()).len());
-    let number: u64 = number.parse().unwrap_or_default();
-    let shift = match unit {
-        "k" | "K" => 10,
-        "m" | "M" => 20,
-        "g" | "G" => 30,
-        _ => 0,
-    };
-    match unit {
-        "%" => MemoryUse { overlay_percent: number, ..MemoryUse::default() },
-        _ => MemoryUse { overlay: number.saturating_mul(1 << shift), ..MemoryUse::default() },
     }
 }
 
@@ -217,18 +168,6 @@ mod tests {
     }
 
     #[test]
-    fn memory_sizes_are_parsed() {
-        for (text, size) in [("512", Some(512)), ("64M", Some(64)), ("4g", Some(4096))] {
-            assert_eq!(parse_memory(text).ok(), size, "{text}");
-        }
-        for bad in
-            ["", "G", "-1", "1.5G", "8M", "99999999999999999999G", "1T", "18014398509481984G"]
-        {
-            assert!(parse_memory(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn durations_are_parsed() {
         for (text, millis) in [("90", 90_000), ("4s", 4000), ("5m", 300_000), ("1h", 3_600_000)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
@@ -242,30 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn overlay_sizes_and_names_are_checked() {
-        assert!(
-            ["", "512m", "50%", "1048576", "2G"].iter().all(|text| parse_overlay(text).is_ok())
-        );
-        assert!(["m", "1mm", "1,huge=always", "x"].iter().all(|text| parse_overlay(text).is_err()));
+    fn names_are_checked() {
         assert!(["a", "my-vm_2.x"].iter().all(|text| parse_name(text).is_ok()));
         assert!(
             ["", "-x", "a b", "a/b", &"x".repeat(65)].iter().all(|text| parse_name(text).is_err())
         );
-    }
-
-    #[test]
-    fn sizes_of_overlays_become_bytes() {
-        for (text, overlay, overlay_percent) in [
-            ("", 0, 0),
-            ("50%", 0, 50),
-            ("4096", 4096, 0),
-            ("8k", 8 << 10, 0),
-            ("512M", 512 << 20, 0),
-            ("2g", 2 << 30, 0),
-            ("18446744073709551615G", u64::MAX, 0),
-        ] {
-            let expected = MemoryUse { overlay, overlay_percent, root: 0 };
-            assert_eq!(overlay_use(text), expected, "{text}");
-        }
     }
 }

@@ -127,6 +127,35 @@ fn subcommands_of_other_programs_get_a_hint() {
     assert_says(&output, 125, "--qemu /nonexistent", &"images");
 }
 
+/// Each option that takes a size reads it in the same way, and says what a bare number is.
+#[test]
+fn sizes_have_one_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("x.ext4");
+    let image = image.to_str().unwrap();
+    for (words, part) in [
+        (&["--memory", "2GiB", "/nonexistent"][..], "find /nonexistent"),
+        (&["--memory", "2048", "/nonexistent"], "find /nonexistent"),
+        (&["--memory=1.5g", "/nonexistent"], "find /nonexistent"),
+        (&["--memory", "2 GB", "/nonexistent"], "a number without a suffix is in MiB"),
+        (&["--memory", "50%", "/nonexistent"], "a number without a suffix is in MiB"),
+        (&["--overlay=1.5GB", "/nonexistent"], "find /nonexistent"),
+        (&["--overlay=0", "/nonexistent"], "at least 1 byte"),
+        (&["--overlay=x", "/nonexistent"], "a number without a suffix is in bytes; or give a perc"),
+        (&["--overlay", "2G", "/nonexistent", "ls", "/"], "as in --overlay=2G"),
+        (&["/nonexistent", "--overlay", "50%", "--", "ls"], "as in --overlay=50%"),
+        (&["image", "build", "src", "-o", image, "--size", "x"], "is in bytes"),
+        (&["image", "build", "src", "-o", image, "--slack", "10001%"], "at most 10000%"),
+        (&["image", "ls", "/nonexistent", "--max-size", "x"], "is in bytes"),
+    ] {
+        assert_says(&chrootvm(words), 125, part, &words);
+    }
+    for options in [["--size", "8.5MiB"], ["--slack", "25%"]] {
+        let output = chrootvm(&[&["image", "build", "src", "-o", image][..], &options].concat());
+        assert_says(&output, 0, "ext4", &options);
+    }
+}
+
 #[test]
 fn an_empty_input_is_for_a_command() {
     for (words, part) in [
@@ -137,4 +166,11 @@ fn an_empty_input_is_for_a_command() {
     ] {
         assert_says(&chrootvm(words), 125, part, &words);
     }
+}
+
+/// podman's --init has no value.
+#[test]
+fn init_that_took_rootfs_is_explained() {
+    let output = chrootvm(&["run", "--init", ".", "/nonexistent"]);
+    assert_says(&output, 125, "leave out --init", &"--init");
 }

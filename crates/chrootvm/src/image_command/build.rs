@@ -24,11 +24,10 @@ use machine::kernel::installed;
 use machine::kernel::pack;
 use proto::settings::Restart;
 
-use super::options::{
-    ReadArguments, parse_absolute, parse_pair, parse_restart, parse_size, parse_uuid,
-};
+use super::options::{ReadArguments, parse_absolute, parse_pair, parse_restart, parse_uuid};
 use super::see_owners_as_the_guest;
 use crate::logger::warn_all;
+use crate::sizes::{parse_percent, parse_size};
 
 /// Size of the buffer before an output file, in bytes.
 const BUFFER: usize = 1 << 18;
@@ -76,11 +75,11 @@ pub(super) struct BuildImage {
     /// With more bytes, the image is smaller, and reading a part of a file takes longer.
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
     cluster_size: Option<u64>,
-    /// Size of an ext4 image [default: as needed]
+    /// Size of an ext4 image, such as 512M [default: as needed]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
     size: Option<u64>,
     /// Free space of an ext4 image, in percent of the used space [default: 10, and 16 MiB]
-    #[arg(long, hide_short_help = true, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    #[arg(long, hide_short_help = true, value_name = "PERCENT", value_parser = parse_slack)]
     slack: Option<u32>,
     /// UUID of an erofs or ext4 image [default: computed from the contents of the image]
     #[arg(long, hide_short_help = true, value_name = "UUID", value_parser = parse_uuid)]
@@ -131,6 +130,16 @@ fn parse_format(text: &str) -> Result<Format, String> {
     let names: Vec<_> = Format::KNOWN.iter().map(|format| format.name()).collect();
     let found = Format::KNOWN.iter().find(|format| format.name() == text);
     found.copied().ok_or_else(|| format!("one of {}", names.join(", ")))
+}
+
+fn parse_slack(text: &str) -> Result<u32, String> {
+    /// Most free space of an image in percent: a hundred times what is used.
+    const MAX: u32 = 10_000;
+    let percent = parse_percent(text)?;
+    if percent > MAX {
+        return Err(format!("at most {MAX}%"));
+    }
+    Ok(percent)
 }
 
 impl BuildImage {

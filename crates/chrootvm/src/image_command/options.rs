@@ -8,6 +8,8 @@ use image::source::ReadOptions;
 use image::source::xattr_policy::{Selection, SelectionWord};
 use proto::settings::{RESTARTS, Restart};
 
+use crate::sizes::parse_size;
+
 /// Bounds for reading a source.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReadLimits {
@@ -52,17 +54,6 @@ impl ReadArguments {
             ..self.limits.options()
         })
     }
-}
-
-/// Parses a number of bytes such as `4096`, `64k`, `512M`, `4G` or `1T`.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
-    const SUFFIXES: &[(char, u32)] = &[('k', 10), ('m', 20), ('g', 30), ('t', 40)];
-    let lower = text.to_ascii_lowercase();
-    let suffix =
-        SUFFIXES.iter().find_map(|(suffix, shift)| Some((lower.strip_suffix(*suffix)?, *shift)));
-    let (digits, shift) = suffix.unwrap_or((&lower, 0));
-    let size = digits.parse::<u64>().ok().and_then(|size| size.checked_mul(1 << shift));
-    size.ok_or_else(|| "a number of bytes, or one with the suffix k, M, G or T".into())
 }
 
 /// Parses the text form of a UUID (RFC 9562, section 4).
@@ -114,24 +105,6 @@ pub(super) fn parse_absolute(text: &str) -> Result<OsString, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_suffixes() {
-        for (text, size) in [
-            ("0", Some(0)),
-            ("4096", Some(4096)),
-            ("64k", Some(65536)),
-            ("2G", Some(2 << 30)),
-            ("1t", Some(1 << 40)),
-            ("k", None),
-            ("-1", None),
-            ("1.5G", None),
-            ("17179869184G", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_size(text).ok(), size, "{text}");
-        }
-    }
 
     #[test]
     fn uuids_have_one_text_form() {

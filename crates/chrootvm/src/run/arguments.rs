@@ -1,11 +1,11 @@
 //! Arguments of `chrootvm [OPTIONS] ROOTFS …`, and which of them go together.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use machine::session::console_relay::PageDisplay;
 use proto::settings::Size;
 
@@ -113,18 +113,28 @@ impl RunArguments {
     /// Takes the words after ROOTFS as COMMAND or as INIT. `line` is the whole command line.
     ///
     /// # Errors
-    /// No word follows `--`. Most likely a variable of a script is empty.
+    /// No word follows `--`: most likely, a variable of a script is empty. Or the first word is
+    /// the size of `--overlay`.
     pub(super) fn take_words(&mut self, line: &[OsString], single: SingleWord) -> Result<()> {
         let mut words = std::mem::take(&mut self.words);
         // clap drops the `--` before the words, and takes everything after it.
         let before = line.len().checked_sub(words.len() + 1).and_then(|at| line.get(at));
         let has_dashes = before.is_some_and(|word| word == "--");
+        if let (false, Some(size)) = (has_dashes, words.first()) {
+            ensure!(!self.directories.is_overlay_size(size), "{}", wrong_overlay(size));
+        }
         match (words.len(), has_dashes, single) {
             (0, true, _) => bail!("no COMMAND after --"),
             (1, false, SingleWord::Init) => self.payload = words.pop(),
             _ => self.command = words,
         }
         Ok(())
+    }
+
+    /// Explanation of a ROOTFS that does not exist, if it is a value of an option.
+    pub(super) fn misread_rootfs(&self) -> Option<String> {
+        let rootfs = self.rootfs.as_deref()?.as_os_str();
+        self.directories.is_overlay_size(rootfs).then(|| wrong_overlay(rootfs))
     }
 
     /// Size of the terminal that COMMAND gets, if it gets one.
@@ -154,6 +164,12 @@ impl RunArguments {
             None => Ok(()),
         }
     }
+}
+
+/// Message about a `size` that follows `--overlay` as a word of its own.
+fn wrong_overlay(size: &OsStr) -> String {
+    let size = size.display();
+    format!("--overlay {size}: the size belongs to the option, as in --overlay={size}")
 }
 
 impl Diagnostics {
@@ -236,6 +252,33 @@ pub(super) mod tests {
         ] {
             let error = arguments(words, single).unwrap_err();
             assert_eq!(error.to_string(), "no COMMAND after --", "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_no_word() {
+        for (words, expected) in [
+            (&["--overlay", "/r", "2G"][..], Err("--overlay 2G: ")),
+            (&["/r", "--overlay", "50%", "ls", "/"], Err("--overlay 50%: ")),
+            (&["/r", "--overlay", "2GiB", "--", "ls"], Err("as in --overlay=2GiB")),
+            (&["/r", "--overlay", "--", "2G"], Ok(None)),
+            (&["/r", "2G"], Ok(None)),
+            (&["/r", "--overlay", ""], Ok(None)),
+            (&["/r", "--overlay=1G", "2G"], Ok(None)),
+            (&["--overlay=1G", "2G"], Ok(None)),
+            (&["2G"], Ok(None)),
+            (&["--overlay", "/r", "ls", "/"], Ok(None)),
+            (&["--overlay", "2G", "/r", "ls"], Ok(Some("as in --overlay=2G"))),
+        ] {
+            let found = arguments(words, SingleWord::Init);
+            let found = found.map(|arguments| arguments.misread_rootfs());
+            match (found, expected) {
+                (Err(error), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{words:?}: {error}");
+                }
+                (Ok(Some(told)), Ok(Some(part))) => assert!(told.contains(part), "{words:?}"),
+                (found, _) => assert_eq!(found.ok(), Some(None), "{words:?}"),
+            }
         }
     }
 

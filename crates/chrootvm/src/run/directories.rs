@@ -1,6 +1,6 @@
 //! Options for directories and disks of the host: which ones the guest sees, and where.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,8 @@ use proto::tag::Tag;
 
 use super::additions::Additions;
 use crate::named::named;
-use crate::values::{Volume, parse_overlay, parse_volume};
+use crate::sizes::{OverlaySize, parse_overlay};
+use crate::values::{Volume, parse_volume};
 
 /// Directories and disks of the host in the guest
 #[derive(Debug, clap::Args)]
@@ -28,11 +29,11 @@ pub(super) struct Directories {
     /// Of images, only file systems that can be written to, such as ext4, take it.
     #[arg(long, conflicts_with = "overlay")]
     rw: bool,
-    /// Let the guest write to memory instead, at most SIZE (512m, 50%); what it writes is forgotten
+    /// Let the guest write to memory instead, at most SIZE (512M, 50%); what it writes is forgotten
     /// at the end [default: half of the memory]
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "", value_parser = parse_overlay)]
-    overlay: Option<String>,
+    overlay: Option<OverlaySize>,
     /// Share the directory HOST at the path GUEST, read-write unless :ro follows; repeatable
     ///
     /// GUEST must exist in ROOTFS, unless it is below /run or /tmp, or --overlay is given.
@@ -81,9 +82,16 @@ pub(super) struct Attachments {
 }
 
 impl Directories {
-    /// Size of the overlay, if the root has one; empty for the default of tmpfs.
-    pub(super) fn overlay(&self) -> Option<&str> {
-        self.overlay.as_deref()
+    /// Size of the overlay, if the root has one.
+    pub(super) fn overlay(&self) -> Option<OverlaySize> {
+        self.overlay
+    }
+
+    /// Whether `word` would be the size of `--overlay`, which is given without one.
+    pub(super) fn is_overlay_size(&self, word: &OsStr) -> bool {
+        let has_no_size = self.overlay == Some(OverlaySize::Default);
+        let is_size = |word| parse_overlay(word).is_ok_and(|size| size != OverlaySize::Default);
+        has_no_size && word.to_str().is_some_and(is_size)
     }
 
     /// Whether the guest may write to the root.

@@ -126,8 +126,9 @@ impl Findings {
         let name_server = name_server(arguments, root, &kernel)?;
         let attachments = arguments.directories.attachments(root)?;
         let append = options.append.join(OsStr::new(" "));
+        let overlay = arguments.directories.overlay().map(|size| size.to_string());
         let root_options = RootOptions {
-            overlay: arguments.directories.overlay(),
+            overlay: overlay.as_deref(),
             access: arguments.directories.root_access(),
             name_server: &name_server,
             append: append.as_bytes(),

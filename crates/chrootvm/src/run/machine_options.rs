@@ -16,14 +16,15 @@ use proto::settings::Record;
 
 use super::additions::Additions;
 use crate::named::named;
-use crate::values::{parse_memory, parse_name, parse_publish};
+use crate::sizes::parse_memory;
+use crate::values::{parse_name, parse_publish};
 
 /// Kind of machine
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct MachineOptions {
-    /// Memory, in MiB or with a suffix M or G [default: 1G, more for a large --overlay, less
-    /// if the host has less to spare]
+    /// Memory, such as 512M or 1.5G, or a number of MiB [default: 1G, more for a large --overlay,
+    /// less if the host has less to spare]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<u64>,
     /// Number of processors [default: as many as the host has]

@@ -31,9 +31,10 @@ mod volumes;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use files::tell;
 use machine::plan::guest::name_server::NameServerDecision;
 use machine::process::qemu::QemuProbe;
@@ -66,7 +67,7 @@ impl RunArguments {
             return doctor::run(self.rootfs.as_deref(), configured::findings(settings));
         }
         let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
-        let root = Root::open(rootfs)?;
+        let root = Root::open(rootfs).map_err(|error| self.explain(error))?;
         self.command_options.prepare_stdin()?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);
@@ -111,6 +112,16 @@ impl RunArguments {
         let init = InitWords::new(rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
+    }
+
+    /// Adds to an `error` about ROOTFS which option took the real ROOTFS, or left its value.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let took_rootfs = self.machine.init.as_deref().is_some_and(Path::is_dir);
+        let of_init = "leave out --init: /init is PID 1 without it".to_owned();
+        match self.misread_rootfs().or(took_rootfs.then_some(of_init)) {
+            Some(explanation) => anyhow!("{error:#}; {explanation}"),
+            None => error,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::additions::Additions;
 use super::arguments::RunArguments;
 use super::findings::{Findings, Host, InitrdFile};
 use crate::command::Variables;
-use crate::values::overlay_use;
+use crate::sizes::OverlaySize;
 
 /// Makes the plan and chooses the initrd for the guest with this `root`; the last value is a
 /// warning. `variables` are those of the host's environment.
@@ -50,7 +50,7 @@ pub(super) fn plan(
             archive: root.archive().map(Into::into),
         }),
     };
-    let used = arguments.directories.overlay().map(overlay_use).unwrap_or_default();
+    let used = arguments.directories.overlay().map(OverlaySize::memory_use).unwrap_or_default();
     let used = MemoryUse { root: findings.root_memory, ..used };
     let memory = options.memory(used, &host.meminfo);
     let plan = MachinePlan {
@@ -120,7 +120,8 @@ fn of_root(
     root: &Root,
     name_server: &NameServerDecision,
 ) -> Result<Additions> {
-    let overlay = arguments.directories.overlay();
+    let overlay = arguments.directories.overlay().map(|size| size.to_string());
+    let overlay = overlay.as_deref();
     let append = arguments.machine.append.join(OsStr::new(" "));
     let mut words =
         root.parameters(arguments.directories.root_access(), overlay, append.as_bytes())?;

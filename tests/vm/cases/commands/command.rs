@@ -149,7 +149,7 @@ fn kernel_panic_is_shown(bed: &Bed) -> Result<()> {
 /// Bad options exit with 125, for a command may exit with any other status.
 fn bad_options_exit_with_125(bed: &Bed) -> Result<()> {
     for (options, words) in [
-        (&["--memory", "lots"][..], "suffix M or G"),
+        (&["--memory", "lots"][..], "a number without a suffix is in MiB"),
         (&["--no-such-option"], "--no-such-option"),
         (&["--rw", "--overlay"], "cannot be used with"),
         (&["--qemu", "no-such-qemu"], "--qemu no-such-qemu: no such program"),
