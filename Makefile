@@ -4,7 +4,8 @@
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
 LIBDIR  ?= $(PREFIX)/lib
-MANDIR  ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share
+MANDIR  ?= $(DATADIR)/man
 DESTDIR ?=
 
 RUN      := run --quiet --locked --release --package xtask --
@@ -38,10 +39,10 @@ build: ## Build /init and the host tools; name what is missing, install nothing
 	@$(XTASK) build
 
 # Files that `make build` makes and `make install` installs.
-BUILT := target/guest/init target/release/chrootvm target/release/mkvirtinitrd
+BUILT := target/guest/init target/release/chrootvm target/release/mkvirtinitrd target/completions/bash/chrootvm
 
 .PHONY: install
-install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, MANDIR)
+install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MANDIR)
 	@for file in $(BUILT); do \
 		[ -f $$file ] || { echo "make install: $$file is missing: run \`make build\` first" >&2; exit 1; }; \
 	done
@@ -53,6 +54,9 @@ install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, MANDIR)
 	install -D -m 0755 -t $(DESTDIR)$(BINDIR) target/release/chrootvm target/release/mkvirtinitrd
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/virtinitrd.7
+	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/bash-completion/completions target/completions/bash/*
+	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/zsh/site-functions target/completions/zsh/*
+	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/fish/vendor_completions.d target/completions/fish/*
 
 .PHONY: dist
 dist: vendor ## Make a release tarball that builds without a network

@@ -96,9 +96,16 @@ impl DistCheck {
             let installed = install.join(file);
             ensure!(machine::host::is_executable(&installed), "{file} was not installed");
         }
-        for page in ["man1/chrootvm.1", "man1/mkvirtinitrd.1", "man7/virtinitrd.7"] {
-            let installed = install.join("usr/share/man").join(page);
-            ensure!(installed.is_file(), "{page} was not installed");
+        for file in [
+            "man/man1/chrootvm.1",
+            "man/man1/mkvirtinitrd.1",
+            "man/man7/virtinitrd.7",
+            "bash-completion/completions/chrootvm",
+            "zsh/site-functions/_chrootvm",
+            "fish/vendor_completions.d/chrootvm.fish",
+        ] {
+            let installed = install.join("usr/share").join(file);
+            ensure!(installed.is_file(), "{file} was not installed");
         }
         tell::result("distcheck passed\n")
     }

@@ -18,7 +18,7 @@ pub use machine::toolchain::{
     MUSL_LINKER, check_static, has_target, host_triple, musl_target, output_of, rustc,
 };
 
-/// Build the static /init, chrootvm and mkvirtinitrd
+/// Build the static /init, chrootvm and mkvirtinitrd, and completions for shells
 #[derive(Debug, clap::Args)]
 pub struct Build {}
 
@@ -43,6 +43,7 @@ impl Build {
     /// Builds, checks, and prints path and size.
     pub fn run(self) -> Result<()> {
         programs::build()?;
+        programs::write_completions()?;
         let init = build()?;
         let size = init.metadata().with_context(|| format!("find {}", init.display()))?.len();
         tell::result(format_args!("{}: {size} bytes, statically linked\n", init.display()))

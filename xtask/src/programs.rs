@@ -23,6 +23,31 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
+/// Directories of the completions below `target/completions`, and the names of the files in
+/// them; `@` stands for the program. `make install` copies them.
+const COMPLETIONS: &[(&str, &str)] = &[("bash", "@"), ("zsh", "_@"), ("fish", "@.fish")];
+
+/// Writes the completions of both programs. They must have been built.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_completions() -> Result<()> {
+    let directory = workspace::root()?.join("target/completions");
+    for (shell, file) in COMPLETIONS {
+        let directory = directory.join(shell);
+        let context = || format!("make {}", directory.display());
+        std::fs::create_dir_all(&directory).with_context(context)?;
+        for program in ["chrootvm", "mkvirtinitrd"] {
+            let mut command = Command::new(chrootvm()?);
+            let output = command.args(["completions", shell, program]).output();
+            let output = output.context("run chrootvm completions")?;
+            ensure!(output.status.success(), "chrootvm completions {shell} {program} failed");
+            files::output::write(&directory.join(file.replace('@', program)), &output.stdout)?;
+        }
+    }
+    Ok(())
+}
+
 /// Path of the built `chrootvm`.
 ///
 /// # Errors

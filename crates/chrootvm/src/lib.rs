@@ -11,12 +11,14 @@
 //! | [`image_command`] | `chrootvm image` |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
 //! | [`values`], [`sizes`] | parsers of the values of options |
+//! | [`completions`] | `chrootvm completions` |
 //! | [`config`] | configuration files |
 //! | [`foreign`] | words of other programs, and what to type in their place |
 //! | [`help`] | shape of `--help` |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
 
 pub mod command;
+pub mod completions;
 pub mod config;
 pub mod exec;
 pub mod foreign;

@@ -12,6 +12,8 @@ const MKVIRTINITRD: &str = env!("CARGO_BIN_EXE_mkvirtinitrd");
 #[rustfmt::skip]
 const COMMANDS: &[(&str, &[&str])] = &[
     (CHROOTVM, &[]),
+    (CHROOTVM, &["completions"]),
+    (CHROOTVM, &["run"]),
     (CHROOTVM, &["exec"]),
     (CHROOTVM, &["ps"]),
     (CHROOTVM, &["stop"]),

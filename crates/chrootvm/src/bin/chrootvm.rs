@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use chrootvm::run::SingleWord;
-use chrootvm::{exec, foreign, image_command, kernel, mkvirtinitrd, program, ps, run, stop};
-use clap::Parser;
+use chrootvm::{
+    completions, exec, foreign, image_command, kernel, mkvirtinitrd, program, ps, run, stop,
+};
+use clap::{Command, CommandFactory, Parser};
 use machine::isolation::userns;
 use machine::kernel::pack;
 use machine::plan::exit_status::EXIT_TROUBLE;
@@ -33,7 +35,9 @@ Command to run in the guest, and its arguments [default: the workload of ROOTFS,
     name = "chrootvm run",
     version,
     override_usage = "chrootvm run [OPTIONS] ROOTFS [[--] COMMAND [ARG]...]",
-    mut_arg("words", |words| words.help(RUN_WORDS))
+    before_help = "Examples:\n  chrootvm run ./debian hostname\n  chrootvm run -it ./debian bash",
+    mut_args(|argument| argument.hide_short_help(true)),
+    mut_arg("words", |words| words.long_help(RUN_WORDS))
 )]
 struct ChrootVmRun {
     #[command(flatten)]
@@ -88,19 +92,31 @@ struct ChrootVmPack {
     pack: mkvirtinitrd::Pack,
 }
 
+/// Print a script with which a shell completes options and names of files
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm completions", version)]
+struct ChrootVmCompletions {
+    #[command(flatten)]
+    completions: completions::Completions,
+}
+
 /// Runs a subcommand. The first of its arguments is the program's name in usage lines.
 type Subcommand = fn(Vec<OsString>) -> Result<ExitCode>;
 
+/// Name of a subcommand, its arguments, and what it does.
+type TypedSubcommand = (&'static str, fn() -> Command, Subcommand);
+
 /// Subcommands that users type.
 #[rustfmt::skip]
-const SUBCOMMANDS: &[(&str, Subcommand)] = &[
-    ("exec",   |words| parse_run::<ChrootVmExec>(&words).exec.run()),
-    ("help",   help),
-    ("image",  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
-    ("kernel", |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
-    ("ps",     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
-    ("run",    |words| run_machine(words, SingleWord::Command, |words| parse_run::<ChrootVmRun>(words).run)),
-    ("stop",   |words| parse::<ChrootVmStop>(words, EXIT_TROUBLE).stop.run()),
+const SUBCOMMANDS: &[TypedSubcommand] = &[
+    ("completions", ChrootVmCompletions::command, completions),
+    ("exec",   ChrootVmExec::command,   |words| parse_run::<ChrootVmExec>(&words).exec.run()),
+    ("help",   || Command::new("help"), help),
+    ("image",  ChrootVmImage::command,  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
+    ("kernel", ChrootVmKernel::command, |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
+    ("ps",     ChrootVmPs::command,     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
+    ("run",    ChrootVmRun::command,    |words| run_machine(words, SingleWord::Command, |words| parse_run::<ChrootVmRun>(words).run)),
+    ("stop",   ChrootVmStop::command,   |words| parse::<ChrootVmStop>(words, EXIT_TROUBLE).stop.run()),
 ];
 
 /// Subcommands with which chrootvm starts itself, or which `--dry-run` prints.
@@ -119,9 +135,11 @@ fn main() -> ExitCode {
 /// Runs the subcommand, or `chrootvm ROOTFS`. A user types a ROOTFS with the name of a
 /// subcommand as `./exec`.
 fn run(mut words: Vec<OsString>) -> Result<ExitCode> {
-    let rows = SUBCOMMANDS.iter().chain(INTERNAL_SUBCOMMANDS);
+    let typed = SUBCOMMANDS.iter().map(|(name, _, run)| (name, run));
+    let internal = INTERNAL_SUBCOMMANDS.iter().map(|(name, run)| (name, run));
+    let mut rows = typed.chain(internal);
     let first = words.get(1).map_or(OsStr::new(""), OsString::as_os_str);
-    if let Some((name, subcommand)) = rows.into_iter().find(|(name, _)| first == *name) {
+    if let Some((name, subcommand)) = rows.find(|(name, _)| first == **name) {
         words.splice(..2, [format!("chrootvm {name}").into()]);
         return subcommand(words);
     }
@@ -154,11 +172,20 @@ fn parse_run<T: Parser>(words: &[OsString]) -> T {
 fn help(mut words: Vec<OsString>) -> Result<ExitCode> {
     words[0] = "chrootvm".into();
     if let Some(name) = words.get(1).filter(|word| !word.as_encoded_bytes().starts_with(b"-")) {
-        let is_known = SUBCOMMANDS.iter().any(|(known, _)| name == known);
+        let is_known = SUBCOMMANDS.iter().any(|(known, ..)| name == known);
         ensure!(is_known, "no subcommand {}: `chrootvm --help` lists them", name.display());
     }
     words.push("--help".into());
     run(words)
+}
+
+/// Prints a script for a shell, for chrootvm with all subcommands.
+fn completions(words: Vec<OsString>) -> Result<ExitCode> {
+    let task = parse::<ChrootVmCompletions>(words, EXIT_TROUBLE).completions;
+    let subcommands = SUBCOMMANDS.iter().map(|(name, command, _)| command().name(*name));
+    // The table has a row for `help`.
+    let chrootvm = ChrootVm::command().disable_help_subcommand(true);
+    done(task.run(chrootvm.subcommands(subcommands)))
 }
 
 fn done(result: Result<()>) -> Result<ExitCode> {

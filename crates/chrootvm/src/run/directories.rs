@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueHint;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use files::lookup::Files;
 use files::root_dir::RootDir;
@@ -59,7 +60,7 @@ pub(super) struct Directories {
     #[arg(long, value_parser = named::<CacheMode>(), value_name = "MODE")]
     pub(super) cache: Option<CacheMode>,
     /// The program virtiofsd to run [default: the installed one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE")]
     pub(super) virtiofsd: Option<PathBuf>,
 }
 

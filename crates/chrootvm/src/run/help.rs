@@ -31,13 +31,14 @@ ROOTFS is a directory or an image, read-only unless you give one of these:
 /// Subcommands and statuses, at the end of `--help`.
 pub(super) const MORE: &str = "\
 Subcommands:
-  run     run a command; unlike above, one word is a COMMAND, too
-  exec    run one more command in a running machine
-  ps      list the running machines
-  stop    end machines
-  image   make images of directories and archives, and look into them
-  kernel  build and list small kernels
-  help    print the help of a subcommand: chrootvm help image build
+  run          run a command; unlike above, one word is a COMMAND, too
+  exec         run one more command in a running machine
+  ps           list the running machines
+  stop         end machines
+  image        make images of directories and archives, and look into them
+  kernel       build and list small kernels
+  completions  print a script with which bash, zsh or fish completes words
+  help         print the help of a subcommand: chrootvm help image build
 
 With COMMAND, standard input, output and error are the command's, and so is the
 exit status: 0-255 the command's own, 128+N signal N ended it, 126 it cannot be

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueHint;
 use files::named::Named;
 use machine::kernel::signatures::StripWhen;
 use machine::kernel::small::cache::SmallKernels;
@@ -46,7 +47,7 @@ pub(super) struct MachineOptions {
     ///
     /// FILE is a bzImage, or a vmlinux that can be entered directly; also compressed (gzip, xz, zstd,
     /// lz4, bzip2, lzma, lzo), in a UKI, or as an EFI zboot image.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE")]
     pub(super) kernel: Option<PathBuf>,
     /// Whether to unpack the kernel here and enter it directly, which is quicker than letting it
     /// unpack itself
@@ -63,7 +64,7 @@ pub(super) struct MachineOptions {
     pub(super) kernel_builtin: bool,
     /// Directory with the modules of the kernel, such as /usr/lib/modules/6.1.0-50-cloud-amd64
     /// [default: those of that kernel in ROOTFS]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_hint = ValueHint::DirPath, value_name = "DIR")]
     pub(super) modules: Option<PathBuf>,
     /// One more module that is loaded before the root is mounted, such as xfs; repeatable
     ///
@@ -79,7 +80,7 @@ pub(super) struct MachineOptions {
           default_value = StripWhen::default().name())]
     pub(super) strip: StripWhen,
     /// Boot this initrd, as mkvirtinitrd makes it, instead of packing one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
+    #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
     pub(super) initrd: Option<PathBuf>,
     /// More words for the kernel command line; they win over those of chrootvm; repeatable
     ///
@@ -97,7 +98,7 @@ pub(super) struct MachineOptions {
     #[arg(long, value_name = "MODEL")]
     pub(super) cpu: Option<String>,
     /// The program of QEMU to run [default: the installed one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE")]
     pub(super) qemu: Option<PathBuf>,
     /// One more argument for QEMU, passed on unchanged; repeatable
     #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
