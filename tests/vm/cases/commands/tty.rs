@@ -82,8 +82,9 @@ fn escape_ends_the_command(bed: &Bed) -> Result<()> {
 /// With `--no-tty` the terminal of the host interprets keys: Ctrl-C becomes a signal, which
 /// `chrootvm` passes on.
 fn no_tty_leaves_signals_to_the_host(bed: &Bed) -> Result<()> {
-    let script = "test -t 0 || test -t 1 || test -t 2 || echo none
-                  trap 'echo interrupted; exit 6' INT; while :; do sleep 0.1; done";
+    // Ctrl-C follows as soon as the first line is out, so set the trap before.
+    let script = "trap 'echo interrupted; exit 6' INT
+                  test -t 0 || test -t 1 || test -t 2 || echo none; while :; do sleep 0.1; done";
     let mut terminal = Terminal::start(bed.sh(script)?.options(&["--no-tty"]))?;
     terminal.wait_for("none\n")?;
     terminal.keys("\x03")?;

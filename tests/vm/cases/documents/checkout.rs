@@ -62,6 +62,9 @@ impl Checkout {
         shell.env("PATH", format!("{}/scripts:{path}", bed.workspace.display()));
         // Without control sequences, in English.
         shell.env("TERM", "dumb").env("LC_ALL", "C");
+        // Files of settings are read, but none of the developer's.
+        fs::write(directory.path().join(".chrootvm.toml"), "")?;
+        shell.env("CHROOTVM_NO_CONFIG", "").env("XDG_CONFIG_HOME", directory.path().join("config"));
         let mut shell = Terminal::open(&shell)?;
         shell.wait_for(END)?;
         Ok(Self { shell, has_job: false, directory })

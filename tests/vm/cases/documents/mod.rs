@@ -26,11 +26,13 @@ pub(crate) const CASES: &[Case] = &[
     ("running",                      |bed| examples_run(bed, "docs/running.md")),
     ("images",                       |bed| examples_run(bed, "docs/images.md")),
     ("initrd",                       |bed| examples_run(bed, "docs/initrd.md")),
+    ("configuration",                |bed| examples_run(bed, "docs/configuration.md")),
     ("manual_pages",                 manual::examples_run),
 ];
 
 /// Documents whose examples are run.
-const RUN: &[&str] = &["README.md", "docs/running.md", "docs/images.md", "docs/initrd.md"];
+const RUN: &[&str] =
+    &["README.md", "docs/running.md", "docs/images.md", "docs/initrd.md", "docs/configuration.md"];
 
 /// Blocks that are not run: the document, the first command, and the reason.
 #[rustfmt::skip]
