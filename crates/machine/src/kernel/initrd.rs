@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use archive::compress::{GZIP_MAGIC, LZ4_FRAME_MAGIC, LZ4_MAGIC, XZ_MAGIC, ZSTD_MAGIC};
+use archive::newc;
 
 use super::located::Located;
 use super::pack::{self, ModuleSelection};
@@ -44,7 +46,11 @@ impl Initrd {
     /// A file cannot be read, or a module is missing.
     pub fn bytes(&self, records: &[Vec<u8>], notes: &mut Vec<String>) -> Result<Vec<u8>> {
         let initrd = match self {
-            Initrd::File(file) => pack::read_initrd(file)?,
+            Initrd::File(file) => {
+                let bytes = pack::read_initrd(file)?;
+                check(&bytes).with_context(|| format!("--initrd {}", file.display()))?;
+                bytes
+            }
             Initrd::Packed(InitrdParts { init, modules, selection, archive }) => {
                 let modules = modules.as_ref().map(|found| (&*found.root, found.path.as_path()));
                 let initrd = pack::initrd(pack::read_init(init)?, modules, selection, notes)?;
@@ -89,6 +95,38 @@ impl Initrd {
     }
 }
 
+/// First bytes of the archives that a kernel unpacks (`lib/decompress.c`, `init/initramfs.c`).
+#[rustfmt::skip]
+const STARTS: &[&[u8]] = &[
+    newc::MAGIC,
+    newc::MAGIC_CHECKED,
+    GZIP_MAGIC,
+    &[0x1f, 0x9e],             // gzip, old
+    b"BZh",                    // bzip2
+    &[0x5d, 0x00, 0x00],       // lzma
+    XZ_MAGIC,
+    &[0x89, 0x4c, 0x5a],       // lzo
+    LZ4_MAGIC,
+    ZSTD_MAGIC,
+];
+
+/// Checks the start of an initrd: the kernel only says that it found no `/init`.
+fn check(initrd: &[u8]) -> Result<()> {
+    ensure!(!initrd.is_empty(), "it is empty");
+    ensure!(
+        !initrd.starts_with(LZ4_FRAME_MAGIC),
+        "no kernel unpacks lz4's frame format; compress it with lz4 -l"
+    );
+    // The kernel skips zeros between archives, and before the first one.
+    let zeros = initrd.iter().take_while(|&&byte| byte == 0).count();
+    let start = initrd.get(zeros..).unwrap_or_default();
+    ensure!(
+        STARTS.iter().any(|magic| start.starts_with(magic)),
+        "it is no initrd: neither a newc archive nor one in gzip, bzip2, lzma, xz, lzo, lz4 or zstd"
+    );
+    Ok(())
+}
+
 /// Paths of `/init`, relative to the directory of this program: in a source tree after a
 /// build, installed below the same prefix, and installed for osbuild.
 const INIT_PLACES: [&str; 3] =
@@ -111,4 +149,31 @@ pub fn find_init(given: Option<&Path>) -> Result<PathBuf> {
         format!("{} is missing: run `make` to build it", tree.display())
     })?;
     canonical(&found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_archives_that_a_kernel_unpacks_are_initrds() {
+        for (name, bytes, error) in [
+            ("newc", &b"070701"[..], ""),
+            ("newc with checksums", b"070702", ""),
+            ("zeros first", b"\x00\x00\x00\x00070701", ""),
+            ("gzip", b"\x1f\x8b\x08", ""),
+            ("lzma", b"\x5d\0\0\x80", ""),
+            ("lzo", b"\x89LZO", ""),
+            ("lz4", b"\x02\x21\x4c\x18", ""),
+            ("lz4's frames", b"\x04\x22\x4d\x18", "lz4 -l"),
+            ("ELF", b"\x7fELF", "it is no initrd"),
+            ("old cpio", b"070707", "it is no initrd"),
+            ("zeros", b"\0\0\0\0", "it is no initrd"),
+            ("nothing", b"", "it is empty"),
+        ] {
+            let found = check(bytes).map_or_else(|error| error.to_string(), |()| String::new());
+            assert_eq!(found.is_empty(), error.is_empty(), "{name}: {found}");
+            assert!(found.contains(error), "{name}: {found}");
+        }
+    }
 }

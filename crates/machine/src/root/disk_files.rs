@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::stat;
 
 use crate::host::canonical;
 use crate::plan::disks::{Disk, DiskBacking};
@@ -47,11 +48,30 @@ pub fn open(disk: &Disk) -> Result<File> {
         "disk {path}: neither an image nor a block device"
     );
     let mut options = File::options();
-    options.read(true).write(disk.access == Access::ReadWrite);
-    options.open(&disk.path).with_context(|| match disk.access {
-        Access::ReadWrite => format!("open disk {path} for writing"),
-        Access::ReadOnly => format!("open disk {path}"),
-    })
+    let opened = options.read(true).write(disk.access == Access::ReadWrite).open(&disk.path);
+    match disk.access {
+        Access::ReadOnly => opened.with_context(|| format!("open disk {path}")),
+        Access::ReadWrite => {
+            let file = opened.with_context(|| for_writing(&disk.path))?;
+            // The kernel opens a read-only device for writing, and fails at the first write.
+            let is_read_only = kind.is_block_device() && is_read_only(found.rdev());
+            ensure!(!is_read_only, "{}: the device is read-only", for_writing(&disk.path));
+            Ok(file)
+        }
+    }
+}
+
+/// Operation of opening the disk at `path` for the guest's writes, with what does without them.
+fn for_writing(path: &Path) -> String {
+    let path = path.display();
+    format!("open disk {path} for writing (--data {path}:ro and ROOTFS without --rw only read)")
+}
+
+/// Whether the kernel lists the block device of this number as read-only (Linux doc:
+/// ABI/stable/sysfs-block, `ro`).
+fn is_read_only(device: u64) -> bool {
+    let (major, minor) = (stat::major(device), stat::minor(device));
+    std::fs::read(format!("/sys/dev/block/{major}:{minor}/ro")).is_ok_and(|text| text == b"1\n")
 }
 
 #[cfg(test)]
@@ -68,8 +88,13 @@ mod tests {
         for (suffix, access) in [("", Access::ReadWrite), (":ro", Access::ReadOnly)] {
             assert_eq!(parse(&text(suffix)).unwrap(), disk(path.clone(), access));
         }
+        // The kernel lets nobody write to a program that runs.
+        let running = std::env::current_exe().unwrap();
+        let read_only = [running.as_os_str(), OsStr::new(":ro")].into_iter().collect::<OsString>();
+        assert!(parse(&read_only).is_ok());
         for (bad, why) in [
             (dir.path().as_os_str(), "neither an image"),
+            (running.as_os_str(), ":ro and ROOTFS without --rw only read): Text file busy"),
             (OsStr::new("/nonexistent:ro"), "--data /nonexistent:ro"),
             (OsStr::new("/dev/null"), "neither an image"),
         ] {

@@ -60,6 +60,8 @@ impl Drop for LoopDevice {
     }
 }
 
+/// The guest of a run with `:ro` cannot write. Without `:ro`, a read-only device is refused before
+/// the boot.
 fn ro_refuses_writes(bed: &Bed) -> Result<()> {
     let device = LoopDevice::with_data(b"data")?;
     let script = "head -c 4 /dev/vda; echo; cat /sys/block/vda/size /sys/block/vda/ro
@@ -68,6 +70,10 @@ fn ro_refuses_writes(bed: &Bed) -> Result<()> {
     let run = bed.sh(script)?.options(&["--data", &data]);
     run.finish()?.is(0, format!("data\n{}\n1\n", SIZE / 512), "")?;
     ensure!(fs::read(&device.image)?.starts_with(b"data"), "the device was written to");
+    stdout_of(Command::new("blockdev").arg("--setro").arg(&device.path))?;
+    let writable = device.path.display().to_string();
+    let run = bed.sh("echo not reached")?.options(&["--data", &writable]);
+    run.finish()?.says(125, "", &[&data, "the device is read-only"])?;
     Ok(())
 }
 
