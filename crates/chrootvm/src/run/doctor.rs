@@ -5,14 +5,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use files::tell;
+use machine::doctor::findings;
+use machine::doctor::gather::{self, GivenKernel};
 use machine::doctor::report::{Finding, Status, report};
-use machine::doctor::{findings, gather};
 
-/// Reports on this host, and on the kernels in `rootfs` if that is given, after the `first`
-/// findings. The exit status is 1 if no machine can run.
-pub(super) fn run(rootfs: Option<&Path>, first: Vec<Finding>) -> Result<ExitCode> {
+/// Reports on this host, on the `kernel` that was given, and on the kernels in `rootfs` if that
+/// is given, after the `first` findings. The exit status is 1 if no machine can run.
+pub(super) fn run(
+    rootfs: Option<&Path>,
+    kernel: GivenKernel<'_>,
+    first: Vec<Finding>,
+) -> Result<ExitCode> {
     let mut findings = first;
-    findings.extend(findings::findings(&gather::gather(rootfs)?));
+    findings.extend(findings::findings(&gather::gather(rootfs, kernel)?));
     tell::result(report(&findings))?;
     Ok(match findings.iter().any(|finding| finding.status == Status::Missing) {
         true => ExitCode::FAILURE,

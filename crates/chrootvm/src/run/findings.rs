@@ -9,11 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use machine::host;
-use machine::kernel::find::{find_kernel, has_module};
+use machine::kernel::find::{find_kernel, has_module, mismatch};
 use machine::kernel::initrd::find_init;
 use machine::kernel::located::Located;
+use machine::kernel::modules::file::SymbolVersions;
 use machine::kernel::signatures;
 use machine::plan::architecture::{self, Architecture};
 use machine::plan::guest::name_server::{self, NameServerDecision, NameServerOptions};
@@ -121,6 +122,14 @@ impl Findings {
         let builtin = options.builtin_kernel()?;
         let kernel = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = find_kernel(|| root.files(), kernel, options.modules.as_deref())?;
+        let packed = modules.as_ref().filter(|_| options.initrd.is_none());
+        match packed.and_then(|modules| mismatch(&image, modules)) {
+            None => {}
+            Some(found) if found.versions == SymbolVersions::Present => {
+                log::warn!("{}", found.problem);
+            }
+            Some(found) => bail!("{}", found.problem),
+        }
         let config = signatures::config(&image, modules.as_ref());
         let kernel = GuestKernel { image, modules, config };
         let name_server = name_server(arguments, root, &kernel)?;

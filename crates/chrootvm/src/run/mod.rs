@@ -10,6 +10,7 @@
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `help` | texts of `--help` around the options |
+//! | `remedies` | errors, with what helps against them |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
 //!
 //! [`running::run`] runs the plan, or `--dry-run` prints it.
@@ -25,17 +26,18 @@ mod keep;
 mod last_words;
 mod machine_options;
 mod plan;
+mod remedies;
 mod runs;
 mod volumes;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use files::tell;
+use machine::doctor::gather::GivenKernel;
 use machine::plan::guest::name_server::NameServerDecision;
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
@@ -64,10 +66,14 @@ impl RunArguments {
         self.check_command_options()?;
         let limit = TimeLimit::start(self.timeout, &self.command)?;
         if self.doctor {
-            return doctor::run(self.rootfs.as_deref(), configured::findings(settings));
+            let kernel = GivenKernel {
+                image: self.machine.kernel.as_deref(),
+                modules: self.machine.modules.as_deref(),
+            };
+            return doctor::run(self.rootfs.as_deref(), kernel, configured::findings(settings));
         }
         let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
-        let root = Root::open(rootfs).map_err(|error| self.explain(error))?;
+        let root = Root::open(rootfs).map_err(|error| self.explain_rootfs(error))?;
         self.command_options.prepare_stdin()?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);
@@ -89,7 +95,8 @@ impl RunArguments {
             return print(&script()?);
         }
         let mut notes = Vec::new();
-        let bytes = initrd.bytes(&plan.records, &mut notes)?;
+        let bytes = initrd.bytes(&plan.records, &mut notes);
+        let bytes = bytes.map_err(|error| self.explain_module(error, &root, &findings))?;
         logger::warn_all(&notes);
         let console_log = match self.diagnostics.keep {
             true => Some(keep::keep(&bytes, &script()?)?),
@@ -112,16 +119,6 @@ impl RunArguments {
         let init = InitWords::new(rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
-    }
-
-    /// Adds to an `error` about ROOTFS which option took the real ROOTFS, or left its value.
-    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        let took_rootfs = self.machine.init.as_deref().is_some_and(Path::is_dir);
-        let of_init = "leave out --init: /init is PID 1 without it".to_owned();
-        match self.misread_rootfs().or(took_rootfs.then_some(of_init)) {
-            Some(explanation) => anyhow!("{error:#}; {explanation}"),
-            None => error,
-        }
     }
 }
 

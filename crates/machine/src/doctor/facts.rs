@@ -22,6 +22,8 @@ pub struct Facts {
     pub virtiofsd: Program<Daemon>,
     /// KVM, with which the processor executes guest code.
     pub kvm: Kvm,
+    /// The kernel that the user gave.
+    pub given: Option<KernelFacts>,
     /// Kernels of the host, and of ROOTFS if the user gave one.
     pub kernels: Vec<RootKernels>,
     /// Subordinate ids, with which a guest has more than one user.
@@ -174,6 +176,7 @@ pub(super) mod tests {
             qemu: Program::Works(working_qemu()),
             virtiofsd: daemon(Flavour::Rust { readonly: true }, Guard::Daemon),
             kvm: Kvm { problem: None, device: None, processor: processor(Some("kvm_intel")) },
+            given: None,
             kernels: Vec::new(),
             ids: working_ids(),
             musl: Some("musl-gcc".into()),

@@ -17,8 +17,10 @@ use super::facts::{
 use super::guest_modules::{GUEST_MODULES, Support};
 use super::packages::Distribution;
 use crate::host;
+use crate::kernel::find::{self, VersionMismatch, find_kernel, mismatch};
 use crate::kernel::installed::{InstalledKernel, installed};
 use crate::kernel::modules::dir::ModulesDir;
+use crate::kernel::modules::file::SymbolVersions;
 use crate::kernel::modules::name::canonical_name;
 use crate::kernel::modules::resolve::{ModuleRequest, load_order};
 use crate::kernel::vmlinux::form;
@@ -48,12 +50,23 @@ const NAMESPACE_SETTINGS: &[(&str, &str)] = &[
 /// Paths of os-release(5); the second is read if the first is missing.
 const OS_RELEASE: &[&str] = &["/etc/os-release", "/usr/lib/os-release"];
 
-/// Gathers the facts about this host, and about the kernels of `rootfs`, if that is given.
+/// Values of `--kernel` and `--modules`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GivenKernel<'a> {
+    /// The kernel's image.
+    pub image: Option<&'a Path>,
+    /// Directory of its modules.
+    pub modules: Option<&'a Path>,
+}
+
+/// Gathers the facts about this host, about the kernel that is `given`, and about the kernels of
+/// `rootfs`, if that is given.
 ///
 /// # Errors
-/// `rootfs` cannot be opened.
-pub fn gather(rootfs: Option<&Path>) -> Result<Facts> {
+/// `rootfs` or a part of the `given` kernel cannot be opened.
+pub fn gather(rootfs: Option<&Path>, given: GivenKernel<'_>) -> Result<Facts> {
     let user = user();
+    let given = given_kernel(rootfs, given)?;
     let mut kernels = vec![root_kernels(Path::new("/"), false)?];
     if let Some(rootfs) = rootfs {
         let rootfs = root_kernels(rootfs, true)?;
@@ -66,6 +79,7 @@ pub fn gather(rootfs: Option<&Path>) -> Result<Facts> {
         qemu: qemu(),
         virtiofsd: daemon(),
         kvm: kvm(),
+        given,
         kernels,
         ids: ids(&user.name),
         musl: toolchain::musl(),
@@ -219,6 +233,36 @@ fn root_kernels(path: &Path, is_rootfs: bool) -> Result<RootKernels> {
     };
     let kernels = installed.into_iter().map(|found| kernel_facts(&*root, found)).collect();
     Ok(RootKernels { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
+}
+
+/// Gathers the facts about the kernel that a run with these options would boot; `None` if neither
+/// is given. Without ROOTFS, the missing part is searched in the host's root.
+fn given_kernel(rootfs: Option<&Path>, given: GivenKernel<'_>) -> Result<Option<KernelFacts>> {
+    if given.image.is_none() && given.modules.is_none() {
+        return Ok(None);
+    }
+    let root = || Root::open(rootfs.unwrap_or(Path::new("/")))?.files();
+    let (image, modules) = find_kernel(root, given.image, given.modules)?;
+    let file = image.root.file(&image.path);
+    let form = file.as_ref().ok().map(form::of_file);
+    let no_kernel = form.and_then(Result::err).map(|error| format!("{error:#}"));
+    let of_modules = match &modules {
+        None => Err("its modules are not known; give --modules DIR, or boot it with ROOTFS if it \
+                     has virtiofs built in"
+            .to_owned()),
+        Some(dir) => match mismatch(&image, dir) {
+            Some(VersionMismatch { problem, versions: SymbolVersions::Absent }) => Err(problem),
+            _ => supports(&*dir.root, &dir.path).map_err(|error| format!("{error:#}")),
+        },
+    };
+    Ok(Some(KernelFacts {
+        version: find::version(&image).ok().flatten().unwrap_or_default(),
+        unreadable: file.err().map(|error| error.to_string()),
+        no_kernel,
+        image: Some(image.host_path()),
+        modules: of_modules,
+        modules_dir: modules.map(|dir| dir.host_path()).unwrap_or_default(),
+    }))
 }
 
 /// Gathers the facts about one kernel of `root`.

@@ -19,13 +19,24 @@ enum Bootability {
     Unbootable(String),
 }
 
-/// Findings: one for each kernel, and one if a root has no kernel that boots.
+/// Findings: one for each kernel, the given one first, and one if a root has no kernel that boots.
 #[must_use]
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let note = |text| Finding { status: Status::Note, subject: SUBJECT, text };
     let problems = facts.kernels.iter().filter_map(|place| place.problem.clone()).map(note);
     let lines = facts.kernels.iter().flat_map(|place| &place.kernels).map(line);
-    problems.chain(lines).chain(summary(facts)).collect()
+    let given = facts.given.as_ref().map(given);
+    // A run with the given kernel needs no other one.
+    let summary = if given.is_some() { None } else { summary(facts) };
+    given.into_iter().chain(problems).chain(lines).chain(summary).collect()
+}
+
+/// The finding about the kernel that the user gave: no machine runs if it cannot be booted.
+fn given(kernel: &KernelFacts) -> Finding {
+    match judge(kernel) {
+        Bootability::Unbootable(_) => Finding { status: Status::Missing, ..line(kernel) },
+        Bootability::Full(_) | Bootability::Partial(_) => line(kernel),
+    }
 }
 
 /// Advice if chrootvm finds no kernel by itself; `None` if it finds one.
@@ -169,6 +180,27 @@ mod tests {
             let line = line(&kernel);
             assert_eq!(line.status, status, "{name}");
             assert!(line.text.contains(text), "{name}: {}", line.text);
+        }
+    }
+
+    #[test]
+    fn the_given_kernel_comes_first_and_has_to_boot() {
+        let host = RootKernels {
+            path: "/".into(),
+            is_rootfs: true,
+            problem: None,
+            kernels: vec![kernel(&["virtiofs"])],
+        };
+        for (name, lacks, status) in [
+            ("whole", &[][..], Status::Ok),
+            ("without network", &["virtio_net"], Status::Note),
+            ("without virtiofs", &["virtiofs"], Status::Missing),
+        ] {
+            let given = KernelFacts { image: Some("/given".into()), ..kernel(lacks) };
+            let facts = Facts { given: Some(given), kernels: vec![host.clone()], ..healthy() };
+            let found = findings(&facts);
+            assert_eq!((found.len(), found[0].status), (2, status), "{name}: {found:?}");
+            assert!(found[0].text.starts_with("/given: "), "{name}: {found:?}");
         }
     }
 

@@ -16,6 +16,7 @@ use super::bootable::KernelName;
 use super::installed;
 use super::located::Located;
 use super::modules::dir::ModulesDir;
+use super::modules::file::{SymbolVersions, vermagic};
 use super::modules::resolve::{ModuleRequest, load_order};
 use super::vmlinux::{bzimage, wrapper};
 use crate::host::canonical;
@@ -53,9 +54,54 @@ pub fn find_kernel(
     Ok((image, own))
 }
 
+/// A kernel and modules of another version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionMismatch {
+    /// Text about the versions, with what helps.
+    pub problem: String,
+    /// Whether the kernel may still load the modules.
+    pub versions: SymbolVersions,
+}
+
+/// Compares the version of the kernel `image` with that of its `modules`; `None` if they agree,
+/// or if one of them is unknown. A kernel or directory that cannot be read is no matter here.
+#[must_use]
+pub fn mismatch(image: &Located, modules: &Located) -> Option<VersionMismatch> {
+    let named = modules.path.file_name()?.to_string_lossy();
+    let image_name = image.path.file_name()?.to_string_lossy();
+    // An image that was found by the version of the modules need not be read.
+    if image_name.ends_with(&*named) || image.path.starts_with(&modules.path) {
+        return None;
+    }
+    let version = version(image).ok()??;
+    if version == named {
+        return None;
+    }
+    let (built_for, versions) = version_of_modules(modules).filter(|(of, _)| *of != version)?;
+    let (image, modules) = (image.host_path(), modules.host_path());
+    let problem = format!(
+        "kernel {} has version {version}, but the modules in {} are of version {built_for}; give \
+         --modules of {version}, or --kernel of {built_for}",
+        image.display(),
+        modules.display()
+    );
+    Some(VersionMismatch { problem, versions })
+}
+
+/// The kernel version in one of the modules that guests use.
+fn version_of_modules(modules: &Located) -> Option<(String, SymbolVersions)> {
+    let dir = ModulesDir::open(&*modules.root, &modules.path).ok()?;
+    let requests = ["virtio_pci", "virtiofs", "virtio_console", "virtio_blk"];
+    let order = load_order(&dir, &requests.map(ModuleRequest::may)).ok()?;
+    vermagic(&dir.read(order.first()?).ok()?)
+}
+
 /// The version of a kernel, such as `6.1.0-56-cloud-amd64`; the kernel may be inside another
 /// file.
-fn version(image: &Located) -> Result<Option<String>> {
+///
+/// # Errors
+/// The file is not a kernel for this machine, or cannot be read.
+pub fn version(image: &Located) -> Result<Option<String>> {
     let kernel = image.kernel()?;
     let size = usize::try_from(kernel.file.metadata().context("look at the kernel")?.len())?;
     let read = |size| {
@@ -79,4 +125,48 @@ pub fn has_module(name: &str, modules: Option<&Located>, is_packed: bool) -> boo
         load_order(&dir, &[ModuleRequest::must(name)])
     });
     order.is_some_and(|order| order.is_ok_and(|order| is_packed || order.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::modules::file::sample;
+    use super::super::vmlinux::samples;
+    use super::*;
+
+    #[test]
+    fn modules_of_another_version_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = |version: &str, modinfo: &str| {
+            let path = format!("m/{version}/kernel/virtio_pci.ko");
+            std::fs::create_dir_all(dir.path().join(&path).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(path), sample(modinfo)).unwrap();
+        };
+        module("6.1-a", "vermagic=6.1-a SMP ");
+        module("6.2-b", "vermagic=6.2-b SMP ");
+        module("6.3-c", "vermagic=6.3-c SMP modversions ");
+        module("renamed", "vermagic=6.1-a SMP ");
+        module("plain", "depends=");
+        std::fs::write(dir.path().join("kernel"), samples::bzimage_of_version("6.1-a")).unwrap();
+        std::fs::write(dir.path().join("vmlinuz-6.2-b"), "").unwrap();
+        std::fs::write(dir.path().join("other"), "no kernel").unwrap();
+        let root: Rc<dyn Files> = Rc::new(RootDir::open(dir.path()).unwrap());
+        let located = |path: &str| Located { root: root.clone(), path: path.into() };
+        let (absent, present) = (Some(SymbolVersions::Absent), Some(SymbolVersions::Present));
+        for (image, modules, expected) in [
+            ("kernel", "m/6.1-a", None),
+            ("kernel", "m/6.2-b", absent),
+            ("kernel", "m/6.3-c", present),
+            ("kernel", "m/renamed", None),
+            ("kernel", "m/plain", None),
+            ("kernel", "m/gone", None),
+            ("vmlinuz-6.2-b", "m/6.2-b", None),
+            ("other", "m/6.2-b", None),
+        ] {
+            let found = mismatch(&located(image), &located(modules));
+            let problem = found.as_ref().map(|found| found.problem.clone()).unwrap_or_default();
+            assert_eq!(found.map(|found| found.versions), expected, "{image} {modules}: {problem}");
+            let words = format!("has version 6.1-a, but the modules in {}", dir.path().display());
+            assert_eq!(problem.contains(&words), expected.is_some(), "{problem}");
+        }
+    }
 }

@@ -206,7 +206,7 @@ fn packed_modules(
     let dir = ModulesDir::open(root, path)?;
     let requests = selection.requests();
     let order = load_order(&dir, &requests)
-        .with_context(|| format!("modules directory {}", path.display()))?;
+        .with_context(|| format!("modules directory {}", root.host_path(path).display()))?;
     let names = file_names(&order);
     let mut total = 0;
     let mut packed = Vec::new();

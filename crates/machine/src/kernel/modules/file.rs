@@ -35,6 +35,33 @@ pub fn modinfo(module: &[u8]) -> Result<Dependencies> {
     Ok(parse_modinfo(section.data()?))
 }
 
+/// The version of the kernel for which an unpacked module was built, and whether the module has
+/// check sums of the symbols that it needs (kernel: `VERMAGIC_STRING`, `include/linux/vermagic.h`).
+/// A kernel compares the version only if the module has no check sums (`same_magic()`).
+#[must_use]
+pub fn vermagic(module: &[u8]) -> Option<(String, SymbolVersions)> {
+    let elf = object::File::parse(module).ok()?;
+    let data = elf.section_by_name(".modinfo")?.data().ok()?;
+    let mut strings = data.split(|&byte| byte == 0);
+    let text = String::from_utf8_lossy(strings.find_map(|one| one.strip_prefix(b"vermagic="))?);
+    let mut words = text.split_whitespace();
+    let version = words.next()?.to_owned();
+    let versions = match words.any(|word| word == "modversions") {
+        true => SymbolVersions::Present,
+        false => SymbolVersions::Absent,
+    };
+    Some((version, versions))
+}
+
+/// Whether a module has check sums of the symbols that it needs (`CONFIG_MODVERSIONS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SymbolVersions {
+    /// Another kernel may load the module, if it has the same symbols.
+    Present,
+    /// No kernel of another version loads the module.
+    Absent,
+}
+
 fn parse_modinfo(data: &[u8]) -> Dependencies {
     let mut module = Dependencies::default();
     for string in data.split(|&byte| byte == 0) {
@@ -133,6 +160,20 @@ mod tests {
             assert_eq!(unpack(packed.clone()).unwrap(), plain, "{name}");
             let error = unpack([&packed[..], b"x"].concat()).expect_err(name);
             assert!(error.to_string().contains(&format!("offset {}", packed.len())), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_version_of_the_kernel_is_in_the_module() {
+        use SymbolVersions::{Absent, Present};
+        for (modinfo, expected) in [
+            ("name=x;vermagic=6.1-a SMP mod_unload modversions ;", Some(("6.1-a", Present))),
+            ("vermagic=6.9.1 SMP preempt mod_unload ", Some(("6.9.1", Absent))),
+            ("vermagic=;", None),
+            ("depends=", None),
+        ] {
+            let expected = expected.map(|(version, versions)| (version.to_owned(), versions));
+            assert_eq!(vermagic(&sample(modinfo)), expected, "{modinfo}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! needs: modprobe(8) also goes on without it.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use anyhow::{Result, bail, ensure};
 
@@ -47,6 +48,31 @@ pub trait ModuleLookup {
     /// Notes that the soft dependency `name` exists but cannot be loaded.
     fn left_out(&self, _name: &str) {}
 }
+
+/// Error: a required module is neither a file nor a part of the kernel image. Callers that know
+/// the user's options add what helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingModule {
+    /// Name of the module.
+    pub name: String,
+    /// The module that needs it; `None` if it was requested itself.
+    pub needed_by: Option<String>,
+}
+
+impl fmt::Display for MissingModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, needed_by } = self;
+        match needed_by {
+            None => write!(f, "unknown module \"{name}\": it is neither a file there nor built in"),
+            Some(by) => write!(
+                f,
+                "module \"{by}\" needs \"{name}\", which is neither a file there nor built in"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for MissingModule {}
 
 /// Request to load one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +116,7 @@ pub fn load_order(
     for &ModuleRequest { name, need } in requests {
         let is_known = walk.visit(&canonical_name(name), need, 0)?;
         if !is_known && need == Need::Must {
-            bail!("unknown module \"{name}\": it is neither a file there nor built in");
+            bail!(MissingModule { name: name.to_owned(), needed_by: None });
         }
     }
     Ok(walk.order)
@@ -142,9 +168,8 @@ impl<M: ModuleLookup> Walk<'_, M> {
         }
         for needed in &module.depends {
             if !self.visit(needed, Need::Must, depth + 1)? {
-                bail!(
-                    "module \"{name}\" needs \"{needed}\", which is neither a file there nor built in"
-                );
+                let needed_by = Some(name.to_owned());
+                bail!(MissingModule { name: needed.clone(), needed_by });
             }
         }
         self.order.push(name.to_owned());

@@ -61,6 +61,16 @@ pub fn bzimage(payload: &[u8]) -> Vec<u8> {
     image
 }
 
+/// A bzImage whose header names this version.
+#[must_use]
+pub fn bzimage_of_version(version: &str) -> Vec<u8> {
+    let mut image = bzimage(b"kernel");
+    // The text lies 0x200 bytes behind this offset.
+    image[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    image[0x300..0x300 + version.len()].copy_from_slice(version.as_bytes());
+    image
+}
+
 /// An EFI zboot image around a kernel that `tool` compressed.
 #[must_use]
 pub fn zboot(payload: &[u8], tool: &str) -> Vec<u8> {

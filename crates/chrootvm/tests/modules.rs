@@ -1,0 +1,83 @@
+//! A kernel and modules that do not suffice: what a run and `--doctor` say about them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use machine::kernel::vmlinux::samples::bzimage_of_version;
+
+/// Modules that guests use, as modules.builtin lists them.
+const BUILT_IN: [&str; 5] = [
+    "kernel/fs/fuse/virtiofs.ko",
+    "kernel/drivers/virtio/virtio_pci.ko",
+    "kernel/drivers/char/virtio_console.ko",
+    "kernel/fs/overlayfs/overlay.ko",
+    "kernel/drivers/net/virtio_net.ko",
+];
+
+/// Makes a kernel, a modules directory whose kernel has these modules built in, an empty root,
+/// and a script that stands for QEMU, virtiofsd and `/init`.
+fn make_kernel(dir: &Path, built_in: &[&str]) {
+    fs::create_dir_all(dir.join("root")).unwrap();
+    fs::create_dir_all(dir.join("6.1-a")).unwrap();
+    fs::write(dir.join("kernel"), bzimage_of_version("6.1-a")).unwrap();
+    fs::write(dir.join("6.1-a/modules.builtin"), built_in.join("\n")).unwrap();
+    let program = dir.join("program");
+    fs::write(&program, "#!/bin/sh\necho --shared-dir --readonly\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn chrootvm(dir: &Path, words: &[&str]) -> Output {
+    let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
+    chrootvm.current_dir(dir).args(["--kernel", "kernel", "--modules", "6.1-a"]).args(words);
+    chrootvm.output().unwrap()
+}
+
+#[test]
+fn a_missing_module_has_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    make_kernel(&dir, &BUILT_IN[1..]);
+    let program = "./program";
+    let programs = ["--qemu", program, "--virtiofsd", program, "--init", program];
+    let output =
+        chrootvm(&dir, &[&programs[..], &["--pvh", "never", "root", "--", "true"]].concat());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{error}");
+    let here = dir.display();
+    for part in [
+        format!("modules directory {here}/6.1-a: unknown module \"virtiofs\": it is neither"),
+        "install the rest of that kernel's modules".into(),
+        "give another kernel with --kernel and --modules".into(),
+        format!("chrootvm --doctor --kernel {here}/kernel --modules {here}/6.1-a {here}/root says"),
+    ] {
+        assert!(error.contains(&part), "{part} in {error}");
+    }
+}
+
+#[test]
+fn the_doctor_judges_the_given_kernel() {
+    for (name, built_in, line) in [
+        ("all", &BUILT_IN[..], "kernel: built in virtiofs, virtio_pci,"),
+        ("no network", &BUILT_IN[..4], "kernel: lacks virtio_net (the network); built in"),
+        ("no virtiofs", &BUILT_IN[1..], "kernel: cannot be booted: no virtiofs for the root"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        make_kernel(dir.path(), built_in);
+        let output = chrootvm(dir.path(), &["--doctor", "root"]);
+        let report = String::from_utf8(output.stdout).unwrap();
+        let mut kernels =
+            report.lines().filter(|line| line.split_whitespace().nth(1) == Some("kernel"));
+        let first = kernels.next().unwrap_or_default();
+        assert!(first.contains(line), "{name}: {report}");
+        assert_eq!(first.starts_with("missing"), name == "no virtiofs", "{name}: {report}");
+        let missing = report.lines().any(|line| line.starts_with("missing"));
+        assert_eq!(output.status.code(), Some(i32::from(missing)), "{name}: {report}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    make_kernel(dir.path(), &BUILT_IN);
+    fs::remove_file(dir.path().join("kernel")).unwrap();
+    let output = chrootvm(dir.path(), &["--doctor"]);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+}
