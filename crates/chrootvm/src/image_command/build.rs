@@ -75,7 +75,9 @@ pub(super) struct BuildImage {
     /// With more bytes, the image is smaller, and reading a part of a file takes longer.
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
     cluster_size: Option<u64>,
-    /// Size of an ext4 image, such as 512M [default: as needed]
+    /// Size of an ext4 image [default: as needed]
+    ///
+    /// SIZE is a number of bytes, or a number with a suffix, such as 512M.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
     size: Option<u64>,
     /// Free space of an ext4 image, in percent of the used space [default: 10, and 16 MiB]
