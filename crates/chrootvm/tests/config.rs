@@ -187,6 +187,46 @@ fn files_that_others_could_write_are_ignored() {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("777M"), "{output:?}");
 }
 
+/// A project may come from somebody else, and its root, too. So its file cannot share other
+/// directories of the user with a guest, not even by a link.
+#[test]
+fn a_project_shares_its_own_directory_only() {
+    let project = Project::new();
+    std::os::unix::fs::symlink(project.path("home"), project.path("project/link")).unwrap();
+    let volume = |path: &str| format!("kernel = 'vmlinux'\nvolumes = ['{path}:/tmp/x']\n");
+    for path in ["~/data", "../home/data", "./link/data", "/"] {
+        project.write(PROJECT_FILE, volume(path));
+        let error = project.error(&[]);
+        let start = format!("error: DIR/{PROJECT_FILE}:2:11: volumes ");
+        let part = ": the file of a project may share only what is below its directory";
+        assert!(error.starts_with(&start) && error.contains(part), "{path}: {error}");
+    }
+    for path in ["./src", "below/../src", "."] {
+        project.write(PROJECT_FILE, volume(path));
+        assert!(project.script(&[]).contains("/tmp/x'"), "{path}");
+    }
+}
+
+/// `chrootvm run` reads the files, too, and INIT stays INIT.
+#[test]
+fn words_after_rootfs_keep_their_meaning() {
+    let project = Project::new();
+    project.write(PROJECT_FILE, "kernel = 'vmlinux'\ncpus = 3\n");
+    let program = project.path("program");
+    let program = program.to_str().unwrap();
+    let options = ["--dry-run", "--qemu", program, "--virtiofsd", program, "--init", program];
+    for (name, first, words, expected) in [
+        ("run", &["run"][..], &["../debian", "true"][..], "arg=true"),
+        ("two words", &[], &["../debian", "uname", "-r"], "arg=-r"),
+        ("INIT", &[], &["../debian", "/bin/sh"], "init=/bin/sh"),
+    ] {
+        let output = project.chrootvm("project/below", &[first, &options, words].concat());
+        let script = project.shortened(&output.stdout);
+        assert!(output.status.success(), "{name}: {output:?}");
+        assert!(script.contains(" -smp 3 ") && script.contains(expected), "{name}: {script}");
+    }
+}
+
 /// Neither a named pipe nor a directory makes chrootvm wait.
 #[test]
 fn only_files_are_read() {
@@ -226,17 +266,17 @@ fn documented_examples_are_read() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
     let document = fs::read_to_string(document).unwrap();
     let examples: Vec<_> = document.split("```toml\n").skip(1).collect();
-    assert!(examples.len() >= 2, "no examples were found");
-    for example in examples {
+    assert_eq!(examples.len(), 2, "the examples are those of a project and of a user");
+    for (example, file) in examples.into_iter().zip([PROJECT_FILE, USER_FILE]) {
         let example = example.split("```").next().unwrap();
         let project = Project::new();
         for dir in ["home/modules", "home/notes", "project/modules", "project/www"] {
             fs::create_dir_all(project.path(dir)).unwrap();
         }
         project.write("project/vmlinuz", vmlinux(Some(0x100_0010)));
-        project.write(PROJECT_FILE, example);
+        project.write(file, example);
         let output = project.dry_run("project", &["--kernel-builtin"]);
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(!error.contains(".chrootvm.toml"), "{example}: {error}");
+        assert!(!error.contains(".toml"), "{example}: {error}");
     }
 }

@@ -18,8 +18,19 @@ use super::parse::{Config, Mistake, Setting};
 pub struct ConfigFile {
     /// Absolute path.
     pub path: PathBuf,
+    /// Directories that its volumes may share.
+    pub reach: Reach,
     /// Its content.
     pub config: Config,
+}
+
+/// Directories that the volumes of a file may share with a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those below the directory of the file. A project may come from somebody else.
+    OwnDirectory,
+    /// All.
+    Anywhere,
 }
 
 /// Settings that apply to a run. The first ones have the lowest precedence.
@@ -33,6 +44,8 @@ pub struct Applied {
     pub setting: Setting,
     /// Path of the file.
     pub file: PathBuf,
+    /// Directories that its volumes may share.
+    pub reach: Reach,
 }
 
 /// Merges `files`, which are in the order of precedence. `given` are the arguments of the
@@ -47,7 +60,7 @@ pub fn merge<'f>(
 ) -> Result<Settings, (&'f Path, Mistake)> {
     let mut given: BTreeSet<String> = given.iter().cloned().collect();
     let mut applied = Vec::new();
-    for ConfigFile { path, config } in files {
+    for ConfigFile { path, reach, config } in files {
         let mut sections = config.sections.iter().filter(|section| is_root(&section.rootfs));
         let section = sections.next();
         if let Some(other) = sections.next() {
@@ -61,8 +74,11 @@ pub fn merge<'f>(
             };
             let kept: Vec<_> = settings.iter().filter(|setting| !is_silenced(setting)).collect();
             given.extend(kept.iter().map(|setting| setting.key.name.to_owned()));
-            let apply =
-                |setting: &Setting| Applied { setting: setting.clone(), file: path.clone() };
+            let apply = |setting: &Setting| Applied {
+                setting: setting.clone(),
+                file: path.clone(),
+                reach: *reach,
+            };
             applied.extend(kept.into_iter().rev().map(apply));
         }
     }
@@ -99,7 +115,11 @@ mod tests {
 
     fn file(path: &str, text: &str) -> ConfigFile {
         let bases = Bases { directory: Path::new("/p"), home: None };
-        ConfigFile { path: path.into(), config: parse(text, bases, &|_| Ok(())).unwrap() }
+        ConfigFile {
+            path: path.into(),
+            reach: Reach::Anywhere,
+            config: parse(text, bases, &|_| Ok(())).unwrap(),
+        }
     }
 
     fn merged(project: &str, user: &str, given: &[&str]) -> Result<String, String> {

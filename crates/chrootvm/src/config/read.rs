@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc::O_NONBLOCK;
 
-use super::keys::Bases;
-use super::merge::{ConfigFile, Settings, merge};
+use super::keys::{Bases, Form};
+use super::merge::{Applied, ConfigFile, Reach, Settings, merge};
 use super::parse::{Mistake, parse};
 use super::trust::{Ownership, objection, trusted};
 
@@ -48,12 +48,14 @@ pub fn is_off() -> bool {
 pub fn settings(given: &[String], rootfs: Option<&Path>, check: Check<'_>) -> Result<Settings> {
     let home = env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let mut files = Vec::new();
-    for path in [project(), of_user(home.as_deref())].into_iter().flatten() {
+    let project = project().map(|path| (path, Reach::OwnDirectory));
+    let of_user = of_user(home.as_deref()).map(|path| (path, Reach::Anywhere));
+    for (path, reach) in [project, of_user].into_iter().flatten() {
         let Some(text) = read(&path)? else { continue };
         let directory = path.parent().context("a file has a directory")?;
         let bases = Bases { directory, home: home.as_deref() };
         let config = parse(&text, bases, check).map_err(|mistake| located(&path, &mistake))?;
-        files.push(ConfigFile { path, config });
+        files.push(ConfigFile { path, reach, config });
     }
     let rootfs = rootfs.and_then(|path| path.canonicalize().ok());
     let is_root = |path: &Path| rootfs.is_some() && path.canonicalize().ok() == rootfs;
@@ -61,14 +63,32 @@ pub fn settings(given: &[String], rootfs: Option<&Path>, check: Check<'_>) -> Re
     let settings = settings.map_err(|(path, mistake)| located(path, &mistake))?;
     for applied in &settings.0 {
         for path in &applied.setting.value.paths {
-            if let Err(error) = path.metadata() {
-                let message = format!("{} {}: {error}", applied.setting.key.name, path.display());
+            if let Err(problem) = reachable(path, applied) {
+                let message = format!("{} {}: {problem}", applied.setting.key.name, path.display());
                 let position = applied.setting.position;
                 return Err(located(&applied.file, &Mistake { position, message }));
             }
         }
     }
     Ok(settings)
+}
+
+/// Checks that `path`, which an applied setting names, exists and may be named by its file.
+fn reachable(path: &Path, applied: &Applied) -> Result<(), String> {
+    let resolved = path.canonicalize().map_err(|error| error.to_string())?;
+    let is_shared = applied.setting.key.form == Form::Volumes;
+    if !is_shared || applied.reach == Reach::Anywhere {
+        return Ok(());
+    }
+    let directory = applied.file.parent().and_then(|path| path.canonicalize().ok());
+    match directory.is_some_and(|directory| resolved.starts_with(directory)) {
+        true => Ok(()),
+        false => {
+            Err("the file of a project may share only what is below its directory; share this \
+                      with --volume, or in ~/.config/virtinitrd/config.toml"
+                .into())
+        }
+    }
 }
 
 /// The nearest project's file: in the working directory, or in a directory above it.

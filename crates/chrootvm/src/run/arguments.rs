@@ -76,7 +76,7 @@ pub struct RunArguments {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Diagnostics")]
 pub(super) struct Diagnostics {
-    /// Keep the initrd, the commands and the console's text in a new directory
+    /// Keep the initrd, the commands and the console's text in a new directory; needs COMMAND
     #[arg(long)]
     pub(super) keep: bool,
     /// Print errors only
@@ -95,7 +95,7 @@ pub(super) struct Details {
     /// Show what /init does before COMMAND or INIT runs
     #[arg(long)]
     pub(super) debug: bool,
-    /// Print how long each part of the run took
+    /// Print how long each part of the run took; needs COMMAND
     #[arg(long)]
     pub(super) timing: bool,
 }
