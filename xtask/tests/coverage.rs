@@ -72,9 +72,9 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--dry-run`", &["command_host::dry_run_can_be_pasted", "host::dry_run_can_be_pasted"]),
     ("`--doctor`", &["doctor.rs::a_root_adds_its_kernels"]),
     // Statuses, with COMMAND and with INIT.
-    ("0", &["streams::closed_input_ends", "contract::default_boot", "options::ctrl_a_x_ends_the_machine", "console::init_succeeds"]),
+    ("0", &["streams::closed_input_ends", "contract::default_boot", "options::ctrl_a_x_ends_the_machine", "console::init_succeeds", "console::sigterm_presses_the_power_button"]),
     ("1–255", &["command::exit_1", "command::exit_255"]),
-    ("128+N", &["command::signal_9", "command_kills::signals_reach_the_command", "tty::escape_ends_the_command", "host::sigterm_ends_chrootvm"]),
+    ("128+N", &["command::signal_9", "command_kills::signals_reach_the_command", "tty::escape_ends_the_command", "host::sigterm_ends_chrootvm", "console::second_signal_ends_a_deaf_guest"]),
     ("127", &["command::not_found", "command::no_such_path"]),
     ("126", &["command::not_executable", "command::a_directory", "command::no_interpreter"]),
     ("125", &["command::bad_options_exit_with_125", "command::power_off", "command::kernel_panic_is_shown", "command_kills::qemu_killed_at_any_moment", "command_kills::virtiofsd_killed_at_any_moment", "command_host::stuck_boot_is_started_again", "host::arguments_are_checked", "fault::payload_exits", "console::init_fails"]),

@@ -52,7 +52,7 @@ struct Machine {
 
 impl Machine {
     /// Starts a machine with a name that begins with `name`; `words` follow ROOTFS. Returns when
-    /// it is listed and answers: with INIT, chrootvm first waits for QEMU, which is silent here.
+    /// it is listed and answers.
     fn start(dir: &Path, name: &str, words: &[&str]) -> Self {
         let (name, mut command) = Self::command(dir, name, words);
         command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -6,6 +6,7 @@
 //! being asked. QEMU exits with status 0 after a power-off as well as after a panic; only
 //! the SHUTDOWN event tells them apart.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -40,8 +41,8 @@ pub struct Qmp {
     open: bool,
     /// Number (`id`) of the last command.
     last: u64,
-    /// Answer to the last command, once it has arrived.
-    answer: Option<Result<Value, String>>,
+    /// Answers that nobody has taken yet, with the numbers of their commands.
+    answers: VecDeque<(u64, Result<Value, String>)>,
     /// Ports that the guest has opened since the last [`Qmp::take_opened`].
     opened: Vec<String>,
 }
@@ -53,6 +54,9 @@ const READS: usize = 256;
 
 /// Maximum length of a line in bytes; QEMU sends no line of this length.
 const LINE_MAX: usize = 1 << 20;
+
+/// Maximum number of kept answers: some callers want no answer.
+const ANSWERS_MAX: usize = 16;
 
 /// Time for QEMU's answer to a command.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -66,9 +70,9 @@ impl Qmp {
         let (mut ours, theirs) = UnixStream::pair()?;
         ours.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
         ours.set_nonblocking(true)?;
-        let (partial, opened, answer) = (Vec::new(), Vec::new(), None);
+        let (partial, opened, answers) = (Vec::new(), Vec::new(), VecDeque::new());
         let (shutdown, open, last) = (None, true, 0);
-        let qmp = Self { stream: ours, partial, shutdown, open, last, answer, opened };
+        let qmp = Self { stream: ours, partial, shutdown, open, last, answers, opened };
         Ok((qmp, theirs.into()))
     }
 
@@ -82,26 +86,12 @@ impl Qmp {
         arguments: &Value,
         fd: Option<&ReceivedFd>,
     ) -> Result<()> {
-        self.ask(command, arguments, fd).map(drop)
-    }
-
-    /// Executes a command of QEMU's monitor, and returns the text that the monitor would show.
-    ///
-    /// # Errors
-    /// As [`Qmp::execute`].
-    pub fn monitor(&mut self, command: &str) -> Result<String> {
-        let arguments = json!({ "command-line": command });
-        let answer = self.ask("human-monitor-command", &arguments, None)?;
-        answer.as_str().map(str::to_owned).context("QEMU's monitor returns no text")
-    }
-
-    fn ask(&mut self, command: &str, arguments: &Value, fd: Option<&ReceivedFd>) -> Result<Value> {
-        self.send(command, arguments, fd)?;
+        let number = self.send(command, arguments, fd)?;
         let deadline = Instant::now() + ANSWER_LIMIT;
         loop {
             self.read();
-            if let Some(answer) = self.answer.take() {
-                return answer.map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
+            if let Some(answer) = self.take_answer(number) {
+                return answer.map(drop).map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
             }
             ensure!(self.open, "QEMU ended before it answered {command}");
             ensure!(Instant::now() < deadline, "QEMU does not answer {command}");
@@ -109,7 +99,7 @@ impl Qmp {
         }
     }
 
-    /// Sends a command and does not wait for its answer.
+    /// Sends a command and does not wait for its answer. Returns the number of the command.
     ///
     /// # Errors
     /// QEMU has ended.
@@ -118,13 +108,22 @@ impl Qmp {
         command: &str,
         arguments: &Value,
         fd: Option<&ReceivedFd>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         self.last += 1;
-        self.answer = None;
         let line = json!({ "execute": command, "arguments": arguments, "id": self.last });
         let fds: Vec<_> = fd.into_iter().map(AsRawFd::as_raw_fd).collect();
         messages::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
-            .with_context(|| format!("ask QEMU for {command}"))
+            .with_context(|| format!("ask QEMU for {command}"))?;
+        Ok(self.last)
+    }
+
+    /// Sends a command of QEMU's monitor; [`Qmp::take_text`] returns the text that the monitor
+    /// would show. Returns the number of the command.
+    ///
+    /// # Errors
+    /// QEMU has ended.
+    pub fn send_monitor(&mut self, command: &str) -> Result<u64> {
+        self.send("human-monitor-command", &json!({ "command-line": command }), None)
     }
 
     /// Resets the machine. A later reset by the guest ends QEMU as before (`-no-reboot`).
@@ -134,7 +133,7 @@ impl Qmp {
     pub fn reset(&mut self) -> Result<()> {
         self.execute("set-action", &json!({ "reboot": "reset" }), None)?;
         self.send("system_reset", &json!({}), None)?;
-        self.send("set-action", &json!({ "reboot": "shutdown" }), None)
+        self.send("set-action", &json!({ "reboot": "shutdown" }), None).map(drop)
     }
 
     /// Ids of the ports that the guest has opened since the last call.
@@ -142,12 +141,17 @@ impl Qmp {
         std::mem::take(&mut self.opened)
     }
 
-    /// Text that the last command returned, if it has arrived.
-    pub fn take_text(&mut self) -> Option<String> {
-        match self.answer.take()? {
+    /// Text that the command `number` returned, once it has arrived; empty if QEMU refused it.
+    pub fn take_text(&mut self, number: u64) -> Option<String> {
+        match self.take_answer(number)? {
             Ok(Value::String(text)) => Some(text),
-            _ => None,
+            _ => Some(String::new()),
         }
+    }
+
+    fn take_answer(&mut self, number: u64) -> Option<Result<Value, String>> {
+        let at = self.answers.iter().position(|(id, _)| *id == number)?;
+        self.answers.remove(at).map(|(_, answer)| answer)
     }
 
     /// Descriptor to wait for; `None` if QEMU has closed the connection.
@@ -189,8 +193,11 @@ impl Qmp {
                 self.shutdown = parse_shutdown(&line);
             }
             match parse_answer(&line) {
-                Some((id, answer)) if id == self.last => self.answer = Some(answer),
-                _ => self.note_opened(parse_opened(&line)),
+                Some(answer) => {
+                    self.answers.push_back(answer);
+                    self.answers.drain(..self.answers.len().saturating_sub(ANSWERS_MAX));
+                }
+                None => self.note_opened(parse_opened(&line)),
             }
         }
         if self.partial.len() > LINE_MAX {
@@ -286,6 +293,25 @@ mod tests {
         let theirs = late.join().unwrap();
         drop(theirs);
         assert!(qmp.execute("getfd", &json!({}), None).is_err());
+    }
+
+    #[test]
+    fn each_question_has_its_own_answer() {
+        let (mut qmp, theirs) = Qmp::pair().unwrap();
+        let mut theirs = UnixStream::from(theirs);
+        let first = qmp.send_monitor("info a").unwrap();
+        let second = qmp.send_monitor("info b").unwrap();
+        assert_eq!(qmp.take_text(first), None);
+        theirs.write_all(b"{\"return\": \"b\", \"id\": 2}\n{\"error\": {}, \"id\": 1}\n").unwrap();
+        qmp.read();
+        assert_eq!(qmp.take_text(second).as_deref(), Some("b"));
+        assert_eq!(qmp.take_text(first).as_deref(), Some(""));
+        assert_eq!(qmp.take_text(first), None);
+        for _ in 0..100 {
+            theirs.write_all(b"{\"return\": \"x\", \"id\": 3}\n").unwrap();
+            qmp.read();
+            assert!(qmp.answers.len() <= ANSWERS_MAX);
+        }
     }
 
     #[test]

@@ -7,8 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::process::qmp::Qmp;
 
 /// Interval between questions to QEMU.
@@ -22,13 +20,15 @@ const INTERRUPTS: u32 = 1 << 9;
 pub struct HaltDetector {
     next: Instant,
     was_stopped: bool,
+    /// Number of the last question.
+    question: Option<u64>,
 }
 
 impl HaltDetector {
     /// Initial state, for a machine that starts now.
     #[must_use]
     pub fn new() -> Self {
-        Self { next: Instant::now() + TICK, was_stopped: false }
+        Self { next: Instant::now() + TICK, was_stopped: false, question: None }
     }
 
     /// Time at which the next [`HaltDetector::is_halted`] is due.
@@ -45,15 +45,12 @@ impl HaltDetector {
             return false;
         }
         self.next = now + TICK;
-        let is_stopped = qmp.take_text().is_some_and(|text| are_stopped(&text));
+        let answer = self.question.and_then(|question| qmp.take_text(question));
+        let is_stopped = answer.is_some_and(|text| are_stopped(&text));
         let is_halted = is_stopped && self.was_stopped;
         self.was_stopped = is_stopped;
         // The next call reads the answer. An error means that QEMU is about to end.
-        let _ = qmp.send(
-            "human-monitor-command",
-            &json!({ "command-line": "info registers -a" }),
-            None,
-        );
+        self.question = qmp.send_monitor("info registers -a").ok();
         is_halted
     }
 }

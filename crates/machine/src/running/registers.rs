@@ -3,7 +3,7 @@
 //! Interface: the command `i` of QEMU's monitor (QEMU doc: system/monitor), which reads a port of
 //! x86, sent through QMP.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::process::qmp::Qmp;
 
@@ -29,19 +29,29 @@ pub enum Width {
 }
 
 impl RegisterBit {
-    /// Whether the guest has set the bit.
+    /// Asks QEMU for the register. Returns the number of the question.
     ///
     /// # Errors
-    /// QEMU does not answer, or refuses the command.
-    pub fn is_set(self, qmp: &mut Qmp) -> Result<bool> {
-        // `absent` is the value of a port without a device.
-        let (letter, absent) = match self.width {
-            Width::Byte => ('b', 0xff),
-            Width::Word => ('h', 0xffff),
+    /// QEMU has ended.
+    pub fn ask(self, qmp: &mut Qmp) -> Result<u64> {
+        let letter = match self.width {
+            Width::Byte => 'b',
+            Width::Word => 'h',
         };
-        let answer = qmp.monitor(&format!("i /{letter}x {:#x}", self.port))?;
-        let value = value(&answer).with_context(|| format!("QEMU reads a port: {answer}"))?;
-        Ok(value != absent && value & self.mask != 0)
+        qmp.send_monitor(&format!("i /{letter}x {:#x}", self.port))
+    }
+
+    /// Whether the guest has set the bit, according to QEMU's `answer`; `None` if the answer has
+    /// no value.
+    #[must_use]
+    pub fn is_set(self, answer: &str) -> Option<bool> {
+        let absent = match self.width {
+            Width::Byte => 0xff,
+            Width::Word => 0xffff,
+        };
+        let value = value(answer)?;
+        // All bits are set at a port without a device.
+        Some(value != absent && value & self.mask != 0)
     }
 }
 
@@ -56,14 +66,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_read_from_answers() {
-        for (answer, expected) in [
-            ("portb[0x03f9] = 0x05\r\n", Some(5)),
-            ("portw[0x0602] = 0xffff", Some(0xffff)),
-            ("unknown command: 'i'\r\n", None),
-            ("", None),
+    fn bits_are_read_from_answers() {
+        let byte = RegisterBit { port: 0x3f9, width: Width::Byte, mask: 1 };
+        let word = RegisterBit { port: 0x602, width: Width::Word, mask: 0x100 };
+        for (bit, answer, expected) in [
+            (byte, "portb[0x03f9] = 0x05\r\n", Some(true)),
+            (byte, "portb[0x03f9] = 0x00\r\n", Some(false)),
+            (byte, "portb[0x03f9] = 0xff\r\n", Some(false)),
+            (word, "portw[0x0602] = 0x0120", Some(true)),
+            (word, "portw[0x0602] = 0x0020", Some(false)),
+            (word, "portw[0x0602] = 0xffff", Some(false)),
+            (word, "unknown command: 'i'\r\n", None),
+            (word, "", None),
         ] {
-            assert_eq!(value(answer), expected, "{answer:?}");
+            assert_eq!(bit.is_set(answer), expected, "{answer:?}");
         }
     }
 }

@@ -199,7 +199,7 @@ impl Watch {
         for signal in self.signals.take()?.into_iter().chain(ordered) {
             let ends = match (&mut command, &mut init) {
                 (Some(command), _) => command.foreground.handle(signal)?,
-                (None, Some(init)) => init.handle(signal)?,
+                (None, Some(init)) => init.handle(signal, &mut self.qmp)?,
                 (None, None) => None,
             };
             if let Some(signal) = ends {

@@ -1,9 +1,12 @@
 //! INIT of a machine: its console, its terminal, and its end.
+//!
+//! SIGTERM and SIGHUP press the power button of the machine, if the guest listens to it.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::halt::HaltDetector;
 use super::outcome::Outcome;
@@ -13,14 +16,24 @@ use crate::process::signals::is_end;
 use crate::process::wait::Awaited;
 use crate::session::console_relay::{ConsoleRelay, GuestReset};
 use crate::session::panic_page::Pid1End;
+use crate::session::passed_on::PassedOnSignal;
 use crate::session::terminal::RawTerminal;
 
 /// Interval at which chrootvm looks whether the guest has opened its console.
 const OPEN_TICK: Duration = Duration::from_millis(50);
 
+/// Time for QEMU to say whether the guest listens to its power button.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
 /// Set while the guest reads its console: the interrupt for received bytes of the first serial
 /// port (`UART_IER_RDI` of include/uapi/linux/serial_reg.h).
 const CONSOLE_READS: RegisterBit = RegisterBit { port: 0x3f9, width: Width::Byte, mask: 1 };
+
+/// Set while the guest listens to its power button (`PWRBTN_EN` in the enable register of PM1,
+/// ACPI 6.5 §4.8.4.1.2). The register is at this port on QEMU's x86 machines. The driver
+/// `button` sets the bit.
+const POWER_BUTTON_WORKS: RegisterBit =
+    RegisterBit { port: 0x602, width: Width::Word, mask: 1 << 8 };
 
 /// INIT and the values that only a machine with INIT has.
 #[derive(Debug)]
@@ -28,8 +41,33 @@ pub struct WatchedInit {
     relay: ConsoleRelay,
     terminal: Option<RawTerminal>,
     halt: HaltDetector,
-    /// Time of the next look at the console.
-    next_look: Instant,
+    look: Look,
+    power_off: PowerOff,
+}
+
+/// State of the watch for the guest to open its console.
+#[derive(Debug)]
+enum Look {
+    /// The next question is due then.
+    Due(Instant),
+    /// QEMU has not answered this question yet.
+    Asked(u64),
+}
+
+/// State of a power-off that a signal has asked for.
+#[derive(Debug)]
+enum PowerOff {
+    /// No signal has asked for it.
+    Unasked,
+    /// QEMU was asked whether the guest listens to its power button.
+    Asked {
+        signal: Signal,
+        question: u64,
+        /// Time at which a QEMU that has not answered is ended.
+        deadline: Instant,
+    },
+    /// The button was pressed.
+    Pressed(PassedOnSignal),
 }
 
 impl WatchedInit {
@@ -44,7 +82,8 @@ impl WatchedInit {
             // QEMU handles some keys itself, and shows the guest's progress meanwhile.
             relay.opened();
         }
-        Ok(Self { relay, terminal, halt: HaltDetector::new(), next_look: Instant::now() })
+        let (halt, look) = (HaltDetector::new(), Look::Due(Instant::now()));
+        Ok(Self { relay, terminal, halt, look, power_off: PowerOff::Unasked })
     }
 
     /// Handles everything that has happened since the last call. Returns an outcome if the
@@ -64,19 +103,60 @@ impl WatchedInit {
             log::warn!("the guest has halted; its machine is ended");
             return Ok(Some(Outcome::Halted));
         }
-        Ok(None)
+        Ok(self.watch_power_off(qmp).map(Outcome::Stopped))
     }
 
     /// Lets input through once the guest has opened its console.
     fn watch_opening(&mut self, qmp: &mut Qmp) {
-        if !self.relay.is_unopened() || Instant::now() < self.next_look {
+        if !self.relay.is_unopened() {
             return;
         }
-        self.next_look = Instant::now() + OPEN_TICK;
-        // A QEMU that does not answer is about to end, or has no such command; then input
-        // arrives as soon as possible.
-        if CONSOLE_READS.is_set(qmp).unwrap_or(true) {
+        let now = Instant::now();
+        let is_open = match self.look {
+            Look::Due(due) if due > now => return,
+            Look::Due(_) => match CONSOLE_READS.ask(qmp) {
+                Ok(question) => {
+                    self.look = Look::Asked(question);
+                    return;
+                }
+                Err(_) => None,
+            },
+            Look::Asked(question) => match qmp.take_text(question) {
+                Some(answer) => CONSOLE_READS.is_set(&answer),
+                None => return,
+            },
+        };
+        self.look = Look::Due(now + OPEN_TICK);
+        // Without an answer, QEMU is about to end, or has no such command; then input arrives as
+        // soon as possible.
+        if is_open.unwrap_or(true) {
             self.relay.opened();
+        }
+    }
+
+    /// Presses the power button once QEMU has said that the guest listens to it. Returns the
+    /// signal if chrootvm has to end by it.
+    fn watch_power_off(&mut self, qmp: &mut Qmp) -> Option<Signal> {
+        let now = Instant::now();
+        match &self.power_off {
+            PowerOff::Unasked => None,
+            PowerOff::Pressed(passed_on) => passed_on.expired(now),
+            &PowerOff::Asked { signal, question, deadline } => {
+                let Some(answer) = qmp.take_text(question) else {
+                    return (deadline <= now).then_some(signal);
+                };
+                let is_heard = POWER_BUTTON_WORKS.is_set(&answer) == Some(true);
+                // A press that nobody hears would leave the signal without effect.
+                if !is_heard || qmp.send("system_powerdown", &json!({}), None).is_err() {
+                    return Some(signal);
+                }
+                log::info!(
+                    "chrootvm: {signal}: asked the guest to power off; another signal ends the \
+                     machine at once"
+                );
+                self.power_off = PowerOff::Pressed(PassedOnSignal::to_power_button(signal, now));
+                None
+            }
         }
     }
 
@@ -84,11 +164,19 @@ impl WatchedInit {
     ///
     /// # Errors
     /// The terminal cannot be made raw.
-    pub fn handle(&mut self, signal: Signal) -> Result<Option<Signal>> {
-        if signal == Signal::SIGCONT {
-            self.resume()?;
+    pub fn handle(&mut self, signal: Signal, qmp: &mut Qmp) -> Result<Option<Signal>> {
+        match signal {
+            Signal::SIGCONT => self.resume()?,
+            Signal::SIGTERM | Signal::SIGHUP if matches!(self.power_off, PowerOff::Unasked) => {
+                // An error means that QEMU has ended.
+                let Ok(question) = POWER_BUTTON_WORKS.ask(qmp) else { return Ok(Some(signal)) };
+                let deadline = Instant::now() + ANSWER_LIMIT;
+                self.power_off = PowerOff::Asked { signal, question, deadline };
+            }
+            signal if is_end(signal) => return Ok(Some(signal)),
+            _ => {}
         }
-        Ok(Some(signal).filter(|signal| is_end(*signal)))
+        Ok(None)
     }
 
     /// Makes the terminal raw again: another program may have changed it while chrootvm was
@@ -106,10 +194,16 @@ impl WatchedInit {
     /// Time at which [`WatchedInit::update`] is due.
     #[must_use]
     pub fn next(&self) -> Instant {
-        match self.relay.is_unopened() {
-            true => self.next_look.min(self.halt.next()),
-            false => self.halt.next(),
-        }
+        let look = match self.look {
+            Look::Due(due) if self.relay.is_unopened() => Some(due),
+            _ => None,
+        };
+        let deadline = match &self.power_off {
+            PowerOff::Unasked => None,
+            PowerOff::Asked { deadline, .. } => Some(*deadline),
+            PowerOff::Pressed(passed_on) => passed_on.deadline(),
+        };
+        look.into_iter().chain(deadline).fold(self.halt.next(), Instant::min)
     }
 
     /// To be called when QEMU has ended. Returns whether all text of the console is written.

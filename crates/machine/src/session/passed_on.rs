@@ -1,7 +1,8 @@
-//! Signals to chrootvm that are passed on to the command.
+//! Signals to chrootvm that are passed on to the guest.
 //!
-//! The first signal that asks chrootvm to end goes to the command instead. If the command
-//! does not end in time, or another signal follows, chrootvm ends without it.
+//! The first signal that asks chrootvm to end goes to the command instead, or becomes the power
+//! button of a machine with INIT. If the command or the machine does not end in time, or another
+//! signal follows, chrootvm ends without it.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +11,20 @@ use nix::sys::signal::Signal;
 /// Time for a command to end after SIGTERM or SIGHUP, as container engines allow.
 const COMMAND_GRACE: Duration = Duration::from_secs(10);
 
-/// The signal that was passed on to the command.
+/// Time for a guest to power off after its power button was pressed. It is longer than that of
+/// a command: a whole system has to end its services.
+const POWER_OFF_GRACE: Duration = Duration::from_secs(30);
+
+/// The signal that was passed on to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassedOnSignal {
     signal: Signal,
-    /// Time at which chrootvm ends without the command; `None` for never.
+    /// Time at which chrootvm ends without the guest; `None` for never.
     deadline: Option<Instant>,
 }
 
 impl PassedOnSignal {
-    /// A signal that is passed on `now`. SIGINT and SIGQUIT, which a person sends, have no
+    /// A signal that is passed on to the command `now`. SIGINT and SIGQUIT, which a person sends, have no
     /// deadline: a shell or a debugger does not end on them.
     #[must_use]
     pub fn new(signal: Signal, now: Instant) -> Self {
@@ -27,7 +32,13 @@ impl PassedOnSignal {
         Self { signal, deadline: (!is_from_a_key).then(|| now + COMMAND_GRACE) }
     }
 
-    /// Time at which chrootvm ends without the command; `None` for never.
+    /// A signal that has pressed the power button of the guest `now`.
+    #[must_use]
+    pub fn to_power_button(signal: Signal, now: Instant) -> Self {
+        Self { signal, deadline: Some(now + POWER_OFF_GRACE) }
+    }
+
+    /// Time at which chrootvm ends without the guest; `None` for never.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -57,5 +68,8 @@ mod tests {
             assert_eq!(passed_on.expired(now), None, "{signal}");
             assert_eq!(passed_on.expired(now + COMMAND_GRACE), expected, "{signal}");
         }
+        let passed_on = PassedOnSignal::to_power_button(Signal::SIGHUP, now);
+        assert_eq!(passed_on.expired(now + COMMAND_GRACE), None);
+        assert_eq!(passed_on.expired(now + POWER_OFF_GRACE), Some(Signal::SIGHUP));
     }
 }

@@ -1,4 +1,5 @@
-//! The console of a machine with INIT: its end, its keys and its input.
+//! The console of a machine with INIT: its end, its keys and its input; and signals that end
+//! such a machine.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -6,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 
-use crate::harness::processes::{Victim, all_gone};
+use crate::harness::processes::{Victim, all_gone, eventually};
 use crate::harness::programs::text;
 use crate::harness::terminal::Terminal;
 use crate::harness::{Bed, Case};
@@ -20,6 +21,8 @@ pub(crate) const CASES: &[Case] = &[
     ("unended_line_of_input_is_ended", unended_line_of_input_is_ended),
     ("empty_input_has_no_end",         empty_input_has_no_end),
     ("full_disk_is_an_error",          full_disk_is_an_error),
+    ("sigterm_presses_the_power_button", sigterm_presses_the_power_button),
+    ("second_signal_ends_a_deaf_guest", second_signal_ends_a_deaf_guest),
 ];
 
 /// End of INIT on a terminal.
@@ -124,4 +127,39 @@ fn full_disk_is_an_error(bed: &Bed) -> Result<()> {
     let expected = "error: write the console's text: No space left on device\n";
     ensure!(output.status.code() == Some(125) && stderr.ends_with(expected), "{stderr}");
     Ok(())
+}
+
+/// Modules of a guest that listens to its power button: without `evdev`, no program hears of it.
+const BUTTON: &[&str] = &["--module", "button", "--module", "evdev"];
+
+/// A program in the guest waits for the power button, and powers off.
+fn sigterm_presses_the_power_button(bed: &Bed) -> Result<()> {
+    let script = "for device in /dev/input/event*; do
+            (head -c 1 $device > /dev/null; echo pressed; poweroff -f) &
+        done
+        echo is up; wait; sleep 60";
+    let mut machine = bed.machine(script)?;
+    machine.options(BUTTON);
+    let mut running = machine.start()?;
+    running.wait_for("is up")?;
+    kill(running.pid(), Signal::SIGTERM)?;
+    running.ends_with(0)?;
+    running.shows(&[
+        "pressed",
+        "chrootvm: SIGTERM: asked the guest to power off; another signal ends the machine at once\n",
+    ])
+}
+
+/// The driver of the button runs, but no program reacts.
+fn second_signal_ends_a_deaf_guest(bed: &Bed) -> Result<()> {
+    let mut machine = bed.machine("echo is up; sleep 3600")?;
+    machine.options(BUTTON);
+    let mut running = machine.start()?;
+    running.wait_for("is up")?;
+    kill(running.pid(), Signal::SIGHUP)?;
+    eventually("chrootvm has pressed the power button", || {
+        Ok(running.messages().contains("chrootvm: SIGHUP: asked the guest").then_some(()))
+    })?;
+    kill(running.pid(), Signal::SIGTERM)?;
+    running.ends_with(143)
 }
