@@ -48,7 +48,7 @@ pub struct CommandOptions {
 pub type Variables<'a> = &'a dyn Fn(&OsStr) -> Option<OsString>;
 
 /// Size that a terminal gets if the host's has none: that of the VT100.
-const DEFAULT_SIZE: Size = Size { rows: 24, columns: 80 };
+pub const DEFAULT_SIZE: Size = Size { rows: 24, columns: 80 };
 
 impl CommandOptions {
     /// Name of the first option that was given, if any was.

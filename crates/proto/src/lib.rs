@@ -32,7 +32,7 @@
 //! | `cwd=PATH` | working directory of the command |
 //! | `user=USER` | `NAME`, `UID`, `NAME:GROUP` or `UID:GID` |
 //! | `restart=WHEN` | `no`, `on-failure` or `always`: start the command of an image again |
-//! | `terminal=ROWS COLUMNS` | give the command a terminal of this size |
+//! | `terminal=ROWS COLUMNS` | give the command a terminal of this size; without a command, the console is one |
 //! | `hostname=NAME` | host name of the guest |
 //! | `volume=ro\|rw TAG PATH` | mount a virtiofs tag at a path of the root |
 //! | `network=user` | set up QEMU's user network |

@@ -82,7 +82,8 @@ pub struct Command<'a> {
     pub cwd: Option<&'a CStr>,
     /// `NAME`, `UID`, `NAME:GROUP` or `UID:GID`; the default is root.
     pub user: Option<&'a [u8]>,
-    /// Size of the controlling terminal. Without one, the command gets three streams.
+    /// Size of the controlling terminal. Without one, the command gets three streams. If there
+    /// is no command, it is the size of the console.
     pub terminal: Option<Size>,
     /// Whether the command starts again. It has a meaning only for the command of an image.
     pub restart: Restart,
@@ -116,7 +117,7 @@ pub enum Record<'a> {
     User(&'a [u8]),
     /// Whether the command starts again after its end.
     Restart(Restart),
-    /// A terminal of this size for the command.
+    /// A terminal of this size for the command, or the size of the console without a command.
     Terminal(Size),
     /// Host name of the guest.
     Hostname(&'a [u8]),

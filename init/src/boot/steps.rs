@@ -24,6 +24,7 @@ use crate::root::new_root::NewRoot;
 use crate::root::{self, etc};
 use crate::rt;
 use crate::run::command::CommandMode;
+use crate::run::console::PayloadConsole;
 use crate::run::program::{Origin, Program};
 use crate::run::{command, orders, payload, supervise};
 use crate::sys::devices::Devices;
@@ -110,8 +111,12 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     if let Program::Payload = program {
         payload::check(&new_root, config.init)?;
     }
+    let console = PayloadConsole::of(&program, &settings, config.init, &new_root);
 
     new_root.switch()?;
+    if let Some(console) = console {
+        console.set_up();
+    }
     match program {
         Program::Session => run_command(&settings, &mounts, config.wait, began),
         Program::Workload(command) => {

@@ -5,6 +5,7 @@
 //! this room is in `boot`.
 
 pub mod command;
+pub mod console;
 pub mod interpreter;
 pub mod orders;
 pub mod payload;

@@ -111,7 +111,9 @@ pub fn shell() {
     log::warn!("neither the initramfs nor the root has a /bin/sh");
 }
 
-fn base_name(path: &[u8]) -> &[u8] {
+/// The last part of `path`.
+#[must_use]
+pub fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').find(|part| !part.is_empty()).unwrap_or(path)
 }
 

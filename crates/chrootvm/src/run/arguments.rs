@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use machine::session::console_relay::PageDisplay;
+use machine::session::terminal;
 use proto::settings::Size;
 
 use super::directories::Directories;
 use super::help;
 use super::machine_options::MachineOptions;
-use crate::command::CommandOptions;
+use crate::command::{CommandOptions, DEFAULT_SIZE};
 use crate::foreign::habit;
 use crate::logger::Verbosity;
 use crate::values::{parse_duration, parse_name};
@@ -137,9 +138,14 @@ impl RunArguments {
         self.directories.is_overlay_size(rootfs).then(|| wrong_overlay(rootfs))
     }
 
-    /// Size of the terminal that COMMAND gets, if it gets one.
+    /// Size of the terminal that COMMAND gets, or from which the console gets its keys; `None`
+    /// if there is no such terminal.
     pub(super) fn terminal(&self) -> Option<Size> {
-        (!self.command.is_empty()).then(|| self.command_options.terminal()).flatten()
+        let of_console = || terminal::size().unwrap_or(DEFAULT_SIZE);
+        match self.command.is_empty() {
+            true => std::io::stdin().is_terminal().then(of_console),
+            false => self.command_options.terminal(),
+        }
     }
 
     /// The guest's hostname without `--hostname`. Without COMMAND and name the root sets it.

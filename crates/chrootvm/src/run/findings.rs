@@ -47,10 +47,9 @@ pub(super) struct Host {
     pub(super) meminfo: String,
     /// Number of processors.
     pub(super) processors: usize,
-    /// Size of the terminal that COMMAND gets, if it gets one.
+    /// Size of the terminal that COMMAND gets, or from which the console gets its keys; `None`
+    /// if there is no such terminal.
     pub(super) terminal: Option<Size>,
-    /// Whether standard input is a terminal.
-    pub(super) input_is_terminal: bool,
 }
 
 /// Kernel of the guest, and its modules.
@@ -110,7 +109,6 @@ impl Host {
             meminfo: std::fs::read_to_string("/proc/meminfo").unwrap_or_default(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             terminal: arguments.terminal(),
-            input_is_terminal: std::io::IsTerminal::is_terminal(&std::io::stdin()),
         })
     }
 }

@@ -14,7 +14,7 @@ use machine::plan::memory::MemoryUse;
 use machine::plan::shares::MountPoint;
 use machine::plan::virtiofsd::Virtiofsd;
 use machine::root::kinds::Root;
-use proto::settings::Size;
+use proto::settings::{Record, Size};
 
 use super::additions::Additions;
 use super::arguments::RunArguments;
@@ -104,7 +104,8 @@ fn of_command(
 ) -> Result<Additions> {
     let RunArguments { command, command_options, .. } = arguments;
     if command.is_empty() {
-        return Ok(Additions::default());
+        let size = terminal.map(|size| Record::Terminal(size).to_bytes());
+        return Ok(Additions { records: Vec::from_iter(size), ..Additions::default() });
     }
     Ok(Additions {
         records: command_options.records(command, terminal, variables)?,
@@ -178,7 +179,7 @@ fn virtiofsd(
 
 fn mode(arguments: &RunArguments, host: &Host) -> RunMode {
     match arguments.command.is_empty() {
-        true => RunMode::Console { monitor: host.input_is_terminal },
+        true => RunMode::Console { monitor: host.terminal.is_some() },
         false => RunMode::Command { terminal: host.terminal.is_some() },
     }
 }
@@ -209,7 +210,6 @@ mod tests {
             meminfo: "MemAvailable: 8388608 kB\n".into(),
             processors: 3,
             terminal: None,
-            input_is_terminal: false,
         };
         let image = Located { root: root.files().unwrap(), path: "/vmlinuz".into() };
         let findings = Findings {

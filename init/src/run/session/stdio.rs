@@ -97,7 +97,7 @@ pub fn terminal(devices: &Devices, user: &User<'_>, size: Size) -> Result<(Stdio
 }
 
 /// Sets the size of a terminal; its processes get SIGWINCH.
-pub fn set_size(terminal: &OwnedFd, size: Size) -> Result<()> {
+pub fn set_size(terminal: impl AsFd, size: Size) -> Result<()> {
     let Size { rows, columns } = size;
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(terminal, size)

@@ -1,7 +1,8 @@
 //! The console of a machine with INIT: its end, its keys and its input; and signals that end
 //! such a machine.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +24,8 @@ pub(crate) const CASES: &[Case] = &[
     ("full_disk_is_an_error",          full_disk_is_an_error),
     ("sigterm_presses_the_power_button", sigterm_presses_the_power_button),
     ("second_signal_ends_a_deaf_guest", second_signal_ends_a_deaf_guest),
+    ("shell_controls_jobs",            shell_controls_jobs),
+    ("keys_do_not_reboot_an_init",     keys_do_not_reboot_an_init),
 ];
 
 /// End of INIT on a terminal.
@@ -162,4 +165,37 @@ fn second_signal_ends_a_deaf_guest(bed: &Bed) -> Result<()> {
     })?;
     kill(running.pid(), Signal::SIGTERM)?;
     running.ends_with(143)
+}
+
+/// A shell as PID 1 has the size of the terminal, and Ctrl-C ends its job.
+fn shell_controls_jobs(bed: &Bed) -> Result<()> {
+    let mut terminal = Terminal::boot(bed.busybox_machine()?)?;
+    terminal.wait_for("# ")?;
+    terminal.line("stty size", "\n30 100\n")?;
+    terminal.wait_for("# ")?;
+    terminal.line("sh -c 'echo run''ning; exec sleep 3600'", "\nrunning\n")?;
+    terminal.keys("\x03")?;
+    terminal.wait_for("# ")?;
+    terminal.line("echo status $?", "\nstatus 130\n")?;
+    terminal.wait_for("# ")?;
+    terminal.keys("exit 4\r")?;
+    let shown = terminal.ends(125)?;
+    ensure!(!shown.contains("job control"), "{shown}");
+    Ok(())
+}
+
+/// busybox init takes SIGINT for Ctrl-Alt-Del, and reboots. Ctrl-C does not send it SIGINT.
+fn keys_do_not_reboot_an_init(bed: &Bed) -> Result<()> {
+    let mut machine = bed.busybox_machine()?;
+    let sbin = machine.root().join("sbin");
+    fs::create_dir_all(&sbin)?;
+    symlink("/bin/busybox", sbin.join("init"))?;
+    machine.payload("/sbin/init");
+    let mut terminal = Terminal::boot(machine)?;
+    terminal.wait_for("Please press Enter to activate this console.")?;
+    terminal.keys("\x03\r")?;
+    terminal.wait_for("# ")?;
+    terminal.line("stty size", "\n30 100\n")?;
+    terminal.keys("poweroff -f\r")?;
+    terminal.ends_with(0)
 }
