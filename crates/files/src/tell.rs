@@ -14,9 +14,9 @@ use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -43,8 +43,20 @@ const ERASE: &str = "\r\x1b[K";
 /// Width of a terminal that does not tell its size.
 const COLUMNS: u16 = 80;
 
-/// Whether a status is on the terminal.
-static HAS_STATUS: AtomicBool = AtomicBool::new(false);
+/// The status of this program. The lock is held while the status is written, so that no status
+/// follows its end.
+static STATUS: Mutex<Status> = Mutex::new(Status::Absent);
+
+/// State of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// It is not on the terminal.
+    Absent,
+    /// It is in the last line of the terminal.
+    Shown,
+    /// It is not wanted any more.
+    Over,
+}
 
 /// Whether the reader did not take an earlier message in time. Then later messages do not
 /// wait.
@@ -68,33 +80,39 @@ pub fn lines(text: impl Display) {
 }
 
 /// Shows `text` in the last line of the terminal on standard error, in place of an earlier
-/// status. The next message erases it, and so does [`erase_status`]. Nothing is shown if
-/// standard error is no terminal that can erase a line, or if this program is in the background
-/// of the terminal.
+/// status. The next message erases it. Nothing is shown if standard error is no terminal that can
+/// erase a line, if this program is in the background of the terminal, or after [`end_status`].
 pub fn status(text: impl Display) {
     let stderr = std::io::stderr();
     let can_erase = stderr.is_terminal() && is_display(std::env::var_os("TERM").as_deref());
-    if can_erase && is_foreground() {
+    let mut status = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
+    if *status != Status::Over && can_erase && is_foreground() {
         let width = terminal_size_of(&stderr).map_or(COLUMNS, |(Width(columns), _)| columns);
         write(format!("{ERASE}{}", one_line(&text.to_string(), width)));
-        HAS_STATUS.store(true, Ordering::Relaxed);
+        *status = Status::Shown;
     }
 }
 
-/// Erases the status. To be called before another program or thread writes to the terminal, and
-/// when the wait is over.
-pub fn erase_status() {
-    let erasure = erasure();
-    if !erasure.is_empty() {
-        write(erasure.into());
+/// Erases the status; none is shown any more. To be called when the wait is over, and before the
+/// first output that is no message.
+pub fn end_status() {
+    let mut status = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
+    if erasure(*status) == ERASE {
+        write(ERASE.into());
     }
+    *status = Status::Over;
 }
 
-/// The text that erases the status; empty if there is none. In the background, the status is not
-/// in the last line any more.
-fn erasure() -> &'static str {
-    let is_last = HAS_STATUS.swap(false, Ordering::Relaxed) && is_foreground();
-    if is_last { ERASE } else { "" }
+/// Whether no status is shown any more.
+#[must_use]
+pub fn has_status_ended() -> bool {
+    *STATUS.lock().unwrap_or_else(PoisonError::into_inner) == Status::Over
+}
+
+/// The text that erases a status; empty if there is none. In the background, the status is not in
+/// the last line any more.
+fn erasure(status: Status) -> &'static str {
+    if status == Status::Shown && is_foreground() { ERASE } else { "" }
 }
 
 /// Whether a terminal of type `term` can erase a line; all but `dumb` ones can.
@@ -183,10 +201,13 @@ fn composed(start: &str, text: &str) -> String {
 
 /// Prints a message in place of the status.
 fn send(text: String) {
-    match erasure() {
-        "" => write(text),
-        erasure => write(format!("{erasure}{text}")),
+    let mut status = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
+    let erasure = erasure(*status);
+    if *status == Status::Shown {
+        *status = Status::Absent;
     }
+    drop(status);
+    write(format!("{erasure}{text}"));
 }
 
 fn write(text: String) {

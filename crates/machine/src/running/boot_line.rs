@@ -2,7 +2,7 @@
 //! for a hang.
 //!
 //! It is the status of [`files::tell`]: whatever is printed next erases it. The output of the
-//! command must not begin before [`BootLine::end`] or [`tell::erase_status`].
+//! command must not begin before [`BootLine::end`] or [`tell::end_status`].
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,13 @@ const DELAY: Duration = Duration::from_millis(500);
 /// Interval at which the line shows the time.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Text for a guest whose console is empty. An emulated kernel needs a second to start `/init`,
-/// and neither of them reports anything if all goes well.
-const SILENT: &str = "waiting for its kernel and /init";
+/// State of a guest that has reported nothing, before its command starts. An emulated kernel
+/// needs a second to start `/init`, and neither of them reports anything if all goes well.
+pub const SILENT: &str = "waiting for its kernel and /init";
+
+/// State of a guest that runs INIT, until there is text on the console. Nothing else tells
+/// whether INIT has started.
+pub const EMPTY_CONSOLE: &str = "nothing on its console yet";
 
 /// The line of one boot. Dropping this value erases the line.
 #[derive(Debug)]
@@ -43,18 +47,21 @@ impl BootLine {
         self.root.as_ref().map(|_| self.next)
     }
 
-    /// Shows the line if that is due. `console` returns the last line of the guest's console.
-    pub fn update(&mut self, console: impl FnOnce() -> Option<String>) {
+    /// Shows the line if that is due; `state` returns the state of the guest.
+    pub fn update(&mut self, state: impl FnOnce() -> String) {
         let now = Instant::now();
         let Some(root) = self.root.as_ref().filter(|_| self.next <= now) else { return };
         self.next = now + TICK;
-        tell::status(text(root, now - self.start, console().as_deref()));
+        tell::status(text(root, now - self.start, &state()));
+        if tell::has_status_ended() {
+            self.root = None;
+        }
     }
 
     /// Erases the line for good.
     pub fn end(&mut self) {
         if self.root.take().is_some() {
-            tell::erase_status();
+            tell::end_status();
         }
     }
 }
@@ -65,9 +72,8 @@ impl Drop for BootLine {
     }
 }
 
-/// The line after `elapsed`; `console` is the last line of the guest's console.
-fn text(root: &str, elapsed: Duration, console: Option<&str>) -> String {
-    let state = console.unwrap_or(SILENT);
+/// The line after `elapsed`.
+fn text(root: &str, elapsed: Duration, state: &str) -> String {
     match elapsed.as_secs() {
         0 => format!("booting {root}: {state}"),
         seconds => format!("booting {root} ({seconds} s): {state}"),
@@ -79,13 +85,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_says_what_the_console_says() {
-        for (millis, console, expected) in [
-            (500, None, "booting ./r: waiting for its kernel and /init"),
-            (3600, None, "booting ./r (3 s): waiting for its kernel and /init"),
-            (1000, Some("[ 0.9] x: failed"), "booting ./r (1 s): [ 0.9] x: failed"),
+    fn the_line_has_the_time_and_the_state() {
+        for (millis, state, expected) in [
+            (500, SILENT, "booting ./r: waiting for its kernel and /init"),
+            (3600, EMPTY_CONSOLE, "booting ./r (3 s): nothing on its console yet"),
+            (1000, "[ 0.9] x: failed", "booting ./r (1 s): [ 0.9] x: failed"),
         ] {
-            assert_eq!(text("./r", Duration::from_millis(millis), console), expected);
+            assert_eq!(text("./r", Duration::from_millis(millis), state), expected);
         }
     }
 

@@ -128,7 +128,7 @@ pub fn run(
     if let Some(command) = &mut command {
         command.timing.machine_started();
     }
-    let boot_line = BootLine::new(settings.boot_line.filter(|_| command.is_some()));
+    let boot_line = BootLine::new(settings.boot_line);
     let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, boot_line, settings.limit);
     let init = relay.map(|relay| {
         let terminal = match plan.mode {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 use proto::control::ToGuest;
 
-use super::boot_line::BootLine;
+use super::boot_line::{self, BootLine};
 use super::broker::Broker;
 use super::outcome::{Outcome, RunReport};
 use super::time_limit::{RunPhase, TimeLimit};
@@ -115,7 +115,6 @@ impl Watch {
             self.take_signals(command.as_mut(), init.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
-                self.show_boot(command, console);
                 if console.reports_halt() {
                     self.end(Outcome::Halted);
                 }
@@ -125,6 +124,7 @@ impl Watch {
             {
                 self.end(outcome);
             }
+            self.show_boot(command.as_ref(), console.as_ref());
             self.watch_clock(command.as_ref());
             if let Some(status) = self.qemu.try_wait()?
                 && !self.waits_for_output(command.as_ref(), init.as_mut())
@@ -257,10 +257,16 @@ impl Watch {
         }
     }
 
-    /// Shows that the machine boots, until the command starts or the machine is being ended.
-    fn show_boot(&mut self, command: &WatchedCommand<'_>, console: &Console) {
-        match command.foreground.is_booting() && self.outcome.is_none() {
-            true => self.boot_line.update(|| console.last_line()),
+    /// Shows that the machine boots, until the command starts, INIT's console has text, or the
+    /// machine is being ended.
+    fn show_boot(&mut self, command: Option<&WatchedCommand<'_>>, console: Option<&Console>) {
+        let state = || match console {
+            Some(console) => console.last_line().unwrap_or_else(|| boot_line::SILENT.into()),
+            None => boot_line::EMPTY_CONSOLE.into(),
+        };
+        let is_booting = command.is_none_or(|command| command.foreground.is_booting());
+        match is_booting && self.outcome.is_none() {
+            true => self.boot_line.update(state),
             false => self.boot_line.end(),
         }
     }

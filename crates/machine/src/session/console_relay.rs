@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use files::tell;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
@@ -249,6 +250,8 @@ impl<'a> Screen<'a> {
     fn write(&mut self, bytes: &[u8]) {
         let Some(last) = bytes.last() else { return };
         self.is_in_line = *last != b'\n';
+        // The text would begin behind the line about the boot.
+        tell::end_status();
         if self.delivery.broken().is_none()
             && let Err(errno) = self.target.write(bytes)
         {

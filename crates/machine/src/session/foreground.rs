@@ -49,7 +49,7 @@ impl Foreground {
         self.session.update();
         if was_booting && !self.is_booting() {
             // The output would begin behind the line about the boot.
-            tell::erase_status();
+            tell::end_status();
             let runs = self.is_running();
             if let Some(terminal) = self.terminal.as_mut().filter(|_| runs) {
                 terminal.enter()?;
