@@ -44,6 +44,10 @@ fn a_path_that_the_guest_will_lack_is_refused_once() {
         (&["-v", "volume:/src"][..], format!("{}/src, or give --overlay\n", lacks("/src"))),
         (&["-v", "volume:/srv/a/b"], format!("{}/srv/a/b, or give", lacks("/srv/a"))),
         (&["--rw", "-v", "volume:/src"], format!("{}/src\n", lacks("/src"))),
+        (
+            &["-v", "root/file:/srv"],
+            "root/file is a file, and virtiofs shares directories only; share root with".into(),
+        ),
         (&["-v", "volume:/file"], "/file is not a directory in the guest".into()),
         (
             &["--overlay", "-v", "volume:/srv", "-v", "volume:/srv/x"],

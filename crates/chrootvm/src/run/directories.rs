@@ -140,6 +140,7 @@ impl Directories {
             let context = || format!("--volume {}", text.display());
             let Volume { source, target, access } =
                 parse_volume(text).map_err(anyhow::Error::msg).with_context(context)?;
+            ensure!(!source.is_file(), "{}: {}", context(), of_a_file(&source));
             let source = RootDir::open(&source).with_context(context)?.path().to_path_buf();
             let tag = free_tag(&shares);
             shares.push(Share { tag, source, access, mount_point: MountPoint::Volume(target) });
@@ -158,6 +159,17 @@ impl Attachments {
             ..Additions::default()
         }
     }
+}
+
+/// Error text for a volume of the file `source`, with what helps.
+fn of_a_file(source: &Path) -> String {
+    let dir = source.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    format!(
+        "{} is a file, and virtiofs shares directories only; share {} with all that is in it, or a \
+         directory that has nothing but the file",
+        source.display(),
+        dir.display()
+    )
 }
 
 /// A tag for a volume; no share has this tag yet. Users never see it, because they know a

@@ -144,7 +144,9 @@ fn volume_of_a_file_is_refused(bed: &Bed) -> Result<()> {
     let file = run.machine.path("file");
     fs::write(&file, "")?;
     run.volume(&file, "/tmp");
-    run.finish()?.says(125, "", &["error: --volume", "is not a directory"]).map(drop)
+    run.finish()?
+        .says(125, "", &["error: --volume", "is a file, and virtiofs shares directories only"])
+        .map(drop)
 }
 
 /// A root with one program and no directory: nothing can be mounted there, but the program
