@@ -127,7 +127,7 @@ fn same_lines(expected: &[String], shown: &[&str]) -> bool {
 }
 
 /// Whether a line is the documented one. Time stamps of the kernel, releases of Debian's
-/// kernel, numbers of [`LONG_NUMBER`] digits or more, and the widths of blanks may differ.
+/// kernel, numbers of `LONG_NUMBER` digits or more, and the widths of blanks may differ.
 #[must_use]
 pub fn same_line(expected: &str, shown: &str) -> bool {
     let (expected, shown) = (without_variation(expected), without_variation(shown));

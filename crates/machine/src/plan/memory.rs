@@ -2,8 +2,8 @@
 //!
 //! Rules:
 //!
-//! - The default is [`USUAL`], or less on a small host ([`spare`]).
-//! - If the overlay and an unpacked root leave less than [`GUEST`] of it, the default grows by
+//! - The default is `USUAL`, or less on a small host (`spare`).
+//! - If the overlay and an unpacked root leave less than `GUEST` of it, the default grows by
 //!   what is missing, as far as the host has it.
 //! - A size that the user gave stays, with a warning if the overlay or the root does not fit.
 //!
