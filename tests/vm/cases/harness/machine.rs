@@ -149,6 +149,15 @@ impl Machine {
         command
     }
 
+    /// The command line of `chrootvm` with `--dry-run`, which stands before ROOTFS: a word after
+    /// the payload would make a command of both.
+    pub(crate) fn dry_run(&self) -> Command {
+        let direct = self.command();
+        let mut command = Command::new(&self.program);
+        command.arg("--dry-run").args(direct.get_args());
+        command
+    }
+
     /// Starts the machine with its console on pipes.
     pub(crate) fn start(&self) -> Result<RunningMachine> {
         self.start_command(self.command())
@@ -166,7 +175,7 @@ impl Machine {
         options: &str,
         edit: &dyn Fn(String) -> String,
     ) -> Result<RunningMachine> {
-        let printed = self.command().arg("--dry-run").stdin(Stdio::null()).output()?;
+        let printed = self.dry_run().stdin(Stdio::null()).output()?;
         let script = String::from_utf8(printed.stdout)?;
         let (commands, end) = script.trim_end().rsplit_once('\n').context("no commands")?;
         ensure!(end == ")", "the commands have changed: {script}");

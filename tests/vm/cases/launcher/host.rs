@@ -87,7 +87,7 @@ fn dry_run_can_be_pasted(bed: &Bed) -> Result<()> {
     let share = machine.mount("--mount-ro", "a b")?;
     fs::write(share.join("text"), "pasted and run\n")?;
     let tmp = machine.directory("private-tmp")?;
-    let script = stdout_of(machine.command().arg("--dry-run").stdin(Stdio::null()))?;
+    let script = stdout_of(machine.dry_run().stdin(Stdio::null()))?;
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]).env("TMPDIR", &tmp).stdin(Stdio::null());
     let run = shell.output()?;
