@@ -65,7 +65,7 @@ static STUCK: AtomicBool = AtomicBool::new(false);
 /// Prints a message on standard error, after a label such as `error: `. Loggers call
 /// this; everything else logs.
 pub fn labelled(label: &str, text: impl Display) {
-    send(composed(label, &text.to_string()));
+    send(&composed(label, &text.to_string()));
 }
 
 /// Prints an answer on standard error. For commands whose standard output belongs to the
@@ -76,7 +76,7 @@ pub fn note(text: impl Display) {
 
 /// Prints lines on standard error. The text contains the newline of each line.
 pub fn lines(text: impl Display) {
-    send(printable(text.to_string().as_bytes()));
+    send(&printable(text.to_string().as_bytes()));
 }
 
 /// Shows `text` in the last line of the terminal on standard error, in place of an earlier
@@ -200,7 +200,7 @@ fn composed(start: &str, text: &str) -> String {
 }
 
 /// Prints a message in place of the status.
-fn send(text: String) {
+fn send(text: &str) {
     let mut status = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
     let erasure = erasure(*status);
     if *status == Status::Shown {
