@@ -26,6 +26,8 @@ impl Project {
             fs::create_dir_all(project.path(dir)).unwrap();
         }
         fs::write(project.path("project/vmlinux"), vmlinux(Some(0x100_0010))).unwrap();
+        // A kernel with drivers built in needs no modules.
+        fs::write(project.path("project/config"), "CONFIG_VIRTIO_FS=y\n").unwrap();
         project
     }
 

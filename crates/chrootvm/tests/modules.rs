@@ -57,6 +57,35 @@ fn a_missing_module_has_a_remedy() {
 }
 
 #[test]
+fn a_kernel_without_modules_is_noticed_before_the_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    make_kernel(&dir, &BUILT_IN);
+    let program = "./program";
+    let words = ["--qemu", program, "--virtiofsd", program, "--init", program, "--pvh", "never"];
+    let here = dir.display();
+    let warning = format!(
+        "warning: {here}/root has no modules of kernel {here}/vmlinuz-6.1-a: give --modules DIR, \
+         unless the kernel has its drivers built in\n"
+    );
+    fs::rename(dir.join("kernel"), dir.join("vmlinuz-6.1-a")).unwrap();
+    for (name, config, expected) in [
+        ("unknown", None, &*warning),
+        ("a module", Some("CONFIG_VIRTIO_FS=m\n"), &warning),
+        ("built in", Some("CONFIG_VIRTIO_FS=y\n"), ""),
+    ] {
+        if let Some(text) = config {
+            fs::write(dir.join("config-6.1-a"), text).unwrap();
+        }
+        let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
+        chrootvm.current_dir(&dir).args(["--dry-run", "--kernel", "vmlinuz-6.1-a"]);
+        let output = chrootvm.args(words).args(["root", "--", "true"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), expected, "{name}");
+        assert_eq!(output.status.code(), Some(0), "{name}");
+    }
+}
+
+#[test]
 fn the_doctor_judges_the_given_kernel() {
     for (name, built_in, line) in [
         ("all", &BUILT_IN[..], "kernel: built in virtiofs, virtio_pci,"),

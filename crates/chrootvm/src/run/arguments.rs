@@ -166,7 +166,14 @@ impl RunArguments {
         ];
         let other = others.into_iter().find_map(|(given, name)| given.then_some(name));
         match self.command_options.any_given().or(other) {
-            Some(option) => bail!("{option} is for a COMMAND: chrootvm ROOTFS -- COMMAND"),
+            Some(option) => match &self.payload {
+                Some(init) => bail!(
+                    "{option} is for a COMMAND, and the single word {} is INIT: put -- before it, \
+                     or use `chrootvm run`",
+                    init.display()
+                ),
+                None => bail!("{option} is for a COMMAND: chrootvm ROOTFS -- COMMAND"),
+            },
             None => Ok(()),
         }
     }
@@ -295,7 +302,12 @@ pub(super) mod tests {
             (&["/r", "--", "true"], None),
             (&["-w", "/", "/r", "--", "true"], None),
             (&["--name", "x", "/r", "INIT"], None),
-            (&["-w", "/", "/r", "INIT"], Some("--workdir is for a COMMAND")),
+            (
+                &["-w", "/", "/r", "INIT"],
+                Some(
+                    "--workdir is for a COMMAND, and the single word INIT is INIT: put -- before it, or use `chrootvm run`",
+                ),
+            ),
             (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
         ] {
             let arguments = arguments(words, SingleWord::Init).unwrap();

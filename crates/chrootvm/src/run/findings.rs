@@ -113,6 +113,14 @@ impl Host {
     }
 }
 
+impl GuestKernel {
+    /// Whether the configuration says that the kernel has `CONFIG_NAME` built in.
+    fn has_built_in(&self, name: &str) -> bool {
+        let line = format!("CONFIG_{name}=y");
+        self.config.as_deref().is_some_and(|config| config.lines().any(|other| other == line))
+    }
+}
+
 impl Findings {
     /// Looks up what `arguments` need on this `host` and in `root`.
     pub(super) fn gather(arguments: &RunArguments, host: Host, root: &Root) -> Result<Self> {
@@ -130,6 +138,16 @@ impl Findings {
         }
         let config = signatures::config(&image, modules.as_ref());
         let kernel = GuestKernel { image, modules, config };
+        let needs_modules =
+            builtin.is_none() && options.initrd.is_none() && root.archive().is_none();
+        if needs_modules && kernel.modules.is_none() && !kernel.has_built_in("VIRTIO_FS") {
+            log::warn!(
+                "{} has no modules of kernel {}: give --modules DIR, unless the kernel has its \
+                 drivers built in",
+                root.path().display(),
+                kernel.image.host_path().display()
+            );
+        }
         let name_server = name_server(arguments, root, &kernel)?;
         let attachments = arguments.directories.attachments(root)?;
         let append = options.append.join(OsStr::new(" "));
@@ -185,8 +203,6 @@ fn name_server(
     let Some(files) = is_wanted.then(|| root.files().ok()).flatten() else {
         return Ok(NameServerDecision::Nothing);
     };
-    let GuestKernel { modules, config, .. } = kernel;
-    let is_built_in = |config: &str| config.lines().any(|line| line == "CONFIG_OVERLAY_FS=y");
     let append = arguments.machine.append.join(OsStr::new(" "));
     let run = NameServerOptions {
         access: arguments.directories.root_access(),
@@ -195,7 +211,7 @@ fn name_server(
     };
     let is_packed = arguments.machine.initrd.is_none();
     Ok(name_server::decide(resolv_conf::look(&*files), run, || {
-        has_module("overlay", modules.as_ref(), is_packed)
-            || modules.is_none() && config.as_deref().is_some_and(is_built_in)
+        has_module("overlay", kernel.modules.as_ref(), is_packed)
+            || kernel.modules.is_none() && kernel.has_built_in("OVERLAY_FS")
     }))
 }
