@@ -11,8 +11,8 @@ use machine::session::terminal;
 use nix::unistd::dup2_stdin;
 use proto::settings::{self, Record, Size};
 
-use crate::foreign::habit;
-use crate::values::parse_variable;
+use crate::line::foreign::habit;
+use crate::line::values::parse_variable;
 
 /// Environment of the command
 #[derive(Debug, clap::Args)]

@@ -9,8 +9,8 @@ use clap_complete::{Shell, generate};
 use files::named::Named;
 use files::tell;
 
+use crate::line::named::named;
 use crate::mkvirtinitrd::MkVirtInitrd;
-use crate::named::named;
 
 /// Print a script with which a shell completes options and names of files
 #[derive(Debug, clap::Args)]

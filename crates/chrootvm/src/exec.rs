@@ -24,8 +24,8 @@ use machine::session::terminal::RawTerminal;
 use nix::sys::signal::Signal;
 
 use super::command::CommandOptions;
+use crate::line::values::{parse_duration, parse_name};
 use crate::logger;
-use crate::values::{parse_duration, parse_name};
 
 /// Longest wait for the answer of a machine, which may still boot.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);

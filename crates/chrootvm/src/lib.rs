@@ -10,28 +10,22 @@
 //! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
-//! | [`values`], [`sizes`] | parsers of the values of options |
+//! | [`line`] | words of the command lines: values, help, words of other programs |
 //! | [`completions`] | `chrootvm completions` |
 //! | [`config`] | configuration files |
-//! | [`foreign`] | words of other programs, and what to type in their place |
-//! | [`help`] | shape of `--help` |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
 
 pub mod command;
 pub mod completions;
 pub mod config;
 pub mod exec;
-pub mod foreign;
-pub mod help;
 pub mod image_command;
 pub mod kernel;
+pub mod line;
 pub mod logger;
 pub mod ls;
 pub mod mkvirtinitrd;
-mod named;
 pub mod program;
 pub mod ps;
 pub mod run;
-pub mod sizes;
 pub mod stop;
-pub mod values;

@@ -17,8 +17,8 @@ use machine::kernel::pack::{
 };
 use machine::root::kinds::Root;
 
+use crate::line::named::named;
 use crate::logger::warn_all;
-use crate::named::named;
 
 /// Modules to pack
 #[derive(Debug, Default, clap::Args)]

@@ -13,8 +13,9 @@ use machine::process::signals;
 use machine::running::time_limit;
 use nix::sys::signal::Signal;
 
-use crate::foreign::{self, Hint};
-use crate::{help, logger};
+use crate::line::foreign::{self, Hint};
+use crate::line::help;
+use crate::logger;
 
 /// Exit status of a program that failed. chrootvm has its own status for that.
 pub const EXIT_FAILURE: u8 = 1;

@@ -19,7 +19,7 @@ use machine::running::registry;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::values::{parse_duration, parse_name};
+use crate::line::values::{parse_duration, parse_name};
 
 /// Longest wait for the answer of a machine without `--timeout`. chrootvm answers at once,
 /// unless it is stopped or the host is very busy.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use chrootvm::help::SCREEN;
+use chrootvm::line::help::SCREEN;
 
 const CHROOTVM: &str = env!("CARGO_BIN_EXE_chrootvm");
 const MKVIRTINITRD: &str = env!("CARGO_BIN_EXE_mkvirtinitrd");

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
+use chrootvm::line::foreign;
 use chrootvm::run::SingleWord;
-use chrootvm::{
-    completions, exec, foreign, image_command, kernel, mkvirtinitrd, program, ps, run, stop,
-};
+use chrootvm::{completions, exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop};
 use clap::{Command, CommandFactory, Parser};
 use machine::isolation::userns;
 use machine::kernel::pack;

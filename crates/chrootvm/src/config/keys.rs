@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use crate::values::parse_volume;
+use crate::line::values::parse_volume;
 
 /// Key of a configuration file.
 #[derive(Debug)]

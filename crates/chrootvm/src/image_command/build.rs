@@ -26,8 +26,8 @@ use proto::settings::Restart;
 
 use super::options::{ReadArguments, parse_absolute, parse_pair, parse_restart, parse_uuid};
 use super::see_owners_as_the_guest;
+use crate::line::sizes::{parse_percent, parse_size};
 use crate::logger::warn_all;
-use crate::sizes::{parse_percent, parse_size};
 
 /// Size of the buffer before an output file, in bytes.
 const BUFFER: usize = 1 << 18;

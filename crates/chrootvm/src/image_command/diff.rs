@@ -9,7 +9,7 @@ use image::compare::{Aspect, compare};
 
 use super::options::ReadArguments;
 use super::{EXIT_FOUND, open, see_owners_as_the_guest};
-use crate::named::named;
+use crate::line::named::named;
 
 /// Compare two images; exits with 1 if they differ
 #[derive(Debug, clap::Args)]

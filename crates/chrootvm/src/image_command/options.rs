@@ -8,7 +8,7 @@ use image::source::ReadOptions;
 use image::source::xattr_policy::{Selection, SelectionWord};
 use proto::settings::{RESTARTS, Restart};
 
-use crate::sizes::parse_size;
+use crate::line::sizes::parse_size;
 
 /// Bounds for reading a source.
 #[derive(Clone, Debug, clap::Args)]

@@ -11,21 +11,21 @@ use machine::session::terminal;
 use proto::settings::Size;
 
 use super::directories::Directories;
-use super::help;
 use super::machine_options::MachineOptions;
 use crate::command::{CommandOptions, DEFAULT_SIZE};
-use crate::foreign::habit;
+use crate::line::foreign::habit;
+use crate::line::run_help;
+use crate::line::values::{parse_duration, parse_name};
 use crate::logger::Verbosity;
-use crate::values::{parse_duration, parse_name};
 
 /// Run a command in a virtual machine, or boot one
 #[derive(Debug, clap::Args)]
 #[command(
     arg(habit("rm")),
-    override_usage = help::USAGE,
-    before_help = help::EXAMPLES,
-    after_help = help::OFTEN_USED,
-    after_long_help = help::MORE
+    override_usage = run_help::USAGE,
+    before_help = run_help::EXAMPLES,
+    after_help = run_help::OFTEN_USED,
+    after_long_help = run_help::MORE
 )]
 pub struct RunArguments {
     /// Directory or image that becomes the root, read-only unless --rw or --overlay is given

@@ -17,9 +17,9 @@ use machine::root::kinds::Root;
 use proto::tag::Tag;
 
 use super::additions::Additions;
-use crate::named::named;
-use crate::sizes::{OverlaySize, parse_overlay};
-use crate::values::{Volume, parse_volume};
+use crate::line::named::named;
+use crate::line::sizes::{OverlaySize, parse_overlay};
+use crate::line::values::{Volume, parse_volume};
 
 /// Directories and disks of the host in the guest
 #[derive(Debug, clap::Args)]

@@ -16,9 +16,9 @@ use machine::process::qemu::AccelOption;
 use proto::settings::Record;
 
 use super::additions::Additions;
-use crate::named::named;
-use crate::sizes::parse_memory;
-use crate::values::{parse_name, parse_publish};
+use crate::line::named::named;
+use crate::line::sizes::parse_memory;
+use crate::line::values::{parse_name, parse_publish};
 
 /// Kind of machine
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,6 @@
 //! | `volumes` | whether the paths of volumes exist in the guest |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
-//! | `help` | texts of `--help` around the options |
 //! | `remedies` | errors, with what helps against them |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
 //!
@@ -21,7 +20,6 @@ mod configured;
 mod directories;
 mod doctor;
 mod findings;
-mod help;
 mod keep;
 mod last_words;
 mod machine_options;

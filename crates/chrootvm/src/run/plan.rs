@@ -20,7 +20,7 @@ use super::additions::Additions;
 use super::arguments::RunArguments;
 use super::findings::{Findings, Host, InitrdFile};
 use crate::command::Variables;
-use crate::sizes::OverlaySize;
+use crate::line::sizes::OverlaySize;
 
 /// Makes the plan and chooses the initrd for the guest with this `root`; the last value is a
 /// warning. `variables` are those of the host's environment.

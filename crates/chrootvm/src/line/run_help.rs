@@ -4,14 +4,14 @@
 //! [`OFTEN_USED`] replaces.
 
 /// Usage lines.
-pub(super) const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 chrootvm [OPTIONS] ROOTFS [--] COMMAND [ARG]...
        chrootvm [OPTIONS] ROOTFS [INIT]
        chrootvm --doctor [ROOTFS]
        chrootvm run|exec|ps|stop|image|kernel|help ...";
 
 /// Examples, before the usage lines.
-pub(super) const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   chrootvm ./debian uname -sr              run a command in ./debian
   chrootvm --overlay debian.erofs -- bash  a shell; what it writes is forgotten
@@ -19,7 +19,7 @@ Examples:
   chrootvm ./debian /sbin/init             boot, with INIT as PID 1";
 
 /// Most useful options, after the usage lines of `-h`.
-pub(super) const OFTEN_USED: &str = "\
+pub(crate) const OFTEN_USED: &str = "\
 ROOTFS is a directory or an image, read-only unless you give one of these:
   --rw  --overlay        let the guest write to ROOTFS, or to memory
   -v HOST:GUEST[:ro]     share a directory     -e NAME=VALUE  set a variable
@@ -29,7 +29,7 @@ ROOTFS is a directory or an image, read-only unless you give one of these:
   --doctor               say what is missing on this host";
 
 /// Subcommands and statuses, at the end of `--help`.
-pub(super) const MORE: &str = "\
+pub(crate) const MORE: &str = "\
 Subcommands:
   run          run a command; unlike above, one word is a COMMAND, too
   exec         run one more command in a running machine
