@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use machine::plan::memory::MemoryUse;
-
 /// Unit of a number without a suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BareUnit {
@@ -36,15 +34,12 @@ pub enum OverlaySize {
 }
 
 impl OverlaySize {
-    /// Memory that the overlay may take.
+    /// Number of bytes; 0 if the size is a part of the memory.
     #[must_use]
-    pub fn memory_use(self) -> MemoryUse {
+    pub fn bytes(self) -> u64 {
         match self {
-            Self::Default => MemoryUse::default(),
-            Self::Bytes(overlay) => MemoryUse { overlay, ..MemoryUse::default() },
-            Self::Percent(percent) => {
-                MemoryUse { overlay_percent: percent.into(), ..MemoryUse::default() }
-            }
+            Self::Bytes(bytes) => bytes,
+            Self::Default | Self::Percent(_) => 0,
         }
     }
 }

@@ -50,8 +50,8 @@ pub(super) fn plan(
             archive: root.archive().map(Into::into),
         }),
     };
-    let used = arguments.directories.overlay().map(OverlaySize::memory_use).unwrap_or_default();
-    let used = MemoryUse { root: findings.root_memory, ..used };
+    let overlay = arguments.directories.overlay().map_or(0, OverlaySize::bytes);
+    let used = MemoryUse { overlay, root: findings.root_memory };
     let memory = options.memory(used, &host.meminfo);
     let plan = MachinePlan {
         architecture: host.architecture,

@@ -5,10 +5,11 @@
 //! - The default is `USUAL`, or less on a small host (`spare`).
 //! - If the overlay and an unpacked root leave less than `GUEST` of it, the default grows by
 //!   what is missing, as far as the host has it.
-//! - A size that the user gave stays, with a warning if the overlay or the root does not fit.
+//! - A size that the user gave stays.
+//! - A warning says so if overlay and root do not fit into the chosen size.
 //!
-//! An overlay takes memory only for what the guest writes, so an overlay of half the memory
-//! or another percentage is no reason for more.
+//! An overlay takes memory only for what the guest writes. An overlay of half the memory or
+//! another percentage always fits, so it is no reason for more.
 
 /// Default memory in MiB.
 const USUAL: u64 = 1024;
@@ -27,8 +28,6 @@ const MIB: u64 = 1 << 20;
 pub struct MemoryUse {
     /// Greatest size of the overlay; 0 if there is none, or if it is a part of the memory.
     pub overlay: u64,
-    /// Greatest size of the overlay in percent of the memory; 0 if it is given in bytes.
-    pub overlay_percent: u64,
     /// Size of a root that the guest's kernel unpacks into memory, and of its archive.
     pub root: u64,
 }
@@ -47,16 +46,13 @@ pub struct Memory {
 #[must_use]
 pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
     let usual = spare(meminfo).unwrap_or(USUAL).clamp(LEAST, USUAL);
-    let wanted = used.size(given.unwrap_or(usual)).saturating_add(GUEST);
-    let (size, is_too_small) = match given {
-        Some(given) => (given, used.size(given) > given),
-        None if wanted <= usual => (usual, false),
-        None => {
-            let size = wanted.min(spare(meminfo).unwrap_or(wanted)).max(usual);
-            (size, used.size(size) != 0 && size < wanted)
-        }
+    let wanted = used.size().saturating_add(GUEST);
+    let size = match given {
+        Some(given) => given,
+        None if wanted <= usual => usual,
+        None => wanted.min(spare(meminfo).unwrap_or(wanted)).max(usual),
     };
-    let warning = is_too_small.then(|| {
+    let warning = (used.size() > size).then(|| {
         let remedy = match given {
             Some(_) => format!("give it more: --memory {}", option(wanted)),
             None => {
@@ -64,7 +60,7 @@ pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
                     .into()
             }
         };
-        let (what, memory) = (used.describe(size), option(size));
+        let (what, memory) = (used.describe(), option(size));
         format!("{what} may take more than the guest's memory of {memory}: {remedy}")
     });
     Memory { size, warning }
@@ -80,23 +76,15 @@ pub fn option(size: u64) -> String {
 }
 
 impl MemoryUse {
-    /// The size in MiB in a guest with `memory` MiB.
-    fn size(self, memory: u64) -> u64 {
-        self.overlay_size(memory).saturating_add(self.root.div_ceil(MIB))
-    }
-
-    /// The greatest size of the overlay in MiB.
-    fn overlay_size(self, memory: u64) -> u64 {
-        // A percentage up to 100 always fits.
-        let part = memory.saturating_mul(self.overlay_percent) / 100;
-        let part = if self.overlay_percent > 100 { part } else { 0 };
-        self.overlay.div_ceil(MIB).saturating_add(part)
+    /// The size in MiB.
+    fn size(self) -> u64 {
+        self.overlay.div_ceil(MIB).saturating_add(self.root.div_ceil(MIB))
     }
 
     /// The things that are kept, with their sizes.
-    fn describe(self, memory: u64) -> String {
+    fn describe(self) -> String {
         let sizes = [
-            ("the overlay", self.overlay_size(memory)),
+            ("the overlay", self.overlay.div_ceil(MIB)),
             ("the unpacked root", self.root.div_ceil(MIB)),
         ];
         let parts = sizes.iter().filter(|(_, size)| *size != 0);
@@ -138,7 +126,6 @@ mod tests {
 
     #[test]
     fn memory_follows_what_is_kept_in_it() {
-        let percent = |overlay_percent| MemoryUse { overlay_percent, ..MemoryUse::default() };
         let both = MemoryUse { root: GIB, ..overlay(GIB) };
         #[rustfmt::skip]
         let rows = [
@@ -146,16 +133,15 @@ mod tests {
             ("half of it",              None,       overlay(GIB / 2), 8192, 1024, ""),
             ("more than half of it",    None,       overlay(2 * GIB), 8192, 2560, ""),
             ("a root and an overlay",   None,       both,             8192, 2560, ""),
-            ("a percentage",            None,       percent(90),      8192, 1024, ""),
             ("more than the host has",  None,       overlay(8 * GIB), 8192, 6144, "the overlay (8G) may take more than the guest's memory of 6G: this host has no more"),
             ("a small host",            None,       overlay(GIB),     1024, 768,  "the overlay (1G) may take more"),
-            ("a small host, no overlay", None,      percent(50),      512,  384,  ""),
+            ("a small host, no overlay", None,      MemoryUse::default(), 512, 384, ""),
+            ("almost all of the host",  None,       overlay(6000 << 20), 8192, 6144, ""),
             ("given",                   Some(1024), overlay(GIB / 2), 8192, 1024, ""),
             ("given, all of it",        Some(1024), overlay(GIB),     8192, 1024, ""),
             ("given, too small",        Some(1024), overlay(2 * GIB), 8192, 1024, "the overlay (2G) may take more than the guest's memory of 1G: give it more: --memory 2560M"),
             ("given, a large root",     Some(256),  MemoryUse { root: GIB, ..overlay(0) }, 8192, 256, "the unpacked root (1G) may take more than the guest's memory of 256M: give it more: --memory 1536M"),
             ("given, both",             Some(1500), both,             8192, 1500, "the overlay (1G) and the unpacked root (1G) may take"),
-            ("given, too many percent", Some(1024), percent(200),     8192, 1024, "the overlay (2G) may take"),
             ("an absurd size",          None,       overlay(u64::MAX), 8192, 6144, "the overlay ("),
         ];
         for (name, given, used, host, size, words) in rows {
