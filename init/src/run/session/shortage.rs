@@ -34,17 +34,33 @@ pub fn visit_full(each: &mut dyn FnMut(FullFs)) {
     for &(name, at, magic) in IN_MEMORY {
         // The field's type differs by architecture; the magic has 32 bits.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let is_full = rustix::fs::statfs(at)
-            .is_ok_and(|found| found.f_type as u32 == magic && found.f_bavail == 0);
+        let is_full = rustix::fs::statfs(at).is_ok_and(|found| {
+            found.f_type as u32 == magic && has_no_room(found.f_blocks, found.f_bavail)
+        });
         if is_full {
             each(name);
         }
     }
 }
 
+/// Whether a file system of this many `blocks` has no room left. tmpfs without a limit has no
+/// blocks at all (`shmem_statfs()`, `mm/shmem.c`).
+fn has_no_room(blocks: u64, available: u64) -> bool {
+    blocks != 0 && available == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_without_a_limit_is_not_full() {
+        for (name, blocks, available, expected) in
+            [("room left", 2048, 1, false), ("full", 2048, 0, true), ("no limit", 0, 0, false)]
+        {
+            assert_eq!(has_no_room(blocks, available), expected, "{name}");
+        }
+    }
 
     #[test]
     fn the_kernels_count_is_found() {
