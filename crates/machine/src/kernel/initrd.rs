@@ -8,11 +8,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use archive::compress::{GZIP_MAGIC, LZ4_FRAME_MAGIC, LZ4_MAGIC, XZ_MAGIC, ZSTD_MAGIC};
+use archive::compress::LZ4_FRAME_MAGIC;
 use archive::newc;
 
 use super::located::Located;
 use super::pack::{self, ModuleSelection};
+use super::vmlinux::decompress;
 use crate::host::canonical;
 
 /// Source of a machine's initrd.
@@ -95,20 +96,12 @@ impl Initrd {
     }
 }
 
-/// First bytes of the archives that a kernel unpacks (`lib/decompress.c`, `init/initramfs.c`).
-#[rustfmt::skip]
-const STARTS: &[&[u8]] = &[
-    newc::MAGIC,
-    newc::MAGIC_CHECKED,
-    GZIP_MAGIC,
-    &[0x1f, 0x9e],             // gzip, old
-    b"BZh",                    // bzip2
-    &[0x5d, 0x00, 0x00],       // lzma
-    XZ_MAGIC,
-    &[0x89, 0x4c, 0x5a],       // lzo
-    LZ4_MAGIC,
-    ZSTD_MAGIC,
-];
+/// First bytes of the archives that a kernel unpacks (`init/initramfs.c`). It also unpacks those
+/// that are compressed like a kernel ([`decompress::tool`]; `lib/decompress.c`).
+const STARTS: &[&[u8]] = &[newc::MAGIC, newc::MAGIC_CHECKED, OLD_GZIP_MAGIC];
+
+/// First bytes of a file of gzip before version 1.0 (`lib/decompress.c`).
+const OLD_GZIP_MAGIC: &[u8] = &[0x1f, 0x9e];
 
 /// Checks the start of an initrd: the kernel only says that it found no `/init`.
 fn check(initrd: &[u8]) -> Result<()> {
@@ -121,7 +114,7 @@ fn check(initrd: &[u8]) -> Result<()> {
     let zeros = initrd.iter().take_while(|&&byte| byte == 0).count();
     let start = initrd.get(zeros..).unwrap_or_default();
     ensure!(
-        STARTS.iter().any(|magic| start.starts_with(magic)),
+        STARTS.iter().any(|magic| start.starts_with(magic)) || decompress::tool(start).is_some(),
         "it is no initrd: neither a newc archive nor one in gzip, bzip2, lzma, xz, lzo, lz4 or zstd"
     );
     Ok(())
@@ -162,8 +155,10 @@ mod tests {
             ("newc with checksums", b"070702", ""),
             ("zeros first", b"\x00\x00\x00\x00070701", ""),
             ("gzip", b"\x1f\x8b\x08", ""),
+            ("old gzip", b"\x1f\x9e\x08", ""),
+            ("bzip2", b"BZh9", ""),
             ("lzma", b"\x5d\0\0\x80", ""),
-            ("lzo", b"\x89LZO", ""),
+            ("lzo", b"\x89LZO\0\r\n\x1a\n", ""),
             ("lz4", b"\x02\x21\x4c\x18", ""),
             ("lz4's frames", b"\x04\x22\x4d\x18", "lz4 -l"),
             ("ELF", b"\x7fELF", "it is no initrd"),
