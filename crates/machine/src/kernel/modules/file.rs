@@ -30,9 +30,7 @@ pub fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
 
 /// The dependencies that an unpacked module names in its `.modinfo`.
 pub fn modinfo(module: &[u8]) -> Result<Dependencies> {
-    let elf = object::File::parse(module)?;
-    let section = elf.section_by_name(".modinfo").context("no .modinfo section")?;
-    Ok(parse_modinfo(section.data()?))
+    Ok(parse_modinfo(section(module)?))
 }
 
 /// The version of the kernel for which an unpacked module was built, and whether the module has
@@ -40,9 +38,7 @@ pub fn modinfo(module: &[u8]) -> Result<Dependencies> {
 /// A kernel compares the version only if the module has no check sums (`same_magic()`).
 #[must_use]
 pub fn vermagic(module: &[u8]) -> Option<(String, SymbolVersions)> {
-    let elf = object::File::parse(module).ok()?;
-    let data = elf.section_by_name(".modinfo")?.data().ok()?;
-    let mut strings = data.split(|&byte| byte == 0);
+    let mut strings = section(module).ok()?.split(|&byte| byte == 0);
     let text = String::from_utf8_lossy(strings.find_map(|one| one.strip_prefix(b"vermagic="))?);
     let mut words = text.split_whitespace();
     let version = words.next()?.to_owned();
@@ -60,6 +56,13 @@ pub enum SymbolVersions {
     Present,
     /// No kernel of another version loads the module.
     Absent,
+}
+
+/// The contents of `.modinfo`.
+fn section(module: &[u8]) -> Result<&[u8]> {
+    let elf = object::File::parse(module)?;
+    let section = elf.section_by_name(".modinfo").context("no .modinfo section")?;
+    Ok(section.data()?)
 }
 
 fn parse_modinfo(data: &[u8]) -> Dependencies {
