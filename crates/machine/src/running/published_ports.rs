@@ -121,13 +121,13 @@ fn inode(line: &str, publish: &Publish, state: &str) -> Option<u64> {
     let (address, port) = fields.get(1)?.split_once(':')?;
     let holds = u16::from_str_radix(port, 16).ok()? == publish.host
         && fields.get(3) == Some(&state)
-        && covers(address, publish.address);
+        && collides(address, publish.address);
     holds.then(|| fields.get(INODE)?.parse().ok()).flatten()
 }
 
 /// Whether a socket at the address `text`, as the kernel writes it in hexadecimal, keeps
 /// `wanted` from being taken.
-fn covers(text: &str, wanted: Ipv4Addr) -> bool {
+fn collides(text: &str, wanted: Ipv4Addr) -> bool {
     // The kernel prints the four bytes as one number of the host's byte order.
     let number = u32::from_str_radix(text, 16).ok().map(u32::to_ne_bytes);
     text.bytes().all(|digit| digit == b'0')
