@@ -167,7 +167,7 @@ fn arguments_are_checked(bed: &Bed) -> Result<()> {
         (vec!["--kernel", &kernel, "--mount", "a/b", "/tmp", &root], 125, "contains '/'"),
         (vec!["--kernel", &kernel, "--mount", "a", "/nonexistent", &root], 125, "/nonexistent"),
         (vec!["--kernel", &kernel, "--append", &long, &root], 125, "kernels read 2047"),
-        (vec!["--memory", "lots", &root], 125, "suffix M or G"),
+        (vec!["--memory", "lots", &root], 125, "a size such as 512M"),
         (vec!["--mount", "a"], 125, "--mount"),
     ] {
         let output = Command::new(&program).args(&arguments).stdin(Stdio::null()).output()?;
