@@ -157,7 +157,8 @@ fn late_lockup_is_not_repeated(bed: &Bed) -> Result<()> {
     let mut machine = bed.machine(&format!(
         "[ -e /run/mnt/state/began ] && echo a second time && poweroff -f
         echo > /run/mnt/state/began; echo it runs
-        {}; sleep 2; echo it still runs",
+        # The kernel writes its message at once, even in the middle of a line.
+        sleep 1; {}; sleep 2; echo it still runs",
         lockup()
     ))?;
     machine.mount("--mount", "state")?;
