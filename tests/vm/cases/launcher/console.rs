@@ -137,8 +137,10 @@ const BUTTON: &[&str] = &["--module", "button", "--module", "evdev"];
 
 /// A program in the guest waits for the power button, and powers off.
 fn sigterm_presses_the_power_button(bed: &Bed) -> Result<()> {
+    // A device gives each reader the events since it was opened.
     let script = "for device in /dev/input/event*; do
-            (head -c 1 $device > /dev/null; echo pressed; poweroff -f) &
+            exec 3< $device
+            (head -c 1 <&3 > /dev/null; echo pressed; poweroff -f) &
         done
         echo is up; wait; sleep 60";
     let mut machine = bed.machine(script)?;
