@@ -4,7 +4,7 @@
 //! All I/O that a plan needs starts here, except that `super` opens ROOTFS: this file asks
 //! programs and reads files, and lets `directories` open the files that its options name.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -150,7 +150,7 @@ impl Findings {
         }
         let name_server = name_server(arguments, root, &kernel)?;
         let attachments = arguments.directories.attachments(root)?;
-        let append = options.append.join(OsStr::new(" "));
+        let append = options.appended();
         let overlay = arguments.directories.overlay().map(|size| size.to_string());
         let root_options = RootOptions {
             overlay: overlay.as_deref(),
@@ -203,7 +203,7 @@ fn name_server(
     let Some(files) = is_wanted.then(|| root.files().ok()).flatten() else {
         return Ok(NameServerDecision::Nothing);
     };
-    let append = arguments.machine.append.join(OsStr::new(" "));
+    let append = arguments.machine.appended();
     let run = NameServerOptions {
         access: arguments.directories.root_access(),
         has_overlay: arguments.directories.overlay().is_some(),

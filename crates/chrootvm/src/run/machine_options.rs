@@ -1,6 +1,6 @@
 //! Options for the machine: memory, processors, network, kernel, QEMU.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -153,6 +153,11 @@ impl MachineOptions {
     pub(super) fn builtin_kernel(&self) -> Result<Option<PathBuf>> {
         let find = || SmallKernels::of_user()?.current().context("--kernel-builtin");
         self.kernel_builtin.then(find).transpose()
+    }
+
+    /// The words of `--append`, as a part of the kernel command line.
+    pub(super) fn appended(&self) -> OsString {
+        self.append.join(OsStr::new(" "))
     }
 
     /// Memory of the guest, which keeps `used` in it; `meminfo` is the host's.

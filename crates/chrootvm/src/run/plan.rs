@@ -123,7 +123,7 @@ fn of_root(
 ) -> Result<Additions> {
     let overlay = arguments.directories.overlay().map(|size| size.to_string());
     let overlay = overlay.as_deref();
-    let append = arguments.machine.append.join(OsStr::new(" "));
+    let append = arguments.machine.appended();
     let mut words =
         root.parameters(arguments.directories.root_access(), overlay, append.as_bytes())?;
     let mut modules = Vec::new();
