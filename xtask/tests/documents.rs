@@ -141,20 +141,20 @@ fn plain_page(lines: &str) -> String {
 #[test]
 fn documents_agree_on_defaults() {
     let readme = read("README.md").replace("\\|", "\u{0}");
-    let row = |name: &str| {
-        let rows = readme.lines().filter_map(|row| row.strip_prefix("| ")?.split_once(" | "));
+    let row = |table: &str, name: &str| {
+        let rows = table.lines().filter_map(|row| row.strip_prefix("| ")?.split_once(" | "));
         // Other options of a row have no text of their own.
         let mut rows = rows.filter(|(cell, _)| cell.starts_with(&format!("`{name}")));
         rows.find(|(cell, _)| has_word(cell, name)).map(|(_, text)| plain_cell(text))
     };
     let new = clap::Command::new;
-    let (run, readme_has_rows) = (chrootvm::run::RunArguments::augment_args(new("run")), true);
+    let run = chrootvm::run::RunArguments::augment_args(new("run"));
     let (mut count, mut problems) = (0, Vec::new());
-    for (page, command, in_readme) in [
-        ("chrootvm.1", run, readme_has_rows),
-        ("chrootvm.1", chrootvm::kernel::Kernel::augment_args(new("kernel")), false),
-        ("chrootvm-image.1", chrootvm::image_command::Image::augment_args(new("image")), false),
-        ("mkvirtinitrd.1", chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(new("mk")), false),
+    for (page, command, table) in [
+        ("chrootvm.1", run, Some(&readme)),
+        ("chrootvm.1", chrootvm::kernel::Kernel::augment_args(new("kernel")), None),
+        ("chrootvm-image.1", chrootvm::image_command::Image::augment_args(new("image")), None),
+        ("mkvirtinitrd.1", chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(new("mk")), None),
     ] {
         let text = read(&format!("man/{page}"));
         let entries: Vec<_> = text.split("\n.TP\n").skip(1).collect();
@@ -167,7 +167,7 @@ fn documents_agree_on_defaults() {
                 has_word(&tag.replace("\\-", "-"), &name).then(|| plain_page(rest))
             });
             let entry = entry.unwrap_or_else(|| panic!("{page} has no entry for {name}"));
-            let row = in_readme.then(|| row(&name)).flatten();
+            let row = table.and_then(|table| row(table, &name));
             for text in [Some(entry), row].into_iter().flatten() {
                 let found = default_in_text(&text);
                 if found != expected {
