@@ -1,4 +1,4 @@
-//! Which configuration files are obeyed.
+//! Which configuration files apply, by their owners and permissions.
 //!
 //! A file can share any directory of the user with a guest. In a directory such as /tmp,
 //! anybody can plant one, so a file must belong to the user or to root, and nobody else
@@ -19,14 +19,14 @@ pub(super) struct Ownership {
     pub(super) mode: u32,
 }
 
-/// User ids whose files are obeyed: root's and the user's. `sudo_uid` is `$SUDO_UID`: under
+/// User ids whose files apply: root's and the user's. `sudo_uid` is `$SUDO_UID`: under
 /// sudo(8), the user is the one who has typed the command.
 pub(super) fn trusted(euid: u32, sudo_uid: Option<&str>) -> Vec<u32> {
     let caller = sudo_uid.filter(|_| euid == ROOT).and_then(|text| text.parse().ok());
     [ROOT, euid].into_iter().chain(caller).collect()
 }
 
-/// The reason to ignore a file; `None` if it is obeyed. A symbolic link has an owner, but its
+/// The reason to ignore a file; `None` if it applies. A symbolic link has an owner, but its
 /// permissions mean nothing.
 pub(super) fn objection(owners: &[u32], link: u32, file: Ownership) -> Option<String> {
     let foreign = [link, file.uid].into_iter().find(|uid| !owners.contains(uid));
