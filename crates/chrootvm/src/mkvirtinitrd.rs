@@ -28,9 +28,9 @@ struct ModuleOptions {
     modules: Vec<String>,
     /// Make modules load quicker [default: pack all modules unchanged]
     ///
-    /// It removes what a boot does not need: debugging information, type information for BPF programs (BTF), tracing calls
-    /// and signatures. A kernel that enforces signatures refuses a module without one. --strip alone
-    /// means --strip=all.
+    /// It removes what a boot does not need: debugging information, type information for BPF
+    /// programs (BTF), tracing calls and signatures. A kernel that enforces signatures refuses a
+    /// module without one. --strip alone means --strip=all.
     #[arg(long, value_parser = named::<Strip>(), value_name = "WHICH", num_args = 0..=1, require_equals = true,
           default_missing_value = "all")]
     strip: Option<Strip>,

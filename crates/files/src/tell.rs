@@ -5,10 +5,10 @@
 //! A program that waits may show a status: one line at the end of the terminal that the next
 //! message erases.
 //!
-//! Interfaces: write(2), poll(2), ECMA-48 for the status. A message without a reader is not an error: it neither
-//! changes the exit status nor panics, and it waits no longer than `PATIENCE`. A result that
-//! cannot be written is an error, unless its reader has closed the pipe. All text on standard
-//! error goes through [`printable`].
+//! Interfaces: write(2), poll(2), ECMA-48 for the status. A message without a reader is not an
+//! error: it neither changes the exit status nor panics, and it waits no longer than `PATIENCE`.
+//! A result that cannot be written is an error, unless its reader has closed the pipe. The text
+//! of a message goes through [`printable`]; that of a status is one line of ASCII.
 
 use std::ffi::OsStr;
 use std::fmt::Display;

@@ -62,8 +62,7 @@ pub(super) struct BuildImage {
     /// Compression [default: by the ending of FILE]
     ///
     /// METHOD is none, gzip, zstd, xz, lz4 or, for erofs, lz4hc. With a higher LEVEL, it tries
-    /// harder. By default, erofs is compressed with
-    /// lz4 and squashfs with gzip.
+    /// harder. By default, erofs is compressed with lz4 and squashfs with gzip.
     #[arg(long, value_name = "METHOD[:LEVEL]")]
     compress: Option<Method>,
     /// Number of threads that compress; it does not change the image [default: one for each
@@ -91,8 +90,8 @@ pub(super) struct BuildImage {
     label: Option<String>,
     /// Add /init, from FILE or the installed one
     ///
-    /// Its path in the image is /init in a cpio archive, and /sbin/virtinit in other formats. A kernel can then
-    /// boot the image without an initrd.
+    /// Its path in the image is /init in a cpio archive, and /sbin/virtinit in other formats. A
+    /// kernel can then boot the image without an initrd.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[expect(clippy::option_option, reason = "clap: absent, without a value, with one")]
     init: Option<Option<PathBuf>>,

@@ -24,8 +24,8 @@ pub struct PassedOnSignal {
 }
 
 impl PassedOnSignal {
-    /// A signal that is passed on to the command `now`. SIGINT and SIGQUIT, which a person sends, have no
-    /// deadline: a shell or a debugger does not end on them.
+    /// A signal that is passed on to the command `now`. SIGINT and SIGQUIT, which a person sends,
+    /// have no deadline: a shell or a debugger does not end on them.
     #[must_use]
     pub fn new(signal: Signal, now: Instant) -> Self {
         let is_from_a_key = matches!(signal, Signal::SIGINT | Signal::SIGQUIT);

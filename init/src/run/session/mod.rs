@@ -209,8 +209,8 @@ impl Session {
         self.send(&ToHost::Started { init, now: rt::process::uptime() })
     }
 
-    /// Reports the end of the command to the host, and before that a lack of memory. If output was lost, the status is
-    /// [`TROUBLE`], whatever the status of the command.
+    /// Reports the end of the command to the host, and before that a lack of memory. If output was
+    /// lost, the status is [`TROUBLE`], whatever the status of the command.
     pub fn report_end(&self, status: u8) -> Result<(), Errno> {
         let killed = shortage::killed().saturating_sub(self.killed_before);
         if killed > 0 {
