@@ -51,11 +51,14 @@ pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
         Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
     };
-    let careful = Careful { out: &file, room, unchecked: 0 };
+    let careful = Careful { out: &file, room, unchecked: 0, has_failed: false };
     let mut out = BufWriter::with_capacity(BUFFER, careful);
-    body(&mut out)
-        .and_then(|()| Ok(out.flush()?))
-        .with_context(|| format!("unpack into {}", place()))?;
+    let done = body(&mut out).and_then(|()| Ok(out.flush()?));
+    // An error of reading the source has nothing to do with the place of the copy.
+    match out.get_ref().has_failed {
+        true => done.with_context(|| format!("unpack into {}", place()))?,
+        false => done?,
+    }
     drop(out);
     Ok(file)
 }
@@ -80,10 +83,24 @@ struct Careful<W, F> {
     room: F,
     /// Bytes written since the last check.
     unchecked: u64,
+    /// Whether a write has failed.
+    has_failed: bool,
 }
 
 impl<W: Write, F: Fn() -> io::Result<Room>> Write for Careful<W, F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.write_carefully(bytes);
+        self.has_failed |= written.is_err();
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Write, F: Fn() -> io::Result<Room>> Careful<W, F> {
+    fn write_carefully(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.unchecked >= CHECKED_EVERY {
             self.unchecked = 0;
             let room = (self.room)()?;
@@ -96,10 +113,6 @@ impl<W: Write, F: Fn() -> io::Result<Room>> Write for Careful<W, F> {
         let count = self.out.write(bytes)?;
         self.unchecked += count as u64;
         Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }
 
@@ -124,11 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn only_an_error_of_writing_names_the_place_of_the_copy() {
+        let error = spool(|out| {
+            out.write_all(b"the beginning")?;
+            anyhow::bail!("the source is damaged")
+        });
+        assert_eq!(format!("{:#}", error.unwrap_err()), "the source is damaged");
+    }
+
+    #[test]
     fn writing_ends_before_the_file_system_is_full() {
         let total = 1 << 30;
         let free = std::cell::Cell::new(total / FREE_PART + 3 * CHECKED_EVERY);
         let room = || Ok(Room { free: free.get(), total });
-        let mut out = Careful { out: io::sink(), room, unchecked: 0 };
+        let mut out = Careful { out: io::sink(), room, unchecked: 0, has_failed: false };
         let bytes = vec![0; BUFFER];
         let error = loop {
             match out.write(&bytes) {
@@ -137,8 +159,11 @@ mod tests {
             }
         };
         assert!(free.get() > 0 && error.kind() == io::ErrorKind::StorageFull, "{error}");
+        assert!(out.has_failed);
         // The first bytes are written without a check.
         let full = || Ok(Room { free: 0, total });
-        Careful { out: io::sink(), room: full, unchecked: 0 }.write_all(&bytes).unwrap();
+        Careful { out: io::sink(), room: full, unchecked: 0, has_failed: false }
+            .write_all(&bytes)
+            .unwrap();
     }
 }

@@ -47,7 +47,7 @@ pub struct Stop {
     names: Vec<String>,
     /// End a machine at once if it has not ended after this time: 90, 4s, 5m
     /// [default: wait until it has ended]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 

@@ -153,12 +153,18 @@ impl Parser<'_> {
 fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> String {
     /// Most letters that a mistyped key has wrong, inserted, left out or swapped.
     const NEAR: usize = 2;
+    /// Most letters of a short name, which is another word if two letters differ.
+    const SHORT: usize = 4;
+    let near = if name.chars().count() <= SHORT { 1 } else { NEAR };
     let known: Vec<_> = known.collect();
     let distance = |key: &&str| strsim::damerau_levenshtein(name, key);
     let shown = name.escape_debug();
-    match known.iter().copied().min_by_key(distance).filter(|key| distance(key) <= NEAR) {
+    match known.iter().copied().min_by_key(distance).filter(|key| distance(key) <= near) {
         Some(key) => format!("unknown key {shown}: did you mean {key}?"),
-        None => format!("unknown key {shown}: the keys are {}", known.join(", ")),
+        None => format!(
+            "unknown key {shown}: the keys are {}; other options belong on the command line",
+            known.join(", ")
+        ),
     }
 }
 
@@ -192,6 +198,7 @@ mod tests {
     fn mistakes_have_a_position_and_a_remedy() {
         for (text, line, column, part) in [
             ("memry = '4G'", 1, 1, "unknown key memry: did you mean memory?"),
+            ("env = ['A=1']", 1, 1, "unknown key env: the keys are"),
             ("\n\n  colour = 1", 3, 3, "unknown key colour: the keys are kernel, modules,"),
             ("cpus = 1\nmemory = 4", 2, 10, "memory has the wrong type (integer)"),
             ("memory = 'bad'", 1, 10, "bad memory"),

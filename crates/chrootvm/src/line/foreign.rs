@@ -62,6 +62,8 @@ pub const SUBCOMMANDS: &[Hint] = &[
     (&["kill"],                             "`chrootvm stop NAME` ends a machine"),
     (&["rm"],                               "a machine leaves nothing to remove; `chrootvm stop NAME` ends one"),
     (&["create", "start"],                  "`chrootvm ROOTFS [--] COMMAND` makes and starts a machine"),
+    (&["boot"],                             "`chrootvm ROOTFS /sbin/init` boots the system in ROOTFS"),
+    (&["top", "stats"],                     "`chrootvm exec NAME top` shows the processes of a machine, top(1) those of the host"),
     (&["attach", "enter", "shell"],         "`chrootvm exec NAME sh` runs a shell in a running machine"),
     (&["logs"],                             "chrootvm prints what the command prints; --keep keeps the console's text"),
     (&["cp"],                               "--volume HOST:GUEST shares a directory"),

@@ -86,7 +86,7 @@ pub fn parse_variable(
 
 /// Parses a duration, such as `90`, `90s`, `500ms`, `5m` or `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const FORM: &str = "give a number of seconds, or one with a suffix ms, s, m or h";
+    const FORM: &str = "give a number of seconds above 0, or one with a suffix ms, s, m or h";
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let number: u64 = digits.parse().map_err(|_| FORM)?;

@@ -6,7 +6,8 @@
 //! - If the overlay and an unpacked root leave less than `GUEST` of it, the default grows by
 //!   what is missing, as far as the host has it.
 //! - A size that the user gave stays.
-//! - A warning says so if overlay and root do not fit into the chosen size.
+//! - A warning says so if overlay and root leave less than `LEAST` of the chosen size, or if
+//!   the size is more than the host has.
 //!
 //! An overlay takes memory only for what the guest writes. An overlay of half the memory or
 //! another percentage always fits, so it is no reason for more.
@@ -52,7 +53,18 @@ pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
         None if wanted <= usual => usual,
         None => wanted.min(spare(meminfo).unwrap_or(wanted)).max(usual),
     };
-    let warning = (used.size() > size).then(|| {
+    let total = field(meminfo, "MemTotal:").map(|kib| kib / 1024);
+    if let Some(total) = total.filter(|total| *total < size) {
+        let warning = format!(
+            "the guest's memory of {} is more than the {} of this host: it fails when the guest \
+             uses it",
+            option(size),
+            option(total)
+        );
+        return Memory { size, warning: Some(warning) };
+    }
+    let is_tight = used != MemoryUse::default() && used.size().saturating_add(LEAST) > size;
+    let warning = is_tight.then(|| {
         let remedy = match given {
             Some(_) => format!("give it more: --memory {}", option(wanted)),
             None => {
@@ -61,7 +73,7 @@ pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
             }
         };
         let (what, memory) = (used.describe(), option(size));
-        format!("{what} may take more than the guest's memory of {memory}: {remedy}")
+        format!("{what} may take more than the guest's memory of {memory} has room for: {remedy}")
     });
     Memory { size, warning }
 }
@@ -97,9 +109,13 @@ impl MemoryUse {
 /// Memory in MiB that the host can spare: three quarters of the available memory; `None` if
 /// `meminfo` does not tell.
 fn spare(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map(|kib| kib / 1024 * 3 / 4)
+    field(meminfo, "MemAvailable:").map(|kib| kib / 1024 * 3 / 4)
+}
+
+/// The value in KiB of the line of `meminfo` that starts with `name`.
+fn field(meminfo: &str, name: &str) -> Option<u64> {
+    let rest = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -109,7 +125,7 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn meminfo(mib: u64) -> String {
-        format!("MemTotal: 1 kB\nMemAvailable:  {} kB\n", mib * 1024)
+        format!("MemTotal: {} kB\nMemAvailable:  {0} kB\n", mib * 1024)
     }
 
     fn overlay(overlay: u64) -> MemoryUse {
@@ -133,14 +149,16 @@ mod tests {
             ("half of it",              None,       overlay(GIB / 2), 8192, 1024, ""),
             ("more than half of it",    None,       overlay(2 * GIB), 8192, 2560, ""),
             ("a root and an overlay",   None,       both,             8192, 2560, ""),
-            ("more than the host has",  None,       overlay(8 * GIB), 8192, 6144, "the overlay (8G) may take more than the guest's memory of 6G: this host has no more"),
+            ("more than the host has",  None,       overlay(8 * GIB), 8192, 6144, "the overlay (8G) may take more than the guest's memory of 6G has room for: this host has no more"),
             ("a small host",            None,       overlay(GIB),     1024, 768,  "the overlay (1G) may take more"),
             ("a small host, no overlay", None,      MemoryUse::default(), 512, 384, ""),
             ("almost all of the host",  None,       overlay(6000 << 20), 8192, 6144, ""),
             ("given",                   Some(1024), overlay(GIB / 2), 8192, 1024, ""),
-            ("given, all of it",        Some(1024), overlay(GIB),     8192, 1024, ""),
-            ("given, too small",        Some(1024), overlay(2 * GIB), 8192, 1024, "the overlay (2G) may take more than the guest's memory of 1G: give it more: --memory 2560M"),
-            ("given, a large root",     Some(256),  MemoryUse { root: GIB, ..overlay(0) }, 8192, 256, "the unpacked root (1G) may take more than the guest's memory of 256M: give it more: --memory 1536M"),
+            ("given, all of it",        Some(1024), overlay(GIB),     8192, 1024, "the overlay (1G) may take more than the guest's memory of 1G has room for: give it more: --memory 1536M"),
+            ("given, all but a little", Some(1152), overlay(GIB),     8192, 1152, ""),
+            ("more than the host",      Some(9216), MemoryUse::default(), 8192, 9216, "the guest's memory of 9G is more than the 8G of this host"),
+            ("given, too small",        Some(1024), overlay(2 * GIB), 8192, 1024, "the overlay (2G) may take more than the guest's memory of 1G has room for: give it more: --memory 2560M"),
+            ("given, a large root",     Some(256),  MemoryUse { root: GIB, ..overlay(0) }, 8192, 256, "the unpacked root (1G) may take more than the guest's memory of 256M has room for: give it more: --memory 1536M"),
             ("given, both",             Some(1500), both,             8192, 1500, "the overlay (1G) and the unpacked root (1G) may take"),
             ("an absurd size",          None,       overlay(u64::MAX), 8192, 6144, "the overlay ("),
         ];

@@ -165,8 +165,8 @@ impl Virtiofsd {
         ensure!(
             self.is_root || !self.defaults.keeps_noatime || !self.root_is_lower || owner != ROOT,
             "--overlay over {}, which is root's: {} could not open its files for you (EPERM, \
-             O_NOATIME); use the Rust virtiofsd, one that knows --preserve-noatime, or \
-             run chrootvm as root",
+             O_NOATIME); use the Rust virtiofsd, one that knows --preserve-noatime, an \
+             image of the root, which root makes with `chrootvm image build`, or run chrootvm as root",
             share.source.display(),
             self.program.display()
         );

@@ -140,7 +140,16 @@ impl WatchedInit {
         let now = Instant::now();
         match &self.power_off {
             PowerOff::Unasked => None,
-            PowerOff::Pressed(passed_on) => passed_on.expired(now),
+            PowerOff::Pressed(passed_on) => {
+                let expired = passed_on.expired(now);
+                if expired.is_some() {
+                    log::warn!(
+                        "the guest has not powered off; its machine is ended (systemd needs dbus \
+                         and systemd-logind for that)"
+                    );
+                }
+                expired
+            }
             &PowerOff::Asked { signal, question, deadline } => {
                 let Some(answer) = qmp.take_text(question) else {
                     return (deadline <= now).then_some(signal);

@@ -35,13 +35,6 @@ const PAGE_LIMIT: Duration = Duration::from_secs(5);
 /// Time for the end of the console's text to be written after the machine was ended.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// Interval between the keys that end the input. A program may get the key before it reads the
-/// terminal in its own mode, in which the key means something else.
-const END_TICK: Duration = Duration::from_secs(1);
-
-/// Ctrl-D, which ends the input of a terminal (`VEOF`, termios(3)).
-const END_OF_INPUT: &[u8] = b"\x04";
-
 /// Fate of the page of a panic that follows the end of PID 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageDisplay {
@@ -157,7 +150,7 @@ const WRITTEN: u8 = b'>';
 /// Copies standard input to the console. At the end of an input that is no terminal, types
 /// Ctrl-D until the machine ends, for each program in the guest that reads its terminal. An input
 /// without any bytes, such as /dev/null, has no end.
-fn feed(mut port: &UnixStream, opened: &Receiver<()>, mut wake: &UnixStream) {
+fn feed(port: &UnixStream, opened: &Receiver<()>, mut wake: &UnixStream) {
     let is_terminal = std::io::stdin().is_terminal();
     if !is_terminal {
         // Waits until `unopened` is dropped; nothing is ever sent.
@@ -171,11 +164,7 @@ fn feed(mut port: &UnixStream, opened: &Receiver<()>, mut wake: &UnixStream) {
     let Some(last) = last.filter(|_| !is_terminal) else { return };
     // Within a line, Ctrl-D does not end the input.
     let rest: &[u8] = if matches!(last, b'\n' | b'\r') { b"" } else { b"\n" };
-    let mut is_open = port.write_all(rest).is_ok();
-    while is_open {
-        is_open = port.write_all(END_OF_INPUT).is_ok();
-        std::thread::sleep(END_TICK);
-    }
+    input::type_end(port, rest);
 }
 
 /// Copies the console to `screen` until QEMU ends. Returns how PID 1 has ended, if that has

@@ -17,6 +17,14 @@ use super::terminal;
 /// Size of the buffer of a relay in bytes.
 pub const BUFFER: usize = 256 << 10;
 
+/// Interval between the keys that end the input. A program may get the key before it reads the
+/// terminal in its own mode, in which the key means something else.
+const END_TICK: Duration = Duration::from_secs(1);
+
+/// Ctrl-D, which ends the input of a terminal (`VEOF`, termios(3)). Within a line, it only ends
+/// the line.
+pub const END_OF_INPUT: &[u8] = b"\x04";
+
 /// Interval at which a job in the background checks whether it may read the terminal.
 const FOREGROUND_TICK: Duration = Duration::from_millis(200);
 
@@ -84,6 +92,16 @@ pub fn copy(
     }
     let _ = port.write_all(escape.rest()); // an error means that QEMU is gone
     last
+}
+
+/// Types the keys `before`, and then Ctrl-D until the port is closed, for each program in the
+/// guest that reads its terminal.
+pub fn type_end(mut port: &UnixStream, before: &[u8]) {
+    let mut is_open = port.write_all(before).is_ok();
+    while is_open {
+        is_open = port.write_all(END_OF_INPUT).is_ok();
+        std::thread::sleep(END_TICK);
+    }
 }
 
 /// Waits until chrootvm is in the foreground and may read its terminal. Returns whether it

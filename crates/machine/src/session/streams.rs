@@ -5,7 +5,7 @@
 //! non-blocking would change it for every process that shares it. The threads wake the main
 //! thread through a socket.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -132,7 +132,7 @@ impl Streams {
         let (unopened, opened) = channel();
         std::thread::spawn(move || {
             let escapes = if is_terminal { Escapes::Typed } else { Escapes::Never };
-            input::copy(&input, escapes, &mut |event| {
+            let last = input::copy(&input, escapes, &mut |event| {
                 let byte = match event {
                     InputEvent::Escaped => ESCAPED,
                     InputEvent::Foreground => FOREGROUND,
@@ -143,6 +143,11 @@ impl Streams {
             // If the port is closed before the guest has opened it, the guest sees a port
             // without a host instead of end of file.
             let _ = opened.recv();
+            if is_terminal && !std::io::stdin().is_terminal() {
+                let is_within_line = last.is_some_and(|byte| byte != b'\n');
+                input::type_end(&input, if is_within_line { input::END_OF_INPUT } else { b"" });
+                return;
+            }
             // Shutting down both directions would be a hang-up, and QEMU would drop the
             // bytes that it has not read yet. An error means that QEMU is gone.
             let _ = input.shutdown(Shutdown::Write);
