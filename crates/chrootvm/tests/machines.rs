@@ -32,7 +32,26 @@ esac
 
 /// Runs `chrootvm WORDS`.
 fn chrootvm(words: &[&str]) -> Output {
-    Command::new(CHROOTVM).args(words).output().unwrap()
+    let mut command = Command::new(CHROOTVM);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    wait(&mut process);
+    process.wait_with_output().unwrap()
+}
+
+/// Waits until `process` has ended. Kills it, and fails, if it does not end in time.
+fn wait(process: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            process.kill().unwrap();
+            panic!("process {} has not ended within {DEADLINE:?}", process.id());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Asserts that `output` has this status and standard output, and that standard error contains
@@ -104,7 +123,7 @@ impl Machine {
     }
 
     fn end(&mut self) -> ExitStatus {
-        self.process.wait().unwrap()
+        wait(&mut self.process)
     }
 }
 
