@@ -160,6 +160,8 @@ pub struct KernelFacts {
     /// Support for each of [`GUEST_MODULES`](super::guest_modules::GUEST_MODULES), in that
     /// order; or the reason why it is unknown.
     pub modules: Result<Vec<Support>, String>,
+    /// Text about modules of another version, which the kernel may refuse to load.
+    pub mismatch: Option<String>,
 }
 
 #[cfg(test)]

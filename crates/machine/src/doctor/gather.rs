@@ -246,13 +246,21 @@ fn given_kernel(rootfs: Option<&Path>, given: GivenKernel<'_>) -> Result<Option<
     let file = image.root.file(&image.path);
     let form = file.as_ref().ok().map(form::of_file);
     let no_kernel = form.and_then(Result::err).map(|error| format!("{error:#}"));
+    let mismatch = modules.as_ref().and_then(|dir| mismatch(&image, dir));
+    let (refused, doubtful) = match mismatch {
+        Some(VersionMismatch { problem, versions: SymbolVersions::Absent }) => {
+            (Some(problem), None)
+        }
+        Some(VersionMismatch { problem, .. }) => (None, Some(problem)),
+        None => (None, None),
+    };
     let of_modules = match &modules {
         None => Err("its modules are not known; give --modules DIR, or boot it with ROOTFS if it \
                      has virtiofs built in"
             .to_owned()),
-        Some(dir) => match mismatch(&image, dir) {
-            Some(VersionMismatch { problem, versions: SymbolVersions::Absent }) => Err(problem),
-            _ => supports(&*dir.root, &dir.path).map_err(|error| format!("{error:#}")),
+        Some(dir) => match refused {
+            Some(problem) => Err(problem),
+            None => supports(&*dir.root, &dir.path).map_err(|error| format!("{error:#}")),
         },
     };
     Ok(Some(KernelFacts {
@@ -262,6 +270,7 @@ fn given_kernel(rootfs: Option<&Path>, given: GivenKernel<'_>) -> Result<Option<
         image: Some(image.host_path()),
         modules: of_modules,
         modules_dir: modules.map(|dir| dir.host_path()).unwrap_or_default(),
+        mismatch: doubtful,
     }))
 }
 
@@ -275,6 +284,7 @@ fn kernel_facts(root: &dyn Files, found: InstalledKernel) -> KernelFacts {
         image: found.image.map(|image| root.host_path(&image)),
         modules: supports(root, &found.modules).map_err(|error| format!("{error:#}")),
         modules_dir: root.host_path(&found.modules),
+        mismatch: None,
         version: found.version,
     }
 }

@@ -130,6 +130,9 @@ fn judge(kernel: &KernelFacts) -> Bootability {
     let lacks: Vec<_> =
         lacks.map(|(module, _)| format!("{} ({})", module.name, module.purpose)).collect();
     let has = parts.join("; ");
+    if let Some(problem) = &kernel.mismatch {
+        return Bootability::Partial(format!("it may refuse its modules: {problem}"));
+    }
     match lacks.is_empty() {
         true => Bootability::Full(has),
         false => Bootability::Partial(format!("lacks {}; {has}", lacks.join(", "))),
@@ -156,6 +159,7 @@ mod tests {
             unreadable: None,
             no_kernel: None,
             modules_dir: "/lib/modules/6.1".into(),
+            mismatch: None,
             modules: Ok(GUEST_MODULES.iter().map(support).collect()),
         }
     }
@@ -166,8 +170,10 @@ mod tests {
         let empty = KernelFacts { no_kernel: Some("it is empty".into()), ..kernel(&[]) };
         let without_image = KernelFacts { image: None, ..kernel(&[]) };
         let unknown = KernelFacts { modules: Err("no such directory".into()), ..kernel(&[]) };
+        let other = KernelFacts { mismatch: Some("6.1, but 6.2".into()), ..kernel(&[]) };
         #[rustfmt::skip]
         let cases = [
+            ("modules of another version", other, Status::Note, "it may refuse its modules: 6.1, but 6.2"),
             ("all", kernel(&[]), Status::Ok, "modules virtiofs, virtio_pci, virtio_console, virtio_net; built in overlay"),
             ("console", kernel(&["virtio_console"]), Status::Note, "lacks virtio_console (ports to the host); modules virtiofs"),
             ("virtiofs", kernel(&["virtiofs"]), Status::Note, "cannot be booted: no virtiofs for the root file system: unknown"),

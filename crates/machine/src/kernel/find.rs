@@ -36,15 +36,18 @@ pub fn find_kernel(
     modules: Option<&Path>,
 ) -> Result<(Located, Option<Located>)> {
     let host: Rc<dyn Files> = Rc::new(RootDir::open(Path::new("/"))?);
-    let given = |path| -> Result<_> { Ok(Located { root: host.clone(), path: canonical(path)? }) };
-    let modules = modules.map(given).transpose()?;
+    let given = |option, path| -> Result<_> {
+        let path = canonical(path).context(option)?;
+        Ok(Located { root: host.clone(), path })
+    };
+    let modules = modules.map(|path| given("--modules", path)).transpose()?;
     let Some(file) = kernel else {
         let root = root()?;
         let found = installed::find(&*root)?;
         let own = Located { root: root.clone(), path: found.modules };
         return Ok((Located { root, path: found.image }, modules.or(Some(own))));
     };
-    let image = given(file)?;
+    let image = given("--kernel", file)?;
     if modules.is_some() {
         return Ok((image, modules));
     }

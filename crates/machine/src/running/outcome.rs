@@ -60,6 +60,14 @@ pub enum Outcome {
 /// Beginnings of the kernel's reasons for a panic because memory ran out (`mm/oom_kill.c`).
 const MEMORY_PANICS: &[&str] = &["Out of memory", "System is deadlocked on memory"];
 
+/// QEMU's message about a disk image that another program uses (`raw_apply_lock_bytes()` of
+/// block/file-posix.c).
+const LOCKED: &str = "\" lock";
+
+/// Hint for that message, which names the image by a descriptor.
+const IN_USE: &str = "; the image is in use, perhaps by another machine (`chrootvm ps`), and one \
+                      of them writes to it: end that one, or copy the image";
+
 /// Facts about a run that its exit report depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct RunFacts<'a> {
@@ -88,7 +96,8 @@ impl Outcome {
     /// Outcome if QEMU ended with `status`; `words` are its messages.
     #[must_use]
     pub fn of_qemu(status: ExitStatus, words: &str, shutdown: Option<ShutdownCause>) -> Self {
-        let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+        let hint = if words.contains(LOCKED) { IN_USE } else { "" };
+        let words = if words.is_empty() { String::new() } else { format!(": {words}{hint}") };
         Self::Ended { failure: (!status.success()).then(|| describe(status) + &words), shutdown }
     }
 
@@ -189,6 +198,8 @@ fn reset(facts: &RunFacts<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     const CONSOLE: RunMode = RunMode::Console { monitor: false };
@@ -255,6 +266,12 @@ mod tests {
             let problem = report.problem.unwrap_or_default();
             assert_eq!(problem.is_empty(), words.is_empty(), "{shown}");
             assert!(problem.contains(words), "{shown}: {problem}");
+        }
+        let failed = ExitStatus::from_raw(1 << 8);
+        for (words, is_locked) in [("Failed to get \"write\" lock", true), ("no memory", false)] {
+            let outcome = Outcome::of_qemu(failed, words, None);
+            let problem = outcome.exit_report(&facts(COMMAND, None)).problem.unwrap();
+            assert_eq!(problem.contains("the image is in use"), is_locked, "{problem}");
         }
         let reset = ended(None, Some(ShutdownCause::GuestReset));
         for (reason, expected) in [
