@@ -30,7 +30,7 @@ const ROWS: &[(&str, &[&str])] = &[
     // Directories.
     ("`--rw`", &["directories::rw_reaches_the_host"]),
     ("`--overlay", &["directories::overlay_is_discarded", "options::short_forms"]),
-    ("`--volume", &["directories::volumes_and_tags_appear", "command_run"]),
+    ("`--volume", &["directories::volumes_and_tags_appear", "command_run", "directories::files_are_volumes"]),
     ("`--data", &["image::data_is_a_disk"]),
     ("`--mount TAG", &["directories::volumes_and_tags_appear", "contract::mount_is_writable"]),
     ("`--mount-ro", &["directories::volumes_and_tags_appear", "contract::mount_ro_is_read_only"]),

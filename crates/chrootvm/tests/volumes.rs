@@ -5,6 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 const CHROOTVM: &str = env!("CARGO_BIN_EXE_chrootvm");
 
 /// A root with an empty file as its kernel, and a script that stands for QEMU, virtiofsd and
@@ -15,7 +18,10 @@ fn make_root(dir: &Path) {
     }
     fs::write(dir.join("root/boot/vmlinuz-6.9.1"), "").unwrap();
     fs::write(dir.join("root/file"), "").unwrap();
+    fs::write(dir.join("volume/file"), "").unwrap();
     symlink("/run", dir.join("root/var/run")).unwrap();
+    symlink("root/file", dir.join("link")).unwrap();
+    mkfifo(&dir.join("fifo"), Mode::S_IRWXU).unwrap();
     let program = dir.join("program");
     fs::write(&program, "#!/bin/sh\necho --shared-dir --readonly\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -44,11 +50,32 @@ fn a_path_that_the_guest_will_lack_is_refused_once() {
         (&["-v", "volume:/src"][..], format!("{}/src, or give --overlay\n", lacks("/src"))),
         (&["-v", "volume:/srv/a/b"], format!("{}/srv/a/b, or give", lacks("/srv/a"))),
         (&["--rw", "-v", "volume:/src"], format!("{}/src\n", lacks("/src"))),
+        (&["-v", "volume:/file"], "/file is not a directory in the guest".into()),
         (
             &["-v", "root/file:/srv"],
-            "root/file is a file, and virtiofs shares directories only; share root with".into(),
+            format!(
+                "/srv is a directory in the guest, and {root}/file is a file; give /srv/file\n"
+            ),
         ),
-        (&["-v", "volume:/file"], "/file is not a directory in the guest".into()),
+        (&["-v", "root/file:/run"], "/run is a directory in the guest, and ".into()),
+        (&["-v", "root/file:/file/x"], "/file is not a directory in the guest".into()),
+        (
+            &["-v", "root/file:/srv/a/b"],
+            format!(
+                "/srv/a does not exist in {root}: install -Dm644 /dev/null {root}/srv/a/b, or give \
+                 --overlay\n"
+            ),
+        ),
+        (
+            &["--overlay", "-v", "root/file:/srv/x", "-v", "volume:/srv"],
+            format!(
+                "/srv/x does not exist in {0}: install -Dm644 /dev/null {0}/x\n",
+                dir.join("volume").display()
+            ),
+        ),
+        (&["-v", "no:/srv"], "open no: No such file or directory".into()),
+        (&["-v", "/dev/null:/file"], "/dev/null is a character device; a volume is a".into()),
+        (&["-v", "fifo:/file"], "fifo is a FIFO; a volume is a directory or a regular file".into()),
         (
             &["--overlay", "-v", "volume:/srv", "-v", "volume:/srv/x"],
             format!("/srv/x does not exist in {0}: mkdir -p {0}/x\n", dir.join("volume").display()),
@@ -65,6 +92,10 @@ fn a_path_that_the_guest_will_lack_is_refused_once() {
         &["-v", "volume:/srv", "-v", "volume:/srv/in"],
         &["--overlay", "-v", "volume:/src"],
         &["--append", "rootfs=other", "-v", "volume:/src"],
+        &["-v", "link:/file:ro"],
+        &["-v", "root/file:/run/x"],
+        &["--overlay", "-v", "root/file:/srv/a/b"],
+        &["-v", "root/file:/srv/file", "-v", "volume:/srv"],
     ] {
         let found = errors(&dir, "root", words);
         assert!(found.contains("kernel") && !found.contains("--volume"), "{words:?}: {found}");

@@ -35,6 +35,7 @@
 //! | `terminal=ROWS COLUMNS` | give the command a terminal of this size; without a command, the console is one |
 //! | `hostname=NAME` | host name of the guest |
 //! | `volume=ro\|rw TAG PATH` | mount a virtiofs tag at a path of the root |
+//! | `file-volume=ro\|rw TAG PATH` | mount the file [`file`](volume::VOLUME_FILE) of a virtiofs tag at a path of the root |
 //! | `network=user` | set up QEMU's user network |
 //! | `alone=1` | power off after the command: no host waits for its status |
 //!
@@ -127,4 +128,5 @@ pub mod status;
 pub mod superblock;
 pub mod tag;
 pub mod text;
+pub mod volume;
 pub mod words;

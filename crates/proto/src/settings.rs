@@ -9,9 +9,9 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::text::show;
+use crate::volume::{Volume, VolumeKind};
 use crate::words::{self, number, text};
 
 /// Name of the run file, in the root directory of the initramfs.
@@ -30,17 +30,6 @@ pub struct Size {
     pub rows: u16,
     /// Characters in a line.
     pub columns: u16,
-}
-
-/// A virtiofs tag, and where to mount it in the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Volume<'a> {
-    /// Tag, without blanks.
-    pub tag: &'a [u8],
-    /// Whether the mount may be written to.
-    pub access: Access,
-    /// Absolute path of the mount in the root.
-    pub path: &'a [u8],
 }
 
 /// Whether the command of an image starts again after its end.
@@ -94,7 +83,7 @@ pub struct Command<'a> {
 pub struct Settings<'a> {
     /// Host name of the guest.
     pub hostname: Option<&'a [u8]>,
-    /// Volumes in the order in which they are mounted.
+    /// Volumes in the order in which they are mounted; files are mounted after all directories.
     pub volumes: Vec<Volume<'a>>,
     /// Whether to set up QEMU's user network.
     pub network: bool,
@@ -146,13 +135,7 @@ impl Record<'_> {
             Self::Terminal(size) => {
                 ("terminal", format!("{} {}", size.rows, size.columns).into_bytes())
             }
-            Self::Volume(Volume { tag, access, path }) => {
-                let access: &[u8] = match access {
-                    Access::ReadOnly => b"ro",
-                    Access::ReadWrite => b"rw",
-                };
-                ("volume", [access, b" ", tag, b" ", path].concat())
-            }
+            Self::Volume(volume) => volume.key_and_value(),
             Self::Network => ("network", b"user".to_vec()),
             Self::Alone => ("alone", b"1".to_vec()),
         };
@@ -188,10 +171,12 @@ impl<'a> Settings<'a> {
         match key {
             "terminal" => self.command.terminal = Some(Size::parse(bytes)?),
             "hostname" => self.hostname = Some(bytes),
-            "volume" => self.volumes.push(Volume::parse(bytes)?),
             "network" => self.network = true,
             "alone" => self.alone = true,
-            _ => return self.command.take(key, value),
+            _ => match VolumeKind::of_key(key) {
+                Some(kind) => self.volumes.push(Volume::parse(kind, bytes)?),
+                None => return self.command.take(key, value),
+            },
         }
         Some(())
     }
@@ -258,27 +243,17 @@ impl Size {
     }
 }
 
-impl<'a> Volume<'a> {
-    fn parse(text: &'a [u8]) -> Option<Self> {
-        let mut parts = text.splitn(3, |&byte| byte == b' ');
-        let access = match parts.next()? {
-            b"ro" => Access::ReadOnly,
-            b"rw" => Access::ReadWrite,
-            _ => return None,
-        };
-        Some(Self { access, tag: parts.next()?, path: parts.next()? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
     use proptest::prelude::*;
 
     #[test]
     fn every_record_is_read_as_it_was_written() {
         let size = Size { rows: 24, columns: 80 };
-        let volume = Volume { tag: b"v0", access: Access::ReadOnly, path: b"/a b" };
+        let volume = |kind| Volume { kind, tag: b"v0", access: Access::ReadOnly, path: b"/a b" };
+        let volumes = [VolumeKind::File, VolumeKind::Directory].map(volume);
         let text = encode(&[
             Record::Arg(b"ls"),
             Record::Arg(b""),
@@ -289,13 +264,14 @@ mod tests {
             Record::Restart(Restart::OnFailure),
             Record::Terminal(size),
             Record::Hostname(b"box"),
-            Record::Volume(volume),
+            Record::Volume(volumes[0]),
+            Record::Volume(volumes[1]),
             Record::Network,
             Record::Alone,
         ]);
         let expected = Settings {
             hostname: Some(b"box"),
-            volumes: [volume].into(),
+            volumes: volumes.into(),
             network: true,
             alone: true,
             command: Command {
@@ -313,7 +289,17 @@ mod tests {
 
     #[test]
     fn unknown_records_are_errors() {
-        for text in ["x=1\0", "arg\0", "arg=unended", "terminal=1\0", "volume=rx a /b\0", "\0"] {
+        for text in [
+            "x=1\0",
+            "arg\0",
+            "arg=unended",
+            "terminal=1\0",
+            "volume=rx a /b\0",
+            "file-volume=rx a /b\0",
+            "file-volume=ro a\0",
+            "file-volume=\0",
+            "\0",
+        ] {
             assert!(Settings::parse(text.as_bytes()).is_err(), "{text:?}");
         }
     }

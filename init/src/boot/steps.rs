@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use proto::settings::Settings;
 use proto::text::show;
+use proto::volume::VolumeKind;
 use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
@@ -101,10 +102,13 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         etc::mount(kind, &new_root)?;
     }
     // A volume may lie below /run, so mount the volumes after the move of /run.
-    volumes::mount_all(&settings.volumes, &new_root, &config)?;
+    let mount_volumes = |kind| volumes::mount_all(&settings.volumes, kind, &new_root, &config);
+    mount_volumes(VolumeKind::Directory)?;
     mounts.place(&new_root)?;
     watch::enter(BootStep::EnterRoot);
     set_up_host(&settings, &new_root, config.wait)?;
+    // Mount the files after everything that could cover them, such as our own resolv.conf.
+    mount_volumes(VolumeKind::File)?;
     // The payload may lie on one of these mounts, so check it last.
     let origin = Origin::find(&settings, booted_from, &config, &new_root)?;
     let program = origin.program()?;

@@ -48,6 +48,36 @@ impl NewRoot {
         Ok(at)
     }
 
+    /// Opens the file `path`. A missing file is made, and so are missing directories above it.
+    ///
+    /// # Errors
+    /// ENOENT: the file is missing on a file system that does not belong to the guest.
+    pub fn make_file(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        match self.locate(path, OFlags::empty()) {
+            Err(Errno::NOENT) => {
+                let (dir, name) = split(path)?;
+                match self.create(&self.make_directory(dir)?, &file::c_string(&[name])?) {
+                    Ok(_) | Err(Errno::EXIST) => self.locate(path, OFlags::empty()),
+                    Err(errno) => Err(errno),
+                }
+            }
+            found => found,
+        }
+    }
+
+    /// Makes the file `name` in `dir`, and opens it for writing.
+    ///
+    /// # Errors
+    /// ENOENT: `dir` does not belong to the guest. EEXIST: the name is taken.
+    fn create(&self, dir: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+        if !self.owns(dir)? {
+            return Err(Errno::NOENT);
+        }
+        // `EXCL`: neither follow a link nor write to an existing file.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        rustix::fs::openat(dir, name, flags, FILE_MODE)
+    }
+
     /// Gives the file `path` new contents. An existing file is covered by a mount of the
     /// file `name` in `/run`. A missing file, or the missing target of a link, is made. If
     /// the target of a link cannot be made, a new file replaces the link, provided that the
@@ -59,12 +89,7 @@ impl NewRoot {
         const F_AND_T: MoveMountFlags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
         let make = |dir: &OwnedFd, name: &CStr| {
-            if !self.owns(dir)? {
-                return Err(Errno::NOENT);
-            }
-            // `EXCL`: neither follow a link nor write to an existing file.
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(dir, name, flags, FILE_MODE)?;
+            let file = self.create(dir, name)?;
             file::write_all(&file, contents)?;
             Ok::<_, Errno>(file)
         };
@@ -84,9 +109,8 @@ impl NewRoot {
         // systemd links /etc/resolv.conf to ../run/…, seen from /etc
         let wanted = wanted.strip_prefix(b"..").unwrap_or(wanted);
         let make_new = |path: &[u8], is_link: bool| {
-            let at = path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::NOENT)?;
-            let dir = self.make_directory(path.get(..at).unwrap_or_default())?;
-            let name = file::c_string(&[path.get(at + 1..).unwrap_or_default()])?;
+            let (dir, name) = split(path)?;
+            let (dir, name) = (self.make_directory(dir)?, file::c_string(&[name])?);
             if is_link && self.owns(&dir)? {
                 rustix::fs::unlinkat(&dir, &*name, AtFlags::empty())?;
             }
@@ -97,4 +121,11 @@ impl NewRoot {
             result => result,
         }
     }
+}
+
+/// The directory of the absolute path `path`, and the last name.
+fn split(path: &[u8]) -> Result<(&[u8], &[u8]), Errno> {
+    let at = path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::NOENT)?;
+    let (dir, name) = (path.get(..at.max(1)), path.get(at + 1..));
+    Ok((dir.unwrap_or_default(), name.unwrap_or_default()))
 }

@@ -12,7 +12,7 @@ use machine::plan::shares::Access;
 /// Value of `--volume HOST:GUEST[:ro|rw]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// Directory of the host.
+    /// Directory or file of the host.
     pub source: PathBuf,
     /// Absolute path in the guest, without `.`, `..` or doubled slashes.
     pub target: OsString,
@@ -42,7 +42,7 @@ pub fn parse_volume(text: &OsStr) -> Result<Volume, String> {
     let mut names: Vec<&[u8]> = target.split(|&byte| byte == b'/').collect();
     names.retain(|name| !matches!(*name, b"" | b"."));
     if names.is_empty() || names.contains(&&b".."[..]) {
-        return Err("GUEST is a directory below /, without ..".into());
+        return Err("GUEST is a path below /, without ..".into());
     }
     let target = [b"/", &names.join(&b'/')[..]].concat();
     Ok(Volume {

@@ -13,7 +13,7 @@ use machine::plan::disks::Disk;
 use machine::plan::shares::{Access, MountPoint, ROOT_TAG, Share};
 use machine::plan::virtiofsd::CacheMode;
 use machine::root::disk_files;
-use machine::root::kinds::Root;
+use machine::root::kinds::{self, Root};
 use proto::tag::Tag;
 
 use super::additions::Additions;
@@ -35,7 +35,8 @@ pub(super) struct Directories {
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true,
           default_missing_value = "", value_parser = parse_overlay)]
     overlay: Option<OverlaySize>,
-    /// Share the directory HOST at the path GUEST, read-write unless :ro follows; repeatable
+    /// Share the directory or file HOST at the path GUEST, read-write unless :ro follows;
+    /// repeatable
     ///
     /// GUEST must exist in ROOTFS, unless it is below /run or /tmp, or --overlay is given.
     /// HOST:GUEST:rw is the same as HOST:GUEST.
@@ -115,7 +116,7 @@ impl Directories {
         disks.filter_map(Result::transpose).collect()
     }
 
-    /// Shares for `root`, for the tags and for the volumes in the order of the arguments.
+    /// Shares for `root`, for the tags and for the volumes in the order of their mounts.
     fn shares(&self, root: &Root) -> Result<Vec<Share>> {
         let mut shares = Vec::from_iter(root.is_directory().then(|| Share {
             tag: ROOT_TAG.into(),
@@ -140,11 +141,12 @@ impl Directories {
             let context = || format!("--volume {}", text.display());
             let Volume { source, target, access } =
                 parse_volume(text).map_err(anyhow::Error::msg).with_context(context)?;
-            ensure!(!source.is_file(), "{}: {}", context(), of_a_file(&source));
-            let source = RootDir::open(&source).with_context(context)?.path().to_path_buf();
+            let (source, mount_point) = open(&source, target).with_context(context)?;
             let tag = free_tag(&shares);
-            shares.push(Share { tag, source, access, mount_point: MountPoint::Volume(target) });
+            shares.push(Share { tag, source, access, mount_point });
         }
+        // `/init` mounts the files last, and a file may lie in a directory that is a volume.
+        shares.sort_by_key(|share| share.file().is_some());
         Ok(shares)
     }
 }
@@ -161,15 +163,24 @@ impl Attachments {
     }
 }
 
-/// Error text for a volume of the file `source`, with what helps.
-fn of_a_file(source: &Path) -> String {
-    let dir = source.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    format!(
-        "{} is a file, and virtiofs shares directories only; share {} with all that is in it, or a \
-         directory that has nothing but the file",
-        source.display(),
-        dir.display()
-    )
+/// The canonical path of a volume's source, and its mount point at `target`.
+///
+/// # Errors
+/// The source is neither a directory nor a regular file.
+fn open(source: &Path, target: OsString) -> Result<(PathBuf, MountPoint)> {
+    let metadata = source.metadata().with_context(|| format!("open {}", source.display()))?;
+    if metadata.is_dir() {
+        let dir = RootDir::open(source)?;
+        return Ok((dir.path().to_path_buf(), MountPoint::Volume(target)));
+    }
+    let noun = kinds::special(metadata.file_type()).unwrap_or("block device");
+    ensure!(
+        metadata.is_file(),
+        "{} is a {noun}; a volume is a directory or a regular file",
+        source.display()
+    );
+    let path = source.canonicalize().with_context(|| format!("open {}", source.display()))?;
+    Ok((path, MountPoint::File(target)))
 }
 
 /// A tag for a volume; no share has this tag yet. Users never see it, because they know a

@@ -1,6 +1,6 @@
-//! A mount namespace in which one directory is read-only, for one daemon.
+//! One directory that is read-only, in the mount namespace of one daemon.
 //!
-//! Interfaces: mount_namespaces(7), mount(2).
+//! Interface: mount(2).
 //!
 //! Invariant: after [`mount_read_only`], every mount that a path below the directory reaches
 //! is read-only or hidden by an empty mount. Mounts that other mounts already hid stay as they
@@ -11,13 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
 use super::mounts::{self, Mount};
+use super::private_mounts::NOTHING;
 use crate::plan::virtiofsd_arguments::reachable;
-
-/// An argument of mount(2) that the call does not need.
-const NOTHING: Option<&str> = None;
 
 /// `MS_NOSYMFOLLOW` of `include/uapi/linux/mount.h` (Linux 5.10).
 const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
@@ -31,15 +28,12 @@ const KEPT: &[(&str, MsFlags)] = &[
     ("nosymfollow", NOSYMFOLLOW),
 ];
 
-/// Makes `dir` and every mount below it read-only for this process and its children, in a
-/// new mount namespace.
+/// Makes `dir` and every mount below it read-only for this process and its children, which must
+/// have a mount namespace of their own ([`super::private_mounts::enter`]).
 ///
 /// # Errors
-/// unshare(2) or mount(2) failed; the error names the mount.
+/// mount(2) failed; the error names the mount.
 pub fn mount_read_only(dir: &Path) -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS).context("unshare(CLONE_NEWNS)")?;
-    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
-        .context("make all mounts private")?;
     let top = reachable(dir);
     mount(Some(&*top), &*top, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)
         .context("bind it to itself")?;

@@ -173,20 +173,41 @@ impl Virtiofsd {
         Ok(())
     }
 
-    /// The mechanism that keeps a guest from writing to `share`.
-    #[must_use]
-    pub fn guard(&self, share: &Share) -> Guard {
+    /// Whether chrootvm may mount for the daemon, in a mount namespace of its own.
+    fn may_mount(&self) -> bool {
         // An ordinary user may always mount: chrootvm is then root of a user namespace,
         // whatever sandbox the daemon uses.
-        let may_mount = match self.sandbox {
+        match self.sandbox {
             Sandbox::Namespace => true,
             Sandbox::Chroot => !self.is_root,
             Sandbox::None => false,
-        };
+        }
+    }
+
+    /// Refuses a share of a single file if chrootvm cannot make a directory that has only the
+    /// file.
+    ///
+    /// # Errors
+    /// Mounting is not allowed; the error says what to share instead.
+    pub fn check_file(&self, share: &Share) -> Result<()> {
+        let Some(file) = share.file() else { return Ok(()) };
+        ensure!(
+            self.may_mount(),
+            "share the file {}: mounting is not allowed here, and virtiofs shares directories only; \
+             share {} with all that is in it, or a directory that has nothing but the file",
+            file.display(),
+            file.parent().unwrap_or(file).display()
+        );
+        Ok(())
+    }
+
+    /// The mechanism that keeps a guest from writing to `share`.
+    #[must_use]
+    pub fn guard(&self, share: &Share) -> Guard {
         match (share.access, self.flavour) {
             (Access::ReadWrite, _) => Guard::NotNeeded,
             (_, Flavour::Rust { readonly: true }) => Guard::Daemon,
-            _ if may_mount => Guard::Mount,
+            _ if self.may_mount() => Guard::Mount,
             _ => Guard::GuestOnly,
         }
     }
@@ -236,6 +257,29 @@ mod tests {
         ] {
             let daemon = Virtiofsd { sandbox, is_root, ..daemon(flavour) };
             assert_eq!(daemon.guard(&share(access)), expected, "{daemon:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_shared_where_mounting_is_allowed() {
+        let share = |mount_point| {
+            let (tag, source, access) = ("t".into(), "/d/f".into(), Access::ReadWrite);
+            Share { tag, source, access, mount_point }
+        };
+        for (is_root, sandbox, expected) in [
+            (true, Sandbox::Namespace, true),
+            (true, Sandbox::Chroot, false),
+            (false, Sandbox::Namespace, true),
+            (false, Sandbox::Chroot, true),
+            (false, Sandbox::None, false),
+        ] {
+            let daemon = Virtiofsd { sandbox, is_root, ..daemon(Flavour::C) };
+            let found = daemon.check_file(&share(MountPoint::File("/a".into())));
+            assert_eq!(found.is_ok(), expected, "{daemon:?}");
+            if let Err(error) = found {
+                assert!(error.to_string().contains("share /d with all that is in it"), "{error}");
+            }
+            daemon.check_file(&share(MountPoint::Volume("/a".into()))).unwrap();
         }
     }
 

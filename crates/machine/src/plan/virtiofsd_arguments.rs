@@ -32,7 +32,7 @@ impl Virtiofsd {
         };
         let joined =
             |key: &str, path: &Path| [OsStr::new(key), path.as_os_str()].into_iter().collect();
-        let source = reachable(&share.source);
+        let source = reachable(share.exported());
         let mut arguments: Vec<OsString> = vec![match socket {
             DaemonSocket::Fd(fd) => format!("--fd={fd}").into(),
             DaemonSocket::Path(path) => joined("--socket-path=", path),
@@ -169,6 +169,21 @@ mod tests {
         {
             let arguments = daemon(flavour).arguments(&share, &DaemonSocket::Fd(3));
             assert!(arguments.iter().any(|one| one == word), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_daemon_of_a_file_exports_a_directory_with_nothing_else() {
+        let (tag, access) = ("t".into(), Access::ReadWrite);
+        let mount_point = MountPoint::File("/etc/a".into());
+        let share = Share { tag, source: "/home/me/a".into(), access, mount_point };
+        for (flavour, word) in
+            [(Flavour::C, "source=/sys"), (Flavour::Rust { readonly: true }, "/sys")]
+        {
+            let arguments = daemon(flavour).arguments(&share, &DaemonSocket::Fd(3));
+            assert!(arguments.iter().any(|one| one == word), "{arguments:?}");
+            let names_file = arguments.iter().any(|one| one.to_string_lossy().contains("/home/me"));
+            assert!(!names_file, "{arguments:?}");
         }
     }
 

@@ -24,6 +24,7 @@ use nix::unistd::Pid;
 
 use super::signals::pass_on_defaults;
 use crate::isolation::read_only::mount_read_only;
+use crate::isolation::{private_mounts, single_file};
 
 /// Size in bytes of the file for a child's messages.
 const MESSAGES_MAX: u64 = 64 << 10;
@@ -39,6 +40,8 @@ pub struct BoundExec {
     parent: i32,
     /// File of the user namespace in which the program becomes root.
     user_namespace: Option<PathBuf>,
+    /// File that is mounted for the program ([`single_file::mount`]).
+    file: Option<PathBuf>,
     /// Directory that is mounted read-only for the program.
     read_only: Option<PathBuf>,
     /// The program and its arguments.
@@ -46,7 +49,7 @@ pub struct BoundExec {
 }
 
 impl BoundExec {
-    /// Parses `--parent PID [--user-namespace FILE] [--read-only DIR] -- PROGRAM [ARG]...`.
+    /// Parses `--parent PID [--user-namespace FILE] [--file FILE] [--read-only DIR] -- PROGRAM [ARG]...`.
     ///
     /// # Errors
     /// An argument is missing or unknown.
@@ -64,6 +67,7 @@ impl BoundExec {
                     parsed.parent = pid.context("--parent takes a process id")?;
                 }
                 Some("--user-namespace") => parsed.user_namespace = Some(value.into()),
+                Some("--file") => parsed.file = Some(value.into()),
                 Some("--read-only") => parsed.read_only = Some(value.into()),
                 _ => bail!("unknown option {}", option.display()),
             }
@@ -94,6 +98,13 @@ impl BoundExec {
         // The parent blocks signals to read them from a descriptor. The program must not
         // inherit the blocked signals.
         SigSet::empty().thread_set_mask().context("unblock signals")?;
+        if self.file.is_some() || self.read_only.is_some() {
+            private_mounts::enter()?;
+        }
+        if let Some(file) = &self.file {
+            single_file::mount(file)
+                .with_context(|| format!("share the file {}", file.display()))?;
+        }
         if let Some(dir) = &self.read_only {
             mount_read_only(dir).with_context(|| format!("mount {} read-only", dir.display()))?;
         }
@@ -106,6 +117,8 @@ impl BoundExec {
 /// Confinement of a child. No child has the terminal or the standard streams of chrootvm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confinement {
+    /// File that is mounted for the child ([`single_file::mount`]).
+    pub file: Option<PathBuf>,
     /// Directory that is mounted read-only for the child.
     pub read_only: Option<PathBuf>,
     /// File of the user namespace in which the child is root.
@@ -142,6 +155,7 @@ impl Child {
         command.process_group(0);
         let options = [
             ("--user-namespace", &confinement.user_namespace),
+            ("--file", &confinement.file),
             ("--read-only", &confinement.read_only),
         ];
         for (option, value) in options {

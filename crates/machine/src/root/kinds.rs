@@ -8,7 +8,7 @@
 //! `rootfstype=`, `rw`, `ro`, `virtinit.overlay`).
 
 use std::cell::OnceCell;
-use std::fs::{File, Metadata};
+use std::fs::{File, FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -232,23 +232,26 @@ impl Root {
     }
 }
 
+/// The noun for a file that has no contents of its own, such as `FIFO`; `None` for other files.
+#[must_use]
+pub fn special(kind: FileType) -> Option<&'static str> {
+    let nouns = [
+        (kind.is_fifo(), "FIFO"),
+        (kind.is_socket(), "socket"),
+        (kind.is_char_device(), "character device"),
+    ];
+    nouns.into_iter().find(|(is_it, _)| *is_it).map(|(_, noun)| noun)
+}
+
 /// Opens an image. Refuses a FIFO, because reading blocks until there is a writer, and a
 /// socket or character device, because opening a device may have side effects.
 fn open(path: &Path) -> Result<File> {
     let shown = path.display();
-    let check = |found: &Metadata| {
-        let kind = found.file_type();
-        let other = [
-            (kind.is_fifo(), "FIFO"),
-            (kind.is_socket(), "socket"),
-            (kind.is_char_device(), "character device"),
-        ];
-        match other.into_iter().find(|(is_it, _)| *is_it) {
-            Some((_, what)) => bail!(
-                "{shown} is a {what}; ROOTFS is a directory, an image, an archive or a block device"
-            ),
-            None => Ok(()),
-        }
+    let check = |found: &Metadata| match special(found.file_type()) {
+        Some(what) => bail!(
+            "{shown} is a {what}; ROOTFS is a directory, an image, an archive or a block device"
+        ),
+        None => Ok(()),
     };
     check(&path.metadata().with_context(|| format!("find {shown}"))?)?;
     // Another file may have replaced the path since the check, so do not block, and check

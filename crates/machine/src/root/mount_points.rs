@@ -37,15 +37,24 @@ pub enum Ownership {
     Guest,
 }
 
+/// Kind of a mount point: a directory is mounted on a directory, and a file on a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// Anything but a directory.
+    File,
+}
+
 /// Result of looking for a mount point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountPoint {
     /// The mount point exists, or `/init` makes it. This is its path without links, as far as
     /// the host knows.
     Usable(PathBuf),
-    /// A directory does not exist.
+    /// The mount point, or a directory above it, does not exist.
     Missing {
-        /// The first missing directory in the guest.
+        /// The first missing path in the guest.
         path: PathBuf,
         /// Number of the mount that lacks it.
         mount: usize,
@@ -54,13 +63,16 @@ pub enum MountPoint {
     },
     /// This path is no directory.
     NoDirectory(PathBuf),
+    /// This path is a directory, and the mount point has to be a file.
+    NoFile(PathBuf),
     /// The path has too many links.
     Loop,
 }
 
-/// Looks for the directory `path` in a guest with these `mounts`. The first of them is the root.
+/// Looks for the mount point `path`, which has to be of this `kind`, in a guest with these
+/// `mounts`. The first of them is the root.
 #[must_use]
-pub fn find(mounts: &[GuestMount<'_>], path: &Path) -> MountPoint {
+pub fn find(mounts: &[GuestMount<'_>], path: &Path, kind: Kind) -> MountPoint {
     let (mut at, mut links) = (PathBuf::from("/"), 0);
     let mut pending = reversed(path);
     while let Some(name) = pending.pop() {
@@ -71,10 +83,12 @@ pub fn find(mounts: &[GuestMount<'_>], path: &Path) -> MountPoint {
         let next = at.join(&name);
         let (number, inside) = contents(mounts, &next);
         let GuestMount { files, owned, .. } = mounts[number];
-        if OWN.iter().any(|own| next == Path::new(own)) && files.link(&inside).is_none() {
+        let may_be_file = kind == Kind::File && pending.is_empty();
+        let is_own = OWN.iter().any(|own| next == Path::new(own)) && files.link(&inside).is_none();
+        if is_own && !may_be_file {
             return MountPoint::Usable(with_rest(next, pending));
         }
-        if inside == Path::new("/") || files.is_real_dir(&inside) {
+        if is_own || inside == Path::new("/") || files.is_real_dir(&inside) {
             at = next;
         } else if let Some(target) = files.link(&inside) {
             links += 1;
@@ -87,6 +101,7 @@ pub fn find(mounts: &[GuestMount<'_>], path: &Path) -> MountPoint {
             pending.extend(reversed(&target));
         } else {
             return match files.resolve(&inside) {
+                Ok(_) if may_be_file => MountPoint::Usable(next),
                 Ok(_) => MountPoint::NoDirectory(next),
                 Err(error) if owned == Ownership::Host && error.kind() == NotFound => {
                     let inside = with_rest(inside, pending);
@@ -97,7 +112,10 @@ pub fn find(mounts: &[GuestMount<'_>], path: &Path) -> MountPoint {
             };
         }
     }
-    MountPoint::Usable(at)
+    match kind {
+        Kind::Directory => MountPoint::Usable(at),
+        Kind::File => MountPoint::NoFile(at),
+    }
 }
 
 /// The number of the mount that has `path`, which is the last one among the deepest, and the path
@@ -187,7 +205,42 @@ mod tests {
                     GuestMount { at: "/".into(), files: &files, owned },
                     GuestMount { at: volume, files: &shared, owned: Ownership::Host },
                 ];
-                assert_eq!(find(&mounts, Path::new(path)), expected, "{path} {owned:?}");
+                let found = find(&mounts, Path::new(path), Kind::Directory);
+                assert_eq!(found, expected, "{path} {owned:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_mounted_on_a_file() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("etc/dir")).unwrap();
+        std::fs::write(root.path().join("etc/file"), "").unwrap();
+        symlink("/etc/file", root.path().join("link")).unwrap();
+        symlink("/etc/dir", root.path().join("dir")).unwrap();
+        let files = RootDir::open(root.path()).unwrap();
+        let usable = |path: &str| MountPoint::Usable(path.into());
+        let no_file = |path: &str| MountPoint::NoFile(path.into());
+        let missing = |path: &str, inside: &str| {
+            let (path, inside) = (path.into(), inside.into());
+            MountPoint::Missing { path, mount: 0, inside }
+        };
+        let no_dir = MountPoint::NoDirectory("/etc/file".into());
+        for (path, of_host, of_guest) in [
+            ("/etc/file", usable("/etc/file"), usable("/etc/file")),
+            ("/link", usable("/etc/file"), usable("/etc/file")),
+            ("/etc/dir", no_file("/etc/dir"), no_file("/etc/dir")),
+            ("/dir", no_file("/etc/dir"), no_file("/etc/dir")),
+            ("/etc/new", missing("/etc/new", "/etc/new"), usable("/etc/new")),
+            ("/a/b", missing("/a", "/a/b"), usable("/a/b")),
+            ("/etc/file/x", no_dir.clone(), no_dir),
+            ("/run/a/b", usable("/run/a/b"), usable("/run/a/b")),
+            ("/run", no_file("/run"), no_file("/run")),
+        ] {
+            for (owned, expected) in [(Ownership::Host, of_host), (Ownership::Guest, of_guest)] {
+                let mounts = [GuestMount { at: "/".into(), files: &files, owned }];
+                let found = find(&mounts, Path::new(path), Kind::File);
+                assert_eq!(found, expected, "{path} {owned:?}");
             }
         }
     }

@@ -5,6 +5,7 @@
 //! chrootvm ends. The programs end together with chrootvm ([`crate::process::child`]).
 
 use std::fs::File;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use files::memory::memory_file;
@@ -171,6 +172,7 @@ fn start_daemons<'a>(
     }
     let mut running = Vec::new();
     for share in &plan.shares {
+        virtiofsd.check_file(share)?;
         let guard = virtiofsd.guard(share);
         let silent = silent.iter().find(|(at, _)| at.starts_with(&share.source));
         if let (Guard::Mount, Some((at, kind))) = (guard, silent) {
@@ -197,7 +199,8 @@ fn start_daemons<'a>(
             &arguments,
             vec![(listener, FIRST_FD)],
             &Confinement {
-                read_only: (guard == Guard::Mount).then(|| share.source.clone()),
+                file: share.file().map(Path::to_path_buf),
+                read_only: (guard == Guard::Mount).then(|| share.exported().to_path_buf()),
                 user_namespace: prepared.namespace.as_ref().map(UserNamespace::path),
             },
         )?);

@@ -2,7 +2,8 @@
 //!
 //! The commands start the same programs with the same arguments as chrootvm. Sockets and the
 //! initrd have paths in a directory that the commands make and remove. The commands do not
-//! confine the programs with namespaces and mounts, as chrootvm does.
+//! confine the programs with namespaces and mounts, as chrootvm does; only the daemon of a single
+//! file has them, because it would export a directory otherwise.
 //!
 //! QEMU can write to a file that it opens, but not to a descriptor that it inherits. If it
 //! opened `/dev/stdout`, it would write at a position of its own, and overwrite what other
@@ -11,15 +12,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use proto::settings::Record;
+use proto::volume::VOLUME_FILE;
 
+use crate::isolation::single_file::OPTIONS;
 use crate::kernel::initrd::Initrd;
 use crate::kernel::located::CommandPath;
 use crate::plan::machine_plan::{MachinePlan, RunMode};
 use crate::plan::ports::{self, ChardevBackend};
 use crate::plan::qemu_arguments::{AttachedDisk, ExportedShare, Wiring};
+use crate::plan::shares::FILE_DIR;
 use crate::plan::virtiofsd::{DaemonSocket, Guard};
 
 /// Placeholder for the directory, replaced after the words are quoted.
@@ -101,7 +106,10 @@ pub fn script(
     }
     for (share, socket) in plan.shares.iter().zip(&sockets) {
         let virtiofsd = virtiofsd.context("no virtiofsd for the shares")?;
-        let mut words = vec![virtiofsd.program.clone().into_os_string()];
+        virtiofsd.check_file(share)?;
+        let mut words =
+            share.file().map_or_else(Vec::new, |file| with_file(file, virtiofsd.is_root));
+        words.push(virtiofsd.program.clone().into());
         words.extend(virtiofsd.arguments(share, &DaemonSocket::Path(socket.into())));
         lines.push([&shell_line(&words), OsStr::new(" &")].into_iter().collect());
         lines.push("daemons=\"$daemons $!\"".into());
@@ -140,6 +148,21 @@ pub fn script(
     lines.push(")\n".into());
     let text = lines.join(OsStr::new("\n")).into_vec();
     Ok(OsString::from_vec(replace(&text, DIR.as_bytes(), b"\"$dir\"")))
+}
+
+/// Words before the words of a daemon that exports `file` alone: what
+/// [`single_file::mount`](crate::isolation::single_file::mount) does, with unshare(1). The shell
+/// executes the daemon, so the daemon has the process id that the script knows.
+fn with_file(file: &Path, is_root: bool) -> Vec<OsString> {
+    let name = VOLUME_FILE.to_string_lossy();
+    let mounts = format!(
+        "set -e; mount -t tmpfs -o {OPTIONS},nosuid,nodev,noexec none {FILE_DIR}
+: > {FILE_DIR}/{name}; mount --bind \"$0\" {FILE_DIR}/{name}
+mount -o remount,bind,ro,nosuid,nodev,noexec {FILE_DIR}; exec \"$@\""
+    );
+    let user: &[&str] = if is_root { &[] } else { &["--user", "--map-root-user"] };
+    let words = [&["unshare", "--mount"], user, &["sh", "-c", &mounts]].concat();
+    words.into_iter().map(OsString::from).chain([file.into()]).collect()
 }
 
 /// The lines that run the command of the guest with `qemu`, and end with its status.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use proto::text::show;
+use proto::volume::VolumeKind;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -14,7 +15,7 @@ use crate::cmdline::extra_mount::{ExtraMount, MountSource, PARAMETER};
 use crate::cmdline::mount_options::{self, MountOptions};
 use crate::disk;
 use crate::report::watch::{self, BootStep};
-use crate::root::attachments::staging::{STAGE, StagedMount};
+use crate::root::attachments::staging::{ALL, STAGE, StagedMount};
 use crate::root::attachments::virtiofs;
 use crate::root::new_root::NewRoot;
 use crate::sys::error::{Context, Error, Hints, Result};
@@ -44,7 +45,7 @@ impl<'a> ExtraMounts<'a> {
     pub fn stage(config: &'a Config<'a>) -> Result<Self> {
         let mut entries = Vec::new();
         for description in &config.mounts {
-            match StagedMount::new(&|| mount(description, config.wait)) {
+            match StagedMount::new(&|| mount(description, config.wait), ALL) {
                 Ok(staged) => entries.push(Entry { description, staged: Some(staged) }),
                 Err(error) => excuse(error, description)?,
             }
@@ -58,7 +59,7 @@ impl<'a> ExtraMounts<'a> {
         for Entry { description, staged } in &mut self.0 {
             let Some(staged) = staged.take() else { continue };
             staged
-                .place(new_root, description.path, PARAMETER)
+                .place(new_root, description.path, VolumeKind::Directory, PARAMETER)
                 .or_else(|error| excuse(error, description))?;
         }
         Ok(())

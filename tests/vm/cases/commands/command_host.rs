@@ -32,19 +32,23 @@ fn two_machines_share_a_root(bed: &Bed) -> Result<()> {
     second?.is(0, "both\n", "").map(drop)
 }
 
-/// `--dry-run` prints a shell program that has the streams and the status of the command.
+/// `--dry-run` prints a shell program that has the streams and the status of the command, and
+/// shares a file alone.
 fn dry_run_can_be_pasted(bed: &Bed) -> Result<()> {
     for (words, status, output, error) in [
         (
-            &["sh", "-c", "cat; echo \"it's $1\" >&2; exit 42", "sh", "a b"][..],
+            &["sh", "-c", "cat - /tmp/file; echo \"it's $1\" >&2; exit 42", "sh", "a b"][..],
             42,
-            "in\n",
+            "in\nof the host\n",
             "it's a b\n",
         ),
         (&["gone"], 127, "", "error: execute gone: not found\n"),
     ] {
-        let run = bed.run(words)?;
+        let mut run = bed.run(words)?;
         let tmp = run.machine.directory("private-tmp")?;
+        let file = run.machine.path("a file");
+        fs::write(&file, "of the host\n")?;
+        run.volume(&file, "/tmp/file");
         let mut command = run.machine.command();
         let printed =
             command.args(["--dry-run", "--"]).args(words).stdin(Stdio::null()).output()?;

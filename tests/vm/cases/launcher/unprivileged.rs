@@ -109,12 +109,22 @@ fn commands_work_as_for_root(bed: &Bed) -> Result<()> {
     let owner = owner(&root.join("new"))?;
     ensure!(owner == (700_000, UID), "the owner on the host is {owner:?}");
 
-    let mut run = user.run("rm /bin/busybox && cd /mnt/x && echo out > new")?;
+    let script = "cd /mnt/x && echo out > new && cat /srv/file && echo out > /srv/file
+                  (echo out > /srv/kept) 2>/dev/null || rm /bin/busybox";
+    let mut run = user.run(script)?;
     let root = run.machine.root();
     let volume = run.machine.directory("volume")?;
     give(&volume, UID)?;
     run.volume(&volume, "/mnt/x");
-    let _machine = run.options(&["--overlay"]).finish()?.is(0, "", "")?;
+    let files = ["file", "kept"].map(|name| run.machine.path(name));
+    for file in &files {
+        fs::write(file, "of the user\n")?;
+        give(file, UID)?;
+    }
+    run.volume(&files[0], "/srv/file");
+    run.volume(&files[1], "/srv/kept:ro");
+    let _machine = run.options(&["--overlay"]).finish()?.is(0, "of the user\n", "")?;
+    ensure!(fs::read(&files[0])? == b"out\n" && fs::read(&files[1])? == b"of the user\n");
     ensure!(root.join("bin/busybox").exists(), "the overlay has reached the host");
     ensure!(fs::read(volume.join("new"))? == b"out\n");
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -17,7 +17,8 @@ pub(crate) const CASES: &[Case] = &[
     ("overlay_is_discarded",                  overlay_is_discarded),
     ("volumes_and_tags_appear",               volumes_and_tags_appear),
     ("volume_without_a_directory_is_refused", volume_without_a_directory_is_refused),
-    ("volume_of_a_file_is_refused",           volume_of_a_file_is_refused),
+    ("files_are_volumes",                     files_are_volumes),
+    ("file_without_a_file_is_refused",        file_without_a_file_is_refused),
     ("one_static_program_is_enough",          one_static_program_is_enough),
 ];
 
@@ -130,7 +131,11 @@ fn volume_without_a_directory_is_refused(bed: &Bed) -> Result<()> {
     let mut run = bed.sh("echo not reached")?;
     let volume = run.machine.directory("volume")?;
     run.volume(&volume, "/mnt/x");
-    run.finish()?.says(125, "", &["/mnt does not exist in ", "or give --overlay"])?;
+    run.finish()?.says(
+        125,
+        "",
+        &["error: --volume", "/mnt does not exist in ", "or give --overlay"],
+    )?;
     let mut run = bed.sh("echo not reached")?.options(&["--append", "rootfs=rootfs"]);
     let volume = run.machine.directory("volume")?;
     run.volume(&volume, "/mnt/x");
@@ -139,14 +144,60 @@ fn volume_without_a_directory_is_refused(bed: &Bed) -> Result<()> {
     run.finish()?.says(125, "", &[words]).map(drop)
 }
 
-fn volume_of_a_file_is_refused(bed: &Bed) -> Result<()> {
-    let mut run = bed.sh("echo not reached")?;
-    let file = run.machine.path("file");
-    fs::write(&file, "")?;
-    run.volume(&file, "/tmp");
-    run.finish()?
-        .says(125, "", &["error: --volume", "is a file, and virtiofs shares directories only"])
-        .map(drop)
+/// A file of the host at a file of the root that `/init` covers too, at a path that `/init` makes,
+/// and in a directory of a later `--volume`. No remount makes a read-only one writable, and the
+/// share of a file has no other file of its directory.
+fn files_are_volumes(bed: &Bed) -> Result<()> {
+    let script = "cat /etc/resolv.conf /run/a/b /srv/sibling; echo out >> /etc/resolv.conf
+                  mount -o remount,rw /run/a/b
+                  (echo out > /run/a/b) 2>&1 | grep -o 'Read-only file system'
+                  for n in 0 1; do
+                  mkdir /m$n && mount -t virtiofs volume$n /m$n && ls -A /m$n
+                  (> /m$n/new) 2>/dev/null || echo nothing new; done
+                  (echo out > /m1/file) 2>/dev/null || echo read-only
+                  echo out > /srv/sibling; ls /run/stage 2>/dev/null || echo no stage";
+    let mut run = bed.sh(script)?.options(&["--overlay", "--net", "user"]);
+    let dir = run.machine.directory("files")?;
+    for name in ["a, file: of \\ mine", "kept", "target", "sibling"] {
+        fs::write(dir.join(name), format!("{name}\n"))?;
+    }
+    symlink("target", dir.join("link"))?;
+    fs::create_dir(run.machine.root().join("etc"))?;
+    fs::write(run.machine.root().join("etc/resolv.conf"), "of the root\n")?;
+    run.volume(&dir.join("a, file: of \\ mine"), "/etc/resolv.conf");
+    run.volume(&dir.join("kept"), "/run/a/b:ro");
+    run.volume(&dir.join("link"), "/srv/sibling");
+    run.volume(&dir, "/srv");
+    let root = run.machine.root();
+    let expected = "a, file: of \\ mine\nkept\ntarget\nRead-only file system\n\
+                    file\nnothing new\nfile\nnothing new\nread-only\nno stage\n";
+    let _machine = run.finish()?.is(0, expected, "")?;
+    let files = ["a, file: of \\ mine", "kept", "target", "link", "sibling"];
+    let contents = files.map(|name| fs::read_to_string(dir.join(name)).unwrap_or_default());
+    let expected = ["a, file: of \\ mine\nout\n", "kept\n", "out\n", "out\n", "sibling\n"];
+    ensure!(contents == expected, "{contents:?}");
+    ensure!(fs::read_dir(&dir)?.count() == files.len() && dir.join("link").is_symlink());
+    ensure!(fs::read(root.join("etc/resolv.conf"))? == b"of the root\n");
+    Ok(())
+}
+
+/// If a kernel parameter may choose another root, `/init` finds out what is at the path.
+fn file_without_a_file_is_refused(bed: &Bed) -> Result<()> {
+    for (target, words) in [
+        ("/bin", "mount a volume at /bin: EINVAL: it is a directory, and the volume is a file"),
+        (
+            "/bin/no",
+            "mount a volume at /bin/no: ENOENT: no such file in the root; make it there, mount below \
+             /run, or use --overlay",
+        ),
+    ] {
+        let mut run = bed.sh("echo not reached")?.options(&["--append", "rootfs=rootfs"]);
+        let file = run.machine.path("file");
+        fs::write(&file, "")?;
+        run.volume(&file, target);
+        run.finish()?.says(125, "", &[words])?;
+    }
+    Ok(())
 }
 
 /// A root with one program and no directory: nothing can be mounted there, but the program
