@@ -10,7 +10,7 @@
 //! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
-//! | [`line`] | words of the command lines: values, help, words of other programs |
+//! | [`mod@line`] | words of the command lines: values, help, words of other programs |
 //! | [`completions`] | `chrootvm completions` |
 //! | [`config`] | configuration files |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
