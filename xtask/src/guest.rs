@@ -43,7 +43,6 @@ impl Build {
     /// Builds, checks, and prints path and size.
     pub fn run(self) -> Result<()> {
         programs::build()?;
-        programs::write_completions()?;
         let init = build()?;
         let size = init.metadata().with_context(|| format!("find {}", init.display()))?.len();
         tell::result(format_args!("{}: {size} bytes, statically linked\n", init.display()))

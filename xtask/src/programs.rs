@@ -7,10 +7,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace;
 
-/// Builds both programs in `target/release`, where the scripts look for them.
+/// Builds both programs in `target/release`, where the scripts look for them, and writes their
+/// completions.
 ///
 /// # Errors
-/// The build fails.
+/// The build fails, or a file cannot be written.
 pub fn build() -> Result<()> {
     let root = workspace::root()?;
     let status = Command::new(workspace::cargo())
@@ -20,18 +21,14 @@ pub fn build() -> Result<()> {
         .status()
         .context("run cargo")?;
     ensure!(status.success(), "cargo build of chrootvm failed");
-    Ok(())
+    write_completions()
 }
 
 /// Directories of the completions below `target/completions`, and the names of the files in
 /// them; `@` stands for the program. `make install` copies them.
 const COMPLETIONS: &[(&str, &str)] = &[("bash", "@"), ("zsh", "_@"), ("fish", "@.fish")];
 
-/// Writes the completions of both programs. They must have been built.
-///
-/// # Errors
-/// A file cannot be written.
-pub fn write_completions() -> Result<()> {
+fn write_completions() -> Result<()> {
     let directory = workspace::root()?.join("target/completions");
     for (shell, file) in COMPLETIONS {
         let directory = directory.join(shell);
