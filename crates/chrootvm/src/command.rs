@@ -39,7 +39,7 @@ pub struct CommandOptions {
     no_tty: bool,
     /// Give COMMAND an empty standard input
     ///
-    /// That of chrootvm stays unread, as a loop that reads its lines from there needs it.
+    /// chrootvm leaves its own standard input alone: a loop may read its lines from there.
     #[arg(short, long, conflicts_with = "tty")]
     no_stdin: bool,
 }

@@ -16,7 +16,7 @@ enum BareUnit {
 /// Suffixes, as powers of two.
 const SUFFIXES: &[(&str, u32)] = &[("k", 10), ("m", 20), ("g", 30), ("t", 40)];
 
-/// What may follow a suffix.
+/// Endings of a suffix, such as the `iB` of `GiB`.
 const SUFFIX_ENDS: &[&str] = &["", "b", "i", "ib"];
 
 /// Bytes of a MiB.

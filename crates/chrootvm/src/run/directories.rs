@@ -27,7 +27,7 @@ use crate::line::values::{Volume, parse_volume};
 pub(super) struct Directories {
     /// Let the guest write to ROOTFS
     ///
-    /// Of images, only file systems that can be written to, such as ext4, take it.
+    /// An image must hold a file system that can be written to, such as ext4.
     #[arg(long, conflicts_with = "overlay")]
     rw: bool,
     /// Let the guest write to memory instead, at most SIZE (512M, 50%); what it writes is forgotten

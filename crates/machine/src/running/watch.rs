@@ -119,7 +119,9 @@ impl Watch {
                     self.end(Outcome::Halted);
                 }
             }
-            if let Some(init) = &mut init
+            // A machine that is being ended has no further reason to end, and no further message.
+            if self.outcome.is_none()
+                && let Some(init) = &mut init
                 && let Some(outcome) = init.update(&mut self.qmp)?
             {
                 self.end(outcome);
