@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`dir`] | a directory of the host |
 //! | [`cpio`] | an initramfs |
-//! | [`tar`] | a tar archive; `tar_blocks`, `pax`, `pax_xattrs`, `sparse` and `sparse_map` read its parts |
+//! | [`tar`] | a tar archive, or a layer of an OCI image |
 //! | [`xattr_policy`] | none: selects the extended attributes that the tree keeps |
 //!
 //! A disk image is read by the module of its format: `erofs`, `ext4` or `squashfs`. [`open`]
@@ -17,12 +17,7 @@
 
 pub mod cpio;
 pub mod dir;
-mod pax;
-mod pax_xattrs;
-mod sparse;
-mod sparse_map;
 pub mod tar;
-mod tar_blocks;
 #[cfg(test)]
 mod tests;
 pub mod xattr_policy;

@@ -1,11 +1,10 @@
-//! Reading a tar archive as a [`Tree`].
+//! The members of a tar archive: a header, its extended headers and its data become one value.
 //!
 //! Format: blocks of 512 bytes; ustar headers and extended headers of POSIX pax(1); long
 //! names, big numbers and sparse files of GNU tar (tar(5) of libarchive).
 //!
-//! The input is not trusted. If two members have the same path, the last one wins, but a
-//! directory that is not empty stays. No member leaves the tree; links above a member are
-//! followed within the tree.
+//! The input is not trusted: sizes, attributes and pieces of sparse files are bounded. Nothing
+//! here knows a tree; the caller decides where a member goes.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -14,11 +13,12 @@ use anyhow::{Context, Result, bail, ensure};
 use files::notes::Notes;
 use tar::GnuExtSparseHeader;
 
+use super::blocks::TarBlocks;
 use super::pax::Extended;
 use super::sparse::SparseContent;
-use super::tar_blocks::TarBlocks;
-use super::{bytes_at, sparse_map};
-use crate::tree::{Content, Kind, Meta, PATH_MAX, Tree, components, directory, show};
+use super::sparse_map;
+use crate::source::bytes_at;
+use crate::tree::{Content, Kind, Meta, PATH_MAX, directory, show};
 use crate::ustar::{self, Header};
 
 /// Most bytes of an extended header. It has room for many attributes of one file; the kernel
@@ -36,38 +36,39 @@ const PIECES_MAX: usize = 1 << 22;
 const ACL: &str =
     "an access control list without numbers, or of another system than Linux, is left out";
 const UNKNOWN: &str = "a member of an unknown type is read as a file";
-const DIRECTORY_STAYS: &str =
-    "a member whose name belongs to a directory that is not empty is left out, as tar does";
 const SOLARIS_ACL: &str = "an access control list of Solaris is left out";
 
 const CONTINUED: &str =
     "it begins in another volume: join the volumes first, as tar --multi-volume reads them";
 
-/// Reads all members of `archive`, which must not be compressed.
-///
-/// # Errors
-/// Damage, with its offset; a member whose path is invalid or leads through a file.
-pub fn read(archive: &Arc<File>, notes: &mut Notes) -> Result<Tree> {
-    let meta = Meta { permissions: 0o755, ..Meta::default() };
-    let mut reader = TarReader {
-        blocks: TarBlocks::new(archive)?,
-        tree: Tree::new(meta),
-        global: Extended::default(),
-        next: None,
-        xattrs_left: XATTRS_MAX,
-        pieces_left: PIECES_MAX,
-        notes,
-    };
-    while let Some((header, at)) = reader.blocks.header(reader.notes)? {
-        reader.member(&header).with_context(|| format!("member at offset {at}"))?;
-    }
-    ensure!(reader.next.is_none(), "truncated: nothing follows an extended header");
-    Ok(reader.tree)
+/// A member of an archive.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Offset of its header in the archive.
+    pub(super) at: u64,
+    /// Its path as the archive has it: with or without a leading `/`, perhaps with `..`.
+    pub(super) path: Arc<[u8]>,
+    /// The file that it stands for.
+    pub(super) entry: Entry,
 }
 
-struct TarReader<'a> {
+/// The file that a member stands for.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// A file of its own.
+    Node(Meta, Kind),
+    /// One more name of another member.
+    HardLink {
+        /// Path of that member.
+        target: Vec<u8>,
+        /// The data again, if the member contains them.
+        data: Option<(Meta, Content)>,
+    },
+}
+
+/// Reader of the members of an archive.
+pub(super) struct TarMembers<'a> {
     blocks: TarBlocks<'a>,
-    tree: Tree,
     /// Values of the global headers, for all members after them.
     global: Extended,
     /// Values of the extended headers for the next member; `None` if there are none.
@@ -76,35 +77,55 @@ struct TarReader<'a> {
     xattrs_left: usize,
     /// Number of pieces that further sparse files may have.
     pieces_left: usize,
-    notes: &'a mut Notes,
 }
 
-impl TarReader<'_> {
-    fn member(&mut self, header: &Header) -> Result<()> {
+impl<'a> TarMembers<'a> {
+    /// A reader at the first member of `archive`, which must not be compressed.
+    pub(super) fn new(archive: &'a Arc<File>) -> Result<Self> {
+        Ok(Self {
+            blocks: TarBlocks::new(archive)?,
+            global: Extended::default(),
+            next: None,
+            xattrs_left: XATTRS_MAX,
+            pieces_left: PIECES_MAX,
+        })
+    }
+
+    /// Reads the next member; `None` at the end of the archive.
+    ///
+    /// # Errors
+    /// Damage, with its offset.
+    pub(super) fn next(&mut self, notes: &mut Notes) -> Result<Option<Member>> {
+        while let Some((header, at)) = self.blocks.header(notes)? {
+            let member = self.header(&header, at, notes);
+            if let Some(member) = member.with_context(|| format!("member at offset {at}"))? {
+                return Ok(Some(member));
+            }
+        }
+        ensure!(self.next.is_none(), "truncated: nothing follows an extended header");
+        Ok(None)
+    }
+
+    /// Handles a header. Returns `None` if it describes the next member or no file.
+    fn header(&mut self, header: &Header, at: u64, notes: &mut Notes) -> Result<Option<Member>> {
         let size = header.number(ustar::SIZE)?;
         let size = u64::try_from(size).with_context(|| format!("a size of {size} bytes"))?;
         match header.kind() {
             // Solaris writes extended headers as `X`.
             b'x' | b'X' => {
                 let text = self.extension(size)?;
-                self.next().take(&text)
+                self.described().take(&text)?;
             }
             b'g' => {
                 let text = self.extension(size)?;
-                self.global.take_global(&text)
+                self.global.take_global(&text)?;
             }
-            b'L' => {
-                self.next().path = Some(self.gnu_name(size)?.into());
-                Ok(())
-            }
-            b'K' => {
-                self.next().link = Some(self.gnu_name(size)?.into());
-                Ok(())
-            }
+            b'L' => self.described().path = Some(self.gnu_name(size)?.into()),
+            b'K' => self.described().link = Some(self.gnu_name(size)?.into()),
             // The label of a volume.
             b'V' => {
                 self.next = None;
-                self.blocks.data(size).map(drop)
+                self.blocks.data(size)?;
             }
             kind => {
                 let has_records = self.next.is_some();
@@ -112,13 +133,16 @@ impl TarReader<'_> {
                 let named = extended.sparse.name.as_ref().or(extended.path.as_ref());
                 let path = named.map_or_else(|| header.path().into(), Arc::clone);
                 let member = FileMember { header, kind, path: &path, has_records };
-                self.file(&member, extended, size).with_context(|| show(&path))
+                let entry = self.file(&member, extended, size, notes);
+                let entry = entry.with_context(|| show(&path))?;
+                return Ok(entry.map(|entry| Member { at, path, entry }));
             }
         }
+        Ok(None)
     }
 
     /// The values for the next member, initially those of the global headers.
-    fn next(&mut self) -> &mut Extended {
+    fn described(&mut self) -> &mut Extended {
         self.next.get_or_insert_with(|| self.global.clone())
     }
 
@@ -135,7 +159,14 @@ impl TarReader<'_> {
         Ok(name)
     }
 
-    fn file(&mut self, member: &FileMember<'_>, extended: Extended, size: u64) -> Result<()> {
+    /// Reads the rest of a member. Returns `None` if the member stands for no file.
+    fn file(
+        &mut self,
+        member: &FileMember<'_>,
+        extended: Extended,
+        size: u64,
+        notes: &mut Notes,
+    ) -> Result<Option<Entry>> {
         let FileMember { header, path, .. } = *member;
         ensure!(!path.is_empty(), "it has no name");
         ensure!(!extended.is_continued, "{CONTINUED}");
@@ -150,12 +181,12 @@ impl TarReader<'_> {
             "a sparse file without its size"
         );
         if extended.has_lost_acl {
-            self.notes.add(ACL, path);
+            notes.add(ACL, path);
         }
         // Before POSIX, only the slash at the end of the name marked a directory.
         let is_directory = path.ends_with(b"/");
         let node = match member.kind {
-            b'1' => return self.hard_link(member, extended, size),
+            b'1' => return self.hard_link(member, extended, size).map(Some),
             b'0' | 0 | b'7' if is_directory => {
                 self.skip(member, size)?;
                 directory()
@@ -184,61 +215,34 @@ impl TarReader<'_> {
                 directory()
             }
             b'A' => {
-                self.notes.add(SOLARIS_ACL, path);
-                return self.blocks.data(size).map(drop);
+                notes.add(SOLARIS_ACL, path);
+                return self.blocks.data(size).map(|_| None);
             }
             b'M' => bail!("{CONTINUED}"),
             b'N' => bail!("the names of an archive of GNU tar before 1.12 are not supported"),
             _ => {
-                self.notes.add(UNKNOWN, path);
+                notes.add(UNKNOWN, path);
                 Kind::File(self.content(&extended, size)?)
             }
         };
-        if matches!(node, Kind::Directory(_)) || !self.is_filled(path) {
-            self.tree.put(path, meta(header, extended)?, node)?;
-        }
-        Ok(())
+        Ok(Some(Entry::Node(meta(header, extended)?, node)))
     }
 
-    /// Whether `path` is a directory that is not empty. Then a member that is not a directory
-    /// is left out, and this adds a note.
-    fn is_filled(&mut self, path: &[u8]) -> bool {
-        let is_filled = self.tree.find_member(path).is_some_and(|id| self.tree.is_filled(id));
-        if is_filled {
-            self.notes.add(DIRECTORY_STAYS, path);
-        }
-        is_filled
-    }
-
-    /// Adds a hard link. The member may contain the data again. If it does and the target is
-    /// missing, the member becomes a regular file.
-    fn hard_link(&mut self, member: &FileMember<'_>, extended: Extended, size: u64) -> Result<()> {
+    fn hard_link(
+        &mut self,
+        member: &FileMember<'_>,
+        extended: Extended,
+        size: u64,
+    ) -> Result<Entry> {
         let target = target(member.header, &extended)?;
-        ensure!(
-            components(&target).all(|name| name != b".."),
-            "the target of the link is outside of the archive"
-        );
-        let has_data = self.blocks.has_data(size, member.has_records)?;
-        let id = self.tree.find_member(&target);
-        if self.is_filled(member.path) {
-            return self.skip(member, size);
-        }
-        if !has_data {
-            let id = id.with_context(|| {
-                format!("the target of the link, {}, is missing", show(&target))
-            })?;
-            return self.tree.put_link(member.path, id);
-        }
-        let content = self.content(&extended, size)?;
-        let Some(id) = id else {
-            let meta = meta(member.header, extended)?;
-            return self.tree.put(member.path, meta, Kind::File(content)).map(drop);
+        let data = match self.blocks.has_data(size, member.has_records)? {
+            true => {
+                let content = self.content(&extended, size)?;
+                Some((meta(member.header, extended)?, content))
+            }
+            false => None,
         };
-        self.tree.put_link(member.path, id)?;
-        if let Kind::File(old) = &mut self.tree.node_mut(id).kind {
-            *old = content;
-        }
-        Ok(())
+        Ok(Entry::HardLink { target, data })
     }
 
     /// Skips the data of a member whose type needs none.

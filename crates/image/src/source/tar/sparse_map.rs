@@ -37,8 +37,8 @@ pub(super) fn of_records(numbers: &[u64]) -> Result<SparseMap> {
 /// A line that is not a number; a map of more than 32 MiB.
 pub(super) fn before_data(archive: &File, offset: u64, end: u64) -> Result<(SparseMap, u64)> {
     let size = end.saturating_sub(offset).min(MAP_MAX);
-    let mut blocks = super::buffered(archive, offset, size);
-    let mut line = || super::number_line(&mut blocks);
+    let mut blocks = crate::source::buffered(archive, offset, size);
+    let mut line = || crate::source::number_line(&mut blocks);
     let count = line()?;
     // Two lines for each piece, each of at least two bytes.
     ensure!(
