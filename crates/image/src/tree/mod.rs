@@ -87,6 +87,12 @@ impl Tree {
         self.nodes.iter_mut().map(|node| &mut node.meta)
     }
 
+    /// The numbers of all nodes from the one with index `first` on, in the order in which they
+    /// were added, including those that lost their names.
+    pub(crate) fn ids_from(&self, first: usize) -> impl Iterator<Item = Id> + use<> {
+        (first..self.nodes.len()).filter_map(|index| Some(Id(u32::try_from(index).ok()?)))
+    }
+
     /// Number of nodes, including those that lost their names.
     #[must_use]
     pub fn len(&self) -> usize {

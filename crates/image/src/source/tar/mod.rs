@@ -10,6 +10,7 @@
 //! tree; links above a member are followed within the tree.
 
 mod blocks;
+pub mod layer;
 mod members;
 mod pax;
 mod pax_xattrs;
@@ -23,7 +24,7 @@ use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
 use self::members::{Entry, Member, TarMembers};
-use crate::tree::{Id, Kind, Meta, Tree, components, show};
+use crate::tree::{Kind, Meta, Tree, components, show};
 
 const DIRECTORY_STAYS: &str =
     "a member whose name belongs to a directory that is not empty is left out, as tar does";
@@ -51,35 +52,29 @@ fn place(tree: &mut Tree, path: &[u8], entry: Entry, notes: &mut Notes) -> Resul
         notes.add(DIRECTORY_STAYS, path);
         return Ok(());
     }
-    match entry {
-        Entry::Node(meta, kind) => tree.put(path, meta, kind).map(drop),
-        Entry::HardLink { target, data } => {
-            let id = find_target(tree, &target)?;
-            match (id, data) {
-                (Some(id), data) => {
-                    tree.put_link(path, id)?;
-                    if let (Kind::File(old), Some((_, data))) = (&mut tree.node_mut(id).kind, data) {
-                        *old = data;
-                    }
-                    Ok(())
-                }
-                // Without its target, a hard link with data is a file of its own.
-                (None, Some((meta, data))) => tree.put(path, meta, Kind::File(data)).map(drop),
-                (None, None) => Err(is_missing(&target)),
-            }
-        }
-    }
+    put(tree, path, entry)
 }
 
-/// The node to which a hard link leads.
-fn find_target(tree: &Tree, target: &[u8]) -> Result<Option<Id>> {
+/// Adds a member. It replaces what has its path, but a directory on a directory only replaces
+/// the attributes.
+fn put(tree: &mut Tree, path: &[u8], entry: Entry) -> Result<()> {
+    let (target, data) = match entry {
+        Entry::Node(meta, kind) => return tree.put(path, meta, kind).map(drop),
+        Entry::HardLink { target, data } => (target, data),
+    };
     ensure!(
-        components(target).all(|name| name != b".."),
+        components(&target).all(|name| name != b".."),
         "the target of the link is outside of the archive"
     );
-    Ok(tree.find_member(target))
-}
-
-fn is_missing(target: &[u8]) -> anyhow::Error {
-    anyhow::anyhow!("the target of the link, {}, is missing", show(target))
+    let Some(id) = tree.find_member(&target) else {
+        // Without its target, a hard link with data is a file of its own.
+        let (meta, data) =
+            data.with_context(|| format!("the target of the link, {}, is missing", show(&target)))?;
+        return tree.put(path, meta, Kind::File(data)).map(drop);
+    };
+    tree.put_link(path, id)?;
+    if let (Kind::File(old), Some((_, data))) = (&mut tree.node_mut(id).kind, data) {
+        *old = data;
+    }
+    Ok(())
 }
