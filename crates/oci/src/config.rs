@@ -1,0 +1,240 @@
+//! The config of an image: what runs in it, as whom and where, and the digests of its unpacked
+//! layers.
+//!
+//! Format: OCI image specification, `config.md`; `Healthcheck` and `Shell` are Docker's.
+//! Unknown members are ignored, as the specification demands.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::digest::Digest;
+use crate::platform::Platform;
+
+/// The config of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The platform for which the image was built.
+    pub platform: Platform,
+    /// Time at which the image was built, in seconds since 1970; 0 if the config has none.
+    pub created: i64,
+    /// Digests of the unpacked layers, the lowest first.
+    pub diff_ids: Vec<Digest>,
+    /// The command and its surroundings.
+    pub process: Process,
+}
+
+/// The command of an image and its surroundings (the member `config`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// The first words of the command.
+    pub entrypoint: Vec<String>,
+    /// The further words, which a user can replace.
+    pub cmd: Vec<String>,
+    /// Environment variables, each as `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// User and group as text: names or numbers. Empty for root.
+    pub user: String,
+    /// Working directory. Empty for `/`.
+    pub working_dir: String,
+    /// Signal that asks the command to end: a name or a number.
+    pub stop_signal: Option<String>,
+    /// Paths of volumes.
+    pub volumes: Vec<String>,
+    /// Ports at which the command listens, each as `PORT` or `PORT/PROTOCOL`.
+    pub exposed_ports: Vec<String>,
+    /// Names and values for people.
+    pub labels: BTreeMap<String, String>,
+    /// How to find out whether the command works.
+    pub health: Option<Healthcheck>,
+}
+
+/// How to find out whether a command works.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Healthcheck {
+    /// `NONE`; `CMD` and the words of a command; or `CMD-SHELL` and a line for a shell.
+    #[serde(default, deserialize_with = "or_default")]
+    pub test: Vec<String>,
+    /// Nanoseconds between two checks; 0 for the default.
+    #[serde(default)]
+    pub interval: u64,
+    /// Nanoseconds that a check may take; 0 for the default.
+    #[serde(default)]
+    pub timeout: u64,
+    /// Nanoseconds after the start in which a failed check does not count.
+    #[serde(default)]
+    pub start_period: u64,
+    /// Nanoseconds between two checks in that time; 0 for the default.
+    #[serde(default)]
+    pub start_interval: u64,
+    /// Failed checks in a row after which the command counts as broken; 0 for the default.
+    #[serde(default)]
+    pub retries: u32,
+}
+
+impl Process {
+    /// The words of the command. `words` replace `Cmd`, if there are any; `entrypoint` replaces
+    /// both `Entrypoint` and `Cmd`.
+    #[must_use]
+    pub fn words(&self, entrypoint: Option<&str>, words: &[String]) -> Vec<String> {
+        let (first, rest) = match entrypoint {
+            Some(program) => (vec![program.to_owned()], &[][..]),
+            None => (self.entrypoint.clone(), &self.cmd[..]),
+        };
+        let rest = if words.is_empty() { rest } else { words };
+        first.into_iter().chain(rest.iter().cloned()).collect()
+    }
+}
+
+impl Config {
+    /// Parses a config.
+    ///
+    /// # Errors
+    /// Text that is no config; a variable without a name; a member of a wrong type.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let raw: Raw = serde_json::from_slice(bytes).context("not the config of an image")?;
+        let process = raw.config.unwrap_or_default();
+        ensure!(
+            raw.rootfs.kind.is_empty() || raw.rootfs.kind == "layers",
+            "a root file system of type {}: only \"layers\" is known",
+            raw.rootfs.kind.escape_debug()
+        );
+        Ok(Self {
+            platform: Platform {
+                os: raw.os,
+                architecture: raw.architecture,
+                variant: raw.variant.filter(|text| !text.is_empty()),
+            },
+            created: raw.created.as_deref().and_then(seconds).unwrap_or_default(),
+            diff_ids: raw.rootfs.diff_ids,
+            process: Process {
+                entrypoint: process.entrypoint,
+                cmd: process.cmd,
+                env: variables(process.env)?,
+                user: process.user,
+                working_dir: process.working_dir,
+                stop_signal: process.stop_signal.filter(|text| !text.is_empty()),
+                volumes: process.volumes.into_keys().collect(),
+                exposed_ports: process.exposed_ports.into_keys().collect(),
+                labels: process.labels,
+                health: process.healthcheck,
+            },
+        })
+    }
+}
+
+/// The environment: of two values for a name the last one, at the place of the first. A name
+/// without a value is left out: it has no meaning without a host's environment.
+fn variables(given: Vec<String>) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    for pair in given {
+        let Some((name, _)) = pair.split_once('=') else { continue };
+        ensure!(!name.is_empty(), "the variable \"{}\" has no name", pair.escape_debug());
+        let same = |other: &&mut String| other.split_once('=').is_some_and(|it| it.0 == name);
+        match found.iter_mut().find(same) {
+            Some(other) => *other = pair,
+            None => found.push(pair),
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    variant: Option<String>,
+    created: Option<String>,
+    config: Option<RawProcess>,
+    #[serde(default)]
+    rootfs: RawRootfs,
+}
+
+#[derive(Default, Deserialize)]
+struct RawRootfs {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    diff_ids: Vec<Digest>,
+}
+
+/// Members may be missing or `null`; writers differ.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawProcess {
+    #[serde(default, deserialize_with = "or_default")]
+    entrypoint: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    cmd: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    env: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    user: String,
+    #[serde(default, deserialize_with = "or_default")]
+    working_dir: String,
+    stop_signal: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    volumes: BTreeMap<String, IgnoredAny>,
+    #[serde(default, deserialize_with = "or_default")]
+    exposed_ports: BTreeMap<String, IgnoredAny>,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: BTreeMap<String, String>,
+    healthcheck: Option<Healthcheck>,
+}
+
+/// Reads `null` as the default value.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Seconds since 1970 of a time as in RFC 3339; `None` if it is none.
+fn seconds(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
+    let mut date = date.splitn(3, '-').map(number);
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let zone = time.find(['Z', 'z', '+', '-'])?;
+    let (clock, zone) = time.split_at(zone);
+    let mut clock = clock.splitn(3, ':');
+    let (hour, minute) = (number(clock.next()?)?, number(clock.next()?)?);
+    let second = number(clock.next()?.split('.').next()?)?;
+    let offset = match zone.split_at_checked(1)? {
+        ("Z" | "z", "") => 0,
+        (sign, rest) => {
+            let (hours, minutes) = rest.split_once(':')?;
+            let minutes = number(hours)? * 60 + number(minutes)?;
+            if sign == "-" { -minutes } else { minutes }
+        }
+    };
+    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && year < 10_000;
+    let in_range = in_range && hour < 24 && minute < 60 && second <= 60;
+    let minutes = (days(year, month, day) * 24 + hour) * 60 + minute - offset;
+    in_range.then_some(minutes * 60 + second)
+}
+
+/// Days from 1970-01-01 to a day of the Gregorian calendar. A year is counted from March, so
+/// that the leap day is its last day.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    const BEFORE_1970: i64 = 719_468;
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let of_month = (153 * month + 2) / 5;
+    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_month + day
+        - 1
+        - BEFORE_1970
+}
+
+/// A number of nanoseconds as a duration.
+#[must_use]
+pub fn nanoseconds(number: u64) -> Duration {
+    Duration::from_nanos(number)
+}
