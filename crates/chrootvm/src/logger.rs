@@ -17,6 +17,7 @@ const OUR_CRATES: &[&str] = &[
     "virtinitrd_files",
     "virtinitrd_image",
     "virtinitrd_machine",
+    "virtinitrd_oci",
     "xtask",
 ];
 

@@ -18,9 +18,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("crates/files",    &[]),
     ("crates/archive",  &["crates/files"]),
     ("crates/image",    &["crates/archive", "crates/files", "crates/proto"]),
+    ("crates/oci",      &["crates/image", "crates/archive", "crates/files"]),
     ("crates/machine",  &["crates/image", "crates/archive", "crates/files", "crates/proto"]),
-    ("crates/chrootvm", &["crates/machine", "crates/image", "crates/archive", "crates/files", "crates/proto"]),
-    ("xtask",           &["crates/chrootvm", "crates/machine", "crates/image", "crates/archive", "crates/files", "crates/proto", "init"]),
+    ("crates/chrootvm", &["crates/machine", "crates/oci", "crates/image", "crates/archive", "crates/files", "crates/proto"]),
+    ("xtask",           &["crates/chrootvm", "crates/machine", "crates/oci", "crates/image", "crates/archive", "crates/files", "crates/proto", "init"]),
     ("tests/vm",        &[]),
 ];
 

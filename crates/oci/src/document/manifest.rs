@@ -9,8 +9,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::name::digest::Digest;
+use crate::name::platform::Platform;
 
 /// Most bytes of a manifest, an index or a config (OCI distribution specification, "Pushing
 /// Manifests": registries accept at least 4 MiB).
@@ -173,7 +173,9 @@ impl Document {
         let kinds = [own, media_type].map(|name| Media::of(name).filter(|_| !name.is_empty()));
         if kinds.contains(&Some(Media::Schema1)) || members.schema_version == 1 {
             ensure!(members.schema_version == 1 || members.fs_layers.is_some(), MIXED);
-            bail!("an image in the first format of Docker, which has not been written since 2017: push it again with a current tool");
+            bail!(
+                "an image in the first format of Docker, which has not been written since 2017: push it again with a current tool"
+            );
         }
         ensure!(
             members.schema_version == 2,
@@ -218,9 +220,14 @@ fn manifest(
         match kind {
             Some(Media::Layer) => {}
             Some(Media::EncryptedLayer) => {
-                bail!("layer {number} is encrypted: decrypt the image first, as with skopeo copy --decryption-key");
+                bail!(
+                    "layer {number} is encrypted: decrypt the image first, as with skopeo copy --decryption-key"
+                );
             }
-            _ => bail!("layer {number} is of type {}, which is no layer", layer.media_type.escape_debug()),
+            _ => bail!(
+                "layer {number} is of type {}, which is no layer",
+                layer.media_type.escape_debug()
+            ),
         }
     }
     Ok(Manifest { config, layers })

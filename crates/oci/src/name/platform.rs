@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn the_newest_variant_that_runs_is_preferred() {
-        let images = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/arm64/v9"];
+        let images =
+            ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm64", "linux/arm64/v9"];
         for (wanted, best) in [
             ("arm", Some("linux/arm/v7")),
             ("linux/arm/v6", Some("linux/arm/v6")),
@@ -162,7 +163,8 @@ mod tests {
             ("amd64", None),
         ] {
             let wanted = platform(wanted);
-            let ranked = images.iter().filter_map(|image| Some((wanted.rank(&platform(image))?, *image)));
+            let ranked =
+                images.iter().filter_map(|image| Some((wanted.rank(&platform(image))?, *image)));
             assert_eq!(ranked.max().map(|found| found.1), best, "{wanted}");
         }
         let odd = Platform { variant: Some("x".into()), ..platform("arm64") };

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::digest::Digest;
+use crate::name::digest::Digest;
 
 /// Host of a reference that names none.
 const DEFAULT_HOST: &str = "docker.io";
@@ -135,8 +135,8 @@ fn check_name(part: &str) -> Result<()> {
     let is_separator =
         |text: &str| matches!(text, "" | "." | "_" | "__") || text.bytes().all(|b| b == b'-');
     let ends = [part.bytes().next(), part.bytes().next_back()];
-    let is_name =
-        ends.iter().all(|byte| byte.is_some_and(is_word)) && separators.into_iter().all(is_separator);
+    let is_name = ends.iter().all(|byte| byte.is_some_and(is_word))
+        && separators.into_iter().all(is_separator);
     ensure!(
         is_name,
         "\"{}\" is not part of a name: letters and digits, and between them . _ __ or -",
@@ -183,15 +183,33 @@ mod tests {
         for (text, host, repository, selector, shown) in [
             ("debian", "docker.io", "library/debian", "latest", "docker.io/library/debian:latest"),
             ("debian:12", "docker.io", "library/debian", "12", "docker.io/library/debian:12"),
-            ("index.docker.io/debian", "docker.io", "library/debian", "latest", "docker.io/library/debian:latest"),
+            (
+                "index.docker.io/debian",
+                "docker.io",
+                "library/debian",
+                "latest",
+                "docker.io/library/debian:latest",
+            ),
             ("acme/app:1.2", "docker.io", "acme/app", "1.2", "docker.io/acme/app:1.2"),
             ("localhost/app", "localhost", "app", "latest", "localhost/app:latest"),
             ("127.0.0.1:5000/a/b/c:x", "127.0.0.1:5000", "a/b/c", "x", "127.0.0.1:5000/a/b/c:x"),
             ("[::1]:5000/a", "[::1]:5000", "a", "latest", "[::1]:5000/a:latest"),
             ("[::1]/a", "[::1]", "a", "latest", "[::1]/a:latest"),
             ("Host/a", "Host", "a", "latest", "Host/a:latest"),
-            ("r.example/a-b__c.d_e---f", "r.example", "a-b__c.d_e---f", "latest", "r.example/a-b__c.d_e---f:latest"),
-            (&with_digest, "docker.io", "a/b", digest.as_str(), &format!("docker.io/{with_digest}")),
+            (
+                "r.example/a-b__c.d_e---f",
+                "r.example",
+                "a-b__c.d_e---f",
+                "latest",
+                "r.example/a-b__c.d_e---f:latest",
+            ),
+            (
+                &with_digest,
+                "docker.io",
+                "a/b",
+                digest.as_str(),
+                &format!("docker.io/{with_digest}"),
+            ),
             (&with_both, "h.example", "b", digest.as_str(), &with_both),
         ] {
             let found: Reference = text.parse().unwrap_or_else(|error| panic!("{text}: {error:#}"));

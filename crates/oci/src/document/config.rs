@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::name::digest::Digest;
+use crate::name::platform::Platform;
 
 /// The config of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

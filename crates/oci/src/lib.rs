@@ -1,0 +1,14 @@
+//! OCI images: read from a registry, a layout or an archive, and applied to a tree layer by
+//! layer.
+//!
+//! | Module | Contents |
+//! |---|---|
+//! | [`name`] | digests, references, platforms, locations |
+//! | [`document`] | manifests, indexes, configs |
+//! | [`origin`] | a trait: where the documents and blobs of an image come from |
+//! | [`progress`] | events of reading an image |
+
+pub mod document;
+pub mod name;
+pub mod origin;
+pub mod progress;
