@@ -4,12 +4,13 @@
 //! Format: OCI image specification, `config.md`; `Healthcheck` and `Shell` are Docker's.
 //! Unknown members are ignored, as the specification demands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 
 use crate::name::digest::Digest;
 use crate::name::platform::Platform;
@@ -118,8 +119,8 @@ impl Config {
                 user: process.user,
                 working_dir: process.working_dir,
                 stop_signal: process.stop_signal.filter(|text| !text.is_empty()),
-                volumes: process.volumes.into_keys().collect(),
-                exposed_ports: process.exposed_ports.into_keys().collect(),
+                volumes: process.volumes.0.into_iter().collect(),
+                exposed_ports: process.exposed_ports.0.into_iter().collect(),
                 labels: process.labels,
                 health: process.healthcheck,
             },
@@ -180,12 +181,41 @@ struct RawProcess {
     working_dir: String,
     stop_signal: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
-    volumes: BTreeMap<String, IgnoredAny>,
+    volumes: Keys,
     #[serde(default, deserialize_with = "or_default")]
-    exposed_ports: BTreeMap<String, IgnoredAny>,
+    exposed_ports: Keys,
     #[serde(default, deserialize_with = "or_default")]
     labels: BTreeMap<String, String>,
     healthcheck: Option<Healthcheck>,
+}
+
+/// The names of an object whose values say nothing. They are in byte order, so that the order of
+/// the text does not show.
+#[derive(Default)]
+struct Keys(BTreeSet<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(KeysVisitor)
+    }
+}
+
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some((key, IgnoredAny)) = map.next_entry()? {
+            keys.insert(key);
+        }
+        Ok(Keys(keys))
+    }
 }
 
 /// Reads `null` as the default value.

@@ -187,7 +187,6 @@ impl Document {
             [own, called] => own.or(called),
         };
         match (members.layers, members.manifests, said) {
-            (Some(_), Some(_), _) => bail!(MIXED),
             (Some(layers), None, None | Some(Media::Manifest)) => {
                 let config = members.config.context("a manifest without a config")?;
                 let artifact = members.artifact_type.filter(|text| !text.is_empty());

@@ -139,8 +139,13 @@ impl Hasher {
             State::Sha512(state) => (Algorithm::Sha512, state.finalize().to_vec()),
         };
         let name = ALGORITHMS.iter().find(|row| row.1 == algorithm).map_or("", |row| row.0);
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Digest { algorithm, text: format!("{name}:{digits}").into() }
+        let mut text = format!("{name}:");
+        for byte in bytes {
+            for digit in [byte >> 4, byte & 0xf] {
+                text.extend(char::from_digit(u32::from(digit), 16));
+            }
+        }
+        Digest { algorithm, text: text.into() }
     }
 }
 
