@@ -9,6 +9,7 @@
 //! | [`run`] | `chrootvm ROOTFS` |
 //! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
+//! | [`pull`] | options and progress of reading OCI images |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
 //! | [`mod@line`] | words of the command lines: values, help, words of other programs |
 //! | [`completions`] | `chrootvm completions` |
@@ -27,5 +28,6 @@ pub mod ls;
 pub mod mkvirtinitrd;
 pub mod program;
 pub mod ps;
+pub mod pull;
 pub mod run;
 pub mod stop;
