@@ -2,6 +2,10 @@
 //!
 //! | Module | Contents |
 //! |---|---|
+//! | [`exclude`] | leaves files out by patterns |
+//! | [`graft`] | adds files and directories of the host |
 //! | [`inject`] | adds `/init` and the run file of a workload; limits times |
 
+pub mod exclude;
+pub mod graft;
 pub mod inject;
