@@ -25,7 +25,7 @@ ROOTFS is a directory or an image, read-only unless you give one of these:
   -v HOST:GUEST[:ro]     share a directory     -e NAME=VALUE  set a variable
   -p HOST:GUEST          forward a port        -w DIR         start in DIR
   -m SIZE  -c N          memory, processors    --net user     have a network
-  --kernel FILE  --modules DIR  if ROOTFS has no kernel
+  --kernel FILE  --modules DIR  if neither ROOTFS nor this host has one
   --doctor               say what is missing on this host";
 
 /// Subcommands and statuses, at the end of `--help`.

@@ -43,7 +43,8 @@ pub(super) struct MachineOptions {
     /// INIT]
     #[arg(long, value_parser = parse_name)]
     hostname: Option<String>,
-    /// Kernel to boot [default: the newest in ROOTFS that has an image and modules]
+    /// Kernel to boot [default: the newest in ROOTFS that has an image and modules, or
+    /// else one of this host]
     ///
     /// FILE is a bzImage, or a vmlinux that can be entered directly; also compressed (gzip, xz, zstd,
     /// lz4, bzip2, lzma, lzo), in a UKI, or as an EFI zboot image.
@@ -63,7 +64,7 @@ pub(super) struct MachineOptions {
     #[arg(long, conflicts_with_all = ["kernel", "modules", "extra_modules"])]
     pub(super) kernel_builtin: bool,
     /// Directory with the modules of the kernel, such as /usr/lib/modules/6.1.0-50-cloud-amd64
-    /// [default: those of that kernel in ROOTFS]
+    /// [default: those of that kernel in ROOTFS, or of this host's kernel]
     #[arg(long, value_hint = ValueHint::DirPath, value_name = "DIR")]
     pub(super) modules: Option<PathBuf>,
     /// One more module that is loaded before the root is mounted, such as xfs; repeatable

@@ -6,7 +6,6 @@
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
-//! | `volumes` | whether the paths of volumes exist in the guest |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `remedies` | errors, with what helps against them |
@@ -26,7 +25,6 @@ mod machine_options;
 mod plan;
 mod remedies;
 mod runs;
-mod volumes;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;

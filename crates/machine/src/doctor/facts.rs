@@ -26,6 +26,8 @@ pub struct Facts {
     pub given: Option<KernelFacts>,
     /// Kernels of the host, and of ROOTFS if the user gave one.
     pub kernels: Vec<RootKernels>,
+    /// Image of the host that boots a ROOTFS without a kernel; or the reason why none does.
+    pub host_kernel: Result<PathBuf, String>,
     /// Subordinate ids, with which a guest has more than one user.
     pub ids: Ids,
     /// Name of the musl that `/init` would be linked with.
@@ -180,6 +182,7 @@ pub(super) mod tests {
             kvm: Kvm { problem: None, device: None, processor: processor(Some("kvm_intel")) },
             given: None,
             kernels: Vec::new(),
+            host_kernel: Err("it has none".into()),
             ids: working_ids(),
             musl: Some("musl-gcc".into()),
         }

@@ -5,7 +5,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ use super::facts::{
     Daemon, Facts, Ids, KernelFacts, Kvm, Processor, Program, Qemu, RootKernels, User,
 };
 use super::guest_modules::{GUEST_MODULES, Support};
-use super::packages::Distribution;
+use super::packages::{Distribution, Tool};
 use crate::host;
 use crate::kernel::find::{self, VersionMismatch, find_kernel, mismatch};
 use crate::kernel::installed::{InstalledKernel, installed};
@@ -23,6 +23,7 @@ use crate::kernel::modules::dir::ModulesDir;
 use crate::kernel::modules::file::SymbolVersions;
 use crate::kernel::modules::name::canonical_name;
 use crate::kernel::modules::resolve::{ModuleRequest, load_order};
+use crate::kernel::of_host;
 use crate::kernel::vmlinux::form;
 use crate::plan::architecture;
 use crate::plan::shares::{Access, MountPoint, Share};
@@ -73,18 +74,30 @@ pub fn gather(rootfs: Option<&Path>, given: GivenKernel<'_>) -> Result<Facts> {
         kernels.retain(|host| host.path != rootfs.path);
         kernels.push(rootfs);
     }
-    let os_release = OS_RELEASE.iter().find_map(|path| fs::read_to_string(path).ok());
     Ok(Facts {
-        distribution: Distribution::parse(&os_release.unwrap_or_default()),
+        distribution: distribution(),
         qemu: qemu(),
         virtiofsd: daemon(),
         kvm: kvm(),
         given,
         kernels,
+        host_kernel: host_kernel(rootfs)?,
         ids: ids(&user.name),
         musl: toolchain::musl(),
         user,
     })
+}
+
+/// The command with which this user installs `tool` on this host.
+#[must_use]
+pub fn install_command(tool: Tool) -> String {
+    user().as_root(&distribution().install(tool))
+}
+
+/// The distribution of this host.
+fn distribution() -> Distribution {
+    let os_release = OS_RELEASE.iter().find_map(|path| fs::read_to_string(path).ok());
+    Distribution::parse(&os_release.unwrap_or_default())
 }
 
 /// The current user.
@@ -224,15 +237,31 @@ fn first_free(text: &str) -> u32 {
     text.lines().filter_map(end).fold(FIRST_ID, u32::max)
 }
 
+/// The image of the host that boots a `rootfs` without a kernel, or the reason why none does.
+fn host_kernel(rootfs: Option<&Path>) -> Result<Result<PathBuf, String>> {
+    let root = Root::open(rootfs.unwrap_or(Path::new("/")))?;
+    let found = of_host::find(&root.needed_modules(None));
+    Ok(found.map(|kernel| kernel.image.host_path()).map_err(|error| format!("{error:#}")))
+}
+
 /// Gathers the facts about the kernels of the root file system at `path`.
 fn root_kernels(path: &Path, is_rootfs: bool) -> Result<RootKernels> {
-    let root = Root::open(path)?.files()?;
+    let root = Root::open(path)?;
+    let path = root.path().to_path_buf();
+    // A file system that only the guest's kernel reads is booted with a kernel from elsewhere.
+    let root = match root.files() {
+        Ok(root) => root,
+        Err(error) => {
+            let problem = Some(format!("{error:#}"));
+            return Ok(RootKernels { path, is_rootfs, problem, kernels: Vec::new() });
+        }
+    };
     let (installed, problem) = match installed(&*root) {
         Ok(installed) => (installed, None),
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
     let kernels = installed.into_iter().map(|found| kernel_facts(&*root, found)).collect();
-    Ok(RootKernels { path: root.path().to_path_buf(), is_rootfs, problem, kernels })
+    Ok(RootKernels { path, is_rootfs, problem, kernels })
 }
 
 /// Gathers the facts about the kernel that a run with these options would boot; `None` if neither

@@ -9,6 +9,9 @@ use crate::kernel::modules::resolve::Need;
 /// Subject of all findings about kernels.
 const SUBJECT: &str = "kernel";
 
+/// Ways to boot without a kernel of ROOTFS and of the host.
+const REMEDIES: &str = "; or give --kernel FILE, or --kernel-builtin after `chrootvm kernel build`";
+
 /// Judgement of one kernel, with the text for the report.
 enum Bootability {
     /// It boots, and has all modules that guests use.
@@ -46,6 +49,11 @@ fn summary(facts: &Facts) -> Option<Finding> {
     let rootfs = facts.kernels.iter().find(|place| place.is_rootfs);
     // chrootvm boots the newest kernel that has an image.
     let default = rootfs.and_then(|place| place.kernels.iter().find(|found| found.image.is_some()));
+    if let (Some(place), None, Ok(image)) = (rootfs, &default, &facts.host_kernel) {
+        let (path, image) = (place.path.display(), image.display());
+        let text = format!("{path} has none, so this host's boots: {image}");
+        return Some(Finding { status: Status::Ok, subject: SUBJECT, text });
+    }
     let install = facts.install_command(Tool::Kernel);
     let (status, text) = match (rootfs, usable) {
         (Some(_), _) if default.as_ref().is_some_and(serves) => return None,
@@ -59,11 +67,11 @@ fn summary(facts: &Facts) -> Option<Finding> {
             let path = place.path.display();
             let text =
                 format!("neither {path} nor this host has one that can be booted: {install}");
-            (Status::Missing, text)
+            (Status::Missing, text + REMEDIES)
         }
         (None, None) => {
             let text = "this host has none that can be booted; where ROOTFS has none either";
-            (Status::Note, format!("{text}: {install}"))
+            (Status::Note, format!("{text}: {install}{REMEDIES}"))
         }
     };
     Some(Finding { status, subject: SUBJECT, text })
@@ -238,5 +246,10 @@ mod tests {
                 assert!(found.text.contains(text), "{name}: {}", found.text);
             }
         }
+        let host_kernel = Ok("/boot/vmlinuz-6.1".into());
+        let facts = Facts { kernels: vec![place(true, vec![])], host_kernel, ..healthy() };
+        let found = summary(&facts).unwrap();
+        let text = "/srv/root has none, so this host's boots: /boot/vmlinuz-6.1";
+        assert_eq!((found.status, &*found.text), (Status::Ok, text));
     }
 }

@@ -11,6 +11,7 @@
 //! | [`initrd`] | describes the initrd of one machine | `pack`, `located` |
 //! | [`bootable`] | opens the file that QEMU loads | `vmlinux`, `located` |
 //! | [`find`] | chooses kernel and modules for one machine | all of these |
+//! | [`of_host`] | chooses a kernel of the host, for a root without one | `installed`, `modules` |
 //! | [`small`] | builds and keeps a small kernel without modules | `vmlinux` |
 //!
 //! This room knows neither QEMU's command line nor a machine's plan. Paths in a root file
@@ -22,6 +23,7 @@ pub mod initrd;
 pub mod installed;
 pub mod located;
 pub mod modules;
+pub mod of_host;
 pub mod pack;
 pub mod signatures;
 pub mod small;

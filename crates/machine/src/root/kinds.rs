@@ -230,6 +230,19 @@ impl Root {
         let overlay = overlay.and_then(|size| self.overlay_size(size)).map(|_| "overlay");
         kind.into_iter().chain(overlay).collect()
     }
+
+    /// Kernel modules without which no machine boots from this root; `overlay` as in
+    /// [`Root::parameters`].
+    #[must_use]
+    pub fn needed_modules(&self, overlay: Option<&str>) -> Vec<&'static str> {
+        let transport = match self.kind {
+            RootKind::Directory => Some("virtiofs"),
+            RootKind::Disk(_) | RootKind::Partitions => Some("virtio_blk"),
+            RootKind::Archive => None,
+        };
+        let bus = ["virtio_pci", "virtio_console"].into_iter();
+        bus.chain(transport).chain(self.modules(overlay)).collect()
+    }
 }
 
 /// The noun for a file that has no contents of its own, such as `FIFO`; `None` for other files.
@@ -303,6 +316,9 @@ mod tests {
             let found = root.parameters(access, overlay, b"quiet root=/dev/vda1").unwrap();
             assert_eq!(found.join(" "), parameters, "{kind:?}");
             assert_eq!(root.modules(overlay), modules, "{kind:?}");
+            let needed = root.needed_modules(overlay);
+            assert!(needed.ends_with(modules) && needed.starts_with(&["virtio_pci"]), "{kind:?}");
+            assert_eq!(needed.contains(&"virtiofs"), kind == RootKind::Directory, "{kind:?}");
         }
     }
 

@@ -159,7 +159,7 @@ fn arguments_are_checked(bed: &Bed) -> Result<()> {
         (vec![], 125, "<ROOTFS>"),
         (vec!["/nonexistent"], 125, "find /nonexistent"),
         (vec!["/etc/passwd"], 125, "neither an archive nor a file system"),
-        (vec![&*empty], 125, "has no kernel"),
+        (vec!["--modules", "/usr", &empty], 125, "has no kernel"),
         (vec!["--kernel", "/nonexistent", &root], 125, "find /nonexistent"),
         (vec!["--kernel", &kernel, &root, "no-such-program"], 125, "searched /usr/bin"),
         (vec!["--kernel", &kernel, &root, "./test-init"], 125, "absolute path in the guest"),

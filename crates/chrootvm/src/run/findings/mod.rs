@@ -3,19 +3,24 @@
 //!
 //! All I/O that a plan needs starts here, except that `super` opens ROOTFS: this file asks
 //! programs and reads files, and lets `directories` open the files that its options name.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | `guest_kernel` | the kernel that boots |
+//! | `volumes` | whether the paths of volumes exist in the guest |
+
+mod guest_kernel;
+mod volumes;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use machine::host;
-use machine::kernel::find::{find_kernel, has_module, mismatch};
+use machine::kernel::find::has_module;
 use machine::kernel::initrd::find_init;
-use machine::kernel::located::Located;
-use machine::kernel::modules::file::SymbolVersions;
-use machine::kernel::signatures;
 use machine::plan::architecture::{self, Architecture};
 use machine::plan::guest::name_server::{self, NameServerDecision, NameServerOptions};
 use machine::plan::machine_plan::{Accelerator, Network};
@@ -28,42 +33,35 @@ use proto::settings::Size;
 
 use super::arguments::RunArguments;
 use super::directories::Attachments;
-use super::volumes::{self, RootOptions};
+use volumes::RootOptions;
+
+pub(in crate::run) use guest_kernel::GuestKernel;
 
 /// The host, as far as a plan depends on it.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(in crate::run) struct Host {
     /// Constants of the host's architecture, which is also that of the machine.
-    pub(super) architecture: &'static Architecture,
+    pub(in crate::run) architecture: &'static Architecture,
     /// QEMU's program.
-    pub(super) qemu: PathBuf,
+    pub(in crate::run) qemu: PathBuf,
     /// The firmware that came with QEMU.
-    pub(super) firmware: Option<PathBuf>,
+    pub(in crate::run) firmware: Option<PathBuf>,
     /// Executor of guest code.
-    pub(super) accelerator: Accelerator,
+    pub(in crate::run) accelerator: Accelerator,
     /// Text of /proc/cpuinfo if the guest's processor is emulated, else empty.
-    pub(super) cpuinfo: String,
+    pub(in crate::run) cpuinfo: String,
     /// Text of /proc/meminfo.
-    pub(super) meminfo: String,
+    pub(in crate::run) meminfo: String,
     /// Number of processors.
-    pub(super) processors: usize,
+    pub(in crate::run) processors: usize,
     /// Size of the terminal that COMMAND gets, or from which the console gets its keys; `None`
     /// if there is no such terminal.
-    pub(super) terminal: Option<Size>,
-}
-
-/// Kernel of the guest, and its modules.
-#[derive(Debug)]
-pub(super) struct GuestKernel {
-    pub(super) image: Located,
-    pub(super) modules: Option<Located>,
-    /// Text of the kernel's configuration, if it can be read.
-    pub(super) config: Option<String>,
+    pub(in crate::run) terminal: Option<Size>,
 }
 
 /// File from which the initrd comes.
 #[derive(Debug)]
-pub(super) enum InitrdFile {
+pub(in crate::run) enum InitrdFile {
     /// `--initrd`, as an absolute path.
     Given(PathBuf),
     /// The `/init` that is packed.
@@ -72,26 +70,26 @@ pub(super) enum InitrdFile {
 
 /// Everything that was looked up.
 #[derive(Debug)]
-pub(super) struct Findings {
-    pub(super) host: Host,
-    pub(super) kernel: GuestKernel,
-    pub(super) initrd: InitrdFile,
+pub(in crate::run) struct Findings {
+    pub(in crate::run) host: Host,
+    pub(in crate::run) kernel: GuestKernel,
+    pub(in crate::run) initrd: InitrdFile,
     /// Decision on how the guest gets a name server.
-    pub(super) name_server: NameServerDecision,
+    pub(in crate::run) name_server: NameServerDecision,
     /// INIT, as a path in the guest.
-    pub(super) payload: Option<OsString>,
-    pub(super) attachments: Attachments,
+    pub(in crate::run) payload: Option<OsString>,
+    pub(in crate::run) attachments: Attachments,
     /// The daemon for the shares, if there are any.
-    pub(super) virtiofsd: Option<Virtiofsd>,
+    pub(in crate::run) virtiofsd: Option<Virtiofsd>,
     /// User id of the owner of ROOTFS, if that is a shared directory.
-    pub(super) root_owner: Option<u32>,
+    pub(in crate::run) root_owner: Option<u32>,
     /// Bytes of the guest's memory that ROOTFS takes.
-    pub(super) root_memory: u64,
+    pub(in crate::run) root_memory: u64,
 }
 
 impl Host {
     /// Asks the host.
-    pub(super) fn gather(arguments: &RunArguments) -> Result<Self> {
+    pub(in crate::run) fn gather(arguments: &RunArguments) -> Result<Self> {
         let options = &arguments.machine;
         let architecture = architecture::of_host()?;
         let qemu = qemu::find(architecture, options.qemu.as_deref())?;
@@ -113,41 +111,15 @@ impl Host {
     }
 }
 
-impl GuestKernel {
-    /// Whether the configuration says that the kernel has `CONFIG_NAME` built in.
-    fn has_built_in(&self, name: &str) -> bool {
-        let line = format!("CONFIG_{name}=y");
-        self.config.as_deref().is_some_and(|config| config.lines().any(|other| other == line))
-    }
-}
-
 impl Findings {
     /// Looks up what `arguments` need on this `host` and in `root`.
-    pub(super) fn gather(arguments: &RunArguments, host: Host, root: &Root) -> Result<Self> {
+    pub(in crate::run) fn gather(
+        arguments: &RunArguments,
+        host: Host,
+        root: &Root,
+    ) -> Result<Self> {
         let options = &arguments.machine;
-        let builtin = options.builtin_kernel()?;
-        let kernel = builtin.as_deref().or(options.kernel.as_deref());
-        let (image, modules) = find_kernel(|| root.files(), kernel, options.modules.as_deref())?;
-        let packed = modules.as_ref().filter(|_| options.initrd.is_none());
-        match packed.and_then(|modules| mismatch(&image, modules)) {
-            None => {}
-            Some(found) if found.versions == SymbolVersions::Present => {
-                log::warn!("{}", found.problem);
-            }
-            Some(found) => bail!("{}", found.problem),
-        }
-        let config = signatures::config(&image, modules.as_ref());
-        let kernel = GuestKernel { image, modules, config };
-        let needs_modules =
-            builtin.is_none() && options.initrd.is_none() && root.archive().is_none();
-        if needs_modules && kernel.modules.is_none() && !kernel.has_built_in("VIRTIO_FS") {
-            log::warn!(
-                "{} has no modules of kernel {}: give --modules DIR, unless the kernel has its \
-                 drivers built in",
-                root.path().display(),
-                kernel.image.host_path().display()
-            );
-        }
+        let kernel = GuestKernel::find(arguments, root)?;
         let name_server = name_server(arguments, root, &kernel)?;
         let attachments = arguments.directories.attachments(root)?;
         let append = options.appended();

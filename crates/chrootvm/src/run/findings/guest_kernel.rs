@@ -1,0 +1,115 @@
+//! The kernel that a machine boots: the user's, one of ROOTFS, or one of this host.
+
+use std::path::Path;
+
+use anyhow::{Error, Result, anyhow, bail};
+use machine::doctor::gather::install_command;
+use machine::doctor::packages::Tool;
+use machine::kernel::find::{find_kernel, mismatch};
+use machine::kernel::located::Located;
+use machine::kernel::modules::file::SymbolVersions;
+use machine::kernel::{of_host, signatures};
+use machine::root::kinds::Root;
+
+use super::super::arguments::RunArguments;
+
+/// Kernel of the guest, and its modules.
+#[derive(Debug)]
+pub(in crate::run) struct GuestKernel {
+    pub(in crate::run) image: Located,
+    pub(in crate::run) modules: Option<Located>,
+    /// Text of the kernel's configuration, if it can be read.
+    pub(in crate::run) config: Option<String>,
+}
+
+impl GuestKernel {
+    /// Finds the kernel for `arguments` and `root`.
+    ///
+    /// # Errors
+    /// Neither the options nor `root` nor this host has a kernel, or the kernel refuses its
+    /// modules.
+    pub(super) fn find(arguments: &RunArguments, root: &Root) -> Result<Self> {
+        let options = &arguments.machine;
+        let builtin = options.builtin_kernel()?;
+        let given = builtin.as_deref().or(options.kernel.as_deref());
+        let (image, modules) = match find_kernel(|| root.files(), given, options.modules.as_deref())
+        {
+            Err(of_root) if given.is_none() && options.modules.is_none() => {
+                of_this_host(arguments, root, &of_root)?
+            }
+            found => found?,
+        };
+        let packed = modules.as_ref().filter(|_| options.initrd.is_none());
+        match packed.and_then(|modules| mismatch(&image, modules)) {
+            None => {}
+            Some(found) if found.versions == SymbolVersions::Present => {
+                log::warn!("{}", found.problem);
+            }
+            Some(found) => bail!("{}", found.problem),
+        }
+        let config = signatures::config(&image, modules.as_ref());
+        let kernel = Self { image, modules, config };
+        let needs_modules =
+            builtin.is_none() && options.initrd.is_none() && root.archive().is_none();
+        if needs_modules && kernel.modules.is_none() && !kernel.has_built_in("VIRTIO_FS") {
+            log::warn!(
+                "{} has no modules of kernel {}: give --modules DIR, unless the kernel has its \
+                 drivers built in",
+                root.path().display(),
+                kernel.image.host_path().display()
+            );
+        }
+        Ok(kernel)
+    }
+
+    /// Whether the configuration says that the kernel has `CONFIG_NAME` built in.
+    pub(super) fn has_built_in(&self, name: &str) -> bool {
+        let line = format!("CONFIG_{name}=y");
+        self.config.as_deref().is_some_and(|config| config.lines().any(|other| other == line))
+    }
+}
+
+/// A kernel of this host and its modules; `of_root` is the reason why none of `root` boots.
+fn of_this_host(
+    arguments: &RunArguments,
+    root: &Root,
+    of_root: &Error,
+) -> Result<(Located, Option<Located>)> {
+    let overlay = arguments.directories.overlay().map(|size| size.to_string());
+    let needs = root.needed_modules(overlay.as_deref());
+    let found = of_host::find(&needs).map_err(|of_host| no_kernel(root.path(), &of_host))?;
+    log::debug!("{of_root:#}");
+    log::info!(
+        "{} has no kernel; booting this host's: {}",
+        root.path().display(),
+        found.image.host_path().display()
+    );
+    Ok((found.image, Some(found.modules)))
+}
+
+/// The error about a `root` without a kernel, on a host that has none, either.
+fn no_kernel(root: &Path, of_host: &Error) -> Error {
+    anyhow!(
+        "{} has no kernel, and none of this host can be booted: {of_host:#}; give --kernel FILE, or \
+         --kernel-builtin after `chrootvm kernel build`, or {}",
+        root.display(),
+        install_command(Tool::Kernel)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_kernel_has_three_remedies() {
+        let error = no_kernel(Path::new("/r"), &anyhow!("it has none")).to_string();
+        assert!(
+            error.starts_with("/r has no kernel, and none of this host can be booted: it has ")
+        );
+        for remedy in ["--kernel FILE", "--kernel-builtin after `chrootvm kernel build`", "install"]
+        {
+            assert!(error.contains(remedy), "{remedy}: {error}");
+        }
+    }
+}
