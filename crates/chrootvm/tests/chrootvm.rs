@@ -177,7 +177,8 @@ fn names_in_a_root_cannot_steer_the_terminal() {
         fs::create_dir_all(dir.path().join("usr/lib/modules").join(name)).unwrap();
     }
     let mut chrootvm = Command::new(CHROOTVM);
-    let output = chrootvm.arg(dir.path()).args(["--", "true"]).output().unwrap();
+    let output =
+        chrootvm.args(["--modules", "/"]).arg(dir.path()).args(["--", "true"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(125), "{error}");
     let is_fine = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');

@@ -74,14 +74,11 @@ pub fn find(root: &dyn Files) -> Result<KernelPaths> {
     }
     let path = root.path().display();
     if without_image.is_empty() {
-        bail!(
-            "{path} has no kernel: usr/lib/modules is missing or empty; \
-               install a kernel package there, or give --kernel and --modules"
-        );
+        bail!("{path} has no kernel: usr/lib/modules is missing or empty");
     }
     bail!(
         "{path} has modules of {} but no image of it (usr/lib/modules/VERSION/vmlinuz, \
-           boot/vmlinuz-VERSION); give --kernel",
+           boot/vmlinuz-VERSION)",
         without_image.join(", ")
     );
 }

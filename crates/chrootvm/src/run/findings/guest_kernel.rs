@@ -1,7 +1,5 @@
 //! The kernel that a machine boots: the user's, one of ROOTFS, or one of this host.
 
-use std::path::Path;
-
 use anyhow::{Error, Result, anyhow, bail};
 use machine::doctor::gather::install_command;
 use machine::doctor::packages::Tool;
@@ -34,9 +32,10 @@ impl GuestKernel {
         let given = builtin.as_deref().or(options.kernel.as_deref());
         let (image, modules) = match find_kernel(|| root.files(), given, options.modules.as_deref())
         {
-            Err(of_root) if given.is_none() && options.modules.is_none() => {
-                of_this_host(arguments, root, &of_root)?
-            }
+            Err(of_root) if given.is_none() => match options.modules {
+                Some(_) => bail!("{of_root:#}; give --kernel"),
+                None => of_this_host(arguments, root, &of_root)?,
+            },
             found => found?,
         };
         let packed = modules.as_ref().filter(|_| options.initrd.is_none());
@@ -77,8 +76,7 @@ fn of_this_host(
 ) -> Result<(Located, Option<Located>)> {
     let overlay = arguments.directories.overlay().map(|size| size.to_string());
     let needs = root.needed_modules(overlay.as_deref());
-    let found = of_host::find(&needs).map_err(|of_host| no_kernel(root.path(), &of_host))?;
-    log::debug!("{of_root:#}");
+    let found = of_host::find(&needs).map_err(|of_host| no_kernel(of_root, &of_host))?;
     log::info!(
         "{} has no kernel; booting this host's: {}",
         root.path().display(),
@@ -87,12 +85,11 @@ fn of_this_host(
     Ok((found.image, Some(found.modules)))
 }
 
-/// The error about a `root` without a kernel, on a host that has none, either.
-fn no_kernel(root: &Path, of_host: &Error) -> Error {
+/// The error about a root and a host without a kernel, for these reasons.
+fn no_kernel(of_root: &Error, of_host: &Error) -> Error {
     anyhow!(
-        "{} has no kernel, and none of this host can be booted: {of_host:#}; give --kernel FILE, or \
+        "{of_root:#}; no kernel of this host can be booted: {of_host:#}; give --kernel FILE, or \
          --kernel-builtin after `chrootvm kernel build`, or {}",
-        root.display(),
         install_command(Tool::Kernel)
     )
 }
@@ -103,10 +100,9 @@ mod tests {
 
     #[test]
     fn a_missing_kernel_has_three_remedies() {
-        let error = no_kernel(Path::new("/r"), &anyhow!("it has none")).to_string();
-        assert!(
-            error.starts_with("/r has no kernel, and none of this host can be booted: it has ")
-        );
+        let error = no_kernel(&anyhow!("/r has no kernel"), &anyhow!("it has none")).to_string();
+        let start = "/r has no kernel; no kernel of this host can be booted: it has none; ";
+        assert!(error.starts_with(start), "{error}");
         for remedy in ["--kernel FILE", "--kernel-builtin after `chrootvm kernel build`", "install"]
         {
             assert!(error.contains(remedy), "{remedy}: {error}");
