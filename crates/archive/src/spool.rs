@@ -46,13 +46,7 @@ impl std::error::Error for TooLarge {}
 pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
     let place = || format!("{} ($TMPDIR names another place)", std::env::temp_dir().display());
     let file = tempfile::tempfile().with_context(|| format!("make a file in {}", place()))?;
-    let room = || {
-        let found = rustix::fs::fstatvfs(&file)?;
-        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
-    };
-    let careful = Careful { out: &file, room, unchecked: 0, has_failed: false };
-    let mut out = BufWriter::with_capacity(BUFFER, careful);
+    let mut out = BufWriter::with_capacity(BUFFER, with_room(&file));
     let done = body(&mut out).and_then(|()| Ok(out.flush()?));
     // An error of reading the source has nothing to do with the place of the copy.
     match out.get_ref().has_failed {
@@ -61,6 +55,22 @@ pub fn spool(body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<File> {
     }
     drop(out);
     Ok(file)
+}
+
+/// Writer to `file`, from its position on, that fails before the file system is full. The error
+/// has the kind [`io::ErrorKind::StorageFull`].
+#[must_use]
+pub fn careful(file: &File) -> impl Write {
+    with_room(file)
+}
+
+fn with_room(file: &File) -> Careful<&File, impl Fn() -> io::Result<Room>> {
+    let room = move || {
+        let found = rustix::fs::fstatvfs(file)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+    };
+    Careful { out: file, room, unchecked: 0, has_failed: false }
 }
 
 /// Free and total bytes of a file system.

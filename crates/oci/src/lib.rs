@@ -6,9 +6,11 @@
 //! | [`name`] | digests, references, platforms, locations |
 //! | [`document`] | manifests, indexes, configs |
 //! | [`origin`] | a trait: where the documents and blobs of an image come from |
+//! | [`layer`] | blobs of layers: unpacked and verified in one pass |
 //! | [`progress`] | events of reading an image |
 
 pub mod document;
+pub mod layer;
 pub mod name;
 pub mod origin;
 pub mod progress;
