@@ -82,10 +82,16 @@ impl Header {
     /// The check sum: the sum of all bytes, with blanks in place of the sum itself. Some old
     /// writers took bytes as signed numbers; the second sum is theirs.
     fn sums(&self) -> [i64; 2] {
-        let is_sum = |at: usize| (SUM.at..SUM.at + SUM.len).contains(&at);
-        let bytes =
-            || self.0.iter().enumerate().map(|(at, &byte)| if is_sum(at) { b' ' } else { byte });
-        [bytes().map(i64::from).sum(), bytes().map(|byte| i64::from(byte.cast_signed())).sum()]
+        let (before, rest) = self.0.split_at(SUM.at);
+        let after = rest.get(SUM.len..).unwrap_or_default();
+        let blanks = [b' '; SUM.len];
+        let sum = |number: fn(u8) -> i16| -> i64 {
+            let parts = [before, &blanks, after];
+            // No part has so many bytes that 32 bits would not suffice.
+            let sums = parts.map(|part| part.iter().map(|&byte| i32::from(number(byte))).sum());
+            sums.into_iter().map(|sum: i32| i64::from(sum)).sum()
+        };
+        [sum(i16::from), sum(|byte| i16::from(byte.cast_signed()))]
     }
 
     fn bytes(&self, (at, len): (usize, usize)) -> &[u8] {

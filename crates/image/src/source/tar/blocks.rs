@@ -13,8 +13,12 @@ use archive::bytes::{At, is_zero};
 use archive::newc::after_padding;
 use files::notes::Notes;
 
+use crate::source::bytes_at;
 use crate::ustar::{BLOCK, Header};
 
+/// Bytes that are read at a time. It has room for an extended header and the header after it;
+/// more would mostly be data of files, which nobody reads here.
+const WINDOW: usize = 4 << 10;
 /// [`BLOCK`] as a number for offsets.
 const BLOCK_BYTES: u64 = BLOCK as u64;
 
@@ -53,6 +57,10 @@ pub(super) struct TarBlocks<'a> {
     end: ArchiveEnd,
     /// Offset of the next block.
     at: u64,
+    /// Bytes of the archive that were read last.
+    window: Vec<u8>,
+    /// Offset of these bytes.
+    window_at: u64,
 }
 
 impl<'a> TarBlocks<'a> {
@@ -63,7 +71,7 @@ impl<'a> TarBlocks<'a> {
             true => ArchiveEnd::AtZeros,
             false => ArchiveEnd::At(metadata.len()),
         };
-        Ok(Self { archive, end, at: 0 })
+        Ok(Self { archive, end, at: 0, window: Vec::new(), window_at: 0 })
     }
 
     /// Reads the next header. Returns it with its offset; `None` at the end of the archive.
@@ -138,17 +146,18 @@ impl<'a> TarBlocks<'a> {
     /// Whether `size` bytes of data follow a member that needs none, such as a link. Some
     /// writers state a size there, but write no data. `has_records` means that an extended
     /// header precedes the member; writers of such headers do write the data.
-    pub(super) fn has_data(&self, size: u64, has_records: bool) -> Result<bool> {
+    pub(super) fn has_data(&mut self, size: u64, has_records: bool) -> Result<bool> {
         if size == 0 {
             return Ok(false);
         }
         let over =
             self.at.checked_add(size).and_then(|at| at.checked_next_multiple_of(BLOCK_BYTES));
         let over = over.map_or(Ok(BlockKind::Missing), |at| self.look(at))?;
-        Ok(follows(self.look(self.at)?, over, has_records))
+        let here = self.look(self.at)?;
+        Ok(follows(here, over, has_records))
     }
 
-    fn look(&self, at: u64) -> Result<BlockKind> {
+    fn look(&mut self, at: u64) -> Result<BlockKind> {
         let mut block = [0; BLOCK];
         Ok(match self.read(at, &mut block)? {
             0 => BlockKind::Missing,
@@ -158,18 +167,44 @@ impl<'a> TarBlocks<'a> {
         })
     }
 
+    /// Reads `size` bytes at `offset`.
+    ///
+    /// # Errors
+    /// A size of more than `limit`; an archive that ends before.
+    pub(super) fn bytes(&mut self, offset: u64, size: u64, limit: u64) -> Result<Vec<u8>> {
+        if size > limit.min(WINDOW as u64) {
+            return bytes_at(self.archive, offset, size, limit);
+        }
+        let size = usize::try_from(size)?;
+        let bytes = self.ahead(offset, size)?;
+        ensure!(bytes.len() == size, "truncated");
+        Ok(bytes.to_vec())
+    }
+
     /// Reads a block, or the rest of the archive, and fills the rest of `block` with zeros.
     /// Returns the number of bytes read.
-    fn read(&self, at: u64, block: &mut [u8; BLOCK]) -> Result<usize> {
-        let (mut input, mut count) = (At { file: self.archive, offset: at }, 0);
-        while count < BLOCK {
-            match input.read(&mut block[count..]).with_context(|| format!("read at {at}"))? {
-                0 => break,
-                more => count += more,
+    fn read(&mut self, at: u64, block: &mut [u8; BLOCK]) -> Result<usize> {
+        let bytes = self.ahead(at, BLOCK).with_context(|| format!("read at {at}"))?;
+        block[..bytes.len()].copy_from_slice(bytes);
+        block[bytes.len()..].fill(0);
+        Ok(bytes.len())
+    }
+
+    /// The `size` bytes at `at`, at most [`WINDOW`], or fewer at the end of the archive.
+    fn ahead(&mut self, at: u64, size: usize) -> Result<&[u8]> {
+        let start = at.checked_sub(self.window_at).and_then(|start| usize::try_from(start).ok());
+        let known = start.and_then(|start| Some(start..start.checked_add(size)?));
+        let range = match known.filter(|range| range.end <= self.window.len()) {
+            Some(range) => range,
+            None => {
+                self.window.clear();
+                self.window_at = at;
+                let input = At { file: self.archive, offset: at };
+                input.take(WINDOW as u64).read_to_end(&mut self.window)?;
+                0..size.min(self.window.len())
             }
-        }
-        block[count..].fill(0);
-        Ok(count)
+        };
+        Ok(&self.window[range])
     }
 }
 

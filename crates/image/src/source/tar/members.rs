@@ -17,7 +17,6 @@ use super::blocks::TarBlocks;
 use super::pax::Extended;
 use super::sparse::SparseContent;
 use super::sparse_map;
-use crate::source::bytes_at;
 use crate::tree::{Content, Kind, Meta, PATH_MAX, directory, show};
 use crate::ustar::{self, Header};
 
@@ -149,7 +148,7 @@ impl<'a> TarMembers<'a> {
     /// Reads the data of a member that describes the next member.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
         let (offset, _) = self.blocks.data(size)?;
-        bytes_at(self.blocks.archive, offset, size, EXTENDED_MAX).context("extended header")
+        self.blocks.bytes(offset, size, EXTENDED_MAX).context("extended header")
     }
 
     fn gnu_name(&mut self, size: u64) -> Result<Vec<u8>> {
