@@ -8,9 +8,11 @@
 //! | [`origin`] | a trait: where the documents and blobs of an image come from |
 //! | [`layer`] | blobs of layers: unpacked and verified in one pass |
 //! | [`progress`] | events of reading an image |
+//! | [`registry`] | images in registries, read by HTTP |
 
 pub mod document;
 pub mod layer;
 pub mod name;
 pub mod origin;
 pub mod progress;
+pub mod registry;

@@ -1,0 +1,228 @@
+//! A blob as a stream that survives broken connections.
+//!
+//! Protocol: range requests (RFC 9110 §14). After a break the stream asks for the rest. A server
+//! that sends everything again is read up to where the stream was. Whether the bytes are right
+//! is for the reader to find out by their digest; what can be seen earlier is an error here: an
+//! answer of another length, or another entity tag from the same server.
+
+use std::io::{self, Read};
+use std::thread::sleep;
+
+use anyhow::{Context, Result, bail, ensure};
+use ureq::BodyReader;
+use ureq::http::StatusCode;
+use ureq::http::header::{CONTENT_RANGE, ETAG};
+
+use super::exchange::{Answer, tell_wait};
+use super::retry::{Limits, Retry};
+use super::url::Url;
+
+/// After so many bytes a connection counts as good, and the attempts are counted anew.
+const PROGRESS: u64 = 64 << 10;
+/// Bytes that are read at a time to be skipped.
+const SKIP_PIECE: usize = 64 << 10;
+
+/// Requests the contents from a byte on. The status of the answer is one of success.
+type Open = dyn Fn(u64) -> Result<Answer> + Send;
+
+/// A blob as a stream.
+pub(super) struct Download {
+    open: Box<Open>,
+    /// Number of the next byte.
+    at: u64,
+    /// Bytes of the whole blob.
+    size: u64,
+    body: Option<BodyReader<'static>>,
+    /// Entity tag, and the server that gave it.
+    tag: Option<(Url, String)>,
+    limits: Limits,
+    retry: Retry,
+    /// Bytes since the attempts were last counted anew.
+    progress: u64,
+}
+
+impl Download {
+    /// The bytes from `at` on of a blob of `size` bytes. `open` asks for the bytes from a number
+    /// on; it is called at once, and again after a break.
+    ///
+    /// # Errors
+    /// Those of `open`; an answer of another length.
+    pub(super) fn start(
+        at: u64,
+        size: u64,
+        limits: Limits,
+        open: impl Fn(u64) -> Result<Answer> + Send + 'static,
+    ) -> Result<Self> {
+        ensure!(at <= size, "byte {at} of a blob of {size} bytes");
+        let retry = Retry::new(limits);
+        let mut download = Self {
+            open: Box::new(open),
+            at,
+            size,
+            body: None,
+            tag: None,
+            limits,
+            retry,
+            progress: 0,
+        };
+        if at < size || size == 0 {
+            download.connect()?;
+        }
+        Ok(download)
+    }
+
+    /// Asks for the bytes from `self.at` on. A connection that breaks while bytes are skipped is
+    /// no error: the next reading asks again.
+    fn connect(&mut self) -> Result<()> {
+        let answer = (self.open)(self.at)?;
+        let (server, status) = (answer.url.clone(), answer.status);
+        if let Some(tag) = answer.header(&ETAG) {
+            let known = self.tag.as_ref().filter(|known| known.0.is_same_server(&server));
+            ensure!(
+                known.is_none_or(|known| known.1 == tag),
+                "{server}: the contents changed while they were read"
+            );
+            self.tag = Some((server.clone(), tag.to_owned()));
+        }
+        let start = match status {
+            StatusCode::PARTIAL_CONTENT => {
+                let range = answer.header(&CONTENT_RANGE).unwrap_or_default();
+                let found = content_range(range);
+                let (start, size) = found
+                    .with_context(|| format!("{server}: sends a part without saying which"))?;
+                ensure!(start == self.at, "{server}: sends byte {start} instead of {}", self.at);
+                self.check_size(&server, size)?;
+                start
+            }
+            StatusCode::OK => {
+                self.check_size(&server, answer.body.content_length())?;
+                0
+            }
+            status => bail!("{server}: {status} is no answer with contents"),
+        };
+        let mut body = answer.body.into_reader();
+        match skip(&mut body, self.at - start) {
+            Ok(()) => self.body = Some(body),
+            Err(error) => self.after_break(&error)?,
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, server: &Url, size: Option<u64>) -> Result<()> {
+        let expected = self.size;
+        ensure!(
+            size.is_none_or(|size| size == expected),
+            "{server}: has {} bytes; the manifest says {expected}",
+            size.unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    /// Waits after a break.
+    fn after_break(&mut self, error: &io::Error) -> Result<()> {
+        self.body = None;
+        let (at, size) = (self.at, self.size);
+        let Some(pause) = self.retry.after_failure(None) else {
+            bail!("broken off after {at} of {size} bytes, and again in further attempts: {error}");
+        };
+        tell_wait(&format!("broken off after {at} of {size} bytes: {error}"), pause);
+        sleep(pause);
+        Ok(())
+    }
+
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            let left = self.size - self.at;
+            if left == 0 || buffer.is_empty() {
+                return Ok(0);
+            }
+            let Some(body) = &mut self.body else {
+                self.connect()?;
+                continue;
+            };
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let error = match body.read(&mut buffer[..room]) {
+                Ok(0) => io::Error::from(io::ErrorKind::UnexpectedEof),
+                Ok(count) => {
+                    self.advance(count as u64);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            self.after_break(&error)?;
+        }
+    }
+
+    fn advance(&mut self, count: u64) {
+        self.at += count;
+        self.progress += count;
+        if self.progress >= PROGRESS {
+            self.progress = 0;
+            self.retry = Retry::new(self.limits);
+        }
+        if self.at == self.size {
+            // An end that was reached lets the connection be used again.
+            if let Some(mut body) = self.body.take() {
+                let end = body.read(&mut [0]);
+                log::trace!("end of a blob: {end:?}");
+            }
+        }
+    }
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.next(buffer).map_err(|error| io::Error::other(format!("{error:#}")))
+    }
+}
+
+/// Reads `count` bytes and forgets them.
+fn skip(body: &mut impl Read, count: u64) -> io::Result<()> {
+    let mut piece = vec![0; SKIP_PIECE.min(usize::try_from(count).unwrap_or(SKIP_PIECE))];
+    let mut left = count;
+    while left > 0 {
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+        match body.read(&mut piece[..room])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => left -= read as u64,
+        }
+    }
+    Ok(())
+}
+
+/// The first byte and the whole size, if it is known, of a header `Content-Range`.
+fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, size) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    let (start, end) = (start.trim().parse().ok()?, end.trim().parse::<u64>().ok()?);
+    let size = match size.trim() {
+        "*" => None,
+        size => Some(size.parse().ok()?),
+    };
+    (start <= end).then_some((start, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_parsed() {
+        for (value, expected) in [
+            ("bytes 5-9/10", Some((5, Some(10)))),
+            ("bytes 5-9/*", Some((5, None))),
+            (" bytes 0-0/1 ", Some((0, Some(1)))),
+            ("bytes */10", None),
+            ("bytes 9-5/10", None),
+            ("bytes 5-/10", None),
+            ("bytes 5-9", None),
+            ("items 5-9/10", None),
+            ("bytes 5-9/x", None),
+            ("bytes 99999999999999999999-9/10", None),
+            ("", None),
+        ] {
+            assert_eq!(content_range(value), expected, "{value}");
+        }
+    }
+}
