@@ -16,15 +16,15 @@ const INSTALLED_INIT: &str = "/usr/lib/osbuild/initrd/initrd";
 #[rustfmt::skip]
 const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("man/chrootvm-image.1", &[
-        ("chrootvm image build ./debian -o debian.erofs", "debian.erofs: erofs, 8609 files"),
+        ("chrootvm image build ./debian -o debian.erofs", "debian.erofs: erofs, 8609 files, …"),
         ("chrootvm image diff ./debian debian.erofs", ""),
-        ("chrootvm image build debian.erofs -o debian.tar.zst", "debian.tar.zst: tar, zstd, 8609 files"),
-        ("chrootvm image build debian.tar.zst -o debian.ext4 --slack 50", "debian.ext4: ext4, 8609 files"),
+        ("chrootvm image build debian.erofs -o debian.tar.zst", "debian.tar.zst: tar, zstd, 8609 files, …"),
+        ("chrootvm image build debian.tar.zst -o debian.ext4 --slack 50", "debian.ext4: ext4, 8609 files, …"),
         ("chrootvm image cat debian.tar.zst etc/debian_version", "12.…"),
     ]),
     ("man/chrootvm.1", &[
         ("chrootvm ./debian uname -sr", "Linux 6.1.0-50-cloud-amd64"),
-        ("chrootvm image build ./debian -o debian.erofs", "debian.erofs: erofs, 8609 files"),
+        ("chrootvm image build ./debian -o debian.erofs", "debian.erofs: erofs, 8609 files, …"),
         ("chrootvm --overlay debian.erofs -- sh", "# touch /srv/x\n# ls /srv\nx\n# exit"),
         ("chrootvm --overlay -v ./project:/src/project:ro ./debian -- ls /src/project", "test.sh"),
         ("chrootvm -v ./project:/mnt -w /mnt ./debian -- sh test.sh", "tested on 6.1.0-50-cloud-amd64"),

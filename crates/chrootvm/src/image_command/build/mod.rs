@@ -1,0 +1,150 @@
+//! `chrootvm image build`: makes an image of a directory, an archive or another image.
+
+mod edits;
+mod output;
+mod summary;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use archive::source_date_epoch;
+use files::notes::Notes;
+use files::output::{self as output_file, directory, existing};
+use files::root_dir::RootDir;
+use image::edit::inject;
+use image::format::Format;
+use image::source::{FileId, ReadOptions, Source};
+use machine::host::absolute;
+use machine::kernel::initrd::find_init;
+use machine::kernel::installed;
+use machine::kernel::pack;
+
+use self::edits::Edits;
+use self::output::FormatOptions;
+use self::workload::WorkloadOptions;
+use super::options::ReadArguments;
+use super::see_owners_as_the_guest;
+use crate::logger::warn_all;
+
+/// Make an image of a directory or an archive
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "chrootvm image build [OPTIONS] SOURCE -o FILE\n       \
+                      chrootvm image build [OPTIONS] SOURCE -o FILE --run -- COMMAND [ARG]...",
+    before_help = "Examples:\n  \
+                   chrootvm image build ./debian -o debian.erofs\n  \
+                   chrootvm image build rootfs.tar.gz -o rootfs.ext4 --slack 50\n  \
+                   chrootvm image build ./www -o www.erofs --init --run -- /bin/httpd -f",
+    after_long_help = "Equal sources give equal bytes. SOURCE_DATE_EPOCH is the time of the image, \
+                        and the latest of a file (default: 0, and as they are).\n\
+                        A compressed archive is unpacked into a file in $TMPDIR."
+)]
+pub(super) struct BuildImage {
+    /// Directory, archive or image; - is standard input
+    source: PathBuf,
+    /// File to write; - is standard output
+    ///
+    /// If it lies in SOURCE, the image leaves it out. An existing file is replaced, and the new one
+    /// takes its permissions; a pipe or a device is written to directly.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    format: FormatOptions,
+    #[command(flatten)]
+    edits: Edits,
+    /// Add /init, from FILE or the installed one
+    ///
+    /// Its path in the image is /init in a cpio archive, and /sbin/virtinit in other formats. A
+    /// kernel can then boot the image without an initrd.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "clap: absent, without a value, with one")]
+    init: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    workload: WorkloadOptions,
+    /// Also write the initrd that a kernel with modules needs to boot a disk image
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
+    boot_initrd: Option<PathBuf>,
+    /// Directory with the modules for that initrd [default: those of the newest kernel in SOURCE]
+    #[arg(long, hide_short_help = true, value_name = "DIR", requires = "boot_initrd")]
+    kernel_modules: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadArguments,
+}
+
+impl BuildImage {
+    /// Writes the image, then the initrd of `--boot-initrd`. `init_path` is the `/init`
+    /// to use unless `--init` names one.
+    pub(super) fn run(self, init_path: Option<PathBuf>) -> Result<()> {
+        let start = Instant::now();
+        let chosen = self.format.choose(&self.output)?;
+        see_owners_as_the_guest(&[&self.source, &directory(&self.output)])?;
+        let init_path = match &self.init {
+            Some(Some(path)) => Some(path.clone()),
+            _ => init_path,
+        };
+        let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+        let mtime = source_date_epoch(epoch.as_deref())?;
+        let mut notes = Notes::default();
+        let options = ReadOptions { left_out: self.outputs(), ..self.reading.options()? };
+        let mut source = super::read(&self.source, &options, &mut notes)?;
+        let tree = &mut source.tree;
+        self.edits.apply(tree, &options, &mut notes)?;
+        if self.init.is_some() {
+            let init = pack::read_init(&find_init(init_path.as_deref())?)?;
+            inject::init(tree, chosen.0, init, mtime.into())?;
+        }
+        self.workload.apply(tree, mtime.into())?;
+        if epoch.is_some() {
+            inject::clamp_times(tree, mtime);
+        }
+        let initrd = match &self.boot_initrd {
+            Some(_) => Some(self.initrd(&source, chosen.0, &find_init(init_path.as_deref())?)?),
+            None => None,
+        };
+        let summary = self.format.write(&source.tree, chosen, &self.output, mtime, &mut notes)?;
+        warn_all(notes.lines());
+        log::info!("{}", summary.line(&self.output, start.elapsed()));
+        match (&self.boot_initrd, initrd) {
+            (Some(path), Some(bytes)) => output_file::write(path, &bytes),
+            _ => Ok(()),
+        }
+    }
+
+    /// Output files that exist already. An earlier build may have left them in the source.
+    fn outputs(&self) -> Vec<FileId> {
+        let outputs = [Some(&self.output), self.boot_initrd.as_ref()].into_iter().flatten();
+        let existing = outputs.filter_map(|path| existing(path));
+        let may_hold = existing.filter(|found| found.is_file() || found.is_dir());
+        may_hold.map(|found| FileId::of(&found)).collect()
+    }
+
+    /// Packs an initrd with the modules that find and mount a disk in `format`.
+    fn initrd(&self, source: &Source, format: Format, init: &Path) -> Result<Vec<u8>> {
+        let kind = format.file_system();
+        let kind = kind.with_context(|| format!("--boot-initrd: {format} is no disk"))?;
+        let modules = ["virtio_blk", kind, "overlay"].map(str::to_owned).into();
+        let choice = pack::ModuleSelection {
+            modules,
+            no_virtiofs: true,
+            ..pack::ModuleSelection::default()
+        };
+        let (root, dir) = match &self.kernel_modules {
+            Some(dir) => (RootDir::open(Path::new("/"))?, absolute(dir)?),
+            None => {
+                let hint = "--boot-initrd: give --kernel-modules DIR";
+                ensure!(source.format == Format::Dir, "{hint}: SOURCE is no directory");
+                let root = RootDir::open(&self.source)?;
+                let newest = installed::installed(&root)?.into_iter().next();
+                let newest = newest.with_context(|| format!("{hint}: SOURCE has no modules"))?;
+                (root, newest.modules)
+            }
+        };
+        let mut notes = Vec::new();
+        let initrd =
+            pack::initrd(pack::read_init(init)?, Some((&root, &dir)), &choice, &mut notes)?;
+        warn_all(&notes);
+        Ok(initrd)
+    }
+}

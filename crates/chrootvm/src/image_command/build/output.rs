@@ -1,0 +1,196 @@
+//! Format and compression of the image that `chrootvm image build` writes.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use archive::compress::{Compression, Encoder, Method};
+use files::notes::Notes;
+use files::output::Output;
+use image::format::{self, Format};
+use image::progress::Progress;
+use image::tree::Tree;
+use image::write::disk::{self, DiskOptions};
+use image::write::{cpio, dir, tar};
+
+use super::super::options::parse_uuid;
+use super::summary::Summary;
+use crate::line::sizes::{parse_percent, parse_size};
+
+/// Size of the buffer before an output file, in bytes.
+const BUFFER: usize = 1 << 18;
+
+/// Format, compression, and what else only some formats have
+#[derive(Debug, clap::Args)]
+pub(super) struct FormatOptions {
+    /// Format [default: by the ending of FILE]
+    ///
+    /// FORMAT is cpio, tar, erofs, ext4, squashfs or dir.
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    format: Option<Format>,
+    /// Compression [default: by the ending of FILE]
+    ///
+    /// METHOD is none, gzip, zstd, xz, lz4 or, for erofs, lz4hc. With a higher LEVEL, it tries
+    /// harder. By default, erofs is compressed with lz4 and squashfs with gzip.
+    #[arg(long, value_name = "METHOD[:LEVEL]")]
+    compress: Option<Method>,
+    /// Number of threads that compress; it does not change the image [default: one for each
+    /// processor]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: Option<u32>,
+    /// Number of bytes that squashfs and erofs compress at a time [default: 128k and 4k]
+    ///
+    /// With more bytes, the image is smaller, and reading a part of a file takes longer.
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
+    cluster_size: Option<u64>,
+    /// Size of an ext4 image [default: as needed]
+    ///
+    /// SIZE is a number of bytes, or a number with a suffix, such as 512M.
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
+    size: Option<u64>,
+    /// Free space of an ext4 image, in percent of the used space [default: 10, and 16 MiB]
+    #[arg(long, hide_short_help = true, value_name = "PERCENT", value_parser = parse_slack)]
+    slack: Option<u32>,
+    /// UUID of an erofs or ext4 image [default: computed from the contents of the image]
+    #[arg(long, hide_short_help = true, value_name = "UUID", value_parser = parse_uuid)]
+    uuid: Option<[u8; 16]>,
+    /// Label of an erofs or ext4 image
+    #[arg(long, hide_short_help = true, value_name = "NAME")]
+    label: Option<String>,
+}
+
+fn parse_format(text: &str) -> Result<Format, String> {
+    let names: Vec<_> = Format::KNOWN.iter().map(|format| format.name()).collect();
+    let found = Format::KNOWN.iter().find(|format| format.name() == text);
+    found.copied().ok_or_else(|| format!("one of {}", names.join(", ")))
+}
+
+fn parse_slack(text: &str) -> Result<u32, String> {
+    /// Most free space of an image in percent: a hundred times what is used.
+    const MAX: u32 = 10_000;
+    let percent = parse_percent(text)?;
+    if percent > MAX {
+        return Err(format!("at most {MAX}%"));
+    }
+    Ok(percent)
+}
+
+impl FormatOptions {
+    /// Chooses format and compression: by the options, or else by the name of `output`.
+    ///
+    /// # Errors
+    /// Neither says the format; they contradict each other; an option is for another format.
+    pub(super) fn choose(&self, output: &Path) -> Result<(Format, Method)> {
+        let (format, method) = self.chosen(output)?;
+        self.check_options(format)?;
+        Ok((format, method))
+    }
+
+    fn chosen(&self, output: &Path) -> Result<(Format, Method)> {
+        let named = format::by_name(output);
+        let shown = output.display();
+        let format = self.format.or(named).with_context(|| {
+            format!("{shown}: which --format? Known endings are {}", format::endings())
+        })?;
+        let by_name = named.map(Format::compression).unwrap_or_default();
+        let Some(method) = self.compress else {
+            let method = Method { compression: by_name, level: None };
+            return Ok((format.compressed(by_name).unwrap_or(format), method));
+        };
+        let compression = method.compression;
+        ensure!(
+            by_name == Compression::None || by_name == compression,
+            "{shown}: --compress {compression} and the name do not agree"
+        );
+        ensure!(format.takes(method), "--compress {method}: not for {}", format.name());
+        Ok((format.compressed(compression).unwrap_or(format), method))
+    }
+
+    /// Refuses options that are for another format than `format`.
+    fn check_options(&self, format: Format) -> Result<()> {
+        use Format::{Erofs, Ext4, Squashfs};
+        let rows: [(bool, &str, &[Format]); 5] = [
+            (self.size.is_some(), "--size", &[Ext4]),
+            (self.slack.is_some(), "--slack", &[Ext4]),
+            (self.uuid.is_some(), "--uuid", &[Erofs, Ext4]),
+            (self.label.is_some(), "--label", &[Erofs, Ext4]),
+            (self.cluster_size.is_some(), "--cluster-size", &[Erofs, Squashfs]),
+        ];
+        for (is_given, name, formats) in rows {
+            let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+            let is_for = !is_given || formats.contains(&format);
+            ensure!(is_for, "{name} is for {}, not for {}", names.join(" and "), format.name());
+        }
+        Ok(())
+    }
+
+    fn disk_options(&self, mtime: u32) -> DiskOptions {
+        DiskOptions {
+            uuid: self.uuid,
+            label: self.label.clone().unwrap_or_default(),
+            size: self.size,
+            slack: self.slack,
+            compress: self.compress,
+            cluster_size: self.cluster_size,
+            threads: self.threads(),
+            mtime,
+        }
+    }
+
+    fn threads(&self) -> u32 {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(|| u32::try_from(all()).unwrap_or(1))
+    }
+
+    /// Writes `tree` to the file or directory `output`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written; a tree that the format cannot hold.
+    pub(super) fn write(
+        &self,
+        tree: &Tree,
+        (format, method): (Format, Method),
+        output: &Path,
+        mtime: u32,
+        notes: &mut Notes,
+    ) -> Result<Summary> {
+        let message = output.display().to_string();
+        let progress = Progress::bar(tree, message.clone());
+        if format == Format::Dir {
+            dir::write(tree, output, notes, &progress)?;
+            return Ok(Summary::new(tree, format, None));
+        }
+        let output = Output::create(output)?;
+        let file = &output.file;
+        let written = match format {
+            Format::Cpio(_) | Format::Tar(_) => {
+                let file = BufWriter::with_capacity(BUFFER, file);
+                let encoder = Encoder::new(file, method, self.threads())?;
+                stream(tree, format, encoder, notes, &progress)
+            }
+            _ => disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress),
+        };
+        written.with_context(|| format!("write {message}"))?;
+        let summary = Summary::new(tree, format, Some(file));
+        output.commit()?;
+        Ok(summary)
+    }
+}
+
+/// Writes `tree` as an archive, and compresses it on the way.
+fn stream(
+    tree: &Tree,
+    format: Format,
+    mut encoder: Encoder<impl Write>,
+    notes: &mut Notes,
+    progress: &Progress,
+) -> Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER, progress.wrap(&mut encoder));
+    match format {
+        Format::Cpio(_) => cpio::write(tree, &mut out, notes)?,
+        _ => tar::write(tree, &mut out, notes)?,
+    }
+    out.flush()?;
+    drop(out);
+    Ok(encoder.finish()?.flush()?)
+}
