@@ -24,8 +24,28 @@ pub struct Config {
     pub created: i64,
     /// Digests of the unpacked layers, the lowest first.
     pub diff_ids: Vec<Digest>,
+    /// The steps that made the image, the first one first. Steps that made a layer have the order
+    /// of the layers, if the image is consistent.
+    pub history: Vec<Step>,
     /// The command and its surroundings.
     pub process: Process,
+}
+
+/// One step of making an image (a member of `history`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Step {
+    /// Time of the step, as RFC 3339 has it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub created: String,
+    /// The command, as its author wrote it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub created_by: String,
+    /// A remark.
+    #[serde(default, deserialize_with = "or_default")]
+    pub comment: String,
+    /// Whether the step changed no files, so that it has no layer.
+    #[serde(default, deserialize_with = "or_default")]
+    pub empty_layer: bool,
 }
 
 /// The command of an image and its surroundings (the member `config`).
@@ -92,6 +112,15 @@ impl Process {
 }
 
 impl Config {
+    /// The step that made each layer. `None` for all layers if the history has another number of
+    /// them than the image.
+    pub fn steps(&self) -> impl Iterator<Item = Option<&Step>> {
+        let made = self.history.iter().filter(|step| !step.empty_layer);
+        let is_whole = made.clone().count() == self.diff_ids.len();
+        let mut made = made.filter(move |_| is_whole);
+        self.diff_ids.iter().map(move |_| made.next())
+    }
+
     /// Parses a config.
     ///
     /// # Errors
@@ -112,6 +141,7 @@ impl Config {
             },
             created: raw.created.as_deref().and_then(seconds).unwrap_or_default(),
             diff_ids: raw.rootfs.diff_ids,
+            history: raw.history,
             process: Process {
                 entrypoint: process.entrypoint,
                 cmd: process.cmd,
@@ -153,6 +183,8 @@ struct Raw {
     variant: Option<String>,
     created: Option<String>,
     config: Option<RawProcess>,
+    #[serde(default, deserialize_with = "or_default")]
+    history: Vec<Step>,
     #[serde(default)]
     rootfs: RawRootfs,
 }
