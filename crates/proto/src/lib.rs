@@ -29,9 +29,14 @@
 //! |---|---|
 //! | `arg=WORD` | one more word of the command |
 //! | `env=NAME=VALUE` | an environment variable of the command |
-//! | `cwd=PATH` | working directory of the command |
+//! | `cwd=PATH` | working directory of the command; it must exist |
+//! | `make-cwd=PATH` | working directory of the command; if it is missing, it is made with mode 0755 for root |
 //! | `user=USER` | `NAME`, `UID`, `NAME:GROUP` or `UID:GID` |
 //! | `restart=WHEN` | `no`, `on-failure` or `always`: start the command of an image again |
+//! | `stop-signal=NUMBER` | signal that asks the command to end, instead of SIGTERM (15): 1 to 31, or 34 to 64 for real-time signals |
+//! | `image-volume=PATH` | directory of the root that is writable, even if the root is read-only |
+//! | `health-arg=WORD` | one more word of the health check of the command |
+//! | `health=TIMES RETRIES` | interval, time limit, start period and interval in the start period, each in milliseconds, and the number of failures |
 //! | `terminal=ROWS COLUMNS` | give the command a terminal of this size; without a command, the console is one |
 //! | `hostname=NAME` | host name of the guest |
 //! | `volume=ro\|rw TAG PATH` | mount a virtiofs tag at a path of the root |
@@ -39,8 +44,10 @@
 //! | `network=user` | set up QEMU's user network |
 //! | `alone=1` | power off after the command: no host waits for its status |
 //!
-//! The first five describe a [command](settings::Command), and are all that an image's
-//! `/etc/virtinit/run` may have. The host writes records, and the guest reads them:
+//! The first ten describe a [command](settings::Command), and are all that an image's
+//! `/etc/virtinit/run` may have. `SIGRTMIN+N` of an image is the number 34+N, as
+//! [`signal`] reads it. `/init` checks the records of health checks, and does not run the
+//! checks yet ([`settings::health`]). The host writes records, and the guest reads them:
 //!
 //! ```
 //! use virtinitrd_proto::settings::{Record, Settings, encode};
@@ -124,6 +131,7 @@ pub mod modules;
 pub mod parameters;
 pub mod port;
 pub mod settings;
+pub mod signal;
 pub mod status;
 pub mod superblock;
 pub mod tag;

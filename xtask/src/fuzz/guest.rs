@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use proto::control::{Lines, ToGuest, ToHost};
+use proto::settings::health::Schedule;
 use proto::settings::{Command, Record, Settings, encode};
 use proto::superblock;
 use proto::tag::Tag;
@@ -76,6 +77,13 @@ pub(super) const RECORD_WORDS: &[&str] = &[
     "cwd=",
     "user=",
     "restart=",
+    "make-cwd=",
+    "stop-signal=",
+    "image-volume=",
+    "health-arg=",
+    "health=",
+    "30000 30000 0 5000 3",
+    "37",
     "terminal=",
     "hostname=",
     "volume=",
@@ -100,6 +108,9 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         &[Record::Arg(b"/bin/sh"), Record::Arg(b"-c"), Record::Arg(b"echo \"a b\"\n")][..],
         &[Record::Arg(b"x"), Record::Env(b"A=b"), Record::Cwd(b"/tmp"), Record::User(b"12:34")],
         &[Record::Hostname(b"guest")],
+        &[Record::Arg(b"x"), Record::MakeCwd(b"/srv"), Record::ImageVolume(b"/data")],
+        &[Record::Arg(b"x"), Record::StopSignal(37), Record::HealthArg(b"check")],
+        &[Record::Arg(b"x"), Record::Health(Schedule::default())],
     ];
     let more = b"terminal=24 80\0network=\0alone=\0volume=rw tag /data\0restart=always\0";
     records.iter().map(|records| encode(records)).chain([more.to_vec()]).collect()

@@ -4,7 +4,8 @@
 //! Format of the run file: [`proto::settings`].
 
 use anyhow::{Context, Result};
-use proto::settings::{IMAGE_FILE, Record, Restart, encode};
+use proto::settings::health::{Health, Schedule};
+use proto::settings::{IMAGE_FILE, MissingCwd, Record, Restart, encode};
 
 use crate::format::Format;
 use crate::tree::{Content, Id, Kind, Meta, Tree, components};
@@ -42,25 +43,49 @@ pub struct Workload<'a> {
     pub env: Vec<&'a [u8]>,
     /// Working directory.
     pub cwd: Option<&'a [u8]>,
+    /// Whether the working directory is made in the image if it is missing there.
+    pub missing_cwd: MissingCwd,
     /// User and group, as text.
     pub user: Option<&'a [u8]>,
     /// Whether `/init` starts the command again when it ends.
     pub restart: Restart,
+    /// Number of the signal that asks the command to end ([`proto::signal`]).
+    pub stop_signal: Option<u8>,
+    /// Absolute paths of directories that the command may write to, even in a read-only root.
+    /// They are made in the image if they are missing there.
+    pub volumes: Vec<&'a [u8]>,
+    /// Health check of the command.
+    pub health: Health<'a>,
 }
 
-/// Adds the run file ([`IMAGE_FILE`]), in which `/init` finds the workload.
+/// Adds the run file ([`IMAGE_FILE`]), in which `/init` finds the workload, and the missing
+/// directories of the workload: in a read-only root, `/init` could not make them.
 ///
 /// # Errors
-/// A file in place of one of the directories above it.
+/// A file in place of one of the directories, or of the directories above the run file.
 pub fn workload(tree: &mut Tree, workload: &Workload<'_>, mtime: i64) -> Result<()> {
+    let cwd = workload.cwd.filter(|_| workload.missing_cwd == MissingCwd::Make);
+    for path in workload.volumes.iter().copied().chain(cwd) {
+        let made = tree.make_directories(path);
+        made.with_context(|| format!("make {} in the image", String::from_utf8_lossy(path)))?;
+    }
+    let cwd = |path| match workload.missing_cwd {
+        MissingCwd::Refuse => Record::Cwd(path),
+        MissingCwd::Make => Record::MakeCwd(path),
+    };
+    let Health { args, schedule } = &workload.health;
     let records: Vec<_> = workload
         .args
         .iter()
         .map(|arg| Record::Arg(arg))
         .chain(workload.env.iter().map(|pair| Record::Env(pair)))
-        .chain(workload.cwd.map(Record::Cwd))
+        .chain(workload.cwd.map(cwd))
         .chain(workload.user.map(Record::User))
         .chain((workload.restart != Restart::No).then_some(Record::Restart(workload.restart)))
+        .chain(workload.stop_signal.map(Record::StopSignal))
+        .chain(workload.volumes.iter().map(|path| Record::ImageVolume(path)))
+        .chain(args.iter().map(|word| Record::HealthArg(word.to_bytes())))
+        .chain((*schedule != Schedule::default()).then_some(Record::Health(*schedule)))
         .collect();
     file(tree, IMAGE_FILE, 0o644, encode(&records), mtime).map(drop)
 }
@@ -120,6 +145,13 @@ mod tests {
             cwd: Some(b"/tmp"),
             user: Some(b"nobody"),
             restart: Restart::Always,
+            stop_signal: Some(3),
+            volumes: vec![b"/data"],
+            health: Health {
+                args: vec![c"check", c""],
+                schedule: Schedule { retries: 1, ..Schedule::default() },
+            },
+            ..Workload::default()
         };
         workload(&mut tree, &wanted, 0).unwrap();
         let text = bytes(&tree, IMAGE_FILE);
@@ -129,5 +161,51 @@ mod tests {
         assert_eq!(request.cwd, Some(c"/tmp"));
         assert_eq!(request.user, Some(&b"nobody"[..]));
         assert_eq!(request.restart, Restart::Always);
+        assert_eq!(request.stop_signal, Some(3));
+        assert_eq!(request.image_volumes, [b"/data"]);
+        assert_eq!(request.health, wanted.health);
+        assert!(tree.find(b"tmp").is_none());
+    }
+
+    /// Any word arrives, as it would on the command line of a container engine.
+    #[test]
+    fn words_of_an_entrypoint_are_verbatim() {
+        let mut tree = Tree::new(Meta::default());
+        let words: [&[u8]; 7] = [b"/app", b"", b"*", b"a b", b"\"'`$HOME\\", b"\n", b"=\xff"];
+        workload(&mut tree, &Workload { args: words.into(), ..Workload::default() }, 0).unwrap();
+        let text = bytes(&tree, IMAGE_FILE);
+        let read = Command::parse(&text).unwrap().args;
+        assert!(read.iter().map(|word| word.to_bytes()).eq(words));
+    }
+
+    #[test]
+    fn missing_directories_are_made_in_the_image() {
+        let mut tree = Tree::new(Meta::default());
+        let own = Meta { permissions: 0o700, uid: 101, ..Meta::default() };
+        let own = tree.add(Tree::ROOT, b"own", own, Kind::Directory(Default::default()));
+        let wanted = Workload {
+            args: vec![b"app"],
+            cwd: Some(b"/srv/app"),
+            missing_cwd: MissingCwd::Make,
+            volumes: vec![b"/var/lib/db", b"/own"],
+            ..Workload::default()
+        };
+        workload(&mut tree, &wanted, 0).unwrap();
+        for (path, permissions, uid) in
+            [("srv/app", 0o755, 0), ("var/lib/db", 0o755, 0), ("own", 0o700, 101)]
+        {
+            let meta = &tree.node(tree.find(path.as_bytes()).unwrap()).meta;
+            assert_eq!((meta.permissions, meta.uid), (permissions, uid), "{path}");
+        }
+        assert_eq!(tree.find(b"own"), own.ok());
+        let text = bytes(&tree, IMAGE_FILE);
+        let command = Command::parse(&text).unwrap();
+        assert_eq!((command.cwd, command.missing_cwd), (Some(c"/srv/app"), MissingCwd::Make));
+
+        file(&mut tree, "file", 0o644, Vec::new(), 0).unwrap();
+        let wanted =
+            Workload { args: vec![b"app"], volumes: vec![b"/file"], ..Workload::default() };
+        let error = workload(&mut tree, &wanted, 0).unwrap_err();
+        assert!(format!("{error:#}").starts_with("make /file in the image"), "{error:#}");
     }
 }

@@ -145,7 +145,7 @@ fn bad_run_file_is_an_error(bed: &Bed) -> Result<()> {
     for (records, line) in [
         (
             &b"arg=/bin/sh\n"[..],
-            "virtinit: read /etc/virtinit/run: unknown record \"arg=/bin/sh\\n\": known records are arg=",
+            "virtinit: read /etc/virtinit/run: unknown record \"arg=/bin/sh\\n\": virtinitrd(7) lists the known records",
         ),
         (b"arg=gone\0", "virtinit: execute gone: not found"),
     ] {

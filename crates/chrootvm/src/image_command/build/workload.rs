@@ -56,6 +56,7 @@ impl WorkloadOptions {
             cwd: self.workdir.as_ref().map(|dir| dir.as_bytes()),
             user: self.user.as_ref().map(|user| user.as_bytes()),
             restart: self.restart,
+            ..Workload::default()
         }
     }
 }

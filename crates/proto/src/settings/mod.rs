@@ -1,0 +1,187 @@
+//! Records of the run file, which describe a command and the settings of its machine.
+//!
+//! The [crate's documentation](crate) lists them. The host writes [`Record`]s into the run
+//! file, which is a segment of the initrd, or sends them over a control channel for one
+//! more session. An image may have the records of its own command in [`IMAGE_FILE`].
+//! `/init` reads them as [`Settings`] or [`Command`].
+
+mod command;
+pub mod health;
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+
+use crate::error::{Error, Result};
+use crate::text::show;
+use crate::volume::{Volume, VolumeKind};
+use crate::words::{self, number};
+
+pub use command::{Command, MissingCwd, RESTARTS, Restart};
+use health::Schedule;
+
+/// Name of the run file, in the root directory of the initramfs.
+pub const FILE: &str = "virtinit.run";
+
+/// Path of the file with an image's own command, which runs if the host gives none.
+pub const IMAGE_FILE: &str = "/etc/virtinit/run";
+
+/// Longest text of all records in bytes, because the memory of `/init` is small.
+pub const MAX: usize = 1 << 20;
+
+/// Size of a terminal in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Number of lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+/// All records of a run file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settings<'a> {
+    /// Host name of the guest.
+    pub hostname: Option<&'a [u8]>,
+    /// Volumes in the order in which they are mounted; files are mounted after all directories.
+    pub volumes: Vec<Volume<'a>>,
+    /// Whether to set up QEMU's user network.
+    pub network: bool,
+    /// Whether the guest powers off by itself: no host waits for the status of the command.
+    pub alone: bool,
+    /// The command; the run file has no command if `args` is empty.
+    pub command: Command<'a>,
+}
+
+/// One record as the host writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// One more word of the command.
+    Arg(&'a [u8]),
+    /// An environment variable `NAME=VALUE`.
+    Env(&'a [u8]),
+    /// Working directory of the command, which must exist.
+    Cwd(&'a [u8]),
+    /// Working directory of the command, which is made if it is missing.
+    MakeCwd(&'a [u8]),
+    /// User and group of the command.
+    User(&'a [u8]),
+    /// Whether the command starts again after its end.
+    Restart(Restart),
+    /// Number of the signal that asks the command to end.
+    StopSignal(u8),
+    /// One more directory that the command may write to.
+    ImageVolume(&'a [u8]),
+    /// One more word of the health check.
+    HealthArg(&'a [u8]),
+    /// Times and limits of the health check.
+    Health(Schedule),
+    /// A terminal of this size for the command, or the size of the console without a command.
+    Terminal(Size),
+    /// Host name of the guest.
+    Hostname(&'a [u8]),
+    /// One more volume.
+    Volume(Volume<'a>),
+    /// Set up QEMU's user network.
+    Network,
+    /// Power off after the command.
+    Alone,
+}
+
+impl Record<'_> {
+    /// The bytes of the record without its NUL.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (key, value) = match *self {
+            Self::Arg(value) => ("arg", value.to_vec()),
+            Self::Env(value) => ("env", value.to_vec()),
+            Self::Cwd(value) => ("cwd", value.to_vec()),
+            Self::MakeCwd(value) => ("make-cwd", value.to_vec()),
+            Self::User(value) => ("user", value.to_vec()),
+            Self::StopSignal(number) => ("stop-signal", format!("{number}").into_bytes()),
+            Self::ImageVolume(path) => ("image-volume", path.to_vec()),
+            Self::HealthArg(value) => ("health-arg", value.to_vec()),
+            Self::Health(schedule) => ("health", schedule.to_value()),
+            Self::Restart(restart) => {
+                let name = RESTARTS.iter().find(|(_, row)| *row == restart);
+                ("restart", name.map_or("", |(name, _)| name).as_bytes().to_vec())
+            }
+            Self::Hostname(value) => ("hostname", value.to_vec()),
+            Self::Terminal(size) => {
+                ("terminal", format!("{} {}", size.rows, size.columns).into_bytes())
+            }
+            Self::Volume(volume) => volume.key_and_value(),
+            Self::Network => ("network", b"user".to_vec()),
+            Self::Alone => ("alone", b"1".to_vec()),
+        };
+        [key.as_bytes(), b"=", &value].concat()
+    }
+}
+
+/// The text of a run file with these records.
+#[must_use]
+pub fn encode(records: &[Record<'_>]) -> Vec<u8> {
+    records.iter().flat_map(|record| [record.to_bytes(), [0].into()].concat()).collect()
+}
+
+impl<'a> Settings<'a> {
+    /// Reads the text of a run file.
+    ///
+    /// # Errors
+    /// A record is unknown: `/init` in the initrd has another version than the chrootvm that
+    /// wrote the file.
+    pub fn parse(text: &'a [u8]) -> Result<Self> {
+        let mut settings = Self::default();
+        take_all(text, &mut |key, value| settings.take(key, value)).map_err(|record| {
+            Error::new(
+                format_args!("read /{FILE}: unknown record \"{}\"", show(record)),
+                "chrootvm and /init are of different versions",
+            )
+        })?;
+        Ok(settings)
+    }
+
+    fn take(&mut self, key: &str, value: &'a CStr) -> Option<()> {
+        let bytes = value.to_bytes();
+        match key {
+            "terminal" => self.command.terminal = Some(Size::parse(bytes)?),
+            "hostname" => self.hostname = Some(bytes),
+            "network" => self.network = true,
+            "alone" => self.alone = true,
+            _ => match VolumeKind::of_key(key) {
+                Some(kind) => self.volumes.push(Volume::parse(kind, bytes)?),
+                None => return self.command.take(key, value),
+            },
+        }
+        Some(())
+    }
+}
+
+/// Passes each record of `text` to `take`.
+///
+/// # Errors
+/// The first record that is malformed, or for which `take` returns `None`.
+fn take_all<'a>(
+    text: &'a [u8],
+    take: &mut dyn FnMut(&str, &'a CStr) -> Option<()>,
+) -> Result<(), &'a [u8]> {
+    let mut take_one = |record: &'a [u8]| {
+        let at = record.iter().position(|&byte| byte == b'=')?;
+        let value = CStr::from_bytes_with_nul(record.get(at + 1..)?).ok()?;
+        take(words::text(record.get(..at)?), value)
+    };
+    text.split_inclusive(|&byte| byte == 0).try_for_each(|record| take_one(record).ok_or(record))
+}
+
+impl Size {
+    /// Reads `ROWS COLUMNS` in decimal.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let at = text.iter().position(|&byte| byte == b' ')?;
+        let number = |text| u16::try_from(number(text)?).ok();
+        Some(Self { rows: number(text.get(..at)?)?, columns: number(text.get(at + 1..)?)? })
+    }
+}
+
+#[cfg(test)]
+mod tests;
