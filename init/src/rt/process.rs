@@ -10,9 +10,10 @@
 use core::time::Duration;
 use core::{mem, ptr};
 
+use proto::signal::is_valid;
 use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 fn last_errno() -> Errno {
     // SAFETY: the location is this thread's own and always valid.
@@ -91,6 +92,15 @@ pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
             fd => Ok(OwnedFd::from_raw_fd(fd)),
         }
     }
+}
+
+/// The signal of this number; `None` if there is no such signal. rustix itself names no
+/// real-time signal.
+#[must_use]
+pub fn signal(number: u8) -> Option<Signal> {
+    // SAFETY: the number is that of a signal, and not of one that glibc and musl keep for
+    // their threads (32 and 33).
+    is_valid(number).then(|| unsafe { Signal::from_raw_unchecked(number.into()) })
 }
 
 /// Unblocks every signal, as a new program expects it.

@@ -4,6 +4,7 @@
 //! file, then `/bin/sh`. In a root that the kernel has mounted, `init=` names `/init`
 //! itself, and the words after `--` are a command.
 
+use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 
@@ -22,7 +23,7 @@ pub enum Program<'a> {
     /// The command of the host, in a session: the host has its streams.
     Session,
     /// The command of the image or the command line, supervised by PID 1.
-    Workload(Command<'a>),
+    Workload(Box<Command<'a>>),
     /// `init=` or its default, which becomes PID 1.
     Payload,
 }
@@ -67,10 +68,10 @@ impl Origin {
         Ok(match self {
             Self::RunFile => Program::Session,
             Self::Init => Program::Payload,
-            Self::Image(text) => Program::Workload(Command::parse(text)?),
+            Self::Image(text) => Program::Workload(Box::new(Command::parse(text)?)),
             Self::Words(words) => {
                 let args = words.iter().map(AsRef::as_ref).collect();
-                Program::Workload(Command { args, ..Command::default() })
+                Program::Workload(Box::new(Command { args, ..Command::default() }))
             }
         })
     }

@@ -106,7 +106,10 @@ pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
         let status = match started {
             Ok(child) => match signals.wait(Some(child), None)? {
                 Event::Ended(status) => shell_status(status),
-                Event::Ordered(order) => break order,
+                Event::Ordered(order) => {
+                    end_command(child, command, &signals)?;
+                    break order;
+                }
                 // This cannot happen, because the wait has no limit.
                 Event::TimedOut => break RebootCommand::PowerOff,
             },
@@ -131,6 +134,25 @@ pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible
     end_processes(&signals)?;
     mounts.sync_and_unmount();
     orders::carry_out(order)
+}
+
+/// Sends the command its stop signal, if it has one, and waits for its end. The other
+/// processes may still be needed: databases write out what they hold.
+fn end_command(child: Pid, command: &Command<'_>, signals: &Signals) -> Result<()> {
+    let Some(signal) = command.stop_signal.and_then(rt::process::signal) else { return Ok(()) };
+    log::debug!("ending the command by signal {}", signal.as_raw());
+    for signal in [signal, Signal::CONT] {
+        // This fails if the whole group has ended.
+        let _ = rustix::process::kill_process_group(child, signal);
+    }
+    let has_ended = &mut || children::reap(Some(child), &mut |_, _| ()).0.is_some();
+    match signals.wait_until(has_ended, GRACE)? {
+        true => Ok(()),
+        false => {
+            children::signal_all(Signal::KILL);
+            signals.wait_for_all(LAST_GRACE)
+        }
+    }
 }
 
 /// Ends all processes but PID 1.
@@ -169,15 +191,20 @@ impl Signals {
 
     /// Waits until no child is left, at most for `limit`.
     fn wait_for_all(&self, limit: Duration) -> Result<()> {
+        self.wait_until(&mut || !children::reap(None, &mut |_, _| ()).1, limit).map(drop)
+    }
+
+    /// Waits until `is_over`, at most for `limit`. Returns whether it is.
+    fn wait_until(&self, is_over: &mut dyn FnMut() -> bool, limit: Duration) -> Result<bool> {
         let deadline = uptime() + limit;
-        while children::reap(None, &mut |_, _| ()).1 {
+        while !is_over() {
             let left = deadline.saturating_sub(uptime());
             if left.is_zero() {
-                break;
+                return Ok(false);
             }
             self.poll(Some(left)).context(format_args!("wait for signals"))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits for a signal; returns an order, if the signal is one.

@@ -54,6 +54,8 @@ pub struct Session {
     lines: Lines,
     /// The command, which leads a process group.
     child: Option<Pid>,
+    /// Number of the signal that the command gets instead of SIGTERM.
+    stop_signal: Option<u8>,
     /// Our end of the command's terminal, to set its size.
     terminal: Option<OwnedFd>,
     /// Relays of standard input, output and error.
@@ -67,8 +69,8 @@ impl Session {
     pub fn open(devices: &Devices, number: u32, limit: Duration) -> Result<Self, Error> {
         let control = channels::open(devices, number, "control", limit)?;
         let (lines, relays) = (Lines::default(), [None, None, None]);
-        let (child, terminal, killed_before) = (None, None, 0);
-        Ok(Self { number, control, lines, child, terminal, relays, killed_before })
+        let (child, stop_signal, terminal, killed_before) = (None, None, None, 0);
+        Ok(Self { number, control, lines, child, stop_signal, terminal, relays, killed_before })
     }
 
     /// Waits for the records of a command on the control channel.
@@ -104,7 +106,7 @@ impl Session {
         command: &Command<'_>,
         limit: Duration,
     ) -> Result<(), Failure> {
-        self.killed_before = shortage::killed();
+        (self.stop_signal, self.killed_before) = (command.stop_signal, shortage::killed());
         user::look_up(command.user, &mut |user| {
             let stdio = self.prepare(devices, user, command.terminal, limit);
             self.child = Some(spawn::spawn(command, user, stdio.map_err(Failure::trouble)?)?);
@@ -160,7 +162,9 @@ impl Session {
                     let _ = self.terminal.as_ref().map(|terminal| stdio::set_size(terminal, size));
                 }
                 ToGuest::Signal(number) => {
-                    if let Some(signal) = Signal::from_named_raw(number.into()) {
+                    let stops = i32::from(number) == Signal::TERM.as_raw();
+                    let number = self.stop_signal.filter(|_| stops).unwrap_or(number);
+                    if let Some(signal) = rt::process::signal(number) {
                         self.signal(signal);
                     }
                 }

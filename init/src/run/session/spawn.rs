@@ -9,7 +9,7 @@ use core::convert::Infallible;
 use core::ffi::CStr;
 use core::fmt;
 
-use proto::settings::Command;
+use proto::settings::{Command, MissingCwd};
 use proto::status::{NOT_EXECUTABLE, NOT_FOUND};
 use proto::text::show;
 use rustix::fs::{Mode, OFlags};
@@ -58,6 +58,7 @@ struct Child<'a> {
     args: &'a [&'a CStr],
     env: Vec<&'a CStr>,
     cwd: &'a CStr,
+    missing_cwd: MissingCwd,
     user: &'a User<'a>,
     stdio: Stdio,
 }
@@ -102,13 +103,18 @@ fn home(user: &User<'_>) -> Result<CString, Failure> {
     variable.map_err(|errno| Failure::of_call("name the home directory", errno))
 }
 
-/// The environment of the command: `wanted`, with defaults for `PATH` and `HOME`.
+/// The environment of the command: defaults for `PATH` and `HOME`, then `wanted`. If a name
+/// occurs twice, the last variable counts. A word without `=` is no variable.
 fn environment<'a>(wanted: &[&'a CStr], home: &'a CStr) -> Vec<&'a CStr> {
-    let name = |variable: &'a CStr| variable.to_bytes().split(|&byte| byte == b'=').next();
-    let mut env: Vec<&CStr> = wanted.to_vec();
-    for default in [DEFAULT_PATH, home] {
-        if !env.iter().any(|&variable| name(variable) == name(default)) {
-            env.push(default);
+    let name = |variable: &'a CStr| {
+        let bytes = variable.to_bytes();
+        bytes.get(..bytes.iter().position(|&byte| byte == b'=')?)
+    };
+    let mut env: Vec<&CStr> = Vec::new();
+    for variable in [DEFAULT_PATH, home].into_iter().chain(wanted.iter().copied()) {
+        if let Some(wanted) = name(variable) {
+            env.retain(|known| name(known) != Some(wanted));
+            env.push(variable);
         }
     }
     env
@@ -139,7 +145,8 @@ impl<'a> Child<'a> {
         let env = environment(&command.env, home);
         let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
         let paths = candidates(name.to_bytes(), path.unwrap_or_default());
-        Self { paths, args: &command.args, env, cwd: command.cwd.unwrap_or(c"/"), user, stdio }
+        let (cwd, missing_cwd) = (command.cwd.unwrap_or(c"/"), command.missing_cwd);
+        Self { paths, args: &command.args, env, cwd, missing_cwd, user, stdio }
     }
 
     /// Turns the child into the command; returns the step that failed.
@@ -147,6 +154,8 @@ impl<'a> Child<'a> {
         let at = |step| move |errno| (step, errno);
         self.start_session().map_err(at(ChildStep::Session))?;
         self.set_streams().map_err(at(ChildStep::Streams))?;
+        // The directory belongs to root.
+        self.make_cwd().map_err(at(ChildStep::Directory))?;
         self.set_identity().map_err(at(ChildStep::Identity))?;
         rustix::process::chdir(self.cwd).map_err(at(ChildStep::Directory))?;
         rt::process::unblock_signals();
@@ -176,6 +185,18 @@ impl<'a> Child<'a> {
         rustix::stdio::dup2_stdin(&self.stdio.input)?;
         rustix::stdio::dup2_stdout(&self.stdio.output)?;
         rustix::stdio::dup2_stderr(&self.stdio.error)
+    }
+
+    /// Makes the working directory and those above it, if the command asks for that.
+    fn make_cwd(&self) -> Result<(), Errno> {
+        let path = self.cwd.to_bytes();
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        match self.missing_cwd {
+            MissingCwd::Refuse => Ok(()),
+            MissingCwd::Make => ends.skip(1).chain([path.len()]).try_for_each(|end| {
+                file::mkdir(&file::c_string(&[path.get(..end).unwrap_or_default()])?)
+            }),
+        }
     }
 
     fn set_identity(&self) -> Result<(), Errno> {
@@ -240,7 +261,10 @@ impl<'a> Child<'a> {
 }
 
 /// Hints for a missing working directory.
-const CWD_HINTS: Hints = &[(Some(Errno::NOENT), "no such directory in the guest")];
+const CWD_HINTS: Hints = &[
+    (Some(Errno::NOENT), "no such directory in the guest"),
+    (Some(Errno::ROFS), "it is missing, and the root is read-only; use --overlay"),
+];
 
 /// The interpreter of the program at `path`, which may be relative to `cwd`. `None`: there
 /// is no such program, or it needs no interpreter.
@@ -260,10 +284,15 @@ mod tests {
 
     #[test]
     fn defaults_fill_gaps_only() {
-        let env = environment(&[c"A=1", c"PATH=/x"], c"HOME=/root");
-        assert_eq!(env, [c"A=1", c"PATH=/x", c"HOME=/root"]);
-        let env = environment(&[c"HOME=", c"PATHS=1"], c"HOME=/root");
-        assert_eq!(env, [c"HOME=", c"PATHS=1", DEFAULT_PATH]);
+        for (wanted, expected) in [
+            (&[][..], &[DEFAULT_PATH, c"HOME=/root"][..]),
+            (&[c"A=1", c"PATH=/x"], &[c"HOME=/root", c"A=1", c"PATH=/x"]),
+            (&[c"HOME=", c"PATHS=1"], &[DEFAULT_PATH, c"HOME=", c"PATHS=1"]),
+            (&[c"A=1", c"B=", c"A=2=3"], &[DEFAULT_PATH, c"HOME=/root", c"B=", c"A=2=3"]),
+            (&[c"HOME", c"A"], &[DEFAULT_PATH, c"HOME=/root"]),
+        ] {
+            assert_eq!(environment(wanted, c"HOME=/root"), expected, "{wanted:?}");
+        }
     }
 
     #[test]
