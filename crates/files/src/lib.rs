@@ -9,6 +9,7 @@
 //! | [`output`] | output files that appear whole or not at all |
 //! | [`memory`] | files in memory, without a name |
 //! | [`named`] | a trait: values that users choose by a word |
+//! | [`private_dir`] | directories of caches that only this user writes to |
 //! | [`notes`] | warnings, grouped by kind |
 //! | [`tell`] | messages for people, results for programs, names as printable text |
 
@@ -17,5 +18,6 @@ pub mod memory;
 pub mod named;
 pub mod notes;
 pub mod output;
+pub mod private_dir;
 pub mod root_dir;
 pub mod tell;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use files::private_dir::{self, Writers};
 
 /// Searches `PATH` for an executable file.
 #[must_use]
@@ -33,6 +34,17 @@ pub fn cache_home(
     let absolute = |path: &PathBuf| path.is_absolute();
     let explicit = xdg_cache_home.map(PathBuf::from).filter(absolute);
     explicit.or_else(|| Some(home().filter(absolute)?.join(".cache")))
+}
+
+/// The cache directory of the current user; `None` if the environment names none.
+#[must_use]
+pub fn user_cache() -> Option<PathBuf> {
+    // Root with another user's HOME (sudo -E) must not leave files there.
+    let home = || {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        home.filter(|home| private_dir::writers(home) != Writers::Foreign)
+    };
+    cache_home(std::env::var_os("XDG_CACHE_HOME"), home)
 }
 
 /// The reason why KVM cannot be used; `None` if it can.

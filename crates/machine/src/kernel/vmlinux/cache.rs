@@ -13,16 +13,16 @@
 //! the kernel is unpacked again. An unusable cache is not an error either: the kernel is
 //! unpacked for each run.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use files::output;
+use files::private_dir::{self, Writers};
 use nix::libc::O_NOFOLLOW;
-use nix::unistd::geteuid;
 
 use super::image_hash::{ImageHash, Trailer};
 use crate::host;
@@ -36,8 +36,6 @@ const FORMAT: u32 = 1;
 const UNFINISHED: &str = ".unfinished-";
 /// Age at which an unfinished file is removed: its writer must have been killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// Mode bits that let the group or others write (`S_IWGRP`, `S_IWOTH`).
-const OTHERS_WRITE: u32 = 0o022;
 
 /// A kernel after unpacking.
 #[derive(Debug)]
@@ -76,27 +74,13 @@ impl VmlinuxCache {
     /// cannot be made, or another user might own it or write to it.
     #[must_use]
     pub fn of_user() -> Option<Self> {
-        // Root with another user's HOME (sudo -E) must not leave files there.
-        let home = || {
-            let home = std::env::var_os("HOME").map(PathBuf::from);
-            home.filter(|home| access(home) != Access::Foreign)
-        };
-        Self::below(&host::cache_home(std::env::var_os("XDG_CACHE_HOME"), home)?)
+        Self::below(&host::user_cache()?)
     }
 
     /// Opens the cache below the cache directory `base`, as [`VmlinuxCache::of_user`] does.
     #[must_use]
     pub fn below(base: &Path) -> Option<Self> {
-        let virtinitrd = base.join("virtinitrd");
-        let dir = virtinitrd.join("vmlinux");
-        for dir in [base, &virtinitrd, &dir] {
-            // The checks below notice a directory that could not be made.
-            let _ = DirBuilder::new().mode(0o700).recursive(dir == base).create(dir);
-        }
-        // Others who may write to `base` can remove the whole cache, but not change it.
-        let is_safe = access(base) != Access::Foreign
-            && [&virtinitrd, &dir].into_iter().all(|dir| access(dir) == Access::Own);
-        is_safe.then_some(Self { dir })
+        private_dir::below(base, "vmlinux").map(|dir| Self { dir })
     }
 
     /// Finds the kernel that was unpacked from the image with this hash; `None` if there is
@@ -106,7 +90,7 @@ impl VmlinuxCache {
         let path = self.path(image);
         let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(&path).ok()?;
         let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || access_to(&metadata) != Access::Own {
+        if !metadata.is_file() || private_dir::writers_of(&metadata) != Writers::Own {
             return None;
         }
         let size = metadata.len().checked_sub(Trailer::SIZE as u64)?;
@@ -162,29 +146,6 @@ impl VmlinuxCache {
         for (_, path) in kept.into_iter().skip(MOST).chain(abandoned) {
             let _ = fs::remove_file(path); // it is gone already, or the next run removes it
         }
-    }
-}
-
-/// Users who may write to a file or directory.
-#[derive(Debug, PartialEq, Eq)]
-enum Access {
-    /// Only the current user.
-    Own,
-    /// The current user, who owns it, and others.
-    Shared,
-    /// Another user owns it, or it is missing.
-    Foreign,
-}
-
-fn access(path: &Path) -> Access {
-    path.metadata().map_or(Access::Foreign, |metadata| access_to(&metadata))
-}
-
-fn access_to(metadata: &fs::Metadata) -> Access {
-    match (metadata.uid() == geteuid().as_raw(), metadata.mode() & OTHERS_WRITE) {
-        (false, _) => Access::Foreign,
-        (true, 0) => Access::Own,
-        (true, _) => Access::Shared,
     }
 }
 
