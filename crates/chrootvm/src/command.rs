@@ -42,6 +42,20 @@ pub struct CommandOptions {
     /// chrootvm leaves its own standard input alone: a loop may read its lines from there.
     #[arg(short, long, conflicts_with = "tty")]
     no_stdin: bool,
+    /// Settings of the image that is ROOTFS.
+    #[arg(skip)]
+    pub of_image: ImageCommand,
+}
+
+/// Settings that the config of an image has for its command. Options of the user win.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageCommand {
+    /// Variables `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Working directory, which is made if it is missing; empty for `/`.
+    pub workdir: String,
+    /// User and group; empty for root.
+    pub user: String,
 }
 
 /// Looks up a variable of the host's environment.
@@ -96,8 +110,9 @@ impl CommandOptions {
     ) -> Result<Vec<Vec<u8>>> {
         let mut given: Vec<Vec<u8>> = Vec::new();
         // If a name occurs twice, the last one wins; TERM is only a default.
-        for text in [OsStr::new("TERM")].into_iter().chain(self.env.iter().map(OsString::as_os_str))
-        {
+        let of_image = self.of_image.env.iter().map(OsStr::new);
+        let of_user = self.env.iter().map(OsString::as_os_str);
+        for text in [OsStr::new("TERM")].into_iter().chain(of_image).chain(of_user) {
             let parsed = parse_variable(text, variables);
             let Some(variable) =
                 parsed.map_err(|why| anyhow!("--env {}: {why}", text.display()))?
@@ -111,8 +126,11 @@ impl CommandOptions {
         if let Some(dir) = &self.workdir {
             ensure!(dir.as_bytes().starts_with(b"/"), "--workdir is an absolute path in the guest");
             records.push(Record::Cwd(dir.as_bytes()).to_bytes());
+        } else if !self.of_image.workdir.is_empty() {
+            records.push(Record::Cwd(self.of_image.workdir.as_bytes()).to_bytes());
         }
-        if let Some(user) = &self.user {
+        let of_image = Some(OsStr::new(&self.of_image.user)).filter(|user| !user.is_empty());
+        if let Some(user) = self.user.as_deref().or(of_image) {
             records.push(Record::User(user.as_bytes()).to_bytes());
         }
         records.extend(terminal.map(|size| Record::Terminal(size).to_bytes()));
@@ -164,6 +182,27 @@ mod tests {
         assert!(with_terminal.iter().any(|record| record.starts_with("terminal=")));
         let unset = records(&["-T", "-e", "UNSET"]).unwrap();
         assert!(!unset.iter().any(|record| record.contains("UNSET")));
+    }
+
+    #[test]
+    fn options_win_over_the_image() {
+        let of_image = ImageCommand {
+            env: ["PATH=/opt", "TERM=x", "A=image"].map(str::to_owned).into(),
+            workdir: "/srv".into(),
+            user: "www".into(),
+        };
+        for (words, expected) in [
+            (&["-T"][..], "env=PATH=/opt env=TERM=x env=A=image cwd=/srv user=www"),
+            (&["-T", "-eA=1", "-w/", "-u0"], "env=PATH=/opt env=TERM=x env=A=1 cwd=/ user=0"),
+        ] {
+            let mut options = Options::parse_from([&["x"], words].concat());
+            options.how.of_image = of_image.clone();
+            let terminal = Some(OsString::from("dumb"));
+            let records = options.how.records(&[], None, &|_| terminal.clone()).unwrap();
+            let records: Vec<_> =
+                records.iter().map(|record| String::from_utf8_lossy(record)).collect();
+            assert_eq!(records.join(" "), expected, "{words:?}");
+        }
     }
 
     #[test]

@@ -10,15 +10,15 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use files::tell::printable;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, setsockopt, socket, sockopt,
 };
 
 use crate::plan::machine_plan::{Network, Publish};
@@ -59,6 +59,31 @@ pub fn check(network: &Network) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Finds a free port of 127.0.0.1 for each of these ports of the guest and their protocols.
+///
+/// # Errors
+/// The host has no free port.
+pub fn free(guest: &[(u16, &'static str)]) -> Result<Vec<Publish>> {
+    let address = Ipv4Addr::LOCALHOST;
+    // All sockets stay open until the end, so that no port is found twice.
+    let mut sockets: Vec<OwnedFd> = Vec::new();
+    let mut found = Vec::new();
+    for &(guest, protocol) in guest {
+        let row = PROTOCOLS.iter().find(|row| row.name == protocol);
+        let row = row.with_context(|| format!("forward a port of {protocol}"))?;
+        let context = || format!("find a free port for the guest's port {guest}/{protocol}");
+        let kind = row.socket;
+        let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None)
+            .with_context(context)?;
+        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, 0)))
+            .with_context(context)?;
+        let taken: SockaddrIn = getsockname(socket.as_raw_fd()).with_context(context)?;
+        found.push(Publish { address, host: taken.port(), guest, protocol });
+        sockets.push(socket);
+    }
+    Ok(found)
 }
 
 /// Takes the port, and gives it back.
@@ -174,6 +199,17 @@ mod tests {
         check(&free).unwrap();
         check(&free).unwrap();
         check(&Network::None).unwrap();
+    }
+
+    #[test]
+    fn each_port_of_the_guest_gets_a_free_port() {
+        let found = free(&[(80, "tcp"), (53, "udp"), (53, "tcp")]).unwrap();
+        let guest: Vec<_> = found.iter().map(|publish| (publish.guest, publish.protocol)).collect();
+        assert_eq!(guest, [(80, "tcp"), (53, "udp"), (53, "tcp")]);
+        assert!(found.iter().all(|publish| publish.host != 0 && publish.address.is_loopback()));
+        assert!(!found[0].collides(&found[2]));
+        check(&Network::User(found)).unwrap();
+        assert!(free(&[(9, "sctp")]).is_err());
     }
 
     #[test]
