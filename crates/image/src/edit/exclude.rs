@@ -106,10 +106,12 @@ mod tests {
 
     #[test]
     fn patterns_are_those_of_gitignore() {
+        /// Name of the case, paths of the tree, patterns, and the paths that stay.
+        type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
         const DOC: [&str; 4] =
             ["usr/share/doc/a/copyright", "usr/share/doc/a/news", "usr/share/man/x", "doc"];
         #[rustfmt::skip]
-        let cases: &[(&str, &[&str], &[&str], &[&str])] = &[
+        let cases: &[Case] = &[
             ("anywhere",         &["a/x.o", "x.o", "x.c"],        &["*.o"],               &["a", "x.c"]),
             ("anchored",         &["a/x", "x"],                   &["/x"],                &["a/x"]),
             ("slash inside",     &["a/b", "c/a/b"],               &["a/b"],               &["a", "c/a/b"]),

@@ -182,7 +182,7 @@ mod tests {
     fn missing_directories_are_made_in_the_image() {
         let mut tree = Tree::new(Meta::default());
         let own = Meta { permissions: 0o700, uid: 101, ..Meta::default() };
-        let own = tree.add(Tree::ROOT, b"own", own, Kind::Directory(Default::default()));
+        let own = tree.add(Tree::ROOT, b"own", own, crate::tree::directory());
         let wanted = Workload {
             args: vec![b"app"],
             cwd: Some(b"/srv/app"),
