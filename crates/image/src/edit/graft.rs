@@ -40,7 +40,7 @@ pub fn file(
 /// Directories that exist keep their attributes.
 ///
 /// # Errors
-/// Those of [`file`]; a file of `directory` in place of a directory of the tree.
+/// Those of [`file()`]; a file of `directory` in place of a directory of the tree.
 pub fn directory(tree: &mut Tree, path: &[u8], directory: &Tree) -> Result<()> {
     check(path)?;
     let above = components(path).collect::<Vec<_>>().join(&b'/');
