@@ -167,6 +167,15 @@ impl Tree {
         }
     }
 
+    /// Removes all children of a directory, as [`Tree::remove`] does.
+    pub(crate) fn remove_children(&mut self, directory: Id) {
+        if let Kind::Directory(children) = &mut self.node_mut(directory).kind {
+            for child in std::mem::take(children).into_values() {
+                self.unname(child);
+            }
+        }
+    }
+
     /// Counts one name less for node `id`. If it was the name of a directory, its children
     /// lose theirs, too.
     fn unname(&mut self, id: Id) {

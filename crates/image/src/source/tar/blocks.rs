@@ -24,7 +24,7 @@ const BLOCK_BYTES: u64 = BLOCK as u64;
 
 const ANOTHER: &str = "another archive after the end of the first is read, too, as tar -i does";
 const NO_END: &str = "no block of zeros ends the archive: if it was cut, members are missing";
-const NO_MEMBERS: &str = "nothing but zeros is read as an archive without members";
+const LEFT_OUT: &str = "data after the end of the archive is left out";
 const REST: &str = "data after the end of the archive is not an archive and is left out";
 
 /// End of an archive.
@@ -35,6 +35,15 @@ enum ArchiveEnd {
     AtZeros,
     /// The end of the file, at this offset, ends the archive.
     At(u64),
+}
+
+/// What happens to an archive behind the end of the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// It is read, too.
+    Read,
+    /// It is left out, with a note.
+    LeftOut,
 }
 
 /// Kind of a block.
@@ -55,6 +64,7 @@ pub(super) struct TarBlocks<'a> {
     /// The archive.
     pub(super) archive: &'a Arc<File>,
     end: ArchiveEnd,
+    behind: Behind,
     /// Offset of the next block.
     at: u64,
     /// Bytes of the archive that were read last.
@@ -65,13 +75,13 @@ pub(super) struct TarBlocks<'a> {
 
 impl<'a> TarBlocks<'a> {
     /// A reader at the first block of `archive`.
-    pub(super) fn new(archive: &'a Arc<File>) -> Result<Self> {
+    pub(super) fn new(archive: &'a Arc<File>, behind: Behind) -> Result<Self> {
         let metadata = archive.metadata()?;
         let end = match metadata.file_type().is_block_device() {
             true => ArchiveEnd::AtZeros,
             false => ArchiveEnd::At(metadata.len()),
         };
-        Ok(Self { archive, end, at: 0, window: Vec::new(), window_at: 0 })
+        Ok(Self { archive, end, behind, at: 0, window: Vec::new(), window_at: 0 })
     }
 
     /// Reads the next header. Returns it with its offset; `None` at the end of the archive.
@@ -98,19 +108,25 @@ impl<'a> TarBlocks<'a> {
         if is_end || self.end == ArchiveEnd::AtZeros {
             return Ok(None);
         }
-        let Some(behind) = after_padding(self.archive, start)? else {
-            if start == 0 {
-                notes.add(NO_MEMBERS, b"offset 0");
-            }
-            return Ok(None);
-        };
+        let Some(behind) = after_padding(self.archive, start)? else { return Ok(None) };
         let behind = behind / BLOCK_BYTES * BLOCK_BYTES;
         let count = self.read(behind, &mut block)?;
+        // A single block of zeros does not end an archive, but some writers have one inside.
+        let is_lone = behind == start + BLOCK_BYTES;
         let header = Header::parse(&block).filter(|_| count == BLOCK);
-        let what = if header.is_some() { ANOTHER } else { REST };
+        let (what, header) = match (header, self.behind) {
+            (Some(_), Behind::LeftOut) if !is_lone => (LEFT_OUT, None),
+            (Some(header), _) => (ANOTHER, Some(header)),
+            (None, _) => (REST, None),
+        };
         notes.add(what, format!("offset {behind}").as_bytes());
         self.at = behind + BLOCK_BYTES;
         Ok(header.map(|header| (header, behind)))
+    }
+
+    /// Whether a block that is not zeros was read.
+    pub(super) fn has_begun(&self) -> bool {
+        self.at > 0
     }
 
     /// Reads the next block, whatever its kind.

@@ -9,6 +9,9 @@
 //!   replaces what has its name, a directory with all its children.
 //! - Links above a member are followed within the tree, as tar(1) does. A link that is the
 //!   member itself is replaced.
+//! - Members that eStargz adds for itself are left out, with a note. They are no part of the
+//!   image: the same image without eStargz does not have them.
+//! - The first two blocks of zeros end the layer, as for the programs that write images.
 //! - A directory without a member of its own keeps the attributes that it has below, or is
 //!   made as [`LayerOptions`] say.
 //!
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
+use super::blocks::Behind;
 use super::members::{Entry, Member, TarMembers};
 use crate::tree::{Id, Kind, Tree, components, show};
 
@@ -31,6 +35,12 @@ const OF_AUFS: &[u8] = b".wh..wh.";
 /// Name of the mark that hides all children that a directory has below.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// Names in the root of a layer that eStargz adds (`docs/estargz.md` of stargz-snapshotter,
+/// "TOC", "Landmark entries"): its table of contents, and marks of what to read ahead.
+const ESTARGZ_NAMES: [&[u8]; 3] =
+    [b"stargz.index.json", b".prefetch.landmark", b".no.prefetch.landmark"];
+
+const ESTARGZ: &str = "a member that eStargz uses for itself is left out";
 const LINK_REPLACED: &str = "a directory replaces a link to a directory, whose files it hides";
 
 /// How the members of a layer are placed.
@@ -64,13 +74,14 @@ pub fn apply(
     options: &LayerOptions,
     notes: &mut Notes,
 ) -> Result<()> {
-    let LayerNames { whiteouts, replaced_links } = LayerNames::read(archive, tree)?;
-    for whiteout in &whiteouts {
-        hide(tree, whiteout, &replaced_links);
-    }
-    let mut members = TarMembers::new(archive)?;
+    LayerNames::read(archive, tree, options.links)?.hide(tree);
+    let mut members = TarMembers::new(archive, Behind::LeftOut)?;
     while let Some(Member { at, path, entry }) = members.next(notes)? {
         if is_mark(&path) {
+            continue;
+        }
+        if is_of_estargz(&path) {
+            notes.add(ESTARGZ, &path);
             continue;
         }
         let placed = place(tree, &path, entry, options, notes);
@@ -87,49 +98,120 @@ struct Whiteout {
     name: Option<Vec<u8>>,
 }
 
-/// The names in a layer that decide what happens to the layers below.
+/// The names in a layer that decide what happens to the layers below. Paths are without `.` and
+/// repeated slashes.
 #[derive(Debug, Default)]
 struct LayerNames {
     whiteouts: Vec<Whiteout>,
-    /// Paths of links below that the layer has a member for, without `.` and repeated slashes.
-    replaced_links: BTreeSet<Vec<u8>>,
+    /// Paths that lead to something else in this layer than below: those of whiteouts, and of
+    /// links that the layer replaces.
+    hidden: BTreeSet<Vec<u8>>,
+    /// Directories of which nothing is seen below.
+    opaque: BTreeSet<Vec<u8>>,
 }
 
 impl LayerNames {
-    fn read(archive: &Arc<File>, tree: &Tree) -> Result<Self> {
+    fn read(archive: &Arc<File>, tree: &Tree, links: DirectoryLinks) -> Result<Self> {
         let mut found = Self::default();
         // The second pass reads the same members and reports the same notes.
         let mut unused = Notes::default();
-        let mut members = TarMembers::new(archive)?;
-        while let Some(Member { at, path, .. }) = members.next(&mut unused)? {
-            let taken = found.take(&path, tree);
+        let mut members = TarMembers::new(archive, Behind::LeftOut)?;
+        while let Some(Member { at, path, entry }) = members.next(&mut unused)? {
+            let taken = found.take(&path, &entry, tree, links);
             taken.with_context(|| format!("member at offset {at}: {}", show(&path)))?;
         }
         Ok(found)
     }
 
-    fn take(&mut self, path: &[u8], tree: &Tree) -> Result<()> {
-        let mut names: Vec<_> = components(path).collect();
-        let Some(last) = names.pop() else { return Ok(()) };
-        let Some(hidden) = last.strip_prefix(WHITEOUT) else {
-            let node = tree.find(path).map(|id| &tree.node(id).kind);
-            if let Some(Kind::Symlink(_)) = node {
-                names.push(last);
-                self.replaced_links.insert(names.join(&b'/'));
+    fn take(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        tree: &Tree,
+        links: DirectoryLinks,
+    ) -> Result<()> {
+        let Some((directory, last)) = split(path) else { return Ok(()) };
+        let Some(name) = last.strip_prefix(WHITEOUT) else {
+            if replaces_link(tree, &directory, last, entry, links) {
+                self.hidden.insert(join(&directory, last));
             }
             return Ok(());
         };
-        let name = match last {
-            OPAQUE => None,
-            _ if last.starts_with(OF_AUFS) => return Ok(()),
-            _ => Some(hidden.to_vec()),
-        };
-        ensure!(
-            name.as_deref().is_none_or(|name| !matches!(name, b"" | b"." | b"..")),
-            "a whiteout that names no file"
-        );
-        self.whiteouts.push(Whiteout { directory: names.join(&b'/'), name });
+        if last == OPAQUE {
+            self.opaque.insert(directory.clone());
+            self.whiteouts.push(Whiteout { directory, name: None });
+        } else if !last.starts_with(OF_AUFS) {
+            ensure!(!matches!(name, b"" | b"." | b".."), "a whiteout that names no file");
+            self.hidden.insert(join(&directory, name));
+            self.whiteouts.push(Whiteout { directory, name: Some(name.to_vec()) });
+        }
         Ok(())
+    }
+
+    /// Removes what the whiteouts hide from the `tree` of the layers below. The order of the
+    /// whiteouts does not matter, because all are looked up before anything is removed.
+    fn hide(self, tree: &mut Tree) {
+        let find = |whiteout: &Whiteout| {
+            let is_of_lower = !self.hides_above(&whiteout.directory);
+            is_of_lower.then(|| tree.find_directory(&whiteout.directory))?.map(|(id, _)| id)
+        };
+        let directories: Vec<_> = self.whiteouts.iter().map(find).collect();
+        for (whiteout, directory) in self.whiteouts.iter().zip(directories) {
+            match (directory, &whiteout.name) {
+                (Some(id), Some(name)) => tree.remove(id, name),
+                (Some(id), None) => tree.remove_children(id),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Whether the layer hides `path` or a name above it. Then a whiteout in `path` is not about
+    /// what the layers below have there, nor about the directory to which a link there leads.
+    fn hides_above(&self, path: &[u8]) -> bool {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        let mut above: &[u8] = b"";
+        ends.chain([path.len()]).any(|end| {
+            let is_hidden =
+                self.hidden.contains(&path[..end]) || end > 0 && self.opaque.contains(above);
+            above = &path[..end];
+            is_hidden
+        })
+    }
+}
+
+/// The directory part of `path`, without `.` and repeated slashes, and the last name; `None`
+/// for the root.
+fn split(path: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut names: Vec<_> = components(path).collect();
+    let last = names.pop()?;
+    Some((names.join(&b'/'), last))
+}
+
+/// The path of `name` in `directory`.
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory {
+        b"" => name.to_vec(),
+        _ => [directory, b"/", name].concat(),
+    }
+}
+
+/// Whether the name `last` is a link in the layers below, and a member is something else.
+fn replaces_link(
+    tree: &Tree,
+    directory: &[u8],
+    last: &[u8],
+    entry: &Entry,
+    links: DirectoryLinks,
+) -> bool {
+    let below = tree.find_directory(directory).and_then(|(parent, _)| tree.child(parent, last));
+    let Some(Kind::Symlink(target)) = below.map(|id| &tree.node(id).kind) else { return false };
+    match entry {
+        Entry::Node(_, Kind::Symlink(again)) => again != target,
+        Entry::Node(_, Kind::Directory(_)) => {
+            links == DirectoryLinks::Replace
+                || tree.find_directory(&join(directory, last)).is_none()
+        }
+        _ => true,
     }
 }
 
@@ -139,28 +221,10 @@ fn is_mark(path: &[u8]) -> bool {
     components(path).any(|name| name.starts_with(WHITEOUT))
 }
 
-/// Removes what `whiteout` hides. If the layer replaces a link above the whiteout, the whiteout
-/// is not about the directory to which that link leads.
-fn hide(tree: &mut Tree, whiteout: &Whiteout, replaced_links: &BTreeSet<Vec<u8>>) {
-    let mut above: &[u8] = &whiteout.directory;
-    while !above.is_empty() {
-        if replaced_links.contains(above) {
-            return;
-        }
-        let end = above.iter().rposition(|&byte| byte == b'/');
-        above = &above[..end.unwrap_or(0)];
-    }
-    let Some((directory, _)) = tree.find_directory(&whiteout.directory) else { return };
-    match &whiteout.name {
-        Some(name) => tree.remove(directory, name),
-        None => {
-            let children = tree.children(directory).into_iter().flatten();
-            let names: Vec<_> = children.map(|(name, _)| name.clone()).collect();
-            for name in names {
-                tree.remove(directory, &name);
-            }
-        }
-    }
+/// Whether the member is one that eStargz adds to a layer for its own readers.
+fn is_of_estargz(path: &[u8]) -> bool {
+    split(path)
+        .is_some_and(|(directory, name)| directory.is_empty() && ESTARGZ_NAMES.contains(&name))
 }
 
 fn place(

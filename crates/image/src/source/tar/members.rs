@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use files::notes::Notes;
 use tar::GnuExtSparseHeader;
 
-use super::blocks::TarBlocks;
+use super::blocks::{Behind, TarBlocks};
 use super::pax::Extended;
 use super::sparse::SparseContent;
 use super::sparse_map;
@@ -80,9 +80,9 @@ pub(super) struct TarMembers<'a> {
 
 impl<'a> TarMembers<'a> {
     /// A reader at the first member of `archive`, which must not be compressed.
-    pub(super) fn new(archive: &'a Arc<File>) -> Result<Self> {
+    pub(super) fn new(archive: &'a Arc<File>, behind: Behind) -> Result<Self> {
         Ok(Self {
-            blocks: TarBlocks::new(archive)?,
+            blocks: TarBlocks::new(archive, behind)?,
             global: Extended::default(),
             next: None,
             xattrs_left: XATTRS_MAX,
@@ -103,6 +103,11 @@ impl<'a> TarMembers<'a> {
         }
         ensure!(self.next.is_none(), "truncated: nothing follows an extended header");
         Ok(None)
+    }
+
+    /// Whether there was a header of any kind so far.
+    pub(super) fn has_begun(&self) -> bool {
+        self.blocks.has_begun()
     }
 
     /// Handles a header. Returns `None` if it describes the next member or no file.

@@ -23,9 +23,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
+use self::blocks::Behind;
 use self::members::{Entry, Member, TarMembers};
 use crate::tree::{Kind, Meta, Tree, components, show};
 
+const NO_MEMBERS: &str = "nothing but zeros is read as an archive without members";
 const DIRECTORY_STAYS: &str =
     "a member whose name belongs to a directory that is not empty is left out, as tar does";
 
@@ -35,10 +37,13 @@ const DIRECTORY_STAYS: &str =
 /// Damage, with its offset; a member whose path is invalid or leads through a file.
 pub fn read(archive: &Arc<File>, notes: &mut Notes) -> Result<Tree> {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
-    let mut members = TarMembers::new(archive)?;
+    let mut members = TarMembers::new(archive, Behind::Read)?;
     while let Some(Member { at, path, entry }) = members.next(notes)? {
         let placed = place(&mut tree, &path, entry, notes);
         placed.with_context(|| format!("member at offset {at}: {}", show(&path)))?;
+    }
+    if !members.has_begun() {
+        notes.add(NO_MEMBERS, b"offset 0");
     }
     Ok(tree)
 }
@@ -72,7 +77,7 @@ fn put(tree: &mut Tree, path: &[u8], entry: Entry) -> Result<()> {
             data.with_context(|| format!("the target of the link, {}, is missing", show(&target)))?;
         return tree.put(path, meta, Kind::File(data)).map(drop);
     };
-    tree.put_link(path, id)?;
+    tree.put_link(path, id).with_context(|| format!("link to {}", show(&target)))?;
     if let (Kind::File(old), Some((_, data))) = (&mut tree.node_mut(id).kind, data) {
         *old = data;
     }

@@ -1,6 +1,6 @@
 //! Layers of OCI images, one on another: whiteouts, links above members, attributes.
 
-use std::fs;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -30,15 +30,25 @@ fn line_member(line: &str) -> TestMember {
 }
 
 fn apply_all(layers: &[&[&str]], links: DirectoryLinks) -> Result<(Tree, Vec<String>)> {
+    let bytes = |lines: &&[&str]| {
+        let members = lines.iter().flat_map(|line| line_member(line).bytes());
+        members.chain(END.iter().copied()).collect()
+    };
+    let archives: Vec<Vec<u8>> = layers.iter().map(bytes).collect();
+    apply_archives(&archives, links)
+}
+
+pub(super) fn apply_archives(
+    archives: &[Vec<u8>],
+    links: DirectoryLinks,
+) -> Result<(Tree, Vec<String>)> {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
     let mut notes = Notes::default();
     let options = LayerOptions { time: 77, links };
-    for lines in layers {
-        let mut bytes: Vec<u8> = lines.iter().flat_map(|line| line_member(line).bytes()).collect();
-        bytes.extend(END);
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), bytes).unwrap();
-        layer::apply(&Arc::new(file.into_file()), &mut tree, &options, &mut notes)?;
+    for bytes in archives {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        layer::apply(&Arc::new(file), &mut tree, &options, &mut notes)?;
     }
     Ok((tree, notes.lines().collect()))
 }
@@ -102,6 +112,19 @@ fn layers_are_merged_as_the_specification_says() {
         ("merged usr, no entry", &[&["d usr", "d usr/bin", "f usr/bin/sh", "l bin usr/bin"], &["f bin/tool"]], "bin>usr/bin usr/ usr/bin/ usr/bin/sh usr/bin/tool=bin/tool"),
         ("merged usr, an entry", &[&["d usr", "d usr/bin", "f usr/bin/sh", "l bin usr/bin"], &["d bin", "f bin/tool"]], "bin/ bin/tool usr/ usr/bin/ usr/bin/sh"),
         ("a whiteout in a replaced link", &[&["d b", "f b/x", "l a b"], &["d a", "f a/.wh.x", "f a/.wh..wh..opq"]], "a/ b/ b/x"),
+        ("a whiteout of a link, then one through it", &[&["d b", "f b/x", "l a b"], &["f .wh.a", "f a/.wh.x"]], "b/ b/x"),
+        ("the same, in the other order", &[&["d b", "f b/x", "l a b"], &["f a/.wh.x", "f .wh.a"]], "b/ b/x"),
+        ("through a link that is hidden", &[&["d b", "f b/x", "d d", "l d/a /b"], &["f d/a/.wh.x", "f .wh.d"]], "b/ b/x"),
+        ("through a link that is opaque", &[&["d b", "f b/x", "d d", "l d/a /b"], &["f d/a/.wh.x", "f d/.wh..wh..opq"]], "b/ b/x d/"),
+        ("two whiteouts, one through a link", &[&["d b", "f b/x", "l a b"], &["f b/.wh.x", "f a/.wh.x"]], "a>b b/"),
+        ("the same link again, and a whiteout", &[&["d b", "f b/x", "l a b"], &["l a b", "f a/.wh.x"]], "a>b b/"),
+        ("another link, and a whiteout", &[&["d b", "f b/x", "d c", "l a b"], &["l a c", "f a/.wh.x"]], "a>c b/ b/x c/"),
+        ("a whiteout out of the root", &[&["l a ../..", "f x"], &["f a/.wh.x"]], "a>../.."),
+        ("opaque out of the root", &[&["l a ../..", "f x"], &["f a/.wh..wh..opq", "f y"]], "y"),
+        ("the root is opaque", &[&["d a", "f a/x", "f b"], &["f c", "f .wh..wh..opq"]], "c"),
+        ("files of eStargz", &[&["f stargz.index.json", "f .prefetch.landmark", "f ./.no.prefetch.landmark", "d a", "f a/stargz.index.json"]], "a/ a/stargz.index.json"),
+        ("a chain of hard links", &[&["f a", "h b a", "h c b"], &["h d c"]], "a b=a c=a d=a"),
+        ("a hard link to a link", &[&["l a nowhere"], &["h b a"]], "a>nowhere b>nowhere"),
         ("duplicates", &[&["f a", "l a x", "f a"]], "a"),
         ("the same layer twice", &[&["f a/b"], &["f a/b"]], "a/ a/b"),
         ("no member", &[&[], &["f a"], &[]], "a"),
@@ -125,7 +148,10 @@ fn layers_are_merged_as_the_specification_says() {
         ("a hard link before its target", &[&["h b a", "f a"]], "the target of the link, a, is missing"),
         ("a hard link to nothing, itself", &[&["h a a"]], "the target of the link, a, is missing"),
         ("a hard link to what is hidden", &[&["f a"], &["f .wh.a", "h b a"]], "the target of the link, a, is missing"),
-        ("a hard link to a directory", &[&["d a"], &["h b a"]], "a directory has one name"),
+        ("a chain before its target", &[&["h c b", "h b a", "f a"]], "c: the target of the link, b, is missing"),
+        ("a hard link to a directory", &[&["d a"], &["h b a"]], "b: link to a: a directory has one name"),
+        ("a hard link through a circle", &[&["l a b", "l b a", "h x a/y"]], "the target of the link, a/y, is missing"),
+        ("a file as the root", &[&["f ."]], "the root is a directory"),
         ("a hard link above the root", &[&["h b ../a"]], "outside of the archive"),
     ] {
         let error = apply_all(layers, DirectoryLinks::Replace).map(|_| ()).expect_err(name);
@@ -158,6 +184,11 @@ fn links_to_directories_can_be_kept() {
     assert_eq!(lines(&tree), "bin>usr/bin usr/ usr/bin/ usr/bin/tool=bin/tool");
     assert_eq!(tree.node(tree.find(b"usr/bin").unwrap()).meta.permissions, 0o700);
     assert!(notes.is_empty(), "{notes:?}");
+    // A whiteout in the directory is about the files in the directory that the link leads to.
+    let whiteout: &[&[&str]] =
+        &[&["d usr", "d usr/bin", "f usr/bin/sh", "l bin usr/bin"], &["d bin", "f bin/.wh.sh"]];
+    let (tree, _) = apply_all(whiteout, DirectoryLinks::Keep).unwrap();
+    assert_eq!(lines(&tree), "bin>usr/bin usr/ usr/bin/");
     let (_, notes) = apply_all(layers, DirectoryLinks::Replace).unwrap();
     assert!(notes.len() == 1 && notes[0].contains("replaces a link"), "{notes:?}");
 }
