@@ -4,6 +4,7 @@
 //! be insecure, is asked by https first; if it does not speak TLS, by http.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, ensure};
@@ -36,6 +37,8 @@ pub(super) struct Client {
     repository: String,
     /// The scheme by which the registry answers; empty until it has answered.
     scheme: OnceLock<Scheme>,
+    /// Set when the registry did not answer and there is another one to ask.
+    is_left: AtomicBool,
 }
 
 /// What is asked of a registry.
@@ -78,7 +81,18 @@ impl Client {
             authority: authority.to_owned(),
             repository: repository.to_owned(),
             scheme: OnceLock::new(),
+            is_left: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the registry is worth asking.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.is_left.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the registry is not worth asking again.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
     }
 
     /// How requests are made.
@@ -232,12 +246,9 @@ impl Client {
             );
         }
         let authorization = header.map(|header| header.0);
-        let mut headers = Vec::new();
+        let mut headers = range(want.offset);
         if want.is_manifest == IsManifest::Yes {
             headers.push((ACCEPT, Media::accepted().collect::<Vec<_>>().join(", ")));
-        }
-        if want.offset > 0 {
-            headers.push((RANGE, format!("bytes={}-", want.offset)));
         }
         let ask = Ask {
             method: want.method.clone(),
@@ -260,6 +271,14 @@ pub(super) fn succeeded(answer: Answer) -> Result<Answer> {
     match answer.status.is_success() {
         true => Ok(answer),
         false => Err(answer.refusal().into()),
+    }
+}
+
+/// The header that asks for the bytes from `offset` on; none for all of them.
+pub(super) fn range(offset: u64) -> Vec<(HeaderName, String)> {
+    match offset {
+        0 => Vec::new(),
+        offset => vec![(RANGE, format!("bytes={offset}-"))],
     }
 }
 

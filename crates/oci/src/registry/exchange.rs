@@ -5,6 +5,7 @@
 //! header `Authorization` never goes to another server than the one that it is meant for, and a
 //! redirect never leads from an encrypted connection to a plain one.
 
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
@@ -112,14 +113,14 @@ impl Answer {
 /// Makes requests.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    transport: Transport,
+    transport: Arc<Transport>,
     limits: Limits,
 }
 
 impl Exchange {
     /// Requests over `transport`, repeated within `limits`.
     #[must_use]
-    pub(super) fn new(transport: Transport, limits: Limits) -> Self {
+    pub(super) fn new(transport: Arc<Transport>, limits: Limits) -> Self {
         Self { transport, limits }
     }
 

@@ -13,6 +13,7 @@
 //! | [`exchange`] | requests with redirects and repetition |
 //! | [`challenge`], [`auth`] | showing a registry who asks |
 //! | [`client`] | manifests and blobs of one repository |
+//! | [`embedded`] | blobs that are part of the manifest |
 //! | [`download`] | a blob as a stream that survives broken connections |
 //!
 //! Nothing here is trusted: not the registry, and not whoever the registry points to. A
@@ -22,6 +23,7 @@ mod auth;
 pub mod challenge;
 mod client;
 mod download;
+mod embedded;
 mod exchange;
 mod failure;
 mod refusal;
@@ -30,51 +32,152 @@ pub mod settings;
 mod transport;
 mod url;
 
-use std::io::Read;
-use std::sync::Arc;
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
 
-use anyhow::Result;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
 use ureq::http::Method;
 
 use self::auth::Auth;
 use self::client::{Client, IsManifest, Want, succeeded};
 use self::download::Download;
-use self::exchange::Exchange;
+use self::exchange::{Answer, Ask, Attempts, Exchange, Trust};
+use self::failure::Failure;
+use self::refusal::Refusal;
 use self::retry::Limits;
+use self::settings::credentials;
+use self::settings::login::Login;
 pub use self::settings::login::UserPassword;
+use self::settings::mirrors::{Place, places};
 pub use self::settings::options::{Insecure, RegistryOptions};
+use self::settings::registries_conf::RegistriesConf;
 use self::transport::{Patience, Transport};
+use self::url::{Scheme, Url};
 use crate::document::manifest::{Descriptor, Media};
 use crate::name::digest::Digest;
 use crate::name::reference::Reference;
 use crate::origin::{Origin, RawDocument};
 
-/// How long a registry may take.
-const PATIENCE: Patience =
-    Patience { connect: Duration::from_secs(20), stall: Duration::from_secs(30) };
+/// Docker Hub in references, and the host at which it is asked.
+const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+/// Attempts at a mirror: there is another place to ask.
+const MIRROR_ATTEMPTS: u32 = 2;
+
+/// How long everything may take. Tests need not wait as long as people.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    patience: Patience,
+    limits: Limits,
+}
 
 /// One image in a registry.
 #[derive(Debug)]
 pub struct Registry {
     reference: Reference,
-    client: Arc<Client>,
+    /// The mirrors, in the order in which they are asked.
+    mirrors: Vec<Arc<Client>>,
+    /// The registry itself.
+    own: Arc<Client>,
 }
 
 impl Registry {
     /// The image `reference`. Nothing is asked of the registry yet.
     ///
     /// # Errors
-    /// Settings that make no sense.
+    /// Settings that make no sense, or that block the registry.
     pub fn open(reference: &Reference, options: &RegistryOptions) -> Result<Self> {
-        let transport = Transport::new(options.environment.clone(), options.ca.clone(), PATIENCE);
-        let exchange = Arc::new(Exchange::new(transport, Limits::default()));
-        let login = options.credentials.clone().map(settings::login::Login::Password);
-        let auth = Auth::new(&reference.repository, move || Ok(login.clone()));
-        let client =
-            Client::new(exchange, auth, options.insecure, &reference.host, &reference.repository);
-        Ok(Self { reference: reference.clone(), client: Arc::new(client) })
+        Self::open_at(reference, options, Pace::default())
     }
+
+    fn open_at(reference: &Reference, options: &RegistryOptions, pace: Pace) -> Result<Self> {
+        let conf = RegistriesConf::read(&options.environment)?;
+        let mut places = places(reference, &conf)?;
+        let own = places.pop().context("an image without a place")?;
+        let transport =
+            Transport::new(options.environment.clone(), options.ca.clone(), pace.patience);
+        let transport = Arc::new(transport);
+        let few = Limits { attempts: MIRROR_ATTEMPTS, ..pace.limits };
+        let few = Arc::new(Exchange::new(Arc::clone(&transport), few));
+        let many = Arc::new(Exchange::new(transport, pace.limits));
+        let client = |place: Place, exchange: &Arc<Exchange>| {
+            Arc::new(client(place, Arc::clone(exchange), &reference.host, options))
+        };
+        Ok(Self {
+            reference: reference.clone(),
+            mirrors: places.into_iter().map(|place| client(place, &few)).collect(),
+            own: client(own, &many),
+        })
+    }
+
+    /// Gets something from the first place that has it. The error is that of the registry itself.
+    fn first<T>(&self, get: impl Fn(&Arc<Client>) -> Result<T>) -> Result<T> {
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.is_in_use()) {
+            match get(mirror) {
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    log::warn!("mirror {error:#}");
+                    // One that does not answer is not asked again.
+                    if error.downcast_ref::<Failure>().is_some() {
+                        mirror.leave();
+                    }
+                }
+            }
+        }
+        get(&self.own)
+    }
+
+    /// A blob that a registry may not have, from the addresses in its descriptor.
+    fn foreign(&self, descriptor: &Descriptor, offset: u64) -> Result<Download> {
+        let mut last = None;
+        for address in &descriptor.urls {
+            match self.foreign_at(address, descriptor.size, offset) {
+                Ok(found) => return Ok(found),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.context("no address")?)
+    }
+
+    fn foreign_at(&self, address: &str, size: u64, offset: u64) -> Result<Download> {
+        let url = Url::parse(address)?;
+        ensure!(url.scheme == Scheme::Https, "the address {url} of a layer is not encrypted");
+        let exchange = Arc::clone(self.own.exchange());
+        let trust = Trust { host: String::new(), insecure: Insecure::Refuse };
+        let limits = exchange.limits();
+        let open = move |offset| -> Result<Answer> {
+            succeeded(exchange.run(&Ask {
+                method: Method::GET,
+                url: url.clone(),
+                headers: client::range(offset),
+                authorization: None,
+                body: Vec::new(),
+                trust: &trust,
+                attempts: Attempts::Several,
+            })?)
+        };
+        Download::start(offset, size, limits, open)
+    }
+}
+
+/// The client for one place of an image of `named`, the host in the reference.
+fn client(place: Place, exchange: Arc<Exchange>, named: &str, options: &RegistryOptions) -> Client {
+    let insecure = match (options.insecure, place.insecure) {
+        (Insecure::Refuse, Insecure::Refuse) => Insecure::Refuse,
+        _ => Insecure::Permit,
+    };
+    let given = options.credentials.clone().filter(|_| place.host == named).map(Login::Password);
+    let (environment, auth_file) = (options.environment.clone(), options.auth_file.clone());
+    let Place { host, repository, .. } = place;
+    let authority = if host == DOCKER_HUB.0 { DOCKER_HUB.1 } else { &host }.to_owned();
+    let name = repository.clone();
+    let auth = Auth::new(&repository, move || match &given {
+        Some(login) => Ok(Some(login.clone())),
+        None => credentials::find(&environment, auth_file.as_deref(), &host, &name),
+    });
+    Client::new(exchange, auth, insecure, &authority, &repository)
 }
 
 impl Origin for Registry {
@@ -87,34 +190,56 @@ impl Origin for Registry {
     }
 
     fn top(&self) -> Result<RawDocument> {
-        self.client.manifest(self.reference.selector())
+        self.first(|client| client.manifest(self.reference.selector()))
     }
 
     fn top_digest(&self) -> Result<Option<Digest>> {
         match &self.reference.digest {
             Some(digest) => Ok(Some(digest.clone())),
-            None => self.client.manifest_digest(self.reference.selector()),
+            None => self.first(|client| client.manifest_digest(self.reference.selector())),
         }
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<RawDocument> {
-        match Media::of(&descriptor.media_type) {
-            Some(Media::Manifest | Media::Index) => {
-                self.client.manifest(descriptor.digest.as_str())
-            }
-            _ => self.client.blob_document(&descriptor.digest),
+        if let Some(bytes) = embedded::contents(descriptor)? {
+            return Ok(RawDocument { bytes, media_type: String::new() });
         }
+        let digest = &descriptor.digest;
+        let is_manifest =
+            matches!(Media::of(&descriptor.media_type), Some(Media::Manifest | Media::Index));
+        self.first(|client| match is_manifest {
+            true => client.manifest(digest.as_str()),
+            false => client.blob_document(digest),
+        })
     }
 
     fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
-        let client = Arc::clone(&self.client);
+        if let Some(bytes) = embedded::contents(descriptor)? {
+            let mut contents = Cursor::new(bytes);
+            contents.set_position(offset);
+            return Ok(Box::new(contents));
+        }
         let path = format!("blobs/{}", descriptor.digest);
-        let limits = client.exchange().limits();
-        let open = move |offset| {
-            let want =
-                Want { path: &path, method: Method::GET, offset, is_manifest: IsManifest::No };
-            succeeded(client.ask(&want)?)
+        let found = self.first(|client| {
+            let (client, path) = (Arc::clone(client), path.clone());
+            let limits = client.exchange().limits();
+            let open = move |offset| {
+                let want =
+                    Want { path: &path, method: Method::GET, offset, is_manifest: IsManifest::No };
+                succeeded(client.ask(&want)?)
+            };
+            Download::start(offset, descriptor.size, limits, open)
+        });
+        let found = match found {
+            Err(error) if !descriptor.urls.is_empty() && is_missing(&error) => {
+                self.foreign(descriptor, offset).context("a layer that is kept elsewhere")
+            }
+            found => found,
         };
-        Ok(Box::new(Download::start(offset, descriptor.size, limits, open)?))
+        Ok(Box::new(found?))
     }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status == 404)
 }

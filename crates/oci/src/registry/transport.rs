@@ -44,6 +44,12 @@ pub(super) struct Patience {
     pub(super) stall: Duration,
 }
 
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(20), stall: Duration::from_secs(30) }
+    }
+}
+
 /// A server, as agents are kept for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Site {

@@ -2,14 +2,21 @@
 //!
 //! | Module | Contents |
 //! |---|---|
-//! | [`certificates`] | authorities that may vouch for a registry |
-//! | [`environment`] | variables and directories from which settings come |
-//! | [`login`] | names, passwords and tokens |
 //! | [`options`] | what a user says about registries |
+//! | [`environment`] | variables and directories from which the rest comes |
+//! | [`login`] | names, passwords and tokens |
+//! | [`credentials`], [`auth_file`], [`helper`] | the login for a repository, from files and programs |
+//! | [`registries_conf`], [`mirrors`] | the places of an image |
+//! | [`certificates`] | authorities that may vouch for a registry |
 //! | [`proxy`] | proxies, and which hosts are reached without one |
 
+pub mod auth_file;
 pub mod certificates;
+pub mod credentials;
 pub mod environment;
+pub mod helper;
 pub mod login;
+pub mod mirrors;
 pub mod options;
 pub mod proxy;
+pub mod registries_conf;
