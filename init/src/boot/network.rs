@@ -7,6 +7,7 @@
 use alloc::ffi::CString;
 use core::time::Duration;
 
+use proto::settings::Settings;
 use proto::text::show;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -22,6 +23,10 @@ use crate::sys::wait;
 const LOOPBACK: &[u8] = b"lo";
 /// Address of the guest in QEMU's user network.
 const GUEST: Address = [10, 0, 2, 15];
+/// That address as text.
+const GUEST_TEXT: &[u8] = b"10.0.2.15";
+/// Address of the machine's name without that network, as Debian has it.
+const OWN_TEXT: &[u8] = b"127.0.1.1";
 /// Mask of that network.
 const MASK: Address = [255, 255, 255, 0];
 /// Address of the host in that network.
@@ -56,6 +61,12 @@ pub fn set_up(devices: &Devices, new_root: &NewRoot, limit: Duration) -> Result<
         );
     }
     Ok(())
+}
+
+/// Address of the name of the machine.
+#[must_use]
+pub fn address(settings: &Settings<'_>) -> &'static [u8] {
+    if settings.network { GUEST_TEXT } else { OWN_TEXT }
 }
 
 fn find_interface(devices: &Devices) -> Result<CString, Errno> {

@@ -22,7 +22,7 @@ use crate::root::attachments::extra_mounts::ExtraMounts;
 use crate::root::attachments::{shares, volumes};
 use crate::root::mount::BootedFrom;
 use crate::root::new_root::NewRoot;
-use crate::root::{self, etc};
+use crate::root::{self, etc, hosts, image_volumes};
 use crate::rt;
 use crate::run::command::CommandMode;
 use crate::run::console::PayloadConsole;
@@ -98,9 +98,14 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     // From here on nothing can be undone: the initramfs loses its mounts.
     new_root.move_mounts(&config)?;
     // Make /etc writable before the volumes and mounts, which may lie below it.
-    if let Some(kind) = config.etc {
-        etc::mount(kind, &new_root)?;
+    match config.etc {
+        Some(kind) => etc::mount(kind, &new_root)?,
+        None => etc::make_room(&new_root, hosts::PATH),
     }
+    // The host's volumes cover those of the image.
+    let origin = Origin::find(&settings, booted_from, &config, &new_root)?;
+    let program = origin.program()?;
+    image_volumes::mount_all(&program.command(&settings).image_volumes, &new_root);
     // A volume may lie below /run, so mount the volumes after the move of /run.
     let mount_volumes = |kind| volumes::mount_all(&settings.volumes, kind, &new_root, &config);
     mount_volumes(VolumeKind::Directory)?;
@@ -110,8 +115,6 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     // Mount the files after everything that could cover them, such as our own resolv.conf.
     mount_volumes(VolumeKind::File)?;
     // The payload may lie on one of these mounts, so check it last.
-    let origin = Origin::find(&settings, booted_from, &config, &new_root)?;
-    let program = origin.program()?;
     if let Program::Payload = program {
         payload::check(&new_root, config.init)?;
     }
@@ -126,7 +129,7 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         Program::Workload(command) => {
             watch::stop();
             mount::delegate_cgroups();
-            supervise::run(&command, &mounts)
+            supervise::run(&command, &mounts, end::devices())
         }
         Program::Payload => {
             log::debug!("executing {}", show(config.init));
@@ -151,13 +154,14 @@ fn take_run_file(booted_from: BootedFrom) -> Result<Vec<u8>> {
     }
 }
 
-/// Sets the name and the network of the machine.
+/// Sets the name and the network of the machine, and what `/etc` says about them.
 fn set_up_host(settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Result<()> {
     if let Some(name) = settings.hostname {
         rustix::system::sethostname(name)
             .context(format_args!("set the hostname {}", show(name)))?;
     }
     network::bring_up_loopback();
+    hosts::provide(root, settings.hostname, network::address(settings));
     match end::devices() {
         Some(devices) if settings.network => network::set_up(devices, root, limit),
         _ => Ok(()),

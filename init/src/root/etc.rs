@@ -1,8 +1,10 @@
-//! A writable `/etc` in a read-only root: `virtinit.etc=`.
+//! `/etc` in a read-only root: made writable by `virtinit.etc=`, or for a file that the guest
+//! needs in it.
 //!
 //! All changes are lost at the end of the machine.
 
 use proto::etc::Etc;
+use proto::text::show;
 use rustix::fs::OFlags;
 use rustix::mount::MountFlags;
 
@@ -15,7 +17,7 @@ pub fn mount(etc: Etc, root: &NewRoot) -> Result<()> {
     let dir =
         root.locate(b"/etc", OFlags::DIRECTORY).context(format_args!("find /etc in the root"))?;
     match etc {
-        Etc::Overlay => overlay::mount_over(&dir, "/etc", None),
+        Etc::Overlay => overlay::mount_over(&dir, &"/etc", None),
         Etc::Tmpfs => {
             let mount = || {
                 rustix::process::fchdir(&dir)?;
@@ -30,5 +32,17 @@ pub fn mount(etc: Etc, root: &NewRoot) -> Result<()> {
             };
             mount().context(format_args!("mount a tmpfs at /etc"))
         }
+    }
+}
+
+/// Makes `/etc` of a read-only root writable if it lacks the file `path`, so that
+/// [`NewRoot::provide_file`] can make it. A kernel without overlayfs is no error.
+pub fn make_room(root: &NewRoot, path: &[u8]) {
+    let Ok(dir) = root.locate(b"/etc", OFlags::DIRECTORY) else { return };
+    if !root.is_read_only(&dir) || root.locate(path, OFlags::empty()).is_ok() {
+        return;
+    }
+    if let Err(error) = overlay::mount_over(&dir, &"/etc", None) {
+        log::debug!("{error}; going on without {}", show(path));
     }
 }

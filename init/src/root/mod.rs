@@ -7,6 +7,8 @@
 pub mod attachments;
 pub mod etc;
 pub mod files;
+pub mod hosts;
+pub mod image_volumes;
 pub mod initramfs;
 pub mod mount;
 pub mod new_root;

@@ -2,7 +2,11 @@
 //!
 //! Interface: mount(2).
 
+use core::ffi::CStr;
+
 use proto::access::Access;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::cmdline::Config;
 use crate::cmdline::root::Root;
@@ -40,9 +44,9 @@ pub fn mount(booted_from: BootedFrom, config: &Config<'_>) -> Result<NewRoot> {
         BootedFrom::Initramfs => mount_at_sysroot(config)?,
         BootedFrom::Root => NewRoot::open(c"/", SwitchMethod::Stay)?,
     };
-    let Some(size) = config.overlay else { return Ok(root) };
+    let Some(size) = config.overlay else { return with_mount_points(root) };
     let size = Some(size).filter(|size| !size.is_empty());
-    overlay::mount_over(&root.dir, "the root", size)?;
+    overlay::mount_over(&root.dir, &"the root", size)?;
     let root = match root.method {
         // `..` finds what is mounted on `/` itself (`follow_dotdot()`, fs/namei.c).
         SwitchMethod::Stay => NewRoot::open(c"/..", SwitchMethod::Enter)?,
@@ -57,6 +61,24 @@ pub fn mount(booted_from: BootedFrom, config: &Config<'_>) -> Result<NewRoot> {
         let _ = root.make_directory(survivor.to_bytes());
     }
     Ok(root)
+}
+
+/// Gives a read-only root the directories of [`SURVIVORS`] that it lacks, if the kernel has
+/// overlayfs. Images with a single program have no `/proc` and no `/tmp`.
+fn with_mount_points(root: NewRoot) -> Result<NewRoot> {
+    let is_missing =
+        |path: &CStr| root.locate(path.to_bytes(), OFlags::NOFOLLOW).err() == Some(Errno::NOENT);
+    let may_be_added = root.method == SwitchMethod::Move && root.is_read_only(&root.dir);
+    if !may_be_added || !SURVIVORS.iter().any(|path| is_missing(path)) {
+        return Ok(root);
+    }
+    match overlay::add_directories(&root.dir, SURVIVORS, &is_missing) {
+        Ok(()) => NewRoot::open(SYSROOT, SwitchMethod::Move),
+        Err(error) => {
+            log::debug!("{error}; going on without mount points");
+            Ok(root)
+        }
+    }
 }
 
 fn mount_at_sysroot(config: &Config<'_>) -> Result<NewRoot> {

@@ -10,7 +10,7 @@ use core::ffi::CStr;
 
 use proto::access::Access;
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::root::initramfs::{self, OVERLAYFS_MAGIC, RAMFS_MAGIC, TMPFS_MAGIC};
@@ -71,6 +71,15 @@ impl NewRoot {
     /// machine ends. An overlay counts: its upper layer is a tmpfs.
     pub fn owns(&self, dir: &OwnedFd) -> Result<bool, Errno> {
         Ok([RAMFS_MAGIC, TMPFS_MAGIC, OVERLAYFS_MAGIC].contains(&initramfs::fs_magic(dir)?))
+    }
+
+    /// Whether nothing can be written to the file system of `dir`, as soon as the root is `/`.
+    #[must_use]
+    pub fn is_read_only(&self, dir: &OwnedFd) -> bool {
+        // An initramfs becomes read-only at the end.
+        self.method == SwitchMethod::MoveInitramfs(Access::ReadOnly)
+            || rustix::fs::fstatvfs(dir)
+                .is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 
     fn open_inside(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {

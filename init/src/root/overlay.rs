@@ -1,5 +1,6 @@
 //! Overlays, which make a directory writable until the end of the machine:
-//! `virtinit.overlay[=SIZE]` and `virtinit.etc=overlay`.
+//! `virtinit.overlay[=SIZE]`, `virtinit.etc=overlay` and volumes of images. A further kind
+//! gives a read-only root the mount points that it lacks.
 //!
 //! Interface: kernel doc filesystems/overlayfs.rst. Upper and work directory must be on one
 //! file system, here a tmpfs (tmpfs(5)).
@@ -7,6 +8,7 @@
 //! Invariant: a descriptor names the lower directory, so that no link can lead elsewhere.
 
 use core::ffi::CStr;
+use core::fmt::Display;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -42,11 +44,32 @@ const OVERLAYFS_HINTS: Hints = &[
 
 /// Mounts an overlay over the directory `dir`, which messages call `name`. Its upper layer
 /// is a tmpfs of `size`, as tmpfs(5) writes sizes; the default is half of the memory.
-pub fn mount_over(dir: &OwnedFd, name: &str, size: Option<&[u8]>) -> Result<()> {
-    make(dir, size).map_err(|failed| explain(name, failed))
+///
+/// # Errors
+/// A mount failed; then nothing is mounted.
+pub fn mount_over(dir: &OwnedFd, name: &dyn Display, size: Option<&[u8]>) -> Result<()> {
+    make(&|| mount_writable(dir), size).map_err(|failed| explain(name, failed))
 }
 
-fn explain(name: &str, (step, errno, hints): Failed) -> Error {
+/// Mounts a read-only overlay over the root `dir`, in which it also has those directories of
+/// `paths` that `is_wanted`.
+///
+/// # Errors
+/// A mount failed; then nothing is mounted.
+pub fn add_directories(
+    dir: &OwnedFd,
+    paths: &[&CStr],
+    is_wanted: &dyn Fn(&CStr) -> bool,
+) -> Result<()> {
+    let mount = || {
+        make_upper(dir, paths, is_wanted).map_err(at("make the upper layer", NO_HINT))?;
+        let layers = [b"lowerdir=", UPPER.to_bytes(), b":."];
+        mount_overlay(dir, &layers).map_err(at("mount overlayfs", OVERLAYFS_HINTS))
+    };
+    make(&mount, None).map_err(|failed| explain(&"the root", failed))
+}
+
+fn explain(name: &dyn Display, (step, errno, hints): Failed) -> Error {
     let what = format_args!("make the overlay over {name}: {step}");
     sys_error(what, errno, hint_for(hints, errno))
 }
@@ -54,14 +77,20 @@ fn explain(name: &str, (step, errno, hints): Failed) -> Error {
 /// The step that failed, its errno, and the hints for that step.
 type Failed = (&'static str, Errno, Hints);
 
-fn make(dir: &OwnedFd, size: Option<&[u8]>) -> Result<(), Failed> {
-    fn at(step: &'static str, hints: Hints) -> impl FnOnce(Errno) -> Failed {
-        move |errno| (step, errno, hints)
-    }
+fn make(mount: &dyn Fn() -> Result<(), Failed>, size: Option<&[u8]>) -> Result<(), Failed> {
     mount_upper(size).map_err(at("mount a tmpfs for what is written", TMPFS_HINTS))?;
-    make_upper(dir).map_err(at("make the upper layer", NO_HINT))?;
-    mount_overlay(dir).map_err(at("mount overlayfs", OVERLAYFS_HINTS))?;
-    put_away().map_err(at("put the layers away", NO_HINT))
+    let mounted = mount();
+    mounted.and(put_away().map_err(at("put the layers away", NO_HINT)))
+}
+
+fn at(step: &'static str, hints: Hints) -> impl FnOnce(Errno) -> Failed {
+    move |errno| (step, errno, hints)
+}
+
+fn mount_writable(dir: &OwnedFd) -> Result<(), Failed> {
+    make_upper(dir, &[], &|_| false).map_err(at("make the upper layer", NO_HINT))?;
+    let layers = [b"lowerdir=.,upperdir=", UPPER.to_bytes(), b",workdir=", WORK.to_bytes()];
+    mount_overlay(dir, &layers).map_err(at("mount overlayfs", OVERLAYFS_HINTS))
 }
 
 fn mount_upper(size: Option<&[u8]>) -> Result<(), Errno> {
@@ -70,15 +99,22 @@ fn mount_upper(size: Option<&[u8]>) -> Result<(), Errno> {
     rustix::mount::mount(c"overlay", LAYERS, c"tmpfs", MountFlags::empty(), size.as_deref())
 }
 
-fn make_upper(dir: &OwnedFd) -> Result<(), Errno> {
+/// Makes the upper directory with those of `paths` that `is_wanted`, and the work directory.
+fn make_upper(
+    dir: &OwnedFd,
+    paths: &[&CStr],
+    is_wanted: &dyn Fn(&CStr) -> bool,
+) -> Result<(), Errno> {
     file::mkdir(UPPER)?;
     file::mkdir(WORK)?;
+    for path in paths.iter().filter(|path| is_wanted(path)) {
+        file::mkdir(&file::c_string(&[UPPER.to_bytes(), path.to_bytes()])?)?;
+    }
     copy_owner(dir)
 }
 
-fn mount_overlay(dir: &OwnedFd) -> Result<(), Errno> {
-    let layers = [b"lowerdir=.,upperdir=", UPPER.to_bytes(), b",workdir=", WORK.to_bytes()];
-    let options = file::c_string(&layers)?;
+fn mount_overlay(dir: &OwnedFd, layers: &[&[u8]]) -> Result<(), Errno> {
+    let options = file::c_string(layers)?;
     rustix::process::fchdir(dir)?;
     rustix::mount::mount(c"overlay", c".", c"overlay", MountFlags::empty(), &*options)
 }
@@ -108,7 +144,7 @@ mod tests {
     /// EINVAL has another meaning for each call.
     #[test]
     fn each_step_has_its_own_hints() {
-        let line = |step, errno, hints| explain("/etc", (step, errno, hints)).to_string();
+        let line = |step, errno, hints| explain(&"/etc", (step, errno, hints)).to_string();
         let size = line("mount a tmpfs", Errno::INVAL, TMPFS_HINTS);
         assert!(size.contains("the size must be bytes"), "{size}");
         let lower = line("mount overlayfs", Errno::INVAL, OVERLAYFS_HINTS);

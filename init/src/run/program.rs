@@ -41,6 +41,17 @@ pub enum Origin {
     Init,
 }
 
+impl<'a> Program<'a> {
+    /// The records that describe the program; those of the host, unless it is a workload.
+    #[must_use]
+    pub fn command<'b>(&'b self, settings: &'b Settings<'a>) -> &'b Command<'a> {
+        match self {
+            Self::Workload(command) => command,
+            Self::Session | Self::Payload => &settings.command,
+        }
+    }
+}
+
 impl Origin {
     /// Finds the origin of the program's description.
     pub fn find(

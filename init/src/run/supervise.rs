@@ -1,5 +1,5 @@
 //! Supervision of a workload, the command of an image: PID 1 starts it, restarts it, and
-//! ends the machine after its end or after an order ([`orders`]).
+//! ends the machine after its end or after an order ([`orders`], [`power_button`]).
 //!
 //! Interfaces: signal(7), signalfd(2), wait(2), setsid(2), tcsetpgrp(3), reboot(2).
 //!
@@ -28,8 +28,10 @@ use crate::run::session::spawn;
 use crate::run::session::stdio::{ProcessSession, Stdio};
 use crate::run::session::user;
 use crate::sys::children::{self, shell_status};
+use crate::sys::devices::Devices;
 use crate::sys::error::{Context, ErrnoName, Error, Result};
 use crate::sys::file;
+use crate::sys::power_button;
 use crate::sys::wait::timespec;
 
 /// Time limit for all processes to end after SIGTERM.
@@ -79,18 +81,28 @@ enum Event {
     TimedOut,
 }
 
-/// A signalfd(2) for SIGCHLD and for the signals of orders.
-struct Signals(OwnedFd);
+/// Descriptors from which PID 1 learns what happens.
+struct Signals {
+    /// A signalfd(2) for SIGCHLD and for the signals of orders.
+    fd: OwnedFd,
+    /// The power button, if the machine has one; its press is an order, too.
+    button: Option<OwnedFd>,
+}
 
-/// Runs `command` until the machine is to end, unmounts `mounts`, and ends the machine.
+/// Runs `command` until the machine is to end, unmounts `mounts`, and ends the machine. The
+/// power button is one of the `devices`.
 ///
 /// # Errors
 /// The first start of the command fails.
-pub fn run(command: &Command<'_>, mounts: &ExtraMounts<'_>) -> Result<Infallible> {
+pub fn run(
+    command: &Command<'_>,
+    mounts: &ExtraMounts<'_>,
+    devices: Option<&Devices>,
+) -> Result<Infallible> {
     rt::process::hold_signals();
     let is_wanted = |signal| signal == Signal::CHILD.as_raw() || of_signal(signal).is_some();
-    let signals = rt::process::signals(&is_wanted);
-    let signals = Signals(signals.context(format_args!("make a signalfd"))?);
+    let fd = rt::process::signals(&is_wanted).context(format_args!("make a signalfd"))?;
+    let signals = Signals { fd, button: devices.and_then(power_button::open) };
     // Without this, the kernel resets the machine on Ctrl-Alt-Del by itself. In a container
     // the call fails.
     let _ = rustix::system::reboot(RebootCommand::CadOff);
@@ -207,14 +219,17 @@ impl Signals {
         Ok(true)
     }
 
-    /// Waits for a signal; returns an order, if the signal is one.
+    /// Waits for a signal or the button; returns an order, if it is one.
     fn poll(&self, limit: Option<Duration>) -> Result<Option<RebootCommand>, Errno> {
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let button = self.button.as_ref();
+        let mut fds =
+            [&self.fd, button.unwrap_or(&self.fd)].map(|fd| PollFd::new(fd, PollFlags::IN));
         match poll(&mut fds, limit.map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        Ok(orders::take(&self.0))
+        let is_pressed = button.is_some_and(power_button::is_pressed);
+        Ok(orders::take(&self.fd).or(is_pressed.then_some(RebootCommand::PowerOff)))
     }
 }
 

@@ -7,4 +7,5 @@ pub mod children;
 pub mod devices;
 pub mod error;
 pub mod file;
+pub mod power_button;
 pub mod wait;

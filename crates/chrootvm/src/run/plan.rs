@@ -93,7 +93,7 @@ fn additions(
     Ok(of_command
         .and(of_machine)
         .and(findings.attachments.additions())
-        .and(of_root(arguments, root, &findings.name_server)?)
+        .and(of_root(arguments, root, findings)?)
         .and(of_user))
 }
 
@@ -116,22 +116,19 @@ fn of_command(
 }
 
 /// Adds what mounting the root takes, and the overlay over its /etc.
-fn of_root(
-    arguments: &RunArguments,
-    root: &Root,
-    name_server: &NameServerDecision,
-) -> Result<Additions> {
+fn of_root(arguments: &RunArguments, root: &Root, findings: &Findings) -> Result<Additions> {
     let overlay = arguments.directories.overlay().map(|size| size.to_string());
     let overlay = overlay.as_deref();
     let append = arguments.machine.appended();
     let mut words =
         root.parameters(arguments.directories.root_access(), overlay, append.as_bytes())?;
     let mut modules = Vec::new();
-    if *name_server == NameServerDecision::Overlay {
+    if findings.name_server == NameServerDecision::Overlay {
         words.push("virtinit.etc=overlay".into());
         modules.push("overlay".to_owned());
     }
-    modules.extend(root.modules(overlay).into_iter().map(str::to_owned));
+    let needed = findings.needed_modules.iter().copied();
+    modules.extend(root.modules(overlay).into_iter().chain(needed).map(str::to_owned));
     Ok(Additions { words, modules, ..Additions::default() })
 }
 
@@ -217,6 +214,7 @@ mod tests {
             kernel: GuestKernel { image, modules: None, config: None },
             initrd: InitrdFile::Init("/init".into()),
             name_server: NameServerDecision::Overlay,
+            needed_modules: Vec::new(),
             payload: arguments.payload.clone(),
             attachments: arguments.directories.attachments(&root)?,
             virtiofsd: None,

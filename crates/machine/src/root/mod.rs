@@ -6,5 +6,6 @@
 pub mod disk_files;
 pub mod kinds;
 pub mod mount_points;
+pub mod needed_modules;
 pub mod payload;
 pub mod resolv_conf;

@@ -24,10 +24,12 @@ use machine::kernel::initrd::find_init;
 use machine::plan::architecture::{self, Architecture};
 use machine::plan::guest::name_server::{self, NameServerDecision, NameServerOptions};
 use machine::plan::machine_plan::{Accelerator, Network};
+use machine::plan::shares::Access;
 use machine::plan::virtiofsd::Virtiofsd;
 use machine::process::qemu;
 use machine::process::virtiofsd;
 use machine::root::kinds::Root;
+use machine::root::needed_modules::{self, Origin, Program};
 use machine::root::{payload, resolv_conf};
 use proto::settings::Size;
 
@@ -76,6 +78,8 @@ pub(in crate::run) struct Findings {
     pub(in crate::run) initrd: InitrdFile,
     /// Decision on how the guest gets a name server.
     pub(in crate::run) name_server: NameServerDecision,
+    /// Modules that the contents of ROOTFS ask for, and that the guest can have.
+    pub(in crate::run) needed_modules: Vec<&'static str>,
     /// INIT, as a path in the guest.
     pub(in crate::run) payload: Option<OsString>,
     pub(in crate::run) attachments: Attachments,
@@ -121,6 +125,7 @@ impl Findings {
         let options = &arguments.machine;
         let kernel = GuestKernel::find(arguments, root)?;
         let name_server = name_server(arguments, root, &kernel)?;
+        let needed_modules = needed_modules(arguments, root, &kernel);
         let attachments = arguments.directories.attachments(root)?;
         let append = options.appended();
         let overlay = arguments.directories.overlay().map(|size| size.to_string());
@@ -155,6 +160,7 @@ impl Findings {
             kernel,
             initrd,
             name_server,
+            needed_modules,
             payload,
             attachments,
             virtiofsd,
@@ -162,6 +168,36 @@ impl Findings {
             root_memory: root.memory(),
         })
     }
+}
+
+/// Modules that the contents of the root ask for. An archive that was not read before is left
+/// alone: reading it takes long.
+fn needed_modules(
+    arguments: &RunArguments,
+    root: &Root,
+    kernel: &GuestKernel,
+) -> Vec<&'static str> {
+    let program = match arguments.command.is_empty() && arguments.payload.is_none() {
+        true => Program::OfRoot,
+        false => Program::Named,
+    };
+    let files = match root.archive() {
+        Some(_) => root.files_at_hand(),
+        None => root.files().ok(),
+    };
+    let directories = &arguments.directories;
+    let Some(files) = files.filter(|_| arguments.machine.initrd.is_none()) else {
+        return Vec::new();
+    };
+    // The overlay over the root is packed anyway, and makes everything else unnecessary.
+    let access = match directories.overlay() {
+        Some(_) => Access::ReadWrite,
+        None => directories.root_access(),
+    };
+    let origin = if root.is_directory() { Origin::Directory } else { Origin::Image };
+    let mut modules = needed_modules::modules(&*files, origin, access, program);
+    modules.retain(|name| has_module(name, kernel.modules.as_ref(), true));
+    modules
 }
 
 /// Decides what to do about the guest's name server.
