@@ -108,10 +108,10 @@ impl Reason {
         matches!(self, Self::TimedOut | Self::Broken)
     }
 
-    /// Whether the certificate of the server is the reason.
-    fn is_certificate(self) -> bool {
-        use Reason::{BadCertificate, OtherName, OtherTime, UnknownAuthority};
-        matches!(self, UnknownAuthority | OtherName | OtherTime | BadCertificate)
+    /// Whether the reason is what the server itself showed, proxy or not.
+    fn is_of_server(self) -> bool {
+        use Reason::{BadCertificate, NotTls, OtherName, OtherTime, UnknownAuthority};
+        matches!(self, NotTls | UnknownAuthority | OtherName | OtherTime | BadCertificate)
     }
 
     /// Whether a server that speaks plain http could answer a TLS handshake so.
@@ -161,7 +161,7 @@ impl fmt::Display for Failure {
         let Some((variable, address)) = &self.proxy else {
             return if hint.is_empty() { Ok(()) } else { write!(f, ": {hint}") };
         };
-        if self.reason.is_certificate() {
+        if self.reason.is_of_server() {
             write!(f, ": {hint}")?;
         }
         let host = super::url::host_of(&self.authority);

@@ -14,6 +14,8 @@ use crate::registry::transport::Patience;
 
 /// Bytes of the blob in most tests.
 const SIZE: usize = 300_000;
+/// Bytes after which the attempts are counted anew.
+const PIECE: usize = 64 << 10;
 
 /// Reads a blob from a byte on.
 fn read(
@@ -128,11 +130,11 @@ fn breaks_without_progress_end() {
 
 #[test]
 fn progress_renews_the_attempts() {
-    let contents = noise(10 << 20);
+    let contents = noise(10 * PIECE);
     let server = serving(&contents, |_, seen, contents| {
         let reply = Reply::part(contents, seen);
         let rest = contents.len() - seen.offset();
-        if rest > 1 << 20 { reply.ending(End::CutAt(1 << 20)) } else { reply }
+        if rest > PIECE { reply.ending(End::CutAt(PIECE)) } else { reply }
     });
     assert!(read(&at(&server), &layer(&contents), 0).unwrap() == contents);
     assert_eq!(server.seen().len(), 10);

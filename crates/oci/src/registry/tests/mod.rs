@@ -3,7 +3,11 @@
 mod authentication;
 mod blobs;
 mod documents;
+mod encryption;
+mod pki;
+mod real;
 mod server;
+mod tunnel;
 mod waiting;
 
 use std::ffi::OsString;

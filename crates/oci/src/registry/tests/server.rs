@@ -1,15 +1,17 @@
-//! A small server for tests: scripted answers over real connections on 127.0.0.1.
+//! A small server for tests: scripted answers over real connections on this machine.
 //!
 //! Protocol: HTTP/1.1 (RFC 9112), one request for each connection. The kernel chooses the port.
-//! An answer can break off, stall or be slow. A TLS handshake is answered by closing the
+//! An answer can break off or stall. A server without TLS answers a handshake by closing the
 //! connection.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request that the server has read.
 #[derive(Clone, Debug)]
@@ -93,6 +95,7 @@ type Handler = dyn Fn(&Seen) -> Reply + Send + Sync;
 /// What the threads of a server share.
 struct Shared {
     handler: Box<Handler>,
+    tls: Option<Arc<ServerConfig>>,
     seen: Mutex<Vec<Seen>>,
     is_over: AtomicBool,
     /// Set with `is_over`, for connections that stall.
@@ -112,10 +115,28 @@ const READ_TIME: Duration = Duration::from_secs(30);
 impl Server {
     /// Starts a server that answers by `handler`.
     pub(super) fn start(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listen("127.0.0.1:0", None, handler)
+    }
+
+    /// Starts a server that speaks TLS.
+    pub(super) fn start_tls(
+        config: Arc<ServerConfig>,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("127.0.0.1:0", Some(config), handler)
+    }
+
+    /// Starts a server at `address`, with or without TLS.
+    pub(super) fn listen(
+        address: &str,
+        tls: Option<Arc<ServerConfig>>,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handler: Box::new(handler),
+            tls,
             seen: Mutex::default(),
             is_over: AtomicBool::new(false),
             over: (Mutex::new(false), Condvar::new()),
@@ -173,7 +194,20 @@ impl Drop for Server {
 
 fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_read_timeout(Some(READ_TIME))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
+    match &shared.tls {
+        Some(config) => {
+            let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+            let mut stream = StreamOwned::new(connection, stream);
+            answer(&mut stream, shared)?;
+            stream.conn.send_close_notify();
+            stream.flush()
+        }
+        None => answer(&mut { stream }, shared),
+    }
+}
+
+fn answer(stream: &mut (impl Read + Write), shared: &Shared) -> std::io::Result<()> {
+    let mut reader = BufReader::new(&mut *stream);
     // A TLS handshake begins with 22 (RFC 8446 §5.1).
     if reader.fill_buf()?.first() == Some(&22) {
         return Ok(());
@@ -181,7 +215,6 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let Some(seen) = read(&mut reader)? else { return Ok(()) };
     shared.seen.lock().unwrap().push(seen.clone());
     let reply = (shared.handler)(&seen);
-    let mut stream = stream;
     let mut head = vec![format!("HTTP/1.1 {} Scripted", reply.status)];
     head.push("Connection: close".to_owned());
     head.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
