@@ -55,6 +55,7 @@ const GROUPS: &[Group] = &[
     ("initramfs", images::initramfs::CASES),
     ("roots", root::roots::CASES),
     ("image_runs", images::image_runs::CASES),
+    ("workload", images::workload::CASES),
     ("block_devices", root::block_devices::CASES),
     ("mounts", root::mounts::CASES),
     ("open_files", root::open_files::CASES),

@@ -4,3 +4,4 @@ pub(crate) mod archive;
 pub(crate) mod image;
 pub(crate) mod image_runs;
 pub(crate) mod initramfs;
+pub(crate) mod workload;
