@@ -36,11 +36,11 @@ pub fn provide(root: &NewRoot, name: Option<&[u8]>, address: &[u8]) {
     }
 }
 
-/// Whether the file may be covered. In a root that outlives the machine and can be written
-/// to, changes of the guest to its own file must arrive there.
+/// Whether the file may be covered or made. In a root that outlives the machine and can be
+/// written to, changes of the guest to its own file must arrive there. A root without `/etc`
+/// is no system, so nothing is made in it.
 fn is_ours(root: &NewRoot) -> Result<bool, Errno> {
-    let dir = root.locate(b"/etc", OFlags::DIRECTORY);
-    let dir = dir.or_else(|_| root.locate(b"/", OFlags::DIRECTORY))?;
+    let dir = root.locate(b"/etc", OFlags::DIRECTORY)?;
     Ok(root.is_read_only(&dir) || root.owns(&dir)?)
 }
 
