@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use files::named::Named;
 
 use crate::tree::holes::are_equal;
-use crate::tree::{Content, Id, Kind, Node, Tree, mode, show};
+use crate::tree::{Content, Id, Kind, Meta, Node, Tree, mode, show};
 
 /// Property in which two nodes with the same path may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Comparison<'_> {
         let rows = [
             (Aspect::Mode, !is_link && ours.permissions != theirs.permissions),
             (Aspect::Owner, (ours.uid, ours.gid) != (theirs.uid, theirs.gid)),
-            (Aspect::Time, ours.mtime != theirs.mtime),
+            (Aspect::Time, differs_in_time(ours, theirs)),
             (Aspect::Xattrs, ours.xattrs != theirs.xattrs),
         ];
         let differing = rows.iter().filter(|(_, differs)| *differs).map(|(aspect, _)| *aspect);
@@ -180,10 +180,16 @@ impl Comparison<'_> {
     }
 }
 
+/// Whether the times differ. Not all formats keep nanoseconds, so these count only if both have
+/// some.
+fn differs_in_time(ours: &Meta, theirs: &Meta) -> bool {
+    let nanoseconds = [ours.nanoseconds, theirs.nanoseconds];
+    ours.mtime != theirs.mtime || !nanoseconds.contains(&0) && nanoseconds[0] != nanoseconds[1]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Meta;
 
     fn tree(files: &[(&str, Meta, &str)]) -> Tree {
         let mut tree = Tree::new(Meta::default());

@@ -77,7 +77,7 @@ pub(super) fn text(length: usize) -> Vec<u8> {
 }
 
 pub(super) fn add(tree: &mut Tree, parent: Id, name: &[u8], kind: Kind) -> Id {
-    let meta = Meta { permissions: 0o4751, uid: 1, gid: 2, mtime: 7, xattrs: Xattrs::new() };
+    let meta = Meta { permissions: 0o4751, uid: 1, gid: 2, mtime: 7, ..Meta::default() };
     tree.add(parent, name, meta, kind).unwrap()
 }
 

@@ -104,7 +104,9 @@ fn file(tree: &mut Tree, path: &str, permissions: u16, bytes: Vec<u8>, mtime: i6
 /// reproducible-builds.org asks for `SOURCE_DATE_EPOCH`.
 pub fn clamp_times(tree: &mut Tree, epoch: u32) {
     for meta in tree.metas_mut() {
-        meta.mtime = meta.mtime.min(epoch.into());
+        if meta.mtime >= epoch.into() {
+            (meta.mtime, meta.nanoseconds) = (epoch.into(), 0);
+        }
     }
 }
 
@@ -132,8 +134,11 @@ mod tests {
         init(&mut tree, Format::Cpio(Compression::None), b"cpio".into(), 5).unwrap();
         assert_eq!(bytes(&tree, "usr/sbin/virtinit"), b"disk");
         assert_eq!(bytes(&tree, "init"), b"cpio");
+        let id = tree.find(b"init").unwrap();
+        tree.node_mut(id).meta.nanoseconds = 9;
         clamp_times(&mut tree, 3);
-        assert_eq!(tree.node(tree.find(b"init").unwrap()).meta.mtime, 3);
+        let meta = &tree.node(id).meta;
+        assert_eq!((meta.mtime, meta.nanoseconds), (3, 0));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use files::notes::Notes;
 
 use super::bytes_at;
 use crate::tree::{
-    Content, Id, Kind, Meta, NAME_MAX, PATH_MAX, Tree, Xattrs, components, directory, kind_of,
+    Content, Id, Kind, Meta, NAME_MAX, PATH_MAX, Tree, components, directory, kind_of,
 };
 
 /// Bytes of the longest target of a link, its NUL included (`PATH_MAX`,
@@ -277,7 +277,7 @@ fn is_same_type(a: &Kind, b: &Kind) -> bool {
 fn meta(header: &Header) -> Meta {
     let permissions = u16::try_from(header.mode & 0o7777).unwrap_or_default();
     let Header { uid, gid, mtime, .. } = *header;
-    Meta { permissions, uid, gid, mtime: mtime.into(), xattrs: Xattrs::new() }
+    Meta { permissions, uid, gid, mtime: mtime.into(), ..Meta::default() }
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::FileId;
-use crate::tree::{Content, HostDirectory, Id, Kind, Meta, PATH_MAX, Tree, Xattrs, kind_of, show};
+use crate::tree::{
+    Content, HostDirectory, Id, Kind, Meta, NANOSECONDS_MAX, PATH_MAX, Tree, Xattrs, kind_of, show,
+};
 
 /// Note about a mount point, whose contents are left out.
 const MOUNTED: &str = "something is mounted there, the directory is left empty";
@@ -183,6 +185,7 @@ fn meta(stat: &Statx, xattrs: Xattrs) -> Meta {
         uid: stat.stx_uid,
         gid: stat.stx_gid,
         mtime: stat.stx_mtime.tv_sec,
+        nanoseconds: stat.stx_mtime.tv_nsec.min(NANOSECONDS_MAX),
         xattrs,
     }
 }

@@ -5,6 +5,7 @@ mod holes;
 mod identity;
 mod orders;
 mod places;
+mod times;
 mod unpacking;
 
 use std::ffi::OsStr;

@@ -34,7 +34,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 pub use content::{Content, HostDirectory, Stored, file_length};
 pub use files::tell::show;
-pub use node::{Children, Id, Kind, Meta, NAME_MAX, Node, directory, kind_of, mode};
+pub use node::{
+    Children, Id, Kind, Meta, NAME_MAX, NANOSECONDS_MAX, Node, directory, kind_of, mode,
+};
 pub use paths::PATH_MAX;
 pub use pieces::Reader;
 pub use xattrs::Xattrs;

@@ -10,6 +10,9 @@ use super::xattrs::Xattrs;
 /// Bytes of the longest name (`NAME_MAX`, `include/uapi/linux/limits.h`).
 pub const NAME_MAX: usize = 255;
 
+/// Most nanoseconds of a time (`tv_nsec` of timespec(3type)).
+pub const NANOSECONDS_MAX: u32 = 999_999_999;
+
 /// The children of a directory, by name.
 pub type Children = BTreeMap<Box<[u8]>, Id>;
 
@@ -37,6 +40,9 @@ pub struct Meta {
     pub gid: u32,
     /// Modification time in seconds since 1970.
     pub mtime: i64,
+    /// Nanoseconds to add to the modification time, at most [`NANOSECONDS_MAX`]. EROFS, ext4,
+    /// tar and directories keep them; newc and squashfs have whole seconds.
+    pub nanoseconds: u32,
     /// Extended attributes.
     pub xattrs: Xattrs,
 }

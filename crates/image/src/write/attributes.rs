@@ -93,7 +93,7 @@ pub(super) fn set(file: Made<'_>, node: &Node, path: &[u8], notes: &mut Notes) -
         };
         set.context("chmod")?;
     }
-    let time = Timespec { tv_sec: meta.mtime, tv_nsec: 0 };
+    let time = Timespec { tv_sec: meta.mtime, tv_nsec: meta.nanoseconds.into() };
     let times = Timestamps { last_access: time, last_modification: time };
     let set = match file {
         Made::Open(fd) => rustix::fs::futimens(fd, &times),

@@ -154,6 +154,7 @@ fn seed_of(tree: &Tree) -> Result<[u8; 16]> {
         hasher.update(&[0]);
         hasher.update(&mode(node).to_le_bytes());
         hasher.update(&node.meta.mtime.to_le_bytes());
+        hasher.update(&node.meta.nanoseconds.to_le_bytes());
         hasher.update(&size.to_le_bytes());
         Ok(())
     })?;

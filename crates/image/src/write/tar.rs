@@ -14,7 +14,7 @@ use tar::{EntryType, Header};
 
 use super::copier::{Copier, copying};
 use super::sparse::SparseMember;
-use crate::tree::{Id, Kind, Meta, Node, Tree, show};
+use crate::tree::{Id, Kind, Meta, NANOSECONDS_MAX, Node, Tree, show};
 use crate::ustar::BLOCK;
 
 /// Most bytes of a path or of a link's target in a header (`name`, `linkname`).
@@ -123,7 +123,7 @@ impl<'a> NewMember<'a> {
     }
 
     fn meta(&mut self) {
-        let Meta { permissions, uid, gid, mtime, ref xattrs } = self.node.meta;
+        let Meta { permissions, uid, gid, mtime, nanoseconds, ref xattrs } = self.node.meta;
         self.header.set_mode(permissions.into());
         self.header.set_uid(uid.min(ID_MAX).into());
         self.header.set_gid(gid.min(ID_MAX).into());
@@ -134,8 +134,8 @@ impl<'a> NewMember<'a> {
                 self.record(key.as_bytes(), value.to_string().as_bytes());
             }
         }
-        if i64::try_from(time) != Ok(mtime) {
-            self.record(b"mtime", mtime.to_string().as_bytes());
+        if i64::try_from(time) != Ok(mtime) || nanoseconds > 0 {
+            self.record(b"mtime", decimal(mtime, nanoseconds).as_bytes());
         }
         for (name, value) in xattrs {
             self.record(&[b"SCHILY.xattr.", &escaped(name)[..]].concat(), value);
@@ -239,4 +239,34 @@ fn pad(out: &mut dyn Write, size: u64) -> Result<()> {
     let padding = size.next_multiple_of(BLOCK as u64) - size;
     out.write_all(&[0; BLOCK][..usize::try_from(padding)?])?;
     Ok(())
+}
+
+/// A time as a decimal number, from whole seconds and nanoseconds to add to them.
+fn decimal(seconds: i64, nanoseconds: u32) -> String {
+    let (sign, whole, part) = match seconds < 0 && nanoseconds > 0 {
+        true => ("-", seconds.abs_diff(-1), NANOSECONDS_MAX + 1 - nanoseconds),
+        false => (if seconds < 0 { "-" } else { "" }, seconds.unsigned_abs(), nanoseconds),
+    };
+    let digits = format!("{sign}{whole}.{part:09}");
+    digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_decimal_numbers() {
+        for (time, expected) in [
+            ((5, 0), "5"),
+            ((-5, 0), "-5"),
+            ((10, 900_000_000), "10.9"),
+            ((0, 1), "0.000000001"),
+            ((-1, 500_000_000), "-0.5"),
+            ((-6, 900_000_000), "-5.1"),
+            ((i64::MIN, 0), "-9223372036854775808"),
+        ] {
+            assert_eq!(decimal(time.0, time.1), expected);
+        }
+    }
 }

@@ -79,6 +79,8 @@ pub(in crate::erofs) struct ErofsInode {
     pub gid: u32,
     /// Modification time in seconds since 1970 (`i_mtime`).
     pub mtime: i64,
+    /// Nanoseconds of the modification time (`i_mtime_nsec`).
+    pub nanoseconds: u32,
 }
 
 impl ErofsInode {
@@ -90,7 +92,7 @@ impl ErofsInode {
     /// Number of bytes that the inode takes in an image whose compact inodes have `time`.
     pub(in crate::erofs) fn len(&self, time: i64) -> usize {
         let small = |id: u32| u16::try_from(id).is_ok();
-        let is_compact = self.mtime == time
+        let is_compact = (self.mtime, self.nanoseconds) == (time, 0)
             && [self.links, self.uid, self.gid].into_iter().all(small)
             && u32::try_from(self.size).is_ok();
         if is_compact { Self::COMPACT } else { Self::SIZE_MAX }
@@ -111,6 +113,7 @@ impl ErofsInode {
             put(&mut out, 24, self.uid.to_le_bytes());
             put(&mut out, 28, self.gid.to_le_bytes());
             put(&mut out, 32, self.mtime.to_le_bytes());
+            put(&mut out, 40, self.nanoseconds.to_le_bytes());
             put(&mut out, 44, self.links.to_le_bytes());
         } else {
             // `len` chose the compact form because the upper halves are 0.
@@ -146,6 +149,7 @@ impl ErofsInode {
                 uid: u32_at(bytes, 24),
                 gid: u32_at(bytes, 28),
                 mtime: i64::from_le_bytes(bytes_at(bytes, 32)),
+                nanoseconds: u32_at(bytes, 40),
                 links: u32_at(bytes, 44),
                 ..common
             },

@@ -24,7 +24,7 @@ use super::layout::{dirents, xattrs};
 use crate::disk_parts::DIRECTORY_DEPTH_MAX;
 use crate::disk_parts::device;
 use crate::disk_parts::xattr_sets::Sets;
-use crate::tree::{Content, Id, Kind, Meta, Tree, kind_of, show};
+use crate::tree::{Content, Id, Kind, Meta, NANOSECONDS_MAX, Tree, kind_of, show};
 
 /// Longest target of a symbolic link, in bytes (`PATH_MAX`).
 const TARGET_MAX: u64 = 4096;
@@ -156,6 +156,7 @@ impl ErofsReader {
             uid: inode.uid,
             gid: inode.gid,
             mtime: inode.mtime,
+            nanoseconds: inode.nanoseconds.min(NANOSECONDS_MAX),
             xattrs: self.sets.keep(xattrs)?,
         };
         let stored = StoredInode { image: Arc::clone(&self.image), inode, end };

@@ -31,6 +31,7 @@ impl InodeHead {
             uid: node.meta.uid,
             gid: node.meta.gid,
             mtime: node.meta.mtime,
+            nanoseconds: node.meta.nanoseconds,
             ..ErofsInode::default()
         };
         Ok(Self { inode, xattrs })

@@ -89,9 +89,15 @@ pub(in crate::ext4) struct Ext4Inode {
     pub(in crate::ext4) xattr_block: u64,
     /// Modification time in seconds since 1970 (`i_mtime`).
     pub(in crate::ext4) mtime: i64,
+    /// Nanoseconds of the modification time (upper 30 bits of `i_mtime_extra`).
+    pub(in crate::ext4) nanoseconds: u32,
     /// Extended attributes in the inode, with their header.
     pub(in crate::ext4) xattrs: Vec<u8>,
 }
+
+/// Bits of the seconds in the fields `i_*time_extra` (`EXT4_EPOCH_BITS`); the others are
+/// nanoseconds.
+const EPOCH_BITS: u32 = 2;
 
 /// Start of the checksums of inode `number` and of the blocks that it owns. `file_system` is
 /// the start of the file system's checksums.
@@ -152,7 +158,7 @@ impl Ext4Inode {
         let (seconds, epoch) = time(self.mtime);
         for (at, at_epoch) in [(0x08, 0x8c), (0x0c, 0x84), (0x10, 0x88), (0x90, 0x94)] {
             put32(&mut bytes, at, seconds);
-            put32(&mut bytes, at_epoch, epoch);
+            put32(&mut bytes, at_epoch, self.nanoseconds << EPOCH_BITS | epoch);
         }
         bytes[SIZE - XATTR_SPACE..][..self.xattrs.len()].copy_from_slice(&self.xattrs);
         let checksum = crc32c(seed(file_system, number), &bytes);
@@ -164,7 +170,8 @@ impl Ext4Inode {
     pub(in crate::ext4) fn decode(bytes: &[u8]) -> Self {
         let extra = if bytes.len() > OLD { usize::from(get16(bytes, 0x80)) } else { 0 };
         // A field beyond the end of a short inode counts as zero.
-        let epoch = if extra >= 12 { get32(bytes, 0x88) & 3 } else { 0 };
+        let mtime_extra = if extra >= 12 { get32(bytes, 0x88) } else { 0 };
+        let epoch = mtime_extra & ((1 << EPOCH_BITS) - 1);
         Self {
             mode: get16(bytes, 0x00),
             uid: get_quarters(bytes, 0x02, 0x78),
@@ -176,6 +183,7 @@ impl Ext4Inode {
             map: get(bytes, 0x28),
             xattr_block: u64::from(get32(bytes, 0x68)) | u64::from(get16(bytes, 0x76)) << 32,
             mtime: i64::from(get32(bytes, 0x10).cast_signed()) + (i64::from(epoch) << 32),
+            nanoseconds: mtime_extra >> EPOCH_BITS,
             xattrs: bytes.get(OLD + extra..).unwrap_or_default().to_vec(),
         }
     }
@@ -198,6 +206,7 @@ mod tests {
             map: [7; BLOCK_MAP],
             xattr_block: 0x1234_5678_9abc,
             mtime: 0,
+            nanoseconds: 999_999_999,
             xattrs: vec![9; XATTR_SPACE],
         };
         let times = [

@@ -21,7 +21,7 @@ use super::layout::inode::{self, BLOCK_MAP, Ext4Inode, flags};
 use super::layout::xattrs;
 use crate::disk_parts::DIRECTORY_DEPTH_MAX;
 use crate::disk_parts::xattr_sets::Sets;
-use crate::tree::{Content, Id, Kind, Meta, Tree, Xattrs, kind_of, show};
+use crate::tree::{Content, Id, Kind, Meta, NANOSECONDS_MAX, Tree, Xattrs, kind_of, show};
 
 /// Name in a directory, and its inode.
 type NamedInode = (Box<[u8]>, u32);
@@ -133,6 +133,7 @@ impl Ext4Reader {
             uid: inode.uid,
             gid: inode.gid,
             mtime: inode.mtime,
+            nanoseconds: inode.nanoseconds.min(NANOSECONDS_MAX),
             xattrs: self.sets.keep(xattrs)?,
         };
         Ok((meta, is_inline.then_some(rest)))

@@ -182,6 +182,7 @@ impl Ext4Writer<'_> {
             map: contents.map,
             xattr_block,
             mtime: node.meta.mtime,
+            nanoseconds: node.meta.nanoseconds,
             xattrs: xattrs.in_inode,
         };
         self.put(number, &inode)
@@ -331,6 +332,7 @@ impl Ext4Writer<'_> {
             map: contents.map,
             xattr_block: 0,
             mtime: self.options.time,
+            nanoseconds: 0,
             xattrs: Vec::new(),
         }
     }

@@ -349,11 +349,16 @@ fn meta(header: &Header, extended: Extended) -> Result<Meta> {
         let id = id.map_or_else(|| Ok(header.number(field)?.cast_unsigned()), anyhow::Ok);
         u32::try_from(id?).context("an owner or group above 32 bits")
     };
+    let (mtime, nanoseconds) = match extended.mtime {
+        Some(time) => time,
+        None => (header.number(ustar::MTIME)?, 0),
+    };
     Ok(Meta {
         permissions: u16::try_from(header.number(ustar::MODE)? & 0o7777).unwrap_or_default(),
         uid: id(extended.uid, ustar::UID)?,
         gid: id(extended.gid, ustar::GID)?,
-        mtime: extended.mtime.map_or_else(|| header.number(ustar::MTIME), Ok)?,
+        mtime,
+        nanoseconds,
         xattrs: extended.xattrs,
     })
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 
 use super::pax_xattrs::XattrRecords;
-use crate::tree::Xattrs;
+use crate::tree::{NANOSECONDS_MAX, Xattrs};
 
 /// Values that replace the fields of the next member's header. Clones share large values.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +25,8 @@ pub(super) struct Extended {
     pub(super) uid: Option<u64>,
     /// Group (`gid`).
     pub(super) gid: Option<u64>,
-    /// Modification time in seconds since 1970 (`mtime`).
-    pub(super) mtime: Option<i64>,
+    /// Modification time in seconds since 1970, and nanoseconds to add (`mtime`).
+    pub(super) mtime: Option<(i64, u32)>,
     /// Major number of a device (`SCHILY.devmajor`).
     pub(super) dev_major: Option<u64>,
     /// Minor number of a device (`SCHILY.devminor`).
@@ -102,7 +102,7 @@ impl Extended {
             b"size" => self.size = count()?,
             b"uid" => self.uid = count()?,
             b"gid" => self.gid = count()?,
-            b"mtime" => self.mtime = (!value.is_empty()).then(|| seconds(value)).transpose()?,
+            b"mtime" => self.mtime = (!value.is_empty()).then(|| time(value)).transpose()?,
             b"SCHILY.devmajor" => self.dev_major = count()?,
             b"SCHILY.devminor" => self.dev_minor = count()?,
             b"GNU.volume.filename" => self.is_continued = !value.is_empty(),
@@ -130,14 +130,19 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Result<T> {
     number.with_context(|| format!("\"{}\" is no number", text.escape_ascii()))
 }
 
-/// Parses a time `[-]SECONDS[.FRACTION]`, and rounds it down to whole seconds.
-fn seconds(text: &[u8]) -> Result<i64> {
+/// Parses a time `[-]SECONDS[.FRACTION]` as whole seconds, rounded down, and nanoseconds to
+/// add. Further digits are left out.
+fn time(text: &[u8]) -> Result<(i64, u32)> {
     let mut parts = text.splitn(2, |&byte| byte == b'.');
     let whole: i64 = number(parts.next().unwrap_or_default())?;
     let fraction = parts.next().unwrap_or_default();
     ensure!(fraction.iter().all(u8::is_ascii_digit), "a time without digits after its point");
-    let is_whole = fraction.iter().all(|&digit| digit == b'0');
-    Ok(if text.starts_with(b"-") && !is_whole { whole.saturating_sub(1) } else { whole })
+    let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    let nanoseconds = digits.fold(0, |sum, digit| 10 * sum + u32::from(digit - b'0'));
+    Ok(match text.starts_with(b"-") && nanoseconds > 0 {
+        true => (whole.saturating_sub(1), NANOSECONDS_MAX + 1 - nanoseconds),
+        false => (whole, nanoseconds),
+    })
 }
 
 #[cfg(test)]
@@ -158,7 +163,7 @@ mod tests {
     fn global_records_about_data_are_ignored() {
         let mut global = Extended::default();
         global.take_global(b"9 size=5\n11 mtime=7\n21 GNU.sparse.size=5\n").unwrap();
-        assert_eq!((global.size, global.sparse.size, global.mtime), (None, None, Some(7)));
+        assert_eq!((global.size, global.sparse.size, global.mtime), (None, None, Some((7, 0))));
     }
 
     #[test]
@@ -181,11 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn times_are_rounded_down() {
-        for (text, expected) in
-            [("5", 5), ("5.9", 5), ("-5.0", -5), ("-5.1", -6), ("-0.5", -1), ("7.", 7)]
-        {
-            assert_eq!(seconds(text.as_bytes()).unwrap(), expected, "{text}");
+    fn times_are_seconds_and_nanoseconds() {
+        for (text, expected) in [
+            ("5", (5, 0)),
+            ("5.9", (5, 900_000_000)),
+            ("5.0000000019", (5, 1)),
+            ("-5.0", (-5, 0)),
+            ("-5.1", (-6, 900_000_000)),
+            ("-0.5", (-1, 500_000_000)),
+            ("7.", (7, 0)),
+        ] {
+            assert_eq!(time(text.as_bytes()).unwrap(), expected, "{text}");
         }
     }
 }

@@ -178,6 +178,7 @@ impl SquashfsReader {
             uid: uid.with_context(|| format!("the table has no owner {}", inode.uid))?,
             gid: gid.with_context(|| format!("the table has no group {}", inode.gid))?,
             mtime: inode.mtime.into(),
+            nanoseconds: 0,
             xattrs,
         })
     }
