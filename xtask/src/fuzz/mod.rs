@@ -13,6 +13,7 @@ mod input;
 mod kernels;
 mod mutate;
 mod random;
+mod registries;
 mod repair;
 mod seeds;
 mod targets;
