@@ -260,9 +260,10 @@ mod tests {
         #[test]
         fn any_text_is_parsed_or_refused(text in "[a-zA-Z0-9.:/@_\\[\\] -]{0,60}|\\PC{0,30}") {
             if let Ok(found) = text.parse::<Reference>() {
+                // A tag may have several dots.
+                prop_assert!(!format!("{}/{}", found.host, found.repository).contains(".."));
                 let shown = found.to_string();
                 prop_assert_eq!(shown.parse::<Reference>().unwrap(), found);
-                prop_assert!(!shown.contains(".."));
             }
         }
     }
