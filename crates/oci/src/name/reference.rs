@@ -261,7 +261,8 @@ mod tests {
         fn any_text_is_parsed_or_refused(text in "[a-zA-Z0-9.:/@_\\[\\] -]{0,60}|\\PC{0,30}") {
             if let Ok(found) = text.parse::<Reference>() {
                 // A tag may have several dots.
-                prop_assert!(!format!("{}/{}", found.host, found.repository).contains(".."));
+                let name = format!("{}/{}", found.host, found.repository);
+                prop_assert!(!name.contains(".."), "{}", name);
                 let shown = found.to_string();
                 prop_assert_eq!(shown.parse::<Reference>().unwrap(), found);
             }
