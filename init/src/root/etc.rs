@@ -38,11 +38,12 @@ pub fn mount(etc: Etc, root: &NewRoot) -> Result<()> {
 /// Makes `/etc` of a read-only root writable if it lacks the file `path`, so that
 /// [`NewRoot::provide_file`] can make it. A kernel without overlayfs is no error.
 pub fn make_room(root: &NewRoot, path: &[u8]) {
-    let Ok(dir) = root.locate(b"/etc", OFlags::DIRECTORY) else { return };
-    if !root.is_read_only(&dir) || root.locate(path, OFlags::empty()).is_ok() {
-        return;
-    }
-    if let Err(error) = overlay::mount_over(&dir, &"/etc", None) {
+    let is_missing = root.locate(path, OFlags::empty()).is_err();
+    let dir = root.locate(b"/etc", OFlags::DIRECTORY);
+    if is_missing
+        && dir.is_ok_and(|dir| root.is_read_only(&dir))
+        && let Err(error) = mount(Etc::Overlay, root)
+    {
         log::debug!("{error}; going on without {}", show(path));
     }
 }

@@ -5,13 +5,14 @@
 //!
 //! Names that the root's own file has stay as they are; missing ones follow its text.
 
-use alloc::vec::Vec;
+use alloc::ffi::CString;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::root::new_root::NewRoot;
 use crate::sys::error::ErrnoName;
+use crate::sys::file;
 
 /// Path of the file.
 pub const PATH: &[u8] = b"/etc/hosts";
@@ -24,14 +25,13 @@ const LOCAL_LINES: &[u8] = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n";
 
 /// Gives the root the names that it lacks: `localhost` and, at `address`, `name`.
 pub fn provide(root: &NewRoot, name: Option<&[u8]>, address: &[u8]) {
+    if !is_ours(root).unwrap_or_default() {
+        return;
+    }
     // If the file cannot be read, it is none of ours: a directory, or too large.
     let Ok(own) = root.read(PATH) else { return };
     let Some(text) = complete(own.as_deref().unwrap_or_default(), name, address) else { return };
-    let result = match is_ours(root) {
-        Ok(true) => root.provide_file(PATH, c"hosts", &text),
-        result => result.and(Err(Errno::ACCESS)),
-    };
-    if let Err(errno) = result {
+    if let Err(errno) = root.provide_file(PATH, c"hosts", text.as_bytes()) {
         log::debug!("no names for /etc/hosts: {}", ErrnoName(errno));
     }
 }
@@ -44,21 +44,17 @@ fn is_ours(root: &NewRoot) -> Result<bool, Errno> {
     Ok(root.is_read_only(&dir) || root.owns(&dir)?)
 }
 
-/// The text `own` with the names that it lacks; `None` if it has all of them.
-fn complete(own: &[u8], name: Option<&[u8]>, address: &[u8]) -> Option<Vec<u8>> {
+/// The text `own` with the names that it lacks; `None` if it has all of them, or contains NUL.
+fn complete(own: &[u8], name: Option<&[u8]>, address: &[u8]) -> Option<CString> {
     let local = if has(own, LOCALHOST) { b"" } else { LOCAL_LINES };
-    let named = name.filter(|name| *name != LOCALHOST && !has(own, name));
-    if local.is_empty() && named.is_none() {
-        return None;
-    }
     let end: &[u8] = if own.is_empty() || own.ends_with(b"\n") { b"" } else { b"\n" };
-    let [address, tab, name, newline] =
-        named.map_or([&b""[..]; 4], |name| [address, b"\t", name, b"\n"]);
-    let mut text = Vec::new();
-    for part in [own, end, local, address, tab, name, newline] {
-        text.extend_from_slice(part);
-    }
-    Some(text)
+    let named = name.filter(|name| *name != LOCALHOST && !has(own, name));
+    let text = match named {
+        Some(name) => file::c_string(&[own, end, local, address, b"\t", name, b"\n"]),
+        None if local.is_empty() => return None,
+        None => file::c_string(&[own, end, local]),
+    };
+    text.ok()
 }
 
 /// Whether a line of `text` gives an address to `name`.
@@ -73,7 +69,6 @@ fn has(text: &[u8], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::String;
 
     #[test]
     fn missing_names_are_added() {
@@ -94,7 +89,7 @@ mod tests {
         ];
         for (case, own, name, expected) in cases {
             let text = complete(own.as_bytes(), name.map(str::as_bytes), b"1.2.3.4");
-            assert_eq!(text.map(|text| String::from_utf8(text).unwrap()), expected, "{case}");
+            assert_eq!(text.map(|text| text.into_string().unwrap()), expected, "{case}");
         }
     }
 }

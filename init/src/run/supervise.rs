@@ -152,7 +152,7 @@ pub fn run(
 /// processes may still be needed: databases write out what they hold.
 fn end_command(child: Pid, command: &Command<'_>, signals: &Signals) -> Result<()> {
     let Some(signal) = command.stop_signal.and_then(rt::process::signal) else { return Ok(()) };
-    log::debug!("ending the command by signal {}", signal.as_raw());
+    log::debug!("ending the command by its stop signal");
     for signal in [signal, Signal::CONT] {
         // This fails if the whole group has ended.
         let _ = rustix::process::kill_process_group(child, signal);

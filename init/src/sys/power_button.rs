@@ -10,14 +10,14 @@ use rustix::fs::OFlags;
 use crate::sys::devices::Devices;
 use crate::sys::file;
 
-/// Names of the device: by ACPI, and by the device tree of QEMU's machines for Arm.
-const NAMES: &[&[u8]] = &[b"Power Button", b"gpio-keys"];
+/// Names of the device in sysfs: by ACPI, and by the device tree of QEMU's machines for Arm.
+const NAMES: &[&[u8]] = &[b"Power Button\n", b"gpio-keys\n"];
 
 /// Size of `struct input_event` with a time of 64 bits; the type follows that time.
 const EVENT: usize = 24;
 
 /// The end of an event in which the button goes down: `EV_KEY`, `KEY_POWER` and 1, as two
-/// numbers of 16 bits and one of 32 bits.
+/// little-endian numbers of 16 bits and one of 32 bits.
 const PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 
 /// Opens the button. `None`: the machine has none, or the kernel lacks a driver.
@@ -25,13 +25,15 @@ const PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 pub fn open(devices: &Devices) -> Option<OwnedFd> {
     let class = devices.open_class(c"class/input").ok()?;
     let names = file::names_in(&class, &|name| name.to_bytes().starts_with(b"event")).ok()?;
-    names.iter().find_map(|name| {
+    for name in names {
         let path = file::c_string(&[name.as_bytes(), b"/device/name"]).ok()?;
-        let title = file::read_at(class.as_fd(), &path).ok()?;
-        let node = file::c_string(&[b"input/", name.as_bytes()]).ok()?;
-        let is_button = NAMES.contains(&title.trim_ascii());
-        is_button.then(|| devices.open_node(&node, OFlags::RDONLY | OFlags::NONBLOCK).ok())?
-    })
+        let title = file::read_at(class.as_fd(), &path).unwrap_or_default();
+        if NAMES.contains(&&*title) {
+            let node = file::c_string(&[b"input/", name.as_bytes()]).ok()?;
+            return devices.open_node(&node, OFlags::RDONLY | OFlags::NONBLOCK).ok();
+        }
+    }
+    None
 }
 
 /// Reads all events that are pending; returns whether the button was pressed.

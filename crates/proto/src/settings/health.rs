@@ -9,10 +9,9 @@
 use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::str::SplitAsciiWhitespace;
 use core::time::Duration;
 
-use crate::words::{number, text};
+use crate::words::{number, words};
 
 /// A command that finds out whether a workload works, and how often to run it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -55,17 +54,19 @@ impl Schedule {
     /// Reads `INTERVAL TIMEOUT START-PERIOD START-INTERVAL RETRIES`: times in milliseconds, in
     /// decimal. Only the start period may be 0.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        let mut words = text(value).split_ascii_whitespace();
-        let schedule = Self {
-            interval: time(&mut words)?,
-            timeout: time(&mut words)?,
-            start_period: time(&mut words)?,
-            start_interval: time(&mut words)?,
-            retries: u32::try_from(number(words.next()?.as_bytes())?).ok()?,
-        };
-        let Self { interval, timeout, start_interval, retries, .. } = schedule;
-        let has_zero = [interval, timeout, start_interval].contains(&Duration::ZERO);
-        (words.next().is_none() && !has_zero && retries > 0).then_some(schedule)
+        let (mut words, mut numbers) = (words(value), [0; 5]);
+        for place in &mut numbers {
+            *place = number(words.next()?)?;
+        }
+        let [interval, timeout, start_period, start_interval, retries] = numbers;
+        let has_zero = [interval, timeout, start_interval, retries].contains(&0);
+        if has_zero || words.next().is_some() {
+            return None;
+        }
+        let [interval, timeout, start_period, start_interval] =
+            [interval, timeout, start_period, start_interval].map(Duration::from_millis);
+        let retries = u32::try_from(retries).ok()?;
+        Some(Self { interval, timeout, start_period, start_interval, retries })
     }
 
     /// The value of the record. Parts of a millisecond count as a whole one.
@@ -75,10 +76,6 @@ impl Schedule {
             [interval, timeout, start_period, start_interval].map(millis);
         format!("{interval} {timeout} {start_period} {start_interval} {retries}").into_bytes()
     }
-}
-
-fn time(words: &mut SplitAsciiWhitespace<'_>) -> Option<Duration> {
-    Some(Duration::from_millis(number(words.next()?.as_bytes())?))
 }
 
 /// Milliseconds in 64 bits, enough for half a billion years.
@@ -119,6 +116,7 @@ mod tests {
             "1 1 0 1 0",
             "1 1 0 1 4294967296",
             "1s 1 0 1 1",
+            "1  1 0 1 1",
             "-1 1 0 1 1",
             "18446744073709551616 1 0 1 1",
         ] {
