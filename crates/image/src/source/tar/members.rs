@@ -112,8 +112,7 @@ impl<'a> TarMembers<'a> {
 
     /// Handles a header. Returns `None` if it describes the next member or no file.
     fn header(&mut self, header: &Header, at: u64, notes: &mut Notes) -> Result<Option<Member>> {
-        let size = header.number(ustar::SIZE)?;
-        let size = u64::try_from(size).with_context(|| format!("a size of {size} bytes"))?;
+        let size = size(header).with_context(|| show(&header.path()))?;
         match header.kind() {
             // Solaris writes extended headers as `X`.
             b'x' | b'X' => {
@@ -342,6 +341,11 @@ fn target(header: &Header, extended: &Extended) -> Result<Vec<u8>> {
     ensure!(target.len() <= PATH_MAX, "the target of the link has more than {PATH_MAX} bytes");
     ensure!(!target.contains(&0), "the target of the link contains NUL");
     Ok(target.to_vec())
+}
+
+fn size(header: &Header) -> Result<u64> {
+    let size = header.number(ustar::SIZE)?;
+    u64::try_from(size).with_context(|| format!("a size of {size} bytes"))
 }
 
 fn meta(header: &Header, extended: Extended) -> Result<Meta> {

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod fields;
+mod layer_members;
 mod layers;
 mod limits;
 mod members;
