@@ -37,7 +37,7 @@ pub(super) struct Client {
     repository: String,
     /// The scheme by which the registry answers; empty until it has answered.
     scheme: OnceLock<Scheme>,
-    /// Set when the registry did not answer and there is another one to ask.
+    /// Set when the registry failed and there is another one to ask.
     is_left: AtomicBool,
 }
 

@@ -11,7 +11,7 @@ use std::thread::sleep;
 use anyhow::{Context, Result, bail, ensure};
 use ureq::BodyReader;
 use ureq::http::StatusCode;
-use ureq::http::header::{CONTENT_RANGE, ETAG};
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
 
 use super::exchange::{Answer, tell_wait};
 use super::retry::{Limits, Retry};
@@ -25,6 +25,15 @@ const SKIP_PIECE: usize = 64 << 10;
 /// Requests the contents from a byte on. The status of the answer is one of success.
 type Open = dyn Fn(u64) -> Result<Answer> + Send;
 
+/// How the end of a body is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// By its length or its last chunk: the connection can be used again.
+    Marked,
+    /// By the end of the connection, which may come late or never.
+    Closed,
+}
+
 /// A blob as a stream.
 pub(super) struct Download {
     open: Box<Open>,
@@ -33,6 +42,7 @@ pub(super) struct Download {
     /// Bytes of the whole blob.
     size: u64,
     body: Option<BodyReader<'static>>,
+    ending: Ending,
     /// Entity tag, and the server that gave it.
     tag: Option<(Url, String)>,
     limits: Limits,
@@ -60,6 +70,7 @@ impl Download {
             at,
             size,
             body: None,
+            ending: Ending::Closed,
             tag: None,
             limits,
             retry,
@@ -99,6 +110,11 @@ impl Download {
                 0
             }
             status => bail!("{server}: {status} is no answer with contents"),
+        };
+        let marks = [CONTENT_LENGTH, TRANSFER_ENCODING];
+        self.ending = match marks.iter().any(|mark| answer.headers.contains_key(mark)) {
+            true => Ending::Marked,
+            false => Ending::Closed,
         };
         let mut body = answer.body.into_reader();
         match skip(&mut body, self.at - start) {
@@ -161,12 +177,13 @@ impl Download {
             self.progress = 0;
             self.retry = Retry::new(self.limits);
         }
-        if self.at == self.size {
-            // An end that was reached lets the connection be used again.
-            if let Some(mut body) = self.body.take() {
-                let end = body.read(&mut [0]);
-                log::trace!("end of a blob: {end:?}");
-            }
+        if self.at < self.size {
+            return;
+        }
+        if let (Some(mut body), Ending::Marked) = (self.body.take(), self.ending) {
+            // A body that was read to its end leaves the connection for the next request.
+            let end = body.read(&mut [0]);
+            log::trace!("end of a blob: {end:?}");
         }
     }
 }

@@ -55,12 +55,13 @@ impl Trust {
     }
 }
 
-/// How often a request is made if it fails for a moment.
+/// Whether a request is made again if there is no answer for a moment. One whose answer asks for
+/// it is always made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempts {
-    /// Once.
+    /// No: there is another way to make it.
     One,
-    /// As often as the limits permit.
+    /// Yes, as often as the limits permit.
     Several,
 }
 
@@ -79,7 +80,7 @@ pub(super) struct Ask<'a> {
     pub(super) body: Vec<u8>,
     /// What is permitted.
     pub(super) trust: &'a Trust,
-    /// How often it is made.
+    /// Whether it is made again if there is no answer.
     pub(super) attempts: Attempts,
 }
 
@@ -143,12 +144,11 @@ impl Exchange {
                     let value = answer.header(&RETRY_AFTER);
                     value.and_then(|value| retry_after(value, SystemTime::now()))
                 }
-                Err(error) if is_passing_failure(error) => None,
+                Err(error) if is_passing_failure(error) && ask.attempts == Attempts::Several => {
+                    None
+                }
                 _ => return outcome,
             };
-            if ask.attempts == Attempts::One {
-                return outcome;
-            }
             let Some(pause) = retry.after_failure(asked) else {
                 return outcome.map_err(|error| error.context("given up after several attempts"));
             };

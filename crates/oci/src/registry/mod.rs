@@ -45,7 +45,6 @@ use self::auth::Auth;
 use self::client::{Client, IsManifest, Want, succeeded};
 use self::download::Download;
 use self::exchange::{Answer, Ask, Attempts, Exchange, Trust};
-use self::failure::Failure;
 use self::refusal::Refusal;
 use self::retry::Limits;
 use self::settings::credentials;
@@ -112,17 +111,15 @@ impl Registry {
         })
     }
 
-    /// Gets something from the first place that has it. The error is that of the registry itself.
+    /// Gets something from the first place that has it. A mirror that has it not, or does not
+    /// answer, is not asked again. The error is that of the registry itself.
     fn first<T>(&self, get: impl Fn(&Arc<Client>) -> Result<T>) -> Result<T> {
         for mirror in self.mirrors.iter().filter(|mirror| mirror.is_in_use()) {
             match get(mirror) {
                 Ok(found) => return Ok(found),
                 Err(error) => {
                     log::warn!("mirror {error:#}");
-                    // One that does not answer is not asked again.
-                    if error.downcast_ref::<Failure>().is_some() {
-                        mirror.leave();
-                    }
+                    mirror.leave();
                 }
             }
         }

@@ -118,6 +118,18 @@ fn a_stall_ends_and_is_resumed() {
 }
 
 #[test]
+fn the_end_of_a_connection_is_not_waited_for() {
+    let contents = noise(1000);
+    let server = serving(&contents, |_, _, contents| {
+        Reply::new(200, contents).without_length().ending(End::StallAt(1000))
+    });
+    // A time-out would be 20 seconds, and an error.
+    let start = std::time::Instant::now();
+    assert!(read(&at(&server), &layer(&contents), 0).unwrap() == contents);
+    assert!(start.elapsed() < PACE.patience.stall);
+}
+
+#[test]
 fn breaks_without_progress_end() {
     let contents = noise(SIZE);
     // Ten bytes each time are no progress: a hostile server could go on for days.

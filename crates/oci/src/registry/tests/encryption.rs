@@ -129,6 +129,26 @@ fn http_elsewhere_is_permitted_by_a_flag_only() {
 }
 
 #[test]
+fn an_encrypted_registry_on_this_machine_may_be_busy_at_first() {
+    if !has("openssl") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new(dir.path());
+    let number = std::sync::atomic::AtomicUsize::new(0);
+    let config = authority.server("server", "IP:127.0.0.1");
+    let server = Server::start_tls(config, move |_| {
+        match number.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => Reply::new(503, ""),
+            _ => Reply::new(200, MANIFEST),
+        }
+    });
+    let options = RegistryOptions { ca: vec![authority.file()], ..options() };
+    open(&format!("{}/a", server.authority()), &options).top().unwrap();
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[test]
 fn a_server_without_tls_is_told() {
     // As Go's servers answer: with text instead of a handshake.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
