@@ -7,6 +7,8 @@
 //! refused (CVE-2021-41190), and so is a negative size.
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 use crate::name::digest::Digest;
@@ -17,7 +19,7 @@ use crate::name::platform::Platform;
 pub const DOCUMENT_MAX: u64 = 4 << 20;
 
 /// Most layers of an image. Docker's limit is 127; nothing here depends on the number.
-const LAYERS_MAX: usize = 1024;
+pub const LAYERS_MAX: usize = 1024;
 
 /// Annotation of an entry of an index that has no image, but says something about one.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
@@ -108,6 +110,28 @@ pub struct Descriptor {
     /// The platform, in an index.
     #[serde(default)]
     pub platform: Option<Platform>,
+}
+
+impl Descriptor {
+    /// Compares contents with the descriptor.
+    ///
+    /// # Errors
+    /// Another size or digest.
+    pub fn check(&self, bytes: &[u8]) -> Result<()> {
+        let found = bytes.len() as u64;
+        ensure!(found == self.size, "{}: {found} bytes instead of {}", self.digest, self.size);
+        self.digest.check(bytes)
+    }
+
+    /// The contents, if the descriptor has them itself. They are not compared with it.
+    ///
+    /// # Errors
+    /// Text that is not base64.
+    pub fn embedded(&self) -> Result<Option<Vec<u8>>> {
+        let Some(text) = &self.data else { return Ok(None) };
+        let bytes = BASE64_STANDARD.decode(text);
+        Ok(Some(bytes.with_context(|| format!("{}: its data is not base64", self.digest))?))
+    }
 }
 
 /// Values by name. `null` stands for no values, as some writers have it.
@@ -254,6 +278,16 @@ impl std::fmt::Display for NoImage {
 
 impl std::error::Error for NoImage {}
 
+/// Whether an entry of an index is an image or an index, and not something about an image.
+#[must_use]
+pub fn is_image(entry: &Descriptor) -> bool {
+    let is_unknown = entry.platform.as_ref().is_some_and(|it| it.architecture == "unknown");
+    let kind = Media::of(&entry.media_type);
+    !is_unknown
+        && entry.annotations.get(REFERENCE_TYPE).is_none()
+        && (matches!(kind, Some(Media::Manifest | Media::Index)) || entry.media_type.is_empty())
+}
+
 /// Selects the entry of an index for the platform `wanted`: the first of those that fit best.
 /// Entries without a platform are indexes or images that have to be looked into; they come
 /// after the others.
@@ -264,14 +298,7 @@ pub fn select<'a>(
     entries: &'a [Descriptor],
     wanted: &Platform,
 ) -> Result<Vec<&'a Descriptor>, NoImage> {
-    let is_image = |entry: &&Descriptor| {
-        let is_unknown = entry.platform.as_ref().is_some_and(|it| it.architecture == "unknown");
-        let kind = Media::of(&entry.media_type);
-        !is_unknown
-            && entry.annotations.get(REFERENCE_TYPE).is_none()
-            && matches!(kind, Some(Media::Manifest | Media::Index))
-    };
-    let images: Vec<_> = entries.iter().filter(is_image).collect();
+    let images: Vec<_> = entries.iter().filter(|entry| is_image(entry)).collect();
     let rank = |entry: &&Descriptor| wanted.rank(entry.platform.as_ref()?);
     let best = images.iter().filter_map(rank).max();
     let fits = |entry: &&Descriptor| best.is_some() && rank(entry) == best;

@@ -45,6 +45,18 @@ impl Digest {
         hasher.finish()
     }
 
+    /// Compares bytes with the digest.
+    ///
+    /// # Errors
+    /// Bytes of another digest.
+    pub fn check(&self, bytes: &[u8]) -> Result<()> {
+        let mut hasher = Hasher::new(self.algorithm);
+        hasher.update(bytes);
+        let found = hasher.finish();
+        ensure!(found == *self, "{self}: damaged or replaced, for its digest is {found}");
+        Ok(())
+    }
+
     /// The algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {

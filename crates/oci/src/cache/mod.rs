@@ -1,0 +1,332 @@
+//! The cache: documents, blobs, unpacked layers and built images, kept by their contents.
+//!
+//! | Path | Contents | Checked when it is used |
+//! |---|---|---|
+//! | `blobs/ALGORITHM/HEX` | documents, and layers as a registry sends them | size and digest |
+//! | `layers/ALGORITHM/HEX` | unpacked layers, by their `diff_id` | record |
+//! | `images/KEY` | images that were built from layers | record |
+//! | `refs/HEX` | which document a reference led to, and when | digest of the document |
+//!
+//! | Module | Contents |
+//! |---|---|
+//! | `object` | files that appear whole, shared by several processes |
+//! | `record` | size and time of complete objects |
+//! | [`refs`] | what references led to |
+//! | [`contents`] | lists, checks and removes objects |
+//!
+//! The cache belongs to one user and is closed to others: whoever can write to it decides what
+//! is booted. A program that ends at any moment leaves a usable cache: locks end with it, an
+//! incomplete blob is continued, and everything else incomplete is made again.
+
+pub mod contents;
+mod object;
+mod record;
+pub mod refs;
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use self::object::{Claim, claim, hold, remove_name};
+pub use self::object::{Held, Part};
+use crate::document::manifest::{DOCUMENT_MAX, Descriptor};
+use crate::name::digest::Digest;
+
+/// Permissions of directories.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Permission bits with which others can write to a directory.
+const OTHERS_WRITE: u32 = 0o022;
+/// Most bytes of a key of an image, so that its file name and endings fit into 255.
+const KEY_MAX: usize = 200;
+
+/// Kind of an object, which is the name of its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A document, or a layer as a registry sends it.
+    Blob,
+    /// An unpacked layer.
+    Layer,
+    /// An image that was built from layers.
+    Image,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Blob, Self::Layer, Self::Image];
+
+    /// The name of the directory.
+    #[must_use]
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Blob => "blobs",
+            Self::Layer => "layers",
+            Self::Image => "images",
+        }
+    }
+}
+
+/// How much a cache keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most bytes of all objects together. What was not used for the longest time is removed
+    /// first, and nothing that is in use.
+    pub max_size: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { max_size: 20 << 30 }
+    }
+}
+
+/// A cache, or the absence of one.
+#[derive(Debug)]
+pub struct Cache {
+    /// The directory; `None` if nothing is kept.
+    dir: Option<PathBuf>,
+    bounds: Bounds,
+}
+
+/// A blob of the cache.
+#[derive(Debug)]
+pub(crate) enum Blob {
+    /// It is complete; its digest is not checked yet.
+    Complete(Held),
+    /// It is missing. The file may have its beginning, from an interrupted run.
+    Missing(Part),
+}
+
+impl Cache {
+    /// Opens the cache in `dir`, and makes the directory if it is missing. If the directory
+    /// cannot be written to, there is a warning, and nothing is kept.
+    ///
+    /// # Errors
+    /// A directory of another user, or one that others can write to.
+    pub fn open(dir: &Path, bounds: Bounds) -> Result<Self> {
+        match prepare(dir) {
+            Ok(()) => {}
+            Err(error) if is_unwritable(&error) => {
+                log::warn!("images are not kept: {}: {error}", dir.display());
+                return Ok(Self::unkept());
+            }
+            Err(error) => return Err(error).with_context(|| format!("cache {}", dir.display())),
+        }
+        check_owner(dir).with_context(|| format!("cache {}", dir.display()))?;
+        Ok(Self { dir: Some(dir.to_path_buf()), bounds })
+    }
+
+    /// A cache that keeps nothing: what must be in a file is in an unlinked one.
+    #[must_use]
+    pub fn unkept() -> Self {
+        Self { dir: None, bounds: Bounds::default() }
+    }
+
+    /// The directory; `None` if nothing is kept.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// The document with the digest `digest`; `None` if it is missing. A damaged one is removed.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        let Some(path) = self.object(Kind::Blob, digest)? else { return Ok(None) };
+        let Some(held) = hold(&path)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let mut input = (&**held.file()).take(DOCUMENT_MAX + 1);
+        input.read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;
+        if bytes.len() as u64 <= DOCUMENT_MAX && digest.check(&bytes).is_ok() {
+            return Ok(Some(bytes));
+        }
+        log::warn!("{} is damaged and is removed", path.display());
+        remove_name(&path)?;
+        Ok(None)
+    }
+
+    /// Keeps a document, whose digest the caller has checked.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn keep_document(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let Some(path) = self.object(Kind::Blob, digest)? else { return Ok(()) };
+        let is_valid = |file: &File| has_size(file, bytes.len() as u64);
+        let Claim::Missing(part) = claim(&path, &is_valid, &|| {})? else { return Ok(()) };
+        part.clear()?;
+        let mut file = part.file();
+        let written = file.write_all(bytes).with_context(|| format!("write {}", path.display()));
+        match written {
+            Ok(()) => part.commit().map(drop),
+            Err(error) => {
+                part.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// The blob of `descriptor`. Calls `wait` before waiting for a process that fetches it.
+    pub(crate) fn blob(&self, descriptor: &Descriptor, wait: &dyn Fn()) -> Result<Blob> {
+        let Some(path) = self.object(Kind::Blob, &descriptor.digest)? else {
+            return Part::unlinked().map(Blob::Missing);
+        };
+        let is_valid = |file: &File| has_size(file, descriptor.size);
+        Ok(match claim(&path, &is_valid, wait)? {
+            Claim::Complete(held) => Blob::Complete(held),
+            Claim::Missing(part) => Blob::Missing(part),
+        })
+    }
+
+    /// Removes a blob that has other contents than its name says.
+    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
+        self.object(Kind::Blob, digest)?.map_or(Ok(()), |path| remove_name(&path))
+    }
+
+    /// The unpacked layer `diff_id`; `None` if it is missing or damaged.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn find_layer(&self, diff_id: &Digest) -> Result<Option<Held>> {
+        let Some(path) = self.object(Kind::Layer, diff_id)? else { return Ok(None) };
+        Ok(hold(&path)?.filter(|held| record::is_intact(&path, held.file())))
+    }
+
+    /// The unpacked layer `diff_id`. If it is missing, `build` writes it to an empty file. Calls
+    /// `wait` before waiting for another process that does so.
+    ///
+    /// # Errors
+    /// Those of `build`; then nothing is kept.
+    pub fn layer(
+        &self,
+        diff_id: &Digest,
+        wait: &dyn Fn(),
+        build: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<Held> {
+        make(self.object(Kind::Layer, diff_id)?, "", wait, build)
+    }
+
+    /// The image `key` if it was built before.
+    ///
+    /// # Errors
+    /// A key that is no file name; a file that cannot be opened.
+    pub fn find_image(&self, key: &str) -> Result<Option<Held>> {
+        let Some(path) = self.image_path(key)? else { return Ok(None) };
+        Ok(hold(&path)?.filter(|held| record::is_intact(&path, held.file())))
+    }
+
+    /// The image `key`, which must name everything that its bytes depend on. If it is missing,
+    /// `build` writes it to an empty file; of several processes one does so, and the others
+    /// wait. `label` is a name for people. The image is not removed as long as the result, or a
+    /// descriptor of its file, is open.
+    ///
+    /// # Errors
+    /// A key that is no file name; those of `build`, then nothing is kept.
+    pub fn image(
+        &self,
+        key: &str,
+        label: &str,
+        build: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<Held> {
+        let wait = || log::info!("waiting for another process that builds the same image");
+        let held = make(self.image_path(key)?, label, &wait, build)?;
+        self.trim()?;
+        Ok(held)
+    }
+
+    fn image_path(&self, key: &str) -> Result<Option<PathBuf>> {
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        ensure!(
+            (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(is_fine),
+            "key \"{}\": up to {KEY_MAX} letters, digits, - and _",
+            key.escape_debug()
+        );
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let dir = dir.join(Kind::Image.directory());
+        make_directory(&dir)?;
+        Ok(Some(dir.join(key)))
+    }
+
+    /// The path of an object, whose directory exists then.
+    fn object(&self, kind: Kind, digest: &Digest) -> Result<Option<PathBuf>> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let (algorithm, digits) = digest.parts();
+        let dir = dir.join(kind.directory()).join(algorithm);
+        make_directory(&dir)?;
+        Ok(Some(dir.join(digits)))
+    }
+}
+
+/// The object `path` with its record, made by `build` if it is missing.
+fn make(
+    path: Option<PathBuf>,
+    label: &str,
+    wait: &dyn Fn(),
+    build: impl FnOnce(&File) -> Result<()>,
+) -> Result<Held> {
+    let Some(path) = path else {
+        let part = Part::unlinked()?;
+        build(part.file())?;
+        return part.commit();
+    };
+    let is_valid = |file: &File| record::is_intact(&path, file);
+    let part = match claim(&path, &is_valid, wait)? {
+        Claim::Complete(held) => return Ok(held),
+        Claim::Missing(part) => part,
+    };
+    let done = part.clear().and_then(|()| build(part.file()));
+    match done.and_then(|()| record::write(&path, part.file(), label)) {
+        Ok(()) => part.commit(),
+        Err(error) => {
+            part.discard();
+            Err(error)
+        }
+    }
+}
+
+fn has_size(file: &File, size: u64) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.len() == size)
+}
+
+/// Makes the directory of a cache, and proves that we can write to it.
+fn prepare(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)?;
+    for kind in Kind::ALL {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(dir.join(kind.directory()))?;
+    }
+    let access = rustix::fs::Access::WRITE_OK;
+    rustix::fs::accessat(rustix::fs::CWD, dir, access, rustix::fs::AtFlags::EACCESS)?;
+    Ok(())
+}
+
+fn is_unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn check_owner(dir: &Path) -> Result<()> {
+    let metadata = dir.metadata()?;
+    let own = rustix::process::geteuid().as_raw();
+    ensure!(
+        metadata.uid() == own,
+        "it belongs to user {}, not to user {own}: set XDG_CACHE_HOME to a directory of your own",
+        metadata.uid()
+    );
+    ensure!(
+        metadata.mode() & OTHERS_WRITE == 0,
+        "others can write to it: chmod go-w it, or set XDG_CACHE_HOME to another directory"
+    );
+    Ok(())
+}
+
+fn make_directory(dir: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(dir)
+        .with_context(|| format!("make directory {}", dir.display()))
+}
