@@ -15,11 +15,15 @@ const INIT_OF_CPIO: &str = "init";
 /// Path of `/init` in any other image, for `init=` of the kernel.
 const INIT_OF_DISK: &str = "sbin/virtinit";
 
-/// Adds `/init` to a tree that will become an image in `format`. Returns the path of the
-/// new file, without a leading `/`.
+/// Directories on which `/init` mounts file systems. As PID 1 of a read-only root it cannot make
+/// them.
+const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+
+/// Adds `/init` to a tree that will become an image in `format`, and the mount points that it
+/// needs there. Returns the path of the new file, without a leading `/`.
 ///
 /// # Errors
-/// A file in place of one of the directories above it.
+/// A file in place of a mount point, or of one of the directories above `/init`.
 pub fn init(
     tree: &mut Tree,
     format: Format,
@@ -31,6 +35,10 @@ pub fn init(
         _ => INIT_OF_DISK,
     };
     file(tree, path, 0o755, contents, mtime)?;
+    for name in MOUNT_POINTS {
+        let made = tree.make_directories(name.as_bytes());
+        made.with_context(|| format!("make /{name} in the image"))?;
+    }
     Ok(path)
 }
 
@@ -133,6 +141,7 @@ mod tests {
         init(&mut tree, Format::Erofs, b"disk".into(), 5).unwrap();
         init(&mut tree, Format::Cpio(Compression::None), b"cpio".into(), 5).unwrap();
         assert_eq!(bytes(&tree, "usr/sbin/virtinit"), b"disk");
+        assert!(MOUNT_POINTS.iter().all(|name| tree.find(name.as_bytes()).is_some()));
         assert_eq!(bytes(&tree, "init"), b"cpio");
         let id = tree.find(b"init").unwrap();
         tree.node_mut(id).meta.nanoseconds = 9;

@@ -17,7 +17,7 @@ use crate::plan::shares::Access;
 const OVERLAY: &str = "overlay";
 
 /// Modules of the power button: the driver of ACPI, and the one through which a program reads it.
-const POWER_BUTTON: [&str; 2] = ["button", "evdev"];
+pub const POWER_BUTTON: [&str; 2] = ["button", "evdev"];
 
 /// Directories on which the guest mounts file systems of its own.
 const MOUNT_POINTS: [&str; 5] = ["run", "dev", "proc", "sys", "tmp"];

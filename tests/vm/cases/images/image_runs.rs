@@ -189,21 +189,28 @@ fn pid_1_mounts_beside_an_image(bed: &Bed) -> Result<()> {
         "awk '{ print $2, $3 }' /proc/mounts | sort | tr '\\n' ';'; echo
         echo controllers $(grep -c memory /sys/fs/cgroup/cgroup.subtree_control)
         cat /etc/hostname; echo other > /etc/hostname; cat /etc/hostname
-        mkdir /run/group && echo made; echo parent $PPID; ls /run; exit 0",
+        mkdir /run/group && echo made; echo parent $PPID; ls /run
+        cat /srv/seed; echo volume > /srv/seed && cat /srv/seed; head -n 1 /etc/hosts; exit 0",
     )?;
     fs::create_dir_all(machine.root().join("data"))?;
-    write_run_file(&machine, &encode(&[Record::Arg(b"/bin/test-init")]))?;
+    fs::create_dir_all(machine.root().join("srv"))?;
+    fs::write(machine.root().join("srv/seed"), "seed\n")?;
+    let records = [Record::Arg(b"/bin/test-init"), Record::ImageVolume(b"/srv")];
+    write_run_file(&machine, &encode(&records))?;
     fs::write(machine.root().join("etc/hostname"), "image\n")?;
     let words = "virtinit.etc=overlay virtinit.mount=tmpfs:/data:tmpfs:size=1m -- /bin/false";
     let mut running = start_direct(bed, &mut machine, words)?;
     running.ends_with(0)?;
     running.shows(
         &[
-            "/ erofs;/data tmpfs;/dev devtmpfs;/dev/pts devpts;/dev/shm tmpfs;/etc overlay;/proc proc;/run tmpfs;/sys sysfs;/sys/fs/cgroup cgroup2;/tmp tmpfs;",
+            "/ erofs;/data tmpfs;/dev devtmpfs;/dev/pts devpts;/dev/shm tmpfs;/etc overlay;/proc proc;/run tmpfs;/srv overlay;/sys sysfs;/sys/fs/cgroup cgroup2;/tmp tmpfs;",
             "controllers 1",
             "image",
             "other",
             "made",
+            "seed",
+            "volume",
+            "127.0.0.1\tlocalhost",
             "parent 1",
             "reboot: Power down",
         ],

@@ -6,6 +6,7 @@ mod summary;
 mod workload;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -17,9 +18,12 @@ use image::edit::inject;
 use image::format::Format;
 use image::source::{FileId, ReadOptions, Source};
 use machine::host::absolute;
+use machine::kernel::find::has_module;
 use machine::kernel::initrd::find_init;
 use machine::kernel::installed;
+use machine::kernel::located::Located;
 use machine::kernel::pack;
+use machine::root::needed_modules::POWER_BUTTON;
 
 use self::edits::Edits;
 use self::output::FormatOptions;
@@ -120,16 +124,11 @@ impl BuildImage {
         may_hold.map(|found| FileId::of(&found)).collect()
     }
 
-    /// Packs an initrd with the modules that find and mount a disk in `format`.
+    /// Packs an initrd with the modules that find and mount a disk in `format`, and those of the
+    /// power button, if the kernel has them.
     fn initrd(&self, source: &Source, format: Format, init: &Path) -> Result<Vec<u8>> {
         let kind = format.file_system();
         let kind = kind.with_context(|| format!("--boot-initrd: {format} is no disk"))?;
-        let modules = ["virtio_blk", kind, "overlay"].map(str::to_owned).into();
-        let choice = pack::ModuleSelection {
-            modules,
-            no_virtiofs: true,
-            ..pack::ModuleSelection::default()
-        };
         let (root, dir) = match &self.kernel_modules {
             Some(dir) => (RootDir::open(Path::new("/"))?, absolute(dir)?),
             None => {
@@ -141,9 +140,17 @@ impl BuildImage {
                 (root, newest.modules)
             }
         };
+        let of_kernel = Located { root: Rc::new(root), path: dir };
+        let mut modules = vec!["virtio_blk", kind, "overlay"];
+        modules.extend(POWER_BUTTON.iter().filter(|name| has_module(name, Some(&of_kernel), true)));
+        let choice = pack::ModuleSelection {
+            modules: modules.into_iter().map(str::to_owned).collect(),
+            no_virtiofs: true,
+            ..pack::ModuleSelection::default()
+        };
         let mut notes = Vec::new();
-        let initrd =
-            pack::initrd(pack::read_init(init)?, Some((&root, &dir)), &choice, &mut notes)?;
+        let from = Some((&*of_kernel.root, &*of_kernel.path));
+        let initrd = pack::initrd(pack::read_init(init)?, from, &choice, &mut notes)?;
         warn_all(&notes);
         Ok(initrd)
     }
