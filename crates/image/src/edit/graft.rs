@@ -80,7 +80,14 @@ pub fn directory(tree: &mut Tree, path: &[u8], directory: &Tree) -> Result<()> {
 /// Metadata of a file that now belongs to root. It loses its set-id bits: they were those of
 /// another user.
 fn meta(meta: &Meta, xattrs: Xattrs) -> Meta {
-    Meta { permissions: meta.permissions & 0o1777, uid: 0, gid: 0, mtime: meta.mtime, xattrs }
+    Meta {
+        permissions: meta.permissions & 0o1777,
+        uid: 0,
+        gid: 0,
+        mtime: meta.mtime,
+        nanoseconds: meta.nanoseconds,
+        xattrs,
+    }
 }
 
 fn put(tree: &mut Tree, path: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
