@@ -10,6 +10,7 @@
 //! | [`layer`] | blobs of layers: unpacked and verified in one pass |
 //! | [`local`] | images on this host: layouts and archives |
 //! | [`cache`] | documents, blobs, unpacked layers and built images that are kept |
+//! | [`write`] | writes an image as an archive of a layout |
 //! | [`progress`] | events of reading an image |
 //! | [`registry`] | images in registries, read by HTTP |
 
@@ -24,3 +25,4 @@ pub mod progress;
 pub mod registry;
 #[cfg(test)]
 mod sample;
+pub mod write;

@@ -171,3 +171,11 @@ pub(crate) fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
     fs::write(file.path(), bytes).unwrap();
     file
 }
+
+/// Runs a program of the host; `None` if the host does not have it.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<std::process::Output> {
+    match std::process::Command::new(program).args(arguments).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        output => Some(output.unwrap()),
+    }
+}

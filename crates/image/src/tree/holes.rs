@@ -160,7 +160,7 @@ pub(crate) fn data_of(
 ///
 /// # Errors
 /// Contents that cannot be read.
-pub(crate) fn are_equal(a: &Content, b: &Content) -> Result<bool> {
+pub fn are_equal(a: &Content, b: &Content) -> Result<bool> {
     let (mut a, mut b) = (Input::open(a)?, Input::open(b)?);
     let mut buffers = [vec![0; BUFFER], vec![0; BUFFER]];
     while a.left() > 0 {

@@ -180,6 +180,12 @@ impl Cache {
         })
     }
 
+    /// The blob of `descriptor`, if it is complete. Its digest is not checked.
+    pub(crate) fn find_blob(&self, descriptor: &Descriptor) -> Result<Option<Held>> {
+        let Some(path) = self.object(Kind::Blob, &descriptor.digest)? else { return Ok(None) };
+        Ok(hold(&path)?.filter(|held| has_size(held.file(), descriptor.size)))
+    }
+
     /// Removes a blob that has other contents than its name says.
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
         self.object(Kind::Blob, digest)?.map_or(Ok(()), |path| remove_name(&path))

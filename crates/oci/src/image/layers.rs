@@ -66,6 +66,18 @@ impl Image {
         found.map(|held| Ok(held.file().metadata()?.len())).transpose()
     }
 
+    /// The blob of layer `number` as it is stored, unverified.
+    pub(crate) fn blob(&self, number: usize) -> Result<Box<dyn Read + Send>> {
+        let blob = self.manifest.layers.get(number).context("no such layer")?;
+        if let Some(bytes) = blob.embedded()? {
+            return Ok(Box::new(io::Cursor::new(bytes)));
+        }
+        match self.source.cache.find_blob(blob)? {
+            Some(held) => Ok(Box::new(HeldReader { held, offset: 0 })),
+            None => self.source.origin()?.blob(blob, 0),
+        }
+    }
+
     /// All unpacked layers, the lowest first.
     pub(crate) fn layers(&self, notes: &mut Notes, progress: &dyn Progress) -> Result<Vec<Held>> {
         let blobs = &self.manifest.layers;
@@ -103,6 +115,20 @@ impl Image {
         }
         let layers = self.config.diff_ids.iter().filter_map(|id| found.get(id).cloned());
         Ok(layers.collect())
+    }
+}
+
+/// Reader of an object of the cache.
+struct HeldReader {
+    held: Held,
+    offset: u64,
+}
+
+impl Read for HeldReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = At { file: self.held.file(), offset: self.offset }.read(buffer)?;
+        self.offset += count as u64;
+        Ok(count)
     }
 }
 

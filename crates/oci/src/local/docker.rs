@@ -10,6 +10,7 @@
 //! has its `diff_id` as its digest; a compressed one is read once to find it.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +32,14 @@ pub(super) const MANIFEST_FILE: &str = "manifest.json";
 /// Media types of the manifest that is made.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// Media types of compressed layers.
+#[rustfmt::skip]
+const COMPRESSED: [(Compression, &str); 2] = [
+    (Compression::Gzip, "application/vnd.oci.image.layer.v1.tar+gzip"),
+    (Compression::Zstd, "application/vnd.oci.image.layer.v1.tar+zstd"),
+];
+/// Media type of any other layer.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Bytes by which a compressed file is recognised.
@@ -88,9 +97,10 @@ impl DockerArchive {
         let mut layers = Vec::new();
         for (path, diff_id) in paths.iter().zip(&diff_ids) {
             let path = Path::new(path);
-            let layer = layer_digest(&container, path, diff_id);
-            let (digest, size) = layer.with_context(|| format!("layer {diff_id}"))?;
-            layers.push(json!({ "mediaType": LAYER, "digest": digest, "size": size }));
+            let layer = Layer::read(&container, path, diff_id);
+            let layer = layer.with_context(|| format!("layer {diff_id}"))?;
+            let Layer { media_type, digest, size } = layer;
+            layers.push(json!({ "mediaType": media_type, "digest": digest, "size": size }));
             files.insert(digest, path.to_path_buf());
         }
         let digest = Digest::of(&config);
@@ -133,24 +143,36 @@ impl Origin for DockerArchive {
         Ok(RawDocument { bytes, media_type: descriptor.media_type.clone() })
     }
 
-    fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn std::io::Read + Send>> {
+    fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
         self.container.open_at(self.path(&descriptor.digest)?, offset)
     }
 }
 
-/// Digest and size of the file of a layer. The digest is verified when the layer is unpacked.
-fn layer_digest(container: &Container, path: &Path, diff_id: &Digest) -> Result<(Digest, u64)> {
-    let size = container.size(path)?;
-    let mut magic = Vec::new();
-    let mut input = container.open(path)?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(&mut input, MAGIC as u64), &mut magic)?;
-    if Compression::of(&magic) == Compression::None {
-        return Ok((diff_id.clone(), size));
+/// What a manifest says about a layer.
+struct Layer {
+    media_type: &'static str,
+    digest: Digest,
+    size: u64,
+}
+
+impl Layer {
+    /// The layer in the file `path`. Its digest is verified when it is unpacked.
+    fn read(container: &Container, path: &Path, diff_id: &Digest) -> Result<Self> {
+        let size = container.size(path)?;
+        let mut magic = Vec::new();
+        let mut input = container.open(path)?;
+        input.by_ref().take(MAGIC as u64).read_to_end(&mut magic)?;
+        let compression = Compression::of(&magic);
+        let found = COMPRESSED.iter().find(|row| row.0 == compression);
+        let media_type = found.map_or(LAYER, |row| row.1);
+        if compression == Compression::None {
+            return Ok(Self { media_type, digest: diff_id.clone(), size });
+        }
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&magic);
+        io::copy(&mut input, &mut hasher).with_context(|| path.display().to_string())?;
+        Ok(Self { media_type, digest: hasher.finish(), size })
     }
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    hasher.update(&magic);
-    std::io::copy(&mut input, &mut hasher).with_context(|| path.display().to_string())?;
-    Ok((hasher.finish(), size))
 }
 
 fn select<'a>(images: &'a [Saved], name: Option<&str>) -> Result<&'a Saved> {
