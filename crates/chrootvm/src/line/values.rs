@@ -84,9 +84,9 @@ pub fn parse_variable(
     }
 }
 
-/// Parses a duration, such as `90`, `90s`, `500ms`, `5m` or `2h`.
+/// Parses a duration, such as `90`, `90s`, `500ms`, `5m`, `2h` or `30d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const FORM: &str = "give a number of seconds above 0, or one with a suffix ms, s, m or h";
+    const FORM: &str = "give a number of seconds above 0, or one with a suffix ms, s, m, h or d";
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let number: u64 = digits.parse().map_err(|_| FORM)?;
@@ -95,6 +95,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(FORM.into()),
     };
     let millis = number.checked_mul(millis).filter(|millis| (1..u64::MAX / 4).contains(millis));
@@ -169,12 +170,14 @@ mod tests {
 
     #[test]
     fn durations_are_parsed() {
-        for (text, millis) in [("90", 90_000), ("4s", 4000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, millis) in
+            [("90", 90_000), ("4s", 4000), ("5m", 300_000), ("1h", 3_600_000), ("2d", 172_800_000)]
+        {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         for bad in
-            ["", "s", "0", "-1", "1.5", "4 s", "1d", "99999999999999999999", "9999999999999999h"]
+            ["", "s", "0", "-1", "1.5", "4 s", "1w", "99999999999999999999", "9999999999999999h"]
         {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

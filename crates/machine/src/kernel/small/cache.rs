@@ -16,6 +16,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
@@ -47,6 +48,10 @@ pub struct NewKernel {
 /// A small kernel that was built.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SmallKernel {
+    /// Its key.
+    pub key: OsString,
+    /// When it was built.
+    pub used: SystemTime,
     /// Path of its `vmlinux`.
     pub image: PathBuf,
     /// Size of the file in bytes.
@@ -105,11 +110,26 @@ impl SmallKernels {
             let is_kernel = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if let (true, Ok(found)) = (is_kernel, image.metadata()) {
                 let is_current = current.as_ref().is_some_and(|key| *key == *entry.file_name());
-                kernels.push(SmallKernel { image, size: found.len(), is_current });
+                let used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                let (key, size) = (entry.file_name(), found.len());
+                kernels.push(SmallKernel { key, used, image, size, is_current });
             }
         }
         kernels.sort_by(|a, b| a.image.cmp(&b.image));
         Ok(kernels)
+    }
+
+    /// Removes the kernel `key`, which is in [`Self::list`], unless it is current.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        let is_it = |kernel: &SmallKernel| kernel.key == key && !kernel.is_current;
+        if !self.list()?.iter().any(is_it) {
+            return Ok(());
+        }
+        let dir = self.dir.join(key);
+        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     }
 
     /// Path of the current kernel, which `--kernel-builtin` boots.
@@ -237,6 +257,10 @@ mod tests {
         assert_eq!(listed(&cache), [(image("one"), 1, true), (image("two"), 1, false)]);
         assert!(SmallKernels { dir: cache.dir.join("none") }.list().unwrap().is_empty());
         assert_eq!(names(&cache.dir.join("one")), ["config", "vmlinux"]);
+        for key in ["one", "two", "none", "..", "current"] {
+            cache.remove(key).unwrap();
+        }
+        assert_eq!(names(&cache.dir), ["current", "one"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! unpacked for each run.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -69,6 +69,19 @@ pub struct CachedKernel {
     pub size: u64,
 }
 
+/// File of the cache, for a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKernel {
+    /// Its name.
+    pub name: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was last used.
+    pub used: SystemTime,
+    /// Whether it is complete; otherwise it is being written, or its writer was killed.
+    pub is_complete: bool,
+}
+
 impl VmlinuxCache {
     /// Opens the cache of the current user, and makes it if it is missing. `None` if it
     /// cannot be made, or another user might own it or write to it.
@@ -121,6 +134,38 @@ impl VmlinuxCache {
         .with_context(|| format!("keep {}", path.display()))?;
         self.clean(SystemTime::now());
         self.find(image).with_context(|| format!("find {} again", path.display()))
+    }
+
+    /// All files of the cache.
+    #[must_use]
+    pub fn list(&self) -> Vec<ListedKernel> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let listed = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            let is_complete = !name.starts_with(UNFINISHED);
+            let (size, used) = (metadata.len(), metadata.modified().ok()?);
+            Some(ListedKernel { name, size, used, is_complete })
+        });
+        listed.collect()
+    }
+
+    /// Removes the file `name`, which is in [`Self::list`]. A running machine keeps its kernel
+    /// open.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        if !self.list().iter().any(|listed| listed.name == name) {
+            return Ok(());
+        }
+        let path = self.dir.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn path(&self, image: ImageHash) -> PathBuf {
@@ -180,6 +225,26 @@ mod tests {
         assert_eq!(read(again.find(some)).unwrap(), b"vmlinux");
         assert_eq!(again.find(none).unwrap().size, 0);
         assert!(again.find(ImageHash::of(b"other")).is_none());
+    }
+
+    #[test]
+    fn listed_files_can_be_removed() {
+        let (base, cache) = cache();
+        assert_eq!(cache.list(), []);
+        let path = cache.keep(ImageHash::of(b"one"), b"vmlinux").unwrap().path;
+        let unfinished = format!("{UNFINISHED}x");
+        fs::write(cache.dir.join(&unfinished), "").unwrap();
+        let mut listed = cache.list();
+        listed.sort_by_key(|one| one.size);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let found: Vec<_> = listed.iter().map(|one| (&*one.name, one.is_complete)).collect();
+        assert_eq!(found, [(&*unfinished, false), (name, true)]);
+        fs::write(base.path().join("made/cache/x"), "").unwrap();
+        for name in [name, "none", "../../x"] {
+            cache.remove(name).unwrap();
+        }
+        assert!(base.path().join("made/cache/x").exists());
+        assert_eq!(cache.list().len(), 1);
     }
 
     #[test]
