@@ -24,7 +24,7 @@ use nix::fcntl::OFlag;
 use proto::words::Words;
 
 use super::disk_files;
-use crate::host::canonical;
+use crate::host::{absolute, canonical};
 use crate::plan::disks::{Disk, FIRST};
 use crate::plan::shares::Access;
 
@@ -67,7 +67,11 @@ impl Root {
     /// # Errors
     /// The file is nothing that a kernel can mount or unpack.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = canonical(path)?;
+        let path = match path.canonicalize() {
+            // A file without a name can be opened by its descriptor, which proc(5) shows as a link.
+            Err(_) if path.metadata().is_ok() => absolute(path)?,
+            _ => canonical(path)?,
+        };
         let shown = path.display();
         let kind = if path.is_dir() {
             RootKind::Directory
@@ -338,6 +342,15 @@ mod tests {
             let error = Root::open(&path).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_without_a_name_can_be_a_root() {
+        let mut file = tempfile::tempfile().unwrap();
+        archive::newc::Archive::default().write(&mut file, 0).unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let root = Root::open(Path::new(&path)).unwrap();
+        assert_eq!((root.kind, root.path()), (RootKind::Archive, Path::new(&path)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Result, bail, ensure};
 use files::lookup::Files;
@@ -11,11 +12,12 @@ use files::lookup::Files;
 const BIN_DIRS: &[&str] =
     &["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// Path in the guest of the payload that the user calls `payload`.
+/// Path in the guest of the payload that the user calls `payload`. `root` opens the root file
+/// system, and is called only for a bare name.
 ///
 /// # Errors
 /// The name is neither absolute nor bare, or no directory of `root` has it.
-pub fn find(root: &dyn Files, payload: &OsStr) -> Result<OsString> {
+pub fn find(root: impl FnOnce() -> Result<Rc<dyn Files>>, payload: &OsStr) -> Result<OsString> {
     let shown = payload.display();
     if payload.as_bytes().starts_with(b"/") {
         return Ok(payload.to_owned());
@@ -25,6 +27,7 @@ pub fn find(root: &dyn Files, payload: &OsStr) -> Result<OsString> {
         !payload.as_bytes().contains(&b'/'),
         "INIT \"{shown}\": give an absolute path in the guest, or a bare name to search"
     );
+    let root = root()?;
     let mut paths = BIN_DIRS.iter().map(|dir| Path::new(dir).join(payload));
     match paths.find(|path| root.is_file(path)) {
         Some(path) => Ok(path.into()),
@@ -47,8 +50,8 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("sbin")).unwrap();
         std::fs::write(dir.path().join("bin/busybox"), "").unwrap();
         std::os::unix::fs::symlink("/bin/busybox", dir.path().join("sbin/init")).unwrap();
-        let root = RootDir::open(dir.path()).unwrap();
-        let find = |name: &str| find(&root, OsStr::new(name));
+        let root: Rc<dyn Files> = Rc::new(RootDir::open(dir.path()).unwrap());
+        let find = |name: &str| find(|| Ok(Rc::clone(&root)), OsStr::new(name));
         assert_eq!(find("init").unwrap(), "/sbin/init");
         assert_eq!(find("busybox").unwrap(), "/bin/busybox");
         assert_eq!(find("/run/mnt/x/y").unwrap(), "/run/mnt/x/y");

@@ -137,7 +137,7 @@ impl Findings {
         };
         volumes::check(root, &attachments.shares, &root_options)?;
         // Without INIT the guest chooses: a command that the root configures, or /bin/sh.
-        let find_payload = |name: &OsString| payload::find(&*root.files()?, name);
+        let find_payload = |name: &OsString| payload::find(|| root.files(), name);
         let payload = arguments.payload.as_ref().map(find_payload).transpose()?;
         let explicit = arguments.directories.virtiofsd.as_deref();
         let virtiofsd = match attachments.shares.is_empty() {
