@@ -189,20 +189,19 @@ impl Client {
     /// # Errors
     /// There is no answer; the registry wants a login that does not exist.
     pub(super) fn ask(&self, want: &Want<'_>) -> Result<Answer> {
-        let is_free =
+        let is_http_permitted =
             self.trust.insecure == Insecure::Permit || is_loopback(host_of(&self.authority));
-        let (first, last): (&[Scheme], Scheme) = match (self.scheme.get(), is_free) {
-            (Some(scheme), _) => (&[], *scheme),
-            (None, true) => (&[Scheme::Https], Scheme::Http),
-            (None, false) => (&[], Scheme::Https),
-        };
-        for scheme in first {
-            match self.ask_by(*scheme, want, Attempts::One) {
-                Err(error) if may_be_plain(&error) => log::debug!("{error:#}: trying http"),
-                outcome => return outcome,
-            }
+        match (self.scheme.get(), is_http_permitted) {
+            (Some(scheme), _) => self.ask_by(*scheme, want, Attempts::Several),
+            (None, false) => self.ask_by(Scheme::Https, want, Attempts::Several),
+            (None, true) => match self.ask_by(Scheme::Https, want, Attempts::One) {
+                Err(error) if may_be_plain(&error) => {
+                    log::debug!("{error:#}: trying http");
+                    self.ask_by(Scheme::Http, want, Attempts::Several)
+                }
+                outcome => outcome,
+            },
         }
-        self.ask_by(last, want, Attempts::Several)
     }
 
     fn ask_by(&self, scheme: Scheme, want: &Want<'_>, attempts: Attempts) -> Result<Answer> {

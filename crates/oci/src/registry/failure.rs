@@ -117,7 +117,7 @@ impl Reason {
     /// Whether a server that speaks plain http could answer a TLS handshake so.
     #[must_use]
     pub(super) fn may_be_plain(self) -> bool {
-        matches!(self, Self::Refused | Self::NotTls | Self::Broken)
+        matches!(self, Self::Refused | Self::NotTls | Self::Broken | Self::TimedOut)
     }
 }
 

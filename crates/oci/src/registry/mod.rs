@@ -37,6 +37,7 @@ mod tests;
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use ureq::http::Method;
@@ -62,7 +63,7 @@ use crate::origin::{Origin, RawDocument};
 
 /// Docker Hub in references, and the host at which it is asked.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
-/// Attempts at a mirror: there is another place to ask.
+/// Attempts at a mirror, for a request or for a blob: there is another place to ask.
 const MIRROR_ATTEMPTS: u32 = 2;
 
 /// How long everything may take. Tests need not wait as long as people.
@@ -76,10 +77,33 @@ struct Pace {
 #[derive(Debug)]
 pub struct Registry {
     reference: Reference,
+    clients: Arc<Clients>,
+}
+
+/// The places at which the image is.
+#[derive(Debug)]
+struct Clients {
     /// The mirrors, in the order in which they are asked.
-    mirrors: Vec<Arc<Client>>,
+    mirrors: Vec<Client>,
     /// The registry itself.
-    own: Arc<Client>,
+    own: Client,
+}
+
+impl Clients {
+    /// Gets something from the first place that has it. A mirror that has it not, or does not
+    /// answer, is not asked again. The error is that of the registry itself.
+    fn first<T>(&self, get: impl Fn(&Client) -> Result<T>) -> Result<T> {
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.is_in_use()) {
+            match get(mirror) {
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    log::warn!("mirror {error:#}");
+                    mirror.leave();
+                }
+            }
+        }
+        get(&self.own)
+    }
 }
 
 impl Registry {
@@ -102,28 +126,11 @@ impl Registry {
         let few = Arc::new(Exchange::new(Arc::clone(&transport), few));
         let many = Arc::new(Exchange::new(transport, pace.limits));
         let client = |place: Place, exchange: &Arc<Exchange>| {
-            Arc::new(client(place, Arc::clone(exchange), &reference.host, options))
+            client(place, Arc::clone(exchange), &reference.host, options)
         };
-        Ok(Self {
-            reference: reference.clone(),
-            mirrors: places.into_iter().map(|place| client(place, &few)).collect(),
-            own: client(own, &many),
-        })
-    }
-
-    /// Gets something from the first place that has it. A mirror that has it not, or does not
-    /// answer, is not asked again. The error is that of the registry itself.
-    fn first<T>(&self, get: impl Fn(&Arc<Client>) -> Result<T>) -> Result<T> {
-        for mirror in self.mirrors.iter().filter(|mirror| mirror.is_in_use()) {
-            match get(mirror) {
-                Ok(found) => return Ok(found),
-                Err(error) => {
-                    log::warn!("mirror {error:#}");
-                    mirror.leave();
-                }
-            }
-        }
-        get(&self.own)
+        let mirrors = places.into_iter().map(|place| client(place, &few)).collect();
+        let clients = Clients { mirrors, own: client(own, &many) };
+        Ok(Self { reference: reference.clone(), clients: Arc::new(clients) })
     }
 
     /// A blob that a registry may not have, from the addresses in its descriptor.
@@ -141,7 +148,7 @@ impl Registry {
     fn foreign_at(&self, address: &str, size: u64, offset: u64) -> Result<Download> {
         let url = Url::parse(address)?;
         ensure!(url.scheme == Scheme::Https, "the address {url} of a layer is not encrypted");
-        let exchange = Arc::clone(self.own.exchange());
+        let exchange = Arc::clone(self.clients.own.exchange());
         let trust = Trust { host: String::new(), insecure: Insecure::Refuse };
         let limits = exchange.limits();
         let open = move |offset| -> Result<Answer> {
@@ -187,13 +194,13 @@ impl Origin for Registry {
     }
 
     fn top(&self) -> Result<RawDocument> {
-        self.first(|client| client.manifest(self.reference.selector()))
+        self.clients.first(|client| client.manifest(self.reference.selector()))
     }
 
     fn top_digest(&self) -> Result<Option<Digest>> {
         match &self.reference.digest {
             Some(digest) => Ok(Some(digest.clone())),
-            None => self.first(|client| client.manifest_digest(self.reference.selector())),
+            None => self.clients.first(|client| client.manifest_digest(self.reference.selector())),
         }
     }
 
@@ -204,7 +211,7 @@ impl Origin for Registry {
         let digest = &descriptor.digest;
         let is_manifest =
             matches!(Media::of(&descriptor.media_type), Some(Media::Manifest | Media::Index));
-        self.first(|client| match is_manifest {
+        self.clients.first(|client| match is_manifest {
             true => client.manifest(digest.as_str()),
             false => client.blob_document(digest),
         })
@@ -217,16 +224,19 @@ impl Origin for Registry {
             return Ok(Box::new(contents));
         }
         let path = format!("blobs/{}", descriptor.digest);
-        let found = self.first(|client| {
-            let (client, path) = (Arc::clone(client), path.clone());
-            let limits = client.exchange().limits();
-            let open = move |offset| {
-                let want =
-                    Want { path: &path, method: Method::GET, offset, is_manifest: IsManifest::No };
-                succeeded(client.ask(&want)?)
-            };
-            Download::start(offset, descriptor.size, limits, open)
-        });
+        let clients = Arc::clone(&self.clients);
+        let limits = clients.own.exchange().limits();
+        let requests = AtomicU32::new(0);
+        // The contents are the same everywhere, so another place may send the rest.
+        let open = move |offset| {
+            if requests.fetch_add(1, Ordering::Relaxed) >= MIRROR_ATTEMPTS {
+                clients.mirrors.iter().for_each(Client::leave);
+            }
+            let want =
+                Want { path: &path, method: Method::GET, offset, is_manifest: IsManifest::No };
+            clients.first(|client| succeeded(client.ask(&want)?))
+        };
+        let found = Download::start(offset, descriptor.size, limits, open);
         let found = match found {
             Err(error) if !descriptor.urls.is_empty() && is_missing(&error) => {
                 self.foreign(descriptor, offset).context("a layer that is kept elsewhere")

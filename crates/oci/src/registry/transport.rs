@@ -4,6 +4,7 @@
 //! repeated or interpreted here: whoever asks gets the answer as it came.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -58,7 +59,8 @@ struct Site {
     verify: Verify,
 }
 
-#[derive(Clone, Debug)]
+/// What is kept for a server.
+#[derive(Clone)]
 struct Line {
     agent: Agent,
     /// The variable and the address of the proxy, without its user and password.
@@ -66,7 +68,6 @@ struct Line {
 }
 
 /// Makes requests.
-#[derive(Debug)]
 pub(super) struct Transport {
     environment: Environment,
     /// Files of certificates that the user adds.
@@ -75,6 +76,13 @@ pub(super) struct Transport {
     /// The host's certificates and those of `ca`; read when a server is asked by https.
     roots: OnceLock<Result<Vec<Certificate<'static>>, String>>,
     lines: Mutex<HashMap<Site, Line>>,
+}
+
+impl fmt::Debug for Transport {
+    /// Without the agents: their proxies may have passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("ca", &self.ca).finish_non_exhaustive()
+    }
 }
 
 impl Transport {
@@ -154,6 +162,11 @@ impl Transport {
         };
         let mut roots = roots.clone().map_err(anyhow::Error::msg)?;
         roots.extend(certificates::of_directories(&self.environment, &url.authority)?);
+        if roots.is_empty() && !url.is_loopback() {
+            log::warn!(
+                "this host has no certificates of authorities: install ca-certificates, or use --ca FILE"
+            );
+        }
         Ok(tls.root_certs(RootCerts::new_with_certs(&roots)).build())
     }
 

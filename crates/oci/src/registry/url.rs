@@ -4,7 +4,7 @@
 //! and a query. A user name in an address is refused: it would be a credential.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -72,18 +72,37 @@ impl Url {
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        ensure!(!authority.contains('@'), "the address of {} has a user name", scheme.prefix());
+        ensure!(!authority.contains('@'), "an address with a user name");
         let path = match path.starts_with('/') {
             true => path.to_owned(),
             false => format!("/{path}"),
         };
         let url = Self { scheme, authority: authority.to_owned(), path };
-        ensure!(!url.host().is_empty(), "the address {url} has no host");
-        if let Some(port) = url.explicit_port() {
-            let port = port.parse::<u16>();
-            ensure!(port.is_ok_and(|port| port != 0), "the port of {url} is not one");
-        }
+        url.check_authority()?;
         Ok(url)
+    }
+
+    /// Checks the host and the port, so that everybody who reads them finds the same.
+    fn check_authority(&self) -> Result<()> {
+        let (name, port) = match self.authority.strip_prefix('[') {
+            Some(rest) => {
+                let (address, rest) = rest.split_once(']').unwrap_or_default();
+                ensure!(address.parse::<Ipv6Addr>().is_ok(), "{self}: not an address of IPv6");
+                ("v6", rest.strip_prefix(':').or((!rest.is_empty()).then_some("")))
+            }
+            None => match self.authority.split_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (self.authority.as_str(), None),
+            },
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        ensure!(!name.is_empty() && name.chars().all(is_name), "{self}: not a host");
+        if let Some(port) = port {
+            let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+            let is_port = is_number && port.parse::<u16>().is_ok_and(|port| port != 0);
+            ensure!(is_port, "{self}: not a port");
+        }
+        Ok(())
     }
 
     /// The address to which `location` leads from here.
@@ -211,6 +230,14 @@ mod tests {
             "https:///x",
             "https://h:0/",
             "https://h:port/",
+            "https://h:/",
+            "https://h:+1/",
+            "https://h:80:443/",
+            "https://[::1/",
+            "https://[::1]443/",
+            "https://[h]/",
+            "https://h\\@r.example/",
+            "https://h%2e/",
             "/a b",
             "/a\r\nHost: x",
             "/é",

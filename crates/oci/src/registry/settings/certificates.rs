@@ -21,12 +21,13 @@ const OF_USER: &str = "containers/certs.d";
 /// Most bytes of a file of certificates; the host's own has about 250 kB.
 const FILE_MAX: u64 = 4 << 20;
 
-/// The certificates that the host trusts. What cannot be read of them is logged.
+/// The certificates that the host trusts. Those that cannot be read are left out: with the rest,
+/// nearly all registries can be asked.
 #[must_use]
 pub fn of_host() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        log::warn!("certificates of this host: {error}");
+        log::debug!("certificates of this host: {error}");
     }
     found.certs.iter().map(|der| Certificate::from_der(der.as_ref()).to_owned()).collect()
 }

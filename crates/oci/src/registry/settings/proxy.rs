@@ -5,17 +5,24 @@
 //! a proxy: names (which cover their subdomains), addresses, networks as `10.0.0.0/8`, each
 //! perhaps with a port, or `*`. This machine is never reached through a proxy.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::environment::Environment;
 
 /// A proxy, and the variable that names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ProxySetting {
     /// The variable.
     pub variable: &'static str,
     /// The address, perhaps with a user name and password.
     pub address: String,
+}
+
+impl fmt::Debug for ProxySetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxySetting").field("variable", &self.variable).finish_non_exhaustive()
+    }
 }
 
 /// Variables for `https`, the most specific first.

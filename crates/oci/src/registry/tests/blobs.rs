@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::server::{End, Reply, Seen, Server};
-use super::{PACE, Pace, layer, noise, open, open_at, options, text};
+use super::{PACE, Pace, layer, noise, open, open_at, options, options_with, text};
 use crate::document::manifest::Descriptor;
 use crate::origin::Origin;
 use crate::registry::retry::Limits;
@@ -138,6 +138,31 @@ fn breaks_without_progress_end() {
     let error = text(read(&at(&server), &layer(&contents), 0));
     assert!(error.contains("broken off after 50 of 300000 bytes"), "{error}");
     assert_eq!(server.seen().len(), 5);
+}
+
+#[test]
+fn a_mirror_that_breaks_off_is_left_for_the_registry() {
+    let contents = noise(SIZE);
+    let mirror = serving(&contents, |_, seen, contents| {
+        Reply::part(contents, seen).with("ETag", "\"of the mirror\"").ending(End::CutAt(10))
+    });
+    let own = serving(&contents, |_, seen, contents| {
+        Reply::part(contents, seen).with("ETag", "\"of the registry\"")
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("registries.conf");
+    let (name, location) = (own.authority(), mirror.authority());
+    let text = format!(
+        "[[registry]]\nlocation = \"{name}\"\n[[registry.mirror]]\nlocation = \"{location}\"\n"
+    );
+    std::fs::write(&conf, text).unwrap();
+    let options = options_with(&[("CONTAINERS_REGISTRIES_CONF", conf.into())], dir.path());
+    let registry = open(&format!("{name}/a"), &options);
+    assert!(read(&registry, &layer(&contents), 0).unwrap() == contents);
+    assert_eq!(mirror.seen().len(), 2);
+    assert_eq!(own.seen().iter().map(Seen::offset).collect::<Vec<_>>(), [20]);
+    assert!(read(&registry, &layer(&contents), 0).unwrap() == contents);
+    assert_eq!(mirror.seen().len(), 2, "not asked again");
 }
 
 #[test]
