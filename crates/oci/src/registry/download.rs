@@ -5,6 +5,7 @@
 //! is for the reader to find out by their digest; what can be seen earlier is an error here: an
 //! answer of another length, or another entity tag from the same server.
 
+use std::fmt::Display;
 use std::io::{self, Read};
 use std::thread::sleep;
 
@@ -14,6 +15,7 @@ use ureq::http::StatusCode;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, TRANSFER_ENCODING};
 
 use super::exchange::{Answer, tell_wait};
+use super::failure::Failure;
 use super::retry::{Limits, Retry};
 use super::url::Url;
 
@@ -119,7 +121,7 @@ impl Download {
         let mut body = answer.body.into_reader();
         match skip(&mut body, self.at - start) {
             Ok(()) => self.body = Some(body),
-            Err(error) => self.after_break(&error)?,
+            Err(error) => self.after_break(error)?,
         }
         Ok(())
     }
@@ -135,7 +137,7 @@ impl Download {
     }
 
     /// Waits after a break.
-    fn after_break(&mut self, error: &io::Error) -> Result<()> {
+    fn after_break(&mut self, error: impl Display) -> Result<()> {
         self.body = None;
         let (at, size) = (self.at, self.size);
         let Some(pause) = self.retry.after_failure(None) else {
@@ -153,7 +155,10 @@ impl Download {
                 return Ok(0);
             }
             let Some(body) = &mut self.body else {
-                self.connect()?;
+                match self.connect() {
+                    Err(error) if is_outage(&error) => self.after_break(format!("{error:#}"))?,
+                    connected => connected?,
+                }
                 continue;
             };
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -166,7 +171,7 @@ impl Download {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
-            self.after_break(&error)?;
+            self.after_break(error)?;
         }
     }
 
@@ -192,6 +197,10 @@ impl Read for Download {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.next(buffer).map_err(|error| io::Error::other(format!("{error:#}")))
     }
+}
+
+fn is_outage(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(|failure| failure.reason.is_outage())
 }
 
 /// Reads `count` bytes and forgets them.

@@ -7,12 +7,15 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use rustls::{CertificateError, InvalidMessage};
+use ureq::Timeout;
 
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     /// The name has no address.
     NoSuchHost,
+    /// No connection comes about.
+    Unreachable,
     /// Nobody listens at the port.
     Refused,
     /// The answer to a TLS handshake is no TLS.
@@ -39,6 +42,7 @@ pub(super) enum Reason {
 #[rustfmt::skip]
 const REASONS: &[(Reason, &str, &str)] = &[
     (Reason::NoSuchHost,       "no such host",                                   "is the name right, and is there a network?"),
+    (Reason::Unreachable,      "no connection in time",                          "is there a network, and does it need a proxy?"),
     (Reason::Refused,          "connection refused",                             "is the registry running, and is the port right?"),
     (Reason::NotTls,           "the server does not speak TLS",                  "--insecure permits http"),
     (Reason::UnknownAuthority, "its certificate is of an unknown authority",     "--ca FILE adds the authority's certificate; --insecure skips the check"),
@@ -57,6 +61,7 @@ impl Reason {
     pub(super) fn of(error: &ureq::Error) -> Self {
         match error {
             ureq::Error::HostNotFound => Self::NoSuchHost,
+            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => Self::Unreachable,
             ureq::Error::Timeout(_) => Self::TimedOut,
             ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => Self::Proxy,
             ureq::Error::Rustls(error) => Self::of_tls(error),
@@ -76,6 +81,7 @@ impl Reason {
         }
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Self::Unreachable,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Self::TimedOut,
             ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted
@@ -106,6 +112,14 @@ impl Reason {
     #[must_use]
     pub(super) fn is_passing(self) -> bool {
         matches!(self, Self::TimedOut | Self::Broken)
+    }
+
+    /// Whether a server that has answered before may answer again when the network, or the
+    /// server, is back.
+    #[must_use]
+    pub(super) fn is_outage(self) -> bool {
+        let is_gone = matches!(self, Self::NoSuchHost | Self::Unreachable | Self::Refused);
+        is_gone || self.is_passing()
     }
 
     /// Whether the reason is what the server itself showed, proxy or not.
@@ -182,6 +196,7 @@ mod tests {
     fn every_reason_has_a_row() {
         for reason in [
             Reason::NoSuchHost,
+            Reason::Unreachable,
             Reason::Refused,
             Reason::NotTls,
             Reason::UnknownAuthority,
@@ -202,8 +217,14 @@ mod tests {
         let name = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let inner = io::Error::new(ErrorKind::InvalidData, name);
         assert_eq!(Reason::of(&ureq::Error::Io(inner)), Reason::UnknownAuthority);
-        let timeout = io::Error::other(ureq::Error::Timeout(ureq::Timeout::PerRead));
-        assert_eq!(Reason::of(&ureq::Error::Io(timeout)), Reason::TimedOut);
+        for (timeout, reason) in [
+            (Timeout::PerRead, Reason::TimedOut),
+            (Timeout::Connect, Reason::Unreachable),
+            (Timeout::Resolve, Reason::Unreachable),
+        ] {
+            let inner = io::Error::other(ureq::Error::Timeout(timeout));
+            assert_eq!(Reason::of(&ureq::Error::Io(inner)), reason);
+        }
         let reset = io::Error::from(ErrorKind::ConnectionReset);
         assert_eq!(Reason::of(&ureq::Error::Io(reset)), Reason::Broken);
     }

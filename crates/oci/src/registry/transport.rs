@@ -39,7 +39,7 @@ pub(super) enum Verify {
 /// How long parts of a request may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// Longest time until there is a connection.
+    /// Longest time until a name has an address, and again until there is a connection.
     pub(super) connect: Duration,
     /// Longest time in which no byte comes or goes.
     pub(super) stall: Duration,
@@ -137,6 +137,7 @@ impl Transport {
             .user_agent(USER_AGENT)
             .max_response_header_size(HEADER_MAX)
             .max_idle_connections_per_host(IDLE_CONNECTIONS)
+            .timeout_resolve(Some(self.patience.connect))
             .timeout_connect(Some(self.patience.connect))
             .timeout_per_read(Some(self.patience.stall))
             .timeout_per_write(Some(self.patience.stall))

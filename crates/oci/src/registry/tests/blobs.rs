@@ -130,6 +130,18 @@ fn the_end_of_a_connection_is_not_waited_for() {
 }
 
 #[test]
+fn a_registry_that_goes_away_is_looked_for_again() {
+    let contents = noise(SIZE);
+    let server =
+        serving(&contents, |_, seen, contents| Reply::part(contents, seen).ending(End::CutAt(10)));
+    let mut blob = at(&server).blob(&layer(&contents), 0).unwrap();
+    drop(server);
+    let error = blob.read_to_end(&mut Vec::new()).unwrap_err().to_string();
+    assert!(error.contains("broken off after 10 of 300000"), "{error}");
+    assert!(error.contains("further attempts") && error.contains("refused"), "{error}");
+}
+
+#[test]
 fn breaks_without_progress_end() {
     let contents = noise(SIZE);
     // Ten bytes each time are no progress: a hostile server could go on for days.
