@@ -7,3 +7,5 @@
 
 pub mod config;
 pub mod manifest;
+#[cfg(test)]
+mod tests;
