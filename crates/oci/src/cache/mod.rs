@@ -22,6 +22,8 @@ pub mod contents;
 mod object;
 mod record;
 pub mod refs;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};

@@ -295,6 +295,10 @@ fn damage_in_the_cache_is_repaired() {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(path, bytes).unwrap();
+        // A clock of the kernel may not have moved since the object was completed.
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(10);
+        let times = std::fs::FileTimes::new().set_modified(later);
+        std::fs::File::open(path).unwrap().set_times(times).unwrap();
     };
     let cut: Damage = |path| {
         std::fs::File::options().write(true).open(path).unwrap().set_len(7).unwrap();

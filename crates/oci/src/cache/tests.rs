@@ -1,0 +1,372 @@
+//! Tests of the cache: several users, ends at any moment, damage, bounds.
+
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::*;
+
+/// A cache in a temporary directory, which is closed to others.
+struct Sample {
+    dir: tempfile::TempDir,
+}
+
+impl Sample {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("made/oci")
+    }
+
+    /// One more handle, as another process has it.
+    fn open(&self) -> Cache {
+        self.bounded(u64::MAX)
+    }
+
+    fn bounded(&self, max_size: u64) -> Cache {
+        Cache::open(&self.path(), Bounds { max_size }).unwrap()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+}
+
+fn read(held: &Held) -> String {
+    let mut text = String::new();
+    archive::bytes::At { file: held.file(), offset: 0 }.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn image(cache: &Cache, key: &str, text: &str) -> Held {
+    cache.image(key, key, |mut out| Ok(out.write_all(text.as_bytes())?)).unwrap()
+}
+
+fn names(cache: &Cache) -> Vec<String> {
+    cache.list().unwrap().into_iter().map(|found| found.name).collect()
+}
+
+/// Sets the time of the last use to so many seconds ago.
+fn age(path: &Path, seconds: u64) {
+    let time = SystemTime::now() - Duration::from_secs(seconds);
+    let times = std::fs::FileTimes::new().set_accessed(time);
+    File::open(path).unwrap().set_times(times).unwrap();
+}
+
+#[test]
+fn only_its_user_can_read_and_write_the_cache() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    image(&cache, "key", "text");
+    cache.keep_document(&Digest::of(b"{}"), b"{}").unwrap();
+    let digest = format!("blobs/sha256/{}", Digest::of(b"{}").parts().1);
+    for (name, mode) in [("", 0o700), ("images", 0o700), ("images/key", 0o600), (&digest, 0o600)] {
+        let found = sample.file(name).metadata().unwrap().mode() & 0o777;
+        assert_eq!(found, mode, "{name}");
+    }
+    for mode in [0o770, 0o702] {
+        set_permissions(sample.path(), Permissions::from_mode(mode)).unwrap();
+        let error = format!("{:#}", Cache::open(&sample.path(), Bounds::default()).unwrap_err());
+        assert!(error.contains("others can write to it"), "{error}");
+    }
+    set_permissions(sample.path(), Permissions::from_mode(0o755)).unwrap();
+    sample.open();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(sample.path(), Some(1), None).unwrap();
+        let error = format!("{:#}", Cache::open(&sample.path(), Bounds::default()).unwrap_err());
+        assert!(error.contains("belongs to user 1"), "{error}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_keeps_nothing() {
+    let sample = Sample::new();
+    for dir in ["/proc/self/fdinfo/oci", "/sys/oci"] {
+        let opened = Cache::open(Path::new(dir), Bounds::default());
+        let Ok(cache) = opened else { continue };
+        assert!(cache.dir().is_none());
+        assert_eq!(read(&image(&cache, "key", "text")), "text");
+    }
+    // Root may write everywhere.
+    if !rustix::process::geteuid().is_root() {
+        sample.open();
+        set_permissions(sample.path(), Permissions::from_mode(0o500)).unwrap();
+        assert!(sample.open().dir().is_none());
+    }
+    let cache = Cache::unkept();
+    let digest = Digest::of(b"x");
+    cache.keep_document(&digest, b"x").unwrap();
+    assert!(cache.document(&digest).unwrap().is_none());
+    assert!(cache.list().unwrap().is_empty());
+    let held = image(&cache, "key", "text");
+    assert_eq!((read(&held), held.path()), ("text".into(), None));
+}
+
+#[test]
+fn a_file_in_place_of_the_directory_is_an_error() {
+    let sample = Sample::new();
+    std::fs::write(sample.dir.path().join("made"), "").unwrap();
+    assert!(Cache::open(&sample.path(), Bounds::default()).is_err());
+}
+
+#[test]
+fn an_image_is_built_once_and_stays_after_a_failure() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    let failed = cache.image("key", "", |mut out| {
+        out.write_all(b"half")?;
+        anyhow::bail!("no space")
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "no space");
+    assert!(names(&cache).is_empty());
+    let held = image(&cache, "key", "text");
+    assert_eq!(held.path(), Some(&*sample.file("images/key")));
+    assert_eq!(read(&image(&sample.open(), "key", "other")), "text");
+    assert_eq!(read(&cache.find_image("key").unwrap().unwrap()), "text");
+    assert!(cache.find_image("other").unwrap().is_none());
+    for key in ["", ".", "..", "a/b", "a.part", "a.record", &"x".repeat(201)] {
+        assert!(cache.find_image(key).is_err(), "{key}");
+        assert!(cache.image(key, "", |_| Ok(())).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn processes_at_once_build_an_image_once() {
+    const USERS: usize = 8;
+    let sample = Sample::new();
+    let (builds, start) = (AtomicUsize::new(0), Barrier::new(USERS));
+    let user = || {
+        let cache = sample.open();
+        start.wait();
+        let held = cache.image("key", "", |mut out| {
+            builds.fetch_add(1, Ordering::Relaxed);
+            // Half of the image is there while the others come.
+            out.write_all(b"te")?;
+            std::thread::yield_now();
+            Ok(out.write_all(b"xt")?)
+        });
+        assert_eq!(read(&held.unwrap()), "text");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..USERS {
+            scope.spawn(user);
+        }
+    });
+    assert_eq!(builds.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_user_that_waits_takes_over_from_one_that_fails() {
+    let sample = Sample::new();
+    let (first, second) = (sample.open(), sample.open());
+    let (told, waits) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let failed = first.layer(&Digest::of(b"text"), &|| (), |_| {
+            scope.spawn(|| {
+                let told = told;
+                let wait = || told.send(()).unwrap();
+                let build = |mut out: &File| Ok(out.write_all(b"text")?);
+                assert_eq!(
+                    read(&second.layer(&Digest::of(b"text"), &wait, build).unwrap()),
+                    "text"
+                );
+            });
+            // The other one waits for us now.
+            waits.recv()?;
+            anyhow::bail!("stopped")
+        });
+        assert!(failed.is_err());
+    });
+    assert!(first.find_layer(&Digest::of(b"text")).unwrap().is_some());
+}
+
+/// Variable with the directory of the cache, for the process that is killed.
+const KILLED: &str = "VIRTINITRD_TEST_KILLED";
+
+/// Begins objects, says so, and waits to be killed. Does nothing as a test of its own.
+#[test]
+fn process_that_is_killed() {
+    let Some(dir) = std::env::var_os(KILLED) else { return };
+    let cache = Cache::open(Path::new(&dir), Bounds::default()).unwrap();
+    let descriptor = blob(b"blob");
+    let Blob::Missing(part) = cache.blob(&descriptor, &|| ()).unwrap() else { panic!("complete") };
+    part.file().write_all_at(b"bl", 0);
+    let held = image(&cache, "used", "used");
+    let _ = cache.image("key", "", |mut out| {
+        out.write_all(b"half")?;
+        println!("begun");
+        std::thread::sleep(Duration::from_secs(60));
+        drop(held);
+        Ok(())
+    });
+}
+
+trait WriteAllAt {
+    fn write_all_at(&self, bytes: &[u8], offset: u64);
+}
+
+impl WriteAllAt for File {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) {
+        std::os::unix::fs::FileExt::write_all_at(self, bytes, offset).unwrap();
+    }
+}
+
+fn blob(bytes: &[u8]) -> Descriptor {
+    let value = serde_json::json!({ "digest": Digest::of(bytes), "size": bytes.len() });
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn a_killed_process_leaves_a_usable_cache() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "cache::tests::process_that_is_killed"])
+        .env(KILLED, sample.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = io::BufReader::new(child.stdout.take().unwrap());
+    let begun = io::BufRead::lines(output).find(|line| line.as_ref().unwrap().ends_with("begun"));
+    assert!(begun.is_some());
+    // While the process lives, nothing of it is removed.
+    let removed = cache.prune(|_| true).unwrap();
+    assert_eq!((removed.count, removed.in_use), (0, 3));
+    let objects = cache.list().unwrap();
+    assert!(objects.iter().all(contents::Object::is_in_use), "{objects:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    assert_eq!(names(&cache).len(), 3);
+    assert_eq!(read(&image(&cache, "key", "whole")), "whole");
+    assert_eq!(read(&image(&cache, "used", "again")), "used");
+    let Blob::Missing(part) = cache.blob(&blob(b"blob"), &|| ()).unwrap() else {
+        panic!("complete");
+    };
+    assert_eq!(part.file().metadata().unwrap().len(), 2);
+    part.file().write_all_at(b"ob", 2);
+    assert_eq!(read(&part.commit().unwrap()), "blob");
+    assert!(cache.list().unwrap().iter().all(|object| object.is_complete));
+}
+
+#[test]
+fn what_was_not_used_is_removed_first() {
+    const BYTES: usize = 10_000;
+    let sample = Sample::new();
+    let cache = sample.open();
+    let text = "x".repeat(BYTES);
+    for key in ["a", "b", "c", "d", "e"] {
+        image(&cache, key, &text);
+    }
+    let size = cache.list().unwrap()[0].size;
+    for (key, seconds) in [("a", 40), ("b", 50), ("c", 30), ("d", 20), ("e", 10)] {
+        let path = sample.file("images").join(key);
+        age(&path, 1000 + seconds);
+        let time = SystemTime::now() - Duration::from_secs(2000);
+        // The time of the last change counts, too; it is in the record.
+        let file = File::open(&path).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
+        record::write(&path, &file, key).unwrap();
+    }
+    assert_eq!(names(&cache), ["b", "a", "c", "d", "e"]);
+    let used = cache.find_image("a").unwrap().unwrap();
+    let held = cache.find_image("b").unwrap().unwrap();
+    age(held.path().unwrap(), 5000);
+    // `b` is the oldest, but in use; `a` was used last.
+    let removed = cache.prune_to(3 * size).unwrap();
+    assert_eq!((removed.count, removed.bytes, removed.in_use), (2, 2 * size, 1));
+    assert_eq!(names(&cache), ["b", "e", "a"]);
+    drop((used, held));
+    assert_eq!(cache.prune(|object| object.label == "e").unwrap().count, 1);
+    // A new image makes room for itself.
+    image(&sample.bounded(size), "f", &text);
+    assert_eq!(names(&cache), ["f"]);
+    assert_eq!(cache.prune(|_| true).unwrap().count, 1);
+    assert_eq!(std::fs::read_dir(sample.file("images")).unwrap().count(), 0);
+}
+
+#[test]
+fn damage_is_found() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    let layer = |text: &str| {
+        cache
+            .layer(&Digest::of(text.as_bytes()), &|| (), |mut out| {
+                Ok(out.write_all(text.as_bytes())?)
+            })
+            .unwrap()
+    };
+    let path = layer("layer").path().unwrap().to_path_buf();
+    for damage in ["", "laye", "LAYER", "layer and more"] {
+        std::fs::write(&path, damage).unwrap();
+        // A clock of the kernel may not have moved since the object was completed.
+        let future = SystemTime::now() + Duration::from_secs(10);
+        let times = std::fs::FileTimes::new().set_modified(future);
+        File::open(&path).unwrap().set_times(times).unwrap();
+        assert!(cache.find_layer(&Digest::of(b"layer")).unwrap().is_none(), "{damage}");
+        assert_eq!(read(&layer("layer")), "layer", "{damage}");
+    }
+    for lost in [path.clone(), record::path_of(&path)] {
+        std::fs::remove_file(lost).unwrap();
+        assert!(cache.find_layer(&Digest::of(b"layer")).unwrap().is_none());
+        assert_eq!(read(&layer("layer")), "layer");
+    }
+    // Damage that neither size nor time shows is found by reading everything.
+    layer("second");
+    cache.keep_document(&Digest::of(b"{}"), b"{}").unwrap();
+    image(&cache, "key", "text");
+    let file = File::options().write(true).open(&path).unwrap();
+    let time = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(b"L", 0);
+    file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
+    let mut found = Vec::new();
+    cache.verify(&mut |object, is_intact| found.push((object.name.clone(), is_intact))).unwrap();
+    assert_eq!(found.len(), 4);
+    let damaged: Vec<_> = found.into_iter().filter(|row| !row.1).map(|row| row.0).collect();
+    assert_eq!(damaged, [Digest::of(b"layer").to_string()]);
+    assert_eq!(names(&cache).len(), 3);
+}
+
+#[test]
+fn a_link_in_the_cache_is_not_followed() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    let outside = sample.dir.path().join("outside");
+    std::fs::write(&outside, "outside").unwrap();
+    image(&cache, "other", "text");
+    for name in ["images/key", "images/key.part"] {
+        symlink(&outside, sample.file(name)).unwrap();
+        assert!(cache.image("key", "", |mut out| Ok(out.write_all(b"x")?)).is_err(), "{name}");
+        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "outside", "{name}");
+        std::fs::remove_file(sample.file(name)).unwrap();
+    }
+    assert_eq!(names(&cache), ["other"]);
+}
+
+#[test]
+fn references_are_remembered() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    assert!(cache.seen("docker.io/library/debian:12").is_none());
+    for digest in [Digest::of(b"1"), Digest::of(b"2")] {
+        cache.remember("docker.io/library/debian:12", &digest, "type").unwrap();
+        let seen = sample.open().seen("docker.io/library/debian:12").unwrap();
+        assert_eq!((seen.digest, &*seen.media_type), (digest, "type"));
+        assert!(seen.time > 1_600_000_000);
+    }
+    cache.remember("a.example/b:1", &Digest::of(b"3"), "").unwrap();
+    let found = cache.references().unwrap();
+    let found: Vec<_> = found.iter().map(|seen| &*seen.reference).collect();
+    assert_eq!(found, ["a.example/b:1", "docker.io/library/debian:12"]);
+    // A damaged file counts as none.
+    for entry in std::fs::read_dir(sample.file("refs")).unwrap() {
+        std::fs::write(entry.unwrap().path(), "{").unwrap();
+    }
+    assert!(cache.seen("a.example/b:1").is_none());
+    assert!(cache.references().unwrap().is_empty());
+}
