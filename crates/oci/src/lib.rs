@@ -72,7 +72,7 @@
 //! | Limit | Value |
 //! |---|---|
 //! | a document | 4 MiB |
-//! | layers of an image | 1024 |
+//! | layers of an image | 512 |
 //! | documents read to find an image, indexes one in another | 64, 4 |
 //! | unpacked layers together, an unpacked archive | [`image::OpenOptions::max_size`], 64 GiB by default |
 //! | all objects of the cache together | [`cache::Bounds::max_size`], 20 GiB by default |

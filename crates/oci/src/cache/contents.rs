@@ -4,17 +4,20 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
 use super::object::{self, PART, hold_unused};
 use super::record::{self, RECORD};
-use super::{Cache, Kind};
+use super::{Cache, Kind, refs};
 use crate::name::digest::{Digest, Hasher};
 
 /// Bytes of a block of `st_blocks` (stat(2)).
 const STAT_BLOCK: u64 = 512;
+
+/// Age of a small file at which no run that is still going on needs it.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
 /// An object of a cache.
 #[derive(Clone, Debug)]
@@ -90,7 +93,37 @@ impl Cache {
         for found in self.list()?.iter().filter(|found| is_chosen(found)) {
             removed.take(found)?;
         }
+        self.sweep()?;
         Ok(removed)
+    }
+
+    /// Removes small files that interrupted runs left behind: records without an object,
+    /// references to documents that are gone, and incomplete references.
+    fn sweep(&self) -> Result<()> {
+        let Some(dir) = self.dir() else { return Ok(()) };
+        let is_old = |file: &Metadata| {
+            let age = file.modified().ok().and_then(|time| time.elapsed().ok());
+            age.is_some_and(|age| age > LEFT_BEHIND)
+        };
+        for dir in ["layers/sha256", "layers/sha512", "images"].map(|name| dir.join(name)) {
+            for (path, file) in files_in(&dir)? {
+                let name = path.to_str().and_then(|name| name.strip_suffix(RECORD));
+                let is_alone = name.is_some_and(|name| !Path::new(name).exists());
+                if is_alone && is_old(&file) {
+                    object::remove_name(&path)?;
+                }
+            }
+        }
+        for (path, file) in files_in(&dir.join(refs::DIRECTORY))? {
+            let document = refs::read(&path).map(|seen| {
+                let (algorithm, digits) = seen.digest.parts();
+                dir.join(Kind::Blob.directory()).join(algorithm).join(digits)
+            });
+            if !document.is_some_and(|document| document.exists()) && is_old(&file) {
+                object::remove_name(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the objects that were not used for the longest time, until at most `size` bytes

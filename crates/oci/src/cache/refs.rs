@@ -13,7 +13,7 @@ use super::{Cache, make_directory};
 use crate::name::digest::Digest;
 
 /// Name of the directory.
-const DIRECTORY: &str = "refs";
+pub(super) const DIRECTORY: &str = "refs";
 /// Most bytes of a file.
 const SEEN_MAX: u64 = 4096;
 
@@ -80,7 +80,8 @@ fn name(reference: &str) -> String {
     Digest::of(reference.as_bytes()).parts().1.to_owned()
 }
 
-fn read(path: &std::path::Path) -> Option<Seen> {
+/// Reads a file; `None` if it is damaged.
+pub(super) fn read(path: &std::path::Path) -> Option<Seen> {
     let file = options().open(path).ok()?;
     let mut text = Vec::new();
     file.take(SEEN_MAX).read_to_end(&mut text).ok()?;

@@ -370,3 +370,32 @@ fn references_are_remembered() {
     assert!(cache.seen("a.example/b:1").is_none());
     assert!(cache.references().unwrap().is_empty());
 }
+
+#[test]
+fn what_interrupted_runs_left_behind_is_swept() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    image(&cache, "key", "text");
+    cache.keep_document(&Digest::of(b"{}"), b"{}").unwrap();
+    cache.remember("a.example/kept:1", &Digest::of(b"{}"), "").unwrap();
+    cache.remember("a.example/gone:1", &Digest::of(b"gone"), "").unwrap();
+    std::fs::write(sample.file("images/lost.record"), "").unwrap();
+    std::fs::write(sample.file("refs/.tmp1234"), "half").unwrap();
+    let files = || {
+        let count = |name| std::fs::read_dir(sample.file(name)).unwrap().count();
+        (count("images"), count("refs"))
+    };
+    // A run that goes on may need them.
+    cache.prune(|_| false).unwrap();
+    assert_eq!(files(), (3, 3));
+    for dir in ["images", "refs"] {
+        for entry in std::fs::read_dir(sample.file(dir)).unwrap() {
+            let file = File::open(entry.unwrap().path()).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(7200);
+            file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
+        }
+    }
+    cache.prune(|_| false).unwrap();
+    assert_eq!(files(), (2, 1));
+    assert!(cache.seen("a.example/kept:1").is_some());
+}

@@ -18,8 +18,9 @@ use crate::name::platform::Platform;
 /// Manifests": registries accept at least 4 MiB).
 pub const DOCUMENT_MAX: u64 = 4 << 20;
 
-/// Most layers of an image. Docker's limit is 127; nothing here depends on the number.
-pub const LAYERS_MAX: usize = 1024;
+/// Most layers of an image. Docker's limit is 127. Each unpacked layer needs an open file, of which
+/// a process usually has 1024 (`RLIMIT_NOFILE`, getrlimit(2)).
+pub const LAYERS_MAX: usize = 512;
 
 /// Annotation of an entry of an index that has no image, but says something about one.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";

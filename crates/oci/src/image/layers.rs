@@ -99,6 +99,7 @@ impl Image {
             has_failed: AtomicBool::new(false),
         };
         let fetched = fetch.all(&wanted)?;
+        let has_grown = fetched.iter().any(|layer| layer.is_new);
         let mut found = BTreeMap::new();
         for (number, layer) in wanted.iter().zip(fetched) {
             for note in layer.notes {
@@ -110,7 +111,7 @@ impl Image {
         let sizes = found.values().map(|held| Ok(held.file().metadata()?.len()));
         let total = sizes.sum::<Result<u64>>()?;
         ensure!(total <= self.max_size, TooLarge { limit: self.max_size });
-        if self.source.is_remote() || !wanted.is_empty() {
+        if has_grown {
             self.source.cache.trim()?;
         }
         let layers = self.config.diff_ids.iter().filter_map(|id| found.get(id).cloned());
@@ -135,6 +136,8 @@ impl Read for HeldReader {
 /// An unpacked layer.
 struct Fetched {
     held: Held,
+    /// Whether it was not in the cache.
+    is_new: bool,
     notes: Vec<String>,
 }
 
@@ -189,7 +192,7 @@ impl Fetch<'_> {
         let diff_id = &self.image.config.diff_ids[number];
         if let Some(held) = cache.find_layer(diff_id)? {
             self.progress.layer(number, LayerState::Present);
-            return Ok(Fetched { held, notes: Vec::new() });
+            return Ok(Fetched { held, is_new: false, notes: Vec::new() });
         }
         self.progress.layer(number, LayerState::Reading);
         let blob = &self.image.manifest.layers[number];
@@ -199,7 +202,7 @@ impl Fetch<'_> {
             Ok(())
         })?;
         self.progress.layer(number, LayerState::Done);
-        Ok(Fetched { held, notes })
+        Ok(Fetched { held, is_new: true, notes })
     }
 
     /// Unpacks a layer into `out`. A blob of a registry goes through the cache.
@@ -304,8 +307,7 @@ impl Job<'_> {
         let input = Box::new(Stoppable { input, has_failed: &fetch.has_failed });
         let count = |bytes| fetch.progress.bytes(number, bytes);
         let limit = fetch.left.load(Ordering::Relaxed);
-        let unpacked = layer::unpack(input, blob, diff_id, copy, out, limit, &count);
-        let unpacked = unpacked.with_context(|| format!("layer {}", number + 1))?;
+        let unpacked = layer::unpack(input, blob, diff_id, copy, out, limit, &count)?;
         let rest = |left: u64| Some(left.saturating_sub(unpacked.size));
         // The closure always returns a value.
         let _ = fetch.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);

@@ -254,7 +254,7 @@ fn bad_archives_of_docker_save_are_refused() {
         ("link that leads out", one(&["out"]),               None,        "out"),
         ("directory as layer", one(&["d"]),                  None,        "not a regular file"),
         ("other number",       one(&["a.tar", "a.tar"]),     None,        "2 layers, and the config 1"),
-        ("thousands",          one(&many),                   None,        "more than 1024"),
+        ("thousands",          one(&many),                   None,        "more than 512"),
     ];
     for (name, manifest, image, expected) in rows {
         let bytes = archive(&[

@@ -3,7 +3,7 @@
 //! | Module | Contents |
 //! |---|---|
 //! | [`digest`] | names of blobs by their contents |
-//! | [`reference`] | names of images in registries |
+//! | [`mod@reference`] | names of images in registries |
 //! | [`platform`] | names of operating systems and architectures |
 //! | [`location`] | names of images wherever they are: `oci:REF`, `oci-layout:DIR`, ... |
 
