@@ -75,6 +75,7 @@
 //! | layers of an image | 512 |
 //! | documents read to find an image, indexes one in another | 64, 4 |
 //! | unpacked layers together, an unpacked archive | [`image::OpenOptions::max_size`], 64 GiB by default |
+//! | memory to unpack layers | four at a time, each with 2 MiB and its decoder: 0.1 MiB for gzip, [`layer::ZSTD_WINDOW_MAX`] for zstd |
 //! | all objects of the cache together | [`cache::Bounds::max_size`], 20 GiB by default |
 //!
 //! # Errors

@@ -5,10 +5,12 @@
 //! | `platforms` | which image of an index is taken, and bad documents |
 //! | `layers` | layers that are odd or wrong |
 //! | `remote` | pull policies, downloads that break, and damage in the cache |
+//! | `tools` | images that other programs wrote |
 
 mod layers;
 mod platforms;
 mod remote;
+mod tools;
 
 use std::path::Path;
 
