@@ -163,7 +163,7 @@ fn select(entries: Vec<Entry>, selector: &Selector, container: &Container) -> Re
         Selector::Tag(tag) => {
             let found = tagged(images, tag);
             ensure!(!found.is_empty(), "no image has the tag {}: {}", tag.escape_debug(), list);
-            found
+            one_image(found).with_context(|| choose(&list))?
         }
         Selector::Digest(digest) => {
             let is_named = |entry: &Entry| entry.descriptor.digest == *digest;
@@ -183,12 +183,18 @@ fn select(entries: Vec<Entry>, selector: &Selector, container: &Container) -> Re
     Ok(Top::Blob(entry.descriptor))
 }
 
-/// All entries, if they are the same image for several platforms; `None` if a user must choose.
-fn one_image(images: Vec<Entry>) -> Option<Vec<Entry>> {
+/// The entries of one image: the same for several platforms, or one with several tags. `None` if
+/// a user must choose.
+fn one_image(mut images: Vec<Entry>) -> Option<Vec<Entry>> {
+    let first = images.first()?;
     let name = |entry: &Entry| entry.names().next().map(str::to_owned);
-    let is_one_name = images.iter().all(|entry| name(entry) == name(&images[0]));
-    let have_platforms = images.iter().all(|entry| entry.descriptor.platform.is_some());
-    (images.len() == 1 || is_one_name && have_platforms).then_some(images)
+    let (first_name, digest) = (name(first), first.descriptor.digest.clone());
+    if images.iter().all(|entry| entry.descriptor.digest == digest) {
+        images.truncate(1);
+        return Some(images);
+    }
+    let is_one = images.iter().all(|it| name(it) == first_name && it.descriptor.platform.is_some());
+    is_one.then_some(images)
 }
 
 /// The entries with a tag. A layout may have the tag alone or a whole reference.

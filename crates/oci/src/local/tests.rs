@@ -74,6 +74,27 @@ fn entries_of_one_image_are_an_index() {
 }
 
 #[test]
+fn tags_of_one_image_are_one_image() {
+    let mut dir = LayoutDir::new();
+    let (one, two) = (image(&dir, "1"), image(&dir, "2"));
+    for tag in ["1.0", "r.example/a:latest"] {
+        dir.enter(one.clone(), tag);
+    }
+    let latest = Selector::Tag("latest".into());
+    for selector in [&Selector::Only, &latest] {
+        assert_eq!(top(&dir, selector).unwrap(), digest(&one));
+    }
+    // The same tag of another repository is another image.
+    dir.enter(two, "r.example/b:latest");
+    for selector in [&Selector::Only, &latest] {
+        let error = error(top(&dir, selector));
+        assert!(error.contains("several images, and the name chooses none"), "{error}");
+    }
+    let whole = Selector::Tag("r.example/a:latest".into());
+    assert_eq!(top(&dir, &whole).unwrap(), digest(&one));
+}
+
+#[test]
 fn broken_layouts_are_refused() {
     type Break = fn(&LayoutDir);
     #[rustfmt::skip]
