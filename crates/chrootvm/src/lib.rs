@@ -14,6 +14,7 @@
 //! | [`mod@line`] | words of the command lines: values, help, words of other programs |
 //! | [`completions`] | `chrootvm completions` |
 //! | [`config`] | configuration files |
+//! | [`json`] | results as JSON |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
 
 pub mod command;
@@ -21,6 +22,7 @@ pub mod completions;
 pub mod config;
 pub mod exec;
 pub mod image_command;
+pub mod json;
 pub mod kernel;
 pub mod line;
 pub mod logger;

@@ -165,7 +165,7 @@ fn a_closed_standard_output_is_an_error() {
         }
     }
     // Subcommands that print nothing there do not need it.
-    for arguments in ["build scripts -o scripts.tar", "diff scripts scripts.tar"] {
+    for arguments in ["build --quiet scripts -o scripts.tar", "diff scripts scripts.tar"] {
         assert_eq!(run(">&-", arguments), (Some(0), run(">/dev/null", arguments).1));
     }
 }

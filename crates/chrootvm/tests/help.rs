@@ -22,6 +22,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     (CHROOTVM, &["image", "cat"]),
     (CHROOTVM, &["image", "diff"]),
     (CHROOTVM, &["image", "inspect"]),
+    (CHROOTVM, &["image", "layers"]),
     (CHROOTVM, &["image", "ls"]),
     (CHROOTVM, &["image", "verify"]),
     (CHROOTVM, &["kernel"]),

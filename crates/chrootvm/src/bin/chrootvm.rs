@@ -51,7 +51,7 @@ struct ChrootVmExec {
     exec: exec::Exec,
 }
 
-/// Make images of directories and archives, and look into them
+/// Make images of directories, archives and OCI images, and look into them
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm image", version)]
 struct ChrootVmImage {

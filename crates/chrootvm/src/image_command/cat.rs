@@ -1,5 +1,6 @@
 //! `chrootvm image cat`: writes one file of an image to standard output.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,8 @@ use files::output::stdout;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::options::ReadLimits;
-use super::{open, see_owners_as_the_guest};
+use super::sources::Sources;
+use crate::pull::PullArguments;
 pub(super) use image::tree::holes::{self, Part};
 use image::tree::{Content, Kind};
 
@@ -22,18 +24,20 @@ const ZEROS: usize = 1 << 16;
 #[command(before_help = "Examples:\n  chrootvm image cat debian.erofs /etc/os-release")]
 pub(super) struct CatFile {
     /// Directory, archive or image; - is standard input
-    image: PathBuf,
+    image: OsString,
     /// Path in the image; links are followed within the image
     path: PathBuf,
     #[command(flatten)]
     limits: ReadLimits,
+    #[command(flatten)]
+    pull: PullArguments,
 }
 
 impl CatFile {
     /// Writes the file.
     pub(super) fn run(self) -> Result<()> {
-        see_owners_as_the_guest(&[&self.image])?;
-        let tree = open(&self.image, &self.limits.options())?.tree;
+        let sources = Sources::new(&[&self.image], &[], self.limits.options(), &self.pull)?;
+        let tree = sources.read(&self.image)?.tree;
         let shown = || format!("{} in {}", self.path.display(), self.image.display());
         let id = tree.resolve(self.path.as_os_str().as_bytes()).with_context(shown)?;
         let Kind::File(content) = &tree.node(id).kind else {

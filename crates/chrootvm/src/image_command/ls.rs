@@ -1,32 +1,35 @@
 //! `chrootvm image ls`: lists the names in an image.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 
 use anyhow::Result;
 use files::output::stdout;
 use image::tree::{Kind, Node, mode, show};
 
 use super::options::ReadLimits;
-use super::{open, see_owners_as_the_guest};
+use super::sources::Sources;
 use crate::ls::mode_string;
+use crate::pull::PullArguments;
 
 /// List an image, whatever its format
 #[derive(Debug, clap::Args)]
 #[command(before_help = "Examples:\n  chrootvm image ls debian.erofs")]
 pub(super) struct ListImage {
     /// Directory, archive or image; - is standard input
-    image: PathBuf,
+    image: OsString,
     #[command(flatten)]
     limits: ReadLimits,
+    #[command(flatten)]
+    pull: PullArguments,
 }
 
 impl ListImage {
     /// Prints one line per name.
     pub(super) fn run(self) -> Result<()> {
-        see_owners_as_the_guest(&[&self.image])?;
-        let tree = open(&self.image, &self.limits.options())?.tree;
+        let sources = Sources::new(&[&self.image], &[], self.limits.options(), &self.pull)?;
+        let tree = sources.read(&self.image)?.tree;
         let mut out = BufWriter::new(stdout()?);
         tree.walk(&mut |path, id| {
             let path = if path.is_empty() { b"." } else { path };

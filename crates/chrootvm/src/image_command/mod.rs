@@ -1,45 +1,61 @@
-//! `chrootvm image`: one file for each subcommand, and `options` for what they share.
+//! `chrootvm image`: one file or room for each subcommand, and for what they share:
 //!
-//! Subcommands read sources and write images through the crate `image`.
+//! | Module | Content |
+//! |---|---|
+//! | `sources` | what SOURCE and IMAGE name, and how it is opened |
+//! | `options` | options for reading, and parsers of their values |
+//!
+//! Subcommands read sources and write images through the crates `image` and `oci`.
 
 mod build;
 mod cat;
 mod diff;
 mod inspect;
+mod layers;
 pub mod ls;
 mod options;
+mod sources;
 mod verify;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
-use archive::spool::TooLarge;
-use files::notes::Notes;
+use anyhow::Result;
 use files::tell::while_read;
-use image::source::{self, ReadOptions, Source};
 use machine::isolation::userns::UserNamespace;
 
-use crate::logger::warn_all;
+use crate::logger::{Verbosity, set_verbosity, warn_all};
 
 /// Exit status of a comparison or a check that found something.
 const EXIT_FOUND: u8 = 1;
 
-/// Make images of directories and archives, and look into them
+/// Make images of directories, archives and OCI images, and look into them
 #[derive(Debug, clap::Args)]
 #[command(
     before_help = "Examples:\n  \
                    chrootvm image build ./debian -o debian.erofs\n  \
-                   chrootvm image ls debian.erofs\n  \
-                   chrootvm image cat debian.erofs /etc/os-release",
-    after_help = "SOURCE and IMAGE are a directory, or a file: cpio or tar, compressed or not, \
-                  erofs, ext4 or squashfs; - is standard input."
+                   chrootvm image cat oci:debian:12 /etc/os-release",
+    after_help = "SOURCE and IMAGE are a directory, a file (cpio, tar, erofs, ext4, squashfs), - for \
+                  standard input, or an OCI image, such as oci:debian:12.",
+    after_long_help = "SOURCE and IMAGE are one of\n  \
+        DIR                            directory, or the layout of an OCI image\n  \
+        FILE                           cpio, tar, erofs, ext4, squashfs, or an archive\n                                 \
+        of an OCI image\n  \
+        -                              such a FILE as standard input\n  \
+        oci:REF                        OCI image in a registry, as docker://REF\n  \
+        oci-layout:DIR[:TAG|@DIGEST]   OCI image in a layout\n  \
+        oci-archive:FILE[:TAG|@DIGEST] OCI image in an archive of a layout\n  \
+        docker-archive:FILE[:REF]      image that `docker save` wrote\n\n\
+        What is fetched from a registry is kept below $XDG_CACHE_HOME/virtinitrd/oci."
 )]
 pub struct Image {
     /// The /init binary for --init and --boot-initrd
     #[arg(long, value_name = "FILE", hide = true)]
     init_binary: Option<PathBuf>,
+    /// Print errors only
+    #[arg(short, long, global = true, hide_short_help = true)]
+    quiet: bool,
     #[command(subcommand)]
     task: ImageTask,
 }
@@ -50,6 +66,7 @@ enum ImageTask {
     Cat(cat::CatFile),
     Diff(diff::DiffImages),
     Inspect(inspect::InspectImage),
+    Layers(layers::ListLayers),
     Ls(ls::ListImage),
     Verify(verify::VerifyImage),
 }
@@ -57,32 +74,20 @@ enum ImageTask {
 impl Image {
     /// Runs the subcommand, and returns the exit status.
     pub fn run(self) -> Result<ExitCode> {
+        if self.quiet {
+            set_verbosity(Verbosity::Quiet);
+        }
         let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
         match self.task {
             ImageTask::Build(task) => done(task.run(self.init_binary)),
             ImageTask::Cat(task) => done(while_read(task.run())),
             ImageTask::Diff(task) => task.run(),
             ImageTask::Inspect(task) => done(while_read(task.run())),
+            ImageTask::Layers(task) => done(while_read(task.run())),
             ImageTask::Ls(task) => done(while_read(task.run())),
             ImageTask::Verify(task) => task.run(),
         }
     }
-}
-
-/// Reads the source at `path`, and logs its warnings.
-fn open(path: &Path, options: &ReadOptions) -> Result<Source> {
-    let mut notes = Notes::default();
-    let source = read(path, options, &mut notes)?;
-    warn_all(notes.lines());
-    Ok(source)
-}
-
-/// Reads the source at `path`. An error about its size names the option that helps.
-fn read(path: &Path, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
-    source::open(path, options, notes).map_err(|error| match error.downcast_ref() {
-        Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
-        None => error,
-    })
 }
 
 /// Enters the user namespace in which chrootvm serves a user's own directory, so that

@@ -13,8 +13,8 @@ use crate::line::sizes::parse_size;
 /// Bounds for reading a source.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReadLimits {
-    /// Most bytes of a compressed archive or of standard input that may be copied to $TMPDIR
-    /// [default: 64G]
+    /// Most bytes that may be unpacked or copied, from a compressed archive, from the layers of an
+    /// OCI image, or from standard input [default: 64G]
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! `chrootvm image verify`: reads every byte of an image, and names damaged files.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -9,24 +9,29 @@ use files::tell;
 use image::tree::holes;
 use image::tree::{Kind, show};
 
+use super::EXIT_FOUND;
 use super::options::ReadLimits;
-use super::{EXIT_FOUND, open, see_owners_as_the_guest};
+use super::sources::Sources;
+use crate::pull::PullArguments;
 
 /// Read every byte of an image; exits with 1 if something is damaged
 #[derive(Debug, clap::Args)]
 #[command(before_help = "Examples:\n  chrootvm image verify debian.erofs")]
 pub(super) struct VerifyImage {
     /// Directory, archive or image; - is standard input
-    image: PathBuf,
+    image: OsString,
     #[command(flatten)]
     limits: ReadLimits,
+    #[command(flatten)]
+    pull: PullArguments,
 }
 
 impl VerifyImage {
     /// Names each file that cannot be read, then prints a summary.
     pub(super) fn run(self) -> Result<ExitCode> {
-        see_owners_as_the_guest(&[&self.image])?;
-        let source = open(&self.image, &self.limits.options())?;
+        let reading = self.limits.options();
+        let sources = Sources::new(&[&self.image], &[], reading, &self.pull)?.without_cache();
+        let source = sources.read(&self.image)?;
         let tree = &source.tree;
         let (mut bytes, mut damaged) = (0_u64, 0_u64);
         tree.walk(&mut |path, id| {
@@ -50,8 +55,8 @@ impl VerifyImage {
         };
         tell::result(format_args!(
             "{}: {}, {found}\n",
-            show(self.image.as_os_str().as_bytes()),
-            source.format
+            show(self.image.as_bytes()),
+            source.kind.name()
         ))?;
         Ok(status)
     }

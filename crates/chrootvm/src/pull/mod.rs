@@ -10,35 +10,30 @@ pub mod credentials;
 pub mod progress;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use files::named::Named;
+use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use image::source::tar::layer::DirectoryLinks;
+use machine::host::cache_home;
+use oci::cache::{Bounds, Cache};
+use oci::image::{OpenOptions, Pull};
 use oci::name::platform::Platform;
+use oci::registry::{Insecure, RegistryOptions, UserPassword};
 
 use self::credentials::GivenCredentials;
-use crate::line::named::named;
 
-/// When a registry is asked for an image that the cache may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pull {
-    /// For every use.
-    Always,
-    /// For every use; without a connection, the cached image serves.
-    Newer,
-    /// If the cache does not have the image.
-    Missing,
-    /// At no time.
-    Never,
-}
+/// Directory of OCI images below the user's cache directory.
+const CACHE: &str = "virtinitrd/oci";
 
-impl Named for Pull {
-    #[rustfmt::skip]
-    const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("always",  Self::Always,  "ask the registry; without an answer, fail"),
-        ("newer",   Self::Newer,   "ask the registry; without an answer, use the cached image"),
-        ("missing", Self::Missing, "ask the registry only if the image is not in the cache"),
-        ("never",   Self::Never,   "use the cached image or fail"),
-    ];
-}
+/// Values of `--pull`, and the line of help for each.
+#[rustfmt::skip]
+const WHEN: &[(&str, Pull, &str)] = &[
+    ("always",  Pull::Always,  "for every use; fail if it does not answer"),
+    ("newer",   Pull::Newer,   "for every use; if it does not answer, use the kept image"),
+    ("missing", Pull::Missing, "if the image is not kept (default)"),
+    ("never",   Pull::Never,   "never; fail if the image is not kept"),
+];
 
 /// Options of OCI images
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -47,8 +42,8 @@ pub struct PullArguments {
     /// Platform of the image, such as arm64 or linux/arm/v7 [default: linux on this processor]
     #[arg(long, hide_short_help = true, value_name = "[OS/]ARCH[/VARIANT]")]
     platform: Option<Platform>,
-    /// When to ask the registry for an image [default: newer]
-    #[arg(long, hide_short_help = true, value_name = "WHEN", value_parser = named::<Pull>())]
+    /// When to ask the registry for an image that is kept already
+    #[arg(long, hide_short_help = true, value_name = "WHEN", value_parser = parse_when())]
     pull: Option<Pull>,
     /// User and password at the registry
     ///
@@ -56,7 +51,7 @@ pub struct PullArguments {
     /// input. A password on a command line is visible to all users of the host.
     #[arg(long, hide_short_help = true, value_name = "USER[:PASSWORD]")]
     creds: Option<GivenCredentials>,
-    /// File with credentials of registries, as podman login and docker login write it [default:
+    /// File with credentials, as podman login and docker login write it [default:
     /// $REGISTRY_AUTH_FILE, or else the files of podman and docker]
     #[arg(long, hide_short_help = true, value_name = "FILE")]
     authfile: Option<PathBuf>,
@@ -69,4 +64,61 @@ pub struct PullArguments {
     /// Keep a link to a directory where a higher layer has a directory, and fill its target
     #[arg(long, hide_short_help = true)]
     keep_dirlinks: bool,
+}
+
+/// Parser of a value of `--pull`.
+fn parse_when() -> impl TypedValueParser<Value = Pull> {
+    let values = WHEN.iter().map(|(name, _, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).try_map(|word| {
+        let found = WHEN.iter().find(|row| row.0 == word);
+        found.map(|row| row.1).ok_or("no such value")
+    })
+}
+
+impl PullArguments {
+    /// Whether [`Self::open_options`] reads standard input, for a password.
+    #[must_use]
+    pub fn reads_stdin(&self) -> bool {
+        self.creds.as_ref().is_some_and(GivenCredentials::needs_stdin)
+    }
+
+    /// Options for opening images of which all layers together have at most `max_size` bytes. They
+    /// are kept in the user's cache directory.
+    ///
+    /// # Errors
+    /// A password that cannot be read; a cache directory that others can write to.
+    pub fn open_options(&self, max_size: u64) -> Result<OpenOptions> {
+        let credentials = self.creds.as_ref().map(GivenCredentials::complete).transpose()?;
+        Ok(OpenOptions {
+            platform: self.platform.clone(),
+            pull: self.pull.unwrap_or_default(),
+            registry: RegistryOptions {
+                credentials: credentials.map(|(user, password)| UserPassword { user, password }),
+                auth_file: self.authfile.clone(),
+                ca: self.ca.clone(),
+                insecure: if self.insecure { Insecure::Permit } else { Insecure::Refuse },
+                ..RegistryOptions::default()
+            },
+            cache: Arc::new(cache()?),
+            max_size,
+            links: match self.keep_dirlinks {
+                true => DirectoryLinks::Keep,
+                false => DirectoryLinks::Replace,
+            },
+        })
+    }
+}
+
+/// The user's cache of images. Without a cache directory, nothing is kept.
+///
+/// # Errors
+/// A directory of another user, or one that others can write to.
+pub fn cache() -> Result<Cache> {
+    match cache_home(std::env::var_os("XDG_CACHE_HOME"), std::env::home_dir) {
+        Some(dir) => Cache::open(&dir.join(CACHE), Bounds::default()),
+        None => {
+            log::warn!("images are not kept: set HOME or XDG_CACHE_HOME");
+            Ok(Cache::unkept())
+        }
+    }
 }

@@ -3,7 +3,17 @@
 //! | Module | Content |
 //! |---|---|
 //! | `bench` | a directory to work in, and the program |
+//! | `layout` | OCI images made by hand |
+//! | `sources` | every form of naming an OCI image, with every subcommand |
+//! | `facts` | `inspect` and `layers` |
+//! | `workload` | the config of an image as the run file |
+//! | `errors` | what goes wrong with OCI images |
 //! | `edits` | `--exclude`, `--inject` and the summary |
 
 mod bench;
 mod edits;
+mod errors;
+mod facts;
+mod layout;
+mod sources;
+mod workload;

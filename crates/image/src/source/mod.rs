@@ -111,11 +111,7 @@ pub fn open(path: &Path, options: &ReadOptions, notes: &mut Notes) -> Result<Sou
 }
 
 fn read(path: &Path, file: File, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
-    let kind = file.metadata()?.file_type();
-    let file = match kind.is_file() || kind.is_dir() || kind.is_block_device() {
-        true => file,
-        false => spool(|out| copy(&file, out, options.max_size))?,
-    };
+    let file = seekable(file, options.max_size)?;
     let format = format::recognise(&file)?;
     let file = Arc::new(file);
     let mut tree = match format {
@@ -130,6 +126,18 @@ fn read(path: &Path, file: File, options: &ReadOptions, notes: &mut Notes) -> Re
     let origin = if format == Format::Dir { Origin::Host } else { Origin::Content };
     xattr_policy::apply(&mut tree, &options.xattrs, origin, options.xattrs_hint, notes);
     Ok(Source { tree, format, file })
+}
+
+/// Returns `file` if it can be read by offset, or else a copy of it, such as of a pipe.
+///
+/// # Errors
+/// A copy that would have more than `max_size` bytes ([`TooLarge`]).
+pub fn seekable(file: File, max_size: u64) -> Result<File> {
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() || kind.is_dir() || kind.is_block_device() {
+        true => Ok(file),
+        false => spool(|out| copy(&file, out, max_size)),
+    }
 }
 
 /// Copies a file that can be read only once, such as a pipe. Fails beyond `limit` bytes.

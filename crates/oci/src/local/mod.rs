@@ -22,7 +22,7 @@ use anyhow::Result;
 use self::container::Container;
 use self::docker::DockerArchive;
 use self::layout::Layout;
-pub use self::recognise::{is_layout, recognise, recognise_file};
+pub use self::recognise::{ArchiveKind, is_layout, recognise, recognise_file};
 use crate::name::location::Selector;
 use crate::origin::Origin;
 

@@ -1,10 +1,12 @@
 //! `chrootvm image build`: makes an image of a directory, an archive or another image.
 
 mod edits;
+mod image_config;
 mod output;
 mod summary;
 mod workload;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -16,7 +18,7 @@ use files::output::{self as output_file, directory, existing};
 use files::root_dir::RootDir;
 use image::edit::inject;
 use image::format::Format;
-use image::source::{FileId, ReadOptions, Source};
+use image::source::{FileId, ReadOptions};
 use machine::host::absolute;
 use machine::kernel::find::has_module;
 use machine::kernel::initrd::find_init;
@@ -29,25 +31,26 @@ use self::edits::Edits;
 use self::output::FormatOptions;
 use self::workload::WorkloadOptions;
 use super::options::ReadArguments;
-use super::see_owners_as_the_guest;
+use super::sources::{ReadSource, SourceKind, Sources};
 use crate::logger::warn_all;
+use crate::pull::PullArguments;
 
-/// Make an image of a directory or an archive
+/// Make an image of a directory, an archive or an OCI image
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "chrootvm image build [OPTIONS] SOURCE -o FILE\n       \
                       chrootvm image build [OPTIONS] SOURCE -o FILE --run -- COMMAND [ARG]...",
     before_help = "Examples:\n  \
                    chrootvm image build ./debian -o debian.erofs\n  \
-                   chrootvm image build rootfs.tar.gz -o rootfs.ext4 --slack 50\n  \
+                   chrootvm image build oci:debian:12 -o debian.cpio.zst --init\n  \
                    chrootvm image build ./www -o www.erofs --init --run -- /bin/httpd -f",
     after_long_help = "Equal sources give equal bytes. SOURCE_DATE_EPOCH is the time of the image, \
                         and the latest of a file (default: 0, and as they are).\n\
                         A compressed archive is unpacked into a file in $TMPDIR."
 )]
 pub(super) struct BuildImage {
-    /// Directory, archive or image; - is standard input
-    source: PathBuf,
+    /// Directory, archive or image, such as oci:debian:12; - is standard input
+    source: OsString,
     /// File to write; - is standard output
     ///
     /// If it lies in SOURCE, the image leaves it out. An existing file is replaced, and the new one
@@ -75,6 +78,8 @@ pub(super) struct BuildImage {
     kernel_modules: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadArguments,
+    #[command(flatten)]
+    pull: PullArguments,
 }
 
 impl BuildImage {
@@ -83,7 +88,6 @@ impl BuildImage {
     pub(super) fn run(self, init_path: Option<PathBuf>) -> Result<()> {
         let start = Instant::now();
         let chosen = self.format.choose(&self.output)?;
-        see_owners_as_the_guest(&[&self.source, &directory(&self.output)])?;
         let init_path = match &self.init {
             Some(Some(path)) => Some(path.clone()),
             _ => init_path,
@@ -92,28 +96,34 @@ impl BuildImage {
         let mtime = source_date_epoch(epoch.as_deref())?;
         let mut notes = Notes::default();
         let options = ReadOptions { left_out: self.outputs(), ..self.reading.options()? };
-        let mut source = super::read(&self.source, &options, &mut notes)?;
-        let tree = &mut source.tree;
-        self.edits.apply(tree, &options, &mut notes)?;
+        let sources = self.sources(&options)?;
+        let opened = sources.open(&self.source, &mut notes)?;
+        let ReadSource { mut tree, kind } = sources.tree(opened, &mut notes)?;
+        self.edits.apply(&mut tree, &options, &mut notes)?;
         if self.init.is_some() {
             let init = pack::read_init(&find_init(init_path.as_deref())?)?;
-            inject::init(tree, chosen.0, init, mtime.into())?;
+            inject::init(&mut tree, chosen.0, init, mtime.into())?;
         }
-        self.workload.apply(tree, mtime.into())?;
+        self.workload.apply(&mut tree, &kind, self.init.is_some(), mtime.into())?;
         if epoch.is_some() {
-            inject::clamp_times(tree, mtime);
+            inject::clamp_times(&mut tree, mtime);
         }
         let initrd = match &self.boot_initrd {
-            Some(_) => Some(self.initrd(&source, chosen.0, &find_init(init_path.as_deref())?)?),
+            Some(_) => Some(self.initrd(&kind, chosen.0, &find_init(init_path.as_deref())?)?),
             None => None,
         };
-        let summary = self.format.write(&source.tree, chosen, &self.output, mtime, &mut notes)?;
+        let summary = self.format.write(&tree, chosen, &self.output, mtime, &mut notes)?;
         warn_all(notes.lines());
         log::info!("{}", summary.line(&self.output, start.elapsed()));
         match (&self.boot_initrd, initrd) {
             (Some(path), Some(bytes)) => output_file::write(path, &bytes),
             _ => Ok(()),
         }
+    }
+
+    fn sources(&self, reading: &ReadOptions) -> Result<Sources> {
+        let outputs = directory(&self.output);
+        Sources::new(&[&self.source], &[&outputs], reading.clone(), &self.pull)
     }
 
     /// Output files that exist already. An earlier build may have left them in the source.
@@ -126,15 +136,18 @@ impl BuildImage {
 
     /// Packs an initrd with the modules that find and mount a disk in `format`, and those of the
     /// power button, if the kernel has them.
-    fn initrd(&self, source: &Source, format: Format, init: &Path) -> Result<Vec<u8>> {
+    fn initrd(&self, source: &SourceKind, format: Format, init: &Path) -> Result<Vec<u8>> {
         let kind = format.file_system();
         let kind = kind.with_context(|| format!("--boot-initrd: {format} is no disk"))?;
         let (root, dir) = match &self.kernel_modules {
             Some(dir) => (RootDir::open(Path::new("/"))?, absolute(dir)?),
             None => {
                 let hint = "--boot-initrd: give --kernel-modules DIR";
-                ensure!(source.format == Format::Dir, "{hint}: SOURCE is no directory");
-                let root = RootDir::open(&self.source)?;
+                ensure!(
+                    matches!(source, SourceKind::Plain(Format::Dir)),
+                    "{hint}: SOURCE is no directory"
+                );
+                let root = RootDir::open(Path::new(&self.source))?;
                 let newest = installed::installed(&root)?.into_iter().next();
                 let newest = newest.with_context(|| format!("{hint}: SOURCE has no modules"))?;
                 (root, newest.modules)

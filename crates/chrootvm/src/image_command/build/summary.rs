@@ -9,6 +9,9 @@ use image::format::Format;
 use image::tree::{Tree, file_length};
 use indicatif::HumanBytes;
 
+/// From this ratio on, the image is larger only because of the format's own data.
+const PERCENT_MAX: u128 = 1000;
+
 /// What was read, and what was written.
 #[derive(Debug)]
 pub(super) struct Summary {
@@ -40,7 +43,8 @@ impl Summary {
             format!("{}: {format}, {files} files, {}", output.display(), HumanBytes(*contents));
         if let Some(written) = written {
             let _ = write!(line, " in, {} out", HumanBytes(*written)); // a String takes all
-            if let Some(percent) = (u128::from(*written) * 100).checked_div((*contents).into()) {
+            let percent = (u128::from(*written) * 100).checked_div((*contents).into());
+            if let Some(percent) = percent.filter(|percent| *percent < PERCENT_MAX) {
                 let _ = write!(line, " ({percent} %)"); // a String takes all
             }
         }
@@ -59,6 +63,7 @@ mod tests {
         let cases = [
             (3 << 20, Some(1 << 20), "x: erofs, 7 files, 3.00 MiB in, 1.00 MiB out (33 %), 1.23 s"),
             (0,       Some(4096),    "x: erofs, 7 files, 0 B in, 4.00 KiB out, 1.23 s"),
+            (3,       Some(4096),    "x: erofs, 7 files, 3 B in, 4.00 KiB out, 1.23 s"),
             (512,     None,          "x: erofs, 7 files, 512 B, 1.23 s"),
         ];
         for (contents, written, expected) in cases {

@@ -1,62 +1,283 @@
-//! The workload that `chrootvm image build --run` puts into an image.
+//! The workload of an image that `chrootvm image build` makes: the command of an OCI image with
+//! `--init` or `--run`, or COMMAND with `--run`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
+use files::tell::show;
 use image::edit::inject::{self, Workload};
 use image::tree::Tree;
-use proto::settings::Restart;
+use oci::document::config::Process;
+use proto::settings::health::Health;
+use proto::settings::{MissingCwd, Restart};
 
 use super::super::options::{parse_absolute, parse_pair, parse_restart};
+use super::super::sources::SourceKind;
+use super::image_config::ImageSettings;
+
+/// Programs that boot a system, and that must be PID 1.
+#[rustfmt::skip]
+const SYSTEMS: &[&str] = &[
+    "/sbin/init", "/usr/sbin/init",
+    "/bin/systemd", "/usr/bin/systemd", "/lib/systemd/systemd", "/usr/lib/systemd/systemd",
+];
 
 /// The command that an image runs, and its surroundings
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct WorkloadOptions {
     /// Make COMMAND the workload of the image
     ///
     /// It is written to /etc/virtinit/run. /init runs it if neither chrootvm nor the kernel command
-    /// line names another command.
-    #[arg(long, requires = "command")]
+    /// line names another command. For an OCI image, --init does the same, and COMMAND takes the
+    /// place of the image's Cmd.
+    #[arg(long)]
     run: bool,
-    /// Set a variable for COMMAND; repeatable
-    #[arg(long, hide_short_help = true, value_name = "NAME=VALUE", requires = "run", value_parser = parse_pair)]
+    /// Program to run in place of an OCI image's Entrypoint and Cmd
+    #[arg(long, hide_short_help = true, value_name = "PROGRAM")]
+    entrypoint: Option<OsString>,
+    /// Set a variable for the workload; repeatable
+    #[arg(short, long, hide_short_help = true, value_name = "NAME=VALUE", value_parser = parse_pair)]
     env: Vec<OsString>,
-    /// Directory in which COMMAND starts [default: /]
-    #[arg(long, hide_short_help = true, value_name = "DIR", requires = "run", value_parser = parse_absolute)]
+    /// Directory in which the workload starts [default: / or that of the OCI image]
+    #[arg(short, long, hide_short_help = true, value_name = "DIR", value_parser = parse_absolute)]
     workdir: Option<OsString>,
-    /// User of COMMAND in the guest, a name or a number [default: root]
-    #[arg(long, hide_short_help = true, value_name = "USER[:GROUP]", requires = "run")]
+    /// User of the workload in the guest, a name or a number [default: root or that of the OCI
+    /// image]
+    #[arg(short, long, hide_short_help = true, value_name = "USER[:GROUP]")]
     user: Option<OsString>,
-    /// Whether COMMAND starts again after its end: no, on-failure or always
-    #[arg(long, hide_short_help = true, value_name = "WHEN", requires = "run", default_value = "no",
-          value_parser = parse_restart)]
-    restart: Restart,
-    /// Command of --run, and its arguments
-    #[arg(last = true, value_name = "COMMAND", requires = "run")]
+    /// Whether the workload starts again after its end: no (default), on-failure or always
+    #[arg(long, hide_short_help = true, value_name = "WHEN", value_parser = parse_restart)]
+    restart: Option<Restart>,
+    /// Command of the workload, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
+/// What becomes of the options and a config.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision<'a> {
+    /// The tree stays as it is.
+    Nothing,
+    /// The image boots this system itself; the tree stays as it is.
+    System(&'a OsStr),
+    /// The image names no command; the tree stays as it is.
+    NoCommand,
+    /// A workload with these words.
+    Words(Vec<&'a OsStr>),
+}
+
 impl WorkloadOptions {
-    /// Adds the run file to `tree` if the options ask for it.
+    /// Adds the run file to `tree` if the options ask for it. `has_init` says whether the image
+    /// gets `/init`.
     ///
     /// # Errors
-    /// A file in place of one of the directories above the run file.
-    pub(super) fn apply(&self, tree: &mut Tree, mtime: i64) -> Result<()> {
-        match self.run {
-            true => inject::workload(tree, &self.command_to_run(), mtime),
-            false => Ok(()),
+    /// Options that do not go together, or do not fit the source; a config with NUL in it; a file
+    /// in place of one of the directories that the workload needs.
+    pub(super) fn apply(
+        &self,
+        tree: &mut Tree,
+        source: &SourceKind,
+        has_init: bool,
+        mtime: i64,
+    ) -> Result<()> {
+        let process = match source {
+            SourceKind::Plain(_) => None,
+            SourceKind::Oci(image) => Some(&image.config.process),
+        };
+        let words = match self.decide(process, has_init)? {
+            Decision::Nothing => return Ok(()),
+            Decision::System(program) => {
+                log::info!("no workload is configured: the image boots {}", program.display());
+                return Ok(());
+            }
+            Decision::NoCommand => {
+                log::warn!(
+                    "no workload is configured: the image names no command; give one after --"
+                );
+                return Ok(());
+            }
+            Decision::Words(words) => words,
+        };
+        let usual = Process::default();
+        let process = process.unwrap_or(&usual);
+        let mut notes = Vec::new();
+        let settings = ImageSettings::of(process, &mut notes)?;
+        for note in notes {
+            log::warn!("left out of the image's config: {note}");
+        }
+        let health = settings.health_args.iter().map(|word| &**word).collect();
+        let (cwd, missing_cwd) = match (&self.workdir, &settings.cwd) {
+            (Some(dir), _) => (Some(dir.as_bytes()), MissingCwd::Refuse),
+            (None, Some(dir)) => (Some(dir.as_bytes()), MissingCwd::Make),
+            (None, None) => (None, MissingCwd::Refuse),
+        };
+        let user = Some(process.user.as_bytes()).filter(|user| !user.is_empty());
+        let workload = Workload {
+            args: words.iter().map(|word| word.as_bytes()).collect(),
+            env: merged(&process.env, &self.env),
+            cwd,
+            missing_cwd,
+            user: self.user.as_ref().map(|user| user.as_bytes()).or(user),
+            restart: self.restart.unwrap_or_default(),
+            stop_signal: settings.stop_signal,
+            volumes: settings.volumes.iter().map(String::as_bytes).collect(),
+            health: Health { args: health, schedule: settings.schedule },
+        };
+        inject::workload(tree, &workload, mtime)
+    }
+
+    /// Decides what runs: `process` is that of an OCI image.
+    fn decide<'a>(&'a self, process: Option<&'a Process>, has_init: bool) -> Result<Decision<'a>> {
+        let Some(process) = process else {
+            ensure!(
+                self.entrypoint.is_none(),
+                "--entrypoint is for OCI images, and SOURCE is none: give the command after --"
+            );
+            match (self.run, self.command.is_empty()) {
+                (true, true) => bail!("--run: SOURCE names no command; give one after --"),
+                (true, false) => {
+                    let words = self.command.iter().map(OsString::as_os_str);
+                    return Ok(Decision::Words(words.collect()));
+                }
+                (false, _) => {}
+            }
+            if let Some(option) = self.first_given() {
+                bail!("{option} is for a workload: give --run, too");
+            }
+            return Ok(Decision::Nothing);
+        };
+        if !self.run && !has_init {
+            if let Some(option) = self.first_given() {
+                bail!("{option} is for a workload: give --init or --run, too");
+            }
+            return Ok(Decision::Nothing);
+        }
+        let own = |words: &'a [String]| words.iter().map(OsStr::new);
+        let (first, rest): (Vec<_>, Vec<_>) = match &self.entrypoint {
+            Some(program) => (vec![program.as_os_str()], Vec::new()),
+            None => (own(&process.entrypoint).collect(), own(&process.cmd).collect()),
+        };
+        let given = self.command.iter().map(OsString::as_os_str).collect::<Vec<_>>();
+        let rest = if given.is_empty() { rest } else { given };
+        let words = [first, rest].concat();
+        let is_own = self.entrypoint.is_none() && self.command.is_empty();
+        Ok(match words.as_slice() {
+            [] if self.run => bail!("--run: the image names no command; give one after --"),
+            [] => Decision::NoCommand,
+            [program] if is_own && SYSTEMS.iter().any(|system| program == system) => {
+                Decision::System(program)
+            }
+            _ => Decision::Words(words),
+        })
+    }
+
+    /// The first option that only a workload has.
+    fn first_given(&self) -> Option<String> {
+        let rows = [
+            (self.entrypoint.is_some(), "--entrypoint"),
+            (!self.env.is_empty(), "--env"),
+            (self.workdir.is_some(), "--workdir"),
+            (self.user.is_some(), "--user"),
+            (self.restart.is_some(), "--restart"),
+        ];
+        let option = rows.iter().find(|(is_given, _)| *is_given).map(|row| row.1.to_owned());
+        option.or_else(|| self.command.first().map(|word| show(word.as_bytes())))
+    }
+}
+
+/// Variables of an image, and those of the user, who wins.
+fn merged<'a>(of_image: &'a [String], given: &'a [OsString]) -> Vec<&'a [u8]> {
+    let name = |pair: &'a [u8]| pair.split(|&byte| byte == b'=').next();
+    let mut variables: Vec<&[u8]> = of_image.iter().map(String::as_bytes).collect();
+    for pair in given.iter().map(|pair| pair.as_bytes()) {
+        match variables.iter_mut().find(|other| name(other) == name(pair)) {
+            Some(other) => *other = pair,
+            None => variables.push(pair),
+        }
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings<T: From<String>>(words: &[&str]) -> Vec<T> {
+        words.iter().map(|&word| word.to_owned().into()).collect()
+    }
+
+    fn process(entrypoint: &[&str], cmd: &[&str]) -> Process {
+        Process { entrypoint: strings(entrypoint), cmd: strings(cmd), ..Process::default() }
+    }
+
+    #[test]
+    fn words_of_the_user_take_the_place_of_cmd() {
+        let both = process(&["/run", "*"], &["a b", ""]);
+        for (name, entrypoint, command, expected) in [
+            ("the image's", None, &[][..], &["/run", "*", "a b", ""][..]),
+            ("words", None, &["c", "$x"], &["/run", "*", "c", "$x"]),
+            ("entrypoint", Some("/x"), &[], &["/x"]),
+            ("both", Some("/x"), &["c"], &["/x", "c"]),
+        ] {
+            let options = WorkloadOptions {
+                run: true,
+                entrypoint: entrypoint.map(Into::into),
+                command: strings(command),
+                ..WorkloadOptions::default()
+            };
+            let expected = expected.iter().map(OsStr::new).collect();
+            assert_eq!(
+                options.decide(Some(&both), false).unwrap(),
+                Decision::Words(expected),
+                "{name}"
+            );
         }
     }
 
-    fn command_to_run(&self) -> Workload<'_> {
-        Workload {
-            args: self.command.iter().map(|word| word.as_bytes()).collect(),
-            env: self.env.iter().map(|pair| pair.as_bytes()).collect(),
-            cwd: self.workdir.as_ref().map(|dir| dir.as_bytes()),
-            user: self.user.as_ref().map(|user| user.as_bytes()),
-            restart: self.restart,
-            ..Workload::default()
+    #[test]
+    fn systems_and_images_without_a_command_have_no_workload() {
+        let run = WorkloadOptions { run: true, ..WorkloadOptions::default() };
+        let none = WorkloadOptions::default();
+        let system = process(&[], &["/sbin/init"]);
+        assert_eq!(
+            none.decide(Some(&system), true).unwrap(),
+            Decision::System(OsStr::new("/sbin/init"))
+        );
+        let empty = process(&[], &[]);
+        assert_eq!(none.decide(Some(&empty), true).unwrap(), Decision::NoCommand);
+        assert_eq!(none.decide(Some(&system), false).unwrap(), Decision::Nothing);
+        assert_eq!(none.decide(None, true).unwrap(), Decision::Nothing);
+        assert!(run.decide(Some(&empty), true).is_err() && run.decide(None, true).is_err());
+        let with_words = process(&["/sbin/init"], &["--version"]);
+        assert!(matches!(none.decide(Some(&with_words), true).unwrap(), Decision::Words(_)));
+    }
+
+    #[test]
+    fn options_of_a_workload_need_one() {
+        let usual = WorkloadOptions::default;
+        let image = process(&["/app"], &[]);
+        for (options, expected) in [
+            (WorkloadOptions { env: strings(&["A=1"]), ..usual() }, "--env"),
+            (WorkloadOptions { user: Some("ada".into()), ..usual() }, "--user"),
+            (WorkloadOptions { workdir: Some("/x".into()), ..usual() }, "--workdir"),
+            (WorkloadOptions { restart: Some(Restart::Always), ..usual() }, "--restart"),
+            (WorkloadOptions { entrypoint: Some("/x".into()), ..usual() }, "--entrypoint"),
+            (WorkloadOptions { command: strings(&["ls"]), ..usual() }, "ls"),
+        ] {
+            for process in [None, Some(&image)] {
+                let error = options.decide(process, false).unwrap_err().to_string();
+                assert!(error.starts_with(expected), "{error}");
+            }
         }
+    }
+
+    #[test]
+    fn variables_of_the_user_win() {
+        let of_image = strings(&["PATH=/bin", "A=1=2", "B="]);
+        let found = merged(&of_image, &[]);
+        assert_eq!(found, [&b"PATH=/bin"[..], b"A=1=2", b"B="]);
+        let given = strings(&["A=", "C=3"]);
+        assert_eq!(merged(&of_image, &given), [&b"PATH=/bin"[..], b"A=", b"B=", b"C=3"]);
     }
 }

@@ -1,0 +1,201 @@
+//! The config of an OCI image as settings of a workload.
+//!
+//! Source: OCI image specification, `config.md`; Docker's `Healthcheck`. The config is not trusted:
+//! what makes no sense in it is left out with a note, except where something else would then run
+//! than the image says.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use oci::document::config::{Healthcheck, Process};
+use proto::settings::health::Schedule;
+use proto::signal;
+
+/// Shell of a health check that is a line of text.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// Shortest time of a health check, the unit of its records.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// What the config of an image says about its command, besides words, variables and user.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ImageSettings {
+    /// Absolute path of the working directory, if it is not `/`.
+    pub(super) cwd: Option<String>,
+    /// Number of the signal that asks the command to end.
+    pub(super) stop_signal: Option<u8>,
+    /// Absolute paths of the volumes.
+    pub(super) volumes: Vec<String>,
+    /// Words of the health check; empty if there is none.
+    pub(super) health_args: Vec<CString>,
+    /// Times of the health check.
+    pub(super) schedule: Schedule,
+}
+
+impl ImageSettings {
+    /// Reads the settings of `process`. Adds what is left out to `notes`.
+    ///
+    /// # Errors
+    /// A text with NUL, which would end a record of the run file.
+    pub(super) fn of(process: &Process, notes: &mut Vec<String>) -> Result<Self> {
+        check_text(process)?;
+        let stop_signal = process.stop_signal.as_deref().and_then(|name| {
+            let number = signal::parse(name.as_bytes());
+            if number.is_none() {
+                notes.push(format!("stop signal {}: there is no such signal", name.escape_debug()));
+            }
+            number
+        });
+        let (health_args, schedule) = match &process.health {
+            Some(check) => health(check, notes)?,
+            None => Default::default(),
+        };
+        let is_own = |path: &&String| {
+            let is_own = path.split('/').any(|name| !matches!(name, "" | "." | ".."));
+            if !is_own {
+                notes.push(format!("volume {}: it is no directory", path.escape_debug()));
+            }
+            is_own
+        };
+        let volumes = process.volumes.iter().filter(is_own).map(|path| absolute(path));
+        let volumes = volumes.collect();
+        let cwd = Some(&process.working_dir).filter(|dir| !dir.is_empty());
+        let cwd = cwd.map(|dir| absolute(dir));
+        Ok(Self { cwd, stop_signal, volumes, health_args, schedule })
+    }
+}
+
+/// A path of the config as an absolute one. Docker takes a relative path from `/`.
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// Refuses NUL in all texts that become records.
+fn check_text(process: &Process) -> Result<()> {
+    let Process { entrypoint, cmd, env, user, working_dir, volumes, health, .. } = process;
+    let test = health.as_ref().map(|check| &check.test);
+    let lists = [Some(entrypoint), Some(cmd), Some(env), Some(volumes), test];
+    let texts = lists.into_iter().flatten().flatten().chain([user, working_dir]);
+    for text in texts {
+        ensure!(!text.contains('\0'), "\"{}\" in the config has NUL", text.escape_debug());
+    }
+    Ok(())
+}
+
+/// The words and times of a health check. A time of 0 stands for the default.
+fn health(check: &Healthcheck, notes: &mut Vec<String>) -> Result<(Vec<CString>, Schedule)> {
+    let (kind, rest) =
+        check.test.split_first().map_or(("NONE", &[][..]), |(kind, rest)| (kind, rest));
+    let words: Vec<&str> = match (kind, rest) {
+        ("NONE", _) => Vec::new(),
+        ("CMD", [_, ..]) => rest.iter().map(String::as_str).collect(),
+        ("CMD-SHELL", [line]) => SHELL.into_iter().chain([line.as_str()]).collect(),
+        _ => {
+            notes.push(format!("health check of the unknown kind {}", kind.escape_debug()));
+            Vec::new()
+        }
+    };
+    if words.is_empty() {
+        return Ok(Default::default());
+    }
+    let usual = Schedule::default();
+    let time = |nanoseconds: u64, usual: Duration| match nanoseconds {
+        0 => usual,
+        _ => Duration::from_nanos(nanoseconds).max(SHORTEST),
+    };
+    let schedule = Schedule {
+        interval: time(check.interval, usual.interval),
+        timeout: time(check.timeout, usual.timeout),
+        start_period: time(check.start_period, usual.start_period),
+        start_interval: time(check.start_interval, usual.start_interval),
+        retries: if check.retries == 0 { usual.retries } else { check.retries },
+    };
+    let words = words.into_iter().map(CString::new).collect::<Result<_, _>>();
+    Ok((words.context("health check")?, schedule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(process: &Process) -> (ImageSettings, Vec<String>) {
+        let mut notes = Vec::new();
+        (ImageSettings::of(process, &mut notes).unwrap(), notes)
+    }
+
+    #[test]
+    fn settings_are_those_of_the_config() {
+        let process = Process {
+            working_dir: "srv".into(),
+            stop_signal: Some("SIGRTMIN+3".into()),
+            volumes: vec!["/data".into(), "cache/x".into()],
+            health: Some(Healthcheck {
+                test: vec!["CMD-SHELL".into(), "a && b".into()],
+                interval: 1,
+                timeout: 5_000_000_000,
+                retries: 7,
+                ..Healthcheck::default()
+            }),
+            ..Process::default()
+        };
+        let usual = Schedule::default();
+        let expected = ImageSettings {
+            cwd: Some("/srv".into()),
+            stop_signal: Some(37),
+            volumes: vec!["/data".into(), "/cache/x".into()],
+            health_args: vec![c"/bin/sh".into(), c"-c".into(), c"a && b".into()],
+            schedule: Schedule {
+                interval: SHORTEST,
+                timeout: Duration::from_secs(5),
+                retries: 7,
+                ..usual
+            },
+        };
+        assert_eq!(settings(&process), (expected, Vec::new()));
+        assert_eq!(settings(&Process::default()).0, ImageSettings::default());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out_with_a_note() {
+        let check = |test: &[&str]| {
+            let test = test.iter().map(|&word| word.to_owned()).collect();
+            Process {
+                health: Some(Healthcheck { test, ..Healthcheck::default() }),
+                ..Process::default()
+            }
+        };
+        let volume = |path: &str| Process { volumes: vec![path.into()], ..Process::default() };
+        let signal = |name: &str| Process { stop_signal: Some(name.into()), ..Process::default() };
+        for (process, expected) in [
+            (signal("SIGNONE"), 1),
+            (signal("65"), 1),
+            (volume("/"), 1),
+            (volume("../.."), 1),
+            (check(&["SHELL", "x"]), 1),
+            (check(&["CMD"]), 1),
+            (check(&["CMD-SHELL", "a", "b"]), 1),
+            (check(&["NONE"]), 0),
+            (check(&[]), 0),
+        ] {
+            let (found, notes) = settings(&process);
+            assert_eq!((found, notes.len()), (ImageSettings::default(), expected), "{process:?}");
+        }
+    }
+
+    #[test]
+    fn a_config_cannot_add_records() {
+        let nul = "A=\0network=user".to_owned();
+        let usual = Process::default;
+        for process in [
+            Process { entrypoint: vec![nul.clone()], ..usual() },
+            Process { cmd: vec![nul.clone()], ..usual() },
+            Process { env: vec![nul.clone()], ..usual() },
+            Process { user: nul.clone(), ..usual() },
+            Process { working_dir: nul.clone(), ..usual() },
+            Process { volumes: vec![nul.clone()], ..usual() },
+        ] {
+            assert!(ImageSettings::of(&process, &mut Vec::new()).is_err(), "{process:?}");
+        }
+    }
+}
