@@ -37,6 +37,9 @@ pub enum Format {
     Squashfs,
     /// A directory
     Dir,
+    /// An OCI image in the archive of a layout: known by the ending of a name, but the crate `oci`
+    /// reads and writes it
+    OciArchive,
     /// A disk with another file system, by its name for mount(2): a guest may be able to
     /// mount it, but this crate does not read it
     OtherDisk(&'static str),
@@ -65,6 +68,7 @@ impl Format {
             Self::Ext4 => "ext4",
             Self::Squashfs => "squashfs",
             Self::Dir => "dir",
+            Self::OciArchive => "oci",
             Self::OtherDisk(kind) => kind,
             Self::PartitionTable => "disk with partitions",
         }
@@ -91,6 +95,9 @@ impl Format {
             // tar(1) reads lz4's frame format, not the legacy container.
             (Self::Tar(_), _) => compression != Compression::Lz4,
             (Self::Squashfs, _) => compression != Compression::None,
+            (Self::OciArchive, _) => {
+                matches!(compression, Compression::None | Compression::Gzip | Compression::Zstd)
+            }
             _ => compression == Compression::None,
         }
     }
@@ -101,6 +108,8 @@ impl Format {
         match self {
             Self::Cpio(_) => Some(Self::Cpio(compression)),
             Self::Tar(_) => Some(Self::Tar(compression)),
+            // Its layers are compressed, not the archive.
+            Self::OciArchive => Some(self),
             _ => (compression == Compression::None).then_some(self),
         }
     }
@@ -111,7 +120,9 @@ impl Format {
     pub fn file_system(self) -> Option<&'static str> {
         match self {
             Self::Erofs | Self::Ext4 | Self::Squashfs | Self::OtherDisk(_) => Some(self.name()),
-            Self::Cpio(_) | Self::Tar(_) | Self::Dir | Self::PartitionTable => None,
+            Self::Cpio(_) | Self::Tar(_) | Self::Dir | Self::OciArchive | Self::PartitionTable => {
+                None
+            }
         }
     }
 }
@@ -134,6 +145,8 @@ const ENDINGS: &[(&str, Format)] = &[
     (".cpio.xz",  Format::Cpio(Compression::Xz)),
     (".cpio.lz4", Format::Cpio(Compression::Lz4)),
     (".cpio",     Format::Cpio(Compression::None)),
+    // Before `.tar`, with which it ends, too.
+    (".oci.tar",  Format::OciArchive),
     (".tar.gz",   Format::Tar(Compression::Gzip)),
     (".tgz",      Format::Tar(Compression::Gzip)),
     (".tar.zst",  Format::Tar(Compression::Zstd)),

@@ -72,6 +72,14 @@ pub(super) enum SourceKind {
 }
 
 impl SourceKind {
+    /// The OCI image, if it is one.
+    pub(super) fn image(&self) -> Option<&Image> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Oci(image) => Some(image),
+        }
+    }
+
     /// The format for people.
     pub(super) fn name(&self) -> String {
         match self {

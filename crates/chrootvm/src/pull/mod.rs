@@ -76,6 +76,12 @@ fn parse_when() -> impl TypedValueParser<Value = Pull> {
 }
 
 impl PullArguments {
+    /// The platform of `--platform`.
+    #[must_use]
+    pub fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
+    }
+
     /// Whether [`Self::open_options`] reads standard input, for a password.
     #[must_use]
     pub fn reads_stdin(&self) -> bool {

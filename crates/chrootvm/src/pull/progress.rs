@@ -115,15 +115,11 @@ fn bars(sizes: &[u64]) -> (MultiProgress, Vec<ProgressBar>) {
     (all, bars)
 }
 
-/// The line about a layer that has a new state; `None` for a state that needs none.
+/// The line about a layer that has a new state; `None` for a state that needs no line.
 fn line(sizes: &[u64], number: usize, state: LayerState) -> Option<String> {
     let size = HumanBytes(*sizes.get(number)?);
-    let what = match state {
-        LayerState::Reading => return None,
-        LayerState::Present => "already here",
-        LayerState::Done => "read",
-    };
-    Some(format!("layer {} of {}: {size}, {what}", number + 1, sizes.len()))
+    let line = || format!("layer {} of {}: {size} read", number + 1, sizes.len());
+    (state == LayerState::Done).then(line)
 }
 
 #[cfg(test)]
@@ -131,12 +127,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_layer_has_one_line() {
+    fn a_layer_that_was_read_has_a_line() {
         let sizes = [1 << 20, 5];
         for (number, state, expected) in [
             (0, LayerState::Reading, None),
-            (0, LayerState::Done, Some("layer 1 of 2: 1.00 MiB, read")),
-            (1, LayerState::Present, Some("layer 2 of 2: 5 B, already here")),
+            (0, LayerState::Done, Some("layer 1 of 2: 1.00 MiB read")),
+            (1, LayerState::Present, None),
             (2, LayerState::Done, None),
         ] {
             assert_eq!(line(&sizes, number, state).as_deref(), expected, "{number} {state:?}");

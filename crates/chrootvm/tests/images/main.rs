@@ -7,6 +7,7 @@
 //! | `sources` | every form of naming an OCI image, with every subcommand |
 //! | `facts` | `inspect` and `layers` |
 //! | `workload` | the config of an image as the run file |
+//! | `oci_output` | images of OCI as results |
 //! | `errors` | what goes wrong with OCI images |
 //! | `edits` | `--exclude`, `--inject` and the summary |
 
@@ -15,5 +16,6 @@ mod edits;
 mod errors;
 mod facts;
 mod layout;
+mod oci_output;
 mod sources;
 mod workload;

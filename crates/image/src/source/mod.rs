@@ -121,7 +121,9 @@ fn read(path: &Path, file: File, options: &ReadOptions, notes: &mut Notes) -> Re
         Format::Squashfs => squashfs::read(Arc::clone(&file))?,
         Format::Erofs => erofs::read(Arc::clone(&file))?,
         Format::Ext4 => ext4::read(Arc::clone(&file))?,
-        Format::OtherDisk(_) | Format::PartitionTable => bail!("{format} is not read here"),
+        Format::OciArchive | Format::OtherDisk(_) | Format::PartitionTable => {
+            bail!("{format} is not read here")
+        }
     };
     let origin = if format == Format::Dir { Origin::Host } else { Origin::Content };
     xattr_policy::apply(&mut tree, &options.xattrs, origin, options.xattrs_hint, notes);

@@ -2,6 +2,7 @@
 
 mod edits;
 mod image_config;
+mod oci_archive;
 mod output;
 mod summary;
 mod workload;
@@ -28,8 +29,9 @@ use machine::kernel::pack;
 use machine::root::needed_modules::POWER_BUTTON;
 
 use self::edits::Edits;
+use self::oci_archive::ImageParts;
 use self::output::FormatOptions;
-use self::workload::WorkloadOptions;
+use self::workload::{Uses, WorkloadOptions};
 use super::options::ReadArguments;
 use super::sources::{ReadSource, SourceKind, Sources};
 use crate::logger::warn_all;
@@ -99,12 +101,15 @@ impl BuildImage {
         let sources = self.sources(&options)?;
         let opened = sources.open(&self.source, &mut notes)?;
         let ReadSource { mut tree, kind } = sources.tree(opened, &mut notes)?;
+        let is_image = chosen.0 == Format::OciArchive;
+        let before = (is_image && kind.image().is_some()).then(|| tree.clone());
         self.edits.apply(&mut tree, &options, &mut notes)?;
         if self.init.is_some() {
             let init = pack::read_init(&find_init(init_path.as_deref())?)?;
             inject::init(&mut tree, chosen.0, init, mtime.into())?;
         }
-        self.workload.apply(&mut tree, &kind, self.init.is_some(), mtime.into())?;
+        let uses = Uses { init: self.init.is_some(), config: is_image };
+        self.workload.apply(&mut tree, &kind, uses, mtime.into())?;
         if epoch.is_some() {
             inject::clamp_times(&mut tree, mtime);
         }
@@ -112,7 +117,16 @@ impl BuildImage {
             Some(_) => Some(self.initrd(&kind, chosen.0, &find_init(init_path.as_deref())?)?),
             None => None,
         };
-        let summary = self.format.write(&tree, chosen, &self.output, mtime, &mut notes)?;
+        let parts = match is_image {
+            true => ImageParts {
+                base: kind.image().zip(before.as_ref()),
+                process: self.workload.process(kind.image().map(|image| &image.config.process))?,
+                platform: self.pull.platform().cloned(),
+            },
+            false => ImageParts::default(),
+        };
+        let summary =
+            self.format.write((&tree, &parts), chosen, &self.output, mtime, &mut notes)?;
         warn_all(notes.lines());
         log::info!("{}", summary.line(&self.output, start.elapsed()));
         match (&self.boot_initrd, initrd) {

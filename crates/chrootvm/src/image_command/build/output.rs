@@ -14,24 +14,25 @@ use image::write::disk::{self, DiskOptions};
 use image::write::{cpio, dir, tar};
 
 use super::super::options::parse_uuid;
+use super::oci_archive::{self, ImageParts};
 use super::summary::Summary;
 use crate::line::sizes::{parse_percent, parse_size};
 
 /// Size of the buffer before an output file, in bytes.
-const BUFFER: usize = 1 << 18;
+pub(super) const BUFFER: usize = 1 << 18;
 
 /// Format, compression, and what else only some formats have
 #[derive(Debug, clap::Args)]
 pub(super) struct FormatOptions {
     /// Format [default: by the ending of FILE]
     ///
-    /// FORMAT is cpio, tar, erofs, ext4, squashfs or dir.
+    /// FORMAT is cpio, tar, erofs, ext4, squashfs, dir or oci, an OCI image that others can push.
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<Format>,
     /// Compression [default: by the ending of FILE]
     ///
     /// METHOD is none, gzip, zstd, xz, lz4 or, for erofs, lz4hc. With a higher LEVEL, it tries
-    /// harder. By default, erofs is compressed with lz4 and squashfs with gzip.
+    /// harder. By default, erofs is compressed with lz4, squashfs and the layers of oci with gzip.
     #[arg(long, value_name = "METHOD[:LEVEL]")]
     compress: Option<Method>,
     /// Number of threads that compress; it does not change the image [default: one for each
@@ -60,9 +61,10 @@ pub(super) struct FormatOptions {
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {
-    let names: Vec<_> = Format::KNOWN.iter().map(|format| format.name()).collect();
-    let found = Format::KNOWN.iter().find(|format| format.name() == text);
-    found.copied().ok_or_else(|| format!("one of {}", names.join(", ")))
+    let formats = || Format::KNOWN.iter().copied().chain([Format::OciArchive]);
+    let names: Vec<_> = formats().map(Format::name).collect();
+    let found = formats().find(|format| format.name() == text);
+    found.ok_or_else(|| format!("one of {}", names.join(", ")))
 }
 
 fn parse_slack(text: &str) -> Result<u32, String> {
@@ -94,6 +96,9 @@ impl FormatOptions {
         })?;
         let by_name = named.map(Format::compression).unwrap_or_default();
         let Some(method) = self.compress else {
+            if format == Format::OciArchive {
+                return Ok((format, oci_archive::USUAL));
+            }
             let method = Method { compression: by_name, level: None };
             return Ok((format.compressed(by_name).unwrap_or(format), method));
         };
@@ -142,13 +147,13 @@ impl FormatOptions {
         self.threads.unwrap_or_else(|| u32::try_from(all()).unwrap_or(1))
     }
 
-    /// Writes `tree` to the file or directory `output`.
+    /// Writes `tree` to the file or directory `output`; an OCI image also has `parts`.
     ///
     /// # Errors
     /// A file that cannot be read or written; a tree that the format cannot hold.
     pub(super) fn write(
         &self,
-        tree: &Tree,
+        (tree, parts): (&Tree, &ImageParts<'_>),
         (format, method): (Format, Method),
         output: &Path,
         mtime: u32,
@@ -167,6 +172,10 @@ impl FormatOptions {
                 let file = BufWriter::with_capacity(BUFFER, file);
                 let encoder = Encoder::new(file, method, self.threads())?;
                 stream(tree, format, encoder, notes, &progress)
+            }
+            Format::OciArchive => {
+                let method = (method, self.threads());
+                oci_archive::write(tree, parts, method, mtime, file, notes, &progress)
             }
             _ => disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress),
         };

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use files::tell::show;
 use image::edit::inject::{self, Workload};
 use image::tree::Tree;
@@ -54,6 +54,15 @@ pub(super) struct WorkloadOptions {
     command: Vec<OsString>,
 }
 
+/// What uses a workload, besides the run file of `--run`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Uses {
+    /// Whether the image gets `/init`, which runs it.
+    pub(super) init: bool,
+    /// Whether the image is one of OCI, whose config has it.
+    pub(super) config: bool,
+}
+
 /// What becomes of the options and a config.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision<'a> {
@@ -68,8 +77,7 @@ enum Decision<'a> {
 }
 
 impl WorkloadOptions {
-    /// Adds the run file to `tree` if the options ask for it. `has_init` says whether the image
-    /// gets `/init`.
+    /// Adds the run file to `tree` if the options ask for it.
     ///
     /// # Errors
     /// Options that do not go together, or do not fit the source; a config with NUL in it; a file
@@ -78,14 +86,11 @@ impl WorkloadOptions {
         &self,
         tree: &mut Tree,
         source: &SourceKind,
-        has_init: bool,
+        wanted: Uses,
         mtime: i64,
     ) -> Result<()> {
-        let process = match source {
-            SourceKind::Plain(_) => None,
-            SourceKind::Oci(image) => Some(&image.config.process),
-        };
-        let words = match self.decide(process, has_init)? {
+        let process = source.image().map(|image| &image.config.process);
+        let words = match self.decide(process, wanted)? {
             Decision::Nothing => return Ok(()),
             Decision::System(program) => {
                 log::info!("no workload is configured: the image boots {}", program.display());
@@ -128,10 +133,10 @@ impl WorkloadOptions {
     }
 
     /// Decides what runs: `process` is that of an OCI image.
-    fn decide<'a>(&'a self, process: Option<&'a Process>, has_init: bool) -> Result<Decision<'a>> {
+    fn decide<'a>(&'a self, process: Option<&'a Process>, uses: Uses) -> Result<Decision<'a>> {
         let Some(process) = process else {
             ensure!(
-                self.entrypoint.is_none(),
+                self.entrypoint.is_none() || (uses.config && !self.run),
                 "--entrypoint is for OCI images, and SOURCE is none: give the command after --"
             );
             match (self.run, self.command.is_empty()) {
@@ -142,13 +147,13 @@ impl WorkloadOptions {
                 }
                 (false, _) => {}
             }
-            if let Some(option) = self.first_given() {
+            if let Some(option) = self.first_given().filter(|_| !uses.config) {
                 bail!("{option} is for a workload: give --run, too");
             }
             return Ok(Decision::Nothing);
         };
-        if !self.run && !has_init {
-            if let Some(option) = self.first_given() {
+        if !self.run && !uses.init {
+            if let Some(option) = self.first_given().filter(|_| !uses.config) {
                 bail!("{option} is for a workload: give --init or --run, too");
             }
             return Ok(Decision::Nothing);
@@ -170,6 +175,43 @@ impl WorkloadOptions {
             }
             _ => Decision::Words(words),
         })
+    }
+
+    /// The command and its surroundings for the config of an OCI image; `None` if they are those
+    /// of the base, whose are `base`.
+    ///
+    /// # Errors
+    /// Text that is not UTF-8; a restart, which a config cannot have.
+    pub(super) fn process(&self, base: Option<&Process>) -> Result<Option<Process>> {
+        if self.first_given().is_none() {
+            return Ok(None);
+        }
+        ensure!(
+            self.restart.is_none() || self.run,
+            "--restart: the config of an OCI image has no such thing; give --init and --run, too"
+        );
+        let text = |word: &OsStr| {
+            let text = word.to_str().map(str::to_owned);
+            text.with_context(|| format!("{}: not UTF-8", show(word.as_bytes())))
+        };
+        let mut process = base.cloned().unwrap_or_default();
+        let words: Vec<String> =
+            self.command.iter().map(|word| text(word)).collect::<Result<_>>()?;
+        if let Some(program) = &self.entrypoint {
+            process.entrypoint = vec![text(program)?];
+            process.cmd = words;
+        } else if !words.is_empty() {
+            process.cmd = words;
+        }
+        let env = merged(&process.env, &self.env).into_iter();
+        process.env = env.map(|pair| text(OsStr::from_bytes(pair))).collect::<Result<_>>()?;
+        if let Some(dir) = &self.workdir {
+            process.working_dir = text(dir)?;
+        }
+        if let Some(user) = &self.user {
+            process.user = text(user)?;
+        }
+        Ok(Some(process))
     }
 
     /// The first option that only a workload has.
@@ -203,6 +245,9 @@ fn merged<'a>(of_image: &'a [String], given: &'a [OsString]) -> Vec<&'a [u8]> {
 mod tests {
     use super::*;
 
+    const NONE: Uses = Uses { init: false, config: false };
+    const INIT: Uses = Uses { init: true, config: false };
+
     fn strings<T: From<String>>(words: &[&str]) -> Vec<T> {
         words.iter().map(|&word| word.to_owned().into()).collect()
     }
@@ -228,7 +273,7 @@ mod tests {
             };
             let expected = expected.iter().map(OsStr::new).collect();
             assert_eq!(
-                options.decide(Some(&both), false).unwrap(),
+                options.decide(Some(&both), NONE).unwrap(),
                 Decision::Words(expected),
                 "{name}"
             );
@@ -241,16 +286,16 @@ mod tests {
         let none = WorkloadOptions::default();
         let system = process(&[], &["/sbin/init"]);
         assert_eq!(
-            none.decide(Some(&system), true).unwrap(),
+            none.decide(Some(&system), INIT).unwrap(),
             Decision::System(OsStr::new("/sbin/init"))
         );
         let empty = process(&[], &[]);
-        assert_eq!(none.decide(Some(&empty), true).unwrap(), Decision::NoCommand);
-        assert_eq!(none.decide(Some(&system), false).unwrap(), Decision::Nothing);
-        assert_eq!(none.decide(None, true).unwrap(), Decision::Nothing);
-        assert!(run.decide(Some(&empty), true).is_err() && run.decide(None, true).is_err());
+        assert_eq!(none.decide(Some(&empty), INIT).unwrap(), Decision::NoCommand);
+        assert_eq!(none.decide(Some(&system), NONE).unwrap(), Decision::Nothing);
+        assert_eq!(none.decide(None, INIT).unwrap(), Decision::Nothing);
+        assert!(run.decide(Some(&empty), INIT).is_err() && run.decide(None, INIT).is_err());
         let with_words = process(&["/sbin/init"], &["--version"]);
-        assert!(matches!(none.decide(Some(&with_words), true).unwrap(), Decision::Words(_)));
+        assert!(matches!(none.decide(Some(&with_words), INIT).unwrap(), Decision::Words(_)));
     }
 
     #[test]
@@ -266,7 +311,7 @@ mod tests {
             (WorkloadOptions { command: strings(&["ls"]), ..usual() }, "ls"),
         ] {
             for process in [None, Some(&image)] {
-                let error = options.decide(process, false).unwrap_err().to_string();
+                let error = options.decide(process, NONE).unwrap_err().to_string();
                 assert!(error.starts_with(expected), "{error}");
             }
         }

@@ -1,0 +1,60 @@
+//! Writing an OCI image as the archive of a layout (`-o FILE.oci.tar`), which other tools can push.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use anyhow::Result;
+use archive::compress::{Compression, Method};
+use files::notes::Notes;
+use image::progress::Progress;
+use image::tree::Tree;
+use oci::document::config::Process;
+use oci::image::Image;
+use oci::name::platform::Platform;
+use oci::write::{self, ArchiveOptions};
+
+use super::output::BUFFER;
+
+/// What an OCI image has besides its tree.
+#[derive(Debug, Default)]
+pub(super) struct ImageParts<'a> {
+    /// The image from which the tree was made, and the tree before it was changed.
+    pub(super) base: Option<(&'a Image, &'a Tree)>,
+    /// Command and surroundings; `None` for those of the base.
+    pub(super) process: Option<Process>,
+    /// Platform of an image without a base; `None` for that of this host.
+    pub(super) platform: Option<Platform>,
+}
+
+/// Writes `tree` as an image with `parts` to `file`. A base keeps its layers, and one layer with
+/// the changes follows; else there is one layer.
+///
+/// # Errors
+/// Those of [`write::archive`].
+pub(super) fn write(
+    tree: &Tree,
+    parts: &ImageParts<'_>,
+    (method, threads): (Method, u32),
+    mtime: u32,
+    file: &File,
+    notes: &mut Notes,
+    progress: &Progress,
+) -> Result<()> {
+    let usual = ArchiveOptions::default();
+    let options = ArchiveOptions {
+        base: parts.base.map(|(image, _)| image),
+        base_tree: parts.base.map(|(_, tree)| tree),
+        process: parts.process.as_ref(),
+        platform: parts.platform.clone().unwrap_or(usual.platform),
+        method,
+        threads,
+        time: mtime.into(),
+        ..ArchiveOptions::default()
+    };
+    let mut out = BufWriter::with_capacity(BUFFER, progress.wrap(file));
+    write::archive(tree, &options, &mut out, notes)?;
+    Ok(out.flush()?)
+}
+
+/// The compression of layers if the user chooses none: the one that every tool reads.
+pub(super) const USUAL: Method = Method { compression: Compression::Gzip, level: None };
