@@ -7,6 +7,7 @@ pub mod dist;
 pub mod fuzz;
 pub mod guest;
 pub mod programs;
+pub mod registry;
 pub mod test;
 pub mod testbed;
 pub mod workspace;

@@ -12,6 +12,7 @@ pub mod boot;
 pub mod e2e;
 pub mod io;
 pub mod measure;
+pub mod oci;
 pub mod pack;
 pub mod payload;
 pub mod report;
@@ -27,7 +28,7 @@ use files::{output, tell};
 use self::report::{Report, judge, svg};
 use crate::workspace;
 
-/// Measure boots, whole runs and packing
+/// Measure boots, whole runs, packing and images
 #[derive(Debug, clap::Args)]
 pub struct Bench {
     #[command(subcommand)]
@@ -38,6 +39,7 @@ pub struct Bench {
 enum What {
     Boot(boot::Boot),
     E2e(e2e::E2e),
+    Oci(oci::Oci),
     Pack(pack::Pack),
     Size(size::Size),
     Io(io::Io),
@@ -78,6 +80,7 @@ impl What {
         match self {
             What::Boot(boot) => &boot.output,
             What::E2e(e2e) => &e2e.output,
+            What::Oci(oci) => &oci.output,
             What::Pack(pack) => &pack.output,
             What::Size(size) => &size.output,
             What::Io(io) => &io.output,
@@ -89,6 +92,7 @@ impl What {
         match self {
             What::Boot(boot) => boot.measure(),
             What::E2e(e2e) => e2e.measure(),
+            What::Oci(oci) => oci.measure(),
             What::Pack(pack) => pack.measure(),
             What::Size(size) => size.measure(),
             What::Io(io) => io.measure(),

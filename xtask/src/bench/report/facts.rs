@@ -15,6 +15,14 @@ pub struct Facts(pub Vec<(&'static str, String)>);
 impl Facts {
     /// Gathers the facts of this host, of the source tree and of the subject.
     pub fn gather(subject: &Subject) -> Result<Self> {
+        let mut facts = Self::of_host()?;
+        facts.0.push(("guest kernel", subject.kernel_name()));
+        facts.0.push(("QEMU", qemu_version()?));
+        Ok(facts)
+    }
+
+    /// Gathers the facts of this host and of the source tree.
+    pub fn of_host() -> Result<Self> {
         let cpus = std::thread::available_parallelism().context("count processors")?.get();
         let model = cpu_model(&machine::host::cpuinfo());
         let system = nix::sys::utsname::uname().context("uname")?;
@@ -23,8 +31,6 @@ impl Facts {
             ("host", model),
             ("processors", cpus.to_string()),
             ("host kernel", system.release().to_string_lossy().into_owned()),
-            ("guest kernel", subject.kernel_name()),
-            ("QEMU", qemu_version()?),
         ]))
     }
 }
