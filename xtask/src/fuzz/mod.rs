@@ -11,6 +11,7 @@
 mod guest;
 mod input;
 mod kernels;
+mod layers;
 mod mutate;
 mod random;
 mod registries;

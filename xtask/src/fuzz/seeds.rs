@@ -131,3 +131,44 @@ pub(super) fn other_tar() -> Vec<u8> {
         member("dir/fifo", b'6', b"", |_| ()),
     ])
 }
+
+/// Three layers that change the same files: additions; whiteouts, and a link in the place of a
+/// directory; members below the link.
+pub(super) fn layers() -> [Vec<u8>; 3] {
+    let file = |name, data: &str| member(name, b'0', data.as_bytes(), |_| ());
+    let link = |name, kind, target: &str| {
+        let target = target.as_bytes().to_vec();
+        member(name, kind, b"", move |header| {
+            header[157..157 + target.len()].copy_from_slice(&target);
+        })
+    };
+    let directory = |name| member(name, b'5', b"", |_| ());
+    [
+        archive(&[
+            directory("./"),
+            directory("dir/"),
+            file("dir/file", "lower"),
+            directory("dir/sub/"),
+            file("dir/sub/file", "deep"),
+            link("link", b'2', "dir"),
+            link("out", b'2', "../../.."),
+            link("hard", b'1', "dir/file"),
+        ]),
+        archive(&[
+            file("dir/.wh.file", ""),
+            file("dir/sub/.wh..wh..opq", ""),
+            link("hard2", b'1', "hard"),
+            file("link/new", "through a link"),
+            file(".wh..wh.plnk/x", ""),
+            link("dir/sub/again", b'2', "/dir"),
+        ]),
+        archive(&[
+            directory("link/"),
+            file("link/own", "of a directory"),
+            file("out/x", "at the root"),
+            file("dir/sub/again/y", "in dir"),
+            file(".wh.hard", ""),
+            file("hard2", "one name less"),
+        ]),
+    ]
+}

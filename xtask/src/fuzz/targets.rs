@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
 use super::random::Random;
-use super::{guest, kernels, registries, repair, trees};
+use super::{guest, kernels, layers, registries, repair, trees};
 
 /// A reader, or several readers of the same format.
 pub(super) struct Target {
@@ -51,6 +51,24 @@ const TAR_WORDS: &[&str] = &[
     "00",
 ];
 
+/// Words of layers: marks, and names that layers have in common.
+const LAYER_WORDS: &[&str] = &[
+    ".wh.",
+    ".wh..wh..opq",
+    ".wh..wh.plnk",
+    "stargz.index.json",
+    "dir/",
+    "dir",
+    "link/",
+    "file",
+    "../",
+    "..",
+    "/",
+    "\0",
+    "path=",
+    "linkpath=",
+];
+
 /// Words of binary formats: none.
 const NO_WORDS: &[&str] = &[];
 
@@ -67,11 +85,13 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "heads",        about: "starts of disks and programs",        seeds: || Ok(guest::heads()),    words: NO_WORDS,             repair: repair::nothing, check: guest::check_head },
     Target { name: "challenges",   about: "challenges of registries",            seeds: || Ok(registries::challenges()),  words: registries::CHALLENGE_WORDS,  repair: repair::nothing, check: registries::check_challenge },
     Target { name: "tar",          about: "tar, with pax and holes",             seeds: trees::tar,               words: TAR_WORDS,            repair: repair::tar,     check: trees::check },
+    Target { name: "blob",         about: "compressed layers of OCI images",     seeds: layers::blobs,            words: NO_WORDS,             repair: repair::nothing, check: layers::check_blob },
     Target { name: "module",       about: "kernel modules",                      seeds: kernels::modules,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_module },
     Target { name: "credentials",  about: "auth.json and config.json",           seeds: || Ok(registries::credentials()), words: registries::CREDENTIAL_WORDS, repair: repair::nothing, check: registries::check_credentials },
     Target { name: "cpio",         about: "newc archives",                       seeds: trees::cpio,              words: NO_WORDS,             repair: repair::cpio,    check: trees::check },
     Target { name: "kernel",       about: "vmlinux, bzImage, zboot and UKI",     seeds: kernels::kernels,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_kernel },
     Target { name: "registries",   about: "registries.conf",                     seeds: || Ok(registries::confs()),       words: registries::CONF_WORDS,       repair: repair::nothing, check: registries::check_conf },
+    Target { name: "layers",       about: "stacks of layers of OCI images",      seeds: layers::stacks,           words: LAYER_WORDS,          repair: repair::tar,     check: layers::check_stack },
     Target { name: "container",    about: "gzip, xz, zstd and lz4",              seeds: kernels::containers,      words: NO_WORDS,             repair: repair::nothing, check: kernels::check_container },
 ];
 

@@ -145,7 +145,14 @@ pub(super) fn squashfs() -> Result<Vec<Vec<u8>>> {
 /// its files must end, with or without an error, and a copy in another format must be
 /// readable.
 pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
-    let Ok(tree) = read(bytes) else { return Ok(Answer::Refused) };
+    match read(bytes) {
+        Ok(tree) => check_tree(&tree, bytes),
+        Err(_) => Ok(Answer::Refused),
+    }
+}
+
+/// Checks the tree that was read from an input.
+pub(super) fn check_tree(tree: &Tree, bytes: &[u8]) -> Result<Answer> {
     let mut left = READ_MAX_ALL;
     let mut sum = 0_u64;
     tree.walk(&mut |path, id| {
@@ -163,7 +170,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Answer> {
         Ok(())
     })?;
     if sum <= WRITE_MAX {
-        write_again(&tree, bytes)?;
+        write_again(tree, bytes)?;
     }
     Ok(Answer::Accepted)
 }
