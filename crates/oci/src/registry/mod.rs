@@ -5,16 +5,16 @@
 //! | Module | Contents |
 //! |---|---|
 //! | [`settings`] | what the user and the system say about registries |
-//! | [`url`] | addresses, and to which of them a redirect may lead |
-//! | [`transport`] | single requests, with certificates, proxies and time limits |
-//! | [`failure`] | why a request has no answer, and what helps |
-//! | [`refusal`] | answers that refuse a request |
-//! | [`retry`] | when a request is repeated |
-//! | [`exchange`] | requests with redirects and repetition |
-//! | [`challenge`], [`auth`] | showing a registry who asks |
-//! | [`client`] | manifests and blobs of one repository |
-//! | [`embedded`] | blobs that are part of the manifest |
-//! | [`download`] | a blob as a stream that survives broken connections |
+//! | `url` | addresses, and to which of them a redirect may lead |
+//! | `transport` | single requests, with certificates, proxies and time limits |
+//! | `failure` | why a request has no answer, and what helps |
+//! | `refusal` | answers that refuse a request |
+//! | `retry` | when a request is repeated |
+//! | `exchange` | requests with redirects and repetition |
+//! | [`challenge`], `auth` | showing a registry who asks |
+//! | `client` | manifests and blobs of one repository |
+//! | `embedded` | blobs that are part of the manifest |
+//! | `download` | a blob as a stream that survives broken connections |
 //!
 //! Nothing here is trusted: not the registry, and not whoever the registry points to. A
 //! [`Registry`] has all its state in itself.
