@@ -1,7 +1,7 @@
 //! The places at which an image is looked for, in their order: mirrors, then the registry
 //! itself. A pure function of the reference and of `registries.conf`.
 //!
-//! Semantics: containers-registries.conf(5), "NAMESPACED [[registry]] SETTINGS" and "Remapping
+//! Semantics: containers-registries.conf(5), "NAMESPACED `[[registry]]` SETTINGS" and "Remapping
 //! and mirroring registries".
 
 use anyhow::{Context, Result, bail, ensure};
