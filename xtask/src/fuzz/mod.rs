@@ -8,6 +8,7 @@
 //! The rules: no panic, no hang, bounded memory; and an accepted image can be listed, read
 //! and written to the end.
 
+mod documents;
 mod guest;
 mod input;
 mod kernels;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
 use super::random::Random;
-use super::{guest, kernels, layers, registries, repair, trees};
+use super::{documents, guest, kernels, layers, registries, repair, trees};
 
 /// A reader, or several readers of the same format.
 pub(super) struct Target {
@@ -78,17 +78,21 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "command-line", about: "the kernel command line",             seeds: || Ok(guest::lines()),    words: guest::LINE_WORDS,    repair: repair::nothing, check: guest::check_line },
     Target { name: "ext4",         about: "ext4 images",                         seeds: trees::ext4,              words: NO_WORDS,             repair: repair::nothing, check: trees::check },
     Target { name: "records",      about: "/virtinit.run and /etc/virtinit/run", seeds: || Ok(guest::records()),  words: guest::RECORD_WORDS,  repair: repair::nothing, check: guest::check_records },
+    Target { name: "manifests",    about: "manifests and indexes of images",      seeds: || Ok(documents::manifests()),    words: documents::MANIFEST_WORDS,    repair: repair::nothing, check: documents::check_manifest },
     Target { name: "erofs",        about: "EROFS images",                        seeds: trees::erofs,             words: NO_WORDS,             repair: repair::erofs,   check: trees::check },
     Target { name: "messages",     about: "control messages of a session",       seeds: || Ok(guest::messages()), words: guest::MESSAGE_WORDS, repair: repair::nothing, check: guest::check_messages },
     Target { name: "references",   about: "references of images",                seeds: || Ok(registries::references()),  words: registries::REFERENCE_WORDS,  repair: repair::nothing, check: registries::check_reference },
     Target { name: "squashfs",     about: "squashfs images",                     seeds: trees::squashfs,          words: NO_WORDS,             repair: repair::nothing, check: trees::check },
+    Target { name: "configs",      about: "configs of images",                    seeds: || Ok(documents::configs()),      words: documents::CONFIG_WORDS,      repair: repair::nothing, check: documents::check_config },
     Target { name: "heads",        about: "starts of disks and programs",        seeds: || Ok(guest::heads()),    words: NO_WORDS,             repair: repair::nothing, check: guest::check_head },
     Target { name: "challenges",   about: "challenges of registries",            seeds: || Ok(registries::challenges()),  words: registries::CHALLENGE_WORDS,  repair: repair::nothing, check: registries::check_challenge },
     Target { name: "tar",          about: "tar, with pax and holes",             seeds: trees::tar,               words: TAR_WORDS,            repair: repair::tar,     check: trees::check },
     Target { name: "blob",         about: "compressed layers of OCI images",     seeds: layers::blobs,            words: NO_WORDS,             repair: repair::nothing, check: layers::check_blob },
     Target { name: "module",       about: "kernel modules",                      seeds: kernels::modules,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_module },
     Target { name: "credentials",  about: "auth.json and config.json",           seeds: || Ok(registries::credentials()), words: registries::CREDENTIAL_WORDS, repair: repair::nothing, check: registries::check_credentials },
+    Target { name: "docker-save",  about: "manifest.json of docker save",         seeds: || Ok(documents::saved()),        words: documents::SAVED_WORDS,       repair: repair::nothing, check: documents::check_saved },
     Target { name: "cpio",         about: "newc archives",                       seeds: trees::cpio,              words: NO_WORDS,             repair: repair::cpio,    check: trees::check },
+    Target { name: "archives",     about: "archives of images",                   seeds: documents::archives,      words: documents::MANIFEST_WORDS,    repair: repair::tar,     check: documents::check_archive },
     Target { name: "kernel",       about: "vmlinux, bzImage, zboot and UKI",     seeds: kernels::kernels,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_kernel },
     Target { name: "registries",   about: "registries.conf",                     seeds: || Ok(registries::confs()),       words: registries::CONF_WORDS,       repair: repair::nothing, check: registries::check_conf },
     Target { name: "layers",       about: "stacks of layers of OCI images",      seeds: layers::stacks,           words: LAYER_WORDS,          repair: repair::tar,     check: layers::check_stack },
