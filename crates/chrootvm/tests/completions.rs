@@ -50,6 +50,8 @@ fn bash_completes_options_and_their_values() {
         (&["chrootvm", "--kernel", "./deb"], &["./debian"]),
         (&["chrootvm", "comp"], &["completions"]),
         (&["chrootvm", "image", "bu"], &["build"]),
+        (&["chrootvm", "image", "la"], &["layers"]),
+        (&["chrootvm", "image", "ls", "--pull", "mi"], &["missing"]),
         (&["chrootvm", "image", "build", "--comp"], &["--compress"]),
         (&["chrootvm", "exec", "--work"], &["--workdir"]),
         (&["chrootvm", "run", "--me"], &["--memory"]),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use files::tell;
 use image::tree::holes;
 use image::tree::{Kind, show};
+use oci::layer::fault::LayerFault;
 
 use super::EXIT_FOUND;
 use super::options::ReadLimits;
@@ -27,11 +28,19 @@ pub(super) struct VerifyImage {
 }
 
 impl VerifyImage {
-    /// Names each file that cannot be read, then prints a summary.
+    /// Names each file or layer that cannot be read, then prints a summary.
     pub(super) fn run(self) -> Result<ExitCode> {
         let reading = self.limits.options();
         let sources = Sources::new(&[&self.image], &[], reading, &self.pull)?.without_cache();
-        let source = sources.read(&self.image)?;
+        let name = show(self.image.as_bytes());
+        let source = match sources.read(&self.image) {
+            Err(error) if error.is::<LayerFault>() => {
+                tell::note(format_args!("{error:#}"));
+                tell::result(format_args!("{name}: OCI image, damaged\n"))?;
+                return Ok(ExitCode::from(EXIT_FOUND));
+            }
+            source => source?,
+        };
         let tree = &source.tree;
         let (mut bytes, mut damaged) = (0_u64, 0_u64);
         tree.walk(&mut |path, id| {
@@ -53,11 +62,7 @@ impl VerifyImage {
             }
             _ => (format!("{damaged} files are damaged"), ExitCode::from(EXIT_FOUND)),
         };
-        tell::result(format_args!(
-            "{}: {}, {found}\n",
-            show(self.image.as_bytes()),
-            source.kind.name()
-        ))?;
+        tell::result(format_args!("{name}: {}, {found}\n", source.kind.name()))?;
         Ok(status)
     }
 }

@@ -12,7 +12,7 @@ pub mod progress;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use image::source::tar::layer::DirectoryLinks;
 use machine::host::cache_home;
@@ -92,8 +92,13 @@ impl PullArguments {
     /// are kept in the user's cache directory.
     ///
     /// # Errors
-    /// A password that cannot be read; a cache directory that others can write to.
+    /// A password that cannot be read; a file of credentials that does not exist; a cache directory
+    /// that others can write to.
     pub fn open_options(&self, max_size: u64) -> Result<OpenOptions> {
+        if let Some(path) = &self.authfile {
+            // A file that is only looked up may be missing, but this one was named.
+            path.metadata().with_context(|| format!("--authfile {}", path.display()))?;
+        }
         let credentials = self.creds.as_ref().map(GivenCredentials::complete).transpose()?;
         Ok(OpenOptions {
             platform: self.platform.clone(),

@@ -36,7 +36,18 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
         command.arg("image").args(arguments).current_dir(self.dir.path());
         command.env("HOME", self.path("home")).stdin(Stdio::null());
-        for name in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "SOURCE_DATE_EPOCH"] {
+        for name in [
+            "XDG_CACHE_HOME",
+            "XDG_CONFIG_HOME",
+            "XDG_RUNTIME_DIR",
+            "SOURCE_DATE_EPOCH",
+            "REGISTRY_AUTH_FILE",
+            "DOCKER_CONFIG",
+            "http_proxy",
+            "HTTP_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        ] {
             command.env_remove(name);
         }
         command
@@ -48,14 +59,7 @@ impl Bench {
 
     /// Runs the command with `input` on its standard input.
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        // A command that fails early closes its input.
-        let _ = stdin.write_all(input);
-        drop(stdin);
-        child.wait_with_output().unwrap()
+        with_input(self.command(arguments), input)
     }
 
     /// Standard output of a command that must succeed without a message.
@@ -90,4 +94,15 @@ fn names(dir: &Path) -> Vec<PathBuf> {
     let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     names
+}
+
+/// Output of a command that gets `input` on its standard input.
+pub(crate) fn with_input(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that fails early closes its input.
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    child.wait_with_output().unwrap()
 }

@@ -73,7 +73,7 @@ fn a_damaged_image_is_refused() {
     layout::image(&bench.path("img"), json!({}));
     bench.prints(&["verify", "img"]);
     damage(&bench);
-    for arguments in [&["build", "img", "-o", "x.erofs"][..], &["verify", "img"], &["ls", "img"]] {
+    for arguments in [&["build", "img", "-o", "x.erofs"][..], &["ls", "img"]] {
         let message = bench.fails(arguments);
         for part in ["img", "layer", "sha256:"] {
             assert!(message.contains(part), "{arguments:?}: {message}");
@@ -93,7 +93,11 @@ fn verify_reads_everything_anew() {
     layout::image(&bench.path("img"), json!({}));
     bench.messages(&["build", "img", "-o", "x.erofs"]);
     damage(&bench);
-    bench.fails(&["verify", "img"]);
+    let output = bench.run(&["verify", "img"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(output.stdout, b"img: OCI image, damaged\n");
+    assert!(message.contains("sha256:") && message.lines().count() == 1, "{message}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `bench` | a directory to work in, and the program |
 //! | `layout` | OCI images made by hand |
+//! | `server` | a registry on loopback |
+//! | `registry` | images of that registry |
 //! | `sources` | every form of naming an OCI image, with every subcommand |
 //! | `facts` | `inspect` and `layers` |
 //! | `workload` | the config of an image as the run file |
@@ -17,5 +19,7 @@ mod errors;
 mod facts;
 mod layout;
 mod oci_output;
+mod registry;
+mod server;
 mod sources;
 mod workload;

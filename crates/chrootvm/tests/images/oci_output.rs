@@ -92,8 +92,7 @@ fn an_image_keeps_its_layers_and_gets_one_more() {
 /// Other tools take the image and hand it on unchanged.
 #[test]
 fn skopeo_copies_the_image() {
-    if Command::new("skopeo").arg("--version").output().is_err() {
-        println!("skopeo is missing");
+    if !virtinitrd_vm_tests::has("skopeo") {
         return;
     }
     let bench = bench();

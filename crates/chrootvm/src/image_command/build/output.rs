@@ -160,7 +160,10 @@ impl FormatOptions {
         notes: &mut Notes,
     ) -> Result<Summary> {
         let message = output.display().to_string();
-        let progress = Progress::bar(tree, message.clone());
+        let progress = match log::log_enabled!(log::Level::Info) {
+            true => Progress::bar(tree, message.clone()),
+            false => Progress::hidden(),
+        };
         if format == Format::Dir {
             dir::write(tree, output, notes, &progress)?;
             return Ok(Summary::new(tree, format, None));
