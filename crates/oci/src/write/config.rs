@@ -99,7 +99,8 @@ fn health_value(health: &Healthcheck) -> Value {
 
 /// A time as RFC 3339 has it, in UTC. A time outside of the years 0 to 9999 becomes the nearest
 /// one inside.
-pub(super) fn timestamp(seconds: i64) -> String {
+#[must_use]
+pub fn timestamp(seconds: i64) -> String {
     const DAY: i64 = 86_400;
     const FIRST: i64 = -62_167_219_200;
     const LAST: i64 = 253_402_300_799;

@@ -50,6 +50,8 @@ const OF_DOCKER: [(&str, &str); 3] = [
     ("application/vnd.docker.image.rootfs.diff.tar.zstd", "application/vnd.oci.image.layer.v1.tar+zstd"),
 ];
 
+pub use self::config::timestamp;
+
 /// Options for writing an archive.
 #[derive(Clone, Debug)]
 pub struct ArchiveOptions<'a> {

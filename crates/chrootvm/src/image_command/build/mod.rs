@@ -27,6 +27,7 @@ use machine::kernel::installed;
 use machine::kernel::located::Located;
 use machine::kernel::pack;
 use machine::root::needed_modules::POWER_BUTTON;
+use oci::name::platform::Platform;
 
 use self::edits::Edits;
 use self::oci_archive::ImageParts;
@@ -107,6 +108,7 @@ impl BuildImage {
         if self.init.is_some() {
             let init = pack::read_init(&find_init(init_path.as_deref())?)?;
             inject::init(&mut tree, chosen.0, init, mtime.into())?;
+            self.warn_about_platform(&kind);
         }
         let uses = Uses { init: self.init.is_some(), config: is_image };
         self.workload.apply(&mut tree, &kind, uses, mtime.into())?;
@@ -132,6 +134,17 @@ impl BuildImage {
         match (&self.boot_initrd, initrd) {
             (Some(path), Some(bytes)) => output_file::write(path, &bytes),
             _ => Ok(()),
+        }
+    }
+
+    /// Warns if the installed `/init` does not run on the processor for which the image is.
+    fn warn_about_platform(&self, source: &SourceKind) {
+        let Some(image) = source.image() else { return };
+        let (host, platform) = (Platform::host(), &image.config.platform);
+        if matches!(self.init, Some(None)) && host.architecture != platform.architecture {
+            log::warn!(
+                "the image is for {platform}, but --init adds the /init for {host}: give --init=FILE"
+            );
         }
     }
 

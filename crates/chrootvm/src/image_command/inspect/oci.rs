@@ -9,6 +9,7 @@ use files::tell::show;
 use indicatif::HumanBytes;
 use oci::document::config::{Healthcheck, Process};
 use oci::image::Image;
+use oci::write::timestamp;
 use serde::Serialize;
 
 use super::Line;
@@ -113,7 +114,7 @@ impl OciFacts {
             config_digest: image.config_digest.to_string(),
             platform: config.platform.to_string(),
             platforms: image.platforms.iter().map(ToString::to_string).collect(),
-            created: (config.created != 0).then(|| rfc3339(config.created)),
+            created: (config.created != 0).then(|| timestamp(config.created)),
             config: ProcessFacts::of(&config.process),
             layers: layers.collect::<Result<_>>()?,
         })
@@ -222,43 +223,9 @@ fn compression(media_type: &str) -> &'static str {
     row.map_or("none", |row| row.1)
 }
 
-/// A time in seconds since 1970, as RFC 3339 has it, in UTC. The days are counted from
-/// 0000-03-01, so that the leap day is the last day of a year.
-fn rfc3339(seconds: i64) -> String {
-    /// Days from 0000-03-01 to 1970-01-01.
-    const BEFORE_1970: i64 = 719_468;
-    /// Days of 400 years of the Gregorian calendar.
-    const ERA: i64 = 146_097;
-    let (days, second) = (seconds.div_euclid(86_400) + BEFORE_1970, seconds.rem_euclid(86_400));
-    let (era, day) = (days.div_euclid(ERA), days.rem_euclid(ERA));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month < 10 {
-        true => (year + era * 400, month + 3),
-        false => (year + era * 400 + 1, month - 9),
-    };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_shown_in_utc() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(seconds), expected);
-        }
-    }
 
     #[test]
     fn media_types_name_compressions() {
