@@ -181,19 +181,22 @@ fn needed_modules(
         true => Program::OfRoot,
         false => Program::Named,
     };
-    let files = match root.archive() {
-        Some(_) => root.files_at_hand(),
-        None => root.files().ok(),
-    };
     let directories = &arguments.directories;
-    let Some(files) = files.filter(|_| arguments.machine.initrd.is_none()) else {
-        return Vec::new();
-    };
     // The overlay over the root is packed anyway, and makes everything else unnecessary.
     let access = match directories.overlay() {
         Some(_) => Access::ReadWrite,
         None => directories.root_access(),
     };
+    // Reading a large image takes a while, so do not read it for nothing.
+    let is_answered = program == Program::Named && access == Access::ReadWrite;
+    if is_answered || arguments.machine.initrd.is_some() {
+        return Vec::new();
+    }
+    let files = match root.archive() {
+        Some(_) => root.files_at_hand(),
+        None => root.files().ok(),
+    };
+    let Some(files) = files else { return Vec::new() };
     let origin = if root.is_directory() { Origin::Directory } else { Origin::Image };
     let mut modules = needed_modules::modules(&*files, origin, access, program);
     modules.retain(|name| has_module(name, kernel.modules.as_ref(), true));
