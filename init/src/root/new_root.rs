@@ -67,19 +67,19 @@ impl NewRoot {
         rustix::io::read(&self.open_inside(path, OFlags::RDONLY)?, head)
     }
 
-    /// Whether `dir` is on a file system of the guest, whose contents are lost when the
-    /// machine ends. An overlay counts: its upper layer is a tmpfs.
+    /// Whether `dir` is on a file system of the guest that can be written to, and whose contents
+    /// are lost when the machine ends. An overlay counts: its upper layer is a tmpfs.
     pub fn owns(&self, dir: &OwnedFd) -> Result<bool, Errno> {
-        Ok([RAMFS_MAGIC, TMPFS_MAGIC, OVERLAYFS_MAGIC].contains(&initramfs::fs_magic(dir)?))
+        let is_in_memory =
+            [RAMFS_MAGIC, TMPFS_MAGIC, OVERLAYFS_MAGIC].contains(&initramfs::fs_magic(dir)?);
+        Ok(is_in_memory && !is_mounted_read_only(dir))
     }
 
     /// Whether nothing can be written to the file system of `dir`, as soon as the root is `/`.
     #[must_use]
     pub fn is_read_only(&self, dir: &OwnedFd) -> bool {
         // An initramfs becomes read-only at the end.
-        self.method == SwitchMethod::MoveInitramfs(Access::ReadOnly)
-            || rustix::fs::fstatvfs(dir)
-                .is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+        self.method == SwitchMethod::MoveInitramfs(Access::ReadOnly) || is_mounted_read_only(dir)
     }
 
     fn open_inside(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -87,4 +87,9 @@ impl NewRoot {
         let flags = flags | OFlags::CLOEXEC;
         rustix::fs::openat2(&self.dir, &*path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
     }
+}
+
+fn is_mounted_read_only(dir: &OwnedFd) -> bool {
+    let found = rustix::fs::fstatvfs(dir);
+    found.is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
