@@ -16,12 +16,14 @@
 //! | [`config`] | configuration files |
 //! | [`json`] | results as JSON |
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
+//! | `image_config` | the config of an OCI image, for [`run`] and [`image_command`] |
 
 pub mod command;
 pub mod completions;
 pub mod config;
 pub mod exec;
 pub mod image_command;
+mod image_config;
 pub mod json;
 pub mod kernel;
 pub mod line;

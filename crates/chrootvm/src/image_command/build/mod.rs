@@ -1,7 +1,6 @@
 //! `chrootvm image build`: makes an image of a directory, an archive or another image.
 
 mod edits;
-mod image_config;
 mod oci_archive;
 mod output;
 mod summary;

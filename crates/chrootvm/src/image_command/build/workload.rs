@@ -14,14 +14,7 @@ use proto::settings::{MissingCwd, Restart};
 
 use super::super::options::{parse_absolute, parse_pair, parse_restart};
 use super::super::sources::SourceKind;
-use super::image_config::ImageSettings;
-
-/// Programs that boot a system, and that must be PID 1.
-#[rustfmt::skip]
-const SYSTEMS: &[&str] = &[
-    "/sbin/init", "/usr/sbin/init",
-    "/bin/systemd", "/usr/bin/systemd", "/lib/systemd/systemd", "/usr/lib/systemd/systemd",
-];
+use crate::image_config::{ImageSettings, SYSTEMS};
 
 /// The command that an image runs, and its surroundings
 #[derive(Debug, Default, clap::Args)]

@@ -1,4 +1,4 @@
-//! The config of an OCI image as settings of a workload.
+//! The config of an OCI image as settings of a workload or of a command.
 //!
 //! Source: OCI image specification, `config.md`; Docker's `Healthcheck`. The config is not trusted:
 //! what makes no sense in it is left out with a note, except where something else would then run
@@ -12,6 +12,13 @@ use oci::document::config::{Healthcheck, Process};
 use proto::settings::health::Schedule;
 use proto::signal;
 
+/// Programs that boot a system, and that must be PID 1.
+#[rustfmt::skip]
+pub(crate) const SYSTEMS: &[&str] = &[
+    "/sbin/init", "/usr/sbin/init",
+    "/bin/systemd", "/usr/bin/systemd", "/lib/systemd/systemd", "/usr/lib/systemd/systemd",
+];
+
 /// Shell of a health check that is a line of text.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
@@ -20,17 +27,17 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// What the config of an image says about its command, besides words, variables and user.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ImageSettings {
+pub(crate) struct ImageSettings {
     /// Absolute path of the working directory, if it is not `/`.
-    pub(super) cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Number of the signal that asks the command to end.
-    pub(super) stop_signal: Option<u8>,
+    pub(crate) stop_signal: Option<u8>,
     /// Absolute paths of the volumes.
-    pub(super) volumes: Vec<String>,
+    pub(crate) volumes: Vec<String>,
     /// Words of the health check; empty if there is none.
-    pub(super) health_args: Vec<CString>,
+    pub(crate) health_args: Vec<CString>,
     /// Times of the health check.
-    pub(super) schedule: Schedule,
+    pub(crate) schedule: Schedule,
 }
 
 impl ImageSettings {
@@ -38,7 +45,7 @@ impl ImageSettings {
     ///
     /// # Errors
     /// A text with NUL, which would end a record of the run file.
-    pub(super) fn of(process: &Process, notes: &mut Vec<String>) -> Result<Self> {
+    pub(crate) fn of(process: &Process, notes: &mut Vec<String>) -> Result<Self> {
         check_text(process)?;
         let stop_signal = process.stop_signal.as_deref().and_then(|name| {
             let number = signal::parse(name.as_bytes());
