@@ -9,6 +9,7 @@
 //! | [`run`] | `chrootvm ROOTFS` |
 //! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
+//! | [`cache_command`] | `chrootvm cache` |
 //! | [`pull`] | options and progress of reading OCI images |
 //! | [`mkvirtinitrd`], [`ls`] | packing an initrd, and listing its members |
 //! | [`mod@line`] | words of the command lines: values, help, words of other programs |
@@ -18,6 +19,7 @@
 //! | [`command`] | options of a command, for [`run`] and [`exec`] |
 //! | `image_config` | the config of an OCI image, for [`run`] and [`image_command`] |
 
+pub mod cache_command;
 pub mod command;
 pub mod completions;
 pub mod config;

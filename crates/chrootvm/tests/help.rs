@@ -12,6 +12,11 @@ const MKVIRTINITRD: &str = env!("CARGO_BIN_EXE_mkvirtinitrd");
 #[rustfmt::skip]
 const COMMANDS: &[(&str, &[&str])] = &[
     (CHROOTVM, &[]),
+    (CHROOTVM, &["cache"]),
+    (CHROOTVM, &["cache", "dir"]),
+    (CHROOTVM, &["cache", "ls"]),
+    (CHROOTVM, &["cache", "prune"]),
+    (CHROOTVM, &["cache", "verify"]),
     (CHROOTVM, &["completions"]),
     (CHROOTVM, &["run"]),
     (CHROOTVM, &["exec"]),

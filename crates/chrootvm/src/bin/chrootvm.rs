@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use chrootvm::line::foreign;
 use chrootvm::run::SingleWord;
-use chrootvm::{completions, exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop};
+use chrootvm::{
+    cache_command, completions, exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop,
+};
 use clap::{Command, CommandFactory, Parser};
 use machine::isolation::userns;
 use machine::kernel::pack;
@@ -59,6 +61,14 @@ struct ChrootVmImage {
     image: image_command::Image,
 }
 
+/// List, check and remove what is kept: images, their layers, kernels
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm cache", version)]
+struct ChrootVmCache {
+    #[command(flatten)]
+    cache: cache_command::CacheCommand,
+}
+
 /// Build and list small guest kernels
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm kernel", version)]
@@ -108,6 +118,7 @@ type TypedSubcommand = (&'static str, fn() -> Command, Subcommand);
 /// Subcommands that users type.
 #[rustfmt::skip]
 const SUBCOMMANDS: &[TypedSubcommand] = &[
+    ("cache",  ChrootVmCache::command,  |words| parse::<ChrootVmCache>(words, EXIT_TROUBLE).cache.run()),
     ("completions", ChrootVmCompletions::command, completions),
     ("exec",   ChrootVmExec::command,   |words| parse_run::<ChrootVmExec>(&words).exec.run()),
     ("help",   || Command::new("help"), help),

@@ -8,7 +8,7 @@ pub(crate) const USAGE: &str = "\
 chrootvm [OPTIONS] ROOTFS [--] COMMAND [ARG]...
        chrootvm [OPTIONS] ROOTFS [INIT]
        chrootvm --doctor [ROOTFS]
-       chrootvm run|exec|ps|stop|image|kernel|help ...";
+       chrootvm run|exec|ps|stop|image|cache|kernel|help ...";
 
 /// Examples, before the usage lines.
 pub(crate) const EXAMPLES: &str = "\
@@ -37,6 +37,7 @@ Subcommands:
   stop         end machines
   image        make images of directories and archives, and look into them
   kernel       build and list small kernels
+  cache        list, check and remove what is kept: images, layers, kernels
   completions  print a script with which bash, zsh or fish completes words
   help         print the help of a subcommand: chrootvm help image build
 
