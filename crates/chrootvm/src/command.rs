@@ -56,6 +56,10 @@ pub struct ImageCommand {
     pub workdir: String,
     /// User and group; empty for root.
     pub user: String,
+    /// Number of the signal that asks the command to end.
+    pub stop_signal: Option<u8>,
+    /// Paths of directories that the command may write to.
+    pub volumes: Vec<String>,
 }
 
 /// Looks up a variable of the host's environment.
@@ -127,12 +131,16 @@ impl CommandOptions {
             ensure!(dir.as_bytes().starts_with(b"/"), "--workdir is an absolute path in the guest");
             records.push(Record::Cwd(dir.as_bytes()).to_bytes());
         } else if !self.of_image.workdir.is_empty() {
-            records.push(Record::Cwd(self.of_image.workdir.as_bytes()).to_bytes());
+            records.push(Record::MakeCwd(self.of_image.workdir.as_bytes()).to_bytes());
         }
         let of_image = Some(OsStr::new(&self.of_image.user)).filter(|user| !user.is_empty());
         if let Some(user) = self.user.as_deref().or(of_image) {
             records.push(Record::User(user.as_bytes()).to_bytes());
         }
+        let ImageCommand { stop_signal, volumes, .. } = &self.of_image;
+        records.extend(stop_signal.map(|number| Record::StopSignal(number).to_bytes()));
+        let volumes = volumes.iter().map(|path| Record::ImageVolume(path.as_bytes()).to_bytes());
+        records.extend(volumes);
         records.extend(terminal.map(|size| Record::Terminal(size).to_bytes()));
         records.extend(command.iter().map(|word| Record::Arg(word.as_bytes()).to_bytes()));
         let length: usize = records.iter().map(|record| record.len() + 1).sum();
@@ -190,10 +198,19 @@ mod tests {
             env: ["PATH=/opt", "TERM=x", "A=image"].map(str::to_owned).into(),
             workdir: "/srv".into(),
             user: "www".into(),
+            stop_signal: Some(3),
+            volumes: vec!["/data".into()],
         };
         for (words, expected) in [
-            (&["-T"][..], "env=PATH=/opt env=TERM=x env=A=image cwd=/srv user=www"),
-            (&["-T", "-eA=1", "-w/", "-u0"], "env=PATH=/opt env=TERM=x env=A=1 cwd=/ user=0"),
+            (
+                &["-T"][..],
+                "env=PATH=/opt env=TERM=x env=A=image make-cwd=/srv user=www stop-signal=3 \
+                 image-volume=/data",
+            ),
+            (
+                &["-T", "-eA=1", "-w/", "-u0"],
+                "env=PATH=/opt env=TERM=x env=A=1 cwd=/ user=0 stop-signal=3 image-volume=/data",
+            ),
         ] {
             let mut options = Options::parse_from([&["x"], words].concat());
             options.how.of_image = of_image.clone();

@@ -73,6 +73,25 @@ fn run_takes_words_of_podman() {
     assert!(!help.contains("--rm") && !help.contains("is INIT"), "{help}");
 }
 
+#[test]
+fn options_of_images_are_not_for_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let rootfs = dir.path().to_str().unwrap();
+    for (words, part) in [
+        (&["-P", rootfs, "--", "x"][..], "--publish-all is for OCI images"),
+        (&["--entrypoint", "x", rootfs], "--entrypoint is for OCI images"),
+        (&["--rw", "oci-layout:/nonexistent"], "--rw: an image stays as it is"),
+        (&["--creds", "user", "oci:127.0.0.1:1/x"], "--creds: give USER:PASSWORD or --authfile"),
+        (&["oci-archive:-"], "standard input belongs to the machine"),
+        (&["oci:Upper"], "lower case"),
+        (&["--pull=never", "oci:127.0.0.1:1/x"], "--pull=never forbids"),
+    ] {
+        let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
+        let output = chrootvm.args(words).env("XDG_CACHE_HOME", dir.path().join("cache")).output();
+        assert_says(&output.unwrap(), 125, part, &words);
+    }
+}
+
 /// An unknown option of another program gets one line that helps; clap's advice to type
 /// `-- --option` appears nowhere.
 #[test]
@@ -82,7 +101,7 @@ fn options_of_other_programs_get_a_hint() {
         (&["--network", "host", "/r", "x", "y"], "tip: --net user is"),
         (&["run", "-itd", "/r", "x"], "tip: chrootvm stays in the foreground"),
         (&["exec", "--detach", "box", "x"], "tip: chrootvm stays in the foreground"),
-        (&["run", "-P", "/r", "x"], "tip: --publish HOST:GUEST"),
+        (&["run", "--restart", "always", "/r", "x"], "tip: there is none here"),
         (&["--mount", "type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
         (&["--mount=type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
         (&["-D", "/r", "x"], "tip: ROOTFS is a word"),
@@ -114,7 +133,7 @@ fn subcommands_of_other_programs_get_a_hint() {
     for (words, part) in [
         (&["ls", "-la"][..], "no subcommand ls: `chrootvm ps` lists the machines"),
         (&["logs", "-f", "box"], "no subcommand logs: "),
-        (&["pull", "debian"], "chrootvm downloads nothing"),
+        (&["pull", "debian"], "pulls the image that it boots"),
         (&["images"], "a directory images is typed ./images"),
         (&["./images"], "find ./images: No such file"),
     ] {

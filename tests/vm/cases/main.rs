@@ -56,6 +56,7 @@ const GROUPS: &[Group] = &[
     ("roots", root::roots::CASES),
     ("image_runs", images::image_runs::CASES),
     ("workload", images::workload::CASES),
+    ("oci", images::oci::CASES),
     ("block_devices", root::block_devices::CASES),
     ("mounts", root::mounts::CASES),
     ("open_files", root::open_files::CASES),

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use oci::name::location::Location;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -111,7 +112,12 @@ impl Parser<'_> {
             let Some(settings) = value.get_ref().as_table() else {
                 return Err(self.at(name, form.clone()));
             };
-            let rootfs = self.bases.resolve(name.get_ref()).map_err(|text| self.at(name, text))?;
+            let text = name.get_ref();
+            // An OCI image is named by a word, not by a path.
+            let rootfs = match Location::parse(text.as_ref().as_ref()) {
+                Ok(None) => self.bases.resolve(text).map_err(|text| self.at(name, text))?,
+                _ => text.as_ref().into(),
+            };
             Ok(Section {
                 rootfs: rootfs.into(),
                 settings: self.settings(entries(settings), || KEYS.iter().map(|key| key.name))?,
@@ -183,13 +189,15 @@ mod tests {
 
     #[test]
     fn settings_and_sections_keep_the_order_of_the_file() {
-        let config = parsed("memory = '4G'\ncpus = 2\n[root.'./b']\nnet = 'user'\n[root.'/a']\n");
+        let config = parsed(
+            "memory = '4G'\ncpus = 2\n[root.'./b']\nnet = 'user'\n[root.'/a']\n[root.'oci:c:1']",
+        );
         let config = config.unwrap();
         let names: Vec<_> = config.settings.iter().map(|setting| setting.key.name).collect();
         assert_eq!(names, ["memory", "cpus"]);
         assert_eq!(config.settings[1].position, Position { line: 2, column: 8 });
         let roots: Vec<_> = config.sections.iter().map(|section| &*section.rootfs).collect();
-        assert_eq!(roots, [Path::new("/p/b"), Path::new("/a")]);
+        assert_eq!(roots, [Path::new("/p/b"), Path::new("/a"), Path::new("oci:c:1")]);
         assert_eq!(config.sections[0].settings[0].value.words, ["--net=user"]);
         assert!(parsed("# nothing\n").unwrap().settings.is_empty());
     }

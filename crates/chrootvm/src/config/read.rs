@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc::O_NONBLOCK;
+use oci::name::location::Location;
 
 use super::keys::{Bases, Form};
 use super::merge::{Applied, ConfigFile, Reach, Settings, merge};
@@ -57,8 +58,12 @@ pub fn settings(given: &[String], rootfs: Option<&Path>, check: Check<'_>) -> Re
         let config = parse(&text, bases, check).map_err(|mistake| located(&path, &mistake))?;
         files.push(ConfigFile { path, reach, config });
     }
-    let rootfs = rootfs.and_then(|path| path.canonicalize().ok());
-    let is_root = |path: &Path| rootfs.is_some() && path.canonicalize().ok() == rootfs;
+    let image = rootfs.filter(|path| !matches!(Location::parse(path.as_os_str()), Ok(None)));
+    let rootfs = rootfs.filter(|_| image.is_none()).and_then(|path| path.canonicalize().ok());
+    let is_root = |path: &Path| match image {
+        Some(image) => path == image,
+        None => rootfs.is_some() && path.canonicalize().ok() == rootfs,
+    };
     let settings = merge(&files, given, &is_root);
     let settings = settings.map_err(|(path, mistake)| located(path, &mistake))?;
     for applied in &settings.0 {

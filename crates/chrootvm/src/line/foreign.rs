@@ -11,8 +11,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 pub type Hint = (&'static [&'static str], &'static str);
 
 const FOREGROUND: &str = "chrootvm stays in the foreground; with -n, and & at the end of the line, you keep the terminal";
-const NO_DOWNLOAD: &str =
-    "chrootvm downloads nothing: ROOTFS is a directory, or an image of `chrootvm image build`";
+const PULLED_WHEN_USED: &str =
+    "`chrootvm oci:NAME` pulls the image that it boots; `chrootvm cache ls` lists what is kept";
 const ROOTFS_IS_A_WORD: &str = "ROOTFS is a word of its own: chrootvm ROOTFS [--] COMMAND [ARG]...";
 const WHOLE_MACHINE: &str =
     "leave it out: a machine has a kernel of its own, and all of its rights";
@@ -22,17 +22,16 @@ const WHOLE_MACHINE: &str =
 pub const OPTIONS: &[Hint] = &[
     (&["--network"],                               "--net user is QEMU's user network, --net none (the default) only loopback"),
     (&["--private-network"],                       "leave it out: --net none is the default"),
-    (&["-P", "--publish-all"],                     "--publish HOST:GUEST, once for each port"),
     (&["--mount"],                                 "--volume HOST:GUEST[:ro] shares a directory at a path; --mount takes two words, TAG and PATH"),
     (&["--bind", "--rwdir"],                       "--volume HOST:GUEST"),
     (&["--bind-ro", "--rodir"],                    "--volume HOST:GUEST:ro"),
     (&["--tmpfs"],                                 "/run and /tmp are in memory; with --overlay, the guest can write anywhere"),
     (&["--device", "--disk"],                      "--data FILE attaches an image or a block device, --qemu-arg any device of QEMU"),
-    (&["--read-only"],                             "leave it out: ROOTFS is read-only unless --rw or --overlay is given"),
+    (&["--read-only"],                             "leave it out: ROOTFS never changes unless --rw is given"),
     (&["-x", "--ephemeral", "--volatile"],         "--overlay keeps in memory what the guest writes, and forgets it at the end"),
     (&["-D", "--directory", "--root", "--rootfs"], ROOTFS_IS_A_WORD),
     (&["--image"],                                 ROOTFS_IS_A_WORD),
-    (&["--exec", "--entrypoint"],                  "the command follows ROOTFS: chrootvm ROOTFS [--] COMMAND [ARG]..."),
+    (&["--exec"],                                  "the command follows ROOTFS: chrootvm ROOTFS [--] COMMAND [ARG]..."),
     (&["-b", "--boot"],                            "chrootvm ROOTFS /sbin/init boots the system in ROOTFS"),
     (&["--as-pid2"],                               "leave it out: /init is PID 1, and runs COMMAND"),
     (&["-r", "--run"],                             "--kernel FILE; without it, the newest kernel in ROOTFS boots"),
@@ -46,8 +45,8 @@ pub const OPTIONS: &[Hint] = &[
     (&["--userns", "--private-users", "-U"],       WHOLE_MACHINE),
     (&["--pid", "--ipc", "--uts"],                 WHOLE_MACHINE),
     (&["--restart"],                               "there is none here; `chrootvm image build --run --restart` makes an image that has it"),
-    (&["--pull"],                                  NO_DOWNLOAD),
-    (&["--platform", "--arch"],                    "leave it out: the machine has the architecture of the host"),
+    (&["--arch", "--os"],                          "--platform [OS/]ARCH chooses an image; the machine has the processor of the host"),
+    (&["--tls-verify"],                            "--insecure accepts a registry without TLS, --ca FILE another authority"),
     (&["--smp"],                                   "--cpus N"),
     (&["--kvm", "--enable-kvm"],                   "--accel kvm; without it, chrootvm uses KVM if that works"),
     (&["--disable-kvm"],                           "--accel tcg"),
@@ -67,10 +66,12 @@ pub const SUBCOMMANDS: &[Hint] = &[
     (&["attach", "enter", "shell"],         "`chrootvm exec NAME sh` runs a shell in a running machine"),
     (&["logs"],                             "chrootvm prints what the command prints; --keep keeps the console's text"),
     (&["cp"],                               "--volume HOST:GUEST shares a directory"),
-    (&["login", "pull", "push", "search"],  NO_DOWNLOAD),
+    (&["pull", "search"],                   PULLED_WHEN_USED),
+    (&["login", "logout"],                  "chrootvm reads the credentials that `podman login` and `docker login` keep; or give --creds, --authfile"),
+    (&["push"],                             "`chrootvm image build SOURCE -o FILE.oci.tar` makes an archive that skopeo(1) pushes"),
     (&["build", "export", "import", "load", "save"], "`chrootvm image build SOURCE -o FILE` makes an image"),
-    (&["images"],                           "images are files; `chrootvm image ls FILE` lists what is in one"),
-    (&["rmi"],                              "images are files, which rm(1) removes"),
+    (&["images"],                           "`chrootvm cache ls` lists the images of registries that are kept"),
+    (&["rmi", "prune", "system"],           "`chrootvm cache prune` removes images of registries that are kept"),
     (&["inspect"],                          "`chrootvm ps` lists the machines, `chrootvm image inspect FILE` describes an image"),
     (&["doctor", "info"],                   "`chrootvm --doctor` describes the host"),
     (&["version"],                          "`chrootvm --version` prints the version"),

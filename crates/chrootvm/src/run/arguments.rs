@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use machine::root::kinds::Root;
 use machine::session::console_relay::PageDisplay;
 use machine::session::terminal;
 use proto::settings::Size;
@@ -17,6 +18,7 @@ use crate::line::foreign::habit;
 use crate::line::run_help;
 use crate::line::values::{parse_duration, parse_name};
 use crate::logger::Verbosity;
+use crate::pull::PullArguments;
 
 /// Run a command in a virtual machine, or boot one
 #[derive(Debug, clap::Args)]
@@ -31,14 +33,17 @@ pub struct RunArguments {
     /// Directory or image that becomes the root, read-only unless --rw or --overlay is given
     ///
     /// An image is a file system (erofs, ext4, squashfs, btrfs, xfs), a cpio archive, or a block
-    /// device. ROOTFS may be /, this host's own system.
+    /// device. ROOTFS may be /, this host's own system. An OCI image is oci:REF (docker://REF) in a
+    /// registry, oci-layout:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF], or the path
+    /// of a layout or archive. The guest may write to its memory over it.
     #[arg(required_unless_present = "doctor")]
     pub(super) rootfs: Option<PathBuf>,
     /// Command to run in the guest, and its arguments; one word without -- is INIT
     ///
     /// INIT is the program that becomes PID 1: an absolute path in the guest, or a name to look up
     /// there. Without COMMAND and INIT, the guest runs the workload that /etc/virtinit/run in ROOTFS
-    /// configures, or /bin/sh.
+    /// configures, or /bin/sh. After an OCI image all words are a COMMAND, as for podman run: they
+    /// replace the Cmd of the image, and follow its Entrypoint.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     words: Vec<OsString>,
     /// INIT, once [`Self::take_words`] has set it.
@@ -47,10 +52,17 @@ pub struct RunArguments {
     /// COMMAND, once [`Self::take_words`] has set it; empty with INIT or without any word.
     #[arg(skip)]
     pub(super) command: Vec<OsString>,
+    /// The OCI image that ROOTFS is, once it is open.
+    #[arg(skip)]
+    pub(super) image: Option<KnownImage>,
     #[command(flatten)]
     pub(super) directories: Directories,
     #[command(flatten)]
     pub(super) command_options: CommandOptions,
+    /// Run PROGRAM with the words of COMMAND, instead of what the OCI image runs; an empty PROGRAM
+    /// runs COMMAND alone
+    #[arg(long, help_heading = "Command", value_name = "PROGRAM")]
+    pub(super) entrypoint: Option<OsString>,
     /// End the machine this long after the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
@@ -60,6 +72,8 @@ pub struct RunArguments {
     pub(super) name: Option<String>,
     #[command(flatten)]
     pub(super) machine: MachineOptions,
+    #[command(flatten)]
+    pub(super) pull: PullArguments,
     #[command(flatten)]
     pub(super) diagnostics: Diagnostics,
     /// Ignore the configuration files .chrootvm.toml and ~/.config/virtinitrd/config.toml
@@ -71,6 +85,15 @@ pub struct RunArguments {
     /// Run nothing; say what this host has and what is missing, and which command installs it
     #[arg(long)]
     pub(super) doctor: bool,
+}
+
+/// Facts about an OCI image that is ROOTFS.
+#[derive(Clone, Debug)]
+pub(super) struct KnownImage {
+    /// Its name.
+    pub(super) name: String,
+    /// Whether it has a kernel.
+    pub(super) has_kernel: bool,
 }
 
 /// Which messages and files a run leaves
@@ -138,6 +161,14 @@ impl RunArguments {
         self.directories.is_overlay_size(rootfs).then(|| wrong_overlay(rootfs))
     }
 
+    /// Name of the open `root` for messages.
+    pub(super) fn root_name(&self, root: &Root) -> String {
+        match &self.image {
+            Some(image) => format!("image {}", image.name),
+            None => root.path().display().to_string(),
+        }
+    }
+
     /// Size of the terminal that COMMAND gets, or from which the console gets its keys; `None`
     /// if there is no such terminal.
     pub(super) fn terminal(&self) -> Option<Size> {
@@ -167,6 +198,11 @@ impl RunArguments {
         let other = others.into_iter().find_map(|(given, name)| given.then_some(name));
         match self.command_options.any_given().or(other) {
             Some(option) => match &self.payload {
+                Some(init) if self.image.is_some() => bail!(
+                    "{option} is for a COMMAND, and the image boots {} as PID 1: chrootvm IMAGE -- \
+                     COMMAND",
+                    init.display()
+                ),
                 Some(init) => bail!(
                     "{option} is for a COMMAND, and the single word {} is INIT: put -- before it, \
                      or use `chrootvm run`",

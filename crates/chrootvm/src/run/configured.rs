@@ -55,12 +55,17 @@ fn reason(error: &str) -> String {
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The `settings` as comments for a shell, before the commands in `script`.
-pub(super) fn commented(settings: &Settings, script: &OsStr) -> OsString {
+/// The `settings` and `others` as comments for a shell, before the commands in `script`.
+pub(super) fn commented(
+    settings: &Settings,
+    others: impl IntoIterator<Item = String>,
+    script: &OsStr,
+) -> OsString {
     // A line break in a value would end the comment.
-    let comment = |line: String| format!("# config: {}\n", tell::show(line.as_bytes()));
+    let comment = |line: String| format!("# {}\n", tell::show(line.as_bytes()));
+    let settings = settings.lines().into_iter().map(|line| format!("config: {line}"));
     let mut text: Vec<u8> =
-        settings.lines().into_iter().flat_map(|l| comment(l).into_bytes()).collect();
+        settings.chain(others).flat_map(|line| comment(line).into_bytes()).collect();
     text.extend_from_slice(script.as_bytes());
     OsString::from_vec(text)
 }

@@ -89,6 +89,16 @@ impl Directories {
         self.overlay
     }
 
+    /// Whether the guest may write to ROOTFS itself.
+    pub(super) fn is_writable(&self) -> bool {
+        self.rw
+    }
+
+    /// Lets the guest write to memory, as `--overlay` does, if the user has not said so.
+    pub(super) fn write_to_memory(&mut self) {
+        self.overlay = self.overlay.or(Some(OverlaySize::Default));
+    }
+
     /// Whether `word` would be the size of `--overlay`, which is given without one.
     pub(super) fn is_overlay_size(&self, word: &OsStr) -> bool {
         let has_no_size = self.overlay == Some(OverlaySize::Default);

@@ -32,13 +32,17 @@ pub(super) struct MachineOptions {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     cpus: Option<u16>,
     /// Network of the guest: none is only loopback; with user, the guest reaches what this host
-    /// reaches [default: none, or user with --publish]
+    /// reaches [default: none, or user with --publish or --publish-all]
     #[arg(long, value_enum)]
     net: Option<Net>,
     /// Forward the port HOST of this host, at 127.0.0.1 unless ADDRESS is given, to the port GUEST
     /// of the guest; implies --net user; repeatable
     #[arg(short, long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", value_parser = parse_publish)]
-    publish: Vec<Publish>,
+    pub(super) publish: Vec<Publish>,
+    /// Forward a free port of 127.0.0.1 to each port that the OCI image names, and print them;
+    /// implies --net user
+    #[arg(short = 'P', long)]
+    pub(super) publish_all: bool,
     /// Host name of the guest [default: that of --name, else localhost with COMMAND and (none) with
     /// INIT]
     #[arg(long, value_parser = parse_name)]
@@ -128,7 +132,8 @@ impl MachineOptions {
                 bail!("--publish {other} and {publish} take the same port of the host");
             }
         }
-        match (self.net, self.publish.is_empty()) {
+        let publishes_none = self.publish.is_empty() && !self.publish_all;
+        match (self.net, publishes_none) {
             (Some(Net::None), false) => bail!(
                 "--publish needs a network, and --net none switches it off: leave out one of them"
             ),
@@ -197,6 +202,8 @@ mod tests {
             (&["-p", "1:2", "-p", "0.0.0.0:1:3"], Err("--publish 1:2 and 0.0.0.0:1:3 take")),
             (&["-p", "1:2", "-p", "1:2/udp", "-p", "127.0.0.2:1:2"], Ok(1)),
             (&["-p", "1:2", "--net=none"], Err("--publish")),
+            (&["-P"], Ok(1)),
+            (&["-P", "--net=none"], Err("--publish")),
         ] {
             let line = MachineLine::parse_from([&["x"], words].concat());
             match (line.options.network(), expected) {

@@ -6,6 +6,7 @@
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
+//! | `oci_image` | the root file system of an OCI image, and what its config sets |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `remedies` | errors, with what helps against them |
@@ -22,6 +23,7 @@ mod findings;
 mod keep;
 mod last_words;
 mod machine_options;
+mod oci_image;
 mod plan;
 mod remedies;
 mod runs;
@@ -44,6 +46,7 @@ use machine::running::{self, script};
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 use last_words::InitWords;
+use oci_image::ImageRoot;
 
 use crate::config::merge::Settings;
 use crate::{logger, ps};
@@ -58,34 +61,53 @@ impl RunArguments {
         settings: &Settings,
     ) -> Result<ExitCode> {
         let mut timing = Timing::start();
-        self.take_words(line, single)?;
-        self.check_command_options()?;
+        let location = self.rootfs.as_deref().map(oci_image::location).transpose()?.flatten();
+        match &location {
+            // podman's users give the command without `--`.
+            Some(_) => self.take_words(line, SingleWord::Command)?,
+            None => {
+                oci_image::refuse_options(&self)?;
+                self.take_words(line, single)?;
+                self.check_command_options()?;
+            }
+        }
         let limit = TimeLimit::start(self.timeout, &self.command)?;
         if self.doctor {
             let kernel = GivenKernel {
                 image: self.machine.kernel.as_deref(),
                 modules: self.machine.modules.as_deref(),
             };
-            return doctor::run(self.rootfs.as_deref(), kernel, configured::findings(settings));
+            // The kernels of an OCI image are not looked at before it is fetched.
+            let rootfs = self.rootfs.as_deref().filter(|_| location.is_none());
+            return doctor::run(rootfs, kernel, configured::findings(settings));
         }
-        let rootfs = self.rootfs.as_deref().context("ROOTFS is missing")?;
-        let root = Root::open(rootfs).map_err(|error| self.explain_rootfs(error))?;
+        let rootfs = self.rootfs.clone().context("ROOTFS is missing")?;
+        let image = match &location {
+            Some(location) => Some(ImageRoot::open(location, &mut self)?),
+            None => None,
+        };
+        if image.is_some() {
+            self.check_command_options()?;
+        }
+        let path = image.as_ref().map_or_else(|| rootfs.clone(), ImageRoot::path);
+        let root = Root::open(&path).map_err(|error| self.explain_rootfs(error))?;
         self.command_options.prepare_stdin()?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);
         let findings = Findings::gather(&self, host, &root)?;
         if let NameServerDecision::Warn(why) = findings.name_server {
-            log::warn!("no name resolution from {}: {why}", root.path().display());
+            log::warn!("no name resolution from {}: {why}", self.root_name(&root));
         }
         let (plan, initrd, warning) =
             plan::plan(&self, &root, &findings, &|name| std::env::var_os(name))?;
         logger::warn_all(warning);
-        let image = &findings.kernel.image;
-        let kernel = image.bootable(self.machine.pvh)?;
+        let kernel_image = &findings.kernel.image;
+        let kernel = kernel_image.bootable(self.machine.pvh)?;
         let sandbox = probe.finish()?;
         let script = || -> Result<OsString> {
-            let script = script::script(&plan, kernel.place(image)?, &initrd, sandbox)?;
-            Ok(configured::commented(settings, &script))
+            let script = script::script(&plan, kernel.place(kernel_image)?, &initrd, sandbox)?;
+            let of_image = image.as_ref().map(ImageRoot::comment);
+            Ok(configured::commented(settings, of_image, &script))
         };
         if self.dry_run {
             return print(&script()?);
@@ -107,12 +129,12 @@ impl RunArguments {
             sandbox,
             name: self.name.clone(),
             description: ps::description(
-                &root.path().to_string_lossy(),
+                image.as_ref().map_or(&root.path().to_string_lossy(), ImageRoot::name),
                 &runs::line(&self.command, findings.payload.as_deref(), &root).to_string_lossy(),
             ),
         };
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
-        let init = InitWords::new(rootfs, self.payload.as_deref());
+        let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
     }

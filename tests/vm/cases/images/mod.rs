@@ -4,4 +4,5 @@ pub(crate) mod archive;
 pub(crate) mod image;
 pub(crate) mod image_runs;
 pub(crate) mod initramfs;
+pub(crate) mod oci;
 pub(crate) mod workload;

@@ -30,8 +30,11 @@ impl GuestKernel {
         let options = &arguments.machine;
         let builtin = options.builtin_kernel()?;
         let given = builtin.as_deref().or(options.kernel.as_deref());
-        let (image, modules) = match find_kernel(|| root.files(), given, options.modules.as_deref())
-        {
+        let of_root = || match &arguments.image {
+            Some(image) if !image.has_kernel => bail!("image {} has no kernel", image.name),
+            _ => root.files(),
+        };
+        let (image, modules) = match find_kernel(of_root, given, options.modules.as_deref()) {
             Err(of_root) if given.is_none() => match options.modules {
                 Some(_) => bail!("{of_root:#}; give --kernel"),
                 None => of_this_host(arguments, root, &of_root)?,
@@ -54,7 +57,7 @@ impl GuestKernel {
             log::warn!(
                 "{} has no modules of kernel {}: give --modules DIR, unless the kernel has its \
                  drivers built in",
-                root.path().display(),
+                arguments.root_name(root),
                 kernel.image.host_path().display()
             );
         }
@@ -79,7 +82,7 @@ fn of_this_host(
     let found = of_host::find(&needs).map_err(|of_host| no_kernel(of_root, &of_host))?;
     log::info!(
         "{} has no kernel; booting this host's: {}",
-        root.path().display(),
+        arguments.root_name(root),
         found.image.host_path().display()
     );
     Ok((found.image, Some(found.modules)))

@@ -100,7 +100,8 @@ impl UserBed {
     }
 }
 
-fn open_to_all(path: &Path) -> Result<()> {
+/// Lets every user read a file or directory.
+pub(crate) fn open_to_all(path: &Path) -> Result<()> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
