@@ -26,6 +26,9 @@ pub(super) enum Reason {
     OtherName,
     /// The certificate is not valid now.
     OtherTime,
+    /// The certificate is one that certifies others. What makes certificates in one step often
+    /// makes such a one.
+    OfAuthority,
     /// The certificate cannot be used for another reason.
     BadCertificate,
     /// Nothing came for too long.
@@ -48,12 +51,17 @@ const REASONS: &[(Reason, &str, &str)] = &[
     (Reason::UnknownAuthority, "its certificate is of an unknown authority",     "--ca FILE adds the authority's certificate; --insecure skips the check"),
     (Reason::OtherName,        "its certificate is for another name",            "use a name that the certificate has; --insecure skips the check"),
     (Reason::OtherTime,        "its certificate is not valid now",               "is the clock of this host right? --insecure skips the check"),
+    (Reason::OfAuthority,      "its certificate is that of an authority",        "a server needs one with basicConstraints=CA:FALSE; --insecure skips the check"),
     (Reason::BadCertificate,   "its certificate cannot be used",                 "--insecure skips the check"),
     (Reason::TimedOut,         "no answer in time",                              ""),
     (Reason::Broken,           "the connection broke",                           ""),
     (Reason::Proxy,            "the proxy does not connect",                     ""),
     (Reason::Other,            "the request failed",                             ""),
 ];
+
+/// Name of the error for a certificate of an authority (crate rustls-webpki, `Error`). It arrives
+/// without its type.
+const OF_AUTHORITY: &str = "CaUsedAsEndEntity";
 
 impl Reason {
     /// The reason behind an error of ureq.
@@ -101,6 +109,9 @@ impl Reason {
                 | CertificateError::ExpiredContext { .. }
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. } => Self::OtherTime,
+                CertificateError::Other(other) if other.to_string().contains(OF_AUTHORITY) => {
+                    Self::OfAuthority
+                }
                 _ => Self::BadCertificate,
             },
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Self::NotTls,
@@ -124,8 +135,15 @@ impl Reason {
 
     /// Whether the reason is what the server itself showed, proxy or not.
     fn is_of_server(self) -> bool {
-        use Reason::{BadCertificate, NotTls, OtherName, OtherTime, UnknownAuthority};
-        matches!(self, NotTls | UnknownAuthority | OtherName | OtherTime | BadCertificate)
+        matches!(
+            self,
+            Self::NotTls
+                | Self::UnknownAuthority
+                | Self::OtherName
+                | Self::OtherTime
+                | Self::OfAuthority
+                | Self::BadCertificate
+        )
     }
 
     /// Whether a server that speaks plain http could answer a TLS handshake so.
@@ -202,6 +220,7 @@ mod tests {
             Reason::UnknownAuthority,
             Reason::OtherName,
             Reason::OtherTime,
+            Reason::OfAuthority,
             Reason::BadCertificate,
             Reason::TimedOut,
             Reason::Broken,

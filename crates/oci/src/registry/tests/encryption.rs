@@ -115,6 +115,20 @@ fn a_certificate_for_another_name_is_refused() {
 }
 
 #[test]
+fn a_certificate_of_an_authority_is_none_of_a_server() {
+    if !has("openssl") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (file, config) = Authority::new(dir.path()).self_signed("IP:127.0.0.1");
+    let server = Server::start_tls(config, |_| Reply::new(200, MANIFEST));
+    let options = RegistryOptions { ca: vec![file], ..options() };
+    let error = text(open(&format!("{}/a", server.authority()), &options).top());
+    assert!(error.contains("is that of an authority"), "{error}");
+    assert!(error.contains("CA:FALSE") && error.contains("--insecure"), "{error}");
+}
+
+#[test]
 fn http_elsewhere_is_permitted_by_a_flag_only() {
     let server = Server::start(|_| Reply::new(200, MANIFEST));
     let tunnel = Tunnel::start(server.address);

@@ -42,16 +42,16 @@ impl Authority {
     /// The settings of a server for `names`.
     pub(super) fn server(&self, file: &str, names: &str) -> Arc<ServerConfig> {
         let (certificate, key) = self.certify(file, names);
-        let certificate = CertificateDer::from_pem_slice(&fs::read(certificate).unwrap()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(&fs::read(key).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        Arc::new(config)
+        settings(&certificate, &key)
+    }
+
+    /// Makes a certificate for `names` that certifies itself and could certify others. Returns
+    /// its file, and the settings of a server with it.
+    pub(super) fn self_signed(&self, names: &str) -> (PathBuf, Arc<ServerConfig>) {
+        self.make("self", &["-addext", &format!("subjectAltName={names}")]);
+        let certificate = self.dir.join("self.crt");
+        let config = settings(&certificate, &self.dir.join("self.key"));
+        (certificate, config)
     }
 
     fn make(&self, file: &str, options: &[&str]) {
@@ -65,4 +65,17 @@ impl Authority {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+fn settings(certificate: &Path, key: &Path) -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_slice(&fs::read(certificate).unwrap()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&fs::read(key).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    Arc::new(config)
 }
