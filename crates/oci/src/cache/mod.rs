@@ -27,10 +27,11 @@ mod tests;
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use files::private_dir::{self, Writers};
 
 use self::object::{Claim, claim, hold, remove_name};
 pub use self::object::{Held, Part};
@@ -39,8 +40,6 @@ use crate::name::digest::Digest;
 
 /// Permissions of directories.
 const DIRECTORY_MODE: u32 = 0o700;
-/// Permission bits with which others can write to a directory.
-const OTHERS_WRITE: u32 = 0o022;
 /// Most bytes of a key of an image, so that its file name and endings fit into 255.
 const KEY_MAX: usize = 200;
 
@@ -289,8 +288,23 @@ fn make(
         Ok(()) => part.commit(),
         Err(error) => {
             part.discard();
-            Err(error)
+            Err(with_hint(error, &path))
         }
+    }
+}
+
+/// Says what helps if the file system of the object `path` is full.
+fn with_hint(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    };
+    match error.chain().any(is_full) {
+        true => error.context(format!(
+            "write {}: `chrootvm cache prune` frees space, and XDG_CACHE_HOME names another place",
+            path.display()
+        )),
+        false => error,
     }
 }
 
@@ -317,18 +331,15 @@ fn is_unwritable(error: &io::Error) -> bool {
 }
 
 fn check_owner(dir: &Path) -> Result<()> {
-    let metadata = dir.metadata()?;
-    let own = rustix::process::geteuid().as_raw();
-    ensure!(
-        metadata.uid() == own,
-        "it belongs to user {}, not to user {own}: set XDG_CACHE_HOME to a directory of your own",
-        metadata.uid()
-    );
-    ensure!(
-        metadata.mode() & OTHERS_WRITE == 0,
-        "others can write to it: chmod go-w it, or set XDG_CACHE_HOME to another directory"
-    );
-    Ok(())
+    match private_dir::writers(dir) {
+        Writers::Own => Ok(()),
+        Writers::Foreign => {
+            bail!("it belongs to another user: set XDG_CACHE_HOME to a directory of your own")
+        }
+        Writers::Shared => bail!(
+            "others can write to it: chmod go-w it, or set XDG_CACHE_HOME to another directory"
+        ),
+    }
 }
 
 fn make_directory(dir: &Path) -> Result<()> {

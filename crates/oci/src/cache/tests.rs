@@ -1,7 +1,7 @@
 //! Tests of the cache: several users, ends at any moment, damage, bounds.
 
 use std::fs::{Permissions, set_permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,7 @@ fn only_its_user_can_read_and_write_the_cache() {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(sample.path(), Some(1), None).unwrap();
         let error = format!("{:#}", Cache::open(&sample.path(), Bounds::default()).unwrap_err());
-        assert!(error.contains("belongs to user 1"), "{error}");
+        assert!(error.contains("belongs to another user"), "{error}");
     }
 }
 
@@ -133,6 +133,23 @@ fn an_image_is_built_once_and_stays_after_a_failure() {
         assert!(cache.find_image(key).is_err(), "{key}");
         assert!(cache.image(key, "", |_| Ok(())).is_err(), "{key}");
     }
+}
+
+#[test]
+fn a_full_disk_names_what_helps() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    let failed = cache.layer(&Digest::of(b"text"), &|| (), |mut out| {
+        out.write_all(b"te")?;
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        Err(anyhow::Error::from(full).context("write the unpacked layer"))
+    });
+    let error = format!("{:#}", failed.unwrap_err());
+    assert!(error.contains("chrootvm cache prune"), "{error}");
+    assert!(error.contains(&*sample.path().to_string_lossy()), "{error}");
+    assert!(names(&cache).is_empty());
+    let build = |mut out: &File| Ok(out.write_all(b"text")?);
+    assert_eq!(read(&cache.layer(&Digest::of(b"text"), &|| (), build).unwrap()), "text");
 }
 
 #[test]
