@@ -90,7 +90,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "blob",         about: "compressed layers of OCI images",     seeds: layers::blobs,            words: NO_WORDS,             repair: repair::nothing, check: layers::check_blob },
     Target { name: "module",       about: "kernel modules",                      seeds: kernels::modules,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_module },
     Target { name: "credentials",  about: "auth.json and config.json",           seeds: || Ok(registries::credentials()), words: registries::CREDENTIAL_WORDS, repair: repair::nothing, check: registries::check_credentials },
-    Target { name: "docker-save",  about: "manifest.json of docker save",         seeds: || Ok(documents::saved()),        words: documents::SAVED_WORDS,       repair: repair::nothing, check: documents::check_saved },
+    Target { name: "docker-save",  about: "manifest.json of docker save",         seeds: || Ok(documents::saved()),        words: documents::SAVED_WORDS,       repair: repair::nothing, check: |input| Ok(documents::check_saved(input)) },
     Target { name: "cpio",         about: "newc archives",                       seeds: trees::cpio,              words: NO_WORDS,             repair: repair::cpio,    check: trees::check },
     Target { name: "archives",     about: "archives of images",                   seeds: documents::archives,      words: documents::MANIFEST_WORDS,    repair: repair::tar,     check: documents::check_archive },
     Target { name: "kernel",       about: "vmlinux, bzImage, zboot and UKI",     seeds: kernels::kernels,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_kernel },
