@@ -79,6 +79,13 @@ pub fn hint(word: &OsStr) -> Option<String> {
             return Some(format!("did you mean {near}…?"));
         }
     }
+    // The path of a layout or an archive has no tag of its own.
+    if let Some((path, _)) = word.rsplit_once([':', '@'])
+        && Path::new(path).exists()
+    {
+        let kind = if Path::new(path).is_dir() { "oci-layout" } else { "oci-archive" };
+        return Some(format!("did you mean {kind}:{word}?"));
+    }
     // A name with a dot alone is more likely that of a file.
     let is_likely = word.contains(':') || !word.contains(['.', '/']);
     let is_name = is_likely && !word.starts_with(['/', '.']) && word.parse::<Reference>().is_ok();

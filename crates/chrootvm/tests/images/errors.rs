@@ -31,6 +31,8 @@ fn names_that_are_no_image_have_hints() {
         ("debian:12", "an image in a registry is oci:debian:12"),
         ("none", "none does not exist: an image in a registry is oci:none"),
         ("none.erofs", "none.erofs"),
+        ("./img:one", "did you mean oci-layout:./img:one?"),
+        ("text.tar:one", "did you mean oci-archive:text.tar:one?"),
         ("oci:Debian", "lower case"),
         ("oci:./img", "oci-layout:./img"),
         ("oci:", "the name is empty"),

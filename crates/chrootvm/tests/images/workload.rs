@@ -66,7 +66,17 @@ fn the_config_becomes_the_run_file() {
     let listing = bench.prints(&["ls", "x.erofs"]);
     assert!(listing.contains(" srv/new") && listing.contains(" data"), "{listing}");
     // The image runs what `inspect` says.
-    assert!(bench.prints(&["inspect", "x.erofs"]).contains("runs         \"/bin/app\" \"*\""));
+    let facts = bench.prints(&["inspect", "x.erofs"]);
+    for part in [
+        "runs         \"/bin/app\" \"*\"",
+        "in \"/srv/new\"",
+        "as \"ada\"",
+        "by signal 3",
+        "writing to \"/data\"",
+        "checked by \"/bin/sh\" \"-c\" \"x | y\"",
+    ] {
+        assert!(facts.contains(part), "{facts}");
+    }
 }
 
 #[test]

@@ -124,6 +124,12 @@ fn run_file_text(tree: &Tree, id: Id) -> Result<String> {
     parts.extend(request.env.iter().map(|pair| format!("with {}", quoted(pair.to_bytes()))));
     parts.extend(request.cwd.map(|dir| format!("in {}", quoted(dir.to_bytes()))));
     parts.extend(request.user.map(|user| format!("as {}", quoted(user))));
+    parts.extend(request.stop_signal.map(|number| format!("stopped by signal {number}")));
+    parts.extend(request.image_volumes.iter().map(|path| format!("writing to {}", quoted(path))));
+    if !request.health.args.is_empty() {
+        let words = request.health.args.iter().map(|word| quoted(word.to_bytes()));
+        parts.push(format!("checked by {}", words.collect::<Vec<_>>().join(" ")));
+    }
     parts.extend(match request.restart {
         Restart::No => None,
         Restart::OnFailure => Some("again after a failure".into()),
