@@ -15,7 +15,7 @@ use image::source::tar::layer::DirectoryLinks;
 use image::tree::root::ImageRoot;
 use image::write::disk::{self, DiskOptions};
 use machine::host::absolute;
-use oci::cache::Held;
+use oci::cache::{Held, Kind};
 use oci::document::config::Config;
 use oci::image::{Image, OpenOptions, Pull};
 use oci::name::digest::Digest;
@@ -62,11 +62,15 @@ impl BuiltImage {
         let image = oci::image::open(location, &options)?;
         check_platform(&image.config.platform).with_context(|| format!("image {}", image.name))?;
         let key = key(&image.config_digest, options.links);
-        let held = match options.cache.find_image(&key)? {
-            Some(held) => held,
-            None => options.cache.image(&key, &image.name, |file| write(&image, location, file))?,
-        };
         remember(location, &image, &options)?;
+        if let Some(held) = options.cache.find_image(&key)? {
+            match Self::of(image.name.clone(), held) {
+                Ok(built) => return Ok(built),
+                Err(error) => log::warn!("{error:#}; it is built again"),
+            }
+            options.cache.prune(|object| object.kind == Kind::Image && object.name == key)?;
+        }
+        let held = options.cache.image(&key, &image.name, |file| write(&image, location, file))?;
         Self::of(image.name, held)
     }
 
