@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail, ensure};
 use liblzma::stream::Stream;
+use zstd::zstd_safe::DCtx;
 
 use super::container::Compression;
 use super::lz4::Lz4Decoder;
@@ -142,14 +143,14 @@ type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>>;
 /// of the first part and the offset at which reading ended; `None` if there is no part.
 fn parts(input: &mut dyn BufRead, sink: Sink<'_>) -> Result<Option<(Compression, u64)>> {
     let mut input = Input { inner: input, at: 0, ahead: Vec::new() };
-    let mut first = None;
+    let (mut first, mut kept) = (None, Kept { zstd: None, buffer: vec![0; BUFFER] });
     loop {
         let compression = Compression::of(input.peek()?);
         if compression == Compression::None {
             return Ok(first.map(|first| (first, input.at)));
         }
         let (first, start) = (*first.get_or_insert(compression), input.at);
-        let part = part(compression, &mut input, sink);
+        let part = part(compression, &mut input, &mut kept, sink);
         if part.with_context(|| format!("{compression} at offset {start}"))?.is_break() {
             return Ok(Some((first, input.at)));
         }
@@ -158,31 +159,48 @@ fn parts(input: &mut dyn BufRead, sink: Sink<'_>) -> Result<Option<(Compression,
     }
 }
 
+/// Memory that all parts use, one after another: an archive may have a frame for each of its
+/// files.
+struct Kept {
+    zstd: Option<DCtx<'static>>,
+    buffer: Vec<u8>,
+}
+
 fn part(
     compression: Compression,
     input: &mut Input<'_>,
+    kept: &mut Kept,
     sink: Sink<'_>,
 ) -> Result<ControlFlow<()>> {
-    let mut reader = reader(compression, input)?;
-    let mut buffer = vec![0; BUFFER];
+    let mut reader = reader(compression, input, &mut kept.zstd)?;
     loop {
-        let count = match reader.read(&mut buffer) {
+        let count = match reader.read(&mut kept.buffer) {
             Ok(0) => return Ok(ControlFlow::Continue(())),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             read => read.context("damaged or truncated")?,
         };
-        if sink(&buffer[..count])?.is_break() {
+        if sink(&kept.buffer[..count])?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
 }
 
 /// A decoder of the one part at the start of `input`.
-fn reader<'a>(compression: Compression, input: &'a mut Input<'_>) -> Result<Box<dyn Read + 'a>> {
+fn reader<'a>(
+    compression: Compression,
+    input: &'a mut Input<'_>,
+    zstd: &'a mut Option<DCtx<'static>>,
+) -> Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::None => bail!("not compressed"),
         Compression::Gzip => Box::new(flate2::bufread::GzDecoder::new(input)),
-        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(input)?.single_frame()),
+        Compression::Zstd => {
+            let context = match zstd {
+                Some(context) => context,
+                None => zstd.insert(DCtx::try_create().context("no memory for zstd")?),
+            };
+            Box::new(zstd::Decoder::with_context(input, context).single_frame())
+        }
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY_MAX, 0)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
