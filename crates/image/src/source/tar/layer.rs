@@ -15,7 +15,8 @@
 //! - A directory without a member of its own keeps the attributes that it has below, or is
 //!   made as [`LayerOptions`] say.
 //!
-//! Nothing touches the file system of the host, and no member leaves the tree.
+//! Nothing touches the file system of the host, and no member leaves the tree. The contents
+//! stay in the archive; a file takes about 160 bytes of memory.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -67,7 +68,8 @@ pub enum DirectoryLinks {
 ///
 /// # Errors
 /// Damage, with its offset; a member whose path contains `..` or leads through a circle of
-/// links; a hard link without a target; a whiteout without a name. Then the tree is useless.
+/// links; a hard link without a target, or to a directory; a whiteout without a name. An error
+/// names the member. Then the tree is useless.
 pub fn apply(
     archive: &Arc<File>,
     tree: &mut Tree,
