@@ -1,6 +1,6 @@
 //! What a cache contains: listed, checked, and removed by rules.
 
-use std::fs::{self, Metadata};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
-use super::object::{self, PART, hold_unused};
+use super::object::{self, PART, files_in, hold_unused};
 use super::record::{self, RECORD};
 use super::{Cache, Kind, refs};
 use crate::name::digest::{Digest, Hasher};
@@ -195,7 +195,7 @@ impl Removed {
 }
 
 /// Whether the bytes of `file` have the digest that is the name of the object.
-fn has_digest(found: &Object, file: &fs::File) -> Result<bool> {
+fn has_digest(found: &Object, file: &File) -> Result<bool> {
     let Ok(digest) = found.name.parse::<Digest>() else { return Ok(false) };
     let mut hasher = Hasher::new(digest.algorithm());
     io::copy(&mut archive::bytes::At { file, offset: 0 }, &mut hasher)
@@ -222,23 +222,4 @@ fn object_at(
     let used = metadata.accessed().ok().max(metadata.modified().ok())?;
     let size = metadata.blocks() * STAT_BLOCK;
     Some(Object { kind, name, label, size, used, is_complete, path })
-}
-
-/// The regular files of a directory; none if the directory is missing.
-pub(super) fn files_in(dir: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
-    let context = || format!("list {}", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(context)?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(context)?;
-        // Another process may remove the file meanwhile.
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_file() => files.push((entry.path(), metadata)),
-            _ => {}
-        }
-    }
-    Ok(files)
 }

@@ -10,7 +10,7 @@
 //! - Locks are taken on files that others may rename or remove: after locking, the name must
 //!   still lead to the locked file, or the look-up starts again.
 
-use std::fs::{File, FileTimes, OpenOptions};
+use std::fs::{File, FileTimes, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -248,4 +248,23 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The regular files of a directory; none if the directory is missing.
+pub(super) fn files_in(dir: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
+    let context = || format!("list {}", dir.display());
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(context)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(context)?;
+        // Another process may remove the file meanwhile.
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_file() => files.push((entry.path(), metadata)),
+            _ => {}
+        }
+    }
+    Ok(files)
 }

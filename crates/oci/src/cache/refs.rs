@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::object::options;
+use super::object::{files_in, options};
 use super::{Cache, make_directory};
 use crate::name::digest::Digest;
 
@@ -68,7 +68,7 @@ impl Cache {
         let Some(dir) = self.dir() else { return Ok(Vec::new()) };
         let dir = dir.join(DIRECTORY);
         let mut found = Vec::new();
-        for (path, _) in super::contents::files_in(&dir)? {
+        for (path, _) in files_in(&dir)? {
             found.extend(read(&path));
         }
         found.sort_by(|a, b| a.reference.cmp(&b.reference));

@@ -3,10 +3,12 @@
 //! | Module | Contents |
 //! |---|---|
 //! | `platforms` | which image of an index is taken, and bad documents |
+//! | `fake` | a registry in this process |
 //! | `layers` | layers that are odd or wrong |
 //! | `remote` | pull policies, downloads that break, and damage in the cache |
 //! | `tools` | images that other programs wrote |
 
+mod fake;
 mod layers;
 mod platforms;
 mod remote;

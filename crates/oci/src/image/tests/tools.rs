@@ -16,8 +16,7 @@ fn what_skopeo_writes_is_read() {
     let out = tempfile::tempdir().unwrap();
     let path = |name: &str| out.path().join(name);
     let tag = Selector::Tag("1.0".into());
-    let docker =
-        |name: &str| Location::DockerArchive(path("docker.tar"), Some(name.to_owned()));
+    let docker = |name: &str| Location::DockerArchive(path("docker.tar"), Some(name.to_owned()));
     #[rustfmt::skip]
     let rows: [(&str, &str, &[&str], Vec<Location>); 5] = [
         ("docker-archive:", "docker.tar:r.example/app:1.0", &[], vec![docker("r.example/app:1.0"), Location::DockerArchive(path("docker.tar"), None)]),

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use nix::unistd::geteuid;
+use rustix::process::geteuid;
 
 use super::auth_file::{AuthFile, Coverage, Entry};
 use super::environment::Environment;
@@ -67,7 +67,7 @@ fn candidates(environment: &Environment, auth_file: Option<&Path>) -> Vec<Candid
     }
     let of_session = match environment.path("XDG_RUNTIME_DIR") {
         Some(dir) => dir.join(NAME),
-        None => environment.in_system(&format!("run/containers/{}/auth.json", geteuid())),
+        None => environment.in_system(&format!("run/containers/{}/auth.json", geteuid().as_raw())),
     };
     let docker = environment.path("DOCKER_CONFIG").or_else(|| environment.in_home(".docker"));
     let docker = docker.map(|dir| dir.join("config.json"));

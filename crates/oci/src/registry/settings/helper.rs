@@ -14,8 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 
 use super::auth_file::login;
@@ -143,9 +142,9 @@ impl Drop for Running {
         if let Ok(Some(_)) = self.0.try_wait() {
             return;
         }
-        if let Ok(id) = i32::try_from(self.0.id()) {
+        if let Some(id) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
             // It may have ended at this moment, which is what is wanted.
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+            let _ = kill_process_group(id, Signal::KILL);
         }
         if let Err(error) = self.0.wait() {
             log::debug!("wait for a credential helper: {error}");

@@ -1,10 +1,15 @@
-//! Tests of the cache: several users, ends at any moment, damage, bounds.
+//! Tests of the cache: owners, failures, damage.
+//!
+//! | Module | Contents |
+//! |---|---|
+//! | `processes` | several users at once, and one that is killed |
+//! | `removal` | what is removed, and in which order |
+
+mod processes;
+mod removal;
 
 use std::fs::{Permissions, set_permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::process::{Command, Stdio};
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -49,13 +54,6 @@ fn image(cache: &Cache, key: &str, text: &str) -> Held {
 
 fn names(cache: &Cache) -> Vec<String> {
     cache.list().unwrap().into_iter().map(|found| found.name).collect()
-}
-
-/// Sets the time of the last use to so many seconds ago.
-fn age(path: &Path, seconds: u64) {
-    let time = SystemTime::now() - Duration::from_secs(seconds);
-    let times = std::fs::FileTimes::new().set_accessed(time);
-    File::open(path).unwrap().set_times(times).unwrap();
 }
 
 #[test]
@@ -153,161 +151,6 @@ fn a_full_disk_names_what_helps() {
 }
 
 #[test]
-fn processes_at_once_build_an_image_once() {
-    const USERS: usize = 8;
-    let sample = Sample::new();
-    let (builds, start) = (AtomicUsize::new(0), Barrier::new(USERS));
-    let user = || {
-        let cache = sample.open();
-        start.wait();
-        let held = cache.image("key", "", |mut out| {
-            builds.fetch_add(1, Ordering::Relaxed);
-            // Half of the image is there while the others come.
-            out.write_all(b"te")?;
-            std::thread::yield_now();
-            Ok(out.write_all(b"xt")?)
-        });
-        assert_eq!(read(&held.unwrap()), "text");
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..USERS {
-            scope.spawn(user);
-        }
-    });
-    assert_eq!(builds.load(Ordering::Relaxed), 1);
-}
-
-#[test]
-fn a_user_that_waits_takes_over_from_one_that_fails() {
-    let sample = Sample::new();
-    let (first, second) = (sample.open(), sample.open());
-    let (told, waits) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        let failed = first.layer(&Digest::of(b"text"), &|| (), |_| {
-            scope.spawn(|| {
-                let told = told;
-                let wait = || told.send(()).unwrap();
-                let build = |mut out: &File| Ok(out.write_all(b"text")?);
-                assert_eq!(
-                    read(&second.layer(&Digest::of(b"text"), &wait, build).unwrap()),
-                    "text"
-                );
-            });
-            // The other one waits for us now.
-            waits.recv()?;
-            anyhow::bail!("stopped")
-        });
-        assert!(failed.is_err());
-    });
-    assert!(first.find_layer(&Digest::of(b"text")).unwrap().is_some());
-}
-
-/// Variable with the directory of the cache, for the process that is killed.
-const KILLED: &str = "VIRTINITRD_TEST_KILLED";
-
-/// Begins objects, says so, and waits to be killed. Does nothing as a test of its own.
-#[test]
-fn process_that_is_killed() {
-    let Some(dir) = std::env::var_os(KILLED) else { return };
-    let cache = Cache::open(Path::new(&dir), Bounds::default()).unwrap();
-    let descriptor = blob(b"blob");
-    let Blob::Missing(part) = cache.blob(&descriptor, &|| ()).unwrap() else { panic!("complete") };
-    part.file().write_all_at(b"bl", 0);
-    let held = image(&cache, "used", "used");
-    let _ = cache.image("key", "", |mut out| {
-        out.write_all(b"half")?;
-        println!("begun");
-        std::thread::sleep(Duration::from_secs(60));
-        drop(held);
-        Ok(())
-    });
-}
-
-trait WriteAllAt {
-    fn write_all_at(&self, bytes: &[u8], offset: u64);
-}
-
-impl WriteAllAt for File {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) {
-        std::os::unix::fs::FileExt::write_all_at(self, bytes, offset).unwrap();
-    }
-}
-
-fn blob(bytes: &[u8]) -> Descriptor {
-    let value = serde_json::json!({ "digest": Digest::of(bytes), "size": bytes.len() });
-    serde_json::from_value(value).unwrap()
-}
-
-#[test]
-fn a_killed_process_leaves_a_usable_cache() {
-    let sample = Sample::new();
-    let cache = sample.open();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "cache::tests::process_that_is_killed"])
-        .env(KILLED, sample.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = io::BufReader::new(child.stdout.take().unwrap());
-    let begun = io::BufRead::lines(output).find(|line| line.as_ref().unwrap().ends_with("begun"));
-    assert!(begun.is_some());
-    // While the process lives, nothing of it is removed.
-    let removed = cache.prune(|_| true).unwrap();
-    assert_eq!((removed.count, removed.in_use), (0, 3));
-    let objects = cache.list().unwrap();
-    assert!(objects.iter().all(contents::Object::is_in_use), "{objects:?}");
-    child.kill().unwrap();
-    child.wait().unwrap();
-
-    assert_eq!(names(&cache).len(), 3);
-    assert_eq!(read(&image(&cache, "key", "whole")), "whole");
-    assert_eq!(read(&image(&cache, "used", "again")), "used");
-    let Blob::Missing(part) = cache.blob(&blob(b"blob"), &|| ()).unwrap() else {
-        panic!("complete");
-    };
-    assert_eq!(part.file().metadata().unwrap().len(), 2);
-    part.file().write_all_at(b"ob", 2);
-    assert_eq!(read(&part.commit().unwrap()), "blob");
-    assert!(cache.list().unwrap().iter().all(|object| object.is_complete));
-}
-
-#[test]
-fn what_was_not_used_is_removed_first() {
-    const BYTES: usize = 10_000;
-    let sample = Sample::new();
-    let cache = sample.open();
-    let text = "x".repeat(BYTES);
-    for key in ["a", "b", "c", "d", "e"] {
-        image(&cache, key, &text);
-    }
-    let size = cache.list().unwrap()[0].size;
-    for (key, seconds) in [("a", 40), ("b", 50), ("c", 30), ("d", 20), ("e", 10)] {
-        let path = sample.file("images").join(key);
-        age(&path, 1000 + seconds);
-        let time = SystemTime::now() - Duration::from_secs(2000);
-        // The time of the last change counts, too; it is in the record.
-        let file = File::open(&path).unwrap();
-        file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
-        record::write(&path, &file, key).unwrap();
-    }
-    assert_eq!(names(&cache), ["b", "a", "c", "d", "e"]);
-    let used = cache.find_image("a").unwrap().unwrap();
-    let held = cache.find_image("b").unwrap().unwrap();
-    age(held.path().unwrap(), 5000);
-    // `b` is the oldest, but in use; `a` was used last.
-    let removed = cache.prune_to(3 * size).unwrap();
-    assert_eq!((removed.count, removed.bytes, removed.in_use), (2, 2 * size, 1));
-    assert_eq!(names(&cache), ["b", "e", "a"]);
-    drop((used, held));
-    assert_eq!(cache.prune(|object| object.label == "e").unwrap().count, 1);
-    // A new image makes room for itself.
-    image(&sample.bounded(size), "f", &text);
-    assert_eq!(names(&cache), ["f"]);
-    assert_eq!(cache.prune(|_| true).unwrap().count, 1);
-    assert_eq!(std::fs::read_dir(sample.file("images")).unwrap().count(), 0);
-}
-
-#[test]
 fn damage_is_found() {
     let sample = Sample::new();
     let cache = sample.open();
@@ -339,7 +182,7 @@ fn damage_is_found() {
     image(&cache, "key", "text");
     let file = File::options().write(true).open(&path).unwrap();
     let time = file.metadata().unwrap().modified().unwrap();
-    file.write_all_at(b"L", 0);
+    file.write_all_at(b"L", 0).unwrap();
     file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
     let mut found = Vec::new();
     cache.verify(&mut |object, is_intact| found.push((object.name.clone(), is_intact))).unwrap();
@@ -386,33 +229,4 @@ fn references_are_remembered() {
     }
     assert!(cache.seen("a.example/b:1").is_none());
     assert!(cache.references().unwrap().is_empty());
-}
-
-#[test]
-fn what_interrupted_runs_left_behind_is_swept() {
-    let sample = Sample::new();
-    let cache = sample.open();
-    image(&cache, "key", "text");
-    cache.keep_document(&Digest::of(b"{}"), b"{}").unwrap();
-    cache.remember("a.example/kept:1", &Digest::of(b"{}"), "").unwrap();
-    cache.remember("a.example/gone:1", &Digest::of(b"gone"), "").unwrap();
-    std::fs::write(sample.file("images/lost.record"), "").unwrap();
-    std::fs::write(sample.file("refs/.tmp1234"), "half").unwrap();
-    let files = || {
-        let count = |name| std::fs::read_dir(sample.file(name)).unwrap().count();
-        (count("images"), count("refs"))
-    };
-    // A run that goes on may need them.
-    cache.prune(|_| false).unwrap();
-    assert_eq!(files(), (3, 3));
-    for dir in ["images", "refs"] {
-        for entry in std::fs::read_dir(sample.file(dir)).unwrap() {
-            let file = File::open(entry.unwrap().path()).unwrap();
-            let time = SystemTime::now() - Duration::from_secs(7200);
-            file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
-        }
-    }
-    cache.prune(|_| false).unwrap();
-    assert_eq!(files(), (2, 1));
-    assert!(cache.seen("a.example/kept:1").is_some());
 }
