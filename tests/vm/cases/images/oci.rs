@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use crate::harness::command_run::CommandRun;
 use crate::harness::make::layout::Member::{Directory, File};
@@ -21,6 +22,8 @@ pub(crate) const CASES: &[Case] = &[
     ("image_starts_from_the_cache", image_starts_from_the_cache),
     ("image_with_a_system_boots_it", image_with_a_system_boots_it),
     ("exposed_ports_are_published", exposed_ports_are_published),
+    ("command_gets_the_stop_signal", command_gets_the_stop_signal),
+    ("image_without_hosts_knows_its_names", image_without_hosts_knows_its_names),
 ];
 
 const CONFIG: &str = r#"{
@@ -120,6 +123,31 @@ fn image_with_a_system_boots_it(bed: &Bed) -> Result<()> {
     let machine = bed.layout_machine(&[], r#"{"Cmd": ["/sbin/init"]}"#)?;
     let expected = "its command /sbin/init is missing in it; give a command";
     run(machine, &[]).finish()?.says(125, "", &[expected]).map(drop)
+}
+
+/// SIGTERM to chrootvm becomes the signal that the image names; the status is the command's.
+fn command_gets_the_stop_signal(bed: &Bed) -> Result<()> {
+    for (name, number) in [("QUIT", 3), ("SIGRTMIN+3", 37)] {
+        let script = format!(
+            "trap 'echo got {number}; exit 7' {number}; trap 'echo got TERM; exit 8' TERM
+             echo is up; exec 2> /dev/null; while :; do busybox sleep 0.1; done"
+        );
+        let words = script.replace('\n', "\\n");
+        let config = format!(r#"{{"Cmd": ["sh", "-c", "{words}"], "StopSignal": "{name}"}}"#);
+        let mut live = run(bed.layout_machine(&[], &config)?, &[]).start()?;
+        live.wait_for("is up\n")?;
+        live.signal(Signal::SIGTERM)?;
+        live.finish()?.is(7, format!("is up\ngot {number}\n"), "")?;
+    }
+    Ok(())
+}
+
+fn image_without_hosts_knows_its_names(bed: &Bed) -> Result<()> {
+    let config = r#"{"Cmd": ["cat", "/etc/hosts", "/etc/resolv.conf"]}"#;
+    let run = run(bed.layout_machine(&[], config)?, &[]);
+    let run = run.options(&["--hostname", "box", "--net", "user"]);
+    let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost\n10.0.2.15\tbox\n";
+    run.finish()?.is(0, format!("{hosts}nameserver 10.0.2.3\n"), "").map(drop)
 }
 
 fn exposed_ports_are_published(bed: &Bed) -> Result<()> {
