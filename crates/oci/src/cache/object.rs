@@ -155,8 +155,11 @@ fn hold_valid(path: &Path, is_valid: &dyn Fn(&File) -> bool) -> Result<Option<He
     if is_valid(held.file()) {
         return Ok(Some(held));
     }
-    log::warn!("{} is damaged and is made again", path.display());
-    remove_name(path)?;
+    // Another process may have made it again already.
+    if is_at(held.file(), path)? {
+        log::warn!("{} is damaged and is made again", path.display());
+        remove_name(path)?;
+    }
     Ok(None)
 }
 

@@ -205,7 +205,7 @@ impl Fetch<'_> {
         Ok(Fetched { held, is_new: true, notes })
     }
 
-    /// Unpacks a layer into `out`. A blob of a registry goes through the cache.
+    /// Unpacks a layer into `out`. A blob of a registry goes through the cache, if there is one.
     fn unpack(
         &self,
         number: usize,
@@ -218,7 +218,7 @@ impl Fetch<'_> {
         if let Some(bytes) = blob.embedded()? {
             return job.run(Box::new(io::Cursor::new(bytes)), None);
         }
-        if !self.image.source.is_remote() {
+        if !self.image.source.is_remote() || cache.dir().is_none() {
             return job.run(self.image.source.origin()?.blob(blob, 0)?, None);
         }
         let part = match cache.blob(blob, &|| waiting(&blob.digest))? {
