@@ -80,6 +80,15 @@ pub(super) enum Secrecy {
     Public,
 }
 
+/// What follows a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The same request with another header.
+    Again,
+    /// Nothing: there is no login, or the registry does not take it.
+    Refused,
+}
+
 impl Auth {
     /// For `repository`; `find` looks up the login.
     pub(super) fn new(
@@ -122,17 +131,16 @@ impl Auth {
         Ok(Some((header, secrecy)))
     }
 
-    /// Answers the challenges of `registry`, which did not take the header `refused`. After
-    /// this, [`Auth::header`] returns another one.
+    /// Answers the challenges of `registry`, which did not take the header `refused`.
     ///
     /// # Errors
-    /// There is no other.
+    /// The login cannot be looked up; the challenges are of unknown kinds.
     pub(super) fn answer(
         &self,
         registry: &Url,
         challenges: &[Challenge],
         refused: Option<&str>,
-    ) -> Result<()> {
+    ) -> Result<Next> {
         let mut state = self.lock();
         let current = match &state.method {
             Some(Shown::Header(header)) => Some(header.as_str()),
@@ -141,10 +149,12 @@ impl Auth {
         };
         if current != refused {
             // Another thread has answered meanwhile.
-            return Ok(());
+            return Ok(Next::Again);
         }
         if state.login.get().is_none() {
-            state.login = OnceCell::from((self.find)()?);
+            let found = (self.find)();
+            let found = found.with_context(|| format!("login at {}", registry.authority))?;
+            state.login = OnceCell::from(found);
         }
         let login = state.login.get().and_then(Option::as_ref);
         let bearer = challenges.iter().find_map(|challenge| match challenge {
@@ -157,16 +167,14 @@ impl Auth {
             (None, Some(Login::Password(login))) if challenges.contains(&Challenge::Basic) => {
                 Shown::Header(basic(login))
             }
-            (None, _) if challenges.contains(&Challenge::Basic) => {
-                bail!("{}: the registry wants a user name and a password", registry.authority)
-            }
+            (None, _) if challenges.contains(&Challenge::Basic) => return Ok(Next::Refused),
             _ => bail!("{}: the registry wants a login of an unknown kind", registry.authority),
         };
-        if let (Shown::Header(header), Some(refused)) = (&shown, refused) {
-            ensure!(header != refused, "{}: the registry refuses the login", registry.authority);
+        if matches!(&shown, Shown::Header(header) if Some(header.as_str()) == refused) {
+            return Ok(Next::Refused);
         }
         state.method = Some(shown);
-        Ok(())
+        Ok(Next::Again)
     }
 
     /// The scope of a token: what the registry wants, as long as that is reading only.

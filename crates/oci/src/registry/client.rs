@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use ureq::http::header::{ACCEPT, HeaderName, RANGE, WWW_AUTHENTICATE};
 use ureq::http::{Method, StatusCode};
 
-use super::auth::{Auth, Secrecy};
+use super::auth::{Auth, Next, Secrecy};
 use super::challenge;
 use super::exchange::{Answer, Ask, Attempts, Exchange, Trust};
 use super::failure::Failure;
@@ -187,7 +187,7 @@ impl Client {
     /// Asks the registry, and shows who asks if it wants to know. The status may be any.
     ///
     /// # Errors
-    /// There is no answer; the registry wants a login that does not exist.
+    /// There is no answer; a login cannot be looked up; a token server refuses.
     pub(super) fn ask(&self, want: &Want<'_>) -> Result<Answer> {
         let is_http_permitted =
             self.trust.insecure == Insecure::Permit || is_loopback(host_of(&self.authority));
@@ -223,10 +223,10 @@ impl Client {
         if challenges.is_empty() {
             return Ok(answer);
         }
-        if let Err(error) = self.auth.answer(&url, &challenges, shown.as_deref()) {
-            return Err(error.context(answer.refusal()));
+        match self.auth.answer(&url, &challenges, shown.as_deref())? {
+            Next::Again => Ok(self.attempt(&url, want, Attempts::Several)?.0),
+            Next::Refused => Ok(answer),
         }
-        Ok(self.attempt(&url, want, Attempts::Several)?.0)
     }
 
     /// Makes one request; returns also the header `Authorization` that was sent.
