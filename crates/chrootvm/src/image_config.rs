@@ -4,7 +4,7 @@
 //! what makes no sense in it is left out with a note, except where something else would then run
 //! than the image says.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -24,6 +24,23 @@ const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// Shortest time of a health check, the unit of its records.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The words of the command of an image. `words` replace Cmd, and `entrypoint` replaces Entrypoint
+/// and Cmd; an empty one removes them.
+pub(crate) fn words<'a>(
+    process: &'a Process,
+    entrypoint: Option<&'a OsStr>,
+    words: &'a [OsString],
+) -> Vec<&'a OsStr> {
+    let own = |words: &'a [String]| words.iter().map(OsStr::new).collect::<Vec<_>>();
+    let (first, rest) = match entrypoint {
+        Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
+        Some(program) => (vec![program], Vec::new()),
+        None => (own(&process.entrypoint), own(&process.cmd)),
+    };
+    let given: Vec<_> = words.iter().map(OsString::as_os_str).collect();
+    [first, if given.is_empty() { rest } else { given }].concat()
+}
 
 /// What the config of an image says about its command, besides words, variables and user.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,19 +1,15 @@
 //! Writing an OCI image as the archive of a layout (`-o FILE.oci.tar`), which other tools can push.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
 use anyhow::Result;
 use archive::compress::{Compression, Method};
 use files::notes::Notes;
-use image::progress::Progress;
 use image::tree::Tree;
 use oci::document::config::Process;
 use oci::image::Image;
 use oci::name::platform::Platform;
 use oci::write::{self, ArchiveOptions};
-
-use super::output::BUFFER;
 
 /// What an OCI image has besides its tree.
 #[derive(Debug, Default)]
@@ -26,7 +22,7 @@ pub(super) struct ImageParts<'a> {
     pub(super) platform: Option<Platform>,
 }
 
-/// Writes `tree` as an image with `parts` to `file`. A base keeps its layers, and one layer with
+/// Writes `tree` as an image with `parts` to `out`. A base keeps its layers, and one layer with
 /// the changes follows; else there is one layer.
 ///
 /// # Errors
@@ -36,9 +32,8 @@ pub(super) fn write(
     parts: &ImageParts<'_>,
     (method, threads): (Method, u32),
     mtime: u32,
-    file: &File,
+    out: &mut dyn Write,
     notes: &mut Notes,
-    progress: &Progress,
 ) -> Result<()> {
     let usual = ArchiveOptions::default();
     let options = ArchiveOptions {
@@ -51,9 +46,7 @@ pub(super) fn write(
         time: mtime.into(),
         ..ArchiveOptions::default()
     };
-    let mut out = BufWriter::with_capacity(BUFFER, progress.wrap(file));
-    write::archive(tree, &options, &mut out, notes)?;
-    Ok(out.flush()?)
+    write::archive(tree, &options, out, notes).map(drop)
 }
 
 /// The compression of layers if the user chooses none: the one that every tool reads.

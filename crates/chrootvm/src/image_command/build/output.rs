@@ -19,7 +19,7 @@ use super::summary::Summary;
 use crate::line::sizes::{parse_percent, parse_size};
 
 /// Size of the buffer before an output file, in bytes.
-pub(super) const BUFFER: usize = 1 << 18;
+const BUFFER: usize = 1 << 18;
 
 /// Format, compression, and what else only some formats have
 #[derive(Debug, clap::Args)]
@@ -178,7 +178,9 @@ impl FormatOptions {
             }
             Format::OciArchive => {
                 let method = (method, self.threads());
-                oci_archive::write(tree, parts, method, mtime, file, notes, &progress)
+                let mut out = BufWriter::with_capacity(BUFFER, progress.wrap(file));
+                let written = oci_archive::write(tree, parts, method, mtime, &mut out, notes);
+                written.and_then(|()| Ok(out.flush()?))
             }
             _ => disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress),
         };

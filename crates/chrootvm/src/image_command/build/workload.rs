@@ -14,7 +14,7 @@ use proto::settings::{MissingCwd, Restart};
 
 use super::super::options::{parse_absolute, parse_pair, parse_restart};
 use super::super::sources::SourceKind;
-use crate::image_config::{ImageSettings, SYSTEMS};
+use crate::image_config::{self, ImageSettings, SYSTEMS};
 
 /// The command that an image runs, and its surroundings
 #[derive(Debug, Default, clap::Args)]
@@ -151,14 +151,7 @@ impl WorkloadOptions {
             }
             return Ok(Decision::Nothing);
         }
-        let own = |words: &'a [String]| words.iter().map(OsStr::new);
-        let (first, rest): (Vec<_>, Vec<_>) = match &self.entrypoint {
-            Some(program) => (vec![program.as_os_str()], Vec::new()),
-            None => (own(&process.entrypoint).collect(), own(&process.cmd).collect()),
-        };
-        let given = self.command.iter().map(OsString::as_os_str).collect::<Vec<_>>();
-        let rest = if given.is_empty() { rest } else { given };
-        let words = [first, rest].concat();
+        let words = image_config::words(process, self.entrypoint.as_deref(), &self.command);
         let is_own = self.entrypoint.is_none() && self.command.is_empty();
         Ok(match words.as_slice() {
             [] if self.run => bail!("--run: the image names no command; give one after --"),
@@ -191,7 +184,9 @@ impl WorkloadOptions {
         let words: Vec<String> =
             self.command.iter().map(|word| text(word)).collect::<Result<_>>()?;
         if let Some(program) = &self.entrypoint {
-            process.entrypoint = vec![text(program)?];
+            let is_given = !program.is_empty();
+            process.entrypoint =
+                is_given.then(|| text(program)).into_iter().collect::<Result<_>>()?;
             process.cmd = words;
         } else if !words.is_empty() {
             process.cmd = words;
@@ -257,6 +252,7 @@ mod tests {
             ("words", None, &["c", "$x"], &["/run", "*", "c", "$x"]),
             ("entrypoint", Some("/x"), &[], &["/x"]),
             ("both", Some("/x"), &["c"], &["/x", "c"]),
+            ("no entrypoint", Some(""), &["c"], &["c"]),
         ] {
             let options = WorkloadOptions {
                 run: true,

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 
 use oci::document::config::Process;
 
-use crate::image_config::SYSTEMS;
+use crate::image_config::{self, SYSTEMS};
 
 /// Command of an image that names none.
 pub(super) const DEFAULT: &str = "/bin/sh";
@@ -26,14 +26,8 @@ pub(super) enum Start {
 /// Decides what runs. `words` replace Cmd, `entrypoint` replaces Entrypoint and Cmd; an empty
 /// one removes them. A system boots only if the user says nothing.
 pub(super) fn start(process: &Process, entrypoint: Option<&OsStr>, words: &[OsString]) -> Start {
-    let own = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
-    let (first, default) = match entrypoint {
-        Some(program) if program.is_empty() => (Vec::new(), Vec::new()),
-        Some(program) => (vec![program.to_owned()], Vec::new()),
-        None => (own(&process.entrypoint), own(&process.cmd)),
-    };
-    let rest = if words.is_empty() { default } else { words.to_vec() };
-    let line: Vec<_> = first.into_iter().chain(rest).collect();
+    let line = image_config::words(process, entrypoint, words);
+    let line: Vec<_> = line.into_iter().map(OsStr::to_owned).collect();
     match line.as_slice() {
         [] => Start::Shell,
         [program] if entrypoint.is_none() && words.is_empty() && is_init(program) => {
