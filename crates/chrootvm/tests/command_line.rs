@@ -136,6 +136,8 @@ fn subcommands_of_other_programs_get_a_hint() {
         (&["pull", "debian"], "pulls the image that it boots"),
         (&["images"], "a directory images is typed ./images"),
         (&["./images"], "find ./images: No such file"),
+        (&["run", "debian", "bash"], "debian does not exist: an image in a registry is oci:debian"),
+        (&["docker:debian", "--", "ls"], "an image in a registry is oci:REF or docker://REF"),
     ] {
         assert_says(&run(words), 125, part, &words);
     }

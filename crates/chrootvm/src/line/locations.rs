@@ -32,9 +32,20 @@ const THEIRS: &[(&str, &str)] = &[
 /// `None` if it is the path of something else.
 ///
 /// # Errors
-/// A name that is none; a path that does not exist, with a hint if it looks like an image; the
-/// name of a directory that skopeo would take (`oci:DIR`).
+/// Those of [`parse`]; a path that cannot be read.
 pub fn locate(word: &OsStr) -> Result<Option<Location>> {
+    match parse(word)? {
+        Some(location) => Ok(Some(location)),
+        None => local::recognise(Path::new(word)),
+    }
+}
+
+/// The OCI image that `word` names by how it begins; `None` if it is a path.
+///
+/// # Errors
+/// A name that is none; a path that does not exist and looks like an image; the name of a
+/// directory that skopeo would take (`oci:DIR`).
+pub fn parse(word: &OsStr) -> Result<Option<Location>> {
     if let Some(hint) = hint_of_skopeo(word) {
         bail!("{}: {hint}", word.display());
     }
@@ -47,7 +58,7 @@ pub fn locate(word: &OsStr) -> Result<Option<Location>> {
     {
         bail!("{} does not exist: {hint}", path.display());
     }
-    local::recognise(path)
+    Ok(None)
 }
 
 /// The line that helps whoever typed `oci:DIR[:TAG]` for a layout, as for skopeo(1).

@@ -27,6 +27,7 @@ use self::process::{DEFAULT, Start};
 use super::arguments::{KnownImage, RunArguments};
 use crate::command::ImageCommand;
 use crate::image_config::ImageSettings;
+use crate::line::locations;
 
 /// An OCI image as ROOTFS.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub(super) struct ImageRoot(BuiltImage);
 /// # Errors
 /// A word that begins as the location of an image does, and is none.
 pub(super) fn location(rootfs: &Path) -> Result<Option<Location>> {
-    if let Some(location) = Location::parse(rootfs.as_os_str())? {
+    if let Some(location) = locations::parse(rootfs.as_os_str())? {
         let of_stdin = match &location {
             Location::OciArchive(path, _) | Location::DockerArchive(path, _) => path == "-",
             Location::Layout(..) | Location::Registry(_) => false,
