@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use files::tell;
 use machine::doctor::findings;
-use machine::doctor::gather::{self, GivenKernel};
+use machine::doctor::gather;
+use machine::doctor::kernel_facts::GivenKernel;
 use machine::doctor::report::{Finding, Status, report};
 
 /// Reports on this host, on the `kernel` that was given, and on the kernels in `rootfs` if that

@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use files::tell;
-use machine::doctor::gather::GivenKernel;
+use machine::doctor::kernel_facts::GivenKernel;
 use machine::plan::guest::name_server::NameServerDecision;
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;

@@ -1,6 +1,6 @@
 //! Report on what this host has and lacks for running machines (`chrootvm --doctor`).
 //!
-//! [`gather`] does all I/O and fills in [`facts`]; [`findings`] and [`kernels`] judge the
+//! [`gather`] and [`kernel_facts`] do all I/O and fill in [`facts`]; [`findings`] and [`kernels`] judge the
 //! facts without I/O; [`report`] formats their findings.
 //!
 //! | Module | What it does | Uses |
@@ -9,7 +9,8 @@
 //! | [`report`] | defines a finding and formats findings | – |
 //! | [`guest_modules`] | lists the kernel modules that guests use | – |
 //! | [`facts`] | defines what is known of the host | `packages`, `guest_modules` |
-//! | [`gather`] | fills in the facts | `facts`, other rooms |
+//! | [`kernel_facts`] | fills in the facts about kernels | `facts`, other rooms |
+//! | [`gather`] | fills in all facts | `kernel_facts`, `facts`, other rooms |
 //! | [`kernels`] | judges the kernels | `facts`, `report` |
 //! | [`findings`] | judges everything else, and orders the findings | `kernels`, `facts`, `report` |
 
@@ -17,6 +18,7 @@ pub mod facts;
 pub mod findings;
 pub mod gather;
 pub mod guest_modules;
+pub mod kernel_facts;
 pub mod kernels;
 pub mod packages;
 pub mod report;
