@@ -84,6 +84,8 @@ fn options_of_images_are_not_for_directories() {
         (&["--creds", "user", "oci:127.0.0.1:1/x"], "--creds: give USER:PASSWORD or --authfile"),
         (&["oci-archive:-"], "standard input belongs to the machine"),
         (&["oci:Upper"], "lower case"),
+        (&["debian:12"], "; an image in a registry is oci:debian:12"),
+        (&["docker:debian"], "; an image in a registry is oci:REF or docker://REF"),
         (&["--pull=never", "oci:127.0.0.1:1/x"], "--pull=never forbids"),
     ] {
         let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));

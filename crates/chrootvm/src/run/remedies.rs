@@ -10,13 +10,18 @@ use machine::running::script;
 
 use super::arguments::RunArguments;
 use super::findings::Findings;
+use crate::line::locations;
 
 impl RunArguments {
-    /// `error` about ROOTFS, with the option that took the real ROOTFS, or left its value.
+    /// `error` about ROOTFS, with the option that took the real ROOTFS, or left its value, or with
+    /// the word for an image.
     pub(super) fn explain_rootfs(&self, error: Error) -> Error {
         let took_rootfs = self.machine.init.as_deref().is_some_and(Path::is_dir);
         let of_init = "leave out --init: /init is PID 1 without it".to_owned();
-        match self.misread_rootfs().or(took_rootfs.then_some(of_init)) {
+        let missing = self.rootfs.as_deref().filter(|path| path.symlink_metadata().is_err());
+        let of_image = || locations::hint(missing?.as_os_str());
+        let explanation = self.misread_rootfs().or(took_rootfs.then_some(of_init));
+        match explanation.or_else(of_image) {
             Some(explanation) => anyhow!("{error:#}; {explanation}"),
             None => error,
         }
