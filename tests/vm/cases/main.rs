@@ -12,6 +12,7 @@ mod documents;
 mod harness;
 mod images;
 mod launcher;
+mod registry;
 mod root;
 
 use std::ffi::OsStr;
@@ -63,6 +64,9 @@ const GROUPS: &[Group] = &[
     ("host_root", root::host_root::CASES),
     ("unprivileged::host_root", root::host_root::CASES_OF_USERS),
     ("unprivileged::mounts", root::mounts::CASES_OF_USERS),
+    ("unprivileged::reads", registry::reads::CASES),
+    ("unprivileged::boots", registry::boots::CASES),
+    ("unprivileged::breaks", registry::breaks::CASES),
     ("documents", documents::CASES),
 ];
 
