@@ -25,14 +25,17 @@ pub(crate) const CASES: &[Case] = &[
     ("readme",                       |bed| examples_run(bed, "README.md")),
     ("running",                      |bed| examples_run(bed, "docs/running.md")),
     ("images",                       |bed| examples_run(bed, "docs/images.md")),
+    ("oci",                          |bed| examples_run(bed, "docs/oci.md")),
     ("initrd",                       |bed| examples_run(bed, "docs/initrd.md")),
     ("configuration",                |bed| examples_run(bed, "docs/configuration.md")),
     ("manual_pages",                 manual::examples_run),
 ];
 
 /// Documents whose examples are run.
-const RUN: &[&str] =
-    &["README.md", "docs/running.md", "docs/images.md", "docs/initrd.md", "docs/configuration.md"];
+#[rustfmt::skip]
+const RUN: &[&str] = &[
+    "README.md", "docs/running.md", "docs/images.md", "docs/oci.md", "docs/initrd.md", "docs/configuration.md",
+];
 
 /// Blocks that are not run: the document, the first command, and the reason.
 #[rustfmt::skip]
