@@ -21,13 +21,13 @@ const LAYERS_MAX: usize = 3;
 const UNPACKED_MAX: u64 = 8 << 20;
 
 /// Seeds of stacks: archives one after another, of which each is a layer.
-pub(super) fn stacks() -> Result<Vec<Vec<u8>>> {
+pub(super) fn stacks() -> Vec<Vec<u8>> {
     let [lower, upper, top] = seeds::layers();
     let on_other = |tar: Vec<u8>| [&tar[..], &lower, &upper].concat();
     // The larger sample has files with blocks of zeros, at which it would be cut.
     let others = seeds::sparse_tars().into_iter().chain([seeds::other_tar()]).map(on_other);
     let stacks = [[&lower[..], &upper, &top].concat(), [&lower[..], &top].concat()];
-    Ok(others.chain(stacks).collect())
+    others.chain(stacks).collect()
 }
 
 /// Cuts an input into layers, behind the blocks of zeros that end each.

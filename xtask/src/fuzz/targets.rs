@@ -95,7 +95,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "archives",     about: "archives of images",                   seeds: documents::archives,      words: documents::MANIFEST_WORDS,    repair: repair::tar,     check: documents::check_archive },
     Target { name: "kernel",       about: "vmlinux, bzImage, zboot and UKI",     seeds: kernels::kernels,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_kernel },
     Target { name: "registries",   about: "registries.conf",                     seeds: || Ok(registries::confs()),       words: registries::CONF_WORDS,       repair: repair::nothing, check: registries::check_conf },
-    Target { name: "layers",       about: "stacks of layers of OCI images",      seeds: layers::stacks,           words: LAYER_WORDS,          repair: repair::tar,     check: layers::check_stack },
+    Target { name: "layers",       about: "stacks of layers of OCI images",      seeds: || Ok(layers::stacks()),  words: LAYER_WORDS,          repair: repair::tar,     check: layers::check_stack },
     Target { name: "container",    about: "gzip, xz, zstd and lz4",              seeds: kernels::containers,      words: NO_WORDS,             repair: repair::nothing, check: kernels::check_container },
 ];
 
