@@ -31,7 +31,7 @@ const CACHE: &str = "virtinitrd/oci";
 const WHEN: &[(&str, Pull, &str)] = &[
     ("always",  Pull::Always,  "for every use; fail if it does not answer"),
     ("newer",   Pull::Newer,   "for every use; if it does not answer, use the kept image"),
-    ("missing", Pull::Missing, "if the image is not kept (default)"),
+    ("missing", Pull::Missing, "if the image is not kept"),
     ("never",   Pull::Never,   "never; fail if the image is not kept"),
 ];
 
@@ -42,7 +42,7 @@ pub struct PullArguments {
     /// Platform of the image, such as arm64 or linux/arm/v7 [default: linux on this processor]
     #[arg(long, hide_short_help = true, value_name = "[OS/]ARCH[/VARIANT]")]
     platform: Option<Platform>,
-    /// When to ask the registry for an image that is kept already
+    /// When to ask the registry for an image that is kept already [default: missing]
     #[arg(long, hide_short_help = true, value_name = "WHEN", value_parser = parse_when())]
     pull: Option<Pull>,
     /// User and password at the registry

@@ -39,7 +39,7 @@ pub(super) struct WorkloadOptions {
     /// image]
     #[arg(short, long, hide_short_help = true, value_name = "USER[:GROUP]")]
     user: Option<OsString>,
-    /// Whether the workload starts again after its end: no (default), on-failure or always
+    /// Whether the workload starts again after its end: no, on-failure or always [default: no]
     #[arg(long, hide_short_help = true, value_name = "WHEN", value_parser = parse_restart)]
     restart: Option<Restart>,
     /// Command of the workload, and its arguments
