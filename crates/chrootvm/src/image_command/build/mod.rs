@@ -98,7 +98,7 @@ impl BuildImage {
         let mtime = source_date_epoch(epoch.as_deref())?;
         let mut notes = Notes::default();
         let options = ReadOptions { left_out: self.outputs(), ..self.reading.options()? };
-        let sources = self.sources(&options)?;
+        let sources = self.sources(chosen.0, &options)?;
         let opened = sources.open(&self.source, &mut notes)?;
         let ReadSource { mut tree, kind } = sources.tree(opened, &mut notes)?;
         let is_image = chosen.0 == Format::OciArchive;
@@ -147,9 +147,11 @@ impl BuildImage {
         }
     }
 
-    fn sources(&self, reading: &ReadOptions) -> Result<Sources> {
-        let outputs = directory(&self.output);
-        Sources::new(&[&self.source], &[&outputs], reading.clone(), &self.pull)
+    /// Owners on the host matter for the source, and for an image that is a directory.
+    fn sources(&self, format: Format, reading: &ReadOptions) -> Result<Sources> {
+        let output = (format == Format::Dir).then(|| directory(&self.output));
+        let written: Vec<_> = output.as_deref().into_iter().collect();
+        Sources::new(&[&self.source], &written, reading.clone(), &self.pull)
     }
 
     /// Output files that exist already. An earlier build may have left them in the source.
