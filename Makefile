@@ -89,7 +89,7 @@ budget: ## Hold a boot's instructions and the size of /init against bench/budget
 	@$(XTASK) bench size --budget bench/budget.toml
 
 .PHONY: fuzz
-fuzz: ## Feed damaged input to all readers, FUZZ_S (30) seconds each, two at a time
+fuzz: ## Feed damaged input to all readers, FUZZ_S (20) seconds each, two at a time
 	@$(XTASK) fuzz
 
 .PHONY: check

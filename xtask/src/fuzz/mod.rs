@@ -38,7 +38,7 @@ use self::targets::{TARGETS, Target};
 use crate::workspace;
 
 /// Default of `--seconds`, unless the variable `FUZZ_S` is set.
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 20;
 
 /// Default number of targets at a time: machines of continuous integration have two
 /// processors.
@@ -50,7 +50,7 @@ pub struct Fuzz {
     /// Fuzz only this target; repeatable
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
-    /// How long each target is fuzzed [default: `FUZZ_S`, or 30]
+    /// How long each target is fuzzed [default: `FUZZ_S`, or 20]
     #[arg(long)]
     seconds: Option<u64>,
     /// Read this input of one target alone, by its number
