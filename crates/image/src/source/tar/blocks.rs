@@ -37,13 +37,15 @@ enum ArchiveEnd {
     At(u64),
 }
 
-/// What happens to an archive behind the end of the first one.
+/// How the blocks are read where writers of tar archives differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Behind {
-    /// It is read, too.
-    Read,
-    /// It is left out, with a note.
-    LeftOut,
+pub(super) enum Reading {
+    /// As any of the writers may have meant it: a link may have data, and an archive may follow
+    /// the first one.
+    Lenient,
+    /// As the tools for OCI images do, so that a layer has the same members for all programs: a
+    /// link or a directory has no data, and what follows the end is left out with a note.
+    OfLayer,
 }
 
 /// Kind of a block.
@@ -64,7 +66,7 @@ pub(super) struct TarBlocks<'a> {
     /// The archive.
     pub(super) archive: &'a Arc<File>,
     end: ArchiveEnd,
-    behind: Behind,
+    reading: Reading,
     /// Offset of the next block.
     at: u64,
     /// Bytes of the archive that were read last.
@@ -75,13 +77,13 @@ pub(super) struct TarBlocks<'a> {
 
 impl<'a> TarBlocks<'a> {
     /// A reader at the first block of `archive`.
-    pub(super) fn new(archive: &'a Arc<File>, behind: Behind) -> Result<Self> {
+    pub(super) fn new(archive: &'a Arc<File>, reading: Reading) -> Result<Self> {
         let metadata = archive.metadata()?;
         let end = match metadata.file_type().is_block_device() {
             true => ArchiveEnd::AtZeros,
             false => ArchiveEnd::At(metadata.len()),
         };
-        Ok(Self { archive, end, behind, at: 0, window: Vec::new(), window_at: 0 })
+        Ok(Self { archive, end, reading, at: 0, window: Vec::new(), window_at: 0 })
     }
 
     /// Reads the next header. Returns it with its offset; `None` at the end of the archive.
@@ -114,8 +116,8 @@ impl<'a> TarBlocks<'a> {
         // A single block of zeros does not end an archive, but some writers have one inside.
         let is_lone = behind == start + BLOCK_BYTES;
         let header = Header::parse(&block).filter(|_| count == BLOCK);
-        let (what, header) = match (header, self.behind) {
-            (Some(_), Behind::LeftOut) if !is_lone => (LEFT_OUT, None),
+        let (what, header) = match (header, self.reading) {
+            (Some(_), Reading::OfLayer) if !is_lone => (LEFT_OUT, None),
             (Some(header), _) => (ANOTHER, Some(header)),
             (None, _) => (REST, None),
         };
@@ -160,17 +162,17 @@ impl<'a> TarBlocks<'a> {
     }
 
     /// Whether `size` bytes of data follow a member that needs none, such as a link. Some
-    /// writers state a size there, but write no data. `has_records` means that an extended
-    /// header precedes the member; writers of such headers do write the data.
-    pub(super) fn has_data(&mut self, size: u64, has_records: bool) -> Result<bool> {
-        if size == 0 {
+    /// writers state a size there, but write no data. `writes_data` means that the writer of
+    /// this member would write the data.
+    pub(super) fn has_data(&mut self, size: u64, writes_data: bool) -> Result<bool> {
+        if size == 0 || self.reading == Reading::OfLayer {
             return Ok(false);
         }
         let over =
             self.at.checked_add(size).and_then(|at| at.checked_next_multiple_of(BLOCK_BYTES));
         let over = over.map_or(Ok(BlockKind::Missing), |at| self.look(at))?;
         let here = self.look(self.at)?;
-        Ok(follows(here, over, has_records))
+        Ok(follows(here, over, writes_data))
     }
 
     fn look(&mut self, at: u64) -> Result<BlockKind> {
@@ -226,13 +228,13 @@ impl<'a> TarBlocks<'a> {
 
 /// Whether data follows a member that states a size, but needs no data. `here` is the block
 /// after its header, `over` the block that would follow its data.
-fn follows(here: BlockKind, over: BlockKind, has_records: bool) -> bool {
+fn follows(here: BlockKind, over: BlockKind, writes_data: bool) -> bool {
     match here {
         BlockKind::Other => true,
         BlockKind::Missing => false,
         BlockKind::Zeros if over == BlockKind::Header => true,
         // The data may consist of zeros, or may itself be an archive.
-        BlockKind::Header | BlockKind::Zeros => has_records && over != BlockKind::Other,
+        BlockKind::Header | BlockKind::Zeros => writes_data && over != BlockKind::Other,
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
-use super::blocks::Behind;
+use super::blocks::Reading;
 use super::members::{Entry, Member, TarMembers};
 use crate::tree::{Id, Kind, Tree, components, show};
 
@@ -77,7 +77,7 @@ pub fn apply(
     notes: &mut Notes,
 ) -> Result<()> {
     LayerNames::read(archive, tree, options.links)?.hide(tree);
-    let mut members = TarMembers::new(archive, Behind::LeftOut)?;
+    let mut members = TarMembers::new(archive, Reading::OfLayer)?;
     while let Some(Member { at, path, entry }) = members.next(notes)? {
         if is_mark(&path) {
             continue;
@@ -117,7 +117,7 @@ impl LayerNames {
         let mut found = Self::default();
         // The second pass reads the same members and reports the same notes.
         let mut unused = Notes::default();
-        let mut members = TarMembers::new(archive, Behind::LeftOut)?;
+        let mut members = TarMembers::new(archive, Reading::OfLayer)?;
         while let Some(Member { at, path, entry }) = members.next(&mut unused)? {
             let taken = found.take(&path, &entry, tree, links);
             taken.with_context(|| format!("member at offset {at}: {}", show(&path)))?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use files::notes::Notes;
 use tar::GnuExtSparseHeader;
 
-use super::blocks::{Behind, TarBlocks};
+use super::blocks::{Reading, TarBlocks};
 use super::pax::Extended;
 use super::sparse::SparseContent;
 use super::sparse_map;
@@ -80,9 +80,9 @@ pub(super) struct TarMembers<'a> {
 
 impl<'a> TarMembers<'a> {
     /// A reader at the first member of `archive`, which must not be compressed.
-    pub(super) fn new(archive: &'a Arc<File>, behind: Behind) -> Result<Self> {
+    pub(super) fn new(archive: &'a Arc<File>, reading: Reading) -> Result<Self> {
         Ok(Self {
-            blocks: TarBlocks::new(archive, behind)?,
+            blocks: TarBlocks::new(archive, reading)?,
             global: Extended::default(),
             next: None,
             xattrs_left: XATTRS_MAX,
@@ -191,25 +191,25 @@ impl<'a> TarMembers<'a> {
         let node = match member.kind {
             b'1' => return self.hard_link(member, extended, size).map(Some),
             b'0' | 0 | b'7' if is_directory => {
-                self.skip(member, size)?;
+                self.blocks.data(size)?;
                 directory()
             }
             b'0' | 0 | b'7' => Kind::File(self.content(&extended, size)?),
             b'S' => Kind::File(self.gnu_sparse(header, size)?),
             b'2' => {
-                self.skip(member, size)?;
+                self.skip(size)?;
                 Kind::Symlink(target(header, &extended)?.into())
             }
             b'3' | b'4' => {
-                self.skip(member, size)?;
+                self.skip(size)?;
                 member.device(&extended)?
             }
             b'5' => {
-                self.skip(member, size)?;
+                self.skip(size)?;
                 directory()
             }
             b'6' => {
-                self.skip(member, size)?;
+                self.skip(size)?;
                 Kind::Fifo
             }
             // A directory of an incremental archive; its data is a list of names.
@@ -238,6 +238,7 @@ impl<'a> TarMembers<'a> {
         size: u64,
     ) -> Result<Entry> {
         let target = target(member.header, &extended)?;
+        // Writers of extended headers do write the data of hard links.
         let data = match self.blocks.has_data(size, member.has_records)? {
             true => {
                 let content = self.content(&extended, size)?;
@@ -248,9 +249,9 @@ impl<'a> TarMembers<'a> {
         Ok(Entry::HardLink { target, data })
     }
 
-    /// Skips the data of a member whose type needs none.
-    fn skip(&mut self, member: &FileMember<'_>, size: u64) -> Result<()> {
-        if self.blocks.has_data(size, member.has_records)? {
+    /// Skips the data of a member whose type has none; hardly any writer adds data.
+    fn skip(&mut self, size: u64) -> Result<()> {
+        if self.blocks.has_data(size, false)? {
             self.blocks.data(size)?;
         }
         Ok(())

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
-use self::blocks::Behind;
+use self::blocks::Reading;
 use self::members::{Entry, Member, TarMembers};
 use crate::tree::{Kind, Meta, Tree, components, show};
 
@@ -37,7 +37,7 @@ const DIRECTORY_STAYS: &str =
 /// Damage, with its offset; a member whose path is invalid or leads through a file.
 pub fn read(archive: &Arc<File>, notes: &mut Notes) -> Result<Tree> {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
-    let mut members = TarMembers::new(archive, Behind::Read)?;
+    let mut members = TarMembers::new(archive, Reading::Lenient)?;
     while let Some(Member { at, path, entry }) = members.next(notes)? {
         let placed = place(&mut tree, &path, entry, notes);
         placed.with_context(|| format!("member at offset {at}: {}", show(&path)))?;

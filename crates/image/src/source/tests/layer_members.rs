@@ -204,6 +204,27 @@ fn a_layer_ends_at_its_zeros() {
     }
 }
 
+/// A program that lists members and one that unpacks them must see the same ones.
+#[test]
+fn a_size_without_data_hides_no_member_and_data_is_none() {
+    let header = records(b'x', &[b"comment=x"]);
+    let sized = |kind, name: &str| member(kind, name, &[b'x'; 512]).to("a").bytes()[..512].to_vec();
+    for (name, sized) in [
+        ("directory", sized(b'5', "d")),
+        ("hard link", sized(b'1', "d")),
+        ("symbolic link", sized(b'2', "d")),
+        ("fifo", sized(b'6', "d")),
+    ] {
+        let (tree, notes) = applied(&[&[&file("a"), &header, &sized, &file("c"), &file("e"), END]]);
+        let found = ["a", "c", "d", "e"].map(|path| tree.find(path.as_bytes()).is_some());
+        assert_eq!((found, &notes[..]), ([true; 4], &[][..]), "{name}");
+        assert!(matches!(&node(&tree, "a").kind, Kind::File(content) if content.size() == 0));
+    }
+    let evil = member(b'0', "evil", b"").with(100, b"0004755\0").bytes();
+    let (tree, _) = applied(&[&[&member(b'0', "foo/", &evil).bytes(), &file("b"), END]]);
+    assert!(tree.find(b"evil").is_none() && tree.find(b"b").is_some());
+}
+
 #[test]
 fn an_error_names_the_member() {
     let negative = member(b'0', "bad\x1b", b"").with(124, b"nonsense\0").bytes();

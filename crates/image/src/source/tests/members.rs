@@ -118,6 +118,15 @@ fn every_type_is_read_or_refused_by_name() {
 }
 
 #[test]
+fn a_directory_with_a_size_but_no_data_hides_no_member() {
+    let header = records(b'x', &[b"comment=x"]);
+    let directory = member(b'5', "d", &[b'x'; 512]).bytes();
+    let (c, e) = (member(b'0', "c", b"").bytes(), member(b'0', "e", b"").bytes());
+    let (tree, _) = read(&[&header, &directory[..512], &c, &e, END]).unwrap();
+    assert_eq!(paths(&tree), ["c", "d", "e"]);
+}
+
+#[test]
 fn no_member_replaces_a_directory_that_is_not_empty() {
     let filled = [member(b'5', "d", b"").bytes(), member(b'0', "d/f", b"kept").bytes()].concat();
     let last = member(b'0', "last", b"after").bytes();
