@@ -6,7 +6,9 @@
 //! does not take it.
 //!
 //! Secrets go to the registry that they are for and to the token server that it names; only
-//! encrypted, unless both are on this machine.
+//! encrypted, unless both are on this machine. An unencrypted answer names no token server for
+//! secrets either: anybody on the way could have written it. If the user gave up the check of the
+//! registry's certificate, that holds for secrets, too, with a warning.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -22,14 +24,17 @@ use ureq::http::Method;
 use ureq::http::header::{ACCEPT, CONTENT_TYPE};
 
 use super::challenge::{Bearer, Challenge};
-use super::exchange::{Ask, Attempts, Exchange, Trust};
+use super::exchange::{Ask, Attempts, Exchange, Trust, succeeded};
 use super::settings::login::{Login, UserPassword};
+use super::transport::Verify;
 use super::url::Url;
 
 /// Most bytes of a token server's answer; tokens have up to about 10 kB.
 const TOKEN_ANSWER_MAX: u64 = 1 << 20;
 /// Lifetime of a token whose server does not tell it.
 const LIFETIME: Duration = Duration::from_secs(60);
+/// Longest lifetime that is believed.
+const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A token is renewed so long before its end, but at most a fifth of its lifetime.
 const RENEW_BEFORE: Duration = Duration::from_secs(10);
 /// Name of this program at token servers.
@@ -62,8 +67,8 @@ struct State {
 enum Shown {
     /// This header.
     Header(String),
-    /// A token of this server.
-    Token { bearer: Bearer, token: Option<Token> },
+    /// A token of the server that `bearer` names, as the registry said at the address `from`.
+    Token { from: Url, bearer: Bearer, token: Option<Token> },
 }
 
 struct Token {
@@ -99,7 +104,7 @@ impl Auth {
         Self { repository: repository.to_owned(), find, state: Mutex::default() }
     }
 
-    /// The header `Authorization` for a request to `registry`, and whether it is a secret;
+    /// The header `Authorization` for a request to the registry, and whether it is a secret;
     /// `None` if the registry has asked for nothing yet.
     ///
     /// # Errors
@@ -107,7 +112,6 @@ impl Auth {
     pub(super) fn header(
         &self,
         exchange: &Exchange,
-        registry: &Url,
         trust: &Trust,
     ) -> Result<Option<(String, Secrecy)>> {
         let mut state = self.lock();
@@ -122,8 +126,8 @@ impl Auth {
             Shown::Token { token: Some(token), .. } if Instant::now() < token.renew_at => {
                 token.header.clone()
             }
-            Shown::Token { bearer, token } => {
-                let server = Server { exchange, registry, trust };
+            Shown::Token { from, bearer, token } => {
+                let server = Server { exchange, registry: from, trust };
                 let new = server.token(bearer, &self.scope(bearer), login.as_ref())?;
                 token.insert(new).header.clone()
             }
@@ -138,6 +142,7 @@ impl Auth {
     pub(super) fn answer(
         &self,
         registry: &Url,
+        trust: &Trust,
         challenges: &[Challenge],
         refused: Option<&str>,
     ) -> Result<Next> {
@@ -154,6 +159,12 @@ impl Auth {
         if state.login.get().is_none() {
             let found = (self.find)();
             let found = found.with_context(|| format!("login at {}", registry.authority))?;
+            if found.is_some() && !registry.is_loopback() && trust.verify(registry) == Verify::No {
+                log::warn!(
+                    "{}: its certificate is not checked, so whoever answers gets the login",
+                    registry.authority
+                );
+            }
             state.login = OnceCell::from(found);
         }
         let login = state.login.get().and_then(Option::as_ref);
@@ -163,7 +174,9 @@ impl Auth {
         });
         let shown = match (bearer, login) {
             (_, Some(Login::RegistryToken(token))) => Shown::Header(format!("Bearer {token}")),
-            (Some(bearer), _) => Shown::Token { bearer: bearer.clone(), token: None },
+            (Some(bearer), _) => {
+                Shown::Token { from: registry.clone(), bearer: bearer.clone(), token: None }
+            }
             (None, Some(Login::Password(login))) if challenges.contains(&Challenge::Basic) => {
                 Shown::Header(basic(login))
             }
@@ -190,7 +203,7 @@ impl Auth {
     }
 }
 
-/// A token server, through the registry that names it.
+/// A token server, and the address at which the registry named it.
 struct Server<'a> {
     exchange: &'a Exchange,
     registry: &'a Url,
@@ -202,7 +215,7 @@ struct Server<'a> {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    expires_in: Option<f64>,
 }
 
 impl Server<'_> {
@@ -220,13 +233,14 @@ impl Server<'_> {
             login.is_none() || realm.is_private(),
             "{realm}: a password is not sent unencrypted to another machine"
         );
-        let answer = self.exchange.run(&self.request(realm, bearer, scope, login))?;
-        if !answer.status.is_success() {
-            let realm = answer.url.to_string();
-            return Err(
-                anyhow::Error::new(answer.refusal()).context(format!("ask {realm} for a token"))
-            );
-        }
+        ensure!(
+            login.is_none() || self.registry.is_private(),
+            "{realm}: a password is not sent to a token server that an unencrypted answer of {} names",
+            self.registry.authority
+        );
+        let asking = format!("ask the token server {realm}");
+        let answer = self.exchange.run(&self.request(realm, bearer, scope, login));
+        let answer = answer.and_then(succeeded).context(asking)?;
         let realm = answer.url.to_string();
         let at = || format!("answer of the token server {realm}");
         let mut bytes = Vec::new();
@@ -236,12 +250,12 @@ impl Server<'_> {
         // The error of the parser may show parts of the token.
         let parsed = serde_json::from_slice::<TokenAnswer>(&bytes).ok();
         let answer = parsed.with_context(|| format!("{}: not JSON", at()))?;
-        let value = answer.token.or(answer.access_token).filter(|value| !value.is_empty());
+        let mut given = [answer.token, answer.access_token].into_iter().flatten();
+        let value = given.find(|value| !value.is_empty());
         let value = value.with_context(|| format!("{}: no token", at()))?;
-        let lifetime = answer.expires_in.map_or(LIFETIME, Duration::from_secs);
+        let lifetime = answer.expires_in.map_or(LIFETIME, lifetime);
         let used = lifetime.saturating_sub(RENEW_BEFORE.min(lifetime / 5));
-        // A lifetime past what a clock can show is endless; an hour is then as good.
-        let renew_at = asked.checked_add(used).unwrap_or(asked + Duration::from_secs(3600));
+        let renew_at = asked + used;
         Ok(Token { header: format!("Bearer {value}"), renew_at })
     }
 
@@ -278,6 +292,12 @@ impl Server<'_> {
     }
 }
 
+/// The lifetime that a token server tells, within what a clock can show. A number below zero is
+/// one of a token that is over.
+fn lifetime(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(0.0, LIFETIME_MAX.as_secs_f64()))
+}
+
 fn basic(login: &UserPassword) -> String {
     format!("Basic {}", STANDARD.encode(format!("{}:{}", login.user, login.password)))
 }
@@ -306,6 +326,18 @@ mod tests {
     fn parameters_are_encoded() {
         let text = encoded(&[("scope", "repository:a/b:pull"), ("x", "é &=+%")]);
         assert_eq!(text, "scope=repository%3Aa%2Fb%3Apull&x=%C3%A9%20%26%3D%2B%25");
+    }
+
+    #[test]
+    fn lifetimes_are_what_a_clock_can_show() {
+        for (seconds, expected) in [
+            (300.0, Duration::from_secs(300)),
+            (0.5, Duration::from_millis(500)),
+            (-1.0, Duration::ZERO),
+            (1e300, LIFETIME_MAX),
+        ] {
+            assert_eq!(lifetime(seconds), expected, "{seconds}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use ureq::http::{Method, StatusCode};
 
 use super::auth::{Auth, Next, Secrecy};
 use super::challenge;
-use super::exchange::{Answer, Ask, Attempts, Exchange, Trust};
+use super::exchange::{Answer, Ask, Attempts, Exchange, Trust, succeeded};
 use super::failure::Failure;
 use super::settings::options::Insecure;
 use super::url::{Scheme, Url, host_of, is_loopback};
@@ -135,10 +135,11 @@ impl Client {
     /// Reads a document that is a blob.
     ///
     /// # Errors
-    /// It does not exist or cannot be read.
+    /// It does not exist or cannot be read; it has another digest.
     pub(super) fn blob_document(&self, digest: &Digest) -> Result<RawDocument> {
         let path = format!("blobs/{digest}");
         let document = self.document(&path, IsManifest::No)?;
+        self.compare(&document.bytes, digest, "the document that was asked for")?;
         // Storage calls all blobs by one type, which says nothing about the document.
         Ok(RawDocument { media_type: String::new(), ..document })
     }
@@ -223,7 +224,7 @@ impl Client {
         if challenges.is_empty() {
             return Ok(answer);
         }
-        match self.auth.answer(&url, &challenges, shown.as_deref())? {
+        match self.auth.answer(&url, &self.trust, &challenges, shown.as_deref())? {
             Next::Again => Ok(self.attempt(&url, want, Attempts::Several)?.0),
             Next::Refused => Ok(answer),
         }
@@ -236,7 +237,7 @@ impl Client {
         want: &Want<'_>,
         attempts: Attempts,
     ) -> Result<(Answer, Option<String>)> {
-        let header = self.auth.header(&self.exchange, url, &self.trust)?;
+        let header = self.auth.header(&self.exchange, &self.trust)?;
         if let Some((_, Secrecy::Secret)) = header {
             ensure!(
                 url.is_private(),
@@ -259,17 +260,6 @@ impl Client {
             attempts,
         };
         Ok((self.exchange.run(&ask)?, authorization))
-    }
-}
-
-/// The answer, if its status says that it is one.
-///
-/// # Errors
-/// The refusal that it is otherwise.
-pub(super) fn succeeded(answer: Answer) -> Result<Answer> {
-    match answer.status.is_success() {
-        true => Ok(answer),
-        false => Err(answer.refusal().into()),
     }
 }
 

@@ -40,7 +40,9 @@ impl Trust {
         self.insecure == Insecure::Permit && url.host().eq_ignore_ascii_case(&self.host)
     }
 
-    fn verify(&self, url: &Url) -> Verify {
+    /// Whether the certificate of the server of `url` is checked.
+    #[must_use]
+    pub(super) fn verify(&self, url: &Url) -> Verify {
         match self.permits(url) {
             true => Verify::No,
             false => Verify::Yes,
@@ -187,6 +189,17 @@ impl Exchange {
             url = next;
         }
         bail!("{}: more than {REDIRECTS_MAX} redirects", ask.url)
+    }
+}
+
+/// The answer, if its status says that it is one.
+///
+/// # Errors
+/// The refusal that it is otherwise.
+pub(super) fn succeeded(answer: Answer) -> Result<Answer> {
+    match answer.status.is_success() {
+        true => Ok(answer),
+        false => Err(answer.refusal().into()),
     }
 }
 

@@ -43,9 +43,9 @@ use anyhow::{Context, Result, ensure};
 use ureq::http::Method;
 
 use self::auth::Auth;
-use self::client::{Client, IsManifest, Want, succeeded};
+use self::client::{Client, IsManifest, Want};
 use self::download::Download;
-use self::exchange::{Answer, Ask, Attempts, Exchange, Trust};
+use self::exchange::{Answer, Ask, Attempts, Exchange, Trust, succeeded};
 use self::refusal::Refusal;
 use self::retry::Limits;
 use self::settings::credentials;

@@ -57,7 +57,7 @@ fn anybody_gets_a_token_for_reading() {
 #[test]
 fn a_password_goes_to_the_token_server() {
     let tokens = Server::start(|seen| match seen.header("authorization") {
-        Some(BASIC) => Reply::new(200, r#"{"access_token":"t"}"#),
+        Some(BASIC) => Reply::new(200, r#"{"token":"","access_token":"t","expires_in":-1.5}"#),
         _ => Reply::new(401, r#"{"details":"incorrect username or password"}"#),
     });
     let challenge = bearer(&tokens);
@@ -70,6 +70,8 @@ fn a_password_goes_to_the_token_server() {
     }
     let error = text(open(&name, &options()).top());
     assert!(error.contains("incorrect username or password"), "{error}");
+    let realm = format!("ask the token server http://{}/token:", tokens.authority());
+    assert!(error.contains(&realm), "{error}");
     assert!(error.contains("--creds"), "{error}");
 }
 

@@ -110,6 +110,8 @@ fn configs_are_blobs_and_manifests_are_not() {
     let config = descriptor("application/vnd.oci.image.config.v1+json", b"{}");
     let found = registry.document(&config).unwrap();
     assert_eq!((found.bytes.as_slice(), found.media_type.as_str()), (&b"{}"[..], ""));
+    let other = descriptor("application/vnd.oci.image.config.v1+json", b"[]");
+    assert!(text(registry.document(&other)).contains("has the digest"));
     let entry = descriptor(MANIFEST_TYPE, MANIFEST.as_bytes());
     assert_eq!(registry.document(&entry).unwrap().bytes, MANIFEST.as_bytes());
 }

@@ -194,6 +194,39 @@ fn a_password_is_never_sent_unencrypted_to_another_machine() {
 }
 
 #[test]
+fn an_unencrypted_answer_names_no_token_server_for_a_password() {
+    if !has("openssl") {
+        return;
+    }
+    // Whoever is on the way breaks the handshake, answers in place of the registry, and names a
+    // server of his own, whose certificate is good.
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new(dir.path());
+    let config = authority.server("server", "IP:127.0.0.1");
+    let tokens = Server::start_tls(config, |_| Reply::new(200, r#"{"token":"t"}"#));
+    let challenge = format!("Bearer realm=\"https://{}/token\"", tokens.authority());
+    let server = Server::start(move |seen| match seen.header("authorization") {
+        Some(_) => Reply::new(200, MANIFEST),
+        None => Reply::new(401, "").with("WWW-Authenticate", &challenge),
+    });
+    let tunnel = Tunnel::start(server.address);
+    let insecure = RegistryOptions {
+        ca: vec![authority.file()],
+        insecure: Insecure::Permit,
+        ..through(&tunnel, dir.path())
+    };
+    let credentials = Some(UserPassword { user: "u".into(), password: "p".into() });
+    let with_password = RegistryOptions { credentials, ..insecure.clone() };
+    let error = text(open("r.example/a", &with_password).top());
+    assert!(error.contains("unencrypted answer of r.example"), "{error}");
+    assert!(tokens.seen().is_empty());
+    // What anybody gets may be asked for.
+    open("r.example/a", &insecure).top().unwrap();
+    // On this machine nobody is on the way.
+    open(&format!("{}/a", server.authority()), &with_password).top().unwrap();
+}
+
+#[test]
 fn an_encrypted_registry_leads_to_encrypted_places_only() {
     if !has("openssl") {
         return;
