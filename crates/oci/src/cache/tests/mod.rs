@@ -192,6 +192,33 @@ fn damage_is_found() {
     assert_eq!(names(&cache).len(), 3);
 }
 
+/// A crash may lose bytes of an object, but neither its size nor its time.
+#[test]
+fn an_object_of_an_earlier_boot_counts_only_if_it_was_synced() {
+    let sample = Sample::new();
+    let cache = sample.open();
+    let held = image(&cache, "key", "text");
+    let record = record::path_of(held.path().unwrap());
+    let text = || std::fs::read_to_string(&record).unwrap();
+    let boot = text().lines().next().unwrap().rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(boot.len(), 36, "{boot}");
+    std::fs::write(&record, text().replace(&boot, "11111111-2222-3333-4444-555555555555")).unwrap();
+    assert!(cache.find_image("key").unwrap().is_none());
+    assert_eq!(read(&image(&cache, "key", "again")), "again");
+    // A use soon after does not wait for the disk, and a later one does once.
+    assert!(cache.find_image("key").unwrap().is_some());
+    assert!(text().contains(&boot));
+    let held = cache.find_image("key").unwrap().unwrap();
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    held.file().set_times(std::fs::FileTimes::new().set_modified(old)).unwrap();
+    record::write(held.path().unwrap(), held.file(), "label").unwrap();
+    for _ in 0..2 {
+        assert!(cache.find_image("key").unwrap().is_some());
+        assert!(text().ends_with(" synced\nlabel\n"), "{}", text());
+    }
+    assert_eq!(std::fs::read_dir(sample.file("images")).unwrap().count(), 2);
+}
+
 #[test]
 fn a_link_in_the_cache_is_not_followed() {
     let sample = Sample::new();
