@@ -228,7 +228,12 @@ impl<'a> TarMembers<'a> {
                 Kind::File(self.content(&extended, size)?)
             }
         };
-        Ok(Some(Entry::Node(meta(header, extended)?, node)))
+        let mut meta = meta(header, extended)?;
+        // Linux gives every symbolic link these permissions.
+        if let Kind::Symlink(_) = node {
+            meta.permissions = 0o777;
+        }
+        Ok(Some(Entry::Node(meta, node)))
     }
 
     fn hard_link(

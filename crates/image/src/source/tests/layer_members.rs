@@ -196,7 +196,7 @@ fn a_layer_ends_at_its_zeros() {
         ("padding, then another archive", &[&a, END, &[0; 9 * 512], &b], false, true),
         ("rubbish", &[&a, END, b"rubbish"], false, true),
         ("one block of zeros, then more", &[&a, &END[..512], &b, END], true, true),
-        ("no zeros", &[&a, &b], true, true),
+        ("no zeros", &[&a, &b], true, false),
     ] {
         let (tree, notes) = applied(&[parts]);
         assert_eq!(tree.find(b"b").is_some(), has_b, "{name}");
@@ -219,6 +219,8 @@ fn a_size_without_data_hides_no_member_and_data_is_none() {
         let found = ["a", "c", "d", "e"].map(|path| tree.find(path.as_bytes()).is_some());
         assert_eq!((found, &notes[..]), ([true; 4], &[][..]), "{name}");
         assert!(matches!(&node(&tree, "a").kind, Kind::File(content) if content.size() == 0));
+        let permissions = node(&tree, "d").meta.permissions;
+        assert_eq!(permissions, if name == "symbolic link" { 0o777 } else { 0o644 }, "{name}");
     }
     let evil = member(b'0', "evil", b"").with(100, b"0004755\0").bytes();
     let (tree, _) = applied(&[&[&member(b'0', "foo/", &evil).bytes(), &file("b"), END]]);
