@@ -83,8 +83,10 @@
 //! | file in a cpio | below 4 GiB |
 //! | sparse file in a tar | 16 TiB |
 //! | copy of a source in `$TMPDIR` | [`source::ReadOptions::max_size`], 64 GiB by default |
+//! | names, nodes and targets of links | 2 GiB in memory ([`tree::MEMORY_MAX`]), about 12 million files |
 //! | extended attributes of a disk image | 256 MiB in memory |
 //! | extended attributes of a tar | 1 GiB, counted for each member |
+//! | extended attributes of all layers of an image | 256 MiB, counted for each member |
 //!
 //! # Errors
 //!

@@ -8,6 +8,7 @@
 //! | `xattrs` | [`Xattrs`]: extended attributes, shared between files |
 //! | [`posix_acl`] | access control lists as extended attributes |
 //! | `pieces` | [`Reader`]: contents that are stored in several places, with holes |
+//! | `memory` | the bound for the memory of a tree |
 //! | `content` | [`Content`]: reference to the bytes of a regular file |
 //! | [`holes`] | reads contents and keeps, skips or compares holes |
 //! | `paths` | looks paths up as the kernel does, and adds nodes by path |
@@ -23,6 +24,7 @@
 
 mod content;
 pub mod holes;
+mod memory;
 mod node;
 mod paths;
 pub(crate) mod pieces;
@@ -32,8 +34,10 @@ mod xattrs;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::memory::Memory;
 pub use content::{Content, HostDirectory, Stored, file_length};
 pub use files::tell::show;
+pub use memory::MEMORY_MAX;
 pub use node::{
     Children, Id, Kind, Meta, NAME_MAX, NANOSECONDS_MAX, Node, directory, kind_of, mode,
 };
@@ -45,6 +49,7 @@ pub use xattrs::Xattrs;
 #[derive(Clone, Debug)]
 pub struct Tree {
     nodes: Vec<Node>,
+    memory: Memory,
 }
 
 impl Tree {
@@ -54,7 +59,8 @@ impl Tree {
     /// A tree of one node: an empty root directory with this metadata.
     #[must_use]
     pub fn new(meta: Meta) -> Self {
-        Self { nodes: vec![Node { meta, kind: directory(), names: 1 }] }
+        let root = Node { meta, kind: directory(), names: 1 };
+        Self { nodes: vec![root], memory: Memory::new() }
     }
 
     /// The node with this number.
@@ -122,7 +128,7 @@ impl Tree {
     ///
     /// # Errors
     /// An invalid name or an invalid target of a link; a parent that is not a directory;
-    /// more than 2^32 nodes.
+    /// more than 2^32 nodes, or names that need more than [`MEMORY_MAX`] bytes of memory.
     pub fn add(&mut self, parent: Id, name: &[u8], meta: Meta, kind: Kind) -> Result<Id> {
         if let Kind::Symlink(target) = &kind {
             ensure!(!target.is_empty(), "the link has no target");
@@ -133,6 +139,11 @@ impl Tree {
         {
             self.node_mut(found).meta = meta;
             return Ok(found);
+        }
+        match &kind {
+            Kind::Directory(_) => self.memory.take_directory()?,
+            Kind::Symlink(target) => self.memory.take_target(target)?,
+            _ => {}
         }
         let id = Id(u32::try_from(self.nodes.len()).context("more than 2^32 files")?);
         self.nodes.push(Node { meta, kind, names: 0 });
@@ -146,6 +157,7 @@ impl Tree {
     /// Those of [`Tree::add`]; a second name for a directory.
     pub fn link(&mut self, parent: Id, name: &[u8], id: Id) -> Result<()> {
         check_name(name)?;
+        self.memory.take_name(name)?;
         let node = self.node(id);
         let is_directory = matches!(node.kind, Kind::Directory(_));
         ensure!(node.names == 0 || !is_directory, "a directory has one name");
