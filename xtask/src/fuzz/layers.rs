@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use archive::compress::{Compression, compress};
 use files::notes::Notes;
+use image::source::tar::Budget;
 use image::source::tar::layer::{self, DirectoryLinks, LayerOptions};
 use image::tree::{Meta, Tree};
 use image::ustar::BLOCK;
@@ -54,9 +55,11 @@ pub(super) fn check_stack(bytes: &[u8]) -> Result<Answer> {
         _ => DirectoryLinks::Keep,
     };
     let options = LayerOptions { time: 7, links };
+    let mut budget = Budget::IMAGE;
     for bytes in split(bytes) {
         let layer = Arc::new(in_memory(bytes)?);
-        if layer::apply(&layer, &mut tree, &options, &mut Notes::default()).is_err() {
+        let notes = &mut Notes::default();
+        if layer::apply(&layer, &mut tree, &options, &mut budget, notes).is_err() {
             return Ok(Answer::Refused);
         }
     }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use archive::bytes::At;
 use archive::spool::TooLarge;
 use files::notes::Notes;
+use image::source::tar::Budget;
 use image::source::tar::layer::{self as tar_layer, LayerOptions};
 use image::tree::{Meta, Tree};
 
@@ -49,8 +50,9 @@ impl Image {
             Meta { permissions: ROOT_PERMISSIONS, mtime: self.config.created, ..Meta::default() };
         let mut tree = Tree::new(meta);
         let options = LayerOptions { time: self.config.created, links: self.links };
+        let mut budget = Budget::IMAGE;
         for (held, blob) in layers.iter().zip(&self.manifest.layers) {
-            let applied = tar_layer::apply(held.file(), &mut tree, &options, notes);
+            let applied = tar_layer::apply(held.file(), &mut tree, &options, &mut budget, notes);
             applied.with_context(|| format!("layer {}", blob.digest))?;
         }
         Ok(tree)

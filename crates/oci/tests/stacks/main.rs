@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use files::notes::Notes;
+use image::source::tar::Budget;
 use image::source::tar::layer::{self, LayerOptions};
 use image::tree::{Kind, Meta, Tree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -32,11 +33,12 @@ fn runner(cases: u32) -> TestRunner {
 /// The files of the merged layers, as `image` merges them.
 fn merged(layers: &[Layer]) -> Result<Vec<Listed>> {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
+    let mut budget = Budget::IMAGE;
     for layer in layers {
         let file = tempfile::tempfile()?;
         file.write_all_at(&tar_of(layer), 0)?;
         let options = LayerOptions::default();
-        layer::apply(&Arc::new(file), &mut tree, &options, &mut Notes::default())?;
+        layer::apply(&Arc::new(file), &mut tree, &options, &mut budget, &mut Notes::default())?;
     }
     let mut listed = Vec::new();
     tree.walk(&mut |path, id| {

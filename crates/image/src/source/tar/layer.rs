@@ -16,7 +16,8 @@
 //!   made as [`LayerOptions`] say.
 //!
 //! Nothing touches the file system of the host, and no member leaves the tree. The contents
-//! stay in the archive; a file takes about 160 bytes of memory.
+//! stay in the archive. A file, directory or link takes about 180 bytes of memory, and a
+//! directory that only paths of other members name about 350; [`MEMORY_MAX`] bounds them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,7 +27,10 @@ use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
 use super::blocks::Reading;
+use super::budget::Budget;
 use super::members::{Entry, Member, TarMembers};
+#[cfg(doc)]
+use crate::tree::MEMORY_MAX;
 use crate::tree::{Id, Kind, Tree, components, show};
 
 /// Beginning of the name of a whiteout.
@@ -35,6 +39,11 @@ const WHITEOUT: &[u8] = b".wh.";
 const OF_AUFS: &[u8] = b".wh..wh.";
 /// Name of the mark that hides all children that a directory has below.
 const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Most bytes of memory for the whiteouts of one layer: several hundred thousand of them.
+const MARKS_MAX: usize = 256 << 20;
+/// Bytes that a whiteout needs besides its path, which is kept twice.
+const MARK: usize = 200;
 
 /// Names in the root of a layer that eStargz adds (`docs/estargz.md` of stargz-snapshotter,
 /// "TOC", "Landmark entries"): its table of contents, and marks of what to read ahead.
@@ -64,20 +73,23 @@ pub enum DirectoryLinks {
 }
 
 /// Applies the layer `archive`, which must not be compressed, to the `tree` of the layers
-/// below it.
+/// below it. All layers of an image share one `budget`.
 ///
 /// # Errors
-/// Damage, with its offset; a member whose path contains `..` or leads through a circle of
+/// Damage, with its offset; more than the `budget` or [`MEMORY_MAX`] allows; a
+/// member whose path contains `..` or leads through a circle of
 /// links; a hard link without a target, or to a directory; a whiteout without a name. An error
 /// names the member. Then the tree is useless.
 pub fn apply(
     archive: &Arc<File>,
     tree: &mut Tree,
     options: &LayerOptions,
+    budget: &mut Budget,
     notes: &mut Notes,
 ) -> Result<()> {
-    LayerNames::read(archive, tree, options.links)?.hide(tree);
-    let mut members = TarMembers::new(archive, Reading::OfLayer)?;
+    // The first pass reads the same attributes, and keeps none of them.
+    LayerNames::read(archive, tree, options.links, &mut budget.clone())?.hide(tree);
+    let mut members = TarMembers::new(archive, Reading::OfLayer, budget)?;
     while let Some(Member { at, path, entry }) = members.next(notes)? {
         if is_mark(&path) {
             continue;
@@ -102,7 +114,7 @@ struct Whiteout {
 
 /// The names in a layer that decide what happens to the layers below. Paths are without `.` and
 /// repeated slashes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LayerNames {
     whiteouts: Vec<Whiteout>,
     /// Paths that lead to something else in this layer than below: those of whiteouts, and of
@@ -110,14 +122,28 @@ struct LayerNames {
     hidden: BTreeSet<Vec<u8>>,
     /// Directories of which nothing is seen below.
     opaque: BTreeSet<Vec<u8>>,
+    /// Bytes of memory that more paths may take.
+    left: usize,
+}
+
+impl Default for LayerNames {
+    fn default() -> Self {
+        let (hidden, opaque) = (BTreeSet::new(), BTreeSet::new());
+        Self { whiteouts: Vec::new(), hidden, opaque, left: MARKS_MAX }
+    }
 }
 
 impl LayerNames {
-    fn read(archive: &Arc<File>, tree: &Tree, links: DirectoryLinks) -> Result<Self> {
+    fn read(
+        archive: &Arc<File>,
+        tree: &Tree,
+        links: DirectoryLinks,
+        budget: &mut Budget,
+    ) -> Result<Self> {
         let mut found = Self::default();
         // The second pass reads the same members and reports the same notes.
         let mut unused = Notes::default();
-        let mut members = TarMembers::new(archive, Reading::OfLayer)?;
+        let mut members = TarMembers::new(archive, Reading::OfLayer, budget)?;
         while let Some(Member { at, path, entry }) = members.next(&mut unused)? {
             let taken = found.take(&path, &entry, tree, links);
             taken.with_context(|| format!("member at offset {at}: {}", show(&path)))?;
@@ -135,10 +161,12 @@ impl LayerNames {
         let Some((directory, last)) = split(path) else { return Ok(()) };
         let Some(name) = last.strip_prefix(WHITEOUT) else {
             if replaces_link(tree, &directory, last, entry, links) {
+                self.make_room(path)?;
                 self.hidden.insert(join(&directory, last));
             }
             return Ok(());
         };
+        self.make_room(path)?;
         if last == OPAQUE {
             self.opaque.insert(directory.clone());
             self.whiteouts.push(Whiteout { directory, name: None });
@@ -147,6 +175,14 @@ impl LayerNames {
             self.hidden.insert(join(&directory, name));
             self.whiteouts.push(Whiteout { directory, name: Some(name.to_vec()) });
         }
+        Ok(())
+    }
+
+    /// Counts the memory that a `path` takes.
+    fn make_room(&mut self, path: &[u8]) -> Result<()> {
+        let left = self.left.checked_sub(MARK + 2 * path.len());
+        let too_many = || format!("whiteouts need more than {} MiB of memory", MARKS_MAX >> 20);
+        self.left = left.with_context(too_many)?;
         Ok(())
     }
 
@@ -279,4 +315,26 @@ fn linked_directory(tree: &Tree, path: &[u8]) -> Option<Id> {
     let link = tree.find_member(path)?;
     let is_link = matches!(tree.node(link).kind, Kind::Symlink(_));
     is_link.then(|| tree.find_directory(path))?.map(|(id, _)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Meta, directory};
+
+    #[test]
+    fn whiteouts_are_bounded() {
+        let tree = Tree::new(Meta::default());
+        let mut names =
+            LayerNames { left: 3 * (MARK + 2 * b"d/.wh.a".len()), ..Default::default() };
+        let mut take = |path: &str| {
+            let entry = Entry::Node(Meta::default(), directory());
+            names.take(path.as_bytes(), &entry, &tree, DirectoryLinks::Replace)
+        };
+        for path in ["d/.wh.a", "d/.wh.a", "d", "d/.wh.b", "d/file"] {
+            take(path).unwrap();
+        }
+        let error = take("d/.wh..wh..opq").unwrap_err();
+        assert!(error.to_string().contains("more than 256 MiB"), "{error:#}");
+    }
 }

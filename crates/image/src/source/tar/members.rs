@@ -14,6 +14,7 @@ use files::notes::Notes;
 use tar::GnuExtSparseHeader;
 
 use super::blocks::{Reading, TarBlocks};
+use super::budget::Budget;
 use super::pax::Extended;
 use super::sparse::SparseContent;
 use super::sparse_map;
@@ -23,14 +24,8 @@ use crate::ustar::{self, Header};
 /// Most bytes of an extended header. It has room for many attributes of one file; the kernel
 /// limits each of them to 64 KiB.
 const EXTENDED_MAX: u64 = 1 << 20;
-/// Most bytes of the attributes of all members together. Attributes of a global header
-/// count for each member: in memory the members share them, but an image stores them for
-/// each.
-const XATTRS_MAX: usize = 1 << 30;
 /// Bytes of memory that an attribute needs besides its name and value.
 const XATTR_OVERHEAD: usize = 128;
-/// Most pieces of all sparse files together; they need about 100 MB of memory.
-const PIECES_MAX: usize = 1 << 22;
 
 const ACL: &str =
     "an access control list without numbers, or of another system than Linux, is left out";
@@ -72,21 +67,22 @@ pub(super) struct TarMembers<'a> {
     global: Extended,
     /// Values of the extended headers for the next member; `None` if there are none.
     next: Option<Extended>,
-    /// Number of bytes that further attributes may have.
-    xattrs_left: usize,
-    /// Number of pieces that further sparse files may have.
-    pieces_left: usize,
+    budget: &'a mut Budget,
 }
 
 impl<'a> TarMembers<'a> {
-    /// A reader at the first member of `archive`, which must not be compressed.
-    pub(super) fn new(archive: &'a Arc<File>, reading: Reading) -> Result<Self> {
+    /// A reader at the first member of `archive`, which must not be compressed. What its
+    /// members need in memory is taken from `budget`.
+    pub(super) fn new(
+        archive: &'a Arc<File>,
+        reading: Reading,
+        budget: &'a mut Budget,
+    ) -> Result<Self> {
         Ok(Self {
             blocks: TarBlocks::new(archive, reading)?,
             global: Extended::default(),
             next: None,
-            xattrs_left: XATTRS_MAX,
-            pieces_left: PIECES_MAX,
+            budget,
         })
     }
 
@@ -175,9 +171,7 @@ impl<'a> TarMembers<'a> {
         ensure!(!extended.is_continued, "{CONTINUED}");
         let size = extended.size.unwrap_or(size);
         let used = extended.xattrs.size() + XATTR_OVERHEAD * extended.xattrs.len();
-        let left = self.xattrs_left.checked_sub(used);
-        self.xattrs_left = left
-            .with_context(|| format!("the attributes have more than {} MiB", XATTRS_MAX >> 20))?;
+        self.budget.take_xattrs(used)?;
         let sparse = &extended.sparse;
         ensure!(
             sparse.size.is_some() || sparse.major.is_none() && sparse.map.is_empty(),
@@ -282,16 +276,9 @@ impl<'a> TarMembers<'a> {
         from: u64,
         end: u64,
     ) -> Result<Content> {
-        self.take_pieces(map.len())?;
+        self.budget.take_pieces(map.len())?;
         let sparse = SparseContent::new(self.blocks.archive, real, map, from, end)?;
         Ok(Content::Stored(Arc::new(sparse)))
-    }
-
-    fn take_pieces(&mut self, count: usize) -> Result<()> {
-        let left = self.pieces_left.checked_sub(count);
-        self.pieces_left =
-            left.with_context(|| format!("sparse files have more than {PIECES_MAX} pieces"))?;
-        Ok(())
     }
 
     /// The contents of a sparse file whose map is in its header and in the blocks after it.
@@ -304,7 +291,7 @@ impl<'a> TarMembers<'a> {
             let mut more = GnuExtSparseHeader::new();
             self.blocks.block(more.as_mut_bytes())?;
             sparse_map::add(more.sparse(), &mut map)?;
-            ensure!(map.len() <= self.pieces_left, "it has more than {PIECES_MAX} pieces");
+            self.budget.check_pieces(map.len())?;
             is_extended = more.is_extended();
         }
         let (offset, end) = self.blocks.data(size)?;

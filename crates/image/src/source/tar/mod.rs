@@ -3,6 +3,7 @@
 //! | Module | Contents |
 //! |---|---|
 //! | `members` | the members of an archive as values; `blocks`, `pax`, `pax_xattrs`, `sparse` and `sparse_map` read their parts |
+//! | `budget` | what the members may need in memory |
 //! | [`layer`] | places the members of a layer of an OCI image |
 //!
 //! This file places the members of an archive as tar(1) does. If two members have the same
@@ -10,6 +11,7 @@
 //! tree; links above a member are followed within the tree.
 
 mod blocks;
+mod budget;
 pub mod layer;
 mod members;
 mod pax;
@@ -24,6 +26,7 @@ use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
 use self::blocks::Reading;
+pub use self::budget::Budget;
 use self::members::{Entry, Member, TarMembers};
 use crate::tree::{Kind, Meta, Tree, components, show};
 
@@ -37,7 +40,8 @@ const DIRECTORY_STAYS: &str =
 /// Damage, with its offset; a member whose path is invalid or leads through a file.
 pub fn read(archive: &Arc<File>, notes: &mut Notes) -> Result<Tree> {
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
-    let mut members = TarMembers::new(archive, Reading::Lenient)?;
+    let mut budget = Budget::ARCHIVE;
+    let mut members = TarMembers::new(archive, Reading::Lenient, &mut budget)?;
     while let Some(Member { at, path, entry }) = members.next(notes)? {
         let placed = place(&mut tree, &path, entry, notes);
         placed.with_context(|| format!("member at offset {at}: {}", show(&path)))?;

@@ -8,6 +8,7 @@ use files::notes::Notes;
 
 use super::layers::apply_archives;
 use super::{END, member, node, records};
+use crate::source::tar::Budget;
 use crate::source::tar::layer::{self, DirectoryLinks, LayerOptions};
 use crate::tree::{Kind, Meta, Tree};
 
@@ -162,8 +163,8 @@ fn files_of_more_than_8_gib_have_their_size() {
         Ok(&last),
     ]);
     let mut tree = Tree::new(Meta::default());
-    let options = LayerOptions::default();
-    layer::apply(&archive, &mut tree, &options, &mut Notes::default()).unwrap();
+    let (options, mut budget) = (LayerOptions::default(), Budget::IMAGE);
+    layer::apply(&archive, &mut tree, &options, &mut budget, &mut Notes::default()).unwrap();
     for path in ["binary", "pax", "sparse"] {
         let Kind::File(content) = &node(&tree, path).kind else { panic!("{path}") };
         assert_eq!(content.size(), SIZE, "{path}");
@@ -234,4 +235,17 @@ fn an_error_names_the_member() {
     let error = apply_archives(&[archive], DirectoryLinks::Replace).map(|_| ()).unwrap_err();
     let text = format!("{error:#}");
     assert!(text.starts_with("member at offset 512: bad\\u{1b}: its size"), "{text}");
+}
+
+/// Each layer is within the bounds of an archive, and all of them are not within those of an
+/// image.
+#[test]
+fn the_attributes_of_all_layers_are_bounded_together() {
+    let global = records(b'g', &[&[b"SCHILY.xattr.user.big=", &vec![7; 900_000][..]].concat()]);
+    let members: Vec<u8> = (0..150).flat_map(|index| file(&index.to_string())).collect();
+    let layer = [&global[..], &members, END].concat();
+    let apply = |count| apply_archives(&vec![layer.clone(); count], DirectoryLinks::Replace);
+    assert!(apply(1).is_ok());
+    let error = format!("{:#}", apply(2).unwrap_err());
+    assert!(error.contains("more than 256 MiB"), "{error}");
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use files::notes::Notes;
 
 use super::{END, TestMember, member, text};
+use crate::source::tar::Budget;
 use crate::source::tar::layer::{self, DirectoryLinks, LayerOptions};
 use crate::tree::{Kind, Meta, Tree};
 
@@ -45,10 +46,11 @@ pub(super) fn apply_archives(
     let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
     let mut notes = Notes::default();
     let options = LayerOptions { time: 77, links };
+    let mut budget = Budget::IMAGE;
     for bytes in archives {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(bytes, 0).unwrap();
-        layer::apply(&Arc::new(file), &mut tree, &options, &mut notes)?;
+        layer::apply(&Arc::new(file), &mut tree, &options, &mut budget, &mut notes)?;
     }
     Ok((tree, notes.lines().collect()))
 }
