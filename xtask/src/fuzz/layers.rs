@@ -10,7 +10,7 @@ use image::source::tar::layer::{self, DirectoryLinks, LayerOptions};
 use image::tree::{Meta, Tree};
 use image::ustar::BLOCK;
 use oci::document::manifest::Descriptor;
-use oci::layer::{BlobCopy, Unpacked, fault::LayerFault};
+use oci::layer::{BlobCopy, Unpacked, fault::LayerFault, room::Room};
 use oci::name::digest::Digest;
 
 use super::input::{Answer, in_memory};
@@ -119,7 +119,7 @@ fn unpack(bytes: &[u8], diff_id: &Digest) -> Result<Unpacked> {
         diff_id,
         Some(copy),
         &out,
-        UNPACKED_MAX,
+        &Room::new(UNPACKED_MAX),
         &|_| (),
     )?;
     ensure!(file.metadata()?.len() == bytes.len() as u64, "the copy has another size");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use archive::bytes::At;
@@ -21,6 +21,7 @@ use super::Image;
 use crate::cache::{Blob, Held, Part};
 use crate::document::manifest::Descriptor;
 use crate::layer::fault::LayerFault;
+use crate::layer::room::Room;
 use crate::layer::{self, BlobCopy};
 use crate::name::digest::Digest;
 use crate::progress::{LayerState, Progress};
@@ -94,12 +95,13 @@ impl Image {
         }
         let mut wanted: Vec<_> = firsts.values().copied().collect();
         wanted.sort_unstable();
-        let fetch = Fetch {
-            image: self,
-            progress,
-            left: AtomicU64::new(self.max_size),
-            has_failed: AtomicBool::new(false),
-        };
+        // Layers that are in the cache come first, so that the result is always the same.
+        let (present, room) = (self.present(&wanted)?, Room::new(self.max_size));
+        for held in present.values() {
+            room.take(held.file().metadata()?.len())?;
+        }
+        let has_failed = AtomicBool::new(false);
+        let fetch = Fetch { image: self, progress, present, room, has_failed };
         let fetched = fetch.all(&wanted)?;
         let has_grown = fetched.iter().any(|layer| layer.is_new);
         let mut found = BTreeMap::new();
@@ -109,7 +111,7 @@ impl Image {
             }
             found.insert(&self.config.diff_ids[*number], layer.held);
         }
-        // A layer that was in the cache counts, too, so that the result is always the same.
+        // A layer that another process has unpacked meanwhile counts, too.
         let sizes = found.values().map(|held| Ok(held.file().metadata()?.len()));
         let total = sizes.sum::<Result<u64>>()?;
         ensure!(total <= self.max_size, TooLarge { limit: self.max_size });
@@ -118,6 +120,15 @@ impl Image {
         }
         let layers = self.config.diff_ids.iter().filter_map(|id| found.get(id).cloned());
         Ok(layers.collect())
+    }
+
+    /// The unpacked layers of the numbers `wanted` that are in the cache.
+    fn present(&self, wanted: &[usize]) -> Result<BTreeMap<usize, Held>> {
+        let find = |&number: &usize| {
+            let found = self.source.cache.find_layer(&self.config.diff_ids[number]);
+            found.transpose().map(|held| Ok((number, held?)))
+        };
+        wanted.iter().filter_map(find).collect()
     }
 }
 
@@ -146,8 +157,10 @@ struct Fetched {
 struct Fetch<'a> {
     image: &'a Image,
     progress: &'a dyn Progress,
+    /// The layers that were in the cache.
+    present: BTreeMap<usize, Held>,
     /// Bytes that further layers may unpack to.
-    left: AtomicU64,
+    room: Room,
     /// Whether a layer failed, so that the others are of no use.
     has_failed: AtomicBool,
 }
@@ -192,7 +205,7 @@ impl Fetch<'_> {
     fn layer(&self, number: usize) -> Result<Fetched> {
         let cache = &self.image.source.cache;
         let diff_id = &self.image.config.diff_ids[number];
-        if let Some(held) = cache.find_layer(diff_id)? {
+        if let Some(held) = self.present.get(&number).cloned() {
             self.progress.layer(number, LayerState::Present);
             return Ok(Fetched { held, is_new: false, notes: Vec::new() });
         }
@@ -308,11 +321,7 @@ impl Job<'_> {
         out.seek(SeekFrom::Start(0)).context("empty a file of the cache")?;
         let input = Box::new(Stoppable { input, has_failed: &fetch.has_failed });
         let count = |bytes| fetch.progress.bytes(number, bytes);
-        let limit = fetch.left.load(Ordering::Relaxed);
-        let unpacked = layer::unpack(input, blob, diff_id, copy, out, limit, &count)?;
-        let rest = |left: u64| Some(left.saturating_sub(unpacked.size));
-        // The closure always returns a value.
-        let _ = fetch.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+        let unpacked = layer::unpack(input, blob, diff_id, copy, out, &fetch.room, &count)?;
         Ok(unpacked.notes)
     }
 }

@@ -14,16 +14,18 @@
 //! ```
 //!
 //! The input is not trusted. Bounds: no byte is read after the one behind the size in the
-//! descriptor; `out` gets at most `max_size` bytes; memory is 2 MiB for the buffers, and what
+//! descriptor; `out` gets at most the bytes for which there is [`room`]; memory is 2 MiB for the buffers, and what
 //! the decoder needs: 0.1 MiB for gzip, at most [`ZSTD_WINDOW_MAX`] for zstd.
 //!
 //! | Module | Contents |
 //! |---|---|
 //! | [`fault`] | errors that say what is wrong with a layer |
 //! | `pipe` | the buffers between two threads |
+//! | [`room`] | the bytes that all layers may unpack to |
 
 pub mod fault;
 mod pipe;
+pub mod room;
 #[cfg(test)]
 mod tests;
 
@@ -33,10 +35,11 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use archive::compress::{self, Compression};
-use archive::spool::{self, TooLarge};
+use archive::spool;
 
 use self::fault::LayerFault;
 use self::pipe::{BUFFER, Closed, PipeReader, PipeWriter, pipe};
+use self::room::{Bounded, Room, Share};
 use crate::document::manifest::Descriptor;
 use crate::name::digest::{Algorithm, Digest, Hasher};
 
@@ -76,7 +79,7 @@ pub struct Unpacked {
 ///
 /// # Errors
 /// Each begins with the digest of the blob. [`LayerFault`] if a size or a digest is wrong;
-/// [`TooLarge`] for more than `max_size` bytes of output; damaged or truncated compressed data,
+/// [`TooLarge`](spool::TooLarge) for more bytes of output than there is `room`; damaged or truncated compressed data,
 /// with its offset; errors of reading the input and of writing the output and the copy, also
 /// before their file system is full.
 pub fn unpack(
@@ -85,9 +88,10 @@ pub fn unpack(
     diff_id: &Digest,
     copy: Option<BlobCopy<'_>>,
     out: &File,
-    max_size: u64,
+    room: &Room,
     count: &(dyn Fn(u64) + Sync),
 ) -> Result<Unpacked> {
+    let share = Share::new(room);
     let (packed_in, packed_out) = pipe();
     let (plain_in, plain_out) = pipe();
     let unpacked = thread::scope(|scope| {
@@ -95,13 +99,16 @@ pub fn unpack(
         let reading =
             start().spawn_scoped(scope, || read_blob(input, blob, copy, packed_in, count));
         let decoding =
-            start().spawn_scoped(scope, || decode(packed_out, plain_in, blob.size, max_size));
+            start().spawn_scoped(scope, || decode(packed_out, plain_in, blob.size, &share));
         let written = write_out(plain_out, out, diff_id.algorithm());
         let wait = "start a thread";
         let read = join(reading.context(wait)?);
         let decoded = join(decoding.context(wait)?);
         outcome(read, decoded, written, diff_id)
     });
+    if unpacked.is_ok() {
+        share.keep();
+    }
     unpacked.with_context(|| format!("layer {}", blob.digest))
 }
 
@@ -227,22 +234,23 @@ fn decode(
     mut input: PipeReader,
     mut out: PipeWriter,
     blob_size: u64,
-    max_size: u64,
+    share: &Share<'_>,
 ) -> Result<Stage<Vec<String>>> {
     // All buffers but the last one are full, so the first one has the magic.
     let Ok(head) = input.fill_buf() else { return Ok(Stage::Stopped) };
     let compression = Compression::of(&head[..head.len().min(MAGIC)]);
+    let mut bounded = Bounded { out: &mut out, share, fault: None };
     let decoded = match compression {
-        Compression::None => pass(&mut input, &mut out, max_size).map(|()| None),
-        _ => compress::unpack(&mut input, &mut out, max_size)
+        Compression::None => pass(&mut input, &mut bounded).map(|()| None),
+        _ => compress::unpack(&mut input, &mut bounded, u64::MAX)
             .map(|unpacked| unpacked.map(|unpacked| unpacked.end)),
     };
+    // There may be no end of more data: nothing is to be waited for.
+    if let Some(fault) = bounded.fault {
+        return Err(fault.into());
+    }
     if out.is_closed() {
         return Ok(Stage::Stopped);
-    }
-    // There may be no end of more data: nothing is to be waited for.
-    if decoded.as_ref().is_err_and(anyhow::Error::is::<TooLarge>) {
-        return decoded.map(|_| Stage::Stopped);
     }
     if io::copy(&mut input, &mut io::sink()).is_err() {
         return Ok(Stage::Stopped);
@@ -261,16 +269,13 @@ fn decode(
 }
 
 /// Passes bytes on that are not compressed.
-fn pass(input: &mut PipeReader, out: &mut PipeWriter, max_size: u64) -> Result<()> {
-    let mut size = 0;
+fn pass(input: &mut PipeReader, out: &mut dyn Write) -> Result<()> {
     loop {
         let bytes = input.fill_buf()?;
         let count = bytes.len();
         if count == 0 {
             return Ok(());
         }
-        size += count as u64;
-        ensure!(size <= max_size, TooLarge { limit: max_size });
         out.write_all(bytes)?;
         input.consume(count);
     }

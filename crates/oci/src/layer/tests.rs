@@ -11,6 +11,7 @@ use flate2::{Compression, GzBuilder};
 
 use super::fault::LayerFault;
 use super::pipe::BUFFER;
+use super::room::Room;
 use super::{BlobCopy, Unpacked, unpack};
 use crate::document::manifest::Descriptor;
 use crate::name::digest::{Algorithm, Digest, Hasher};
@@ -35,7 +36,8 @@ fn unpack_as(
     max_size: u64,
 ) -> Result<(Unpacked, Vec<u8>)> {
     let out = tempfile::tempfile().unwrap();
-    let unpacked = unpack(Box::new(blob), descriptor, diff_id, None, &out, max_size, &|_| ())?;
+    let unpacked =
+        unpack(Box::new(blob), descriptor, diff_id, None, &out, &Room::new(max_size), &|_| ())?;
     assert_eq!(unpacked.size, out.metadata().unwrap().len());
     Ok((unpacked, contents(&out)))
 }
@@ -231,12 +233,19 @@ fn unpacked_bytes_are_bounded() {
     for (name, blob) in [("gzip", endless), ("zstd", zstd(&zeros).repeat(9)), ("plain", archive)] {
         let out = tempfile::tempfile().unwrap();
         let (blob, max) = (&blob[..], 8 << 20);
+        let room = Room::new(max);
         let diff_id = Digest::of(b"");
         let unpacked =
-            unpack(Box::new(blob), &descriptor(blob), &diff_id, None, &out, max, &|_| ());
+            unpack(Box::new(blob), &descriptor(blob), &diff_id, None, &out, &room, &|_| ());
         let error = unpacked.expect_err(name);
         assert_eq!(error.downcast_ref(), Some(&TooLarge { limit: max }), "{name}: {error:#}");
         assert!(out.metadata().unwrap().len() <= max, "{name}");
+        // A layer that fails gives back what it took.
+        assert_eq!(
+            (room.take(max), room.take(1)),
+            (Ok(()), Err(TooLarge { limit: max })),
+            "{name}"
+        );
     }
     assert_eq!(
         unpack_as(&gzip(&zeros), &descriptor(&gzip(&zeros)), &Digest::of(&zeros), 8 << 20)
@@ -261,8 +270,16 @@ fn a_copy_of_the_blob_is_completed() {
             counted.fetch_add(more, Ordering::Relaxed);
         };
         let input = Box::new(&blob[..]);
-        unpack(input, &descriptor(&blob), &Digest::of(&plain), Some(copy), &out, MAX, &count)
-            .unwrap();
+        unpack(
+            input,
+            &descriptor(&blob),
+            &Digest::of(&plain),
+            Some(copy),
+            &out,
+            &Room::new(MAX),
+            &count,
+        )
+        .unwrap();
         let found = contents(&file);
         assert!(found[..already].iter().all(|&byte| byte == b'#'), "{already}");
         assert!(found[already..] == blob[already..], "{already}");
@@ -291,7 +308,8 @@ fn errors_of_the_files_are_the_cause() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let run = |input: Box<dyn Read + Send>, copy: Option<&File>, out: &File| {
         let copy = copy.map(|file| BlobCopy { file, already: 0 });
-        let error = unpack(input, &descriptor, &diff_id, copy, out, MAX, &|_| ()).unwrap_err();
+        let error =
+            unpack(input, &descriptor, &diff_id, copy, out, &Room::new(MAX), &|_| ()).unwrap_err();
         let cause = error.downcast_ref::<io::Error>().map(io::Error::kind);
         (cause, format!("{error:#}"))
     };
@@ -324,4 +342,33 @@ fn errors_of_the_files_are_the_cause() {
         assert_eq!(cause, Some(kind), "{name}: {text}");
         assert!(text.contains(words), "{name}: {text}");
     }
+}
+
+/// Reader that calls a function before its last byte.
+struct Late<'a>(&'a [u8], &'a (dyn Fn() + Sync));
+
+impl Read for Late<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.len() == 1 {
+            (self.1)();
+        }
+        let most = buffer.len().min(self.0.len().saturating_sub(1).max(1));
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+#[test]
+fn layers_that_are_unpacked_at_the_same_time_share_the_room() {
+    let (large, small) = (noise(8 * BUFFER), noise(5 * BUFFER));
+    let room = Room::new(large.len() as u64);
+    let run = |input: Box<dyn Read + Send + '_>, bytes: &[u8]| {
+        let out = tempfile::tempfile().unwrap();
+        unpack(input, &descriptor(bytes), &Digest::of(bytes), None, &out, &room, &|_| ())
+    };
+    // When the last buffer is filled, the first four have been written, because a pipe has four.
+    let second = || {
+        let error = run(Box::new(&small[..]), &small).unwrap_err();
+        assert!(error.is::<TooLarge>(), "{error:#}");
+    };
+    assert_eq!(run(Box::new(Late(&large, &second)), &large).unwrap().size, large.len() as u64);
 }
