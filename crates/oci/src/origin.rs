@@ -53,4 +53,10 @@ pub trait Origin: Debug + Send + Sync {
     /// # Errors
     /// The blob does not exist or cannot be read.
     fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>>;
+
+    /// Asks only the place itself from now on, because something that was read was wrong. Returns
+    /// whether there were others, so that reading again may help.
+    fn leave_mirrors(&self) -> bool {
+        false
+    }
 }

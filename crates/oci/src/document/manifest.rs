@@ -129,7 +129,9 @@ impl Descriptor {
     /// # Errors
     /// Text that is not base64.
     pub fn embedded(&self) -> Result<Option<Vec<u8>>> {
-        let Some(text) = &self.data else { return Ok(None) };
+        let Some(text) = self.data.as_ref().filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
         let bytes = BASE64_STANDARD.decode(text);
         Ok(Some(bytes.with_context(|| format!("{}: its data is not base64", self.digest))?))
     }

@@ -213,3 +213,17 @@ fn sizes_are_numbers_of_bytes() {
         assert_eq!(parsed.is_ok(), is_fine, "{size}");
     }
 }
+
+#[test]
+fn data_of_a_descriptor_is_its_contents() {
+    for (data, expected) in [
+        (json!("e30="), Some(Some(&b"{}"[..]))),
+        (json!(""), Some(None)),
+        (json!(null), Some(None)),
+        (json!("?"), None),
+    ] {
+        let value = json!({ "digest": Digest::of(b"{}"), "size": 2, "data": data });
+        let found = serde_json::from_value::<Descriptor>(value).unwrap().embedded().ok();
+        assert_eq!(found.as_ref().map(|bytes| bytes.as_deref()), expected, "{data}");
+    }
+}

@@ -234,7 +234,13 @@ impl Fetch<'_> {
             return job.run(Box::new(io::Cursor::new(bytes)), None);
         }
         if !self.image.source.is_remote() || cache.dir().is_none() {
-            return job.run(self.image.source.origin()?.blob(blob, 0)?, None);
+            let origin = self.image.source.origin()?;
+            return match job.run(origin.blob(blob, 0)?, None) {
+                Err(error) if is_of_blob(&error) && origin.leave_mirrors() => {
+                    job.run(origin.blob(blob, 0)?, None)
+                }
+                result => result,
+            };
         }
         let part = match cache.blob(blob, &|| waiting(&blob.digest))? {
             Blob::Missing(part) => part,
@@ -279,7 +285,8 @@ impl Fetch<'_> {
             job.run(Box::new(kept.chain(rest)), Some(copy))
         };
         let mut result = read(already);
-        if already > 0 && result.as_ref().is_err_and(is_of_blob) {
+        // The beginning that was kept may be wrong, or a mirror may have sent something else.
+        if result.as_ref().is_err_and(is_of_blob) && (origin.leave_mirrors() || already > 0) {
             part.clear()?;
             result = read(0);
         }

@@ -12,7 +12,7 @@ use crate::name::digest::Digest;
 use crate::name::location::Location;
 use crate::name::reference::Reference;
 use crate::origin::{Origin, RawDocument};
-use crate::registry::{Registry, RegistryOptions};
+use crate::registry::{self, Registry, RegistryOptions};
 
 /// The place of an image, with the cache before it.
 #[derive(Debug)]
@@ -130,15 +130,23 @@ impl Source {
         }
         match (self.pull, kept) {
             (Pull::Missing | Pull::Never, Some(kept)) => Ok(kept),
-            (Pull::Newer, Some(kept)) => match self.origin()?.top_digest() {
-                Ok(Some(digest)) if digest == kept.digest => Ok(kept),
-                Ok(_) => self.fetch_top(reference, &name),
-                Err(error) => {
+            (Pull::Newer, Some(kept)) => match self.newer(reference, &name, &kept) {
+                // A refusal is an answer: the image may be gone, or not for this user any more.
+                Err(error) if registry::is_outage(&error) => {
                     log::warn!("the image in the cache serves: {error:#}");
                     Ok(kept)
                 }
+                result => result,
             },
             _ => self.fetch_top(reference, &name),
+        }
+    }
+
+    /// The document that the registry has, if it is another one than `kept`; or else `kept`.
+    fn newer(&self, reference: &Reference, name: &str, kept: &Verified) -> Result<Verified> {
+        match self.origin()?.top_digest()? {
+            Some(digest) if digest == kept.digest => Ok(kept.clone()),
+            _ => self.fetch_top(reference, name),
         }
     }
 

@@ -90,6 +90,12 @@ impl Client {
         !self.is_left.load(Ordering::Relaxed)
     }
 
+    /// Host, and port if there is one.
+    #[must_use]
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// Notes that the registry is not worth asking again.
     pub(super) fn leave(&self) {
         self.is_left.store(true, Ordering::Relaxed);

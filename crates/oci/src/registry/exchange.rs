@@ -2,8 +2,9 @@
 //! moment is repeated.
 //!
 //! Redirects (RFC 9110 §15.4) lead to storage of other hosts with queries that are signed. The
-//! header `Authorization` never goes to another server than the one that it is meant for, and a
-//! redirect never leads from an encrypted connection to a plain one.
+//! header `Authorization` never goes to another server than the one that it is meant for. A
+//! redirect leads to a plain connection in two cases only: from this machine to this machine, and
+//! to the host that the user permitted to be insecure ([`Trust::may_lead`]).
 
 use std::sync::Arc;
 use std::thread::sleep;
@@ -142,7 +143,7 @@ impl Exchange {
         loop {
             let outcome = self.follow(ask);
             let asked = match &outcome {
-                Ok(answer) if is_passing(answer.status) => {
+                Ok(answer) if is_passing(answer.status.as_u16()) => {
                     let value = answer.header(&RETRY_AFTER);
                     value.and_then(|value| retry_after(value, SystemTime::now()))
                 }
@@ -229,9 +230,9 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Whether a status says that the same request may succeed later.
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+/// Whether an HTTP status says that the same request may succeed later.
+pub(super) fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 fn is_passing_failure(error: &anyhow::Error) -> bool {

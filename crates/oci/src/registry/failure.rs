@@ -78,7 +78,9 @@ impl Reason {
         }
     }
 
-    fn of_io(error: &io::Error) -> Self {
+    /// The reason behind an I/O error.
+    #[must_use]
+    pub(super) fn of_io(error: &io::Error) -> Self {
         if let Some(inner) = error.get_ref() {
             if let Some(error) = inner.downcast_ref() {
                 return Self::of_tls(error);

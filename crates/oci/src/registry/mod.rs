@@ -13,7 +13,6 @@
 //! | `exchange` | requests with redirects and repetition |
 //! | [`challenge`], `auth` | showing a registry who asks |
 //! | `client` | manifests and blobs of one repository |
-//! | `embedded` | blobs that are part of the manifest |
 //! | `download` | a blob as a stream that survives broken connections |
 //!
 //! Nothing here is trusted: not the registry, and not whoever the registry points to. A
@@ -23,7 +22,6 @@ mod auth;
 pub mod challenge;
 mod client;
 mod download;
-mod embedded;
 mod exchange;
 mod failure;
 mod refusal;
@@ -35,7 +33,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,6 +44,7 @@ use self::auth::Auth;
 use self::client::{Client, IsManifest, Want};
 use self::download::Download;
 use self::exchange::{Answer, Ask, Attempts, Exchange, Trust, succeeded};
+use self::failure::{Failure, Reason};
 use self::refusal::Refusal;
 use self::retry::Limits;
 use self::settings::credentials;
@@ -205,9 +204,6 @@ impl Origin for Registry {
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<RawDocument> {
-        if let Some(bytes) = embedded::contents(descriptor)? {
-            return Ok(RawDocument { bytes, media_type: String::new() });
-        }
         let digest = &descriptor.digest;
         let is_manifest =
             matches!(Media::of(&descriptor.media_type), Some(Media::Manifest | Media::Index));
@@ -218,11 +214,6 @@ impl Origin for Registry {
     }
 
     fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
-        if let Some(bytes) = embedded::contents(descriptor)? {
-            let mut contents = Cursor::new(bytes);
-            contents.set_position(offset);
-            return Ok(Box::new(contents));
-        }
         let path = format!("blobs/{}", descriptor.digest);
         let clients = Arc::clone(&self.clients);
         let limits = clients.own.exchange().limits();
@@ -245,6 +236,28 @@ impl Origin for Registry {
         };
         Ok(Box::new(found?))
     }
+
+    fn leave_mirrors(&self) -> bool {
+        for mirror in self.clients.mirrors.iter().filter(|mirror| mirror.is_in_use()) {
+            log::warn!("mirror {}: left, because a layer was damaged", mirror.authority());
+            mirror.leave();
+        }
+        // Another thread may have left them while this layer was read.
+        !self.clients.mirrors.is_empty()
+    }
+}
+
+/// Whether an error says that the registry cannot be reached, or cannot answer now, and not
+/// something about the image.
+#[must_use]
+pub(crate) fn is_outage(error: &anyhow::Error) -> bool {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return exchange::is_passing(refusal.status) || refusal.status >= 500;
+    }
+    let failure = error.downcast_ref::<Failure>().map(|failure| failure.reason);
+    // A connection that ends within an answer.
+    let broken = || error.downcast_ref::<std::io::Error>().map(Reason::of_io);
+    failure.or_else(broken).is_some_and(Reason::is_outage)
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {

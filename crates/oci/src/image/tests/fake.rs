@@ -2,9 +2,7 @@
 
 use std::io::Read;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use anyhow::bail;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::document::manifest::Descriptor;
@@ -23,10 +21,16 @@ pub(super) struct Fake {
     top: Mutex<Option<Digest>>,
     /// Whether the registry answers.
     pub(super) is_down: Mutex<bool>,
+    /// The registry answers so many requests and then goes away.
+    pub(super) answers: Mutex<Option<usize>>,
     /// A blob breaks after so many bytes from its offset on.
     pub(super) breaks_after: Mutex<Option<u64>>,
     /// Requests for documents, for the digest of the top document, and for blobs.
     requests: [AtomicUsize; 3],
+    /// A mirror, which sends this in place of each blob until it is left.
+    pub(super) mirror: Mutex<Option<Vec<u8>>>,
+    /// Whether the mirror was left.
+    pub(super) is_left: AtomicBool,
     /// Offsets from which blobs were read.
     pub(super) offsets: Mutex<Vec<u64>>,
 }
@@ -51,12 +55,18 @@ impl Fake {
 
     fn get(&self, digest: &Digest, kind: usize) -> Result<Vec<u8>> {
         self.requests[kind].fetch_add(1, Ordering::Relaxed);
-        if *self.is_down.lock().unwrap() {
-            bail!("the registry does not answer");
+        let mut is_over = false;
+        if let Some(left) = &mut *self.answers.lock().unwrap() {
+            is_over = *left == 0;
+            *left = left.saturating_sub(1);
+        }
+        if is_over || *self.is_down.lock().unwrap() {
+            let error = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            return Err(error).context("the registry does not answer");
         }
         let documents = self.documents.lock().unwrap();
         let found = documents.iter().find(|row| row.0 == *digest);
-        found.map(|row| row.1.clone()).context("404")
+        found.map(|row| row.1.clone()).context("refused")
     }
 
     /// The requests since the last call.
@@ -108,11 +118,20 @@ impl Origin for Fake {
     fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
         let bytes = self.get(&descriptor.digest, 2)?;
         self.offsets.lock().unwrap().push(offset);
+        let bytes = match &*self.mirror.lock().unwrap() {
+            Some(wrong) if !self.is_left.load(Ordering::Relaxed) => wrong.clone(),
+            _ => bytes,
+        };
         let bytes = bytes[usize::try_from(offset).unwrap()..].to_vec();
         match self.breaks_after.lock().unwrap().take() {
             None => Ok(Box::new(std::io::Cursor::new(bytes))),
             Some(count) => Ok(Box::new(std::io::Cursor::new(bytes).take(count).chain(Broken))),
         }
+    }
+
+    fn leave_mirrors(&self) -> bool {
+        self.is_left.store(true, Ordering::Relaxed);
+        self.mirror.lock().unwrap().is_some()
     }
 }
 

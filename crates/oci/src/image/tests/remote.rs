@@ -85,6 +85,15 @@ fn the_pull_policy_decides_what_is_asked() {
     check(&open(Pull::Newer).unwrap(), 2);
     assert_eq!(registry.asked(), [2, 1, 1], "one of the two layers was in the cache");
     check(&open(Pull::Never).unwrap(), 2);
+    // The registry answers that it has no such image.
+    registry.documents.lock().unwrap().clear();
+    assert!(error(open(Pull::Newer)).contains("refused"));
+    // The registry goes away between two requests.
+    let (dir, top) = sample(3);
+    registry.fill(&dir, &top);
+    *registry.answers.lock().unwrap() = Some(1);
+    check(&open(Pull::Newer).unwrap(), 2);
+    *registry.answers.lock().unwrap() = None;
     // The registry does not answer.
     *registry.is_down.lock().unwrap() = true;
     check(&open(Pull::Newer).unwrap(), 2);
@@ -259,6 +268,23 @@ fn a_lying_registry_leaves_nothing_in_the_cache() {
     let found = error(registry.named(&name, Pull::Missing, &self::options(cache.path())));
     assert!(found.contains("damaged or replaced"), "{found}");
     assert!(files(cache.path()).is_empty());
+}
+
+#[test]
+fn a_mirror_that_sends_other_layers_is_left() {
+    let (dir, top) = sample(1);
+    for wrong in
+        [gzip(&tar(&[("a", "other")])), vec![0; 100], gzip(&tar(&[("a", &noise(7, 99_999))]))]
+    {
+        let registry = Fake::new(&dir, &top);
+        *registry.mirror.lock().unwrap() = Some(wrong);
+        let cache = tempfile::tempdir().unwrap();
+        check(&registry.open(Pull::Missing, &options(cache.path())).unwrap(), 1);
+        assert!(registry.is_left.load(std::sync::atomic::Ordering::Relaxed));
+        let registry = Fake::new(&dir, &top);
+        *registry.mirror.lock().unwrap() = Some(vec![0; 100]);
+        check(&registry.open(Pull::Missing, &unkept()).unwrap(), 1);
+    }
 }
 
 #[test]

@@ -175,6 +175,12 @@ fn a_mirror_that_breaks_off_is_left_for_the_registry() {
     assert_eq!(own.seen().iter().map(Seen::offset).collect::<Vec<_>>(), [20]);
     assert!(read(&registry, &layer(&contents), 0).unwrap() == contents);
     assert_eq!(mirror.seen().len(), 2, "not asked again");
+    let registry = open(&format!("{name}/a"), &options);
+    assert!(registry.leave_mirrors(), "there is one");
+    assert!(read(&registry, &layer(&contents), 0).unwrap() == contents);
+    assert_eq!(mirror.seen().len(), 2, "not asked after it was left");
+    assert!(registry.leave_mirrors(), "what was read before may be of the mirror");
+    assert!(!at(&own).leave_mirrors(), "there is none");
 }
 
 #[test]

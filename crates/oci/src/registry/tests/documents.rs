@@ -117,27 +117,6 @@ fn configs_are_blobs_and_manifests_are_not() {
 }
 
 #[test]
-fn data_of_a_descriptor_is_used_and_checked() {
-    let server = Server::start(|_| Reply::new(404, ""));
-    let registry = open(&format!("{}/a", server.authority()), &options());
-    let good = Descriptor { data: Some("e30=".to_owned()), ..layer(b"{}") };
-    assert_eq!(registry.document(&good).unwrap().bytes, b"{}");
-    let mut rest = Vec::new();
-    std::io::Read::read_to_end(&mut registry.blob(&good, 1).unwrap(), &mut rest).unwrap();
-    assert_eq!(rest, b"}");
-    for (data, contents, word) in [
-        ("e30=", &b"[]"[..], "has the digest"),
-        ("e30=", b"{} ", "2 bytes, not 3"),
-        ("?", b"{}", "data"),
-    ] {
-        let bad = Descriptor { data: Some(data.to_owned()), ..layer(contents) };
-        let error = text(registry.document(&bad));
-        assert!(error.contains(word), "{error}");
-    }
-    assert!(server.seen().is_empty());
-}
-
-#[test]
 fn mirrors_are_asked_first_and_the_registry_last() {
     let own = Server::start(|seen| match seen.path.contains("/r/") {
         true => manifest().with("From", "own"),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::server::{Reply, Seen, Server};
+use super::server::{End, Reply, Seen, Server};
 use super::{MANIFEST, PACE, Pace, open, open_at, options, text};
 use crate::origin::Origin;
 use crate::registry::retry::Limits;
@@ -72,4 +72,32 @@ fn a_limit_that_lasts_is_told_with_what_helps() {
     assert!(error.contains("--creds") && error.contains("429"), "{error}");
     assert!(!error.contains('\u{1b}'), "{error:?}");
     assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn an_outage_is_told_from_a_refusal() {
+    for (status, expected) in [
+        (401, false),
+        (403, false),
+        (404, false),
+        (400, false),
+        (429, true),
+        (500, true),
+        (505, true),
+    ] {
+        let server = Server::start(move |_| Reply::new(status, ""));
+        let error = open(&format!("{}/a", server.authority()), &options()).top().unwrap_err();
+        assert_eq!(crate::registry::is_outage(&error), expected, "{status}");
+    }
+    let server = Server::start(|_| Reply::new(200, "{}").ending(End::CutAt(1)));
+    let name = format!("{}/a", server.authority());
+    let error = open(&name, &options()).top().unwrap_err();
+    assert!(crate::registry::is_outage(&error), "broken off: {error:#}");
+    drop(server);
+    let error = open(&name, &options()).top().unwrap_err();
+    assert!(crate::registry::is_outage(&error), "gone: {error:#}");
+    let ca = vec!["/nonexistent/ca.crt".into()];
+    let options = crate::registry::RegistryOptions { ca, ..options() };
+    let error = open(&name, &options).top().unwrap_err();
+    assert!(!crate::registry::is_outage(&error), "no file: {error:#}");
 }
