@@ -95,4 +95,5 @@ pub mod progress;
 pub mod registry;
 #[cfg(test)]
 mod sample;
+mod shown;
 pub mod write;

@@ -4,16 +4,17 @@
 //! Format: OCI image specification, `config.md`; `Healthcheck` and `Shell` are Docker's.
 //! Unknown members are ignored, as the specification demands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
 use crate::name::digest::Digest;
 use crate::name::platform::Platform;
+use crate::shown::shown;
 
 /// The config of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,12 +127,14 @@ impl Config {
     /// # Errors
     /// Text that is no config; a variable without a name; a member of a wrong type.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let raw: Raw = serde_json::from_slice(bytes).context("not the config of an image")?;
+        let raw = serde_json::from_slice::<Raw>(bytes).map_err(|error| {
+            anyhow!("not the config of an image: {}", shown(&error.to_string()))
+        })?;
         let process = raw.config.unwrap_or_default();
         ensure!(
             raw.rootfs.kind.is_empty() || raw.rootfs.kind == "layers",
             "a root file system of type {}: only \"layers\" is known",
-            raw.rootfs.kind.escape_debug()
+            shown(&raw.rootfs.kind)
         );
         Ok(Self {
             platform: Platform {
@@ -162,13 +165,16 @@ impl Config {
 /// without a value is left out: it has no meaning without a host's environment.
 fn variables(given: Vec<String>) -> Result<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for pair in given {
         let Some((name, _)) = pair.split_once('=') else { continue };
-        ensure!(!name.is_empty(), "the variable \"{}\" has no name", pair.escape_debug());
-        let same = |other: &&mut String| other.split_once('=').is_some_and(|it| it.0 == name);
-        match found.iter_mut().find(same) {
-            Some(other) => *other = pair,
-            None => found.push(pair),
+        ensure!(!name.is_empty(), "the variable \"{}\" has no name", shown(&pair));
+        match places.get(name) {
+            Some(&place) => found[place] = pair,
+            None => {
+                places.insert(name.to_owned(), found.len());
+                found.push(pair);
+            }
         }
     }
     Ok(found)
@@ -259,10 +265,16 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Most digits of a number in a time: those of a year are four, or a few more.
+const DIGITS_MAX: usize = 6;
+
 /// Seconds since 1970 of a time as in RFC 3339; `None` if it is none.
 fn seconds(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
-    let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
+    // Short numbers cannot overflow below.
+    let is_number =
+        |text: &&str| text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| Some(text).filter(is_number)?.parse::<i64>().ok();
     let mut date = date.splitn(3, '-').map(number);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let zone = time.find(['Z', 'z', '+', '-'])?;
@@ -274,7 +286,11 @@ fn seconds(text: &str) -> Option<i64> {
         ("Z" | "z", "") => 0,
         (sign, rest) => {
             let (hours, minutes) = rest.split_once(':')?;
-            let minutes = number(hours)? * 60 + number(minutes)?;
+            let (hours, minutes) = (number(hours)?, number(minutes)?);
+            if hours >= 24 || minutes >= 60 {
+                return None;
+            }
+            let minutes = hours * 60 + minutes;
             if sign == "-" { -minutes } else { minutes }
         }
     };

@@ -6,13 +6,14 @@
 //! The input is not trusted: a document that says about itself that it is something else is
 //! refused (CVE-2021-41190), and so is a negative size.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 use crate::name::digest::Digest;
 use crate::name::platform::Platform;
+use crate::shown::shown;
 
 /// Most bytes of a manifest, an index or a config (OCI distribution specification, "Pushing
 /// Manifests": registries accept at least 4 MiB).
@@ -195,7 +196,8 @@ impl Document {
     /// # Errors
     /// A document that is damaged, of another kind than it is called, or that has no image.
     pub fn parse(bytes: &[u8], media_type: &str) -> Result<Self> {
-        let members: Members = serde_json::from_slice(bytes).context("not a manifest")?;
+        let members = serde_json::from_slice::<Members>(bytes)
+            .map_err(|error| anyhow!("not a manifest: {}", shown(&error.to_string())))?;
         let own = members.media_type.as_deref().unwrap_or_default();
         let kinds = [own, media_type].map(|name| Media::of(name).filter(|_| !name.is_empty()));
         if kinds.contains(&Some(Media::Schema1)) || members.schema_version == 1 {
@@ -237,7 +239,7 @@ fn manifest(
     let is_config = Media::of(&config.media_type) == Some(Media::Config);
     if !is_config && !config.media_type.is_empty() {
         let kind = artifact.unwrap_or(&config.media_type);
-        bail!("an artifact of type {}, not an image", kind.escape_debug());
+        bail!("an artifact of type {}, not an image", shown(kind));
     }
     ensure!(layers.len() <= LAYERS_MAX, "{} layers, more than {LAYERS_MAX}", layers.len());
     for (number, layer) in layers.iter().enumerate() {
@@ -250,10 +252,7 @@ fn manifest(
                     "layer {number} is encrypted: decrypt the image first, as with skopeo copy --decryption-key"
                 );
             }
-            _ => bail!(
-                "layer {number} is of type {}, which is no layer",
-                layer.media_type.escape_debug()
-            ),
+            _ => bail!("layer {number} is of type {}, which is no layer", shown(&layer.media_type)),
         }
     }
     Ok(Manifest { config, layers })
@@ -274,7 +273,7 @@ impl std::fmt::Display for NoImage {
         write!(f, "no image for {}", self.wanted)?;
         match there.is_empty() {
             true => f.write_str(": the index is empty"),
-            false => write!(f, ": there is {} (--platform)", there.join(", ").escape_debug()),
+            false => write!(f, ": there is {} (--platform)", shown(&there.join(", "))),
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::config::{Config, Healthcheck};
 use super::manifest::{Descriptor, Document, Media};
 use crate::name::digest::Digest;
+use crate::name::platform::Platform;
 
 fn config(value: &Value) -> Config {
     Config::parse(value.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error:#}"))
@@ -99,6 +100,87 @@ fn the_last_value_of_a_variable_counts() {
 }
 
 #[test]
+fn very_many_variables_are_read_at_once() {
+    /// As many as a config of 4 MiB may have.
+    const COUNT: usize = 300_000;
+    let env: Vec<_> = (0..COUNT).map(|number| format!("{number}=")).collect();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        // Nobody listens any more when the time is over.
+        let _ = sender.send(process(&json!({ "Env": env })).env);
+    });
+    // A search for each among all others takes minutes.
+    let found = receiver.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
+    assert_eq!((found.len(), found[COUNT - 1].as_str()), (COUNT, "299999="));
+    reader.join().unwrap();
+}
+
+#[test]
+fn messages_show_little_of_a_document() {
+    let long = "x".repeat(1 << 20);
+    let odd = format!("{long}\u{1b}[2J");
+    let config_of = |kind: &str| json!({ "mediaType": kind, "digest": Digest::of(b""), "size": 0 });
+    let platforms =
+        json!([{ "digest": Digest::of(b""), "platform": { "os": odd, "architecture": odd } }]);
+    let entries: Vec<Descriptor> = serde_json::from_value(platforms).unwrap();
+    let parse = |value: &Value| {
+        format!("{:#}", Document::parse(value.to_string().as_bytes(), "").unwrap_err())
+    };
+    let layers = json!([config_of(&odd)]);
+    for (name, text) in [
+        (
+            "type of a config",
+            parse(&json!({ "schemaVersion": 2, "config": config_of(&odd), "layers": [] })),
+        ),
+        (
+            "type of an artifact",
+            parse(
+                &json!({ "schemaVersion": 2, "artifactType": odd, "config": config_of("x/y"), "layers": [] }),
+            ),
+        ),
+        (
+            "type of a layer",
+            parse(&json!({ "schemaVersion": 2, "config": config_of(""), "layers": layers })),
+        ),
+        ("digest", parse(&json!({ "schemaVersion": 2, "manifests": [{ "digest": odd }] }))),
+        ("string in place of a number", parse(&json!({ "schemaVersion": odd }))),
+        (
+            "root file system",
+            format!(
+                "{:#}",
+                Config::parse(json!({ "rootfs": { "type": odd } }).to_string().as_bytes())
+                    .unwrap_err()
+            ),
+        ),
+        (
+            "variable",
+            format!(
+                "{:#}",
+                Config::parse(
+                    json!({ "config": { "Env": [format!("={odd}")] } }).to_string().as_bytes()
+                )
+                .unwrap_err()
+            ),
+        ),
+        (
+            "string in place of an array",
+            format!(
+                "{:#}",
+                Config::parse(json!({ "config": { "Env": odd } }).to_string().as_bytes())
+                    .unwrap_err()
+            ),
+        ),
+        (
+            "platforms",
+            super::manifest::select(&entries, &Platform::host()).unwrap_err().to_string(),
+        ),
+    ] {
+        assert!(text.contains('x') && !text.contains('\u{1b}'), "{name}");
+        assert!(text.chars().count() < 500, "{name}: {}", text.chars().count());
+    }
+}
+
+#[test]
 fn times_are_those_of_rfc_3339() {
     for (text, expected) in [
         ("1970-01-01T00:00:00Z", 0),
@@ -116,6 +198,13 @@ fn times_are_those_of_rfc_3339() {
         ("2024-01-01T00:00:00", 0),
         ("2024-01-01T00:00:00+é0:00", 0),
         ("99999999999999999999-01-01T00:00:00Z", 0),
+        ("9223372036854775807-01-01T00:00:00Z", 0),
+        ("2024-01-9223372036854775807T00:00:00Z", 0),
+        ("2024-01-01T9223372036854775807:00:00Z", 0),
+        ("2024-01-01T00:00:00+9223372036854775807:00", 0),
+        ("2024-01-01T00:00:00-24:00", 0),
+        ("2024-01-01T00:00:00-00:60", 0),
+        ("+2024-01-01T00:00:00Z", 0),
     ] {
         assert_eq!(config(&json!({ "created": text })).created, expected, "{text}");
     }

@@ -13,6 +13,7 @@ use crate::name::location::Location;
 use crate::name::reference::Reference;
 use crate::origin::{Origin, RawDocument};
 use crate::registry::{self, Registry, RegistryOptions};
+use crate::shown::shown;
 
 /// The place of an image, with the cache before it.
 #[derive(Debug)]
@@ -210,7 +211,7 @@ const TOO_LARGE: &str = "a document of an image has at most 4 MiB";
 fn one_media_type(named: &str, served: &str) -> Result<String> {
     match (Media::of(named), Media::of(served)) {
         (Some(a), Some(b)) if a != b => {
-            bail!("it is called {named}, but served as {}", served.escape_debug())
+            bail!("it is called {}, but served as {}", shown(named), shown(served))
         }
         (None, Some(_)) => Ok(served.to_owned()),
         _ => Ok(named.to_owned()),

@@ -11,6 +11,8 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
+use crate::shown::shown;
+
 /// Algorithm of a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -83,13 +85,13 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self> {
         let (name, digits) = text.split_once(':').unwrap_or((text, ""));
         let Some((_, algorithm, length)) = ALGORITHMS.iter().find(|row| row.0 == name) else {
-            bail!("digest {}: only sha256:… and sha512:… are known", text.escape_debug());
+            bail!("digest {}: only sha256:… and sha512:… are known", shown(text));
         };
         let is_hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         ensure!(
             digits.len() == *length && is_hex,
             "digest {}: {name} has {length} digits 0-9 and a-f",
-            text.escape_debug()
+            shown(text)
         );
         Ok(Self { algorithm: *algorithm, text: text.into() })
     }

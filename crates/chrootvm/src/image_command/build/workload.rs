@@ -1,6 +1,7 @@
 //! The workload of an image that `chrootvm image build` makes: the command of an OCI image with
 //! `--init` or `--run`, or COMMAND with `--run`.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -220,10 +221,16 @@ impl WorkloadOptions {
 fn merged<'a>(of_image: &'a [String], given: &'a [OsString]) -> Vec<&'a [u8]> {
     let name = |pair: &'a [u8]| pair.split(|&byte| byte == b'=').next();
     let mut variables: Vec<&[u8]> = of_image.iter().map(String::as_bytes).collect();
+    // An image may have a hundred thousand. The config has each name once.
+    let places = variables.iter().enumerate();
+    let mut places: HashMap<_, _> = places.map(|(place, pair)| (name(pair), place)).collect();
     for pair in given.iter().map(|pair| pair.as_bytes()) {
-        match variables.iter_mut().find(|other| name(other) == name(pair)) {
-            Some(other) => *other = pair,
-            None => variables.push(pair),
+        match places.get(&name(pair)) {
+            Some(&place) => variables[place] = pair,
+            None => {
+                places.insert(name(pair), variables.len());
+                variables.push(pair);
+            }
         }
     }
     variables
@@ -311,7 +318,7 @@ mod tests {
         let of_image = strings(&["PATH=/bin", "A=1=2", "B="]);
         let found = merged(&of_image, &[]);
         assert_eq!(found, [&b"PATH=/bin"[..], b"A=1=2", b"B="]);
-        let given = strings(&["A=", "C=3"]);
+        let given = strings(&["A=", "C=2", "C=3"]);
         assert_eq!(merged(&of_image, &given), [&b"PATH=/bin"[..], b"A=", b"B=", b"C=3"]);
     }
 }
