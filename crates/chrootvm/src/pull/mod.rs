@@ -15,16 +15,13 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use image::source::tar::layer::DirectoryLinks;
-use machine::host::cache_home;
+use machine::host;
 use oci::cache::{Bounds, Cache};
 use oci::image::{OpenOptions, Pull};
 use oci::name::platform::Platform;
 use oci::registry::{Insecure, RegistryOptions, UserPassword};
 
 use self::credentials::GivenCredentials;
-
-/// Directory of OCI images below the user's cache directory.
-const CACHE: &str = "virtinitrd/oci";
 
 /// Values of `--pull`, and the line of help for each.
 #[rustfmt::skip]
@@ -120,15 +117,16 @@ impl PullArguments {
     }
 }
 
-/// The user's cache of images. Without a cache directory, nothing is kept.
+/// The user's cache of images. Without a cache directory, nothing is kept. Root with the HOME of
+/// another user has none (`sudo -E`).
 ///
 /// # Errors
 /// A directory of another user, or one that others can write to.
 pub fn cache() -> Result<Cache> {
-    match cache_home(std::env::var_os("XDG_CACHE_HOME"), std::env::home_dir) {
-        Some(dir) => Cache::open(&dir.join(CACHE), Bounds::default()),
+    match host::user_cache() {
+        Some(dir) => Cache::below(&dir, Bounds::default()),
         None => {
-            log::warn!("images are not kept: set HOME or XDG_CACHE_HOME");
+            log::warn!("images are not kept: set HOME to your own directory, or XDG_CACHE_HOME");
             Ok(Cache::unkept())
         }
     }

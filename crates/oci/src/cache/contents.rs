@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::object::{self, PART, files_in, hold_unused};
 use super::record::{self, RECORD};
-use super::{Cache, Kind, refs};
+use super::{Access, Cache, Kind, refs};
 use crate::name::digest::{Digest, Hasher};
 
 /// Bytes of a block of `st_blocks` (stat(2)).
@@ -98,7 +98,7 @@ impl Cache {
     }
 
     /// Removes small files that interrupted runs left behind: records without an object,
-    /// references to documents that are gone, and incomplete references.
+    /// references to documents of which nothing is left, and incomplete references.
     fn sweep(&self) -> Result<()> {
         let Some(dir) = self.dir() else { return Ok(()) };
         let is_old = |file: &Metadata| {
@@ -114,12 +114,20 @@ impl Cache {
                 }
             }
         }
+        let images = files_in(&dir.join(Kind::Image.directory()))?;
+        let images: Vec<_> = images
+            .iter()
+            .filter_map(|(path, _)| path.file_name()?.to_str())
+            .filter(|name| !name.ends_with(RECORD))
+            .collect();
         for (path, file) in files_in(&dir.join(refs::DIRECTORY))? {
-            let document = refs::read(&path).map(|seen| {
+            let is_of_use = refs::read(&path).is_some_and(|seen| {
                 let (algorithm, digits) = seen.digest.parts();
-                dir.join(Kind::Blob.directory()).join(algorithm).join(digits)
+                // The config of a local image is not a blob here, but in the key of its image.
+                dir.join(Kind::Blob.directory()).join(algorithm).join(digits).exists()
+                    || images.iter().any(|key| key.contains(digits))
             });
-            if !document.is_some_and(|document| document.exists()) && is_old(&file) {
+            if !is_of_use && is_old(&file) {
                 object::remove_name(&path)?;
             }
         }
@@ -146,12 +154,15 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Removes what exceeds the bounds of the cache.
-    ///
-    /// # Errors
-    /// Those of [`Cache::prune`].
-    pub fn trim(&self) -> Result<Removed> {
-        self.prune_to(self.bounds.max_size)
+    /// Removes what exceeds the bounds of the cache. A failure is only a warning: what the caller
+    /// wants is in the cache already.
+    pub(crate) fn trim(&self) {
+        if self.access == Access::ReadOnly {
+            return;
+        }
+        if let Err(error) = self.prune_to(self.bounds.max_size) {
+            log::warn!("the cache of images may become too large: {error:#}");
+        }
     }
 
     /// Reads all complete objects, and removes those that are damaged. Calls `tell` with each
@@ -168,8 +179,7 @@ impl Cache {
                 Kind::Layer => is_recorded() && has_digest(found, held.file())?,
                 Kind::Image => is_recorded(),
             };
-            if !is_intact {
-                object::remove_name(&found.path)?;
+            if !is_intact && object::remove_held(&held)? {
                 object::remove_name(&record::path_of(&found.path))?;
             }
             tell(found, is_intact);

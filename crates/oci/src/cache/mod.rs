@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use files::private_dir::{self, Writers};
 
-use self::object::{Claim, claim, hold, remove_name};
-pub use self::object::{Held, Part};
+use self::object::{Claim, hold, remove_held, remove_name};
+pub use self::object::{Held, Part, Wait};
 use crate::document::manifest::{DOCUMENT_MAX, Descriptor};
 use crate::name::digest::Digest;
 
@@ -83,12 +83,21 @@ impl Default for Bounds {
     }
 }
 
+/// What this process may do with the directory of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    ReadWrite,
+    /// What is there is used, and nothing new is kept.
+    ReadOnly,
+}
+
 /// A cache, or the absence of one.
 #[derive(Debug)]
 pub struct Cache {
     /// The directory; `None` if nothing is kept.
     dir: Option<PathBuf>,
     bounds: Bounds,
+    access: Access,
 }
 
 /// A blob of the cache.
@@ -101,28 +110,46 @@ pub(crate) enum Blob {
 }
 
 impl Cache {
+    /// Opens the cache `virtinitrd/oci` below the cache directory `base` of a user.
+    ///
+    /// # Errors
+    /// Those of [`Cache::open`], also for the directory `virtinitrd`: whoever can write to it can
+    /// put another directory in the place of the cache.
+    pub fn below(base: &Path, bounds: Bounds) -> Result<Self> {
+        let parent = base.join("virtinitrd");
+        let cache = Self::open(&parent.join("oci"), bounds)?;
+        if cache.dir.is_some() {
+            check_owner(&parent).with_context(|| format!("cache {}", parent.display()))?;
+        }
+        Ok(cache)
+    }
+
     /// Opens the cache in `dir`, and makes the directory if it is missing. If the directory
-    /// cannot be written to, there is a warning, and nothing is kept.
+    /// cannot be written to, there is a warning, and nothing new is kept.
     ///
     /// # Errors
     /// A directory of another user, or one that others can write to.
     pub fn open(dir: &Path, bounds: Bounds) -> Result<Self> {
-        match prepare(dir) {
-            Ok(()) => {}
+        let context = || format!("cache {}", dir.display());
+        let access = match prepare(dir) {
+            Ok(()) => Access::ReadWrite,
             Err(error) if is_unwritable(&error) => {
                 log::warn!("images are not kept: {}: {error}", dir.display());
-                return Ok(Self::unkept());
+                if !is_readable(dir) {
+                    return Ok(Self::unkept());
+                }
+                Access::ReadOnly
             }
-            Err(error) => return Err(error).with_context(|| format!("cache {}", dir.display())),
-        }
-        check_owner(dir).with_context(|| format!("cache {}", dir.display()))?;
-        Ok(Self { dir: Some(dir.to_path_buf()), bounds })
+            Err(error) => return Err(error).with_context(context),
+        };
+        check_owner(dir).with_context(context)?;
+        Ok(Self { dir: Some(dir.to_path_buf()), bounds, access })
     }
 
     /// A cache that keeps nothing: what must be in a file is in an unlinked one.
     #[must_use]
     pub fn unkept() -> Self {
-        Self { dir: None, bounds: Bounds::default() }
+        Self { dir: None, bounds: Bounds::default(), access: Access::ReadOnly }
     }
 
     /// The directory; `None` if nothing is kept.
@@ -144,8 +171,10 @@ impl Cache {
         if bytes.len() as u64 <= DOCUMENT_MAX && digest.check(&bytes).is_ok() {
             return Ok(Some(bytes));
         }
-        log::warn!("{} is damaged and is removed", path.display());
-        remove_name(&path)?;
+        if self.keeps() {
+            log::warn!("{} is damaged and is removed", path.display());
+            remove_name(&path)?;
+        }
         Ok(None)
     }
 
@@ -154,9 +183,12 @@ impl Cache {
     /// # Errors
     /// A file that cannot be written.
     pub fn keep_document(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let Some(path) = self.object(Kind::Blob, digest)? else { return Ok(()) };
+        let path = self.object(Kind::Blob, digest)?.filter(|_| self.keeps());
+        let Some(path) = path else { return Ok(()) };
         let is_valid = |file: &File| has_size(file, bytes.len() as u64);
-        let Claim::Missing(part) = claim(&path, &is_valid, &|| {})? else { return Ok(()) };
+        let Claim::Missing(part) = self.claim(&path, &is_valid, Wait::SILENT)? else {
+            return Ok(());
+        };
         part.clear()?;
         let mut file = part.file();
         let written = file.write_all(bytes).with_context(|| format!("write {}", path.display()));
@@ -169,13 +201,13 @@ impl Cache {
         }
     }
 
-    /// The blob of `descriptor`. Calls `wait` before waiting for a process that fetches it.
-    pub(crate) fn blob(&self, descriptor: &Descriptor, wait: &dyn Fn()) -> Result<Blob> {
+    /// The blob of `descriptor`. `wait` says what happens while a process fetches it.
+    pub(crate) fn blob(&self, descriptor: &Descriptor, wait: Wait<'_>) -> Result<Blob> {
         let Some(path) = self.object(Kind::Blob, &descriptor.digest)? else {
             return Part::unlinked().map(Blob::Missing);
         };
         let is_valid = |file: &File| has_size(file, descriptor.size);
-        Ok(match claim(&path, &is_valid, wait)? {
+        Ok(match self.claim(&path, &is_valid, wait)? {
             Claim::Complete(held) => Blob::Complete(held),
             Claim::Missing(part) => Blob::Missing(part),
         })
@@ -187,9 +219,18 @@ impl Cache {
         Ok(hold(&path)?.filter(|held| has_size(held.file(), descriptor.size)))
     }
 
-    /// Removes a blob that has other contents than its name says.
-    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<()> {
-        self.object(Kind::Blob, digest)?.map_or(Ok(()), |path| remove_name(&path))
+    /// The blob of `descriptor`, in place of `damaged`, whose contents are not what its name says.
+    pub(crate) fn blob_again(
+        &self,
+        descriptor: &Descriptor,
+        damaged: &Held,
+        wait: Wait<'_>,
+    ) -> Result<Blob> {
+        if !self.keeps() {
+            return Part::unlinked().map(Blob::Missing);
+        }
+        remove_held(damaged)?;
+        self.blob(descriptor, wait)
     }
 
     /// The unpacked layer `diff_id`; `None` if it is missing or damaged.
@@ -201,18 +242,18 @@ impl Cache {
         Ok(hold(&path)?.filter(|held| record::is_intact(&path, held.file())))
     }
 
-    /// The unpacked layer `diff_id`. If it is missing, `build` writes it to an empty file. Calls
-    /// `wait` before waiting for another process that does so.
+    /// The unpacked layer `diff_id`. If it is missing, `build` writes it to an empty file.
+    /// `wait` says what happens while another process does so.
     ///
     /// # Errors
     /// Those of `build`; then nothing is kept.
     pub fn layer(
         &self,
         diff_id: &Digest,
-        wait: &dyn Fn(),
+        wait: Wait<'_>,
         build: impl FnOnce(&File) -> Result<()>,
     ) -> Result<Held> {
-        make(self.object(Kind::Layer, diff_id)?, "", wait, build)
+        self.make(self.object(Kind::Layer, diff_id)?, "", wait, build)
     }
 
     /// The image `key` if it was built before.
@@ -224,7 +265,8 @@ impl Cache {
         Ok(hold(&path)?.filter(|held| record::is_intact(&path, held.file())))
     }
 
-    /// The image `key`, which must name everything that its bytes depend on. If it is missing,
+    /// The image `key`, which must name everything that its bytes depend on. What a reference led
+    /// to is remembered as long as there is an image with its digits in the key. If it is missing,
     /// `build` writes it to an empty file; of several processes one does so, and the others
     /// wait. `label` is a name for people. The image is not removed as long as the result, or a
     /// descriptor of its file, is open.
@@ -237,9 +279,10 @@ impl Cache {
         label: &str,
         build: impl FnOnce(&File) -> Result<()>,
     ) -> Result<Held> {
-        let wait = || log::info!("waiting for another process that builds the same image");
-        let held = make(self.image_path(key)?, label, &wait, build)?;
-        self.trim()?;
+        let begin = || log::info!("waiting for another process that builds the same image");
+        let wait = Wait { begin: &begin, ..Wait::SILENT };
+        let held = self.make(self.image_path(key)?, label, wait, build)?;
+        self.trim();
         Ok(held)
     }
 
@@ -252,7 +295,7 @@ impl Cache {
         );
         let Some(dir) = &self.dir else { return Ok(None) };
         let dir = dir.join(Kind::Image.directory());
-        make_directory(&dir)?;
+        self.make_directory(&dir)?;
         Ok(Some(dir.join(key)))
     }
 
@@ -261,34 +304,64 @@ impl Cache {
         let Some(dir) = &self.dir else { return Ok(None) };
         let (algorithm, digits) = digest.parts();
         let dir = dir.join(kind.directory()).join(algorithm);
-        make_directory(&dir)?;
+        self.make_directory(&dir)?;
         Ok(Some(dir.join(digits)))
     }
-}
 
-/// The object `path` with its record, made by `build` if it is missing.
-fn make(
-    path: Option<PathBuf>,
-    label: &str,
-    wait: &dyn Fn(),
-    build: impl FnOnce(&File) -> Result<()>,
-) -> Result<Held> {
-    let Some(path) = path else {
-        let part = Part::unlinked()?;
-        build(part.file())?;
-        return part.commit();
-    };
-    let is_valid = |file: &File| record::is_intact(&path, file);
-    let part = match claim(&path, &is_valid, wait)? {
-        Claim::Complete(held) => return Ok(held),
-        Claim::Missing(part) => part,
-    };
-    let done = part.clear().and_then(|()| build(part.file()));
-    match done.and_then(|()| record::write(&path, part.file(), label)) {
-        Ok(()) => part.commit(),
-        Err(error) => {
-            part.discard();
-            Err(with_hint(error, &path))
+    fn make_directory(&self, dir: &Path) -> Result<()> {
+        if self.keeps() { make_directory(dir) } else { Ok(()) }
+    }
+
+    /// Whether new objects are kept.
+    fn keeps(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+
+    /// The object `path`, or a file for it: one without a name if nothing new is kept.
+    fn claim(
+        &self,
+        path: &Path,
+        is_valid: &dyn Fn(&File) -> bool,
+        wait: Wait<'_>,
+    ) -> Result<Claim> {
+        if self.keeps() {
+            return object::claim(path, is_valid, wait);
+        }
+        match hold(path)?.filter(|held| is_valid(held.file())) {
+            Some(held) => Ok(Claim::Complete(held)),
+            None => Part::unlinked().map(Claim::Missing),
+        }
+    }
+
+    /// The object `path` with its record, made by `build` if it is missing.
+    fn make(
+        &self,
+        path: Option<PathBuf>,
+        label: &str,
+        wait: Wait<'_>,
+        build: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<Held> {
+        let Some(path) = path else {
+            let part = Part::unlinked()?;
+            build(part.file())?;
+            return part.commit();
+        };
+        let is_valid = |file: &File| record::is_intact(&path, file);
+        let part = match self.claim(&path, &is_valid, wait)? {
+            Claim::Complete(held) => return Ok(held),
+            Claim::Missing(part) => part,
+        };
+        let done = part.clear().and_then(|()| build(part.file()));
+        let record = || match self.keeps() {
+            true => record::write(&path, part.file(), label),
+            false => Ok(()),
+        };
+        match done.and_then(|()| record()) {
+            Ok(()) => part.commit(),
+            Err(error) => {
+                part.discard();
+                Err(if self.keeps() { with_hint(error, &path) } else { error })
+            }
         }
     }
 }
@@ -324,6 +397,14 @@ fn prepare(dir: &Path) -> io::Result<()> {
     let access = rustix::fs::Access::WRITE_OK;
     rustix::fs::accessat(rustix::fs::CWD, dir, access, rustix::fs::AtFlags::EACCESS)?;
     Ok(())
+}
+
+/// Whether the directory can be read, and only this user could write to it.
+fn is_readable(dir: &Path) -> bool {
+    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::EXEC_OK;
+    let flags = rustix::fs::AtFlags::EACCESS;
+    rustix::fs::accessat(rustix::fs::CWD, dir, access, flags).is_ok()
+        && private_dir::writers(dir) == Writers::Own
 }
 
 fn is_unwritable(error: &io::Error) -> bool {

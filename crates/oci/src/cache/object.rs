@@ -15,9 +15,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
@@ -45,6 +46,38 @@ impl Held {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+}
+
+/// What to do while another process makes an object.
+#[derive(Clone, Copy)]
+pub struct Wait<'a> {
+    /// Called once, before waiting.
+    pub begin: &'a dyn Fn(),
+    /// Becomes true when nobody wants the object any more; then waiting ends with an error.
+    pub is_over: Option<&'a AtomicBool>,
+}
+
+impl Wait<'_> {
+    /// Waits without a word until the other process is done.
+    pub const SILENT: Wait<'static> = Wait { begin: &|| (), is_over: None };
+
+    /// Time between two looks at a lock.
+    const INTERVAL: Duration = Duration::from_millis(50);
+
+    /// Waits until the process that makes the object with the incomplete `file` is done.
+    fn wait(self, file: &File) -> Result<()> {
+        loop {
+            // A shared lock, because whoever completes the object goes on to hold one.
+            match flock(file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => return Ok(()),
+                Err(Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(error).context("lock"),
+            }
+            let is_over = self.is_over.is_some_and(|flag| flag.load(Ordering::Relaxed));
+            ensure!(!is_over, "nobody waits any more for the process that makes it");
+            std::thread::sleep(Self::INTERVAL);
+        }
     }
 }
 
@@ -110,15 +143,16 @@ pub(super) enum Claim {
 }
 
 /// Takes hold of the object `path` if `is_valid` accepts it; otherwise removes it, and begins a
-/// new one. Calls `wait` before waiting for another process that makes the object.
+/// new one. `wait` says what happens while another process makes the object.
 pub(super) fn claim(
     path: &Path,
     is_valid: &dyn Fn(&File) -> bool,
-    wait: &dyn Fn(),
+    wait: Wait<'_>,
 ) -> Result<Claim> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!("{name}{PART}"));
     let context = || format!("open {}", part.display());
+    let mut is_waiting = false;
     loop {
         if let Some(held) = hold_valid(path, is_valid)? {
             return Ok(Claim::Complete(held));
@@ -127,9 +161,10 @@ pub(super) fn claim(
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                wait();
-                // A shared lock, because whoever completes the object goes on to hold one.
-                lock(&file, FlockOperation::LockShared).with_context(context)?;
+                if !std::mem::replace(&mut is_waiting, true) {
+                    (wait.begin)();
+                }
+                wait.wait(&file).with_context(context)?;
                 continue;
             }
             Err(error) => return Err(error).context("lock").with_context(context),
@@ -155,12 +190,21 @@ fn hold_valid(path: &Path, is_valid: &dyn Fn(&File) -> bool) -> Result<Option<He
     if is_valid(held.file()) {
         return Ok(Some(held));
     }
-    // Another process may have made it again already.
-    if is_at(held.file(), path)? {
+    if remove_held(&held)? {
         log::warn!("{} is damaged and is made again", path.display());
-        remove_name(path)?;
     }
     Ok(None)
+}
+
+/// Removes a damaged object. Returns whether it was removed; it is not if another process has
+/// made it again already.
+pub(super) fn remove_held(held: &Held) -> Result<bool> {
+    let Some(path) = held.path() else { return Ok(false) };
+    let is_same = is_at(held.file(), path)?;
+    if is_same {
+        remove_name(path)?;
+    }
+    Ok(is_same)
 }
 
 /// Takes hold of the object `path` and notes that it was used; `None` if it is missing.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::object::{files_in, options};
+use super::object::options;
 use super::{Cache, make_directory};
 use crate::name::digest::Digest;
 
@@ -46,7 +46,7 @@ impl Cache {
     /// # Errors
     /// A file that cannot be written.
     pub fn remember(&self, reference: &str, digest: &Digest, media_type: &str) -> Result<()> {
-        let Some(dir) = self.dir() else { return Ok(()) };
+        let Some(dir) = self.dir().filter(|_| self.keeps()) else { return Ok(()) };
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let (digest, media_type) = (digest.clone(), media_type.to_owned());
         let seen = Seen { reference: reference.to_owned(), digest, media_type, time };
@@ -58,21 +58,6 @@ impl Cache {
         file.flush().with_context(context)?;
         file.persist(dir.join(name(reference))).with_context(context)?;
         Ok(())
-    }
-
-    /// All references that were pulled, in the order of their names.
-    ///
-    /// # Errors
-    /// A directory that cannot be read.
-    pub fn references(&self) -> Result<Vec<Seen>> {
-        let Some(dir) = self.dir() else { return Ok(Vec::new()) };
-        let dir = dir.join(DIRECTORY);
-        let mut found = Vec::new();
-        for (path, _) in files_in(&dir)? {
-            found.extend(read(&path));
-        }
-        found.sort_by(|a, b| a.reference.cmp(&b.reference));
-        Ok(found)
     }
 }
 

@@ -18,7 +18,7 @@ use image::source::tar::layer::{self as tar_layer, LayerOptions};
 use image::tree::{Meta, Tree};
 
 use super::Image;
-use crate::cache::{Blob, Held, Part};
+use crate::cache::{Blob, Held, Part, Wait};
 use crate::document::manifest::Descriptor;
 use crate::layer::fault::LayerFault;
 use crate::layer::room::Room;
@@ -116,7 +116,7 @@ impl Image {
         let total = sizes.sum::<Result<u64>>()?;
         ensure!(total <= self.max_size, TooLarge { limit: self.max_size });
         if has_grown {
-            self.source.cache.trim()?;
+            self.source.cache.trim();
         }
         let layers = self.config.diff_ids.iter().filter_map(|id| found.get(id).cloned());
         Ok(layers.collect())
@@ -212,12 +212,17 @@ impl Fetch<'_> {
         self.progress.layer(number, LayerState::Reading);
         let blob = &self.image.manifest.layers[number];
         let mut notes = Vec::new();
-        let held = cache.layer(diff_id, &|| waiting(diff_id), |out| {
+        let held = cache.layer(diff_id, self.wait(&|| waiting(diff_id)), |out| {
             notes = self.unpack(number, blob, diff_id, out)?;
             Ok(())
         })?;
         self.progress.layer(number, LayerState::Done);
         Ok(Fetched { held, is_new: true, notes })
+    }
+
+    /// How to wait for another process. When a layer has failed, the others are not wanted.
+    fn wait<'a>(&'a self, begin: &'a dyn Fn()) -> Wait<'a> {
+        Wait { begin, is_over: Some(&self.has_failed) }
     }
 
     /// Unpacks a layer into `out`. A blob of a registry goes through the cache, if there is one.
@@ -242,15 +247,16 @@ impl Fetch<'_> {
                 result => result,
             };
         }
-        let part = match cache.blob(blob, &|| waiting(&blob.digest))? {
+        let begin = || waiting(&blob.digest);
+        let wait = self.wait(&begin);
+        let part = match cache.blob(blob, wait)? {
             Blob::Missing(part) => part,
             Blob::Complete(held) => {
                 let input = Box::new(At { file: held.file(), offset: 0 });
                 match job.run(input, None) {
                     Err(error) if is_of_blob(&error) => {
                         log::warn!("the cache is damaged; fetching again: {error:#}");
-                        cache.remove_blob(&blob.digest)?;
-                        match cache.blob(blob, &|| waiting(&blob.digest))? {
+                        match cache.blob_again(blob, &held, wait)? {
                             Blob::Missing(part) => part,
                             // Another process was faster.
                             Blob::Complete(held) => {
@@ -298,7 +304,7 @@ impl Fetch<'_> {
             Err(error) => {
                 // What was read so far is of use only if the blob is not wrong.
                 let is_empty = part.file().metadata().is_ok_and(|metadata| metadata.len() == 0);
-                if is_empty || error.downcast_ref::<LayerFault>().is_some() {
+                if is_empty || is_of_blob(&error) {
                     part.discard();
                 }
                 Err(error)

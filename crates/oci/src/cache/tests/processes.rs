@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 
@@ -37,15 +37,13 @@ fn a_user_that_waits_takes_over_from_one_that_fails() {
     let (first, second) = (sample.open(), sample.open());
     let (told, waits) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
-        let failed = first.layer(&Digest::of(b"text"), &|| (), |_| {
+        let failed = first.layer(&Digest::of(b"text"), Wait::SILENT, |_| {
             scope.spawn(|| {
                 let told = told;
-                let wait = || told.send(()).unwrap();
+                let begin = || told.send(()).unwrap();
+                let wait = Wait { begin: &begin, ..Wait::SILENT };
                 let build = |mut out: &File| Ok(out.write_all(b"text")?);
-                assert_eq!(
-                    read(&second.layer(&Digest::of(b"text"), &wait, build).unwrap()),
-                    "text"
-                );
+                assert_eq!(read(&second.layer(&Digest::of(b"text"), wait, build).unwrap()), "text");
             });
             // The other one waits for us now.
             waits.recv()?;
@@ -54,6 +52,21 @@ fn a_user_that_waits_takes_over_from_one_that_fails() {
         assert!(failed.is_err());
     });
     assert!(first.find_layer(&Digest::of(b"text")).unwrap().is_some());
+}
+
+#[test]
+fn a_user_that_waits_ends_when_the_object_is_not_wanted() {
+    let sample = Sample::new();
+    let (first, second) = (sample.open(), sample.open());
+    let digest = Digest::of(b"text");
+    let made = first.layer(&digest, Wait::SILENT, |mut out| {
+        let wait = Wait { begin: &|| (), is_over: Some(&AtomicBool::new(true)) };
+        // The other one would wait for ever, because this build waits for it.
+        let error = second.layer(&digest, wait, |_| Ok(())).unwrap_err();
+        assert!(format!("{error:#}").contains("nobody waits"), "{error:#}");
+        Ok(out.write_all(b"text")?)
+    });
+    assert_eq!(read(&made.unwrap()), "text");
 }
 
 /// Variable with the directory of the cache, for the process that is killed.
@@ -65,7 +78,9 @@ fn process_that_is_killed() {
     let Some(dir) = std::env::var_os(KILLED) else { return };
     let cache = Cache::open(Path::new(&dir), Bounds::default()).unwrap();
     let descriptor = blob(b"blob");
-    let Blob::Missing(part) = cache.blob(&descriptor, &|| ()).unwrap() else { panic!("complete") };
+    let Blob::Missing(part) = cache.blob(&descriptor, Wait::SILENT).unwrap() else {
+        panic!("complete")
+    };
     part.file().write_all_at(b"bl", 0).unwrap();
     let held = image(&cache, "used", "used");
     let _ = cache.image("key", "", |mut out| {
@@ -106,7 +121,7 @@ fn a_killed_process_leaves_a_usable_cache() {
     assert_eq!(names(&cache).len(), 3);
     assert_eq!(read(&image(&cache, "key", "whole")), "whole");
     assert_eq!(read(&image(&cache, "used", "again")), "used");
-    let Blob::Missing(part) = cache.blob(&blob(b"blob"), &|| ()).unwrap() else {
+    let Blob::Missing(part) = cache.blob(&blob(b"blob"), Wait::SILENT).unwrap() else {
         panic!("complete");
     };
     assert_eq!(part.file().metadata().unwrap().len(), 2);

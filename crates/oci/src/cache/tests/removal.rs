@@ -53,6 +53,10 @@ fn what_interrupted_runs_left_behind_is_swept() {
     cache.keep_document(&Digest::of(b"{}"), b"{}").unwrap();
     cache.remember("a.example/kept:1", &Digest::of(b"{}"), "").unwrap();
     cache.remember("a.example/gone:1", &Digest::of(b"gone"), "").unwrap();
+    // A local image that was started: its config is in no blob, but in the key of its image.
+    let config = Digest::of(b"config");
+    image(&cache, &format!("erofs-{}", config.parts().1), "text");
+    cache.remember("/layout linux/amd64", &config, "").unwrap();
     std::fs::write(sample.file("images/lost.record"), "").unwrap();
     std::fs::write(sample.file("refs/.tmp1234"), "half").unwrap();
     let files = || {
@@ -61,7 +65,7 @@ fn what_interrupted_runs_left_behind_is_swept() {
     };
     // A run that goes on may need them.
     cache.prune(|_| false).unwrap();
-    assert_eq!(files(), (3, 3));
+    assert_eq!(files(), (5, 4));
     for dir in ["images", "refs"] {
         for entry in std::fs::read_dir(sample.file(dir)).unwrap() {
             let file = File::open(entry.unwrap().path()).unwrap();
@@ -70,6 +74,9 @@ fn what_interrupted_runs_left_behind_is_swept() {
         }
     }
     cache.prune(|_| false).unwrap();
-    assert_eq!(files(), (2, 1));
+    assert_eq!(files(), (4, 2));
     assert!(cache.seen("a.example/kept:1").is_some());
+    assert!(cache.seen("/layout linux/amd64").is_some());
+    cache.prune(|object| object.kind == Kind::Image).unwrap();
+    assert!(cache.seen("/layout linux/amd64").is_none());
 }
