@@ -7,8 +7,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use archive::bytes::At;
 use files::lookup::Files;
 use files::notes::Notes;
 use files::root_dir::RootDir;
@@ -83,10 +85,17 @@ impl Container {
                 file.seek(SeekFrom::Start(offset)).with_context(|| path.display().to_string())?;
                 Ok(Box::new(file))
             }
-            Self::Archive(_) => {
-                let content = self.content(path)?.clone();
-                Ok(Box::new(ContentReader { content, offset }))
-            }
+            Self::Archive(_) => match self.content(path)? {
+                Content::Part { archive, offset: start, size } => {
+                    let archive = Arc::clone(archive);
+                    Ok(Box::new(PartReader { archive, start: *start, size: *size, offset }))
+                }
+                _ => bail!(
+                    "{}: a sparse file, which no archive of an image has; write the archive \
+                     again without sparse files",
+                    path.display()
+                ),
+            },
         }
     }
 
@@ -105,32 +114,52 @@ impl Container {
     }
 }
 
-/// Reader of contents from an offset on, which owns its reference to them.
-struct ContentReader {
-    content: Content,
+/// Reader of a member of an archive.
+struct PartReader {
+    archive: Arc<File>,
+    /// Offset of the member's data in the archive.
+    start: u64,
+    /// Bytes of the data.
+    size: u64,
+    /// Number of bytes before the next one to read.
     offset: u64,
 }
 
-impl Read for ContentReader {
+impl Read for PartReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match &self.content {
-            Content::Part { archive, offset, size } => {
-                let left = size.saturating_sub(self.offset);
-                let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-                let mut input = archive::bytes::At { file: archive, offset: offset + self.offset };
-                match input.read(&mut buffer[..most])? {
-                    0 if most > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    count => count,
-                }
-            }
-            // Sparse files, which no archive of an image has a reason to contain.
-            content => {
-                let mut input = content.open().map_err(io::Error::other)?;
-                io::copy(&mut input.by_ref().take(self.offset), &mut io::sink())?;
-                input.read(buffer)?
-            }
-        };
+        let left = self.size.saturating_sub(self.offset);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let mut input = At { file: &self.archive, offset: self.start + self.offset };
+        let count = input.read(&mut buffer[..most])?;
+        if count == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.offset += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::file;
+
+    #[test]
+    fn members_are_read_from_an_offset_and_sparse_ones_are_refused() {
+        let mut archive = tar::Builder::new(Vec::new());
+        let sparse = [("GNU.sparse.size", &b"9"[..]), ("GNU.sparse.map", b"0,4")];
+        for (path, records) in [("plain", &[][..]), ("sparse", &sparse)] {
+            archive.append_pax_extensions(records.iter().copied()).unwrap();
+            let mut header = tar::Header::new_ustar();
+            header.set_size(4);
+            archive.append_data(&mut header, path, &b"data"[..]).unwrap();
+        }
+        let archive = file(&archive.into_inner().unwrap());
+        let container = Container::archive(archive.path(), 1 << 20).unwrap();
+        let mut text = String::new();
+        container.open_at(Path::new("plain"), 2).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "ta");
+        let error = container.open(Path::new("sparse")).err().unwrap();
+        assert!(error.to_string().contains("sparse: a sparse file"), "{error:#}");
     }
 }
