@@ -135,7 +135,7 @@ pub(super) fn archives() -> Result<Vec<Vec<u8>>> {
 /// Rules for every archive: it is read within bounds, and what it unpacks to is bounded.
 pub(super) fn check_archive(input: &[u8]) -> Result<Answer> {
     let file = in_memory(input)?;
-    let Some(kind) = recognise_file(&file) else { return Ok(Answer::Refused) };
+    let Some(kind) = recognise_file(&file, SIZE_MAX) else { return Ok(Answer::Refused) };
     let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
     let location = match kind {
         ArchiveKind::Oci => Location::OciArchive(path, Selector::Only),

@@ -153,10 +153,10 @@ impl Sources {
     /// The OCI image that `word` names; `None` if it names something else.
     fn location(&self, word: &OsStr) -> Result<Option<Location>> {
         if word != STDIN {
-            return locations::locate(word);
+            return locations::locate(word, self.reading.max_size);
         }
         let file = self.stdin().context("read standard input")?;
-        Ok(local::recognise_file(&file).map(|kind| match kind {
+        Ok(local::recognise_file(&file, self.reading.max_size).map(|kind| match kind {
             ArchiveKind::Oci => Location::OciArchive(STDIN.into(), Selector::Only),
             ArchiveKind::Docker => Location::DockerArchive(STDIN.into(), None),
         }))

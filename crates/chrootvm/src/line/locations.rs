@@ -29,14 +29,14 @@ const THEIRS: &[(&str, &str)] = &[
 ];
 
 /// The OCI image that `word` names, either by how it begins or by the contents of that path;
-/// `None` if it is the path of something else.
+/// `None` if it is the path of something else. At most `max_size` bytes of it are unpacked.
 ///
 /// # Errors
 /// Those of [`parse`]; a path that cannot be read.
-pub fn locate(word: &OsStr) -> Result<Option<Location>> {
+pub fn locate(word: &OsStr, max_size: u64) -> Result<Option<Location>> {
     match parse(word)? {
         Some(location) => Ok(Some(location)),
-        None => local::recognise(Path::new(word)),
+        None => local::recognise(Path::new(word), max_size),
     }
 }
 

@@ -252,7 +252,7 @@ fn both_generations_of_docker_save_are_read() {
         docker_layers(&gzip(&bytes), Some("docker.io/library/debian:12")).unwrap();
         let found = file(&bytes);
         let docker = Location::DockerArchive(found.path().to_path_buf(), None);
-        assert_eq!(recognise(found.path()).unwrap(), Some(docker), "{name}");
+        assert_eq!(recognise(found.path(), SIZE_MAX).unwrap(), Some(docker), "{name}");
     }
 }
 
@@ -299,12 +299,12 @@ fn images_are_recognised_by_content() {
     let entry = image(&dir, "1");
     dir.enter(entry, "");
     let layout = Location::Layout(dir.path().to_path_buf(), Selector::Only);
-    assert_eq!(recognise(dir.path()).unwrap(), Some(layout));
+    assert_eq!(recognise(dir.path(), SIZE_MAX).unwrap(), Some(layout));
     let plain = dir.archive();
     let packed = file(&gzip(&fs::read(plain.path()).unwrap()));
     for path in [plain.path(), packed.path()] {
         let location = Location::OciArchive(path.to_path_buf(), Selector::Only);
-        assert_eq!(recognise(path).unwrap(), Some(location));
+        assert_eq!(recognise(path, SIZE_MAX).unwrap(), Some(location));
     }
     let root = tar(&[("bin/sh", "x"), ("oci-layout", "{}"), ("index.json", "{}")]);
     let half = tar(&[("index.json", "{}")]);
@@ -318,8 +318,8 @@ fn images_are_recognised_by_content() {
         ("text", b"text"),
         ("zeros", &[0; 2000]),
     ] {
-        assert_eq!(recognise(file(bytes).path()).unwrap(), None, "{name}");
+        assert_eq!(recognise(file(bytes).path(), SIZE_MAX).unwrap(), None, "{name}");
     }
-    assert_eq!(recognise(std::env::temp_dir().as_path()).unwrap(), None);
-    assert!(recognise(&dir.path().join("missing")).is_err());
+    assert_eq!(recognise(std::env::temp_dir().as_path(), SIZE_MAX).unwrap(), None);
+    assert!(recognise(&dir.path().join("missing"), SIZE_MAX).is_err());
 }

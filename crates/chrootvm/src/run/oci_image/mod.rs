@@ -18,6 +18,7 @@ mod process;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use image::source::ReadOptions;
 use machine::running::published_ports;
 use oci::local;
 use oci::name::location::Location;
@@ -51,7 +52,8 @@ pub(super) fn location(rootfs: &Path) -> Result<Option<Location>> {
         return Ok(Some(location));
     }
     // A missing or unreadable path is reported later, as that of any ROOTFS.
-    Ok(local::recognise(rootfs).unwrap_or_default())
+    let max_size = ReadOptions::default().max_size;
+    Ok(local::recognise(rootfs, max_size).unwrap_or_default())
 }
 
 impl ImageRoot {

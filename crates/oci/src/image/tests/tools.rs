@@ -37,7 +37,7 @@ fn what_skopeo_writes_is_read() {
             assert_eq!((text(&tree, "b"), text(&tree, "a").len()), ("1".into(), 50_000), "{name}");
             assert_eq!(image.config.process.cmd, ["/hello"], "{name}");
         }
-        let found = recognise(&path(name.split(':').next().unwrap())).unwrap();
+        let found = recognise(&path(name.split(':').next().unwrap()), u64::MAX).unwrap();
         let expected = match transport {
             "docker-archive:" => matches!(found, Some(Location::DockerArchive(..))),
             "oci-archive:" => matches!(found, Some(Location::OciArchive(..))),
