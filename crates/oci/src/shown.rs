@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 /// Most characters that are shown.
-const SHOWN_MAX: usize = 300;
+pub(crate) const SHOWN_MAX: usize = 300;
 
 /// Text as a part of one line, with escapes for unprintable characters, and `…` in place of what
 /// is too long.

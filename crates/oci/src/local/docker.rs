@@ -25,6 +25,7 @@ use crate::document::manifest::{DOCUMENT_MAX, Descriptor, LAYERS_MAX};
 use crate::name::digest::{Algorithm, Digest, Hasher};
 use crate::name::reference::Reference;
 use crate::origin::{Origin, RawDocument};
+use crate::shown::shown;
 
 /// File with the images.
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
@@ -179,7 +180,7 @@ fn select<'a>(images: &'a [Saved], name: Option<&str>) -> Result<&'a Saved> {
     let names: Vec<_> = images
         .iter()
         .flat_map(|image| image.repo_tags.iter().flatten())
-        .map(|name| name.escape_debug().to_string())
+        .map(|name| shown(name))
         .collect();
     let list = match names.is_empty() {
         true => "none of them has a name".to_owned(),

@@ -14,6 +14,7 @@ use crate::document::manifest::{DOCUMENT_MAX, Descriptor, REF_NAME, is_image};
 use crate::name::digest::Digest;
 use crate::name::location::Selector;
 use crate::origin::{Origin, RawDocument};
+use crate::shown::shown;
 
 /// File with the version of the layout.
 pub(super) const VERSION_FILE: &str = "oci-layout";
@@ -80,7 +81,7 @@ impl Layout {
         ensure!(
             version.starts_with(VERSION),
             "version {} of image layouts is not known; 1.0.0 is",
-            version.escape_debug()
+            shown(&version)
         );
         let index = container.read(INDEX_FILE.as_ref(), DOCUMENT_MAX)?;
         let entries = entries(&index).context(INDEX_FILE)?;
@@ -212,7 +213,7 @@ fn tagged(images: Vec<Entry>, tag: &str) -> Vec<Entry> {
 /// The images for an error message: tags where there are some, else digests.
 fn list(images: &[Entry]) -> String {
     let name = |entry: &Entry| match entry.names().next() {
-        Some(name) => format!(":{}", name.escape_debug()),
+        Some(name) => format!(":{}", shown(name)),
         None => format!("@{}", entry.descriptor.digest),
     };
     let mut names: Vec<_> = images.iter().map(name).collect();

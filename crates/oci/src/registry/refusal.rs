@@ -7,12 +7,13 @@
 use std::fmt;
 use std::io::Read;
 
+use files::tell::printable;
 use serde::Deserialize;
+
+use crate::shown::shown;
 
 /// Most bytes that are read of such an answer.
 const BODY_MAX: u64 = 64 << 10;
-/// Most characters that are shown of it.
-const SHOWN_MAX: usize = 300;
 
 /// How a user logs in.
 const LOG_IN: &str =
@@ -99,25 +100,21 @@ fn said(bytes: &[u8]) -> (String, String) {
     let Ok(body) = serde_json::from_slice::<Body>(bytes) else {
         let is_page = text.trim_start().starts_with('<');
         let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        return (String::new(), if is_page { String::new() } else { shown(line) });
+        return (String::new(), if is_page { String::new() } else { told(line) });
     };
-    let word = |value: serde_json::Value| value.as_str().map(shown).unwrap_or_default();
+    let word = |value: serde_json::Value| value.as_str().map(told).unwrap_or_default();
     match body.errors.into_iter().next() {
-        Some(item) => (word(item.code), shown(&item.message.unwrap_or_default())),
+        Some(item) => (word(item.code), told(&item.message.unwrap_or_default())),
         None => {
             let text = body.error_description.or(body.details).or(body.message);
-            (body.error.map(word).unwrap_or_default(), shown(&text.unwrap_or_default()))
+            (body.error.map(word).unwrap_or_default(), told(&text.unwrap_or_default()))
         }
     }
 }
 
 /// Text of a registry as part of a line.
-fn shown(text: &str) -> String {
-    let text = files::tell::printable(text.trim().as_bytes()).replace(['\n', '\t'], " ");
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+fn told(text: &str) -> String {
+    shown(&printable(text.trim().as_bytes()).replace(['\n', '\t'], " "))
 }
 
 #[cfg(test)]
@@ -125,6 +122,7 @@ mod tests {
     use ureq::http::StatusCode;
 
     use super::*;
+    use crate::shown::SHOWN_MAX;
 
     #[test]
     fn refusals_are_one_line_that_says_what_helps() {

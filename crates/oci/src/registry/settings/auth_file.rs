@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::login::{Login, UserPassword};
 
@@ -58,12 +59,13 @@ pub enum Coverage {
     All,
 }
 
-/// A file of credentials. Unknown members are ignored.
+/// A file of credentials. Unknown members are ignored, and so is an entry that makes no sense, as
+/// long as nobody needs it.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthFile {
-    auths: Option<BTreeMap<String, Stored>>,
-    cred_helpers: Option<BTreeMap<String, String>>,
+    auths: Option<BTreeMap<String, Value>>,
+    cred_helpers: Option<BTreeMap<String, Value>>,
     creds_store: Option<String>,
 }
 
@@ -104,32 +106,44 @@ impl AuthFile {
     /// on up to `HOST`. At a key, a helper of the host wins, then the helper for all hosts, then
     /// the entry.
     ///
-    /// Several entries come out, because a helper may not know the host.
-    ///
-    /// # Errors
-    /// An entry makes no sense.
-    pub fn entries(&self, host: &str, repository: &str) -> Result<Vec<Entry>> {
+    /// Several entries come out, because a helper may not know the host. One that makes no sense
+    /// is an error in its place, which counts only if nothing before it has a login.
+    #[must_use]
+    pub fn entries(&self, host: &str, repository: &str) -> Vec<Result<Entry>> {
         let mut found = Vec::new();
         for key in keys(host, repository) {
             let is_host = key == host;
-            let helper = find(self.cred_helpers.as_ref(), &key);
-            let store = self.creds_store.as_ref().filter(|_| is_host);
-            let named = helper.map(|name| (name, Coverage::Host));
-            for (name, coverage) in named.into_iter().chain(store.map(|name| (name, Coverage::All)))
-            {
-                // An empty name stands for the file itself.
-                if !name.is_empty() {
-                    let server = server_of(&key).to_owned();
-                    found.push(Entry::Helper { name: name.clone(), server, coverage });
-                }
+            if let Some(name) = find(self.cred_helpers.as_ref(), &key) {
+                let name = name.as_str().with_context(|| format!("helper of \"{key}\": no text"));
+                found.extend(helper(name, &key, Coverage::Host));
+            }
+            if let Some(name) = self.creds_store.as_ref().filter(|_| is_host) {
+                found.extend(helper(Ok(name), &key, Coverage::All));
             }
             if let Some(stored) = find(self.auths.as_ref(), &key) {
-                let login = stored.login().with_context(|| format!("entry \"{key}\""))?;
-                found.extend(login.map(Entry::Login));
+                let login = login_of(stored).with_context(|| format!("entry \"{key}\""));
+                found.extend(login.map(|login| login.map(Entry::Login)).transpose());
             }
         }
-        Ok(found)
+        found
     }
+}
+
+/// The entry of a helper. An empty name stands for the file itself.
+fn helper(name: Result<&str>, key: &str, coverage: Coverage) -> Option<Result<Entry>> {
+    let server = server_of(key).to_owned();
+    match name {
+        Ok("") => None,
+        Ok(name) => Some(Ok(Entry::Helper { name: name.to_owned(), server, coverage })),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// The login in an entry of `auths`.
+fn login_of(value: &Value) -> Result<Option<Login>> {
+    // The parser's own text may show a part of a password.
+    let stored = Option::<Stored>::deserialize(value).ok().context("its members are not text")?;
+    stored.unwrap_or_default().login()
 }
 
 /// The value of `key`, which has its usual form; written exactly so, or else in another form.
@@ -219,7 +233,8 @@ mod tests {
     }
 
     fn entries(file: &str, host: &str, repository: &str) -> Vec<Entry> {
-        AuthFile::parse(file.as_bytes()).unwrap().entries(host, repository).unwrap()
+        let file = AuthFile::parse(file.as_bytes()).unwrap();
+        file.entries(host, repository).into_iter().map(Result::unwrap).collect()
     }
 
     #[test]
@@ -285,6 +300,21 @@ mod tests {
     }
 
     #[test]
+    fn damage_counts_only_where_it_is_needed() {
+        let file = r#"{"auths": {"other": 7, "h": {"auth": 7}, "h/a": {"auth": "aG9zdDpw"}, "x": null},
+            "credHelpers": {"other": 7, "h/b": [1]}}"#;
+        let file = AuthFile::parse(file.as_bytes()).unwrap();
+        let are_good = |host: &str, repository: &str| -> Vec<bool> {
+            file.entries(host, repository).iter().map(Result::is_ok).collect()
+        };
+        assert_eq!(are_good("h", "a"), [true, false], "the more specific one is good");
+        assert_eq!(are_good("h", "b"), [false, false]);
+        assert_eq!(are_good("h", "c"), [false]);
+        assert!(are_good("x", "a").is_empty(), "null stands for nothing");
+        assert_eq!(are_good("other", "a"), [false, false]);
+    }
+
+    #[test]
     fn tokens_are_told_from_passwords() {
         let one =
             |stored: &str| entries(&format!(r#"{{"auths": {{"h": {stored}}}}}"#), "h", "a").pop();
@@ -299,17 +329,20 @@ mod tests {
 
     #[test]
     fn damaged_files_show_no_password() {
-        for file in
-            ["", "7", r#"{"auths": {"h": {"auth": 7, "x": "secret"}}}"#, "{\"auths\": secret"]
-        {
+        for file in ["", "7", r#"{"auths": "secret"}"#, "{\"auths\": secret"] {
             let error = AuthFile::parse(file.as_bytes()).unwrap_err();
             assert!(!format!("{error:#}").contains("secret"), "{error:#}");
         }
-        for auth in ["secret!", "c2VjcmV0", "//8="] {
-            let file = format!(r#"{{"auths": {{"h": {{"auth": "{auth}"}}}}}}"#);
-            let error = AuthFile::parse(file.as_bytes()).unwrap().entries("h", "a").unwrap_err();
+        for auth in ["\"secret!\"", "\"c2VjcmV0\"", "\"//8=\"", "[\"secret\"]"] {
+            let file = format!(r#"{{"auths": {{"h": {{"auth": {auth}}}}}}}"#);
+            let mut entries = AuthFile::parse(file.as_bytes()).unwrap().entries("h", "a");
+            let error = entries.remove(0).unwrap_err();
             let text = format!("{error:#}");
-            assert!(text.contains("\"h\"") && !text.contains(auth) && !text.contains("secret"));
+            assert!(
+                text.contains("\"h\"")
+                    && !text.contains(auth.trim_matches('"'))
+                    && !text.contains("secret")
+            );
         }
     }
 }

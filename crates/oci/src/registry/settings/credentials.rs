@@ -36,8 +36,9 @@ pub fn find(
     for Candidate { path, need } in candidates(environment, auth_file) {
         let at = || format!("credentials in {}", path.display());
         let Some(file) = read(&path, need).with_context(at)? else { continue };
-        for entry in file.entries(host, repository).with_context(at)? {
-            if let Some(login) = resolve(environment, entry).with_context(at)? {
+        for entry in file.entries(host, repository) {
+            let login = entry.and_then(|entry| resolve(environment, entry));
+            if let Some(login) = login.with_context(at)? {
                 log::debug!("{}: a login for {host}/{repository}", at());
                 return Ok(Some(login));
             }

@@ -2,36 +2,39 @@
 //!
 //! Interface: docker-credential-helpers. `docker-credential-NAME get` reads the name of a host
 //! from standard input and writes `{"Username": …, "Secret": …}`. If it fails, its standard
-//! output says why. A helper has a limited time, and its output a limited length.
+//! output says why. A helper has a limited time, and its output a limited length. What it starts ends with
+//! it: nothing that stays behind with its output makes anybody wait.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use files::tell::printable;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 
 use super::auth_file::login;
 use super::environment::Environment;
 use super::login::Login;
+use crate::shown::shown;
 
 /// Longest time of a helper. It may have to ask a person to unlock a key ring.
 pub const TIME_MAX: Duration = Duration::from_secs(30);
 /// Most bytes of a helper's output.
 const OUTPUT_MAX: u64 = 64 << 10;
-/// Most characters of a helper's message that are shown.
-const SHOWN_MAX: usize = 200;
 /// Part of the message of a helper that does not know the host
 /// (docker-credential-helpers, `credentials/error.go`).
 const NOT_FOUND: &str = "credentials not found";
-/// Time between two looks whether a helper that has closed its output has ended.
+/// Time between two looks whether a helper has ended.
 const POLL: Duration = Duration::from_millis(5);
+/// Longest time after the end of a helper until all of its output is there.
+const AFTER_END: Duration = Duration::from_millis(100);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -82,14 +85,15 @@ fn ask(path: &Path, server: &str, time_max: Duration) -> Result<Option<Login>> {
         // What the helper starts ends with it.
         .process_group(0)
         .spawn();
-    let mut running = Running(child.with_context(|| format!("start {}", path.display()))?);
-    if let Some(mut input) = running.0.stdin.take() {
+    let child = child.with_context(|| format!("start {}", path.display()))?;
+    let mut running = Running { child, is_waited_for: false };
+    if let Some(mut input) = running.child.stdin.take() {
         // A helper that does not read its input says why in its output.
         if let Err(error) = input.write_all(format!("{server}\n").as_bytes()) {
             log::debug!("{}: {error}", path.display());
         }
     }
-    let output = running.0.stdout.take().context("no output")?;
+    let output = running.child.stdout.take().context("no output")?;
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -97,17 +101,14 @@ fn ask(path: &Path, server: &str, time_max: Duration) -> Result<Option<Login>> {
         // Nobody listens any more after the time is over.
         let _ = sender.send(read.map(|_| bytes));
     });
-    let bytes = match receiver.recv_timeout(time_max) {
-        Ok(bytes) => bytes.context("read its output")?,
-        Err(RecvTimeoutError::Timeout) => bail!("no answer within {time_max:?}"),
-        Err(RecvTimeoutError::Disconnected) => bail!("its output was not read"),
-    };
+    let bytes = running.output(&receiver, end)?;
+    let bytes = bytes.with_context(|| format!("no answer within {time_max:?}"))??;
     ensure!(bytes.len() as u64 <= OUTPUT_MAX, "more than {OUTPUT_MAX} bytes of output");
-    let status = running.wait(end).with_context(|| format!("no end within {time_max:?}"))?;
+    let status = running.status(end)?.with_context(|| format!("no end within {time_max:?}"))?;
     if !status.success() {
         return match String::from_utf8_lossy(&bytes) {
             text if text.contains(NOT_FOUND) => Ok(None),
-            text => bail!("{status}: {}", shown(&text)),
+            text => bail!("{status}: {}", told(&text)),
         };
     }
     // The text of the parser may show a part of the secret.
@@ -116,40 +117,90 @@ fn ask(path: &Path, server: &str, time_max: Duration) -> Result<Option<Login>> {
     Ok((!is_empty).then(|| login(answer.username, answer.secret)))
 }
 
-fn shown(text: &str) -> String {
-    let text = files::tell::printable(text.trim().as_bytes()).replace(['\n', '\t'], " ");
-    text.chars().take(SHOWN_MAX).collect()
+/// A helper that runs. It and what it started are ended on every way out.
+struct Running {
+    child: Child,
+    is_waited_for: bool,
 }
 
-/// A helper that runs. It is ended on every way out.
-struct Running(Child);
-
 impl Running {
-    /// Waits for the end; `None` if it does not come in time.
-    fn wait(&mut self, end: Instant) -> Option<ExitStatus> {
+    /// The output, which `receiver` gets when it is complete; `None` if it does not come in time.
+    fn output(
+        &mut self,
+        receiver: &Receiver<std::io::Result<Vec<u8>>>,
+        end: Instant,
+    ) -> Result<Option<std::io::Result<Vec<u8>>>> {
+        const NOT_READ: &str = "its output was not read";
         loop {
-            match self.0.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < end => thread::sleep(POLL),
-                Ok(None) | Err(_) => return None,
+            match receiver.recv_timeout(POLL) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(RecvTimeoutError::Disconnected) => bail!(NOT_READ),
+                Err(RecvTimeoutError::Timeout) if self.has_ended()? => break,
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= end => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
+        // A program that it started may have the output, too.
+        if let Ok(bytes) = receiver.recv_timeout(AFTER_END) {
+            return Ok(Some(bytes));
+        }
+        self.kill();
+        receiver.recv_timeout(AFTER_END).map(Some).context(NOT_READ)
+    }
+
+    /// Waits for the end; `None` if it does not come in time.
+    fn status(&mut self, end: Instant) -> Result<Option<ExitStatus>> {
+        while !self.has_ended()? {
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            thread::sleep(POLL);
+        }
+        Ok(Some(self.wait()?))
+    }
+
+    /// Whether the helper itself has ended. Its process stays, so that its number keeps standing
+    /// for its group.
+    fn has_ended(&self) -> Result<bool> {
+        let Some(id) = self.id() else { return Ok(true) };
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(id), options).context("wait for it")?.is_some())
+    }
+
+    fn id(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    fn kill(&self) {
+        if let Some(id) = self.id() {
+            // It may have ended at this moment, which is what is wanted.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+    }
+
+    /// Ends the group, and then gives back the process, without which the number may soon be that
+    /// of another group.
+    fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.kill();
+        self.is_waited_for = true;
+        self.child.wait()
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Ok(Some(_)) = self.0.try_wait() {
+        if self.is_waited_for {
             return;
         }
-        if let Some(id) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended at this moment, which is what is wanted.
-            let _ = kill_process_group(id, Signal::KILL);
-        }
-        if let Err(error) = self.0.wait() {
+        if let Err(error) = self.wait() {
             log::debug!("wait for a credential helper: {error}");
         }
     }
+}
+
+/// What a helper says, as a part of one line.
+fn told(text: &str) -> String {
+    shown(&printable(text.trim().as_bytes()).replace(['\n', '\t'], " "))
 }
 
 #[cfg(test)]
@@ -211,6 +262,33 @@ mod tests {
             let error = get(&path, "h", Duration::from_millis(100)).unwrap_err();
             assert!(format!("{error:#}").contains("within"), "{text}: {error:#}");
         }
+    }
+
+    #[test]
+    fn what_a_helper_leaves_behind_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let number = dir.path().join("number");
+        let text = format!(
+            r#"sleep 1000 & echo $! >'{}'; echo '{{"Username":"u","Secret":"p"}}'"#,
+            number.display()
+        );
+        let start = Instant::now();
+        let found = get(&script(dir.path(), "leaves", &text), "h", LONG).unwrap();
+        assert!(found.is_some());
+        assert!(start.elapsed() < LONG / 2);
+        // The group was killed before the helper was given back; init takes what is left of it.
+        let id = std::fs::read_to_string(number).unwrap().trim().to_owned();
+        let is_there = || {
+            let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            state.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+        };
+        while is_there() {
+            assert!(start.elapsed() < LONG, "the program of the helper still runs");
+            thread::sleep(POLL);
+        }
+        // A helper that closes its output before its end is waited for, and so is what it started.
+        let text = r#"echo '{"Username":"u","Secret":"p"}'; exec >&-; sleep 1000 & sleep 0.1"#;
+        assert!(get(&script(dir.path(), "closes", text), "h", LONG).unwrap().is_some());
     }
 
     #[test]
