@@ -3,9 +3,9 @@
 //!
 //! Format of the run file: [`proto::settings`].
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use proto::settings::health::{Health, Schedule};
-use proto::settings::{IMAGE_FILE, MissingCwd, Record, Restart, encode};
+use proto::settings::{IMAGE_FILE, MAX, MissingCwd, Record, Restart, encode};
 
 use crate::format::Format;
 use crate::tree::{Content, Id, Kind, Meta, Tree, components};
@@ -70,7 +70,8 @@ pub struct Workload<'a> {
 /// directories of the workload: in a read-only root, `/init` could not make them.
 ///
 /// # Errors
-/// A file in place of one of the directories, or of the directories above the run file.
+/// A file in place of one of the directories, or of the directories above the run file; words and
+/// variables that make a run file larger than `/init` reads ([`MAX`]).
 pub fn workload(tree: &mut Tree, workload: &Workload<'_>, mtime: i64) -> Result<()> {
     let cwd = workload.cwd.filter(|_| workload.missing_cwd == MissingCwd::Make);
     for path in workload.volumes.iter().copied().chain(cwd) {
@@ -95,7 +96,13 @@ pub fn workload(tree: &mut Tree, workload: &Workload<'_>, mtime: i64) -> Result<
         .chain(args.iter().map(|word| Record::HealthArg(word.to_bytes())))
         .chain((*schedule != Schedule::default()).then_some(Record::Health(*schedule)))
         .collect();
-    file(tree, IMAGE_FILE, 0o644, encode(&records), mtime).map(drop)
+    let bytes = encode(&records);
+    ensure!(
+        bytes.len() <= MAX,
+        "the command and its variables have {} bytes in {IMAGE_FILE}; /init reads at most {MAX}",
+        bytes.len()
+    );
+    file(tree, IMAGE_FILE, 0o644, bytes, mtime).map(drop)
 }
 
 /// Adds a file that belongs to root. Links above the file are followed.
@@ -190,6 +197,16 @@ mod tests {
         let text = bytes(&tree, IMAGE_FILE);
         let read = Command::parse(&text).unwrap().args;
         assert!(read.iter().map(|word| word.to_bytes()).eq(words));
+    }
+
+    #[test]
+    fn a_run_file_that_init_would_not_read_is_refused() {
+        let word = vec![b'x'; MAX];
+        for (length, is_fine) in [(MAX / 2, true), (MAX, false)] {
+            let mut tree = Tree::new(Meta::default());
+            let wanted = Workload { args: vec![&word[..length]], ..Workload::default() };
+            assert_eq!(workload(&mut tree, &wanted, 0).is_ok(), is_fine, "{length}");
+        }
     }
 
     #[test]
