@@ -175,8 +175,8 @@ impl Cache {
             let Some(held) = hold_unused(&found.path)? else { continue };
             let is_recorded = || record::is_intact(&found.path, held.file());
             let is_intact = match found.kind {
-                Kind::Blob => has_digest(found, held.file())?,
-                Kind::Layer => is_recorded() && has_digest(found, held.file())?,
+                Kind::Blob => has_name(found, held.file())?,
+                Kind::Layer => is_recorded() && has_name(found, held.file())?,
                 Kind::Image => is_recorded(),
             };
             if !is_intact && object::remove_held(&held)? {
@@ -205,12 +205,16 @@ impl Removed {
 }
 
 /// Whether the bytes of `file` have the digest that is the name of the object.
-fn has_digest(found: &Object, file: &File) -> Result<bool> {
+fn has_name(found: &Object, file: &File) -> Result<bool> {
     let Ok(digest) = found.name.parse::<Digest>() else { return Ok(false) };
+    has_digest(file, &digest).with_context(|| format!("read {}", found.path.display()))
+}
+
+/// Whether the bytes of `file` have the digest `digest`.
+pub(crate) fn has_digest(file: &File, digest: &Digest) -> io::Result<bool> {
     let mut hasher = Hasher::new(digest.algorithm());
-    io::copy(&mut archive::bytes::At { file, offset: 0 }, &mut hasher)
-        .with_context(|| format!("read {}", found.path.display()))?;
-    Ok(hasher.finish() == digest)
+    io::copy(&mut archive::bytes::At { file, offset: 0 }, &mut hasher)?;
+    Ok(hasher.finish() == *digest)
 }
 
 fn object_at(

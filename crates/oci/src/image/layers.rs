@@ -18,6 +18,7 @@ use image::source::tar::layer::{self as tar_layer, LayerOptions};
 use image::tree::{Meta, Tree};
 
 use super::Image;
+use crate::cache::contents::has_digest;
 use crate::cache::{Blob, Held, Part, Wait};
 use crate::document::manifest::Descriptor;
 use crate::layer::fault::LayerFault;
@@ -69,16 +70,20 @@ impl Image {
         found.map(|held| Ok(held.file().metadata()?.len())).transpose()
     }
 
-    /// The blob of layer `number` as it is stored, unverified.
+    /// The blob of layer `number` as it is stored. One of the cache is verified, because a damaged
+    /// one can be fetched again; another one is not.
     pub(crate) fn blob(&self, number: usize) -> Result<Box<dyn Read + Send>> {
         let blob = self.manifest.layers.get(number).context("no such layer")?;
         if let Some(bytes) = blob.embedded()? {
             return Ok(Box::new(io::Cursor::new(bytes)));
         }
-        match self.source.cache.find_blob(blob)? {
-            Some(held) => Ok(Box::new(HeldReader { held, offset: 0 })),
-            None => self.source.origin()?.blob(blob, 0),
+        if let Some(held) = self.source.cache.find_blob(blob)? {
+            if has_digest(held.file(), &blob.digest)? {
+                return Ok(Box::new(HeldReader { held, offset: 0 }));
+            }
+            log::warn!("the cache is damaged; fetching {} again", blob.digest);
         }
+        self.source.origin()?.blob(blob, 0)
     }
 
     /// All unpacked layers, the lowest first.
@@ -304,8 +309,12 @@ impl Fetch<'_> {
             Err(error) => {
                 // What was read so far is of use only if the blob is not wrong.
                 let is_empty = part.file().metadata().is_ok_and(|metadata| metadata.len() == 0);
-                if is_empty || is_of_blob(&error) {
-                    part.discard();
+                match error.downcast_ref() {
+                    // The blob was read to its end, and is the one that the manifest names.
+                    Some(LayerFault::DiffId { .. }) => drop(part.commit()?),
+                    Some(_) => part.discard(),
+                    None if is_empty => part.discard(),
+                    None => {}
                 }
                 Err(error)
             }

@@ -28,7 +28,7 @@ pub(super) fn config(options: &ArchiveOptions<'_>, diff_id: &Digest) -> Result<V
     }
     config_map.insert("created".into(), created.clone().into());
     if let Some(process) = options.process {
-        config_map.insert("config".into(), process_value(process));
+        set_process(config_map.entry("config").or_insert_with(|| json!({})), process);
     }
     let rootfs = config_map.entry("rootfs").or_insert_with(|| json!({ "type": "layers" }));
     let diff_ids = array(rootfs, "diff_ids")?;
@@ -54,8 +54,9 @@ fn array<'a>(object: &'a mut Value, name: &str) -> Result<&'a mut Vec<Value>> {
     found.as_array_mut().with_context(|| format!("{name} is not a list"))
 }
 
-/// The member `config` of a config. What is empty is left out.
-fn process_value(process: &Process) -> Value {
+/// Sets the members of `config` that `process` has; what is empty is left out. Other members, such
+/// as `Shell` and `OnBuild`, stay.
+fn set_process(config: &mut Value, process: &Process) {
     let object = |names: &[String]| -> Value {
         names.iter().map(|name| (name.clone(), json!({}))).collect::<Map<_, _>>().into()
     };
@@ -77,8 +78,16 @@ fn process_value(process: &Process) -> Value {
         Value::Object(members) => members.is_empty(),
         value => value.is_null(),
     };
-    let given = rows.into_iter().filter(|(_, value)| !is_empty(value));
-    given.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+    if !config.is_object() {
+        *config = json!({});
+    }
+    let Some(members) = config.as_object_mut() else { return };
+    for (name, value) in rows {
+        match is_empty(&value) {
+            true => drop(members.remove(name)),
+            false => drop(members.insert(name.to_owned(), value)),
+        }
+    }
 }
 
 fn health_value(health: &Healthcheck) -> Value {
@@ -118,4 +127,25 @@ pub fn timestamp(seconds: i64) -> String {
     let year = year + era * 400 + carry;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_members_of_the_base_stay() {
+        let process = Process { cmd: vec!["new".into()], ..Process::default() };
+        let known = json!({ "Cmd": ["new"] });
+        let mut base = json!({
+            "Shell": ["/bin/bash"], "OnBuild": null, "Cmd": ["old"], "Env": ["A=1"], "User": "ada"
+        });
+        set_process(&mut base, &process);
+        let expected = json!({ "Shell": ["/bin/bash"], "OnBuild": null, "Cmd": ["new"] });
+        assert_eq!(base, expected);
+        for mut base in [Value::Null, json!({}), json!("text")] {
+            set_process(&mut base, &process);
+            assert_eq!(base, known);
+        }
+    }
 }

@@ -169,7 +169,11 @@ fn blob_value(media_type: &str, bytes: &[u8]) -> Value {
 fn descriptor_value(blob: &Descriptor) -> Value {
     let known = OF_DOCKER.iter().find(|row| row.0 == blob.media_type);
     let media_type = known.map_or(blob.media_type.as_str(), |row| row.1);
-    json!({ "mediaType": media_type, "digest": blob.digest, "size": blob.size })
+    let mut value = json!({ "mediaType": media_type, "digest": blob.digest, "size": blob.size });
+    if !blob.urls.is_empty() {
+        value["urls"] = json!(blob.urls);
+    }
+    value
 }
 
 /// A layer that was written into an unlinked file.

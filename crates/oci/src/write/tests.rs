@@ -74,6 +74,24 @@ fn tree_of(image: &Image) -> Tree {
 }
 
 #[test]
+fn places_of_a_foreign_layer_stay() {
+    let value = json!({
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "digest": Digest::of(b""),
+        "size": 0,
+    });
+    let with_urls = {
+        let mut value = value.clone();
+        value["urls"] = json!(["https://a.example/layer"]);
+        value
+    };
+    for value in [value, with_urls] {
+        let blob: Descriptor = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(descriptor_value(&blob), value);
+    }
+}
+
+#[test]
 fn a_tree_becomes_an_image_of_one_layer() {
     let process = Process {
         entrypoint: vec!["/bin/app".into()],

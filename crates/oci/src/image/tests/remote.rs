@@ -185,6 +185,44 @@ fn dir_with(dir: &LayoutDir, top: &Value) -> LayoutDir {
 }
 
 #[test]
+fn a_blob_whose_diff_id_is_wrong_is_not_fetched_again() {
+    let dir = LayoutDir::new();
+    let config = dir.config(PLATFORM, &json!({}), &[tar(&[("a", "other")])]);
+    let layer = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let blob = dir.blob(&gzip(&tar(&[("a", "1")])), layer);
+    let top = dir.manifest(&config, std::slice::from_ref(&blob));
+    let registry = Fake::new(&dir, &top);
+    let cache = tempfile::tempdir().unwrap();
+    let options = options(cache.path());
+    for expected in [[2, 0, 1], [0, 0, 0]] {
+        let found = error(tree(&registry.open(Pull::Missing, &options).unwrap()));
+        assert!(found.contains("diff_id"), "{found}");
+        assert_eq!(registry.asked(), expected);
+    }
+    let path = cache.path().join("blobs/sha256").join(digest(&blob).parts().1);
+    assert_eq!(std::fs::read(path).unwrap(), gzip(&tar(&[("a", "1")])));
+}
+
+#[test]
+fn a_damaged_blob_of_a_base_is_fetched_again() {
+    let (dir, top) = sample(1);
+    let registry = Fake::new(&dir, &top);
+    let cache = tempfile::tempdir().unwrap();
+    let image = registry.open(Pull::Missing, &options(cache.path())).unwrap();
+    tree(&image).unwrap();
+    let Descriptor { digest, size, .. } = image.manifest.layers[0].clone();
+    let path = cache.path().join("blobs/sha256").join(digest.parts().1);
+    for expected in [0, 1] {
+        registry.asked();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut image.blob(0).unwrap(), &mut bytes).unwrap();
+        assert_eq!(Digest::of(&bytes), digest);
+        assert_eq!(registry.asked()[2], expected);
+        std::fs::write(&path, vec![0; usize::try_from(size).unwrap()]).unwrap();
+    }
+}
+
+#[test]
 fn damage_in_the_cache_is_repaired() {
     type Damage = fn(&Path);
     let flip: Damage = |path| {
