@@ -125,7 +125,7 @@ impl Config {
     /// Parses a config.
     ///
     /// # Errors
-    /// Text that is no config; a variable without a name; a member of a wrong type.
+    /// Text that is no config; a member of a wrong type.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let raw = serde_json::from_slice::<Raw>(bytes).map_err(|error| {
             anyhow!("not the config of an image: {}", shown(&error.to_string()))
@@ -148,7 +148,7 @@ impl Config {
             process: Process {
                 entrypoint: process.entrypoint,
                 cmd: process.cmd,
-                env: variables(process.env)?,
+                env: variables(process.env),
                 user: process.user,
                 working_dir: process.working_dir,
                 stop_signal: process.stop_signal.filter(|text| !text.is_empty()),
@@ -161,14 +161,15 @@ impl Config {
     }
 }
 
-/// The environment: of two values for a name the last one, at the place of the first. A name
-/// without a value is left out: it has no meaning without a host's environment.
-fn variables(given: Vec<String>) -> Result<Vec<String>> {
+/// The environment: of two values for a name the last one, at the place of the first. Text
+/// without a name or without a value is left out: no process can have it.
+fn variables(given: Vec<String>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for pair in given {
-        let Some((name, _)) = pair.split_once('=') else { continue };
-        ensure!(!name.is_empty(), "the variable \"{}\" has no name", shown(&pair));
+        let Some((name, _)) = pair.split_once('=').filter(|pair| !pair.0.is_empty()) else {
+            continue;
+        };
         match places.get(name) {
             Some(&place) => found[place] = pair,
             None => {
@@ -177,7 +178,7 @@ fn variables(given: Vec<String>) -> Result<Vec<String>> {
             }
         }
     }
-    Ok(found)
+    found
 }
 
 #[derive(Deserialize)]
