@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use files::output::stdout;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::options::ReadLimits;
+use super::options::reading;
 use super::sources::Sources;
 use crate::pull::PullArguments;
 pub(super) use image::tree::holes::{self, Part};
@@ -28,15 +28,13 @@ pub(super) struct CatFile {
     /// Path in the image; links are followed within the image
     path: PathBuf,
     #[command(flatten)]
-    limits: ReadLimits,
-    #[command(flatten)]
     pull: PullArguments,
 }
 
 impl CatFile {
     /// Writes the file.
     pub(super) fn run(self) -> Result<()> {
-        let sources = Sources::new(&[&self.image], &[], self.limits.options(), &self.pull)?;
+        let sources = Sources::new(&[&self.image], &[], reading(), &self.pull)?;
         let tree = sources.read(&self.image)?.tree;
         let shown = || format!("{} in {}", self.path.display(), self.image.display());
         let id = tree.resolve(self.path.as_os_str().as_bytes()).with_context(shown)?;

@@ -8,7 +8,7 @@ use files::tell::{self, show};
 use indicatif::HumanBytes;
 
 use super::inspect::oci::{LayerFacts, OciFacts};
-use super::options::ReadLimits;
+use super::options::reading;
 use super::sources::{Opened, Sources};
 use crate::json;
 use crate::pull::PullArguments;
@@ -23,15 +23,13 @@ pub(super) struct ListLayers {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    limits: ReadLimits,
-    #[command(flatten)]
     pull: PullArguments,
 }
 
 impl ListLayers {
     /// Prints a line for each layer, the lowest first, or a JSON array.
     pub(super) fn run(self) -> Result<()> {
-        let sources = Sources::new(&[&self.image], &[], self.limits.options(), &self.pull)?;
+        let sources = Sources::new(&[&self.image], &[], reading(), &self.pull)?;
         let mut notes = Notes::default();
         let Opened::Oci(source) = sources.open(&self.image, &mut notes)? else {
             bail!("{}: not an OCI image, which has layers", self.image.display());

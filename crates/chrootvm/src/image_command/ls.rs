@@ -8,7 +8,7 @@ use anyhow::Result;
 use files::output::stdout;
 use image::tree::{Kind, Node, mode, show};
 
-use super::options::ReadLimits;
+use super::options::reading;
 use super::sources::Sources;
 use crate::ls::mode_string;
 use crate::pull::PullArguments;
@@ -20,15 +20,13 @@ pub(super) struct ListImage {
     /// Directory, archive or image; - is standard input
     image: OsString,
     #[command(flatten)]
-    limits: ReadLimits,
-    #[command(flatten)]
     pull: PullArguments,
 }
 
 impl ListImage {
     /// Prints one line per name.
     pub(super) fn run(self) -> Result<()> {
-        let sources = Sources::new(&[&self.image], &[], self.limits.options(), &self.pull)?;
+        let sources = Sources::new(&[&self.image], &[], reading(), &self.pull)?;
         let tree = sources.read(&self.image)?.tree;
         let mut out = BufWriter::new(stdout()?);
         tree.walk(&mut |path, id| {

@@ -8,27 +8,9 @@ use image::source::ReadOptions;
 use image::source::xattr_policy::{Selection, SelectionWord};
 use proto::settings::{RESTARTS, Restart};
 
-use crate::line::sizes::parse_size;
-
-/// Bounds for reading a source.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct ReadLimits {
-    /// Most bytes that may be unpacked or copied, from a compressed archive, from the layers of an
-    /// OCI image, or from standard input [default: 64G]
-    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
-    max_size: Option<u64>,
-}
-
-impl ReadLimits {
-    /// Options of the reader with these bounds.
-    pub(super) fn options(&self) -> ReadOptions {
-        let usual = ReadOptions::default();
-        ReadOptions {
-            max_size: self.max_size.unwrap_or(usual.max_size),
-            xattrs_hint: " (--xattrs all keeps it)",
-            ..usual
-        }
-    }
+/// Options of a reader that keeps all attributes that it can.
+pub(super) fn reading() -> ReadOptions {
+    ReadOptions { xattrs_hint: " (--xattrs all keeps it)", ..ReadOptions::default() }
 }
 
 /// Options for reading a source.
@@ -39,8 +21,6 @@ pub(super) struct ReadArguments {
     /// access control lists]
     #[arg(long, hide_short_help = true, value_name = "all|none|PREFIX", value_delimiter = ',')]
     xattrs: Vec<SelectionWord>,
-    #[command(flatten)]
-    limits: ReadLimits,
 }
 
 impl ReadArguments {
@@ -49,10 +29,7 @@ impl ReadArguments {
     /// # Errors
     /// The words contradict each other.
     pub(super) fn options(&self) -> Result<ReadOptions> {
-        Ok(ReadOptions {
-            xattrs: Selection::of(&self.xattrs).context("--xattrs")?,
-            ..self.limits.options()
-        })
+        Ok(ReadOptions { xattrs: Selection::of(&self.xattrs).context("--xattrs")?, ..reading() })
     }
 }
 

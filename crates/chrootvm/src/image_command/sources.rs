@@ -15,8 +15,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use archive::spool::TooLarge;
+use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 use image::format::Format;
 use image::source::xattr_policy::{self, Origin};
@@ -31,8 +30,8 @@ use oci::name::location::{Location, Selector};
 use super::see_owners_as_the_guest;
 use crate::line::locations;
 use crate::logger::warn_all;
-use crate::pull::PullArguments;
 use crate::pull::progress::LayerProgress;
+use crate::pull::{PullArguments, explain_size};
 
 /// The word for standard input.
 const STDIN: &str = "-";
@@ -102,7 +101,7 @@ pub(super) struct Sources {
 impl Sources {
     /// Prepares for opening `words`. If one of them, or of the directories `others`, is a
     /// directory of the user, files will have the owners that a guest sees. Call it before the
-    /// program has threads ([`see_owners_as_the_guest`]).
+    /// program has threads ([`see_owners_as_the_guest`]). The limit of sizes is that of `pull`.
     ///
     /// # Errors
     /// Two things would read standard input; those of [`see_owners_as_the_guest`].
@@ -121,6 +120,7 @@ impl Sources {
         let plain = words.iter().map(Path::new).filter(|path| !local::is_layout(path));
         let paths: Vec<_> = plain.chain(others.iter().copied()).collect();
         see_owners_as_the_guest(&paths)?;
+        let reading = ReadOptions { max_size: pull.max_size(), ..reading };
         Ok(Self { reading, pull: pull.clone(), is_cached: true, images: OnceCell::new() })
     }
 
@@ -136,7 +136,7 @@ impl Sources {
     /// A location that is none, or that does not exist; a source in an unknown format, a damaged
     /// one, or one that is too large.
     pub(super) fn open(&self, word: &OsStr, notes: &mut Notes) -> Result<Opened> {
-        self.open_any(word, notes).map_err(with_option)
+        self.open_any(word, notes).map_err(explain_size)
     }
 
     fn open_any(&self, word: &OsStr, notes: &mut Notes) -> Result<Opened> {
@@ -175,7 +175,7 @@ impl Sources {
         if let Some(options) = self.images.get() {
             return Ok(options);
         }
-        let mut options = self.pull.open_options(self.reading.max_size)?;
+        let mut options = self.pull.open_options()?;
         if !self.is_cached {
             options.cache = Arc::new(Cache::unkept());
         }
@@ -194,7 +194,7 @@ impl Sources {
             Opened::Oci(source) => *source,
         };
         let progress = LayerProgress::new(is_remote);
-        let mut tree = image.tree(notes, &progress).map_err(with_option)?;
+        let mut tree = image.tree(notes, &progress).map_err(explain_size)?;
         let ReadOptions { xattrs, xattrs_hint, .. } = &self.reading;
         xattr_policy::apply(&mut tree, xattrs, Origin::Content, xattrs_hint, notes);
         Ok(ReadSource { tree, kind: SourceKind::Oci(Box::new(image)) })
@@ -220,12 +220,4 @@ fn reads_stdin(word: &OsStr) -> bool {
         _ => word.into(),
     };
     path.as_os_str() == STDIN
-}
-
-/// Names the option that helps in an error about a size.
-fn with_option(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref() {
-        Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
-        None => error,
-    }
 }

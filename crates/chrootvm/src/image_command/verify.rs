@@ -11,7 +11,7 @@ use image::tree::{Kind, show};
 use oci::layer::fault::LayerFault;
 
 use super::EXIT_FOUND;
-use super::options::ReadLimits;
+use super::options::reading;
 use super::sources::Sources;
 use crate::pull::PullArguments;
 
@@ -22,16 +22,13 @@ pub(super) struct VerifyImage {
     /// Directory, archive or image; - is standard input
     image: OsString,
     #[command(flatten)]
-    limits: ReadLimits,
-    #[command(flatten)]
     pull: PullArguments,
 }
 
 impl VerifyImage {
     /// Names each file or layer that cannot be read, then prints a summary.
     pub(super) fn run(self) -> Result<ExitCode> {
-        let reading = self.limits.options();
-        let sources = Sources::new(&[&self.image], &[], reading, &self.pull)?.without_cache();
+        let sources = Sources::new(&[&self.image], &[], reading(), &self.pull)?.without_cache();
         let name = show(self.image.as_bytes());
         let source = match sources.read(&self.image) {
             Err(error) if error.is::<LayerFault>() => {

@@ -12,8 +12,10 @@ pub mod progress;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use archive::spool::TooLarge;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use image::source::SIZE_MAX;
 use image::source::tar::layer::DirectoryLinks;
 use machine::host;
 use oci::cache::{Bounds, Cache};
@@ -22,6 +24,7 @@ use oci::name::platform::Platform;
 use oci::registry::{Insecure, RegistryOptions, UserPassword};
 
 use self::credentials::GivenCredentials;
+use crate::line::sizes::parse_size;
 
 /// Values of `--pull`, and the line of help for each.
 #[rustfmt::skip]
@@ -61,6 +64,10 @@ pub struct PullArguments {
     /// Keep a link to a directory where a higher layer has a directory, and fill its target
     #[arg(long, hide_short_help = true)]
     keep_dirlinks: bool,
+    /// Most bytes that may be unpacked or copied, from the layers of an OCI image, from a
+    /// compressed archive, or from standard input [default: 64G]
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
 }
 
 /// Parser of a value of `--pull`.
@@ -85,13 +92,18 @@ impl PullArguments {
         self.creds.as_ref().is_some_and(GivenCredentials::needs_stdin)
     }
 
-    /// Options for opening images of which all layers together have at most `max_size` bytes. They
-    /// are kept in the user's cache directory.
+    /// Most bytes that may be unpacked or copied.
+    #[must_use]
+    pub fn max_size(&self) -> u64 {
+        self.max_size.unwrap_or(SIZE_MAX)
+    }
+
+    /// Options for opening images. They are kept in the user's cache directory.
     ///
     /// # Errors
     /// A password that cannot be read; a file of credentials that does not exist; a cache directory
     /// that others can write to.
-    pub fn open_options(&self, max_size: u64) -> Result<OpenOptions> {
+    pub fn open_options(&self) -> Result<OpenOptions> {
         if let Some(path) = &self.authfile {
             // A file that is only looked up may be missing, but this one was named.
             path.metadata().with_context(|| format!("--authfile {}", path.display()))?;
@@ -108,12 +120,21 @@ impl PullArguments {
                 ..RegistryOptions::default()
             },
             cache: Arc::new(cache()?),
-            max_size,
+            max_size: self.max_size(),
             links: match self.keep_dirlinks {
                 true => DirectoryLinks::Keep,
                 false => DirectoryLinks::Replace,
             },
         })
+    }
+}
+
+/// Names the option that helps in an error about a size.
+#[must_use]
+pub fn explain_size(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(TooLarge { .. }) => anyhow!("{error:#} (--max-size SIZE sets another limit)"),
+        None => error,
     }
 }
 

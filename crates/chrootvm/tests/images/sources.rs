@@ -161,4 +161,12 @@ fn options_reach_the_layers() {
     assert!(listing.contains(" usr/bin/tool") && listing.contains(" bin -> usr/bin"), "{listing}");
     let message = bench.fails(&["build", "img", "-o", "x.erofs", "--max-size", "1k"]);
     assert!(message.contains("--max-size"), "{message}");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_chrootvm"))
+        .args(["oci-layout:img", "--dry-run", "--max-size", "1k", "--", "true"])
+        .current_dir(bench.path(""))
+        .env("XDG_CACHE_HOME", bench.path("cache"))
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("--max-size SIZE"), "{message}");
 }

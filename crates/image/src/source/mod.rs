@@ -82,7 +82,7 @@ pub struct ReadOptions {
 
 /// Most bytes of a copy by default. A root file system should be smaller, and a zstd file of
 /// 2 MB that unpacks to terabytes fails within minutes.
-const SIZE_MAX: u64 = 64 << 30;
+pub const SIZE_MAX: u64 = 64 << 30;
 
 impl Default for ReadOptions {
     fn default() -> Self {

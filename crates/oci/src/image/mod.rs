@@ -19,6 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use image::source::SIZE_MAX;
 use image::source::tar::layer::DirectoryLinks;
 
 use self::source::Source;
@@ -44,9 +45,6 @@ pub enum Pull {
     Never,
 }
 
-/// Most bytes of all layers of an image by default.
-const SIZE_MAX: u64 = 64 << 30;
-
 /// Options for opening an image.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -58,7 +56,8 @@ pub struct OpenOptions {
     pub registry: RegistryOptions,
     /// Where documents and layers are kept.
     pub cache: Arc<Cache>,
-    /// Most bytes of all unpacked layers together, and of an unpacked archive.
+    /// Most bytes of all unpacked layers together, and of an unpacked archive; by default
+    /// [`SIZE_MAX`].
     pub max_size: u64,
     /// What a directory of a layer does to a link to a directory.
     pub links: DirectoryLinks,

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use self::oci::OciFacts;
 use self::plain::PlainFacts;
-use super::options::ReadLimits;
+use super::options::reading;
 use super::sources::{Opened, Sources};
 use crate::json;
 use crate::logger::warn_all;
@@ -38,15 +38,13 @@ pub(super) struct InspectImage {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    limits: ReadLimits,
-    #[command(flatten)]
     pull: PullArguments,
 }
 
 impl InspectImage {
     /// Prints a line for each fact, or one JSON object.
     pub(super) fn run(self) -> Result<()> {
-        let sources = Sources::new(&[&self.image], &[], self.limits.options(), &self.pull)?;
+        let sources = Sources::new(&[&self.image], &[], reading(), &self.pull)?;
         let mut notes = Notes::default();
         let opened = sources.open(&self.image, &mut notes)?;
         warn_all(notes.lines());

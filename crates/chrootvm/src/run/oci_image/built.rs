@@ -24,14 +24,11 @@ use oci::name::platform::Platform;
 
 use super::facts::Facts;
 use crate::logger::warn_all;
-use crate::pull::PullArguments;
 use crate::pull::progress::LayerProgress;
+use crate::pull::{PullArguments, explain_size};
 
 /// Version of the images' bytes: after a change, all are built again.
 const VERSION: u32 = 1;
-
-/// Most bytes of all unpacked layers of an image.
-const SIZE_MAX: u64 = 64 << 30;
 
 /// Media type under which the cache remembers the config of an image that was started.
 const STARTED: &str = "application/vnd.oci.image.config.v1+json";
@@ -55,7 +52,11 @@ impl BuiltImage {
     /// No such image; an image for another platform; a layer that cannot be fetched or is
     /// damaged; a root file system that cannot be written.
     pub(super) fn open(location: &Location, pull: &PullArguments) -> Result<Self> {
-        let options = pull.open_options(SIZE_MAX)?;
+        Self::open_or_build(location, pull).map_err(explain_size)
+    }
+
+    fn open_or_build(location: &Location, pull: &PullArguments) -> Result<Self> {
+        let options = pull.open_options()?;
         if let Some(kept) = kept(location, &options)? {
             return Ok(kept);
         }
