@@ -10,13 +10,16 @@ use super::ArchiveOptions;
 use crate::document::config::{Healthcheck, Process};
 use crate::name::digest::Digest;
 
-/// The config: that of the base, or a new one, with one more layer.
-pub(super) fn config(options: &ArchiveOptions<'_>, diff_id: &Digest) -> Result<Vec<u8>> {
+/// The config: that of the base, or a new one. `diff_id` is that of the new layer, if there is
+/// one.
+pub(super) fn config(options: &ArchiveOptions<'_>, diff_id: Option<&Digest>) -> Result<Vec<u8>> {
     let mut config = match options.base {
         Some(base) => serde_json::from_slice(&base.config_bytes).context("config of the base")?,
         None => json!({}),
     };
-    let created = timestamp(options.time);
+    // Directories that no layer contains have this time. They must not become older.
+    let of_base = options.base.map(|base| base.config.created);
+    let created = timestamp(options.time.max(of_base.unwrap_or(i64::MIN)));
     let config_map = config.as_object_mut().context("the config of the base is no object")?;
     if options.base.is_none() {
         let platform = &options.platform;
@@ -30,6 +33,7 @@ pub(super) fn config(options: &ArchiveOptions<'_>, diff_id: &Digest) -> Result<V
     if let Some(process) = options.process {
         set_process(config_map.entry("config").or_insert_with(|| json!({})), process);
     }
+    let Some(diff_id) = diff_id else { return Ok(config.to_string().into_bytes()) };
     let rootfs = config_map.entry("rootfs").or_insert_with(|| json!({ "type": "layers" }));
     let diff_ids = array(rootfs, "diff_ids")?;
     diff_ids.push(json!(diff_id));

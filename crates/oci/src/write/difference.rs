@@ -13,16 +13,18 @@ use image::tree::{Content, Id, Kind, Meta, Node, Tree, directory, show};
 /// Beginning of the name of a file that says that a name is gone.
 const WHITEOUT: &[u8] = b".wh.";
 
-/// The layer that turns the tree `base` into `tree`.
+/// The layer that turns the tree `base` into `tree`; `None` if they are equal.
 ///
 /// # Errors
 /// A file whose name a layer reserves for its own use; contents that cannot be read.
-pub(super) fn difference(base: &Tree, tree: &Tree) -> Result<Tree> {
+pub(super) fn difference(base: &Tree, tree: &Tree) -> Result<Option<Tree>> {
     let layer = Tree::new(tree.node(Tree::ROOT).meta.clone());
     let links = changed_links(base, tree)?;
     let mut difference = Difference { base, tree, layer, links, copies: HashMap::new() };
     difference.directory(&mut Vec::new(), Tree::ROOT, Tree::ROOT)?;
-    Ok(difference.layer)
+    let is_same_root = base.node(Tree::ROOT).meta == tree.node(Tree::ROOT).meta;
+    let layer = difference.layer;
+    Ok((layer.len() > 1 || !is_same_root).then_some(layer))
 }
 
 /// Checks that no name of `tree` is one that a layer reserves for its own use.

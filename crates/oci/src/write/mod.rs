@@ -70,7 +70,7 @@ pub struct ArchiveOptions<'a> {
     pub threads: u32,
     /// The tag in the layout; `None` for none.
     pub tag: Option<&'a str>,
-    /// Time of the image in seconds since 1970.
+    /// Time of the image in seconds since 1970, unless the base is younger.
     pub time: i64,
     /// What the history says about the new layer.
     pub created_by: &'a str,
@@ -118,17 +118,21 @@ pub fn archive(
     let layer = match (options.base, options.base_tree) {
         (Some(_), Some(base)) => {
             let changes = difference::difference(base, tree)?;
-            NewLayer::write(&changes, options, notes)?
+            changes.map(|changes| NewLayer::write(&changes, options, notes)).transpose()?
         }
         (Some(_), None) => bail!("the tree of the base is missing"),
-        (None, _) => NewLayer::write(tree, options, notes)?,
+        (None, _) => Some(NewLayer::write(tree, options, notes)?),
     };
     let base = options.base.map(|base| &base.manifest.layers[..]).unwrap_or_default();
-    ensure!(base.len() < LAYERS_MAX, "the base has {LAYERS_MAX} layers, which is the most");
-    let config = config::config(options, &layer.diff_id)?;
-    let mut layers: Vec<_> = base.iter().map(descriptor_value).collect();
-    layers
-        .push(json!({ "mediaType": layer.media_type, "digest": layer.digest, "size": layer.size }));
+    ensure!(
+        layer.is_none() || base.len() < LAYERS_MAX,
+        "the base has {LAYERS_MAX} layers, which is the most"
+    );
+    let config = config::config(options, layer.as_ref().map(|layer| &layer.diff_id))?;
+    let new = layer.iter().map(|layer| {
+        json!({ "mediaType": layer.media_type, "digest": layer.digest, "size": layer.size })
+    });
+    let layers: Vec<_> = base.iter().map(descriptor_value).chain(new).collect();
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -153,10 +157,12 @@ pub fn archive(
         let copied = archive.blob(&blob.digest, blob.size, &mut input);
         copied.with_context(|| format!("layer {} of image {}", blob.digest, base.name))?;
     }
-    let mut input = At { file: &layer.file, offset: 0 };
-    archive.blob(&layer.digest, layer.size, &mut input)?;
+    if let Some(layer) = &layer {
+        let mut input = At { file: &layer.file, offset: 0 };
+        archive.blob(&layer.digest, layer.size, &mut input)?;
+    }
     archive.out.into_inner().context("write the archive")?.flush()?;
-    let layers_size = base.iter().map(|blob| blob.size).sum::<u64>() + layer.size;
+    let layers_size = base.iter().map(|blob| blob.size).chain(layer.map(|layer| layer.size)).sum();
     Ok(Written { manifest: Digest::of(&manifest), config: Digest::of(&config), layers_size })
 }
 
