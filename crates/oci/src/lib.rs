@@ -37,7 +37,7 @@
 //! let location = Location::parse("oci-archive:app.tar:1.0".as_ref())?.expect("a location");
 //! let cache = Arc::new(Cache::open("cache".as_ref(), Bounds::default())?);
 //! let image = open(&location, &OpenOptions { cache, ..OpenOptions::default() })?;
-//! println!("{} runs {:?}", image.name, image.config.process.words(None, &[]));
+//! println!("{} runs {:?}", image.name, image.config.process.cmd);
 //!
 //! let mut notes = Notes::default();
 //! let tree = image.tree(&mut notes, &Silent)?;

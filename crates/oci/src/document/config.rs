@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use serde::Deserialize;
@@ -96,20 +95,6 @@ pub struct Healthcheck {
     /// Failed checks in a row after which the command counts as broken; 0 for the default.
     #[serde(default)]
     pub retries: u32,
-}
-
-impl Process {
-    /// The words of the command. `words` replace `Cmd`, if there are any; `entrypoint` replaces
-    /// both `Entrypoint` and `Cmd`.
-    #[must_use]
-    pub fn words(&self, entrypoint: Option<&str>, words: &[String]) -> Vec<String> {
-        let (first, rest) = match entrypoint {
-            Some(program) => (vec![program.to_owned()], &[][..]),
-            None => (self.entrypoint.clone(), &self.cmd[..]),
-        };
-        let rest = if words.is_empty() { rest } else { words };
-        first.into_iter().chain(rest.iter().cloned()).collect()
-    }
 }
 
 impl Config {
@@ -310,10 +295,4 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + of_month + day
         - 1
         - BEFORE_1970
-}
-
-/// A number of nanoseconds as a duration.
-#[must_use]
-pub fn nanoseconds(number: u64) -> Duration {
-    Duration::from_nanos(number)
 }
