@@ -1,9 +1,11 @@
-//! Text of documents as a part of messages.
+//! Text of documents, and of other programs, as a part of messages.
 //!
 //! Documents are not trusted, and each may have megabytes of text in one member. What a message
 //! shows of it is short and has no control characters.
 
 use std::fmt::Write;
+
+use files::tell::printable;
 
 /// Most characters that are shown.
 pub(crate) const SHOWN_MAX: usize = 300;
@@ -26,6 +28,13 @@ pub(crate) fn shown(text: &str) -> String {
         }
     }
     line
+}
+
+/// What another program says, as a part of one line: without control characters, and as short as
+/// [`shown`] makes it.
+#[must_use]
+pub(crate) fn told(text: &str) -> String {
+    shown(&printable(text.trim().as_bytes()).replace(['\n', '\t'], " "))
 }
 
 #[cfg(test)]

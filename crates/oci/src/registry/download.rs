@@ -1,7 +1,7 @@
 //! A blob as a stream that survives broken connections.
 //!
 //! Protocol: range requests (RFC 9110 §14). After a break the stream asks for the rest. A server
-//! that sends everything again is read up to where the stream was. Whether the bytes are right
+//! that sends everything again is read up to where the stream was, a few times. Whether the bytes are right
 //! is for the reader to find out by their digest; what can be seen earlier is an error here: an
 //! answer of another length, or another entity tag from the same server.
 
@@ -51,6 +51,8 @@ pub(super) struct Download {
     retry: Retry,
     /// Bytes since the attempts were last counted anew.
     progress: u64,
+    /// Whether the connection began where the stream was.
+    is_resumed: bool,
 }
 
 impl Download {
@@ -77,6 +79,7 @@ impl Download {
             limits,
             retry,
             progress: 0,
+            is_resumed: true,
         };
         if at < size || size == 0 {
             download.connect()?;
@@ -113,6 +116,7 @@ impl Download {
             }
             status => bail!("{server}: {status} is no answer with contents"),
         };
+        self.is_resumed = start == self.at;
         let marks = [CONTENT_LENGTH, TRANSFER_ENCODING];
         self.ending = match marks.iter().any(|mark| answer.headers.contains_key(mark)) {
             true => Ending::Marked,
@@ -178,7 +182,8 @@ impl Download {
     fn advance(&mut self, count: u64) {
         self.at += count;
         self.progress += count;
-        if self.progress >= PROGRESS {
+        // A server that begins again each time would send a large blob very often.
+        if self.progress >= PROGRESS && self.is_resumed {
             self.progress = 0;
             self.retry = Retry::new(self.limits);
         }

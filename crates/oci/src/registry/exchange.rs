@@ -6,6 +6,7 @@
 //! redirect leads to a plain connection in two cases only: from this machine to this machine, and
 //! to the host that the user permitted to be insecure ([`Trust::may_lead`]).
 
+use std::fmt;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
@@ -68,8 +69,8 @@ pub(super) enum Attempts {
     Several,
 }
 
-/// A request.
-#[derive(Clone, Debug)]
+/// A request. It is shown without its header `Authorization` and its body, which may be a token.
+#[derive(Clone)]
 pub(super) struct Ask<'a> {
     /// HTTP method.
     pub(super) method: Method,
@@ -85,6 +86,15 @@ pub(super) struct Ask<'a> {
     pub(super) trust: &'a Trust,
     /// Whether it is made again if there is no answer.
     pub(super) attempts: Attempts,
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, url, headers, attempts, .. } = self;
+        let mut shown = f.debug_struct("Ask");
+        let shown = shown.field("method", method).field("url", url).field("headers", headers);
+        shown.field("attempts", attempts).finish_non_exhaustive()
+    }
 }
 
 /// An answer. Its status is any but those of redirects.
@@ -237,4 +247,26 @@ pub(super) fn is_passing(status: u16) -> bool {
 
 fn is_passing_failure(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Failure>().is_some_and(|failure| failure.reason.is_passing())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_shown_without_secrets() {
+        let trust = Trust { host: "h".to_owned(), insecure: Insecure::Refuse };
+        let ask = Ask {
+            method: Method::POST,
+            url: Url::new(Scheme::Https, "h", "/x?signature=secret"),
+            headers: Vec::new(),
+            authorization: Some("Basic secret".to_owned()),
+            body: b"secret".to_vec(),
+            trust: &trust,
+            attempts: Attempts::One,
+        };
+        let shown = format!("{ask:?}");
+        assert!(shown.contains("https://h/x") && !shown.contains("secret"), "{shown}");
+        assert!(!shown.contains(&format!("{:?}", ask.body)), "{shown}");
+    }
 }

@@ -7,10 +7,9 @@
 use std::fmt;
 use std::io::Read;
 
-use files::tell::printable;
 use serde::Deserialize;
 
-use crate::shown::shown;
+use crate::shown::told;
 
 /// Most bytes that are read of such an answer.
 const BODY_MAX: u64 = 64 << 10;
@@ -110,11 +109,6 @@ fn said(bytes: &[u8]) -> (String, String) {
             (body.error.map(word).unwrap_or_default(), told(&text.unwrap_or_default()))
         }
     }
-}
-
-/// Text of a registry as part of a line.
-fn told(text: &str) -> String {
-    shown(&printable(text.trim().as_bytes()).replace(['\n', '\t'], " "))
 }
 
 #[cfg(test)]

@@ -128,7 +128,8 @@ impl Transport {
             Scheme::Https => Traffic::Encrypted,
             Scheme::Http => Traffic::Plain,
         };
-        let setting = proxy_for(&self.environment, traffic, url.host(), url.port());
+        let of_host = || proxy_for(&self.environment, traffic, url.host(), url.port());
+        let setting = (!url.is_loopback()).then(of_host).flatten();
         let proxy = setting.as_ref().map(opened).transpose()?;
         let config = Agent::config_builder()
             .http_status_as_error(false)

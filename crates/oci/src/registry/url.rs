@@ -37,7 +37,7 @@ impl Scheme {
 }
 
 /// An address. It is shown without its query, which may contain a signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Url {
     /// Encrypted or not.
     pub(super) scheme: Scheme,
@@ -95,8 +95,10 @@ impl Url {
                 None => (self.authority.as_str(), None),
             },
         };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-        ensure!(!name.is_empty() && name.chars().all(is_name), "{self}: not a host");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        // No directory of certificates is called `.` or `..`, either.
+        let is_label = |label: &str| !label.is_empty() && label.chars().all(is_name);
+        ensure!(name.split('.').all(is_label), "{self}: not a host");
         if let Some(port) = port {
             let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
             let is_port = is_number && port.parse::<u16>().is_ok_and(|port| port != 0);
@@ -197,6 +199,12 @@ impl fmt::Display for Url {
     }
 }
 
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +246,11 @@ mod tests {
             "https://[h]/",
             "https://h\\@r.example/",
             "https://h%2e/",
+            "https://../",
+            "https://./",
+            "https://h..example/",
+            "https://.example/",
+            "https://h./",
             "/a b",
             "/a\r\nHost: x",
             "/é",
@@ -266,6 +279,8 @@ mod tests {
             assert_eq!(url(text).is_private(), expected, "{text}");
         }
         assert!(base.is_private());
-        assert_eq!(url("https://h/x?signature=s").to_string(), "https://h/x");
+        let signed = url("https://h/x?signature=s");
+        assert_eq!(signed.to_string(), "https://h/x");
+        assert_eq!(format!("{signed:?}"), "https://h/x");
     }
 }

@@ -15,14 +15,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use files::tell::printable;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 
 use super::auth_file::login;
 use super::environment::Environment;
 use super::login::Login;
-use crate::shown::shown;
+use crate::shown::told;
 
 /// Longest time of a helper. It may have to ask a person to unlock a key ring.
 pub const TIME_MAX: Duration = Duration::from_secs(30);
@@ -196,11 +195,6 @@ impl Drop for Running {
             log::debug!("wait for a credential helper: {error}");
         }
     }
-}
-
-/// What a helper says, as a part of one line.
-fn told(text: &str) -> String {
-    shown(&printable(text.trim().as_bytes()).replace(['\n', '\t'], " "))
 }
 
 #[cfg(test)]

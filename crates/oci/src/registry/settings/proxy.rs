@@ -3,7 +3,8 @@
 //! Format: the variables of curl(1), in lower or upper case: `https_proxy` and `http_proxy` for
 //! addresses of that scheme, `all_proxy` for both, `no_proxy` for hosts that are reached without
 //! a proxy: names (which cover their subdomains), addresses, networks as `10.0.0.0/8`, each
-//! perhaps with a port, or `*`. This machine is never reached through a proxy.
+//! perhaps with a port, or `*`. Whoever asks knows that this machine is never reached through a
+//! proxy.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -52,9 +53,6 @@ pub fn proxy_for(
     host: &str,
     port: u16,
 ) -> Option<ProxySetting> {
-    if is_local(host) {
-        return None;
-    }
     let without = WITHOUT.iter().find_map(|name| environment.text(name)).unwrap_or_default();
     if without.split([',', ' ']).any(|entry| covers(entry.trim(), host, port)) {
         return None;
@@ -69,11 +67,6 @@ pub fn proxy_for(
         .iter()
         .filter(usable)
         .find_map(|&variable| Some(ProxySetting { variable, address: environment.text(variable)? }))
-}
-
-fn is_local(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether an entry of `no_proxy` covers a host.
@@ -184,7 +177,7 @@ mod tests {
         let of = |traffic, host| proxy_for(&all, traffic, host, 443).map(|found| found.variable);
         assert_eq!(of(Traffic::Encrypted, "r.example"), Some("HTTPS_PROXY"));
         assert_eq!(of(Traffic::Plain, "r.example"), Some("http_proxy"));
-        for host in ["direct.example", "10.2.3.4", "127.0.0.1", "::1", "localhost"] {
+        for host in ["direct.example", "10.2.3.4"] {
             assert_eq!(of(Traffic::Encrypted, host), None, "{host}");
         }
         let rest = environment(&[("ALL_PROXY", "http://all:1"), ("HTTPS_PROXY", "")]);

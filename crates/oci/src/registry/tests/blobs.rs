@@ -196,6 +196,17 @@ fn progress_renews_the_attempts() {
 }
 
 #[test]
+fn a_server_that_ignores_ranges_is_not_asked_for_ever() {
+    let contents = noise(20 * PIECE);
+    let server = serving(&contents, |number, _, contents| {
+        Reply::new(200, contents).ending(End::CutAt((number + 2) * PIECE))
+    });
+    let error = text(read(&at(&server), &layer(&contents), 0));
+    assert!(error.contains("broken off"), "{error}");
+    assert!(server.seen().len() <= 6, "{}", server.seen().len());
+}
+
+#[test]
 fn answers_that_do_not_fit_are_errors() {
     let contents = noise(SIZE);
     for (name, word) in [
