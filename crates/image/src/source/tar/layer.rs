@@ -299,13 +299,18 @@ fn clear_way(tree: &mut Tree, path: &[u8]) {
     if tree.find_directory(&names.join(&b'/')).is_some() {
         return;
     }
-    let mut above = Vec::new();
-    for name in names {
-        let Some((directory, _)) = tree.find_directory(&above) else { return };
-        above = [&above[..], name].join(&b'/');
-        let is_file = tree.resolve(&above).is_ok_and(|id| tree.children(id).is_none());
-        if is_file {
-            tree.remove(directory, name);
+    let mut directory = Tree::ROOT;
+    for (at, name) in names.iter().enumerate() {
+        let Some(found) = tree.child(directory, name) else { return };
+        if tree.children(found).is_some() {
+            directory = found;
+            continue;
+        }
+        let above = names[..=at].join(&b'/');
+        match tree.resolve(&above) {
+            Ok(target) if tree.children(target).is_some() => directory = target,
+            Ok(_) => return tree.remove(directory, name),
+            Err(_) => return,
         }
     }
 }
