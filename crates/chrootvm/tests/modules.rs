@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use machine::kernel::modules::file::sample;
 use machine::kernel::vmlinux::samples::bzimage_of_version;
 
 /// Modules that guests use, as modules.builtin lists them.
@@ -82,6 +83,33 @@ fn a_kernel_without_modules_is_noticed_before_the_boot() {
         let output = chrootvm.args(words).args(["root", "--", "true"]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), expected, "{name}");
         assert_eq!(output.status.code(), Some(0), "{name}");
+    }
+}
+
+/// A workload in an archive needs the same modules as in any other root.
+#[test]
+fn volumes_of_an_archive_get_the_module_overlay() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    make_kernel(&dir, &BUILT_IN[..3]);
+    let module = "kernel/fs/overlayfs/overlay.ko";
+    fs::create_dir_all(dir.join("6.1-a/kernel/fs/overlayfs")).unwrap();
+    fs::write(dir.join("6.1-a").join(module), sample("depends=")).unwrap();
+    fs::write(dir.join("6.1-a/modules.dep"), format!("{module}:\n")).unwrap();
+    for name in ["run", "dev", "proc", "sys", "tmp", "etc/virtinit"] {
+        fs::create_dir_all(dir.join("root").join(name)).unwrap();
+    }
+    fs::write(dir.join("root/etc/hosts"), "").unwrap();
+    let programs = ["--qemu", "./program", "--init", "./program", "--pvh", "never"];
+    for (run, is_packed) in [("arg=a\0image-volume=/data\0", true), ("arg=a\0", false)] {
+        fs::write(dir.join("root/etc/virtinit/run"), run).unwrap();
+        let mut build = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
+        build.current_dir(&dir).args(["image", "build", "root", "-o", "root.cpio"]);
+        assert!(build.output().unwrap().status.success());
+        let output = chrootvm(&dir, &[&["--dry-run"], &programs[..], &["root.cpio"]].concat());
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(script.contains("--module=overlay"), is_packed, "{script}");
     }
 }
 

@@ -38,7 +38,7 @@ const TMPFS_HINTS: Hints = &[
 /// lower layer lacks (`ovl_mount_dir_noesc()`, fs/overlayfs/super.c).
 #[rustfmt::skip]
 const OVERLAYFS_HINTS: Hints = &[
-    (Some(Errno::NODEV), "this kernel has no overlayfs; pack its module (overlay.ko)"),
+    (Some(Errno::NODEV), "this kernel has no overlayfs; pack its module (--module overlay)"),
     (Some(Errno::INVAL), "that file system cannot be its lower layer; the kernel's line above says why"),
 ];
 

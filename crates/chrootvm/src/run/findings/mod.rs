@@ -170,8 +170,7 @@ impl Findings {
     }
 }
 
-/// Modules that the contents of the root ask for. An archive that was not read before is left
-/// alone: reading it takes long.
+/// Modules that the contents of the root ask for.
 fn needed_modules(
     arguments: &RunArguments,
     root: &Root,
@@ -187,16 +186,13 @@ fn needed_modules(
         Some(_) => Access::ReadWrite,
         None => directories.root_access(),
     };
-    // Reading a large image takes a while, so do not read it for nothing.
+    // Reading a large image takes a while, so do not read it for nothing. An archive is read in
+    // any case, for the memory that it takes.
     let is_answered = program == Program::Named && access == Access::ReadWrite;
     if is_answered || arguments.machine.initrd.is_some() {
         return Vec::new();
     }
-    let files = match root.archive() {
-        Some(_) => root.files_at_hand(),
-        None => root.files().ok(),
-    };
-    let Some(files) = files else { return Vec::new() };
+    let Ok(files) = root.files() else { return Vec::new() };
     let origin = if root.is_directory() { Origin::Directory } else { Origin::Image };
     let mut modules = needed_modules::modules(&*files, origin, access, program);
     modules.retain(|name| has_module(name, kernel.modules.as_ref(), true));

@@ -82,9 +82,9 @@ fn parse_modinfo(data: &[u8]) -> Dependencies {
     module
 }
 
-/// Smallest module with this text as its `.modinfo`; `;` in the text stands for NUL.
-#[cfg(test)]
-pub(crate) fn sample(modinfo: &str) -> Vec<u8> {
+/// Smallest module with this text as its `.modinfo`, for tests; `;` in the text stands for NUL.
+#[must_use]
+pub fn sample(modinfo: &str) -> Vec<u8> {
     const NAMES: &[u8] = b"\0.modinfo\0.shstrtab\0";
     let modinfo = modinfo.replace(';', "\0");
     let section = |name: u32, kind: u32, offset: usize, size: usize| {
