@@ -80,12 +80,24 @@ fn options_of_images_are_not_for_directories() {
     for (words, part) in [
         (&["-P", rootfs, "--", "x"][..], "--publish-all is for OCI images"),
         (&["--entrypoint", "x", rootfs], "--entrypoint is for OCI images"),
+        (&["--pull=never", rootfs, "--", "x"], "--pull is for OCI images"),
+        (&["--platform", "arm64", rootfs], "--platform is for OCI images"),
+        (&["--ca", "/x", rootfs], "--ca is for OCI images"),
+        (&["--insecure", rootfs], "--insecure is for OCI images"),
+        (&["image", "ls", "--keep-dirlinks", rootfs], "--keep-dirlinks is for OCI images"),
+        (&["image", "diff", "--creds=a:b", rootfs, rootfs], "--creds is for OCI images"),
+        (&["image", "build", "--platform=arm64", rootfs, "-o", "/x/y.erofs"], "--platform is for"),
         (&["--rw", "oci-layout:/nonexistent"], "--rw: an image stays as it is"),
         (&["--creds", "user", "oci:127.0.0.1:1/x"], "--creds: give USER:PASSWORD or --authfile"),
         (&["oci-archive:-"], "standard input belongs to the machine"),
+        (&["-", "--", "id"], "standard input belongs to the machine"),
         (&["oci:Upper"], "lower case"),
-        (&["debian:12"], "; an image in a registry is oci:debian:12"),
-        (&["docker:debian"], "; an image in a registry is oci:REF or docker://REF"),
+        (&["debian:12"], "does not exist: an image in a registry is oci:debian:12"),
+        (
+            &["docker:debian"],
+            "does not exist: an image in a registry is oci:debian or docker://debian",
+        ),
+        (&["containers-storage:x"], "`podman save -o FILE IMAGE` writes an archive"),
         (&["--pull=never", "oci:127.0.0.1:1/x"], "--pull=never forbids"),
     ] {
         let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
@@ -139,7 +151,7 @@ fn subcommands_of_other_programs_get_a_hint() {
         (&["images"], "a directory images is typed ./images"),
         (&["./images"], "find ./images: No such file"),
         (&["run", "debian", "bash"], "debian does not exist: an image in a registry is oci:debian"),
-        (&["docker:debian", "--", "ls"], "an image in a registry is oci:REF or docker://REF"),
+        (&["docker:debian", "--", "ls"], "an image in a registry is oci:debian or docker://debian"),
     ] {
         assert_says(&run(words), 125, part, &words);
     }

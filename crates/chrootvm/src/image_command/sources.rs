@@ -8,14 +8,14 @@
 //!
 //! [`locations`] has the words and the hints.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use files::notes::Notes;
 use image::format::Format;
 use image::source::xattr_policy::{self, Origin};
@@ -94,6 +94,11 @@ pub(super) struct Sources {
     reading: ReadOptions,
     pull: PullArguments,
     is_cached: bool,
+    /// Number of words that may still turn out to be OCI images, for which the options of images
+    /// are; `None` once one is.
+    candidates: Cell<Option<usize>>,
+    /// Options that mean something without an OCI image, too.
+    own_options: &'static [&'static str],
     /// Options of OCI images, once the first one is opened.
     images: OnceCell<OpenOptions>,
 }
@@ -121,7 +126,20 @@ impl Sources {
         let paths: Vec<_> = plain.chain(others.iter().copied()).collect();
         see_owners_as_the_guest(&paths)?;
         let reading = ReadOptions { max_size: pull.max_size(), ..reading };
-        Ok(Self { reading, pull: pull.clone(), is_cached: true, images: OnceCell::new() })
+        Ok(Self {
+            reading,
+            pull: pull.clone(),
+            is_cached: true,
+            candidates: Cell::new(Some(words.len())),
+            own_options: &[],
+            images: OnceCell::new(),
+        })
+    }
+
+    /// Permits the options `own` even if no source is an OCI image.
+    pub(super) fn with_own_options(mut self, own: &'static [&'static str]) -> Self {
+        self.own_options = own;
+        self
     }
 
     /// Reads all layers from where they come from, as if nothing were kept.
@@ -134,7 +152,7 @@ impl Sources {
     ///
     /// # Errors
     /// A location that is none, or that does not exist; a source in an unknown format, a damaged
-    /// one, or one that is too large.
+    /// one, or one that is too large; options of OCI images, and no word is one.
     pub(super) fn open(&self, word: &OsStr, notes: &mut Notes) -> Result<Opened> {
         self.open_any(word, notes).map_err(explain_size)
     }
@@ -142,11 +160,29 @@ impl Sources {
     fn open_any(&self, word: &OsStr, notes: &mut Notes) -> Result<Opened> {
         match self.location(word)? {
             Some(location) => {
+                self.candidates.set(None);
                 let is_remote = matches!(location, Location::Registry(_));
                 let image = oci::image::open(&location, self.images()?)?;
                 Ok(Opened::Oci(Box::new(OciSource { image, is_remote })))
             }
-            None => source::open(Path::new(word), &self.reading, notes).map(Opened::Plain),
+            None => {
+                self.refuse_options(word)?;
+                source::open(Path::new(word), &self.reading, notes).map(Opened::Plain)
+            }
+        }
+    }
+
+    /// Refuses options of OCI images if `word`, which is none, was the last that could be one.
+    fn refuse_options(&self, word: &OsStr) -> Result<()> {
+        let candidates = self.candidates.get().map(|count| count.saturating_sub(1));
+        self.candidates.set(candidates);
+        let mut given = self.pull.given().filter(|option| !self.own_options.contains(option));
+        match given.next().filter(|_| candidates == Some(0)) {
+            Some(option) => {
+                let word = word.display();
+                bail!("{option} is for OCI images, such as oci:NAME, and {word} is none")
+            }
+            None => Ok(()),
         }
     }
 

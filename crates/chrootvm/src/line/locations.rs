@@ -24,8 +24,8 @@ const THEIRS: &[(&str, &str)] = &[
     ("dir:",                "an image layout is oci-layout:DIR[:TAG], and a root file system is a path"),
     ("oci-tar:",            "the archive of an image layout is oci-archive:FILE[:TAG]"),
     ("tarball:",            "the archive of `docker save` is docker-archive:FILE[:REF]"),
-    ("docker-daemon:",      "`docker save IMAGE` writes an archive, which is read from standard input as -"),
-    ("containers-storage:", "`podman save IMAGE` writes an archive, which is read from standard input as -"),
+    ("docker-daemon:",      "`docker save -o FILE IMAGE` writes an archive; give the path of FILE"),
+    ("containers-storage:", "`podman save -o FILE IMAGE` writes an archive; give the path of FILE"),
 ];
 
 /// The OCI image that `word` names, either by how it begins or by the contents of that path;
@@ -49,6 +49,9 @@ pub fn parse(word: &OsStr) -> Result<Option<Location>> {
     if let Some(hint) = hint_of_skopeo(word) {
         bail!("{}: {hint}", word.display());
     }
+    if let Some(address) = address(word) {
+        bail!("{}: an image in a registry is oci:{address}", word.display());
+    }
     if let Some(location) = Location::parse(word)? {
         return Ok(Some(location));
     }
@@ -61,6 +64,13 @@ pub fn parse(word: &OsStr) -> Result<Option<Location>> {
     Ok(None)
 }
 
+/// `HOST/NAME` of a word that names a registry as an address of the web.
+fn address(word: &OsStr) -> Option<&str> {
+    let rest = word.to_str()?.strip_prefix("oci:")?;
+    let schemes = ["https://", "http://", "//"];
+    schemes.iter().find_map(|scheme| rest.strip_prefix(scheme)).filter(|rest| !rest.is_empty())
+}
+
 /// The line that helps whoever typed `oci:DIR[:TAG]` for a layout, as for skopeo(1).
 fn hint_of_skopeo(word: &OsStr) -> Option<String> {
     let rest = word.as_bytes().strip_prefix(b"oci:")?;
@@ -68,7 +78,13 @@ fn hint_of_skopeo(word: &OsStr) -> Option<String> {
     let is_layout = |dir: &&[u8]| local::is_layout(Path::new(OsStr::from_bytes(dir)));
     [Some(rest), before_tag].into_iter().flatten().find(is_layout)?;
     let rest = OsStr::from_bytes(rest).display().to_string();
-    Some(format!("a layout is oci-layout:{rest}, and an image in a registry docker://{rest}"))
+    let is_name = rest.parse::<Reference>().is_ok();
+    let of_registry = if is_name {
+        format!(", and an image in a registry docker://{rest}")
+    } else {
+        String::new()
+    };
+    Some(format!("a layout is oci-layout:{rest}{of_registry}"))
 }
 
 /// The line that helps whoever typed `word` as the name of a file that does not exist; `None` if
@@ -78,12 +94,17 @@ pub fn hint(word: &OsStr) -> Option<String> {
     /// Most wrong letters in a mistyped beginning.
     const WRONG_MAX: usize = 2;
     let word = word.to_str()?;
+    let rest = word.strip_prefix("docker:").filter(|rest| rest.parse::<Reference>().is_ok());
+    if let Some(rest) = rest {
+        return Some(format!("an image in a registry is oci:{rest} or docker://{rest}"));
+    }
     if let Some((_, hint)) = THEIRS.iter().find(|(start, _)| word.starts_with(start)) {
         return Some((*hint).to_owned());
     }
     if let Some((start, _)) = word.split_once(':') {
+        let lower = start.to_ascii_lowercase();
         let distance =
-            |ours: &&str| strsim::damerau_levenshtein(ours.trim_end_matches(['/', ':']), start);
+            |ours: &&str| strsim::damerau_levenshtein(ours.trim_end_matches(['/', ':']), &lower);
         let near = OURS.iter().min_by_key(|ours| distance(ours));
         let near = near.filter(|near| start.len() > WRONG_MAX && distance(near) <= WRONG_MAX);
         if let Some(near) = near {
@@ -108,9 +129,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn addresses_of_the_web_are_no_names() {
+        for scheme in ["https://", "http://", "//"] {
+            let error = parse(OsStr::new(&format!("oci:{scheme}host/x"))).unwrap_err().to_string();
+            assert!(error.ends_with(": an image in a registry is oci:host/x"), "{error}");
+        }
+    }
+
+    #[test]
     fn words_of_other_programs_have_hints() {
         for (word, expected) in [
-            ("docker:debian", Some("an image in a registry is oci:REF or docker://REF")),
+            ("docker:r/bb:gz", Some("an image in a registry is oci:r/bb:gz or docker://r/bb:gz")),
+            ("docker:R", Some("an image in a registry is oci:REF or docker://REF")),
+            ("OCI:r/bb", Some("did you mean oci:…?")),
             ("oci-dir:x", Some("an image layout is oci-layout:DIR[:TAG]")),
             ("oci-archve:x.tar", Some("did you mean oci-archive:…?")),
             ("oic:debian", Some("did you mean oci:…?")),

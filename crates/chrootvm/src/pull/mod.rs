@@ -80,10 +80,27 @@ fn parse_when() -> impl TypedValueParser<Value = Pull> {
 }
 
 impl PullArguments {
+    /// The option of the platform, which is also that of an image that is written.
+    pub const PLATFORM: &'static str = "--platform";
+
     /// The platform of `--platform`.
     #[must_use]
     pub fn platform(&self) -> Option<&Platform> {
         self.platform.as_ref()
+    }
+
+    /// The options that are given, as on the command line.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        let rows = [
+            (self.platform.is_some(), Self::PLATFORM),
+            (self.pull.is_some(), "--pull"),
+            (self.creds.is_some(), "--creds"),
+            (self.authfile.is_some(), "--authfile"),
+            (!self.ca.is_empty(), "--ca"),
+            (self.insecure, "--insecure"),
+            (self.keep_dirlinks, "--keep-dirlinks"),
+        ];
+        rows.into_iter().filter_map(|(is_given, name)| is_given.then_some(name))
     }
 
     /// Whether [`Self::open_options`] reads standard input, for a password.

@@ -25,7 +25,7 @@ fn names_that_are_no_image_have_hints() {
     bench.write("empty/file", "x");
     bench.write("text.tar", "x".repeat(2000));
     for (word, expected) in [
-        ("docker:debian", "an image in a registry is oci:REF or docker://REF"),
+        ("docker:debian", "an image in a registry is oci:debian or docker://debian"),
         ("oci-dir:img", "an image layout is oci-layout:DIR[:TAG]"),
         ("oci-layuot:img", "did you mean oci-layout:"),
         ("debian:12", "an image in a registry is oci:debian:12"),

@@ -30,6 +30,9 @@ use crate::command::ImageCommand;
 use crate::image_config::ImageSettings;
 use crate::line::locations;
 
+/// The word for standard input.
+const STDIN: &str = "-";
+
 /// An OCI image as ROOTFS.
 #[derive(Debug)]
 pub(super) struct ImageRoot(BuiltImage);
@@ -39,17 +42,19 @@ pub(super) struct ImageRoot(BuiltImage);
 /// # Errors
 /// A word that begins as the location of an image does, and is none.
 pub(super) fn location(rootfs: &Path) -> Result<Option<Location>> {
-    if let Some(location) = locations::parse(rootfs.as_os_str())? {
-        let of_stdin = match &location {
-            Location::OciArchive(path, _) | Location::DockerArchive(path, _) => path == "-",
-            Location::Layout(..) | Location::Registry(_) => false,
-        };
-        ensure!(
-            !of_stdin,
-            "{}: standard input belongs to the machine; save the archive in a file",
-            rootfs.display()
-        );
-        return Ok(Some(location));
+    let location = locations::parse(rootfs.as_os_str())?;
+    let file = match &location {
+        Some(Location::OciArchive(path, _) | Location::DockerArchive(path, _)) => path.as_path(),
+        Some(Location::Layout(..) | Location::Registry(_)) => return Ok(location),
+        None => rootfs,
+    };
+    ensure!(
+        file != Path::new(STDIN),
+        "{}: standard input belongs to the machine; save the archive in a file",
+        rootfs.display()
+    );
+    if location.is_some() {
+        return Ok(location);
     }
     // A missing or unreadable path is reported later, as that of any ROOTFS.
     let max_size = ReadOptions::default().max_size;
@@ -71,7 +76,7 @@ impl ImageRoot {
         );
         ensure!(
             !arguments.directories.is_writable(),
-            "--rw: an image stays as it is; leave it out, because the guest may write to memory"
+            "--rw: an image stays as it is; leave out --rw, because the guest may write to memory"
         );
         let image = BuiltImage::open(location, pull)?;
         let context = || format!("image {}", image.name);
@@ -173,12 +178,13 @@ pub(super) fn refuse_options(arguments: &RunArguments) -> Result<()> {
         ),
     ];
     let given = options.into_iter().find(|(is_given, ..)| *is_given);
-    match given {
-        Some((_, option, hint)) => {
-            bail!("{option} is for OCI images, such as oci:NAME, and ROOTFS is none; {hint}")
-        }
-        None => Ok(()),
+    if let Some((_, option, hint)) = given {
+        bail!("{option} is for OCI images, such as oci:NAME, and ROOTFS is none; {hint}");
     }
+    if let Some(option) = arguments.pull.given().next() {
+        bail!("{option} is for OCI images, such as oci:NAME, and ROOTFS is none");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -200,7 +206,7 @@ mod tests {
         }
         assert!(matches!(location(&layout).unwrap(), Some(Location::Layout(..))));
         assert!(matches!(location(Path::new("oci:x")).unwrap(), Some(Location::Registry(_))));
-        for bad in ["oci:X", "oci-archive:-", "docker-archive:-"] {
+        for bad in ["oci:X", "oci-archive:-", "docker-archive:-", "-"] {
             assert!(location(Path::new(bad)).is_err(), "{bad}");
         }
     }
