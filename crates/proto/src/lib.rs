@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | kernel command line | kind of the root, shares, `init=`, the payload's arguments | [`words`], [`parameters`], [`etc`] |
 //! | run file `/virtinit.run` in the initramfs | a command and its settings: host name, volumes, network | [`settings`] |
-//! | file `/etc/virtinit/run` in the root | the command of an image | [`settings`] |
+//! | file `/etc/virtinit/run` in the root | the command of an image, and its [user] | [`settings`] |
 //! | ports of a session | standard streams, control messages | [`port`], [`control`] |
 //! | console | messages of `/init` | [`console`] |
 //! | virtiofs | shares, by their tags | [`tag`], [`access`] |
@@ -136,5 +136,6 @@ pub mod status;
 pub mod superblock;
 pub mod tag;
 pub mod text;
+pub mod user;
 pub mod volume;
 pub mod words;

@@ -142,6 +142,23 @@ fn options_of_a_workload_without_one_are_errors() {
         let message = bench.fails(&[&["build", source, "-o", "y.erofs"][..], options].concat());
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
+    for (user, expected) in [
+        (
+            "nobody-here",
+            "User of the image: nobody-here: no such user in /etc/passwd of the root; --user",
+        ),
+        ("4294967295", "User of the image: 4294967295: no such user"),
+        ("0:staff-here", "User of the image: 0:staff-here: no such group"),
+    ] {
+        let other = Bench::new();
+        layout::image(&other.path("img"), json!({"config": {"Cmd": ["a"], "User": user}}));
+        let build = ["build", "img", "-o", "x.erofs", "--run"];
+        let message = other.fails(&build);
+        assert!(message.contains(expected), "{message}");
+        let message = other.fails(&[&build[..], &["--user", "4294967296"]].concat());
+        assert!(message.contains("--user 4294967296: no such user"), "{message}");
+        other.prints(&[&build[..], &["--user", "1000:"]].concat());
+    }
     let bad = Bench::new();
     layout::image(&bad.path("img"), json!({"config": {"Cmd": ["a\u{0}network=user"]}}));
     let message = bad.fails(&["build", "img", "-o", "x.erofs", "--run"]);

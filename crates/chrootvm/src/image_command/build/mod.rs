@@ -4,6 +4,7 @@ mod edits;
 mod oci_archive;
 mod output;
 mod summary;
+mod user;
 mod workload;
 
 use std::ffi::OsString;
@@ -151,7 +152,11 @@ impl BuildImage {
     fn sources(&self, format: Format, reading: &ReadOptions) -> Result<Sources> {
         let output = (format == Format::Dir).then(|| directory(&self.output));
         let written: Vec<_> = output.as_deref().into_iter().collect();
-        Sources::new(&[&self.source], &written, reading.clone(), &self.pull)
+        let sources = Sources::new(&[&self.source], &written, reading.clone(), &self.pull)?;
+        Ok(match format {
+            Format::OciArchive => sources.with_own_options(&[PullArguments::PLATFORM]),
+            _ => sources,
+        })
     }
 
     /// Output files that exist already. An earlier build may have left them in the source.

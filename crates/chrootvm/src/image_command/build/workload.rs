@@ -15,6 +15,7 @@ use proto::settings::{MissingCwd, Restart};
 
 use super::super::options::{parse_absolute, parse_pair, parse_restart};
 use super::super::sources::SourceKind;
+use super::user;
 use crate::image_config::{self, ImageSettings, SYSTEMS};
 
 /// The command that an image runs, and its surroundings
@@ -74,7 +75,8 @@ impl WorkloadOptions {
     /// Adds the run file to `tree` if the options ask for it.
     ///
     /// # Errors
-    /// Options that do not go together, or do not fit the source; a config with NUL in it; a file
+    /// Options that do not go together, or do not fit the source; a config with NUL in it; a user
+    /// that the tree does not have; a file
     /// in place of one of the directories that the workload needs.
     pub(super) fn apply(
         &self,
@@ -111,13 +113,12 @@ impl WorkloadOptions {
             (None, Some(dir)) => (Some(dir.as_bytes()), MissingCwd::Make),
             (None, None) => (None, MissingCwd::Refuse),
         };
-        let user = Some(process.user.as_bytes()).filter(|user| !user.is_empty());
         let workload = Workload {
             args: words.iter().map(|word| word.as_bytes()).collect(),
             env: merged(&process.env, &self.env),
             cwd,
             missing_cwd,
-            user: self.user.as_ref().map(|user| user.as_bytes()).or(user),
+            user: user::choose(tree, self.user.as_deref(), &process.user)?,
             restart: self.restart.unwrap_or_default(),
             stop_signal: settings.stop_signal,
             volumes: settings.volumes.iter().map(String::as_bytes).collect(),
