@@ -7,7 +7,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use oci::document::config::{Healthcheck, Process};
 use proto::settings::health::Schedule;
 use proto::signal;
@@ -85,7 +85,7 @@ impl ImageSettings {
         let volumes = process.volumes.iter().filter(is_own).map(|path| absolute(path));
         let volumes = volumes.collect();
         let cwd = Some(&process.working_dir).filter(|dir| !dir.is_empty());
-        let cwd = cwd.map(|dir| absolute(dir));
+        let cwd = cwd.map(|dir| clean(dir)).filter(|dir| dir != "/");
         Ok(Self { cwd, stop_signal, volumes, health_args, schedule })
     }
 }
@@ -95,14 +95,37 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
+/// A path of the config as an absolute one without `.` and `..`. As for Docker, `..` takes away the
+/// name before it, even if that is a link.
+fn clean(path: &str) -> String {
+    let mut names = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            _ => names.push(name),
+        }
+    }
+    format!("/{}", names.join("/"))
+}
+
 /// Refuses NUL in all texts that become records.
 fn check_text(process: &Process) -> Result<()> {
     let Process { entrypoint, cmd, env, user, working_dir, volumes, health, .. } = process;
-    let test = health.as_ref().map(|check| &check.test);
-    let lists = [Some(entrypoint), Some(cmd), Some(env), Some(volumes), test];
-    let texts = lists.into_iter().flatten().flatten().chain([user, working_dir]);
-    for text in texts {
-        ensure!(!text.contains('\0'), "\"{}\" in the config has NUL", text.escape_debug());
+    let test = health.as_ref().map_or(&[][..], |check| &check.test);
+    let members = [
+        ("Entrypoint", &entrypoint[..]),
+        ("Cmd", cmd),
+        ("Env", env),
+        ("Volumes", volumes),
+        ("Healthcheck", test),
+        ("User", std::slice::from_ref(user)),
+        ("WorkingDir", std::slice::from_ref(working_dir)),
+    ];
+    for (member, texts) in members {
+        if let Some(text) = texts.iter().find(|text| text.contains('\0')) {
+            bail!("{member} of the image: \"{}\" has NUL", text.escape_debug());
+        }
     }
     Ok(())
 }
@@ -181,6 +204,20 @@ mod tests {
     }
 
     #[test]
+    fn a_working_directory_is_cleaned_as_text() {
+        for (dir, expected) in [
+            ("/a/../../etc", Some("/etc")),
+            ("/a/./b//c/", Some("/a/b/c")),
+            ("a/..", None),
+            ("/", None),
+            ("../x", Some("/x")),
+        ] {
+            let process = Process { working_dir: dir.into(), ..Process::default() };
+            assert_eq!(settings(&process).0.cwd.as_deref(), expected, "{dir}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_left_out_with_a_note() {
         let check = |test: &[&str]| {
             let test = test.iter().map(|&word| word.to_owned()).collect();
@@ -211,15 +248,16 @@ mod tests {
     fn a_config_cannot_add_records() {
         let nul = "A=\0network=user".to_owned();
         let usual = Process::default;
-        for process in [
-            Process { entrypoint: vec![nul.clone()], ..usual() },
-            Process { cmd: vec![nul.clone()], ..usual() },
-            Process { env: vec![nul.clone()], ..usual() },
-            Process { user: nul.clone(), ..usual() },
-            Process { working_dir: nul.clone(), ..usual() },
-            Process { volumes: vec![nul.clone()], ..usual() },
+        for (member, process) in [
+            ("Entrypoint", Process { entrypoint: vec![nul.clone()], ..usual() }),
+            ("Cmd", Process { cmd: vec![nul.clone()], ..usual() }),
+            ("Env", Process { env: vec![nul.clone()], ..usual() }),
+            ("User", Process { user: nul.clone(), ..usual() }),
+            ("WorkingDir", Process { working_dir: nul.clone(), ..usual() }),
+            ("Volumes", Process { volumes: vec![nul.clone()], ..usual() }),
         ] {
-            assert!(ImageSettings::of(&process, &mut Vec::new()).is_err(), "{process:?}");
+            let error = ImageSettings::of(&process, &mut Vec::new()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{member} of the image: ")), "{error}");
         }
     }
 }
