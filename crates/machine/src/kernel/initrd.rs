@@ -131,7 +131,7 @@ const INIT_PLACES: [&str; 3] =
 /// The file is missing.
 pub fn find_init(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(file) = given {
-        ensure!(file.is_file(), "{} is missing: run `make` to build it", file.display());
+        ensure!(file.is_file(), "--init {}: no such file", file.display());
         return canonical(file);
     }
     let program = std::env::current_exe().context("find this program")?;

@@ -30,7 +30,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use files::private_dir::{self, Writers};
 
 use self::object::{Claim, hold, remove_held, remove_name};
@@ -366,17 +366,19 @@ impl Cache {
     }
 }
 
-/// Says what helps if the file system of the object `path` is full.
+/// Says what helps if the file system of the object `path` is full. The error then has one cause
+/// only, so that an object that is made for another one says so once.
 fn with_hint(error: anyhow::Error, path: &Path) -> anyhow::Error {
     let is_full = |cause: &(dyn std::error::Error + 'static)| {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
         matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     };
     match error.chain().any(is_full) {
-        true => error.context(format!(
-            "write {}: `chrootvm cache prune` frees space, and XDG_CACHE_HOME names another place",
+        true => anyhow!(
+            "write {}: {error:#}; `chrootvm cache prune` frees space, and XDG_CACHE_HOME names \
+             another place",
             path.display()
-        )),
+        ),
         false => error,
     }
 }

@@ -24,7 +24,7 @@ const LOG_IN: &str =
 const HINTS: &[(u16, &str, &str)] = &[
     (401, "",                 LOG_IN),
     (403, "",                 "the user may not read this; another user may"),
-    (404, "MANIFEST_UNKNOWN", "is the tag right?"),
+    (404, "MANIFEST_UNKNOWN", "is the tag or the digest right?"),
     (404, "BLOB_UNKNOWN",     "the registry has lost a part of the image"),
     (404, "",                 "is the name right? An image that one may not see looks so, too"),
     (407, "",                 "the proxy wants a user and password in its address"),
@@ -125,7 +125,7 @@ mod tests {
             (
                 404,
                 r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#,
-                "r: 404 Not Found: MANIFEST_UNKNOWN: manifest unknown: is the tag right?"
+                "r: 404 Not Found: MANIFEST_UNKNOWN: manifest unknown: is the tag or the digest right?"
                     .to_owned(),
             ),
             (

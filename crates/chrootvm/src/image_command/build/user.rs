@@ -39,9 +39,9 @@ pub(super) fn choose<'a>(
 fn read(tree: &Tree, path: &str) -> Result<Vec<u8>> {
     let Ok(id) = tree.resolve(path.as_bytes()) else { return Ok(Vec::new()) };
     let Kind::File(content) = &tree.node(id).kind else { return Ok(Vec::new()) };
-    let context = || format!("read {path} of the image");
+    let reading = || format!("read {path} of the image");
     let mut bytes = Vec::new();
-    let input = content.open().with_context(context)?;
-    input.take(FILE_MAX).read_to_end(&mut bytes).with_context(context)?;
+    let input = content.open().with_context(reading)?;
+    input.take(FILE_MAX).read_to_end(&mut bytes).with_context(reading)?;
     Ok(bytes)
 }

@@ -219,13 +219,17 @@ fn an_image_is_built_once_and_stays_after_a_failure() {
 fn a_full_disk_names_what_helps() {
     let sample = Sample::new();
     let cache = sample.open();
-    let failed = cache.layer(&Digest::of(b"text"), Wait::SILENT, |mut out| {
+    let fill = |mut out: &File| {
         out.write_all(b"te")?;
         let full = io::Error::from(io::ErrorKind::StorageFull);
         Err(anyhow::Error::from(full).context("write the unpacked layer"))
+    };
+    let failed = cache.layer(&Digest::of(b"other"), Wait::SILENT, |_| {
+        cache.layer(&Digest::of(b"text"), Wait::SILENT, fill).map(drop)
     });
     let error = format!("{:#}", failed.unwrap_err());
-    assert!(error.contains("chrootvm cache prune"), "{error}");
+    assert_eq!(error.matches("chrootvm cache prune").count(), 1, "{error}");
+    assert!(error.ends_with("names another place"), "{error}");
     assert!(error.contains(&*sample.path().to_string_lossy()), "{error}");
     assert!(names(&cache).is_empty());
     let build = |mut out: &File| Ok(out.write_all(b"text")?);
