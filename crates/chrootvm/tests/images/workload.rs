@@ -157,7 +157,7 @@ fn options_of_a_workload_without_one_are_errors() {
         assert!(message.contains(expected), "{message}");
         let message = other.fails(&[&build[..], &["--user", "4294967296"]].concat());
         assert!(message.contains("--user 4294967296: no such user"), "{message}");
-        other.prints(&[&build[..], &["--user", "1000:"]].concat());
+        other.messages(&[&build[..], &["--user", "1000:"]].concat());
     }
     let bad = Bench::new();
     layout::image(&bad.path("img"), json!({"config": {"Cmd": ["a\u{0}network=user"]}}));
