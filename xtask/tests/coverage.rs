@@ -48,6 +48,8 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--memory", &["command::out_of_memory", "options::short_forms", "fault::little_memory"]),
     ("`--cpus", &["options::machine_options_reach_the_guest", "options::short_forms"]),
     ("`--net", &["network::debian_has_a_network", "options::machine_options_reach_the_guest"]),
+    ("`--entrypoint", &["oci::words_and_options_win_over_the_config"]),
+    ("`--publish-all", &["oci::exposed_ports_are_published", "command_line.rs::options_of_images_are_not_for_directories"]),
     ("`--publish", &["network::port_is_forwarded", "network::taken_port_is_an_error", "options::udp_is_forwarded"]),
     ("`--hostname", &["arguments::hostname_workdir_and_loopback"]),
     ("`--kernel FILE", &["machine", "host::arguments_are_checked", "image::debian_image_brings_its_kernel"]),

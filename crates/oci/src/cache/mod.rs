@@ -9,6 +9,7 @@
 //!
 //! | Module | Contents |
 //! |---|---|
+//! | `directory` | the directory of the cache, which belongs to one user |
 //! | `object` | files that appear whole, shared by several processes |
 //! | `record` | size and time of complete objects |
 //! | [`refs`] | what references led to |
@@ -19,27 +20,25 @@
 //! incomplete blob is continued, and everything else incomplete is made again.
 
 pub mod contents;
+mod directory;
 mod object;
 mod record;
 pub mod refs;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use files::private_dir::{self, Writers};
+use anyhow::{Context, Result, anyhow, ensure};
 
+use self::directory::{check_owner, is_readable, is_unwritable, make_directory, prepare};
 use self::object::{Claim, hold, remove_held, remove_name};
 pub use self::object::{Held, Part, Wait};
 use crate::document::manifest::{DOCUMENT_MAX, Descriptor};
 use crate::name::digest::Digest;
 
-/// Permissions of directories.
-const DIRECTORY_MODE: u32 = 0o700;
 /// Most bytes of a key of an image, so that its file name and endings fit into 255.
 const KEY_MAX: usize = 200;
 
@@ -385,50 +384,4 @@ fn with_hint(error: anyhow::Error, path: &Path) -> anyhow::Error {
 
 fn has_size(file: &File, size: u64) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() == size)
-}
-
-/// Makes the directory of a cache, and proves that we can write to it.
-fn prepare(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)?;
-    for kind in Kind::ALL {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(dir.join(kind.directory()))?;
-    }
-    let access = rustix::fs::Access::WRITE_OK;
-    rustix::fs::accessat(rustix::fs::CWD, dir, access, rustix::fs::AtFlags::EACCESS)?;
-    Ok(())
-}
-
-/// Whether the directory can be read, and only this user could write to it.
-fn is_readable(dir: &Path) -> bool {
-    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::EXEC_OK;
-    let flags = rustix::fs::AtFlags::EACCESS;
-    rustix::fs::accessat(rustix::fs::CWD, dir, access, flags).is_ok()
-        && private_dir::writers(dir) == Writers::Own
-}
-
-fn is_unwritable(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
-
-fn check_owner(dir: &Path) -> Result<()> {
-    match private_dir::writers(dir) {
-        Writers::Own => Ok(()),
-        Writers::Foreign => {
-            bail!("it belongs to another user: set XDG_CACHE_HOME to a directory of your own")
-        }
-        Writers::Shared => bail!(
-            "others can write to it: chmod go-w it, or set XDG_CACHE_HOME to another directory"
-        ),
-    }
-}
-
-fn make_directory(dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(dir)
-        .with_context(|| format!("make directory {}", dir.display()))
 }

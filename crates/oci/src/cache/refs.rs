@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::Cache;
+use super::directory::make_directory;
 use super::object::options;
-use super::{Cache, make_directory};
 use crate::name::digest::Digest;
 
 /// Name of the directory.

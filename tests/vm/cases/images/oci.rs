@@ -154,7 +154,7 @@ fn exposed_ports_are_published(bed: &Bed) -> Result<()> {
     let config = r#"{"Cmd": ["sh", "-c", "echo from the guest | nc -l -p 7"],
                      "ExposedPorts": {"7/tcp": {}}}"#;
     let machine = bed.layout_machine(&[], config)?;
-    let run = run(machine, &[]).options(&["-P"]);
+    let run = run(machine, &[]).options(&["--publish-all"]);
     let mut command = run.command();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().context("start chrootvm")?;
