@@ -41,7 +41,10 @@ impl LoopDevice {
         let image = directory.path().join("image");
         fill(&image)?;
         let path = stdout_of(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
-        Ok(Self { path: path.trim().into(), image, _directory: directory })
+        let device = Self { path: path.trim().into(), image, _directory: directory };
+        // A device that was set read-only stays so for its next file.
+        stdout_of(Command::new("blockdev").arg("--setrw").arg(&device.path))?;
+        Ok(device)
     }
 
     /// A device with `data`, and zeros behind it.
