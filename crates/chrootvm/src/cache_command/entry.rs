@@ -47,9 +47,9 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// When it was last used.
     pub(super) used: SystemTime,
-    /// Whether it must stay.
+    /// Whether the entry must stay.
     pub(super) in_use: bool,
-    /// Whether it is complete; otherwise it is being made, or a run was interrupted.
+    /// Whether the entry is complete; otherwise it is being made, or a run was interrupted.
     pub(super) complete: bool,
 }
 

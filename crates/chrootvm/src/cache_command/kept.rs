@@ -25,7 +25,7 @@ pub(super) struct Kept {
     kernels: SmallKernels,
 }
 
-/// What a removal did.
+/// Entries and bytes that a removal took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Removed {
     /// Number of entries that were removed.

@@ -46,7 +46,7 @@ impl Object {
     }
 }
 
-/// What a removal did.
+/// Objects and bytes that a removal took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Number of objects that were removed.

@@ -11,7 +11,7 @@ use oci::image::Image;
 use oci::name::platform::Platform;
 use oci::write::{self, ArchiveOptions};
 
-/// What an OCI image has besides its tree.
+/// Parts of an OCI image besides its tree.
 #[derive(Debug, Default)]
 pub(super) struct ImageParts<'a> {
     /// The image from which the tree was made, and the tree before it was changed.

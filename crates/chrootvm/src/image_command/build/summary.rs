@@ -12,7 +12,7 @@ use indicatif::HumanBytes;
 /// From this ratio on, the image is larger only because of the format's own data.
 const PERCENT_MAX: u128 = 1000;
 
-/// What was read, and what was written.
+/// Amounts that a build has read and written.
 #[derive(Debug)]
 pub(super) struct Summary {
     format: Format,

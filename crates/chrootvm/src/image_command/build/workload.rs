@@ -49,12 +49,12 @@ pub(super) struct WorkloadOptions {
     command: Vec<OsString>,
 }
 
-/// What uses a workload, besides the run file of `--run`.
+/// Parts of an image that use its workload, besides the run file of `--run`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Uses {
-    /// Whether the image gets `/init`, which runs it.
+    /// Whether the image gets `/init`, which runs the workload.
     pub(super) init: bool,
-    /// Whether the image is one of OCI, whose config has it.
+    /// Whether an OCI image is written, whose config has the workload.
     pub(super) config: bool,
 }
 
