@@ -12,6 +12,7 @@
 //! | [`isolation`] | namespaces and mounts that confine daemons |
 //! | [`process`] | QEMU and virtiofsd as children |
 //! | [`session`] | streams, terminal and exit status of a command |
+//! | [`template`] | machines that were saved, for later runs |
 //! | [`running`] | running machines: starting, watching, finding |
 //! | [`doctor`] | what this host has and lacks |
 
@@ -24,4 +25,5 @@ pub mod process;
 pub mod root;
 pub mod running;
 pub mod session;
+pub mod template;
 pub mod toolchain;

@@ -17,7 +17,8 @@ const LINE_MAX: usize = 4096;
 /// A message of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToGuest {
-    /// `request`: this many bytes of records of a command follow ([`crate::settings`]).
+    /// `request`: this many bytes of records follow ([`crate::settings`]): a command, or the orders
+    /// of a machine.
     Command(usize),
     /// `resize`: the terminal has a new size.
     Resize(Size),
@@ -32,6 +33,8 @@ pub enum ToGuest {
 /// A message of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToHost {
+    /// `ready`: the machine waits for its orders.
+    Ready,
     /// `started`: the command runs.
     Started {
         /// Time since the kernel's start at which `/init` began.
@@ -111,6 +114,7 @@ impl ToHost {
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
         match self {
+            Self::Ready => b"ready\n".to_vec(),
             Self::Started { init, now } => {
                 compose(format_args!("started {} {}\n", micros(*init), micros(*now))).into_bytes()
             }
@@ -145,6 +149,7 @@ impl ToHost {
         }
         let mut words = words::text(line).split_ascii_whitespace();
         let message = match words.next()? {
+            "ready" => Self::Ready,
             "started" => {
                 let mut time = || Some(Duration::from_micros(number(&mut words)?));
                 Self::Started { init: time()?, now: time()? }
@@ -243,6 +248,7 @@ mod tests {
     fn the_host_reads_what_the_guest_says() {
         let micros = Duration::from_micros;
         for message in [
+            ToHost::Ready,
             ToHost::Started { init: micros(1_234_567), now: micros(2_000_001) },
             ToHost::Killed(u64::MAX),
             ToHost::Full(FullFs::Overlay),
@@ -255,6 +261,7 @@ mod tests {
         }
         for bad in [
             "",
+            "ready 1",
             "exited 1 2",
             "exited 256 0 0",
             "failed 1",

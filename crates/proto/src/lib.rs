@@ -43,6 +43,9 @@
 //! | `file-volume=ro\|rw TAG PATH` | mount the file [`file`](volume::VOLUME_FILE) of a virtiofs tag at a path of the root |
 //! | `network=user` | set up QEMU's user network |
 //! | `alone=1` | power off after the command: no host waits for its status |
+//! | `words=WORDS` | words of the kernel command line that only this run has |
+//! | `time=NANOSECONDS` | time of day, since 1970 |
+//! | `seed=BYTES` | random bytes for the kernel |
 //!
 //! The first ten describe a [command](settings::Command), and are all that an image's
 //! `/etc/virtinit/run` may have. `SIGRTMIN+N` of an image is the number 34+N, as
@@ -78,7 +81,7 @@
 //!
 //! | Line | Meaning |
 //! |---|---|
-//! | `request LENGTH` | LENGTH bytes of records follow: the command of session N > 0 |
+//! | `request LENGTH` | LENGTH bytes of records follow: the command of session N > 0, or the orders of a machine that is `ready` |
 //! | `resize ROWS COLUMNS` | the terminal has a new size |
 //! | `signal NUMBER` | send a signal to the command |
 //! | `close STREAM` | nobody reads stream 1 or 2 any more |
@@ -88,6 +91,7 @@
 //!
 //! | Line | Meaning |
 //! |---|---|
+//! | `ready` | the machine waits for its orders (session 0 with `virtinit.orders` on the kernel command line) |
 //! | `started INIT NOW` | the command runs; microseconds since the kernel's start |
 //! | `killed COUNT` | during the session, the kernel killed this many processes for lack of memory |
 //! | `full NAME` | a file system in memory has no room left: `overlay` or `tmp` |
@@ -105,6 +109,14 @@
 //! let exited = ToHost::Exited { status: 0, output: 12, error: 0 };
 //! assert_eq!(ToHost::parse(&line), Some(exited));
 //! ```
+//!
+//! # Orders
+//!
+//! A machine can be saved and started again any number of times, if its kernel command line has
+//! [`virtinit.orders`](parameters::ORDERS), and neither its command line nor its initrd has
+//! anything of one run. `/init` loads the modules, says `ready` on the control channel of
+//! session 0, and reads its orders there: the records of the run file, with `words`, `time` and
+//! `seed`. Devices of the run may be plugged in before that.
 //!
 //! # Other modules
 //!

@@ -17,8 +17,12 @@ pub const PARAMETERS: &[&str] = &[
     "virtinit.etc",
     "virtinit.fail",
     "virtinit.mount",
+    ORDERS,
     "virtinit.overlay",
     "virtinit.wait",
     "rootflags",
     "--",
 ];
+
+/// Makes `/init` wait for orders before it mounts the root (crate documentation, "Orders").
+pub const ORDERS: &str = "virtinit.orders";

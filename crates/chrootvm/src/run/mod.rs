@@ -127,6 +127,7 @@ impl RunArguments {
             console_log,
             page: self.diagnostics.page(),
             sandbox,
+            template: None,
             name: self.name.clone(),
             description: ps::description(
                 image.as_ref().map_or(&root.path().to_string_lossy(), ImageRoot::name),

@@ -9,7 +9,7 @@ use machine::kernel::pack::{ModuleSelection, Transport};
 use machine::plan::guest::clock;
 use machine::plan::guest::cmdline::{self, CommandLine};
 use machine::plan::guest::name_server::NameServerDecision;
-use machine::plan::machine_plan::{Accelerator, MachinePlan, RunMode};
+use machine::plan::machine_plan::{Accelerator, MachinePlan, MachineStart, RunMode};
 use machine::plan::memory::MemoryUse;
 use machine::plan::shares::MountPoint;
 use machine::plan::virtiofsd::Virtiofsd;
@@ -66,6 +66,7 @@ pub(super) fn plan(
         command_line,
         mode: mode(arguments, host),
         records: additions.records,
+        start: MachineStart::Boot,
         network: options.network()?,
         disks: findings.attachments.disks.clone(),
         shares: findings.attachments.shares.clone(),

@@ -35,6 +35,8 @@ pub struct MachinePlan {
     pub mode: RunMode,
     /// Records of [`proto::settings`] for the guest.
     pub records: Vec<Vec<u8>>,
+    /// Way by which the guest learns what to do.
+    pub start: MachineStart,
     /// Network of the machine.
     pub network: Network,
     /// The daemon that exports the shares; `None` if there are no shares.
@@ -45,6 +47,19 @@ pub struct MachinePlan {
     pub disks: Vec<Disk>,
     /// The user's own arguments for QEMU, which follow all others.
     pub qemu_arguments: Vec<OsString>,
+}
+
+/// Way by which a guest learns what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MachineStart {
+    /// By the kernel command line, and by records in the initrd.
+    Boot,
+    /// By orders over the control channel: the machine may come from a template. Shares, disks and
+    /// the network are plugged in before the orders.
+    Orders {
+        /// Words of the kernel command line for this run alone.
+        words: OsString,
+    },
 }
 
 /// Executor of guest code.

@@ -186,6 +186,7 @@ mod tests {
     use super::*;
     use crate::plan::architecture;
     use crate::plan::disks::DiskBacking;
+    use crate::plan::machine_plan::MachineStart;
     use crate::plan::shares::{MountPoint, ROOT_TAG};
     use crate::plan::virtiofsd::{self, Flavour};
 
@@ -210,6 +211,7 @@ mod tests {
             command_line: "quiet -- \"a b\"".into(),
             mode,
             records: Vec::new(),
+            start: MachineStart::Boot,
             network: Network::None,
             qemu_arguments: Vec::new(),
             virtiofsd: Some(virtiofsd::sample(Flavour::C)),

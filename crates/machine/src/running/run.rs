@@ -36,6 +36,7 @@ use crate::session::console_relay::{ConsoleRelay, PageDisplay};
 use crate::session::control::CommandSession;
 use crate::session::foreground::Foreground;
 use crate::session::terminal::{RawTerminal, SavedTerminal};
+use crate::template::TemplateUse;
 
 /// Settings of a run that are not part of the machine.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct RunSettings {
     pub page: PageDisplay,
     /// Whether QEMU has `-sandbox`.
     pub sandbox: bool,
+    /// Template from which a machine with orders comes, or which it becomes.
+    pub template: Option<TemplateUse>,
     /// Name by which other chrootvm processes find the machine.
     pub name: Option<String>,
     /// Description of the machine for `chrootvm ps`.

@@ -1,8 +1,8 @@
 //! Records of the run file, which describe a command and the settings of its machine.
 //!
 //! The [crate's documentation](crate) lists them. The host writes [`Record`]s into the run
-//! file, which is a segment of the initrd, or sends them over a control channel for one
-//! more session. An image may have the records of its own command in [`IMAGE_FILE`].
+//! file, which is a segment of the initrd, or sends them over a control channel: for a machine
+//! that waits for its orders, and for one more session. An image may have the records of its own command in [`IMAGE_FILE`].
 //! `/init` reads them as [`Settings`] or [`Command`].
 
 mod command;
@@ -49,6 +49,12 @@ pub struct Settings<'a> {
     pub network: bool,
     /// Whether the guest powers off by itself: no host waits for the status of the command.
     pub alone: bool,
+    /// Words of the kernel command line that only this run has.
+    pub words: &'a [u8],
+    /// Time of day, in nanoseconds since 1970.
+    pub time: Option<u64>,
+    /// Random bytes for the kernel; empty if there are none.
+    pub seed: &'a [u8],
     /// The command; the run file has no command if `args` is empty.
     pub command: Command<'a>,
 }
@@ -86,6 +92,13 @@ pub enum Record<'a> {
     Network,
     /// Power off after the command.
     Alone,
+    /// Words of the kernel command line that only this run has. Those of the kernel come last,
+    /// and win.
+    Words(&'a [u8]),
+    /// Time of day, in nanoseconds since 1970.
+    Time(u64),
+    /// Random bytes for the guest's kernel, none of them NUL.
+    Seed(&'a [u8]),
 }
 
 impl Record<'_> {
@@ -113,6 +126,9 @@ impl Record<'_> {
             Self::Volume(volume) => volume.key_and_value(),
             Self::Network => ("network", b"user".to_vec()),
             Self::Alone => ("alone", b"1".to_vec()),
+            Self::Words(words) => ("words", words.to_vec()),
+            Self::Time(time) => ("time", format!("{time}").into_bytes()),
+            Self::Seed(seed) => ("seed", seed.to_vec()),
         };
         [key.as_bytes(), b"=", &value].concat()
     }
@@ -148,6 +164,9 @@ impl<'a> Settings<'a> {
             "hostname" => self.hostname = Some(bytes),
             "network" => self.network = true,
             "alone" => self.alone = true,
+            "words" => self.words = bytes,
+            "time" => self.time = Some(number(bytes)?),
+            "seed" => self.seed = bytes,
             _ => match VolumeKind::of_key(key) {
                 Some(kind) => self.volumes.push(Volume::parse(kind, bytes)?),
                 None => return self.command.take(key, value),

@@ -31,12 +31,18 @@ fn every_record_is_read_as_it_was_written() {
         Record::Volume(volumes[1]),
         Record::Network,
         Record::Alone,
+        Record::Words(b"ro mount=\"a b\""),
+        Record::Time(u64::MAX),
+        Record::Seed(b"\xff\x01="),
     ]);
     let expected = Settings {
         hostname: Some(b"box"),
         volumes: volumes.into(),
         network: true,
         alone: true,
+        words: b"ro mount=\"a b\"",
+        time: Some(u64::MAX),
+        seed: b"\xff\x01=",
         command: Command {
             args: [c"ls", c"", c"a=\"b\"\n\xff"].into(),
             env: [c"A=b=c"].into(),

@@ -1,0 +1,24 @@
+//! Templates: machines that were saved when they waited for their orders, and from which later
+//! runs start.
+//!
+//! A template is one file: the memory of the machine, and behind it the state of its devices.
+//! [`key`] names it by everything that it depends on, [`file`] reads and writes it, and
+//! [`store`] keeps several.
+
+pub mod file;
+pub mod key;
+pub mod store;
+
+use key::TemplateKey;
+use store::TemplateStore;
+
+/// The template of a run.
+#[derive(Debug)]
+pub struct TemplateUse {
+    /// Where templates are kept.
+    pub store: TemplateStore,
+    /// The name of the template.
+    pub key: TemplateKey,
+    /// Whether the run must come from the template, or become it.
+    pub is_required: bool,
+}
