@@ -7,6 +7,7 @@
 //! may import it.
 
 pub mod architecture;
+pub mod devices;
 pub mod disks;
 pub mod exit_status;
 pub mod guest;

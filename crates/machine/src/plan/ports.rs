@@ -98,23 +98,31 @@ pub struct QmpCommand {
     pub arguments: Value,
 }
 
+/// The commands that make a character device `id` of a connected socket, which is handed to QEMU
+/// together with the first command.
+#[must_use]
+pub fn connect(id: &str) -> [QmpCommand; 2] {
+    let address = json!({ "type": "fd", "data": { "str": id } });
+    let data = json!({ "addr": address, "server": false });
+    let backend = json!({ "type": "socket", "data": data });
+    [
+        QmpCommand { name: "getfd", arguments: json!({ "fdname": id }) },
+        QmpCommand { name: "chardev-add", arguments: json!({ "id": id, "backend": backend }) },
+    ]
+}
+
 /// The commands that plug in a port `name`. The socket that becomes the host's end of the
 /// port is handed to QEMU together with the first command.
 #[must_use]
 pub fn plug(name: &str) -> [QmpCommand; 3] {
-    let address = json!({ "type": "fd", "data": { "str": name } });
-    let data = json!({ "addr": address, "server": false });
-    let backend = json!({ "type": "socket", "data": data });
-    [
-        QmpCommand { name: "getfd", arguments: json!({ "fdname": name }) },
-        QmpCommand { name: "chardev-add", arguments: json!({ "id": name, "backend": backend }) },
-        QmpCommand {
-            name: "device_add",
-            arguments: json!({
-                "driver": "virtserialport", "bus": BUS, "id": name, "chardev": name, "name": name
-            }),
-        },
-    ]
+    let [getfd, chardev] = connect(name);
+    let device = QmpCommand {
+        name: "device_add",
+        arguments: json!({
+            "driver": "virtserialport", "bus": BUS, "id": name, "chardev": name, "name": name
+        }),
+    };
+    [getfd, chardev, device]
 }
 
 /// The commands that remove a port `name`.

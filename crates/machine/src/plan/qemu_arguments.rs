@@ -9,9 +9,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::devices::{self, Device, NETDEV};
 use super::disks::Disk;
 use super::machine_plan::Publish;
-use super::machine_plan::{Accelerator, MachinePlan, Network, RunMode};
+use super::machine_plan::{Accelerator, MachinePlan, MachineStart, Network, RunMode};
 use super::ports::{self, ChardevBackend, SerialPort, escape};
 use super::shares::{Access, Share};
 use super::virtiofsd::DaemonSocket;
@@ -22,10 +23,10 @@ pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,re
 /// Paths and descriptors by which QEMU reaches the files and sockets of a plan.
 #[derive(Debug)]
 pub struct Wiring<'a> {
-    /// Path of the kernel.
-    pub kernel: OsString,
-    /// Path of the initrd.
-    pub initrd: OsString,
+    /// What the machine begins with.
+    pub contents: Contents,
+    /// Memory of the machine; `None` if QEMU makes it.
+    pub memory: Option<MemoryFile>,
     /// Descriptor of the connected QMP socket; `None` for a machine without QMP.
     pub qmp: Option<i32>,
     /// The shares of the plan, in its order.
@@ -38,6 +39,29 @@ pub struct Wiring<'a> {
     pub ports: Vec<SerialPort>,
     /// Whether QEMU is started with [`SANDBOX`].
     pub sandbox: bool,
+}
+
+/// What a machine begins with.
+#[derive(Debug)]
+pub enum Contents {
+    /// It boots.
+    Boot {
+        /// Path of the kernel.
+        kernel: OsString,
+        /// Path of the initrd.
+        initrd: OsString,
+    },
+    /// It is empty, and waits for the state of a saved machine.
+    Incoming,
+}
+
+/// A file that is the memory of a machine.
+#[derive(Debug)]
+pub struct MemoryFile {
+    /// Path of the file.
+    pub path: OsString,
+    /// Whether what the guest writes stays in QEMU, and does not reach the file.
+    pub is_private: bool,
 }
 
 /// A share, and QEMU's end of the socket to the share's virtiofsd.
@@ -83,11 +107,16 @@ impl MachinePlan {
         list.option("-cpu", cpu);
         list.option("-smp", self.cpus.to_string());
         list.option("-m", format!("{memory}M"));
-        // virtiofsd maps the guest's memory, which needs share=on.
-        list.option("-object", format!("memory-backend-memfd,id=mem,size={memory}M,share=on"));
-        list.option("-kernel", wiring.kernel.clone());
-        list.option("-initrd", wiring.initrd.clone());
-        list.option("-append", self.command_line.clone());
+        list.option("-object", memory_backend(memory, wiring.memory.as_ref()));
+        match &wiring.contents {
+            Contents::Boot { kernel, initrd } => {
+                list.option("-kernel", kernel.clone());
+                list.option("-initrd", initrd.clone());
+                list.option("-append", self.command_line.clone());
+            }
+            // The machine stands still until its devices are plugged in.
+            Contents::Incoming => list.flags(["-S", "-incoming", "defer"]),
+        }
         let console = wiring.console.chardev("console");
         if self.mode == (RunMode::Console { monitor: true }) {
             let mux = [&console, OsStr::new(",mux=on")];
@@ -104,10 +133,16 @@ impl MachinePlan {
         for (name, value) in ports::arguments(&wiring.ports) {
             list.option(name, value);
         }
+        if matches!(self.start, MachineStart::Orders { .. }) {
+            for number in 0..self.devices_of_run() {
+                list.option("-device", devices::root_port(number));
+            }
+            list.0.extend(self.qemu_arguments.iter().cloned());
+            return list.0;
+        }
         if let Network::User(published) = &self.network {
             list.option("-netdev", netdev(published));
-            // The option ROM only serves to boot from the network.
-            list.option("-device", "virtio-net-pci,netdev=net,romfile=");
+            list.option("-device", Device::network_card().option());
         }
         for (number, disk) in wiring.disks.iter().enumerate() {
             let [backend, device] = disk.options(number);
@@ -132,12 +167,13 @@ impl AttachedDisk<'_> {
             Access::ReadWrite => "off",
         };
         let head = format!(
-            "driver=raw,node-name=disk{number},read-only={read_only},discard=unmap,\
+            "driver=raw,node-name={},read-only={read_only},discard=unmap,\
              file.driver={},file.filename=",
+            devices::disk_node(number),
             self.disk.backing.driver()
         );
         let backend = [head.as_bytes(), escape(&self.file).as_bytes()].concat();
-        [OsString::from_vec(backend), format!("virtio-blk-pci,drive=disk{number}").into()]
+        [OsString::from_vec(backend), Device::disk(number).option()]
     }
 }
 
@@ -150,21 +186,29 @@ impl ExportedShare<'_> {
                 [OsStr::new("path="), &escape(path.as_os_str())].into_iter().collect::<OsString>()
             }
         };
-        let backend = OsString::from(format!("socket,id=fs{number},"));
-        let tag = escape(OsStr::new(&self.share.tag));
-        let device =
-            format!("vhost-user-fs-pci,queue-size=1024,chardev=fs{number},tag={}", tag.display());
-        [[backend, socket].into_iter().collect(), device.into()]
+        let backend = OsString::from(format!("socket,id={},", devices::share_chardev(number)));
+        let device = Device::share(number, &self.share.tag);
+        [[backend, socket].into_iter().collect(), device.option()]
     }
 }
 
 /// Value of `-netdev` for the user network with `published` ports.
 fn netdev(published: &[Publish]) -> String {
-    let forward = |Publish { address, host, guest, protocol }: &Publish| {
-        format!("hostfwd={protocol}:{address}:{host}-:{guest}")
+    let forward = |publish| format!("hostfwd={}", devices::forward(publish));
+    let head = ["user".into(), format!("id={NETDEV}")];
+    head.into_iter().chain(published.iter().map(forward)).collect::<Vec<_>>().join(",")
+}
+
+/// Value of `-object` for `size` MiB of memory. virtiofsd maps it, which needs share=on.
+fn memory_backend(size: u64, file: Option<&MemoryFile>) -> OsString {
+    let Some(MemoryFile { path, is_private }) = file else {
+        return format!("memory-backend-memfd,id=mem,size={size}M,share=on").into();
     };
-    let options = ["user".into(), "id=net".into()].into_iter().chain(published.iter().map(forward));
-    options.collect::<Vec<_>>().join(",")
+    let share = if *is_private { "off" } else { "on" };
+    let mut text =
+        OsString::from(format!("memory-backend-file,id=mem,size={size}M,share={share},mem-path="));
+    text.push(escape(path));
+    text
 }
 
 /// A list of arguments that grows by one option and its value at a time.
@@ -230,8 +274,8 @@ mod tests {
 
     fn line_of(plan: &MachinePlan, qmp: Option<i32>) -> String {
         let wiring = Wiring {
-            kernel: "/k".into(),
-            initrd: "i".into(),
+            contents: Contents::Boot { kernel: "/k".into(), initrd: "i".into() },
+            memory: None,
             qmp,
             shares: plan
                 .shares

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
-use super::messages::{self, ReceivedFd};
+use super::messages;
 use super::wait::{self, Awaited};
 
 /// Cause for which QEMU ended the machine (`ShutdownCause`, QEMU doc: interop/qemu-qmp-ref).
@@ -76,7 +76,7 @@ impl Qmp {
         Ok((qmp, theirs.into()))
     }
 
-    /// Executes a command and waits for its answer; `fd` is sent together with the command.
+    /// Executes a command and returns its answer; `fd` is sent together with the command.
     ///
     /// # Errors
     /// QEMU refuses the command, does not answer, or has ended.
@@ -84,14 +84,14 @@ impl Qmp {
         &mut self,
         command: &str,
         arguments: &Value,
-        fd: Option<&ReceivedFd>,
-    ) -> Result<()> {
+        fd: Option<&dyn AsRawFd>,
+    ) -> Result<Value> {
         let number = self.send(command, arguments, fd)?;
         let deadline = Instant::now() + ANSWER_LIMIT;
         loop {
             self.read();
             if let Some(answer) = self.take_answer(number) {
-                return answer.map(drop).map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
+                return answer.map_err(|why| anyhow!("QEMU refuses {command}: {why}"));
             }
             ensure!(self.open, "QEMU ended before it answered {command}");
             ensure!(Instant::now() < deadline, "QEMU does not answer {command}");
@@ -107,11 +107,11 @@ impl Qmp {
         &mut self,
         command: &str,
         arguments: &Value,
-        fd: Option<&ReceivedFd>,
+        fd: Option<&dyn AsRawFd>,
     ) -> Result<u64> {
         self.last += 1;
         let line = json!({ "execute": command, "arguments": arguments, "id": self.last });
-        let fds: Vec<_> = fd.into_iter().map(AsRawFd::as_raw_fd).collect();
+        let fds: Vec<_> = fd.into_iter().map(|fd| fd.as_raw_fd()).collect();
         messages::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
             .with_context(|| format!("ask QEMU for {command}"))?;
         Ok(self.last)

@@ -6,6 +6,7 @@
 pub mod boot_line;
 pub mod broker;
 pub mod halt;
+mod machine;
 pub mod outcome;
 pub mod published_ports;
 pub mod registers;
@@ -14,5 +15,6 @@ pub mod run;
 pub mod script;
 pub mod time_limit;
 pub mod timing;
+pub mod warm;
 pub mod watch;
 pub mod watched_init;

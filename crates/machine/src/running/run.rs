@@ -4,39 +4,40 @@
 //! already connected when a program inherits them. So there is nothing to clean up, however
 //! chrootvm ends. The programs end together with chrootvm ([`crate::process::child`]).
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use files::memory::memory_file;
 
 use super::boot_line::BootLine;
 use super::broker::{Broker, FurtherCommands};
+use super::machine::Machine;
 use super::outcome::RunReport;
 use super::published_ports;
 use super::time_limit::TimeLimit;
 use super::timing::Timing;
+use super::warm::orders::{Orders, Saving};
+use super::warm::saved;
 use super::watch::{Watch, WatchedCommand};
 use super::watched_init::WatchedInit;
 use crate::isolation::silent_mounts;
 use crate::isolation::userns::UserNamespace;
-use crate::plan::machine_plan::{MachinePlan, RunMode};
-use crate::plan::ports::ChardevBackend;
-use crate::plan::qemu_arguments::{AttachedDisk, ExportedShare, Wiring};
+use crate::plan::machine_plan::{MachinePlan, MachineStart, RunMode};
+use crate::plan::qemu_arguments::{Contents, MemoryFile};
 use crate::plan::virtiofsd::{DaemonSocket, Guard};
 use crate::process::child::{Child, Confinement};
 use crate::process::handover::{ChildDescriptors, FIRST_FD, connected_listener};
-use crate::process::qmp::Qmp;
 use crate::process::signals::SignalReader;
 use crate::process::{open_files, virtiofsd};
-use crate::root::disk_files;
-use crate::session::channels::Channels;
-use crate::session::console::Console;
-use crate::session::console_relay::{ConsoleRelay, PageDisplay};
+use crate::session::console_relay::PageDisplay;
 use crate::session::control::CommandSession;
 use crate::session::foreground::Foreground;
 use crate::session::terminal::{RawTerminal, SavedTerminal};
 use crate::template::TemplateUse;
+use crate::template::file::Template;
 
 /// Settings of a run that are not part of the machine.
 #[derive(Debug)]
@@ -61,7 +62,8 @@ pub struct RunSettings {
     pub description: String,
 }
 
-/// Starts the machine of `plan` and watches it until it ends.
+/// Starts the machine of `plan` and watches it until it ends. `kernel` and `initrd` are what the
+/// machine boots, if it does not come from a template.
 ///
 /// # Errors
 /// A program of the machine cannot be started, or watching failed.
@@ -69,7 +71,7 @@ pub fn run(
     plan: &MachinePlan,
     kernel: File,
     initrd: &[u8],
-    settings: RunSettings,
+    mut settings: RunSettings,
     timing: &mut Timing,
 ) -> Result<RunReport> {
     let signals = SignalReader::block()?;
@@ -77,45 +79,28 @@ pub fn run(
     published_ports::check(&plan.network)?;
     // All children inherit the limit.
     let open_files = open_files::raise()?;
-
-    let mut fds = ChildDescriptors::default();
-    let mut wiring = Wiring {
-        kernel: fds.path(kernel.into()),
-        initrd: fds.path(memory_file(initrd)?.into()),
-        qmp: None,
-        shares: Vec::new(),
-        disks: Vec::new(),
-        console: ChardevBackend::Stdio,
-        ports: Vec::new(),
-        sandbox: settings.sandbox,
+    let saved = start_saved(plan, &mut settings, timing);
+    let started = match saved {
+        Some(started) => started,
+        None => boot(plan, kernel, initrd, &mut settings, timing)?,
     };
-    for disk in &plan.disks {
-        let file = fds.path(disk_files::open(disk)?.into());
-        wiring.disks.push(AttachedDisk { disk, file });
-    }
-    let daemons = start_daemons(plan, &mut fds, &mut wiring)?;
+    let Started { machine, daemons, orders, origin } = started;
     let limit = open_files::warning(open_files).filter(|_| !daemons.running.is_empty());
     for warning in limit.iter().chain(&daemons.warnings) {
         log::warn!("{warning}");
     }
-    let (qmp, qemus_end) = Qmp::pair().context("make a socket for QMP")?;
-    wiring.qmp = Some(fds.add(qemus_end));
-    let (mut console, mut command, mut relay) = (None, None, None);
-    if let RunMode::Console { .. } = plan.mode {
-        let (our_end, qemus_end) = ConsoleRelay::start(settings.page)?;
-        wiring.console = ChardevBackend::Fd(fds.add(qemus_end));
-        relay = Some(our_end);
-    }
-    if let RunMode::Command { terminal } = plan.mode {
-        let (our_console, qemus_end) = Console::pair(settings.verbose, settings.console_log)?;
-        wiring.console = ChardevBackend::Fd(fds.add(qemus_end));
-        console = Some(our_console);
-        let (ours, ports) = Channels::new(0)?.hand_over(&mut fds);
-        wiring.ports = ports;
-        let session = CommandSession::start(ours, terminal)?;
+    let Machine { qemu, mut qmp, console, relay, channels, .. } = machine;
+    let mut command = None;
+    if let (RunMode::Command { terminal }, Some(channels)) = (plan.mode, channels) {
+        let mut session = CommandSession::start(channels, terminal)?;
+        let mut orders = orders;
+        if let Some(orders) = orders.as_mut().filter(|_| origin == Origin::Template) {
+            orders.give(&mut qmp, &mut session)?;
+            timing.ordered();
+        }
         let terminal = if terminal { Some(RawTerminal::prepare()?) } else { None };
         let foreground = Foreground::new(session, terminal);
-        command = Some(WatchedCommand { foreground, timing });
+        command = Some(WatchedCommand { foreground, timing, orders, origin });
     }
     let further_commands = match plan.mode {
         RunMode::Console { .. } => FurtherCommands::Refused,
@@ -125,12 +110,6 @@ pub fn run(
         Broker::open(settings.name.as_deref(), settings.description, further_commands)?;
     if let Some(error) = failure {
         log::warn!("`chrootvm exec`, `ps` and `stop` cannot reach this machine: {error:#}");
-    }
-    let arguments = plan.qemu_arguments(&wiring);
-    let fds = fds.into_mappings();
-    let qemu = Child::spawn("QEMU".into(), &plan.qemu, &arguments, fds, &Confinement::default())?;
-    if let Some(command) = &mut command {
-        command.timing.machine_started();
     }
     let boot_line = BootLine::new(settings.boot_line);
     let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, boot_line, settings.limit);
@@ -144,21 +123,122 @@ pub fn run(
     watch.until_the_end(command, console, init.transpose()?)
 }
 
+/// A machine with its daemons.
+struct Started {
+    machine: Machine,
+    daemons: Daemons,
+    /// Orders for a machine that waits for them.
+    orders: Option<Orders>,
+    origin: Origin,
+}
+
+/// Where a machine comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It boots.
+    Boot,
+    /// It was saved before it got its orders.
+    Template,
+}
+
+/// Boots the machine of `plan`. If it waits for orders, it can become a template.
+fn boot(
+    plan: &MachinePlan,
+    kernel: File,
+    initrd: &[u8],
+    settings: &mut RunSettings,
+    timing: &mut Timing,
+) -> Result<Started> {
+    let mut daemons = start_daemons(plan)?;
+    let mut fds = ChildDescriptors::default();
+    let contents = Contents::Boot {
+        kernel: fds.path(kernel.into()),
+        initrd: fds.path(memory_file(initrd)?.into()),
+    };
+    let sockets = std::mem::take(&mut daemons.sockets);
+    let MachineStart::Orders { words } = &plan.start else {
+        let machine = Machine::start(plan, contents, None, fds, sockets, settings)?;
+        timing.machine_started();
+        return Ok(Started { machine, daemons, orders: None, origin: Origin::Boot });
+    };
+    let memory = saved::empty_memory(plan)?;
+    let file = MemoryFile { path: fds.path(memory.try_clone()?.into()), is_private: false };
+    let machine = Machine::start(plan, contents, Some(file), fds, Vec::new(), settings)?;
+    timing.machine_started();
+    let saving = settings.template.take().map(|template| Saving { template, memory });
+    let orders = Orders::new(plan, words, sockets, &machine.disk_files, saving);
+    Ok(Started { machine, daemons, orders: Some(orders), origin: Origin::Boot })
+}
+
+/// Starts the machine of `plan` from its template; `None` if there is no template, or it is of no
+/// use. Then it is removed.
+fn start_saved(
+    plan: &MachinePlan,
+    settings: &mut RunSettings,
+    timing: &mut Timing,
+) -> Option<Started> {
+    let MachineStart::Orders { words } = &plan.start else { return None };
+    let template = settings.template.as_ref()?.open()?;
+    match load(plan, words, &template, settings, timing) {
+        Ok(started) => Some(started),
+        Err(error) => {
+            log::debug!("the saved machine does not start, so it is booted again: {error:#}");
+            settings.template.as_ref()?.discard();
+            timing.restarted();
+            None
+        }
+    }
+}
+
+fn load(
+    plan: &MachinePlan,
+    words: &OsStr,
+    template: &Template,
+    settings: &mut RunSettings,
+    timing: &mut Timing,
+) -> Result<Started> {
+    let mut daemons = start_daemons(plan)?;
+    let mut fds = ChildDescriptors::default();
+    // Without shares, nobody but QEMU needs the memory: then it is that of the template, of which
+    // QEMU copies a page only when the guest writes to it.
+    let is_private = plan.shares.is_empty();
+    let memory = match is_private {
+        true => template.memory().try_clone()?,
+        false => saved::empty_memory(plan)?,
+    };
+    let file = MemoryFile { path: fds.path(memory.try_clone()?.into()), is_private };
+    let sockets = std::mem::take(&mut daemons.sockets);
+    let mut machine = std::thread::scope(|scope| {
+        let filling = scope.spawn(|| match is_private {
+            true => template.verify(),
+            false => template.fill(&memory),
+        });
+        let machine =
+            Machine::start(plan, Contents::Incoming, Some(file), fds, Vec::new(), settings);
+        timing.machine_started();
+        let filled = filling.join().map_err(|_| anyhow!("the memory could not be filled"))?;
+        filled.and(machine)
+    })?;
+    saved::load(&mut machine.qmp, template.state())?;
+    timing.loaded();
+    let mut orders = Orders::new(plan, words, sockets, &machine.disk_files, None);
+    orders.plug(&mut machine.qmp)?;
+    Ok(Started { machine, daemons, orders: Some(orders), origin: Origin::Template })
+}
+
 /// The daemons of a machine.
 #[derive(Default)]
 struct Daemons {
     running: Vec<Child>,
+    /// QEMU's ends of their sockets, in the order of the shares.
+    sockets: Vec<OwnedFd>,
     /// The daemons open the namespace by chrootvm's descriptor, so it has to stay open.
     _namespace: Option<UserNamespace>,
     warnings: Vec<String>,
 }
 
-/// Starts one daemon for each share of `plan`, and wires the shares to QEMU.
-fn start_daemons<'a>(
-    plan: &'a MachinePlan,
-    fds: &mut ChildDescriptors,
-    wiring: &mut Wiring<'a>,
-) -> Result<Daemons> {
+/// Starts one daemon for each share of `plan`.
+fn start_daemons(plan: &MachinePlan) -> Result<Daemons> {
     let Some(virtiofsd) = &plan.virtiofsd else { return Ok(Daemons::default()) };
     let prepared = virtiofsd::prepare(virtiofsd)?;
     let mut warnings = Vec::from_iter(prepared.warning);
@@ -173,7 +253,7 @@ fn start_daemons<'a>(
             at.display()
         ));
     }
-    let mut running = Vec::new();
+    let (mut running, mut sockets) = (Vec::new(), Vec::new());
     for share in &plan.shares {
         virtiofsd.check_file(share)?;
         let guard = virtiofsd.guard(share);
@@ -186,8 +266,7 @@ fn start_daemons<'a>(
             );
         }
         let (listener, connected) = connected_listener().context("make a socket for virtiofsd")?;
-        let socket = DaemonSocket::Fd(fds.add(connected));
-        wiring.shares.push(ExportedShare { share, socket });
+        sockets.push(connected);
         let arguments = virtiofsd.arguments(share, &DaemonSocket::Fd(FIRST_FD));
         if guard == Guard::GuestOnly {
             warnings.push(format!(
@@ -208,5 +287,5 @@ fn start_daemons<'a>(
             },
         )?);
     }
-    Ok(Daemons { running, _namespace: prepared.namespace, warnings })
+    Ok(Daemons { running, sockets, _namespace: prepared.namespace, warnings })
 }

@@ -23,7 +23,7 @@ use crate::kernel::initrd::Initrd;
 use crate::kernel::located::CommandPath;
 use crate::plan::machine_plan::{MachinePlan, RunMode};
 use crate::plan::ports::{self, ChardevBackend};
-use crate::plan::qemu_arguments::{AttachedDisk, ExportedShare, Wiring};
+use crate::plan::qemu_arguments::{AttachedDisk, Contents, ExportedShare, Wiring};
 use crate::plan::shares::FILE_DIR;
 use crate::plan::virtiofsd::{DaemonSocket, Guard};
 
@@ -123,8 +123,8 @@ pub fn script(
         .map(|(share, socket)| ExportedShare { share, socket: DaemonSocket::Path(socket.into()) });
     let disks = plan.disks.iter().map(|disk| AttachedDisk { disk, file: disk.path.clone().into() });
     let wiring = Wiring {
-        kernel,
-        initrd: output.into(),
+        contents: Contents::Boot { kernel, initrd: output.into() },
+        memory: None,
         qmp: None,
         shares: shares.collect(),
         disks: disks.collect(),

@@ -9,6 +9,9 @@ use crate::session::control::{SessionState, StartTimes};
 pub struct Timing {
     start: Instant,
     machine: Option<Instant>,
+    /// Times at which the machine had the state of its template, and its orders.
+    loaded: Option<Instant>,
+    ordered: Option<Instant>,
     /// Time at which chrootvm learnt that the command runs, and times by the guest's clock.
     running: Option<(Instant, StartTimes)>,
     ended: Option<Instant>,
@@ -18,12 +21,34 @@ impl Timing {
     /// A run that starts now.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: Instant::now(), machine: None, running: None, ended: None }
+        Self {
+            start: Instant::now(),
+            machine: None,
+            loaded: None,
+            ordered: None,
+            running: None,
+            ended: None,
+        }
     }
 
     /// Records that QEMU was started.
     pub fn machine_started(&mut self) {
         self.machine = Some(Instant::now());
+    }
+
+    /// Records that the machine has the state of its template.
+    pub fn loaded(&mut self) {
+        self.loaded = Some(Instant::now());
+    }
+
+    /// Records that a machine of a template has its orders.
+    pub fn ordered(&mut self) {
+        self.ordered = Some(Instant::now());
+    }
+
+    /// Records that the machine starts once more, without a template.
+    pub fn restarted(&mut self) {
+        (self.machine, self.loaded, self.ordered) = (None, None, None);
     }
 
     /// Records the state of a session. A short command may have started and ended since the
@@ -51,17 +76,30 @@ impl Timing {
         };
         let StartTimes { init, command } = started;
         let ended = self.ended.unwrap_or_else(Instant::now);
-        let phases = [
-            ("host set-up", machine - self.start),
-            ("firmware", (running - machine).saturating_sub(command)),
-            ("kernel", init),
-            ("init", command.saturating_sub(init)),
-            ("command", ended - running),
-            ("tear-down", ended.elapsed()),
-        ];
+        let (start, note) = match (self.loaded, self.ordered) {
+            (Some(loaded), Some(ordered)) => {
+                let phases = [
+                    ("load", loaded - machine),
+                    ("devices", ordered - loaded),
+                    ("init", running - ordered),
+                ];
+                (phases, " (warm)")
+            }
+            _ => {
+                let phases = [
+                    ("firmware", (running - machine).saturating_sub(command)),
+                    ("kernel", init),
+                    ("init", command.saturating_sub(init)),
+                ];
+                (phases, "")
+            }
+        };
+        let phases = [("host set-up", machine - self.start)].into_iter().chain(start);
+        let phases = phases.chain([("command", ended - running), ("tear-down", ended.elapsed())]);
         let phases: Vec<_> =
-            phases.iter().map(|(name, time)| format!("{name} {}", millis(*time))).collect();
-        format!("timing: {}; {} ms in all", phases.join(", "), millis(self.start.elapsed()))
+            phases.map(|(name, time)| format!("{name} {}", millis(time))).collect();
+        let all = millis(self.start.elapsed());
+        format!("timing: {}; {all} ms in all{note}", phases.join(", "))
     }
 }
 

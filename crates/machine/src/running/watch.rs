@@ -13,9 +13,12 @@ use proto::control::ToGuest;
 use super::boot_line::{self, BootLine};
 use super::broker::Broker;
 use super::outcome::{Outcome, RunReport};
+use super::run::Origin;
 use super::time_limit::{RunPhase, TimeLimit};
 use super::timing::Timing;
+use super::warm::orders::Orders;
 use super::watched_init::WatchedInit;
+use crate::plan::exit_status::EXIT_TROUBLE;
 use crate::process::child::{Child, describe};
 use crate::process::qmp::{Qmp, ShutdownCause};
 use crate::process::signals::SignalReader;
@@ -61,6 +64,10 @@ pub struct WatchedCommand<'a> {
     pub foreground: Foreground,
     /// Times of the run.
     pub timing: &'a mut Timing,
+    /// Orders for a machine that waits for them.
+    pub orders: Option<Orders>,
+    /// Where the machine comes from.
+    pub origin: Origin,
 }
 
 impl Watch {
@@ -214,6 +221,12 @@ impl Watch {
     fn watch_command(&mut self, command: &mut WatchedCommand<'_>) -> Result<()> {
         command.foreground.update()?;
         let session = &mut command.foreground.session;
+        if session.take_ready()
+            && let Some(orders) = &mut command.orders
+            && let Err(error) = orders.give(&mut self.qmp, session)
+        {
+            self.end(Outcome::NotStarted(EXIT_TROUBLE, format!("{error:#}")));
+        }
         command.timing.note(session.started(), session.state());
         match session.state().clone() {
             SessionState::Ended(status) => {
@@ -248,7 +261,9 @@ impl Watch {
     /// emulated processors has a bug: while one processor patches an instruction, the other
     /// sometimes goes on executing the int3 that replaces it for a moment.
     fn watch_boot(&mut self, command: &WatchedCommand<'_>, console: &mut Console) {
-        let is_first = self.boot == self.start && self.outcome.is_none();
+        // A machine of a template has no kernel to start again.
+        let boots = command.origin == Origin::Boot;
+        let is_first = boots && self.boot == self.start && self.outcome.is_none();
         if !(is_first && command.foreground.is_booting() && console.reports_lockup()) {
             return;
         }

@@ -66,6 +66,8 @@ pub struct CommandSession {
     streams: Streams,
     state: SessionState,
     started: Option<StartTimes>,
+    /// Whether the machine waits for its orders.
+    is_ready: bool,
     /// Lack of memory in the guest.
     shortage: Shortage,
     /// Exit status, and the number of bytes of output and error that belong to it.
@@ -100,6 +102,7 @@ impl CommandSession {
             streams,
             state: SessionState::Booting,
             started: None,
+            is_ready: false,
             shortage: Shortage::default(),
             ending: None,
             unsent: VecDeque::new(),
@@ -119,6 +122,11 @@ impl CommandSession {
     #[must_use]
     pub fn started(&self) -> Option<StartTimes> {
         self.started
+    }
+
+    /// Whether the machine has said since the last call that it waits for its orders.
+    pub fn take_ready(&mut self) -> bool {
+        std::mem::take(&mut self.is_ready)
     }
 
     /// Lack of memory that the guest has reported.
@@ -256,6 +264,7 @@ impl CommandSession {
     fn take_lines(&mut self) {
         while let Some(line) = self.lines.next_line() {
             match ToHost::parse(&line) {
+                Some(ToHost::Ready) => self.is_ready = self.state == SessionState::Booting,
                 Some(ToHost::Started { init, now }) if self.state == SessionState::Booting => {
                     self.state = SessionState::Running;
                     self.started = Some(StartTimes { init, command: now });

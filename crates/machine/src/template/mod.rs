@@ -9,6 +9,7 @@ pub mod file;
 pub mod key;
 pub mod store;
 
+use file::Template;
 use key::TemplateKey;
 use store::TemplateStore;
 
@@ -21,4 +22,17 @@ pub struct TemplateUse {
     pub key: TemplateKey,
     /// Whether the run must come from the template, or become it.
     pub is_required: bool,
+}
+
+impl TemplateUse {
+    /// Opens the template, if there is one.
+    #[must_use]
+    pub fn open(&self) -> Option<Template> {
+        self.store.find(&self.key)
+    }
+
+    /// Removes the template, which turned out to be of no use.
+    pub fn discard(&self) {
+        self.store.remove(&self.key);
+    }
 }
