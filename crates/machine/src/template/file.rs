@@ -1,21 +1,75 @@
 //! The file of a template.
+//!
+//! [`footer`](super::footer) describes it. QEMU maps the file privately, so the memory is at its
+//! start. Two threads read it, because a run waits meanwhile, and because most machines have two
+//! processors.
 
 use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+
+use super::footer::{END, Extent, Footer};
+use super::key::TemplateKey;
+
+/// Threads that read or write a template.
+pub(super) const THREADS: usize = 2;
+/// Bytes that a thread reads at a time; they stay in the cache of its processor until they are
+/// hashed and written.
+pub(super) const CHUNK: usize = 128 << 10;
 
 /// A template, open for reading.
 #[derive(Debug)]
 pub struct Template {
     file: File,
+    path: PathBuf,
+    footer: Footer,
     state: Vec<u8>,
 }
 
 impl Template {
+    /// Reads all but the memory of the template with this `key` from `file`. Messages name it
+    /// `path`.
+    ///
+    /// # Errors
+    /// The template is damaged, another one, or cannot be read.
+    pub fn open(file: File, path: &Path, key: &TemplateKey) -> Result<Self> {
+        let read = || {
+            let length = file.metadata()?.len();
+            let too_short = "it is too short";
+            let end_at = length.checked_sub(END as u64).context(too_short)?;
+            let mut end = [0; END];
+            file.read_exact_at(&mut end, end_at)?;
+            let footer_length = Footer::length(&end)?;
+            let footer_at = length.checked_sub(footer_length).context(too_short)?;
+            let mut bytes = vec![0; usize::try_from(footer_length)?];
+            file.read_exact_at(&mut bytes, footer_at)?;
+            let footer = Footer::parse(&bytes, length)?;
+            ensure!(footer.key == key.digest(), "it is another template");
+            let mut state = vec![0; usize::try_from(footer.state)?];
+            file.read_exact_at(&mut state, footer.memory)?;
+            ensure!(blake3::hash(&state) == footer.state_digest, "its state is damaged");
+            Ok((footer, state))
+        };
+        let (footer, state) = read().with_context(|| named(path))?;
+        Ok(Self { file, path: path.to_path_buf(), footer, state })
+    }
+
     /// The file, whose first bytes are the memory of the machine.
     #[must_use]
     pub fn memory(&self) -> &File {
         &self.file
+    }
+
+    /// Bytes of the memory.
+    #[must_use]
+    pub fn memory_size(&self) -> u64 {
+        self.footer.memory
     }
 
     /// State of the devices, as QEMU has migrated it.
@@ -27,9 +81,16 @@ impl Template {
     /// Copies the memory into `memory`, which is empty and has its size. Holes stay holes.
     ///
     /// # Errors
-    /// The template is damaged, or cannot be read.
+    /// The template is damaged, or cannot be read. Then `memory` is of no use.
     pub fn fill(&self, memory: &File) -> Result<()> {
-        bail!("{memory:?}")
+        let copy = || {
+            let size = memory.metadata()?.len();
+            ensure!(size == self.footer.memory, "the machine has {size} bytes of memory");
+            self.each_extent(&|bytes, offset| {
+                memory.write_all_at(bytes, offset).context("write the memory of the machine")
+            })
+        };
+        copy().with_context(|| named(&self.path))
     }
 
     /// Reads all of the template.
@@ -37,6 +98,119 @@ impl Template {
     /// # Errors
     /// The template is damaged, or cannot be read.
     pub fn verify(&self) -> Result<()> {
-        bail!("not kept")
+        let read = || {
+            self.each_extent(&|_, _| Ok(()))?;
+            self.check_gaps()
+        };
+        read().with_context(|| named(&self.path))
     }
+
+    /// Reads all extents, passes their bytes on with their offset, and checks their digests. The
+    /// bytes of an extent are passed on before its digest is known.
+    fn each_extent(&self, each: &(dyn Fn(&[u8], u64) -> Result<()> + Sync)) -> Result<()> {
+        in_threads(&self.footer.extents, &|extent: &Extent, buffer: &mut [u8]| {
+            let mut hasher = blake3::Hasher::new();
+            while hasher.count() < extent.length {
+                let offset = extent.offset + hasher.count();
+                let left = usize::try_from(extent.length - hasher.count())?;
+                let chunk = &mut buffer[..left.min(CHUNK)];
+                self.file.read_exact_at(chunk, offset)?;
+                hasher.update(chunk);
+                each(chunk, offset)?;
+            }
+            let Extent { offset, digest, .. } = extent;
+            ensure!(hasher.finalize() == *digest, "its memory at {offset} is damaged");
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Checks that the memory is zero between the extents.
+    fn check_gaps(&self) -> Result<()> {
+        let mut extents = self.footer.extents.iter().peekable();
+        let mut buffer = vec![0; CHUNK];
+        for (start, end) in segments(&self.file, self.footer.memory)? {
+            let mut at = start;
+            while at < end {
+                // Segments are sorted, and extents as well.
+                while extents.next_if(|extent| extent.offset + extent.length <= at).is_some() {}
+                let next = extents.peek();
+                if let Some(extent) = next.filter(|extent| extent.offset <= at) {
+                    at = extent.offset + extent.length;
+                    continue;
+                }
+                let gap = end.min(next.map_or(end, |extent| extent.offset)) - at;
+                let chunk = &mut buffer[..CHUNK.min(usize::try_from(gap).unwrap_or(CHUNK))];
+                self.file.read_exact_at(chunk, at)?;
+                ensure!(is_zero(chunk), "its memory at {at} is damaged");
+                at += chunk.len() as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn named(path: &Path) -> String {
+    format!("template {}", path.display())
+}
+
+/// Whether all `bytes` are zero.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
+}
+
+/// The parts of the first `size` bytes of `file` that are not holes, as offsets of start and end
+/// (`SEEK_DATA` of lseek(2)). Moves the position of `file`.
+pub(super) fn segments(file: &File, size: u64) -> Result<Vec<(u64, u64)>> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < size {
+        let seek = |at: u64, whence| -> Result<u64> {
+            match lseek(file.as_fd(), i64::try_from(at)?, whence) {
+                Ok(offset) => Ok(u64::try_from(offset)?.min(size)),
+                // No data follows.
+                Err(Errno::ENXIO) => Ok(size),
+                Err(error) => Err(error).context("find data"),
+            }
+        };
+        let start = seek(at, Whence::SeekData)?;
+        if start == size {
+            break;
+        }
+        at = seek(start, Whence::SeekHole)?;
+        found.push((start, at));
+    }
+    Ok(found)
+}
+
+/// Runs `body` for each of `all`, in [`THREADS`] threads, which have a buffer of [`CHUNK`] bytes
+/// each. Returns the results in no order. After an error, no further `body` begins.
+pub(super) fn in_threads<T: Sync, R: Send>(
+    all: &[T],
+    body: &(dyn Fn(&T, &mut [u8]) -> Result<R> + Sync),
+) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut results, mut buffer) = (Vec::new(), vec![0; CHUNK]);
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = body(one, &mut buffer);
+            if result.is_err() {
+                next.store(all.len(), Ordering::Relaxed);
+            }
+            results.push(result?);
+        }
+        Ok(results)
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
+        let mut results: Result<Vec<R>> = work();
+        for other in others {
+            let more = other.join().unwrap_or_else(|_| Err(anyhow!("a thread has panicked")));
+            results = results.and_then(|mut results| {
+                results.extend(more?);
+                Ok(results)
+            });
+        }
+        results
+    })
 }

@@ -2,12 +2,22 @@
 //! runs start.
 //!
 //! A template is one file: the memory of the machine, and behind it the state of its devices.
-//! [`key`] names it by everything that it depends on, [`file`] reads and writes it, and
-//! [`store`] keeps several.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | [`key`] | names a template by everything that it depends on |
+//! | `footer` | the format of a template's file |
+//! | [`file`] | reads it |
+//! | `save` | writes it |
+//! | [`store`] | keeps several |
 
 pub mod file;
+mod footer;
 pub mod key;
+mod save;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 use file::Template;
 use key::TemplateKey;
