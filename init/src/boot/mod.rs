@@ -8,5 +8,6 @@ pub mod end;
 pub mod modules;
 pub mod mount;
 pub mod network;
+pub mod orders;
 pub mod steps;
 pub mod tables;

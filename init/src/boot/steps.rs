@@ -14,7 +14,7 @@ use proto::volume::VolumeKind;
 use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
-use crate::boot::{end, modules, mount, network, tables};
+use crate::boot::{end, modules, mount, network, orders, tables};
 use crate::cmdline::Config;
 use crate::report::logger;
 use crate::report::watch::{self, BootStep};
@@ -27,7 +27,8 @@ use crate::rt;
 use crate::run::command::CommandMode;
 use crate::run::console::PayloadConsole;
 use crate::run::program::{Origin, Program};
-use crate::run::{command, orders, payload, supervise};
+use crate::run::session::Session;
+use crate::run::{self, command, payload, supervise};
 use crate::sys::devices::Devices;
 use crate::sys::error::{Context, ErrnoName, Error, Result};
 use crate::sys::file;
@@ -89,8 +90,17 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         modules::load_all(known)?;
     }
     let config = config?;
-    let text = take_run_file(booted_from)?;
+    let (session, text) = match config.orders {
+        true => orders::receive(config.wait).map(|(session, text)| (Some(session), text))?,
+        false => (None, take_run_file(booted_from)?),
+    };
     let settings = Settings::parse(&text)?;
+    if config.orders {
+        orders::take_effect(&settings);
+    }
+    // If a parameter is given twice, the last one wins: that of the kernel.
+    let line = [settings.words, b" ", &line].concat();
+    let config = Config::parse(&line)?;
     let new_root = root::mount::mount(booted_from, &config)?;
     shares::mount_shares(&config)?;
     let mut mounts = ExtraMounts::stage(&config)?;
@@ -125,7 +135,7 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         console.set_up();
     }
     match program {
-        Program::Session => run_command(&settings, &mounts, config.wait, began),
+        Program::Session => run_command(session, &settings, &mounts, config.wait, began),
         Program::Workload(command) => {
             watch::stop();
             mount::delegate_cgroups();
@@ -170,6 +180,7 @@ fn set_up_host(settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Resu
 
 /// Runs the command of the host, and powers off.
 fn run_command(
+    session: Option<Session>,
     settings: &Settings<'_>,
     mounts: &ExtraMounts<'_>,
     limit: Duration,
@@ -179,6 +190,6 @@ fn run_command(
     watch::stop();
     let devices =
         end::devices().ok_or_else(|| Error::new(format_args!("no ports"), "see above"))?;
-    command::run(&CommandMode { devices, settings, mounts, began, limit })?;
-    orders::carry_out(RebootCommand::PowerOff)
+    command::run(CommandMode { devices, session, settings, mounts, began, limit })?;
+    run::orders::carry_out(RebootCommand::PowerOff)
 }

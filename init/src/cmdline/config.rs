@@ -60,6 +60,8 @@ pub struct Config<'a> {
     pub has_init: bool,
     /// The words after `--`: arguments of the payload from `argv[1]` on.
     pub args: Vec<Vec<u8>>,
+    /// Whether the machine waits for orders (`virtinit.orders`).
+    pub orders: bool,
     /// Whether `debug` or `virtinit.debug` was given.
     pub debug: bool,
     /// Size of the tmpfs of an overlay over the root, as tmpfs(5) writes sizes; empty for
@@ -98,6 +100,7 @@ impl<'a> Config<'a> {
             init: DEFAULT_INIT,
             has_init: false,
             args: Vec::new(),
+            orders: false,
             debug: false,
             overlay: None,
             wait: DEFAULT_WAIT,
@@ -138,6 +141,7 @@ impl<'a> Config<'a> {
                 // The kernel accepts `debug` with any value (`early_param()`).
                 ("debug", _) => config.debug = true,
                 ("virtinit.debug", _) if is_bare => config.debug = true,
+                (proto::parameters::ORDERS, _) if is_bare => config.orders = true,
                 ("virtinit.fail", value) => config.check_fail(value.unwrap_or_default()),
                 ("virtinit.overlay", value) => {
                     let size = value.unwrap_or_default();

@@ -34,6 +34,8 @@ pub enum BootStep {
     MountDisk,
     /// mount(2) of one share or volume.
     MountShare,
+    /// The wait for orders, which has no limit.
+    Wait,
     /// Path look-ups in the root.
     EnterRoot,
     /// execve(2) of the payload.
@@ -42,12 +44,13 @@ pub enum BootStep {
 
 /// Words for the message about a step, in the order of [`BootStep`].
 #[rustfmt::skip]
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "preparing the boot",
     "loading a module",
     "mounting the root",
     "mounting the root",
     "mounting a share",
+    "waiting for orders",
     "entering the root",
     "executing the payload",
 ];
@@ -103,7 +106,9 @@ fn run(Watch { limit, give_up }: Watch) {
             return;
         }
         let begun = BEGUN.load(Ordering::Relaxed);
-        let may_take_long = STEP.load(Ordering::Relaxed) == BootStep::MountDisk as usize;
+        let step = STEP.load(Ordering::Relaxed);
+        let may_take_long =
+            [BootStep::MountDisk, BootStep::Wait].iter().any(|&row| row as usize == step);
         idle = if begun == seen && !may_take_long { idle + TICK } else { Duration::ZERO };
         seen = begun;
     }

@@ -11,6 +11,7 @@
 pub mod heap;
 pub mod ifreq;
 pub mod once;
+pub mod pool;
 pub mod process;
 pub mod thread;
 

@@ -36,6 +36,8 @@ const SERVERS: usize = 7;
 pub struct CommandMode<'a> {
     /// The devices, ports among them.
     pub devices: &'a Devices,
+    /// The session, if the host has been told that the machine is ready.
+    pub session: Option<Session>,
     /// The command, and the settings of the machine.
     pub settings: &'a Settings<'a>,
     /// Mounts to unmount at the end.
@@ -50,12 +52,15 @@ pub struct CommandMode<'a> {
 ///
 /// # Errors
 /// The host cannot be reached.
-pub fn run(mode: &CommandMode<'_>) -> Result<()> {
-    let CommandMode { devices, settings, mounts, began, limit } = *mode;
+pub fn run(mode: CommandMode<'_>) -> Result<()> {
+    let CommandMode { devices, session, settings, mounts, began, limit } = mode;
     rt::process::hold_signals();
     let signals = rt::process::signals(&|signal| signal == Signal::CHILD.as_raw());
     let signals = signals.context(format_args!("make a signalfd"))?;
-    let mut session = Session::open(devices, 0, limit)?;
+    let mut session = match session {
+        Some(session) => session,
+        None => Session::open(devices, 0, limit)?,
+    };
     match session.start(devices, &settings.command, limit) {
         Err(failure) => session.report_failure(failure),
         Ok(()) => {

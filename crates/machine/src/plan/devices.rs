@@ -171,3 +171,41 @@ fn node(number: usize, disk: &Disk, file: &str) -> Value {
         "file": { "driver": disk.backing.driver(), "filename": file },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::disks::DiskBacking;
+
+    #[test]
+    fn options_double_commas_and_commands_keep_types() {
+        let share = Device::share(1, "a,b");
+        assert_eq!(share.option(), "vhost-user-fs-pci,queue-size=1024,chardev=fs1,tag=a,,b");
+        let QmpCommand { name, arguments } = share.plug(2);
+        let expected = json!({
+            "driver": "vhost-user-fs-pci", "queue-size": 1024, "chardev": "fs1", "tag": "a,b",
+            "bus": "port2", "id": "in-port2",
+        });
+        assert_eq!((name, arguments), ("device_add", expected));
+        assert_eq!(Device::network_card().option(), "virtio-net-pci,netdev=net,romfile=");
+        assert_eq!(root_port(0), "pcie-root-port,id=port0,chassis=1");
+    }
+
+    #[test]
+    fn nodes_are_raw_and_read_only_as_the_guest_may_use_them() {
+        for (access, is_read_only) in [(Access::ReadOnly, true), (Access::ReadWrite, false)] {
+            let disk = Disk { path: "/d".into(), access, backing: DiskBacking::BlockDevice };
+            let node = node(3, &disk, "/dev/fd/9");
+            assert_eq!(node["driver"], "raw");
+            assert_eq!(node["read-only"], is_read_only);
+            assert_eq!(node["file"], json!({ "driver": "host_device", "filename": "/dev/fd/9" }));
+        }
+    }
+
+    #[test]
+    fn published_ports_become_rules() {
+        let publish =
+            Publish { address: [127, 0, 0, 1].into(), host: 80, guest: 8, protocol: "tcp" };
+        assert_eq!(netdev(&[publish])["hostfwd"], json!([{ "str": "tcp:127.0.0.1:80-:8" }]));
+    }
+}

@@ -73,6 +73,14 @@ impl Session {
         Ok(Self { number, control, lines, child, stop_signal, terminal, relays, killed_before })
     }
 
+    /// Tells the host that the machine is ready, and waits for its orders without a limit.
+    pub fn receive_orders(&mut self) -> Result<Vec<u8>, Errno> {
+        self.send(&ToHost::Ready)?;
+        let mut fds = [PollFd::new(&self.control, PollFlags::IN)];
+        while poll(&mut fds, None) == Err(Errno::INTR) {}
+        self.receive_command()
+    }
+
     /// Waits for the records of a command on the control channel.
     pub fn receive_command(&mut self) -> Result<Vec<u8>, Errno> {
         let length = loop {
@@ -96,6 +104,8 @@ impl Session {
                 Err(errno) => return Err(errno),
             }
         }
+        // A message may follow the records.
+        self.lines.push(&text.split_off(length));
         Ok(text)
     }
 

@@ -1,0 +1,54 @@
+//! Orders: what a machine learns from the host after it was saved and started again.
+//!
+//! Interfaces: random(4), clock_settime(2), `/sys/bus/pci/rescan` (kernel doc:
+//! ABI/testing/sysfs-bus-pci). The documentation of the crate `proto` describes the way.
+
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::time::Duration;
+
+use proto::settings::Settings;
+use rustix::fs::OFlags;
+use rustix::time::{ClockId, clock_settime};
+
+use crate::boot::end;
+use crate::report::watch::{self, BootStep};
+use crate::rt::pool;
+use crate::run::session::Session;
+use crate::sys::error::{Context, ErrnoName, Error, Result};
+use crate::sys::file;
+use crate::sys::wait::timespec;
+
+/// File that makes the kernel look for new PCI devices.
+const RESCAN: &CStr = c"/sys/bus/pci/rescan";
+
+/// Tells the host that the machine is ready, and waits for its orders. Returns the session, whose
+/// control channel stays open, and the records.
+pub fn receive(limit: Duration) -> Result<(Session, Vec<u8>)> {
+    let devices =
+        end::devices().ok_or_else(|| Error::new(format_args!("no ports"), "see above"))?;
+    let mut session = Session::open(devices, 0, limit)?;
+    watch::enter(BootStep::Wait);
+    let text = session.receive_orders().context(format_args!("receive orders"))?;
+    watch::enter(BootStep::Prepare);
+    Ok((session, text))
+}
+
+/// Makes this machine differ from others that were saved at the same moment, and finds its devices.
+pub fn take_effect(settings: &Settings<'_>) {
+    if let Some(nanoseconds) = settings.time {
+        if let Err(errno) =
+            clock_settime(ClockId::Realtime, timespec(Duration::from_nanos(nanoseconds)))
+        {
+            log::warn!("set the clock: {}", ErrnoName(errno));
+        }
+    }
+    if let (Ok(seed), Some(devices)) = (settings.seed.try_into(), end::devices()) {
+        let mixed = devices.open_node(c"random", OFlags::RDWR);
+        if let Err(errno) = mixed.and_then(|random| pool::mix(&random, seed)) {
+            log::warn!("random numbers may repeat those of another machine: {}", ErrnoName(errno));
+        }
+    }
+    // A kernel without PCI has no such devices.
+    let _ = file::write(RESCAN, b"1");
+}
