@@ -16,6 +16,7 @@ use machine::process::qemu::AccelOption;
 use proto::settings::Record;
 
 use super::additions::Additions;
+use super::warm::WarmWhen;
 use crate::line::named::named;
 use crate::line::sizes::parse_memory;
 use crate::line::values::{parse_name, parse_publish};
@@ -87,6 +88,13 @@ pub(super) struct MachineOptions {
     /// Boot this initrd, as mkvirtinitrd makes it, instead of packing one
     #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
     pub(super) initrd: Option<PathBuf>,
+    /// Whether to start from a saved machine instead of booting
+    ///
+    /// The first run of a kernel and its options boots, and is saved when it waits for its orders;
+    /// later ones start from there. Saved machines are kept in ~/.cache/virtinitrd/warm. This is
+    /// for a COMMAND.
+    #[arg(long, value_name = "WHEN", value_parser = named::<WarmWhen>(), default_value = WarmWhen::default().name())]
+    pub(super) warm: WarmWhen,
     /// More words for the kernel command line; they win over those of chrootvm; repeatable
     ///
     /// virtinitrd(7) describes the words that /init reads.

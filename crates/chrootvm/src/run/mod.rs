@@ -8,6 +8,7 @@
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
 //! | `oci_image` | the root file system of an OCI image, and what its config sets |
 //! | `plan` | arguments and findings become a plan; pure |
+//! | `warm` | whether the run starts from a saved machine |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `remedies` | errors, with what helps against them |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
@@ -27,6 +28,7 @@ mod oci_image;
 mod plan;
 mod remedies;
 mod runs;
+mod warm;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -36,17 +38,23 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use files::tell;
 use machine::doctor::kernel_facts::GivenKernel;
+use machine::kernel::bootable::Bootable;
 use machine::plan::guest::name_server::NameServerDecision;
+use machine::plan::machine_plan::{MachinePlan, MachineStart};
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
 use machine::running::{self, script};
+use machine::template::TemplateUse;
+use machine::template::key::TemplateKey;
+use machine::template::store::TemplateStore;
 
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 use last_words::InitWords;
 use oci_image::ImageRoot;
+use warm::WarmWhen;
 
 use crate::config::merge::Settings;
 use crate::{logger, ps};
@@ -113,7 +121,11 @@ impl RunArguments {
             return print(&script()?);
         }
         let mut notes = Vec::new();
-        let bytes = initrd.bytes(&plan.records, &mut notes);
+        let records = match plan.start {
+            MachineStart::Boot => &plan.records[..],
+            MachineStart::Orders { .. } => &[],
+        };
+        let bytes = initrd.bytes(records, &mut notes);
         let bytes = bytes.map_err(|error| self.explain_module(error, &root, &findings))?;
         logger::warn_all(&notes);
         let console_log = match self.diagnostics.keep {
@@ -127,7 +139,7 @@ impl RunArguments {
             console_log,
             page: self.diagnostics.page(),
             sandbox,
-            template: None,
+            template: self.template(&plan, &kernel, &bytes)?,
             name: self.name.clone(),
             description: ps::description(
                 image.as_ref().map_or(&root.path().to_string_lossy(), ImageRoot::name),
@@ -138,6 +150,32 @@ impl RunArguments {
         let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
+    }
+}
+
+impl RunArguments {
+    /// The template of a machine that waits for orders.
+    fn template(
+        &self,
+        plan: &MachinePlan,
+        kernel: &Bootable,
+        initrd: &[u8],
+    ) -> Result<Option<TemplateUse>> {
+        let MachineStart::Orders { .. } = plan.start else { return Ok(None) };
+        let is_required = self.machine.warm == WarmWhen::Always;
+        let store = TemplateStore::of_user().context("no cache directory that can be used");
+        let found = store.and_then(|store| {
+            let key = TemplateKey::of(plan, kernel, initrd)?;
+            Ok(TemplateUse { store, key, is_required })
+        });
+        match found {
+            Err(error) if is_required => Err(error.context("--warm always")),
+            Err(error) => {
+                log::debug!("the machine cannot be saved for later runs: {error:#}");
+                Ok(None)
+            }
+            Ok(found) => Ok(Some(found)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The plan of a run: a pure function of arguments and findings.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Result;
@@ -19,6 +19,7 @@ use proto::settings::{Record, Size};
 use super::additions::Additions;
 use super::arguments::RunArguments;
 use super::findings::{Findings, Host, InitrdFile};
+use super::warm::{self, Warmth};
 use crate::command::Variables;
 use crate::line::sizes::OverlaySize;
 
@@ -32,8 +33,16 @@ pub(super) fn plan(
 ) -> Result<(MachinePlan, Initrd, Option<String>)> {
     let (options, host) = (&arguments.machine, &findings.host);
     let additions = additions(arguments, root, findings, variables)?;
-    let command_line = command_line(arguments, findings, &additions)?;
-    let virtiofsd = virtiofsd(arguments, findings, &command_line)?;
+    let words = command_line(arguments, findings, &additions);
+    let whole = words.build()?;
+    let (command_line, start) = match warm::decide(arguments, root)? {
+        Warmth::Cold => (whole.clone(), MachineStart::Boot),
+        Warmth::Warm => {
+            let (line, words) = words.build_for_orders()?;
+            (line, MachineStart::Orders { words })
+        }
+    };
+    let virtiofsd = virtiofsd(arguments, findings, &whole)?;
     let selection = ModuleSelection {
         modules: additions.modules,
         strip: options.strip.decide(findings.kernel.config.as_deref(), command_line.as_bytes()),
@@ -66,7 +75,7 @@ pub(super) fn plan(
         command_line,
         mode: mode(arguments, host),
         records: additions.records,
-        start: MachineStart::Boot,
+        start,
         network: options.network()?,
         disks: findings.attachments.disks.clone(),
         shares: findings.attachments.shares.clone(),
@@ -133,11 +142,11 @@ fn of_root(arguments: &RunArguments, root: &Root, findings: &Findings) -> Result
     Ok(Additions { words, modules, ..Additions::default() })
 }
 
-fn command_line(
-    arguments: &RunArguments,
-    findings: &Findings,
-    additions: &Additions,
-) -> Result<OsString> {
+fn command_line<'a>(
+    arguments: &'a RunArguments,
+    findings: &'a Findings,
+    additions: &'a Additions,
+) -> CommandLine<'a> {
     let Findings { host, kernel, .. } = findings;
     let options = &arguments.machine;
     let clock = match host.accelerator {
@@ -146,7 +155,7 @@ fn command_line(
         }
         Accelerator::Kvm => None,
     };
-    let line = CommandLine {
+    CommandLine {
         architecture: host.architecture,
         clock,
         init: findings.payload.as_deref(),
@@ -154,8 +163,7 @@ fn command_line(
         shares: &findings.attachments.shares,
         debug: arguments.diagnostics.details.debug,
         append: &options.append,
-    };
-    line.build()
+    }
 }
 
 /// Sets up the daemon for the shares, if there are any; `command_line` is the guest's.

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Result, ensure};
+use proto::parameters;
 use proto::words::{Word, Words};
 
 use crate::plan::architecture::Architecture;
@@ -48,6 +49,35 @@ impl CommandLine<'_> {
     /// # Errors
     /// A value cannot be quoted for the kernel, or the line is too long for the kernel.
     pub fn build(&self) -> Result<OsString> {
+        self.line(self.of_run()?)
+    }
+
+    /// The command line of a machine that waits for orders, without the words of the run, which
+    /// are the second value.
+    ///
+    /// # Errors
+    /// As for [`CommandLine::build`].
+    pub fn build_for_orders(&self) -> Result<(OsString, OsString)> {
+        let line = self.line(vec![parameters::ORDERS.as_bytes().to_vec()])?;
+        Ok((line, OsString::from_vec(self.of_run()?.join(&b' '))))
+    }
+
+    /// The words that only this run has.
+    fn of_run(&self) -> Result<Vec<Vec<u8>>> {
+        let mut words = Vec::from_iter(self.init.map(|init| word("init", init)).transpose()?);
+        words.extend(self.root.iter().map(|word| word.clone().into_bytes()));
+        for share in self.shares.iter().filter(|share| share.mount_point == MountPoint::Tag) {
+            let key = match share.access {
+                Access::ReadWrite => "mount",
+                Access::ReadOnly => "mount-ro",
+            };
+            words.push(word(key, OsStr::new(&share.tag))?);
+        }
+        Ok(words)
+    }
+
+    /// The command line with the words `further`.
+    fn line(&self, further: Vec<Vec<u8>>) -> Result<OsString> {
         let mut words = vec![
             format!("console={}", self.architecture.console).into_bytes(),
             self.architecture.parameters.as_bytes().to_vec(),
@@ -57,15 +87,7 @@ impl CommandLine<'_> {
             b"virtinit.fail=reboot".to_vec(),
         ];
         words.extend(self.clock.iter().map(|words| words.clone().into_bytes()));
-        words.extend(self.init.map(|init| word("init", init)).transpose()?);
-        words.extend(self.root.iter().map(|word| word.clone().into_bytes()));
-        for share in self.shares.iter().filter(|share| share.mount_point == MountPoint::Tag) {
-            let key = match share.access {
-                Access::ReadWrite => "mount",
-                Access::ReadOnly => "mount-ro",
-            };
-            words.push(word(key, OsStr::new(&share.tag))?);
-        }
+        words.extend(further);
         if self.debug {
             words.push(b"virtinit.debug".to_vec());
         }
@@ -139,6 +161,40 @@ mod tests {
         assert!(config.debug && config.warnings.is_empty());
         assert_eq!(config.overlay, Some(&b"1g"[..]));
         assert_eq!(config.root_access, Access::ReadOnly);
+    }
+
+    /// The guest reads the words of the run before the kernel's, and both give the same as the
+    /// whole line.
+    #[test]
+    fn words_of_a_run_are_not_on_the_line_of_its_machine() {
+        let root = &["root=/dev/vda".into(), "rw".into(), "virtinit.overlay=1g".into()][..];
+        let share = |tag: &str, access| Share {
+            tag: tag.into(),
+            source: "/x".into(),
+            access,
+            mount_point: MountPoint::Tag,
+        };
+        let shares = &[share("a b", Access::ReadWrite), share("c", Access::ReadOnly)][..];
+        let append = &["ro virtinit.wait=9".into()][..];
+        let architecture = architecture::of_host().unwrap();
+        let parts = CommandLine {
+            architecture,
+            clock: None,
+            init: None,
+            root,
+            shares,
+            debug: false,
+            append,
+        };
+        let (line, words) = parts.build_for_orders().unwrap();
+        let on_line = Config::parse(line.as_bytes()).unwrap();
+        assert!(on_line.orders && on_line.shares.is_empty() && on_line.overlay.is_none());
+        let joined = [words.as_bytes(), b" ", line.as_bytes()].concat();
+        let joined = Config::parse(&joined).unwrap();
+        let whole = parts.build().unwrap();
+        let whole = Config { orders: true, ..Config::parse(whole.as_bytes()).unwrap() };
+        assert_eq!(joined, whole);
+        assert_eq!(joined.root_access, Access::ReadOnly);
     }
 
     #[test]
