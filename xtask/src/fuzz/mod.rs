@@ -19,6 +19,7 @@ mod registries;
 mod repair;
 mod seeds;
 mod targets;
+mod templates;
 mod trees;
 mod worker;
 

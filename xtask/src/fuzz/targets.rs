@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
 use super::random::Random;
-use super::{documents, guest, kernels, layers, registries, repair, trees};
+use super::{documents, guest, kernels, layers, registries, repair, templates, trees};
 
 /// A reader, or several readers of the same format.
 pub(super) struct Target {
@@ -96,6 +96,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "kernel",       about: "vmlinux, bzImage, zboot and UKI",     seeds: kernels::kernels,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_kernel },
     Target { name: "registries",   about: "registries.conf",                     seeds: || Ok(registries::confs()),       words: registries::CONF_WORDS,       repair: repair::nothing, check: registries::check_conf },
     Target { name: "layers",       about: "stacks of layers of OCI images",      seeds: || Ok(layers::stacks()),  words: LAYER_WORDS,          repair: repair::tar,     check: layers::check_stack },
+    Target { name: "template",     about: "templates of machines",                seeds: templates::templates,     words: NO_WORDS,             repair: templates::repair, check: templates::check },
     Target { name: "container",    about: "gzip, xz, zstd and lz4",              seeds: kernels::containers,      words: NO_WORDS,             repair: repair::nothing, check: kernels::check_container },
 ];
 

@@ -15,16 +15,19 @@ pub(super) enum Kind {
     Unpacked,
     /// A small kernel that was built.
     Kernel,
+    /// A machine that was saved.
+    Template,
 }
 
 /// The kinds and their names.
 #[rustfmt::skip]
-pub(super) const KINDS: [(Kind, &str); 5] = [
+pub(super) const KINDS: [(Kind, &str); 6] = [
     (Kind::Image,    "image"),
     (Kind::Layer,    "layer"),
     (Kind::Blob,     "blob"),
     (Kind::Unpacked, "unpacked"),
     (Kind::Kernel,   "kernel"),
+    (Kind::Template, "template"),
 ];
 
 impl Kind {

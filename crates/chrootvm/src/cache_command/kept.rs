@@ -1,5 +1,6 @@
 //! Finds and removes what is kept: the cache of OCI images ([`oci::cache`]), unpacked kernels
-//! ([`machine::kernel::vmlinux::cache`]) and small kernels ([`machine::kernel::small::cache`]).
+//! ([`machine::kernel::vmlinux::cache`]), small kernels ([`machine::kernel::small::cache`]) and
+//! templates ([`machine::template::store`]).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use files::tell;
 use machine::host;
 use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::cache::VmlinuxCache;
+use machine::template::store::TemplateStore;
 use oci::cache::Cache;
 use oci::cache::contents::Object;
 
@@ -23,6 +25,8 @@ pub(super) struct Kept {
     /// `None` if the directory of the cache cannot be used.
     unpacked: Option<VmlinuxCache>,
     kernels: SmallKernels,
+    /// `None` if the directory of templates cannot be used.
+    templates: Option<TemplateStore>,
 }
 
 /// Entries and bytes that a removal took away.
@@ -48,6 +52,7 @@ impl Kept {
             images: pull::cache()?,
             unpacked: VmlinuxCache::below(&home),
             kernels: SmallKernels::of_user()?,
+            templates: TemplateStore::below(&home),
         })
     }
 
@@ -72,6 +77,11 @@ impl Kept {
             let entry = entry(Kind::Kernel, name, kernel.size, kernel.used);
             entries.push(Entry { in_use: kernel.is_current, ..entry });
         }
+        for template in self.templates.iter().flat_map(TemplateStore::list) {
+            let (kind, name) = (Kind::Template, template.name);
+            let entry = entry(kind, name, template.size, template.used);
+            entries.push(Entry { complete: template.is_complete, ..entry });
+        }
         entries.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));
         Ok(entries)
     }
@@ -92,9 +102,10 @@ impl Kept {
             in_use: usize::try_from(images.in_use)?,
         };
         for entry in &chosen {
-            match (entry.kind, &self.unpacked) {
-                (Kind::Unpacked, Some(cache)) => cache.remove(&entry.name)?,
-                (Kind::Kernel, _) => self.kernels.remove(&entry.name)?,
+            match (entry.kind, &self.unpacked, &self.templates) {
+                (Kind::Unpacked, Some(cache), _) => cache.remove(&entry.name)?,
+                (Kind::Kernel, _, _) => self.kernels.remove(&entry.name)?,
+                (Kind::Template, _, Some(store)) => store.remove_named(&entry.name)?,
                 _ => continue,
             }
             removed.count += 1;

@@ -3,7 +3,7 @@
 //! | Module | Content |
 //! |---|---|
 //! | `entry` | one thing that is kept, and the rules by which it is removed |
-//! | `kept` | finds and removes entries: images and their parts, kernels |
+//! | `kept` | finds and removes entries: images and their parts, kernels, templates |
 //! | `table` | the list for people, and for programs |
 //!
 //! What a process uses is never removed, and neither is the small kernel that
@@ -24,7 +24,7 @@ use self::kept::Kept;
 use crate::line::sizes::parse_size;
 use crate::line::values::parse_duration;
 
-/// List, check and remove what is kept: images, their layers, kernels
+/// List, check and remove what is kept: images, their layers, kernels, templates
 #[derive(Debug, clap::Args)]
 #[command(before_help = "Examples:\n  \
                          chrootvm cache ls\n  \
@@ -48,7 +48,8 @@ enum Task {
     before_help = "Examples:\n  chrootvm cache ls\n  chrootvm cache ls --json",
     after_long_help = "The kinds are: image, the root file system of an OCI image, ready to boot; layer, an\n\
                        unpacked layer; blob, a layer or a document as the registry sent it; unpacked, a\n\
-                       kernel that was taken out of its image; kernel, one of `chrootvm kernel build`."
+                       kernel that was taken out of its image; kernel, one of `chrootvm kernel build`;\n\
+                       template, a machine that was saved when it was ready for a command."
 )]
 struct Ls {
     /// Print JSON

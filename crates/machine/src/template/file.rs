@@ -202,7 +202,9 @@ pub(super) fn in_threads<T: Sync, R: Send>(
         Ok(results)
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
+        // Without another thread, this one does all.
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..THREADS).filter_map(start).collect();
         let mut results: Result<Vec<R>> = work();
         for other in others {
             let more = other.join().unwrap_or_else(|_| Err(anyhow!("a thread has panicked")));

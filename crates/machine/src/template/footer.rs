@@ -138,6 +138,31 @@ impl Footer {
     }
 }
 
+/// Corrects the digests of a template's file after a change of other bytes.
+pub fn seal(file: &mut [u8]) {
+    let Some(table_end) = file.len().checked_sub(END) else { return };
+    let mut end = Fields(&file[table_end + 12..]);
+    let (Ok(count), Ok(memory), Ok(state)) = (end.u32(), end.u64(), end.u64()) else { return };
+    let table_length = (count as usize).saturating_mul(ENTRY);
+    let Some(table) = table_end.checked_sub(table_length) else { return };
+    let digest = |file: &[u8], offset: u64, length: u64| {
+        let (start, length) = (usize::try_from(offset).ok()?, usize::try_from(length).ok()?);
+        Some(blake3::hash(file.get(start..start.checked_add(length)?)?))
+    };
+    for entry in (table..table_end).step_by(ENTRY) {
+        let mut fields = Fields(&file[entry..]);
+        let (Ok(offset), Ok(length)) = (fields.u64(), fields.u64()) else { return };
+        if let Some(digest) = digest(file, offset, length) {
+            file[entry + 16..entry + ENTRY].copy_from_slice(digest.as_bytes());
+        }
+    }
+    if let Some(digest) = digest(file, memory, state) {
+        file[table_end + 64..table_end + DIGESTED].copy_from_slice(digest.as_bytes());
+    }
+    let sum = blake3::hash(&file[table..table_end + DIGESTED]);
+    file[table_end + DIGESTED..].copy_from_slice(sum.as_bytes());
+}
+
 /// Checks that `extents` are sorted parts of so many bytes of memory.
 fn check(extents: &[Extent], memory: u64) -> Result<()> {
     let (mut end, mut data) = (0, 0);
@@ -175,5 +200,57 @@ impl Fields<'_> {
 
     fn digest(&mut self) -> Result<blake3::Hash> {
         self.array().map(blake3::Hash::from_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: u64 = 1 << 30;
+
+    fn footer(extents: &[(u64, u64)]) -> Footer {
+        let digest = blake3::hash(b"");
+        let extent = |(offset, length): &(u64, u64)| Extent {
+            offset: *offset,
+            length: *length,
+            digest: blake3::hash(&offset.to_le_bytes()),
+        };
+        let extents = extents.iter().map(extent).collect();
+        Footer { memory: MEMORY, state: 9, key: digest, state_digest: digest, extents }
+    }
+
+    #[test]
+    fn a_footer_is_read_as_it_was_written() {
+        let footer = footer(&[(0, PAGE), (PAGE, EXTENT_MAX), (MEMORY - PAGE, PAGE)]);
+        let bytes = footer.to_bytes().unwrap();
+        assert_eq!(bytes.len(), 3 * 48 + 128);
+        assert_eq!(&bytes[144..156], b"VIRTWARM\x01\0\0\0");
+        let length = MEMORY + 9 + bytes.len() as u64;
+        assert_eq!(Footer::parse(&bytes, length).unwrap(), footer);
+        for wrong in [0, length - 1, length + 1, u64::MAX] {
+            assert!(Footer::parse(&bytes, wrong).is_err(), "{wrong}");
+        }
+        assert!(Footer::parse(&bytes[1..], length - 1).is_err());
+    }
+
+    #[test]
+    fn extents_are_sorted_parts_of_the_memory() {
+        for (name, extents) in [
+            ("empty", &[(0, 0)][..]),
+            ("twice", &[(0, PAGE), (0, PAGE)]),
+            ("overlap", &[(0, 2 * PAGE), (PAGE, PAGE)]),
+            ("not sorted", &[(PAGE, PAGE), (0, PAGE)]),
+            ("not at a page", &[(1, PAGE)]),
+            ("not whole pages", &[(0, PAGE - 1)]),
+            ("too long", &[(0, EXTENT_MAX + PAGE)]),
+            ("behind the memory", &[(MEMORY, PAGE)]),
+            ("across the end", &[(MEMORY - PAGE, 2 * PAGE)]),
+            ("without bounds", &[(u64::MAX - PAGE + 1, PAGE)]),
+        ] {
+            let bytes = footer(extents).to_bytes().unwrap();
+            let length = MEMORY + 9 + bytes.len() as u64;
+            assert!(Footer::parse(&bytes, length).is_err(), "{name}");
+        }
     }
 }

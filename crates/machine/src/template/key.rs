@@ -59,8 +59,8 @@ impl TemplateKey {
     }
 
     /// A key for tests.
-    #[cfg(test)]
-    pub(super) fn sample(name: &str) -> Self {
+    #[must_use]
+    pub fn sample(name: &str) -> Self {
         Self(blake3::hash(name.as_bytes()))
     }
 }
@@ -197,4 +197,134 @@ fn processor(cpuinfo: &str) -> String {
     let is_told =
         |line: &&str| line.split_once(':').is_some_and(|(name, _)| NAMES.contains(&name.trim()));
     first.lines().filter(is_told).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+    use std::fs::{self, File};
+
+    use crate::plan::architecture;
+    use crate::plan::disks::{Disk, DiskBacking};
+    use crate::plan::machine_plan::MachineStart;
+    use crate::plan::shares::Access;
+
+    fn plan() -> MachinePlan {
+        MachinePlan {
+            qemu: "/bin/sh".into(),
+            architecture: architecture::of_host().unwrap(),
+            accelerator: Accelerator::Tcg,
+            machine_type: None,
+            firmware: None,
+            cpu: None,
+            memory: 512,
+            cpus: 2,
+            command_line: "quiet virtinit.orders".into(),
+            mode: RunMode::Command { terminal: false },
+            records: Vec::new(),
+            start: MachineStart::Orders { words: OsString::new() },
+            network: Network::None,
+            qemu_arguments: Vec::new(),
+            virtiofsd: None,
+            shares: Vec::new(),
+            disks: Vec::new(),
+        }
+    }
+
+    fn ingredients() -> Ingredients {
+        let (qemu, firmware, program) = (b"qemu".into(), b"firmware".into(), b"program".into());
+        let (kernel, initrd) = ("kernel".into(), blake3::hash(b"initrd"));
+        Ingredients { kernel, initrd, qemu, firmware, program, processor: "p".into() }
+    }
+
+    fn key(change: impl FnOnce(&mut MachinePlan, &mut Ingredients)) -> TemplateKey {
+        let (mut plan, mut ingredients) = (plan(), ingredients());
+        change(&mut plan, &mut ingredients);
+        ingredients.key(&plan)
+    }
+
+    #[test]
+    fn each_ingredient_changes_the_key() {
+        let disk =
+            || Disk { path: "/d".into(), access: Access::ReadOnly, backing: DiskBacking::File };
+        let keys = [
+            key(|_, _| ()),
+            key(|_, ingredients| ingredients.kernel = "other".into()),
+            key(|_, ingredients| ingredients.initrd = blake3::hash(b"")),
+            key(|_, ingredients| ingredients.qemu.push(0)),
+            key(|_, ingredients| ingredients.firmware.clear()),
+            key(|_, ingredients| ingredients.program.clear()),
+            key(|_, ingredients| ingredients.processor.clear()),
+            key(|plan, _| plan.command_line.push(" ")),
+            key(|plan, _| plan.machine_type = Some("pc".into())),
+            key(|plan, _| plan.cpu = Some("qemu64".into())),
+            key(|plan, _| plan.accelerator = Accelerator::Kvm),
+            key(|plan, _| plan.memory = 513),
+            key(|plan, _| plan.cpus = 1),
+            key(|plan, _| plan.mode = RunMode::Console { monitor: false }),
+            key(|plan, _| plan.network = Network::User(Vec::new())),
+            key(|plan, _| plan.disks.push(disk())),
+            key(|plan, _| plan.disks.extend([disk(), disk()])),
+            key(|plan, _| plan.qemu_arguments.push("-S".into())),
+        ];
+        for (number, one) in keys.iter().enumerate() {
+            assert!(!keys[..number].contains(one), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_one_run_does_not_change_the_key() {
+        let same = key(|plan, _| {
+            plan.mode = RunMode::Command { terminal: true };
+            plan.records.push(b"arg=x".into());
+            plan.start = MachineStart::Orders { words: "ro".into() };
+            // The identity of the file counts instead.
+            plan.qemu = "/bin/true".into();
+        });
+        assert_eq!(same, key(|_, _| ()));
+        assert_eq!(same.to_string().len(), 64);
+    }
+
+    #[test]
+    fn values_of_a_list_keep_their_bounds() {
+        let digest = |values: &[(&str, &str)]| {
+            let mut list = List(blake3::Hasher::new());
+            for (name, value) in values {
+                list.add(name, value);
+            }
+            list.0.finalize()
+        };
+        assert_ne!(digest(&[("a", "bc")]), digest(&[("ab", "c")]));
+        assert_ne!(digest(&[("a", ""), ("b", "")]), digest(&[("a", "b"), ("", "")]));
+    }
+
+    #[test]
+    fn a_file_that_changes_has_another_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, kernel_path] = ["qemu", "1-abc"].map(|name| dir.path().join(name));
+        let kernel = |named| {
+            fs::write(&kernel_path, "kernel").unwrap();
+            Bootable { file: File::open(&kernel_path).unwrap(), named }
+        };
+        fs::write(&path, "one").unwrap();
+        let mut plan = plan();
+        plan.qemu = path.clone();
+        let image = || TemplateKey::of(&plan, &kernel(KernelName::Image), b"initrd").unwrap();
+        let first = image();
+        assert_eq!(first, image());
+        fs::write(&path, "two words").unwrap();
+        assert_ne!(first, image());
+        let cached = kernel(KernelName::Cached(kernel_path.clone()));
+        assert_eq!(identity_of_kernel(&cached).unwrap(), "cached 1-abc 6");
+        fs::remove_file(&path).unwrap();
+        assert!(TemplateKey::of(&plan, &cached, b"").is_err());
+    }
+
+    #[test]
+    fn lines_that_change_while_the_host_runs_are_left_out() {
+        let text = "processor\t: 0\nvendor_id\t: G\ncpu MHz\t\t: 2000\nmicrocode\t: 0x1\n                    flags\t\t: fpu\nbogomips : 1\n\nprocessor\t: 1\nvendor_id\t: X\n";
+        assert_eq!(processor(text), "vendor_id\t: G\nmicrocode\t: 0x1\nflags\t\t: fpu");
+        assert_eq!(processor(""), "");
+    }
 }

@@ -6,13 +6,13 @@
 //! | Module | Content |
 //! |---|---|
 //! | [`key`] | names a template by everything that it depends on |
-//! | `footer` | the format of a template's file |
+//! | [`footer`] | the format of a template's file |
 //! | [`file`] | reads it |
 //! | `save` | writes it |
 //! | [`store`] | keeps several |
 
 pub mod file;
-mod footer;
+pub mod footer;
 pub mod key;
 mod save;
 pub mod store;
