@@ -323,7 +323,8 @@ mod tests {
 
     #[test]
     fn lines_that_change_while_the_host_runs_are_left_out() {
-        let text = "processor\t: 0\nvendor_id\t: G\ncpu MHz\t\t: 2000\nmicrocode\t: 0x1\n                    flags\t\t: fpu\nbogomips : 1\n\nprocessor\t: 1\nvendor_id\t: X\n";
+        let text = "processor\t: 0\nvendor_id\t: G\ncpu MHz\t\t: 2000\nmicrocode\t: 0x1\n\
+                    flags\t\t: fpu\nbogomips : 1\n\nprocessor\t: 1\nvendor_id\t: X\n";
         assert_eq!(processor(text), "vendor_id\t: G\nmicrocode\t: 0x1\nflags\t\t: fpu");
         assert_eq!(processor(""), "");
     }

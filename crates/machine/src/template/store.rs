@@ -179,3 +179,33 @@ fn surplus(mut all: Vec<ListedTemplate>, new: &str, now: SystemTime) -> Vec<Stri
     };
     all.into_iter().filter(|listed| is_surplus(listed)).map(|listed| listed.name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_removed_but_never_the_new_template() {
+        const GIB: u64 = 1 << 30;
+        let now = SystemTime::now();
+        let file = |name: &str, size, age| ListedTemplate {
+            name: name.into(),
+            size,
+            used: now - Duration::from_secs(age),
+            is_complete: !name.starts_with(output::PREFIX),
+        };
+        let surplus = |all: &[(&str, u64, u64)]| {
+            let all = all.iter().map(|(name, size, age)| file(name, *size, *age)).collect();
+            surplus(all, "new", now)
+        };
+        let many: Vec<_> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| (name, 1, 9)).into();
+        assert_eq!(surplus(&many), [""; 0]);
+        assert_eq!(surplus(&[&many[..], &[("new", 1, 99)]].concat()), ["a"]);
+        assert_eq!(surplus(&[("a", GIB, 3), ("b", GIB / 2, 1), ("new", GIB / 2, 0)]), [""; 0]);
+        assert_eq!(surplus(&[("a", GIB, 3), ("b", GIB, 1), ("new", 1, 0)]), ["a"]);
+        assert_eq!(surplus(&[("a", 1, 3), ("new", 3 * GIB, 0)]), ["a"]);
+        let unfinished =
+            [(".virtinitrd-1", 3 * GIB, 60), (".virtinitrd-2", 0, 3601), ("new", 1, 0)];
+        assert_eq!(surplus(&unfinished), [".virtinitrd-2"]);
+    }
+}
