@@ -9,15 +9,20 @@ use core::time::Duration;
 
 use proto::settings::Settings;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions};
 use rustix::time::{ClockId, clock_settime};
 
-use crate::boot::end;
+use crate::boot::{end, network};
 use crate::report::watch::{self, BootStep};
-use crate::rt::pool;
+use crate::rt::{self, pool};
 use crate::run::session::Session;
 use crate::sys::error::{Context, ErrnoName, Error, Result};
 use crate::sys::file;
 use crate::sys::wait::timespec;
+
+/// Environment of a `/init` that is executed only to have executed a program.
+pub const REHEARSAL: &CStr = c"virtinit=rehearsal";
 
 /// File that makes the kernel look for new PCI devices.
 const RESCAN: &CStr = c"/sys/bus/pci/rescan";
@@ -49,6 +54,41 @@ pub fn take_effect(settings: &Settings<'_>) {
             log::warn!("random numbers may repeat those of another machine: {}", ErrnoName(errno));
         }
     }
-    // A kernel without PCI has no such devices.
-    let _ = file::write(RESCAN, b"1");
+    find_devices();
+}
+
+/// Makes the kernel find the devices of the run. Meanwhile another processor rehearses.
+fn find_devices() {
+    let looking = rt::process::fork();
+    if !matches!(looking, Ok(Some(_))) {
+        // A kernel without PCI has no such devices.
+        let _ = file::write(RESCAN, b"1");
+    }
+    match looking {
+        Ok(None) => rt::exit(0),
+        Ok(Some(child)) => {
+            rehearse();
+            wait_for(child);
+        }
+        Err(_) => {}
+    }
+}
+
+/// Does what comes later anyway: it sets up the loopback interface, and executes a program. An
+/// emulated processor takes most of its time to translate code that it runs for the first time.
+fn rehearse() {
+    network::bring_up_loopback();
+    match rt::process::fork() {
+        Ok(None) => {
+            let _ = rt::exec(c"/init", &[c"/init"], &[REHEARSAL]);
+            rt::exit(0)
+        }
+        Ok(Some(child)) => wait_for(child),
+        Err(_) => {}
+    }
+}
+
+fn wait_for(child: Pid) {
+    let wait = || rustix::process::waitpid(Some(child), WaitOptions::empty());
+    while wait().err() == Some(Errno::INTR) {}
 }

@@ -41,6 +41,9 @@ const RUN_FILE: &CStr = c"/virtinit.run";
 /// Returns only if this process is not PID 1: it may not end the machine then.
 #[must_use]
 pub fn main(environment: rt::Environment) -> c_int {
+    if environment.contains(&orders::REHEARSAL) {
+        return 0;
+    }
     logger::install();
     // Any other process than PID 1 is on a host, whose /proc and /dev must not be touched.
     if !rustix::process::getpid().is_init() {
