@@ -14,6 +14,7 @@ mod images;
 mod launcher;
 mod registry;
 mod root;
+mod warm;
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -68,6 +69,11 @@ const GROUPS: &[Group] = &[
     ("unprivileged::boots", registry::boots::CASES),
     ("unprivileged::breaks", registry::breaks::CASES),
     ("documents", documents::CASES),
+    ("warm::answers", warm::answers::CASES),
+    ("warm::twins", warm::twins::CASES),
+    ("warm::damage", warm::damage::CASES),
+    ("warm::kills", warm::kills::CASES),
+    ("warm::refusals", warm::refusals::CASES),
 ];
 
 /// Tests of shared directories, which also run with the Rust virtiofsd.

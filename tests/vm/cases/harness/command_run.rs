@@ -290,6 +290,14 @@ impl FinishedCommand {
         })
     }
 
+    /// Removes the line of `--timing` from standard error, and returns it.
+    pub(crate) fn take_timing(&mut self) -> Option<String> {
+        let stderr = self.stderr();
+        let line = stderr.lines().find(|line| line.starts_with("timing: "))?.to_owned();
+        self.output[1] = stderr.replacen(&format!("{line}\n"), "", 1).into_bytes();
+        Some(line)
+    }
+
     /// Removes the warning about a restart from standard error.
     fn forget_restart(&mut self) {
         let stderr = self.stderr();

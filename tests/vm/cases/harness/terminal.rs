@@ -61,6 +61,7 @@ impl Terminal {
         let direct = run.command();
         let mut shell = Command::new("sh");
         shell.args(["-c", SHELL, "sh"]).arg(direct.get_program()).args(direct.get_args());
+        shell.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut terminal = Self::open(&shell)?;
         terminal.run = Some(run);
         Ok(terminal)
