@@ -92,6 +92,12 @@ budget: ## Hold a boot's instructions and the size of /init against bench/budget
 fuzz: ## Feed damaged input to all readers, FUZZ_S (20) seconds each, two at a time
 	@$(XTASK) fuzz
 
+.PHONY: soak
+soak: ## Run SOAK (1000) commands in warm machines, and kill some; this takes long
+	@scripts/setup --check test
+	@$(XTASK) build
+	@$(XTASK) soak
+
 .PHONY: check
 check: ## Check format, lints, documentation and scripts
 	@scripts/setup --check test

@@ -8,6 +8,7 @@ pub mod fuzz;
 pub mod guest;
 pub mod programs;
 pub mod registry;
+pub mod soak;
 pub mod test;
 pub mod testbed;
 pub mod workspace;

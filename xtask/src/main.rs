@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, demo, dist, fuzz, guest, test};
+use xtask::{bench, check, demo, dist, fuzz, guest, soak, test};
 
 /// Developers' tasks of virtinitrd
 #[derive(Debug, Parser)]
@@ -28,6 +28,7 @@ enum Task {
     Fuzz(fuzz::Fuzz),
     Pack(mkvirtinitrd::Pack),
     Ls(ls::ListInitrd),
+    Soak(soak::Soak),
     Test(test::Test),
     Vendor(dist::Vendor),
     #[command(name = bench::measure::SUBCOMMAND, hide = true)]
@@ -51,6 +52,7 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz(task) => task.run(),
         Task::Pack(task) => task.run(),
         Task::Ls(task) => task.run(),
+        Task::Soak(task) => task.run(),
         Task::Test(task) => task.run(),
         Task::Vendor(task) => task.run(),
         Task::Measure(task) => task.run(),
