@@ -184,7 +184,7 @@ fn exec_enters(bed: &Bed) -> Result<()> {
     let site = Site::new(bed)?;
     site.echoes(Start::Cold)?;
     let name = format!("test-warm-{}", std::process::id());
-    let mut live = site.sh(&["--name", &name], "echo up; read line; exit 8")?.start()?;
+    let mut live = site.sh(&["--name", &name], "echo up; exec sleep 600")?.start()?;
     live.wait_for("up\n")?;
     for status in [0, 9] {
         let mut exec = Command::new(bed.chrootvm());

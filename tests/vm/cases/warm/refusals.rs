@@ -24,7 +24,7 @@ type Variant = (&'static str, fn(&Site<'_>, &mut CommandRun) -> Result<()>);
 
 #[rustfmt::skip]
 const VARIANTS: &[Variant] = &[
-    ("--initrd",   |site, run| run.machine.initrd(&initrd::default(site.bed)?)),
+    ("--initrd",   |site, run| run.machine.initrd(&initrd::with_module(site.bed, "virtio_console")?)),
     ("--qemu-arg", |_, run| { run.machine.options(&["--qemu-arg", "-name", "--qemu-arg", "x"]); Ok(()) }),
     ("an archive", |site, run| { run.machine.root_is(&site.path("root.cpio")); Ok(()) }),
 ];
