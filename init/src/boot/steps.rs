@@ -99,7 +99,7 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     };
     let settings = Settings::parse(&text)?;
     if config.orders {
-        orders::take_effect(&settings);
+        orders::take_effect(&settings)?;
     }
     // If a parameter is given twice, the last one wins: that of the kernel.
     let line = [settings.words, b" ", &line].concat();
@@ -182,6 +182,7 @@ fn set_up_host(settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Resu
 }
 
 /// Runs the command of the host, and powers off.
+#[inline(never)]
 fn run_command(
     session: Option<Session>,
     settings: &Settings<'_>,

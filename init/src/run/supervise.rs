@@ -94,6 +94,7 @@ struct Signals {
 ///
 /// # Errors
 /// The first start of the command fails.
+#[inline(never)]
 pub fn run(
     command: &Command<'_>,
     mounts: &ExtraMounts<'_>,
