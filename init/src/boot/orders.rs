@@ -8,7 +8,7 @@ use core::ffi::CStr;
 use core::time::Duration;
 
 use proto::settings::Settings;
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 use rustix::time::{ClockId, clock_settime};
@@ -29,6 +29,7 @@ const RESCAN: &CStr = c"/sys/bus/pci/rescan";
 
 /// Tells the host that the machine is ready, and waits for its orders. Returns the session, whose
 /// control channel stays open, and the records.
+#[inline(never)]
 pub fn receive(limit: Duration) -> Result<(Session, Vec<u8>)> {
     let devices =
         end::devices().ok_or_else(|| Error::new(format_args!("no ports"), "see above"))?;
@@ -40,21 +41,21 @@ pub fn receive(limit: Duration) -> Result<(Session, Vec<u8>)> {
 }
 
 /// Makes this machine differ from others that were saved at the same moment, and finds its devices.
-pub fn take_effect(settings: &Settings<'_>) {
+///
+/// # Errors
+/// The kernel does not take the seed, or there is none: random numbers would repeat those of
+/// another machine.
+#[inline(never)]
+pub fn take_effect(settings: &Settings<'_>) -> Result<()> {
+    mix_seed(settings.seed).context(format_args!("mix the host's seed into the random pool"))?;
     if let Some(nanoseconds) = settings.time {
-        if let Err(errno) =
-            clock_settime(ClockId::Realtime, timespec(Duration::from_nanos(nanoseconds)))
-        {
+        let time = timespec(Duration::from_nanos(nanoseconds));
+        if let Err(errno) = clock_settime(ClockId::Realtime, time) {
             log::warn!("set the clock: {}", ErrnoName(errno));
         }
     }
-    if let (Ok(seed), Some(devices)) = (settings.seed.try_into(), end::devices()) {
-        let mixed = devices.open_node(c"random", OFlags::RDWR);
-        if let Err(errno) = mixed.and_then(|random| pool::mix(&random, seed)) {
-            log::warn!("random numbers may repeat those of another machine: {}", ErrnoName(errno));
-        }
-    }
     find_devices();
+    Ok(())
 }
 
 /// Makes the kernel find the devices of the run. Meanwhile another processor rehearses.
@@ -91,4 +92,10 @@ fn rehearse() {
 fn wait_for(child: Pid) {
     let wait = || rustix::process::waitpid(Some(child), WaitOptions::empty());
     while wait().err() == Some(Errno::INTR) {}
+}
+
+fn mix_seed(seed: &[u8]) -> Result<(), Errno> {
+    let seed = seed.try_into().map_err(|_| Errno::INVAL)?;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    pool::mix(&rustix::fs::open(c"/dev/random", flags, Mode::empty())?, seed)
 }

@@ -8,10 +8,12 @@
 
 #![allow(unsafe_code)]
 
-use core::{mem, ptr};
+use core::mem;
 
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+
+use super::ioctl;
 
 /// An IPv4 address.
 pub type Address = [u8; 4];
@@ -26,7 +28,7 @@ pub fn set_address(
     for (request, address) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
         let mut interface = interface(name)?;
         interface.ifr_ifru.ifru_addr = internet(address);
-        ioctl(socket, request, &raw mut interface)?;
+        ioctl(socket, request, (&raw mut interface).cast())?;
     }
     Ok(())
 }
@@ -34,14 +36,14 @@ pub fn set_address(
 /// Brings the interface `name` up.
 pub fn bring_up(socket: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     let mut interface = interface(name)?;
-    ioctl(socket, libc::SIOCGIFFLAGS, &raw mut interface)?;
+    ioctl(socket, libc::SIOCGIFFLAGS, (&raw mut interface).cast())?;
     // SAFETY: the request has just filled in this member; any bits are a value.
     let flags = unsafe { interface.ifr_ifru.ifru_flags };
     // The flag is bit 0 of 16.
     #[allow(clippy::cast_possible_truncation)]
     let up = libc::IFF_UP as i16;
     interface.ifr_ifru.ifru_flags = flags | up;
-    ioctl(socket, libc::SIOCSIFFLAGS, &raw mut interface)
+    ioctl(socket, libc::SIOCSIFFLAGS, (&raw mut interface).cast())
 }
 
 /// Adds `gateway` as the default route.
@@ -52,7 +54,7 @@ pub fn add_default_route(socket: &OwnedFd, gateway: Address) -> Result<(), Errno
     route.rt_genmask = internet([0; 4]);
     route.rt_gateway = internet(gateway);
     route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
-    ioctl(socket, libc::SIOCADDRT, &raw mut route)
+    ioctl(socket, libc::SIOCADDRT, (&raw mut route).cast())
 }
 
 fn interface(name: &[u8]) -> Result<libc::ifreq, Errno> {
@@ -79,18 +81,6 @@ fn internet(address: Address) -> libc::sockaddr {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let family = libc::AF_INET as libc::sa_family_t;
     libc::sockaddr { sa_family: family, sa_data: data }
-}
-
-fn ioctl<T>(socket: &OwnedFd, request: libc::c_ulong, argument: *mut T) -> Result<(), Errno> {
-    // SAFETY: callers pass the structure that the request takes, and hold it exclusively
-    // during the call. The type of a request number differs between C libraries; its bits do
-    // not.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), request as _, argument) };
-    match result {
-        // SAFETY: the location is this thread's own and always valid.
-        -1 => Err(Errno::from_raw_os_error(unsafe { ptr::read(libc::__errno_location()) })),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -16,10 +16,10 @@ pub mod process;
 pub mod thread;
 
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use core::ptr;
 
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 /// The environment that the kernel gave PID 1: `KEY=VALUE` strings.
@@ -52,10 +52,8 @@ pub fn exec(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> Errno {
     let (argv, envp) = (pointers(argv), pointers(envp));
     // SAFETY: both arrays end with a null pointer, their strings are
     // NUL-terminated by type, and all of them outlive the call.
-    unsafe {
-        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
-        Errno::from_raw_os_error(*libc::__errno_location())
-    }
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    last_errno()
 }
 
 /// `strings` as a C array, which ends with a null pointer.
@@ -67,6 +65,23 @@ fn pointers(strings: &[&CStr]) -> Vec<*const c_char> {
     }
     pointers.push(ptr::null());
     pointers
+}
+
+/// The errno of the call of the C library that has just failed.
+fn last_errno() -> Errno {
+    // SAFETY: the location is this thread's own and always valid.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+/// ioctl(2). Only the files of this room call it.
+fn ioctl(fd: &OwnedFd, request: c_ulong, argument: *mut c_void) -> Result<(), Errno> {
+    // SAFETY: callers pass what the request takes: null, or a structure that they hold
+    // exclusively during the call. The type of a request number differs between C libraries;
+    // its bits do not.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) } {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
+    }
 }
 
 /// Ends the whole process, every thread of it (exit_group(2)).

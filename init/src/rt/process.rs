@@ -15,10 +15,7 @@ use rustix::fd::{FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-fn last_errno() -> Errno {
-    // SAFETY: the location is this thread's own and always valid.
-    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
-}
+use super::last_errno;
 
 /// fork(2), as clone(2) without flags. Returns the child's id in the parent, and `None` in
 /// the child.
