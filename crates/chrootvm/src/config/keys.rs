@@ -44,6 +44,7 @@ pub const KEYS: &[Key] = &[
     Key { name: "cpus",    option: "cpus",    form: Form::Number,       yields_to: &["cpus"] },
     Key { name: "net",     option: "net",     form: Form::Word,         yields_to: &["net", "publish"] },
     Key { name: "cache",   option: "cache",   form: Form::Word,         yields_to: &["cache"] },
+    Key { name: "warm",    option: "warm",    form: Form::Word,         yields_to: &["warm"] },
     Key { name: "volumes", option: "volume",  form: Form::Volumes,      yields_to: &[] },
     Key { name: "overlay", option: "overlay", form: Form::SwitchOrWord, yields_to: &["overlay", "rw"] },
 ];
@@ -175,6 +176,7 @@ mod tests {
         for (name, value, expected) in [
             ("memory", "'4G'", &["--memory=4G"][..]),
             ("cpus", "0x10", &["--cpus=16"]),
+            ("warm", "'auto'", &["--warm=auto"]),
             ("kernel", "'vmlinuz'", &["--kernel=/p/vmlinuz"]),
             ("kernel", "'./a/vmlinuz'", &["--kernel=/p/a/vmlinuz"]),
             ("kernel", "'~/vmlinuz'", &["--kernel=/home/u/vmlinuz"]),
@@ -201,6 +203,7 @@ mod tests {
     fn wrong_types_are_explained() {
         for (name, value, expected) in [
             ("memory", "4096", "memory has the wrong type (integer): give a string"),
+            ("warm", "true", "warm has the wrong type (boolean): give a string"),
             ("cpus", "'4'", "cpus has the wrong type (string): give a number without quotes"),
             ("cpus", "1.5", "cpus has the wrong type (float)"),
             ("cpus", "99999999999999999999", "cpus: number too large"),
