@@ -59,6 +59,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--module NAME", &["modules::auto_keeps_bpf_types"]),
     ("`--strip", &["modules::auto_removes_signatures", "modules::never_keeps_signatures", "modules::always_removes_needed_signatures"]),
     ("`--initrd", &["machine", "unprivileged::subordinate_ids_keep_owners"]),
+    ("`--warm", &["answers::commands_end_the_same", "twins::clones_differ", "damage::damaged_templates_are_replaced", "refusals::never_is_cold", "refusals::options_of_other_machines"]),
     ("`--append", &["command::self_tests"]),
     ("`--accel", &["command::emulated_processor", "options::machine_options_reach_the_guest"]),
     ("`--machine", &["options::machine_options_reach_the_guest"]),
@@ -100,6 +101,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`debug`", &["contract::debug_is_shown_once"]),
     ("`virtinit.fail=", &["fault::policy_poweroff", "fault::policy_panic", "fault::policy_shell_without_shell", "fault::root_tag_missing"]),
     ("`virtinit.wait=", &["fault::root_tag_waited_for", "unwatched::late_tag_is_waited_for"]),
+    ("`virtinit.orders`", &["answers::commands_end_the_same", "twins::clones_differ"]),
     ("`MODULE.PARAM=", &["contract::module_parameters"]),
 ];
 

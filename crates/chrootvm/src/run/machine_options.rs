@@ -16,7 +16,6 @@ use machine::process::qemu::AccelOption;
 use proto::settings::Record;
 
 use super::additions::Additions;
-use super::warm::WarmWhen;
 use crate::line::named::named;
 use crate::line::sizes::parse_memory;
 use crate::line::values::{parse_name, parse_publish};
@@ -126,6 +125,27 @@ pub(super) struct MachineOptions {
 enum Net {
     None,
     User,
+}
+
+/// Value of `--warm`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum WarmWhen {
+    /// Boot.
+    #[default]
+    Never,
+    /// Start from a saved machine, if this run can.
+    Auto,
+    /// Start from a saved machine.
+    Always,
+}
+
+#[rustfmt::skip]
+impl Named for WarmWhen {
+    const NAMES: &'static [(&'static str, Self, &'static str)] = &[
+        ("never", Self::Never, "boot"),
+        ("auto", Self::Auto, "start from a saved machine if possible, else boot"),
+        ("always", Self::Always, "start from a saved machine; fail where that is impossible"),
+    ];
 }
 
 impl MachineOptions {

@@ -53,8 +53,8 @@ use machine::template::store::TemplateStore;
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 use last_words::InitWords;
+use machine_options::WarmWhen;
 use oci_image::ImageRoot;
-use warm::WarmWhen;
 
 use crate::config::merge::Settings;
 use crate::{logger, ps};
@@ -115,7 +115,8 @@ impl RunArguments {
         let script = || -> Result<OsString> {
             let script = script::script(&plan, kernel.place(kernel_image)?, &initrd, sandbox)?;
             let of_image = image.as_ref().map(ImageRoot::comment);
-            Ok(configured::commented(settings, of_image, &script))
+            let comments = of_image.into_iter().chain(warm::comment(&self, &root));
+            Ok(configured::commented(settings, comments, &script))
         };
         if self.dry_run {
             return print(&script()?);

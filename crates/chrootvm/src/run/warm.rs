@@ -1,31 +1,10 @@
 //! Whether a run starts from a saved machine (`--warm`).
 
 use anyhow::{Result, bail};
-use files::named::Named;
 use machine::root::kinds::Root;
 
 use super::arguments::RunArguments;
-
-/// Value of `--warm`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum WarmWhen {
-    /// Boot.
-    #[default]
-    Never,
-    /// Start from a saved machine, if this run can.
-    Auto,
-    /// Start from a saved machine.
-    Always,
-}
-
-#[rustfmt::skip]
-impl Named for WarmWhen {
-    const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("never", Self::Never, "boot"),
-        ("auto", Self::Auto, "start from a saved machine if possible, else boot"),
-        ("always", Self::Always, "start from a saved machine; fail where that is impossible"),
-    ];
-}
+use super::machine_options::WarmWhen;
 
 /// The decision about one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +33,12 @@ pub(super) fn decide(arguments: &RunArguments, root: &Root) -> Result<Warmth> {
         }
         (WarmWhen::Always, Some(why)) => bail!("--warm always: {why}; leave it out to boot"),
     }
+}
+
+/// Comment of `--dry-run`, which always prints a boot, about a run that would be warm.
+pub(super) fn comment(arguments: &RunArguments, root: &Root) -> Option<String> {
+    let is_warm = arguments.machine.warm != WarmWhen::Never && obstacle(arguments, root).is_none();
+    is_warm.then(|| "chrootvm would start this from a saved machine (--warm).".to_owned())
 }
 
 /// Why this run cannot start from a saved machine, or would gain nothing.
@@ -103,6 +88,25 @@ mod tests {
                 }
                 (found, _) => panic!("{words:?}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn dry_run_says_that_a_run_would_be_warm() {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = dir.path().to_str().unwrap();
+        for (options, expected) in [
+            (&["--warm=auto"][..], true),
+            (&["--warm=always"], true),
+            (&[], false),
+            (&["--warm=never"], false),
+            (&["--warm=auto", "--qemu-arg=-s"], false),
+        ] {
+            let words = [&["--dry-run"], options, &[rootfs, "--", "true"]].concat();
+            let arguments = arguments(&words, SingleWord::Init).unwrap();
+            let root = Root::open(dir.path()).unwrap();
+            assert_eq!(decide(&arguments, &root).unwrap(), Warmth::Cold, "{options:?}");
+            assert_eq!(comment(&arguments, &root).is_some(), expected, "{options:?}");
         }
     }
 }
