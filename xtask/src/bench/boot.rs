@@ -19,6 +19,7 @@ use anyhow::{Context, Result};
 use super::report::facts::Facts;
 use super::report::{Report, Row};
 use super::subject::{self, Subject};
+use super::timing_line::TimingLine;
 use super::{Output, payload};
 
 /// Count guest instructions from reset to the payload, by phase
@@ -122,12 +123,7 @@ fn phases(stdout: &[u8], stderr: &str) -> Option<Phases> {
     let (total, clock) = payload::read(stdout)?;
     let total = total as f64 / 1e6;
     let clock = clock.as_secs_f64() * 1e3;
-    let timing = stderr.lines().find_map(|line| line.strip_prefix("timing: "))?;
-    let phase = |name: &str| {
-        let words = timing.split([';', ',']).find_map(|part| part.trim().strip_prefix(name));
-        words?.trim().parse::<f64>().ok()
-    };
-    let kernel = phase("kernel")?;
+    let kernel = TimingLine::of(stderr)?.phase("kernel")?;
     Some(Phases([
         ("firmware", total - clock),
         ("kernel", kernel),

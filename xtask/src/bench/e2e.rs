@@ -63,21 +63,25 @@ pub const WALL: Column = ("time", "ms", |usage| usage.wall);
 pub fn rows(pairs: &[(Usage, Option<Usage>)], name: &str, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
     for (what, unit, get) in columns {
-        let ours = pairs.iter().map(|(ours, _)| get(ours)).collect();
-        rows.push(Row::median(format!("{what}, {name}"), unit, ours));
+        let ours: Vec<_> = pairs.iter().map(|(ours, _)| get(ours)).collect();
+        rows.push(Row::median(format!("{what}, {name}"), unit, ours.clone()));
         let others: Vec<_> =
             pairs.iter().filter_map(|(_, other)| other.as_ref().map(get)).collect();
         if others.is_empty() {
             continue;
         }
-        let ratio = |(ours, other): &(Usage, Option<Usage>)| {
-            other.as_ref().map(|other| get(ours) / get(other))
-        };
-        let ratios = pairs.iter().filter_map(ratio).collect();
+        let ratio = ratio(format!("{what}, ratio"), &ours, &others);
         rows.push(Row::median(format!("{what}, the other"), unit, others));
-        rows.push(Row::median(format!("{what}, ratio"), "", ratios));
+        rows.push(ratio);
     }
     rows
+}
+
+/// Makes a row of the ratios of `ours` and `others`, which ran in turn.
+#[must_use]
+pub fn ratio(name: String, ours: &[f64], others: &[f64]) -> Row {
+    let ratios = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
+    Row::median(name, "", ratios)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub mod report;
 pub mod roots;
 pub mod size;
 pub mod subject;
+pub mod timing_line;
+pub mod warm;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +46,7 @@ enum What {
     Size(size::Size),
     Io(io::Io),
     Roots(roots::Roots),
+    Warm(warm::Warm),
 }
 
 /// Options for the output of the numbers, and for their comparison.
@@ -85,6 +88,7 @@ impl What {
             What::Size(size) => &size.output,
             What::Io(io) => &io.output,
             What::Roots(roots) => &roots.output,
+            What::Warm(warm) => &warm.output,
         }
     }
 
@@ -97,6 +101,7 @@ impl What {
             What::Size(size) => size.measure(),
             What::Io(io) => io.measure(),
             What::Roots(roots) => roots.measure(),
+            What::Warm(warm) => warm.measure(),
         }
     }
 }
