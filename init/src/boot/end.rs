@@ -14,6 +14,7 @@ use proto::text::compose;
 use rustix::system::RebootCommand;
 
 use crate::cmdline::fail::Fail;
+use crate::report::log;
 use crate::report::{logger, watch};
 use crate::rt;
 use crate::rt::once::Once;

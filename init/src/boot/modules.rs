@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::cmdline::config::Config;
 use crate::cmdline::module_parameters;
 use crate::report::kernel_log::KernelLog;
+use crate::report::log;
 use crate::report::watch::{self, BootStep};
 use crate::sys::error::{Context, Hints, Result, hint_for, sys_error};
 use crate::sys::file;

@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::boot::tables::{API_MOUNTS, ApiMount, LINKS, NODES, Need};
+use crate::report::log;
 use crate::sys::error::{Context, Hints, Result};
 use crate::sys::file;
 

@@ -13,6 +13,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use crate::report::log;
 use crate::root::new_root::NewRoot;
 use crate::rt::ifreq::{self, Address};
 use crate::sys::devices::Devices;

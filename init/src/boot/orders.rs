@@ -14,6 +14,7 @@ use rustix::process::{Pid, WaitOptions};
 use rustix::time::{ClockId, clock_settime};
 
 use crate::boot::{end, network};
+use crate::report::log;
 use crate::report::watch::{self, BootStep};
 use crate::rt::{self, pool};
 use crate::run::session::Session;

@@ -16,6 +16,7 @@ use rustix::system::RebootCommand;
 
 use crate::boot::{end, modules, mount, network, orders, tables};
 use crate::cmdline::Config;
+use crate::report::log;
 use crate::report::logger;
 use crate::report::watch::{self, BootStep};
 use crate::root::attachments::extra_mounts::ExtraMounts;
@@ -44,7 +45,6 @@ pub fn main(environment: rt::Environment) -> c_int {
     if environment.contains(&orders::REHEARSAL) {
         return 0;
     }
-    logger::install();
     // Any other process than PID 1 is on a host, whose /proc and /dev must not be touched.
     if !rustix::process::getpid().is_init() {
         log::error!("refusing to run: not PID 1; this program is the /init of an initramfs");

@@ -13,6 +13,7 @@ use crate::cmdline::config::FOREVER;
 use crate::cmdline::device::Disk;
 use crate::cmdline::mount_options::MountOptions;
 use crate::disk::find;
+use crate::report::log;
 use crate::sys::error::{Context, Error, Hints, Result};
 use crate::sys::file;
 use crate::sys::wait::{self, Attempt};

@@ -1,5 +1,5 @@
-//! The logger behind the `log` facade: messages go to the kernel log, and so to the
-//! consoles.
+//! The logger behind the macros of [`super::log`]: messages go to the kernel log, and so to
+//! the consoles.
 //!
 //! `/dev/kmsg` (kernel doc: ABI/testing/dev-kmsg) keeps our lines in order with the
 //! kernel's. If the kernel would not print a line on the console (`quiet`), or does not
@@ -12,8 +12,8 @@
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use log::{Level, LevelFilter, Log, Metadata};
 use proto::console::PREFIX;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -30,22 +30,42 @@ const LEVEL_PREFIX: usize = 3;
 /// kernel/printk/printk.c of Linux 5).
 const RECORD_MAX: usize = 960;
 
-/// The logger of PID 1. Until [`attach`], it writes to standard error, which the kernel
-/// opened on the console.
-static LOGGER: ConsoleLogger = ConsoleLogger;
+/// Whether debug messages are written as well.
+static DEBUG: AtomicBool = AtomicBool::new(false);
 
-/// Files to write to, from [`attach`] on.
+/// Files to write to, from [`attach`] on. Until then, messages go to standard error, which the
+/// kernel opened on the console.
 static SINKS: Once<Sinks> = Once::new();
 
-/// Installs the logger, for warnings and errors.
-pub fn install() {
-    let _ = log::set_logger(&LOGGER); // fails only if it is installed already
-    log::set_max_level(LevelFilter::Warn);
+/// Level of a message: its number in syslog(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Level {
+    /// An error.
+    Error = 3,
+    /// A warning.
+    Warn = 4,
+    /// A message for debugging.
+    Debug = 7,
 }
 
 /// Lets debug messages through as well.
 pub fn enable_debug() {
-    log::set_max_level(LevelFilter::Debug);
+    DEBUG.store(true, Ordering::Relaxed);
+}
+
+/// Writes `message`, unless its level is [`Level::Debug`] and nobody asked for that. Call it
+/// through the macros of [`super::log`].
+#[inline(never)]
+pub fn log(level: Level, message: fmt::Arguments<'_>) {
+    if level == Level::Debug && !DEBUG.load(Ordering::Relaxed) {
+        return;
+    }
+    let level = level as u8;
+    let mut record = Record::new();
+    // `Record` cuts instead of failing.
+    let _ = write!(record, "<{level}>{PREFIX}{message}");
+    write_record(record.finish(), level);
 }
 
 /// Opens `/dev/kmsg` and all consoles, unless they are open already.
@@ -79,35 +99,6 @@ struct Sinks {
     consoles: Vec<OwnedFd>,
     /// The kernel prints records below this level on the console.
     console_level: u8,
-}
-
-/// The type of [`LOGGER`].
-struct ConsoleLogger;
-
-impl Log for ConsoleLogger {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
-    }
-
-    fn log(&self, message: &log::Record<'_>) {
-        let level = syslog_level(message.level());
-        let mut record = Record::new();
-        // `Record` cuts instead of failing.
-        let _ = write!(record, "<{level}>{PREFIX}{}", message.args());
-        write_record(record.finish(), level);
-    }
-
-    fn flush(&self) {}
-}
-
-/// The level's number in syslog(2).
-fn syslog_level(level: Level) -> u8 {
-    match level {
-        Level::Error => 3,
-        Level::Warn => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
-    }
 }
 
 fn write_record(record: &[u8], level: u8) {

@@ -4,5 +4,6 @@
 //! No file here decides about the boot. Imports `sys` and `rt`.
 
 pub mod kernel_log;
+pub(crate) mod log;
 pub mod logger;
 pub mod watch;

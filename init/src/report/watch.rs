@@ -9,6 +9,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 
+use crate::report::log;
 use crate::rt;
 use crate::sys::error::ErrnoName;
 use crate::sys::wait;

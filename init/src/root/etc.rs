@@ -8,6 +8,7 @@ use proto::text::show;
 use rustix::fs::OFlags;
 use rustix::mount::MountFlags;
 
+use crate::report::log;
 use crate::root::new_root::NewRoot;
 use crate::root::overlay;
 use crate::sys::error::{Context, Result};

@@ -10,6 +10,7 @@ use alloc::ffi::CString;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::report::log;
 use crate::root::new_root::NewRoot;
 use crate::sys::error::ErrnoName;
 use crate::sys::file;

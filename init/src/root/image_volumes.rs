@@ -9,6 +9,7 @@
 use proto::text::show;
 use rustix::io::Errno;
 
+use crate::report::log;
 use crate::root::new_root::NewRoot;
 use crate::root::overlay;
 use crate::sys::error::{Context, Hints, Result};

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
+use crate::report::log;
 use crate::sys::error::{Context, ErrnoName, Result};
 
 /// Mount point of the new root until the root becomes `/`.

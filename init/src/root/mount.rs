@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::cmdline::Config;
 use crate::cmdline::root::Root;
 use crate::disk;
+use crate::report::log;
 use crate::report::watch::{self, BootStep};
 use crate::root::attachments::shares::mount_flags;
 use crate::root::attachments::virtiofs;

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 
 use crate::cmdline::Config;
+use crate::report::log;
 use crate::root::attachments::shares::SHARES_DIR;
 use crate::root::initramfs;
 use crate::root::new_root::{NewRoot, SwitchMethod};

@@ -12,6 +12,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus};
 
+use crate::report::log;
 use crate::root::attachments::extra_mounts::ExtraMounts;
 use crate::rt;
 use crate::rt::process::uptime;

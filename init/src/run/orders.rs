@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::system::RebootCommand;
 
+use crate::report::log;
 use crate::sys::error::{Context, Result};
 
 /// `SIGRTMIN` of glibc, from which systemd counts. glibc uses signals 32 and 33 itself.

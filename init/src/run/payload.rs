@@ -11,6 +11,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::cmdline::config::Config;
+use crate::report::log;
 use crate::root::new_root::NewRoot;
 use crate::rt;
 use crate::run::interpreter;

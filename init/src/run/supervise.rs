@@ -19,6 +19,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitStatus};
 use rustix::system::RebootCommand;
 
+use crate::report::log;
 use crate::root::attachments::extra_mounts::ExtraMounts;
 use crate::rt;
 use crate::rt::process::uptime;

@@ -14,6 +14,7 @@ use crate::cmdline::Config;
 use crate::cmdline::extra_mount::{ExtraMount, MountSource, PARAMETER};
 use crate::cmdline::mount_options::{self, MountOptions};
 use crate::disk;
+use crate::report::log;
 use crate::report::watch::{self, BootStep};
 use crate::root::attachments::staging::{ALL, STAGE, StagedMount};
 use crate::root::attachments::virtiofs;

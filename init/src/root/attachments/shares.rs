@@ -9,6 +9,7 @@ use proto::text::show;
 use rustix::mount::MountFlags;
 
 use crate::cmdline::Config;
+use crate::report::log;
 use crate::report::watch::{self, BootStep};
 use crate::root::attachments::virtiofs;
 use crate::sys::error::{Context, Result};

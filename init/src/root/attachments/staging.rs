@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
+use crate::report::log;
 use crate::root::new_root::NewRoot;
 use crate::sys::error::{Context, Hints, Result};
 use crate::sys::file;

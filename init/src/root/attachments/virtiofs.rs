@@ -10,6 +10,7 @@ use proto::text::show;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
+use crate::report::log;
 use crate::sys::error::{Context, Hints, Result};
 use crate::sys::file;
 use crate::sys::wait::{self, Attempt};
