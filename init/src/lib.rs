@@ -15,9 +15,6 @@
 //! | [`boot`] | the order of the boot, and the end of a failed one |
 //!
 //! Code that decides does no I/O, so that it can be tested on a host.
-//!
-//! A function of a single caller with `#[inline(never)]` keeps the stack of that caller small,
-//! and so its code: a place far from the stack pointer needs a longer address.
 
 #![no_std]
 // PID 1 does not panic on input.

@@ -62,7 +62,6 @@ const SYMBOL_OWNERS: &[(&str, &str)] = &[
 
 /// Loads all modules in byte order of their names. A failure is a warning only, because the
 /// boot may not need the module; if it does, mounting the root fails.
-#[inline(never)]
 pub fn load_all(config: &Config<'_>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = match rustix::fs::open(MODULES_DIR, flags, Mode::empty()) {
@@ -95,7 +94,6 @@ pub fn load_all(config: &Config<'_>) -> Result<()> {
 
 /// The hint for a refused module: a hint for the errno, and the kernel's own message, which
 /// names the symbol, the version or the key.
-#[inline(never)]
 fn explain(errno: Errno, words: Option<&[u8]>) -> String {
     let hint = hint_for(HINTS, errno);
     let Some(words) = words else { return hint.into() };

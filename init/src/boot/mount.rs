@@ -47,7 +47,6 @@ pub fn api_mount(row: &ApiMount) -> Result<()> {
 
 /// Makes [`NODES`] and [`LINKS`], unless they exist. The mode of a node is set in any case:
 /// devtmpfs makes some nodes with 0600, and the umask applies to new ones.
-#[inline(never)]
 pub fn nodes_and_links() -> Result<()> {
     for node in NODES {
         make_node(node.path, node.major, node.minor, Mode::from_raw_mode(node.mode))
@@ -90,7 +89,6 @@ fn make_node(path: &core::ffi::CStr, major: u32, minor: u32, mode: Mode) -> Resu
 /// The kernel opened the three on a node of the initramfs that is about to be deleted. If
 /// an archive hides that node, it opened none. Without any console, the payload gets
 /// `/dev/null`.
-#[inline(never)]
 pub fn console() -> Result<()> {
     /// Lowest descriptor that is not standard input, output or error.
     const FIRST_FREE: i32 = 3;

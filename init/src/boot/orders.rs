@@ -30,7 +30,6 @@ const RESCAN: &CStr = c"/sys/bus/pci/rescan";
 
 /// Tells the host that the machine is ready, and waits for its orders. Returns the session, whose
 /// control channel stays open, and the records.
-#[inline(never)]
 pub fn receive(limit: Duration) -> Result<(Session, Vec<u8>)> {
     let devices =
         end::devices().ok_or_else(|| Error::new(format_args!("no ports"), "see above"))?;
@@ -46,7 +45,6 @@ pub fn receive(limit: Duration) -> Result<(Session, Vec<u8>)> {
 /// # Errors
 /// The kernel does not take the seed, or there is none: random numbers would repeat those of
 /// another machine.
-#[inline(never)]
 pub fn take_effect(settings: &Settings<'_>) -> Result<()> {
     mix_seed(settings.seed).context(format_args!("mix the host's seed into the random pool"))?;
     if let Some(nanoseconds) = settings.time {

@@ -182,7 +182,6 @@ fn set_up_host(settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Resu
 }
 
 /// Runs the command of the host, and powers off.
-#[inline(never)]
 fn run_command(
     session: Option<Session>,
     settings: &Settings<'_>,

@@ -56,7 +56,6 @@ pub fn enable_debug() {
 
 /// Writes `message`, unless its level is [`Level::Debug`] and nobody asked for that. Call it
 /// through the macros of [`super::log`].
-#[inline(never)]
 pub fn log(level: Level, message: fmt::Arguments<'_>) {
     if level == Level::Debug && !DEBUG.load(Ordering::Relaxed) {
         return;

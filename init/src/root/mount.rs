@@ -40,7 +40,6 @@ impl BootedFrom {
 
 /// Mounts the root, unless the kernel has done so, and an overlay over it, if the command
 /// line asks for one.
-#[inline(never)]
 pub fn mount(booted_from: BootedFrom, config: &Config<'_>) -> Result<NewRoot> {
     let root = match booted_from {
         BootedFrom::Initramfs => mount_at_sysroot(config)?,
@@ -83,7 +82,6 @@ fn with_mount_points(root: NewRoot) -> Result<NewRoot> {
     }
 }
 
-#[inline(never)]
 fn mount_at_sysroot(config: &Config<'_>) -> Result<NewRoot> {
     file::mkdir(SYSROOT).context(format_args!("make /sysroot"))?;
     let flags = mount_flags(config.root_access);

@@ -29,7 +29,6 @@ impl NewRoot {
     /// Moves the pseudo file systems into the new root. If the root has no directory for
     /// one, that file system is detached; it lives on only as long as a descriptor holds
     /// it.
-    #[inline(never)]
     pub fn move_mounts(&self, config: &Config<'_>) -> Result<()> {
         let moved = match self.method {
             SwitchMethod::Stay => &[],

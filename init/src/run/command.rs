@@ -83,7 +83,6 @@ pub fn run(mode: CommandMode<'_>) -> Result<()> {
 
 /// Serves the first session, and forks a server for each further one, until the command has
 /// ended.
-#[inline(never)]
 fn serve(session: &mut Session, signals: &OwnedFd, devices: &Devices) -> Result<WaitStatus, Errno> {
     let mut servers = [None; SERVERS];
     loop {

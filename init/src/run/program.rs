@@ -54,7 +54,6 @@ impl<'a> Program<'a> {
 
 impl Origin {
     /// Finds the origin of the program's description.
-    #[inline(never)]
     pub fn find(
         settings: &Settings<'_>,
         booted_from: BootedFrom,
@@ -76,7 +75,6 @@ impl Origin {
     }
 
     /// Reads the description of the program.
-    #[inline(never)]
     pub fn program(&self) -> Result<Program<'_>> {
         Ok(match self {
             Self::RunFile => Program::Session,

@@ -95,7 +95,6 @@ struct Signals {
 ///
 /// # Errors
 /// The first start of the command fails.
-#[inline(never)]
 pub fn run(
     command: &Command<'_>,
     mounts: &ExtraMounts<'_>,
