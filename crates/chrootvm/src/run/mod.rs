@@ -43,6 +43,7 @@ use machine::plan::guest::name_server::NameServerDecision;
 use machine::plan::machine_plan::{MachinePlan, MachineStart};
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
+use machine::running::settings::RunSettings;
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
 use machine::running::{self, script};
@@ -133,7 +134,7 @@ impl RunArguments {
             true => Some(keep::keep(&bytes, &script()?)?),
             false => None,
         };
-        let settings = running::run::RunSettings {
+        let settings = RunSettings {
             limit,
             verbose: self.diagnostics.verbose || self.diagnostics.details.debug,
             boot_line: self.diagnostics.boot_line().then(|| rootfs.display().to_string()),

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 
-use super::run::RunSettings;
+use super::settings::RunSettings;
 use crate::plan::machine_plan::{MachinePlan, RunMode};
 use crate::plan::ports::ChardevBackend;
 use crate::plan::qemu_arguments::{AttachedDisk, Contents, ExportedShare, MemoryFile, Wiring};

@@ -13,6 +13,7 @@ pub mod registers;
 pub mod registry;
 pub mod run;
 pub mod script;
+pub mod settings;
 pub mod time_limit;
 pub mod timing;
 pub mod warm;

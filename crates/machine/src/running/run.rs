@@ -17,11 +17,11 @@ use super::broker::{Broker, FurtherCommands};
 use super::machine::Machine;
 use super::outcome::RunReport;
 use super::published_ports;
-use super::time_limit::TimeLimit;
+use super::settings::RunSettings;
 use super::timing::Timing;
 use super::warm::orders::{Orders, Saving};
 use super::warm::saved;
-use super::watch::{Watch, WatchedCommand};
+use super::watch::{Origin, Watch, WatchedCommand};
 use super::watched_init::WatchedInit;
 use crate::isolation::silent_mounts;
 use crate::isolation::userns::UserNamespace;
@@ -32,35 +32,10 @@ use crate::process::child::{Child, Confinement};
 use crate::process::handover::{ChildDescriptors, FIRST_FD, connected_listener};
 use crate::process::signals::SignalReader;
 use crate::process::{open_files, virtiofsd};
-use crate::session::console_relay::PageDisplay;
 use crate::session::control::CommandSession;
 use crate::session::foreground::Foreground;
 use crate::session::terminal::{RawTerminal, SavedTerminal};
-use crate::template::TemplateUse;
 use crate::template::file::Template;
-
-/// Settings of a run that are not part of the machine.
-#[derive(Debug)]
-pub struct RunSettings {
-    /// Time limit of the run (`--timeout`).
-    pub limit: TimeLimit,
-    /// Whether to show the console on standard error.
-    pub verbose: bool,
-    /// Name of the root in the line about a boot; `None` for no such line.
-    pub boot_line: Option<String>,
-    /// File for the text of the console.
-    pub console_log: Option<File>,
-    /// Fate of the page of a panic that follows the end of INIT.
-    pub page: PageDisplay,
-    /// Whether QEMU has `-sandbox`.
-    pub sandbox: bool,
-    /// Template from which a machine with orders comes, or which it becomes.
-    pub template: Option<TemplateUse>,
-    /// Name by which other chrootvm processes find the machine.
-    pub name: Option<String>,
-    /// Description of the machine for `chrootvm ps`.
-    pub description: String,
-}
 
 /// Starts the machine of `plan` and watches it until it ends. `kernel` and `initrd` are what the
 /// machine boots, if it does not come from a template.
@@ -130,15 +105,6 @@ struct Started {
     /// Orders for a machine that waits for them.
     orders: Option<Orders>,
     origin: Origin,
-}
-
-/// Where a machine comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// It boots.
-    Boot,
-    /// It was saved before it got its orders.
-    Template,
 }
 
 /// Boots the machine of `plan`. If it waits for orders, it can become a template.

@@ -13,7 +13,6 @@ use proto::control::ToGuest;
 use super::boot_line::{self, BootLine};
 use super::broker::Broker;
 use super::outcome::{Outcome, RunReport};
-use super::run::Origin;
 use super::time_limit::{RunPhase, TimeLimit};
 use super::timing::Timing;
 use super::warm::orders::Orders;
@@ -55,6 +54,15 @@ pub struct Watch {
     boot: Instant,
     limit: TimeLimit,
     outcome: Option<Outcome>,
+}
+
+/// Where a machine comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It boots.
+    Boot,
+    /// It was saved before it got its orders.
+    Template,
 }
 
 /// The command of a machine and the values that only such a machine has.
