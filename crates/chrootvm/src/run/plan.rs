@@ -283,6 +283,37 @@ mod tests {
         assert_eq!(modules(initrd), ["virtio_console", "virtio_net", "overlay", "y"]);
     }
 
+    /// Other runs start from the same machine, so its line and its initrd have nothing of this one.
+    #[test]
+    fn a_machine_that_waits_for_orders_has_nothing_of_a_run() {
+        let command = ["--", "true"];
+        let warm = |words: &[&str]| {
+            let words = [&["--warm=always"], words, &["ROOTFS"], &command[..]].concat();
+            planned(&words).unwrap().0
+        };
+        let usual = warm(&[]);
+        let line = usual.command_line.to_str().unwrap().to_owned();
+        assert!(line.split(' ').any(|word| word == "virtinit.orders"), "{line}");
+        for (words, expected) in [
+            (&[][..], "virtinit.etc=overlay"),
+            (&["--rw"], "rw virtinit.etc=overlay"),
+            (&["--overlay=1g"], "virtinit.overlay=1073741824 virtinit.etc=overlay"),
+            (&["--mount", "t", "/", "--mount-ro", "u v", "/"], "mount-ro=\"u v\""),
+        ] {
+            let plan = warm(words);
+            assert_eq!(plan.command_line, *line, "{words:?}");
+            let MachineStart::Orders { words: found } = &plan.start else { panic!("{words:?}") };
+            let found = found.to_str().unwrap();
+            assert!(found.contains(expected), "{words:?}: {found}");
+            let cold = [words, &["ROOTFS"], &command[..]].concat();
+            let (cold, ..) = planned(&cold).unwrap();
+            assert_eq!((&cold.start, &cold.records), (&MachineStart::Boot, &plan.records));
+            assert!(cold.command_line.to_str().unwrap().contains(found), "{words:?}: {found}");
+        }
+        let plan = warm(&["--append", "ro x=y"]);
+        assert_eq!(plan.command_line.to_str().unwrap(), format!("{line} ro x=y"));
+    }
+
     #[test]
     fn a_console_has_defaults_of_the_host() {
         let (plan, initrd, _) = planned(&["ROOTFS", "/sbin/init"]).unwrap();

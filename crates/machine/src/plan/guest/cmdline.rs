@@ -167,34 +167,44 @@ mod tests {
     /// whole line.
     #[test]
     fn words_of_a_run_are_not_on_the_line_of_its_machine() {
-        let root = &["root=/dev/vda".into(), "rw".into(), "virtinit.overlay=1g".into()][..];
-        let share = |tag: &str, access| Share {
-            tag: tag.into(),
+        let share = |(tag, access): &(&str, Access)| Share {
+            tag: (*tag).into(),
             source: "/x".into(),
-            access,
-            mount_point: MountPoint::Tag,
+            access: *access,
+            mount_point: if *tag == ROOT_TAG { MountPoint::Root } else { MountPoint::Tag },
         };
-        let shares = &[share("a b", Access::ReadWrite), share("c", Access::ReadOnly)][..];
-        let append = &["ro virtinit.wait=9".into()][..];
-        let architecture = architecture::of_host().unwrap();
-        let parts = CommandLine {
-            architecture,
-            clock: None,
-            init: None,
-            root,
-            shares,
-            debug: false,
-            append,
-        };
-        let (line, words) = parts.build_for_orders().unwrap();
-        let on_line = Config::parse(line.as_bytes()).unwrap();
-        assert!(on_line.orders && on_line.shares.is_empty() && on_line.overlay.is_none());
-        let joined = [words.as_bytes(), b" ", line.as_bytes()].concat();
-        let joined = Config::parse(&joined).unwrap();
-        let whole = parts.build().unwrap();
-        let whole = Config { orders: true, ..Config::parse(whole.as_bytes()).unwrap() };
-        assert_eq!(joined, whole);
-        assert_eq!(joined.root_access, Access::ReadOnly);
+        let (ro, rw) = (Access::ReadOnly, Access::ReadWrite);
+        for (root, tags, append, access) in [
+            (&[][..], &[][..], &[][..], ro),
+            (&[], &[(ROOT_TAG, ro)], &["quiet"], ro),
+            (&["rw"], &[(ROOT_TAG, rw), ("a b", rw), ("c", ro)], &[], rw),
+            (&["root=/dev/vda", "rootfstype=erofs", "virtinit.overlay=1g"], &[], &["a=b"], ro),
+            (&["root=/dev/vda", "rw", "virtinit.etc=overlay"], &[("c", ro)], &["ro root=x"], ro),
+            (&["virtinit.overlay"], &[("c", rw)], &["virtinit.overlay=5%", "rw -- x \"y z\""], rw),
+        ] {
+            let root: Vec<_> = root.iter().map(ToString::to_string).collect();
+            let shares: Vec<_> = tags.iter().map(share).collect();
+            let append: Vec<_> = append.iter().map(OsString::from).collect();
+            let parts = CommandLine {
+                architecture: architecture::of_host().unwrap(),
+                clock: Some("lpj=1".into()),
+                init: None,
+                root: &root,
+                shares: &shares,
+                debug: false,
+                append: &append,
+            };
+            let (line, words) = parts.build_for_orders().unwrap();
+            let bare = CommandLine { root: &[], shares: &[], ..parts };
+            assert_eq!(line, bare.build_for_orders().unwrap().0, "{words:?}");
+            let parts = CommandLine { root: &root, shares: &shares, ..bare };
+            let joined = [words.as_bytes(), b" ", line.as_bytes()].concat();
+            let joined = Config::parse(&joined).unwrap();
+            let whole = parts.build().unwrap();
+            let whole = Config { orders: true, ..Config::parse(whole.as_bytes()).unwrap() };
+            assert_eq!(joined, whole, "{words:?}");
+            assert_eq!(joined.root_access, access, "{words:?}");
+        }
     }
 
     #[test]
