@@ -28,8 +28,9 @@ pub enum Verbosity {
     Quiet,
     /// Errors, warnings, and notes about progress.
     Usual,
-    /// Also details for developers (`--debug`).
-    Debug,
+    /// Also details, such as why a run does not start from a saved machine (`--verbose`,
+    /// `--debug`).
+    Details,
 }
 
 /// Makes this the logger of the program, with [`Verbosity::Usual`]. Further calls
@@ -46,7 +47,7 @@ pub fn set_verbosity(verbosity: Verbosity) {
     log::set_max_level(match verbosity {
         Verbosity::Quiet => LevelFilter::Error,
         Verbosity::Usual => LevelFilter::Info,
-        Verbosity::Debug => LevelFilter::Debug,
+        Verbosity::Details => LevelFilter::Debug,
     });
 }
 
@@ -114,7 +115,7 @@ mod tests {
         for (verbosity, expected) in [
             (Verbosity::Quiet, [true, false, false, false]),
             (Verbosity::Usual, [true, true, true, false]),
-            (Verbosity::Debug, [true, true, true, true]),
+            (Verbosity::Details, [true, true, true, true]),
         ] {
             set_verbosity(verbosity);
             let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug];

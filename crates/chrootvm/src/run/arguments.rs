@@ -106,7 +106,7 @@ pub(super) struct Diagnostics {
     /// Print errors only
     #[arg(short, long, conflicts_with_all = ["verbose", "timing"])]
     pub(super) quiet: bool,
-    /// Show the guest's console on standard error while COMMAND runs
+    /// Show the guest's console on standard error while COMMAND runs, and why --warm auto boots
     #[arg(long)]
     pub(super) verbose: bool,
     #[command(flatten)]
@@ -239,9 +239,9 @@ impl Diagnostics {
 
     /// Selection of the log messages that are printed.
     pub(super) fn verbosity(&self) -> Verbosity {
-        match (self.quiet, self.details.debug) {
+        match (self.quiet, self.verbose || self.details.debug) {
             (true, _) => Verbosity::Quiet,
-            (false, true) => Verbosity::Debug,
+            (false, true) => Verbosity::Details,
             (false, false) => Verbosity::Usual,
         }
     }
@@ -361,7 +361,8 @@ pub(super) mod tests {
         for (words, expected) in [
             (&["/r"][..], Verbosity::Usual),
             (&["-q", "/r"], Verbosity::Quiet),
-            (&["--debug", "/r"], Verbosity::Debug),
+            (&["--debug", "/r"], Verbosity::Details),
+            (&["--verbose", "/r"], Verbosity::Details),
             (&["-q", "--debug", "/r"], Verbosity::Quiet),
         ] {
             let line = RunLine::parse_from([&["x"], words].concat());
