@@ -112,15 +112,14 @@ impl RunArguments {
         logger::warn_all(warning);
         let kernel_image = &findings.kernel.image;
         let kernel = kernel_image.bootable(self.machine.pvh)?;
-        let sandbox = probe.finish()?;
-        let script = || -> Result<OsString> {
+        let script = |sandbox| -> Result<OsString> {
             let script = script::script(&plan, kernel.place(kernel_image)?, &initrd, sandbox)?;
             let of_image = image.as_ref().map(ImageRoot::comment);
             let comments = of_image.into_iter().chain(warm::comment(&self, &root));
             Ok(configured::commented(settings, comments, &script))
         };
         if self.dry_run {
-            return print(&script()?);
+            return print(&script(probe.finish()?)?);
         }
         let mut notes = Vec::new();
         let records = match plan.start {
@@ -130,8 +129,11 @@ impl RunArguments {
         let bytes = initrd.bytes(records, &mut notes);
         let bytes = bytes.map_err(|error| self.explain_module(error, &root, &findings))?;
         logger::warn_all(&notes);
+        let template = self.template(&plan, &kernel, &bytes)?;
+        // QEMU answers late, so everything that can be done before is.
+        let sandbox = probe.finish()?;
         let console_log = match self.diagnostics.keep {
-            true => Some(keep::keep(&bytes, &script()?)?),
+            true => Some(keep::keep(&bytes, &script(sandbox)?)?),
             false => None,
         };
         let settings = RunSettings {
@@ -141,7 +143,7 @@ impl RunArguments {
             console_log,
             page: self.diagnostics.page(),
             sandbox,
-            template: self.template(&plan, &kernel, &bytes)?,
+            template,
             name: self.name.clone(),
             description: ps::description(
                 image.as_ref().map_or(&root.path().to_string_lossy(), ImageRoot::name),
