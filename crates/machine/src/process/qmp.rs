@@ -111,7 +111,7 @@ impl Qmp {
     ) -> Result<u64> {
         self.last += 1;
         let line = json!({ "execute": command, "arguments": arguments, "id": self.last });
-        let fds: Vec<_> = fd.into_iter().map(|fd| fd.as_raw_fd()).collect();
+        let fds: Vec<_> = fd.into_iter().map(AsRawFd::as_raw_fd).collect();
         messages::send(&self.stream, format!("{line}\n").as_bytes(), &fds)
             .with_context(|| format!("ask QEMU for {command}"))?;
         Ok(self.last)

@@ -66,8 +66,8 @@ pub struct CommandSession {
     streams: Streams,
     state: SessionState,
     started: Option<StartTimes>,
-    /// Whether the machine waits for its orders.
-    is_ready: bool,
+    /// Message that the machine waits for its orders, until somebody takes it.
+    ready: Option<ToHost>,
     /// Lack of memory in the guest.
     shortage: Shortage,
     /// Exit status, and the number of bytes of output and error that belong to it.
@@ -102,7 +102,7 @@ impl CommandSession {
             streams,
             state: SessionState::Booting,
             started: None,
-            is_ready: false,
+            ready: None,
             shortage: Shortage::default(),
             ending: None,
             unsent: VecDeque::new(),
@@ -126,7 +126,7 @@ impl CommandSession {
 
     /// Whether the machine has said since the last call that it waits for its orders.
     pub fn take_ready(&mut self) -> bool {
-        std::mem::take(&mut self.is_ready)
+        self.ready.take().is_some()
     }
 
     /// Lack of memory that the guest has reported.
@@ -264,7 +264,9 @@ impl CommandSession {
     fn take_lines(&mut self) {
         while let Some(line) = self.lines.next_line() {
             match ToHost::parse(&line) {
-                Some(ToHost::Ready) => self.is_ready = self.state == SessionState::Booting,
+                Some(ready @ ToHost::Ready) if self.state == SessionState::Booting => {
+                    self.ready = Some(ready);
+                }
                 Some(ToHost::Started { init, now }) if self.state == SessionState::Booting => {
                     self.state = SessionState::Running;
                     self.started = Some(StartTimes { init, command: now });
