@@ -5,6 +5,8 @@
 //! # Safety
 //! Each structure or null pointer is passed to the request that is documented to take it.
 
+#![allow(unsafe_code)]
+
 use core::ffi::{c_int, c_ulong};
 use core::ptr;
 
