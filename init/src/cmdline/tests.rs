@@ -105,6 +105,16 @@ fn words_without_values_take_none() {
 }
 
 #[test]
+fn orders_are_asked_for_by_a_bare_word() {
+    for (line, orders, warnings) in
+        [("", false, 0), ("virtinit.orders", true, 0), ("virtinit.orders=1", false, 1)]
+    {
+        let config = parse(line);
+        assert_eq!((config.orders, config.warnings.len()), (orders, warnings), "{line}");
+    }
+}
+
+#[test]
 fn unknown_words_are_warnings() {
     let config = parse("virtinit.fail=explode virtinit.what=1 some.module=2 nonsense");
     assert_eq!(config.warnings.len(), 2);
