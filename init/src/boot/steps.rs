@@ -98,12 +98,16 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         false => (None, take_run_file(booted_from)?),
     };
     let settings = Settings::parse(&text)?;
-    if config.orders {
-        orders::take_effect(&settings)?;
-    }
-    // If a parameter is given twice, the last one wins: that of the kernel.
-    let line = [settings.words, b" ", &line].concat();
-    let config = Config::parse(&line)?;
+    let joined;
+    let config = match config.orders {
+        false => config,
+        true => {
+            orders::take_effect(&settings)?;
+            // If a parameter is given twice, the last one wins: that of the kernel.
+            joined = [settings.words, b" ", &line].concat();
+            Config::parse(&joined)?
+        }
+    };
     let new_root = root::mount::mount(booted_from, &config)?;
     shares::mount_shares(&config)?;
     let mut mounts = ExtraMounts::stage(&config)?;
