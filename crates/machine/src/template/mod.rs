@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`key`] | names a template by everything that it depends on |
 //! | [`footer`] | the format of a template's file |
-//! | [`file`] | reads it |
+//! | [`mod@file`] | reads it |
 //! | `save` | writes it |
 //! | [`store`] | keeps several |
 
