@@ -1,4 +1,4 @@
-//! The logger behind the macros of [`super::log`]: messages go to the kernel log, and so to
+//! The logger behind the macros of `log`: messages go to the kernel log, and so to
 //! the consoles.
 //!
 //! `/dev/kmsg` (kernel doc: ABI/testing/dev-kmsg) keeps our lines in order with the
@@ -55,7 +55,7 @@ pub fn enable_debug() {
 }
 
 /// Writes `message`, unless its level is [`Level::Debug`] and nobody asked for that. Call it
-/// through the macros of [`super::log`].
+/// through the macros of `log`.
 pub fn log(level: Level, message: fmt::Arguments<'_>) {
     if level == Level::Debug && !DEBUG.load(Ordering::Relaxed) {
         return;

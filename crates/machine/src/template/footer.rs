@@ -11,8 +11,8 @@
 //!
 //! | Offset | Length | Field of the end |
 //! |---|---|---|
-//! | 0 | 8 | [`MAGIC`] |
-//! | 8 | 4 | [`VERSION`] |
+//! | 0 | 8 | `MAGIC` |
+//! | 8 | 4 | `VERSION` |
 //! | 12 | 4 | N |
 //! | 16 | 8 | M |
 //! | 24 | 8 | S |
@@ -20,7 +20,7 @@
 //! | 64 | 32 | digest of the state |
 //! | 96 | 32 | digest of the table and of the end up to here |
 //!
-//! Extents are sorted, do not overlap, have at most [`EXTENT_MAX`] bytes each, and consist of
+//! Extents are sorted, do not overlap, have at most `EXTENT_MAX` bytes each, and consist of
 //! whole pages. Everything else of the memory is zero. The digests are BLAKE3 hashes.
 
 use anyhow::{Context, Result, ensure};

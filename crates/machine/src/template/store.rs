@@ -4,8 +4,8 @@
 //! the user's cache directory has one file for each template, which is named by its key.
 //!
 //! Invariants: a file appears whole or not at all, and never changes; only this user can write to
-//! it and to its directory. The store keeps the [`MOST`] templates that were used last, and of
-//! these at most [`MOST_BYTES`]. A template that is removed stays usable for a machine that has
+//! it and to its directory. The store keeps the `MOST` templates that were used last, and of
+//! these at most `MOST_BYTES`. A template that is removed stays usable for a machine that has
 //! opened it.
 //!
 //! Files are not synced: digests show that a power cut has lost a part of one.
