@@ -22,7 +22,7 @@ use super::input::Answer;
 pub(super) const LINE_WORDS: &[&str] = &[
     "rootfs", "root", "rootfstype", "rootflags", "rootwait", "rootdelay", "ro", "rw", "mount",
     "mount-ro", "init", "debug", "virtinit.debug", "virtinit.etc", "virtinit.fail", "virtinit.mount",
-    "virtinit.overlay", "virtinit.wait", "--", "=", "\"", " ", "\n", "\t", "-", "_", ".", "/", "..",
+    "virtinit.orders", "virtinit.overlay", "virtinit.wait", "--", "=", "\"", " ", "\n", "\t", "-", "_", ".", "/", "..",
     "a", "virtiofs", "/dev/vda", "é", "\0", "module.param", "virtinit.", "reboot", "5", "4294967296",
     "0123456789012345678901234567890123456", ":/", "LABEL=", "PARTUUID=", "tmpfs", "nofail",
 ];
