@@ -21,6 +21,10 @@ use crate::template::TemplateUse;
 /// Number of random bytes for the guest's kernel, twice the size of its key.
 const SEED: usize = 64;
 
+/// Number of times that a machine gets its orders: it is started again at most once. The guest is
+/// not trusted, and may ask without end.
+const TIMES: u8 = 2;
+
 /// Orders for one machine.
 #[derive(Debug)]
 pub struct Orders {
@@ -33,6 +37,8 @@ pub struct Orders {
     saving: Option<Saving>,
     /// Whether the devices are plugged in.
     is_plugged: bool,
+    /// Number of times that the orders may still be given.
+    left: u8,
 }
 
 /// A machine that becomes a template.
@@ -59,7 +65,7 @@ impl Orders {
         let records = plan.records.iter().chain([&words]);
         let records = records.flat_map(|record| record.iter().chain(&[0])).copied().collect();
         let pluggings = plan.pluggings(disk_files);
-        Self { pluggings, sockets, records, saving, is_plugged: false }
+        Self { pluggings, sockets, records, saving, is_plugged: false, left: TIMES }
     }
 
     /// Plugs the devices in, if that has not been done.
@@ -84,11 +90,13 @@ impl Orders {
     }
 
     /// Gives the orders to the machine, which goes on with them. Before that, the machine becomes
-    /// a template, if it should.
+    /// a template, if it should. After two times, nothing happens.
     ///
     /// # Errors
     /// QEMU refuses a device, or the machine must become a template and cannot.
     pub fn give(&mut self, qmp: &mut Qmp, session: &mut CommandSession) -> Result<()> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
+        self.left = left;
         if let Some(saving) = self.saving.take() {
             saving.save(qmp)?;
         }
