@@ -7,6 +7,7 @@ pub mod dist;
 pub mod fuzz;
 pub mod guest;
 pub mod programs;
+mod random;
 pub mod registry;
 pub mod soak;
 pub mod test;

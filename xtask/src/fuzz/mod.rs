@@ -14,7 +14,6 @@ mod input;
 mod kernels;
 mod layers;
 mod mutate;
-mod random;
 mod registries;
 mod repair;
 mod seeds;

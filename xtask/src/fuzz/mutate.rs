@@ -3,7 +3,7 @@
 //! Most bytes of an image are contents or zeros, where damage has little effect. So most
 //! damage falls on other bytes, and often on numbers.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Length of a stretch, in bytes; [`Seed`] lists the stretches with different bytes.
 const STRETCH: usize = 32;

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
-use super::random::Random;
 use super::{documents, guest, kernels, layers, registries, repair, templates, trees};
+use crate::random::Random;
 
 /// A reader, or several readers of the same format.
 pub(super) struct Target {
