@@ -27,7 +27,7 @@ use super::save::save;
 use crate::host;
 
 /// Number of templates that the store keeps.
-const MOST: usize = 8;
+pub const MOST: usize = 8;
 /// Bytes on the disk that all templates have together.
 const MOST_BYTES: u64 = 2 << 30;
 /// Age at which an unfinished file is removed: its writer must have been killed.
