@@ -10,9 +10,11 @@
 //! | [`memory`] | files in memory, without a name |
 //! | [`named`] | a trait: values that users choose by a word |
 //! | [`private_dir`] | directories of caches that only this user writes to |
+//! | [`kept`] | files in such a directory: listed, removed, cleaned by last use |
 //! | [`notes`] | warnings, grouped by kind |
 //! | [`tell`] | messages for people, results for programs, names as printable text |
 
+pub mod kept;
 pub mod lookup;
 pub mod memory;
 pub mod named;

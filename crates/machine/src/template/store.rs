@@ -10,16 +10,13 @@
 //!
 //! Files are not synced: digests show that a power cut has lost a part of one.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use files::kept::{self, KeptFile, KeptFiles, Rules};
 use files::output::{self, Output};
-use files::private_dir::{self, Writers};
-use nix::libc::O_NOFOLLOW;
 
 use super::file::Template;
 use super::key::TemplateKey;
@@ -30,30 +27,22 @@ use crate::host;
 pub const MOST: usize = 8;
 /// Bytes on the disk that all templates have together.
 const MOST_BYTES: u64 = 2 << 30;
-/// Age at which an unfinished file is removed: its writer must have been killed.
-const ABANDONED: Duration = Duration::from_secs(3600);
 /// Permissions of a template.
 const PRIVATE: u32 = 0o600;
-/// Unit of `st_blocks` (stat(3type)).
-const BLOCK: u64 = 512;
+
+/// Templates have holes, so their lengths say little.
+const RULES: Rules = Rules {
+    directory: "warm",
+    unfinished: output::PREFIX,
+    size: kept::size_on_disk,
+    most: MOST,
+    most_bytes: MOST_BYTES,
+};
 
 /// The directory of templates.
 #[derive(Clone, Debug)]
 pub struct TemplateStore {
-    dir: PathBuf,
-}
-
-/// File of the store, for a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedTemplate {
-    /// Its name.
-    pub name: String,
-    /// Bytes that it takes on the disk.
-    pub size: u64,
-    /// When it was last used.
-    pub used: SystemTime,
-    /// Whether it is complete; otherwise it is being written, or its writer was killed.
-    pub is_complete: bool,
+    files: KeptFiles,
 }
 
 impl TemplateStore {
@@ -67,7 +56,7 @@ impl TemplateStore {
     /// might own it or write to it.
     #[must_use]
     pub fn below(home: &Path) -> Option<Self> {
-        private_dir::below(home, "warm").map(|dir| Self { dir })
+        KeptFiles::below(home, &RULES).map(|files| Self { files })
     }
 
     /// Opens a template, and notes that it is used. `None`: there is none, or it is damaged.
@@ -76,15 +65,8 @@ impl TemplateStore {
     pub fn find(&self, key: &TemplateKey) -> Option<Template> {
         let path = self.path(key);
         let open = || {
-            let file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                file => file?,
-            };
-            let metadata = file.metadata()?;
-            ensure!(metadata.is_file(), "it is not a file");
-            let is_own = private_dir::writers_of(&metadata) == Writers::Own;
-            ensure!(is_own, "other users can write to it");
-            let _ = file.set_modified(SystemTime::now()); // fails on a read-only disk, where nothing is removed
+            let Some(file) = self.files.open(&key.to_string())? else { return Ok(None) };
+            kept::note_use(&file);
             Template::open(file, &path, key).map(Some)
         };
         open().unwrap_or_else(|error| {
@@ -110,7 +92,7 @@ impl TemplateStore {
             output.commit()
         };
         write().with_context(|| format!("keep {}", path.display()))?;
-        self.clean(&key.to_string(), SystemTime::now());
+        self.files.clean(&key.to_string());
         Ok(())
     }
 
@@ -121,16 +103,8 @@ impl TemplateStore {
 
     /// All files of the store.
     #[must_use]
-    pub fn list(&self) -> Vec<ListedTemplate> {
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let listed = entries.filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-            let is_complete = !name.starts_with(output::PREFIX);
-            let (size, used) = (metadata.blocks() * BLOCK, metadata.modified().ok()?);
-            Some(ListedTemplate { name, size, used, is_complete })
-        });
-        listed.collect()
+    pub fn list(&self) -> Vec<KeptFile> {
+        self.files.list()
     }
 
     /// Removes the file `name`, which is in [`Self::list`]. A machine keeps its template open.
@@ -138,74 +112,10 @@ impl TemplateStore {
     /// # Errors
     /// The file cannot be removed.
     pub fn remove_named(&self, name: &str) -> Result<()> {
-        if !self.list().iter().any(|listed| listed.name == name) {
-            return Ok(());
-        }
-        let path = self.dir.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", path.display()))
-            }
-            _ => Ok(()),
-        }
+        self.files.remove(name)
     }
 
     fn path(&self, key: &TemplateKey) -> PathBuf {
-        self.dir.join(key.to_string())
-    }
-
-    /// Removes what is too much, but not the template `new`. Other processes may do the same at
-    /// the same time.
-    fn clean(&self, new: &str, now: SystemTime) {
-        for name in surplus(self.list(), new, now) {
-            let _ = fs::remove_file(self.dir.join(name)); // it is gone already, or the next run removes it
-        }
-    }
-}
-
-/// Names of the files to remove: those that were not used for the longest time, if there are too
-/// many templates besides `new`, and unfinished files whose writers were killed.
-fn surplus(mut all: Vec<ListedTemplate>, new: &str, now: SystemTime) -> Vec<String> {
-    // The new one first, then the others, the one used last first.
-    all.sort_by(|a, b| (b.name == new, b.used, &b.name).cmp(&(a.name == new, a.used, &a.name)));
-    let (mut count, mut bytes) = (0, 0_u64);
-    let mut is_surplus = |listed: &ListedTemplate| {
-        if !listed.is_complete {
-            return now.duration_since(listed.used).is_ok_and(|age| age > ABANDONED);
-        }
-        count += 1;
-        bytes = bytes.saturating_add(listed.size);
-        listed.name != new && (count > MOST || bytes > MOST_BYTES)
-    };
-    all.into_iter().filter(|listed| is_surplus(listed)).map(|listed| listed.name).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_too_much_is_removed_but_never_the_new_template() {
-        const GIB: u64 = 1 << 30;
-        let now = SystemTime::now();
-        let file = |name: &str, size, age| ListedTemplate {
-            name: name.into(),
-            size,
-            used: now - Duration::from_secs(age),
-            is_complete: !name.starts_with(output::PREFIX),
-        };
-        let surplus = |all: &[(&str, u64, u64)]| {
-            let all = all.iter().map(|(name, size, age)| file(name, *size, *age)).collect();
-            surplus(all, "new", now)
-        };
-        let many: Vec<_> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| (name, 1, 9)).into();
-        assert_eq!(surplus(&many), [""; 0]);
-        assert_eq!(surplus(&[&many[..], &[("new", 1, 99)]].concat()), ["a"]);
-        assert_eq!(surplus(&[("a", GIB, 3), ("b", GIB / 2, 1), ("new", GIB / 2, 0)]), [""; 0]);
-        assert_eq!(surplus(&[("a", GIB, 3), ("b", GIB, 1), ("new", 1, 0)]), ["a"]);
-        assert_eq!(surplus(&[("a", 1, 3), ("new", 3 * GIB, 0)]), ["a"]);
-        let unfinished =
-            [(".virtinitrd-1", 3 * GIB, 60), (".virtinitrd-2", 0, 3601), ("new", 1, 0)];
-        assert_eq!(surplus(&unfinished), [".virtinitrd-2"]);
+        self.files.dir().join(key.to_string())
     }
 }

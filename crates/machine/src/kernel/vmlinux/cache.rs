@@ -13,16 +13,14 @@
 //! the kernel is unpacked again. An unusable cache is not an error either: the kernel is
 //! unpacked for each run.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{File, Metadata};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use files::kept::{self, KeptFile, KeptFiles, Rules};
 use files::output;
-use files::private_dir::{self, Writers};
-use nix::libc::O_NOFOLLOW;
 
 use super::image_hash::{ImageHash, Trailer};
 use crate::host;
@@ -34,8 +32,15 @@ const MOST: usize = 4;
 const FORMAT: u32 = 1;
 /// Prefix of the names of unfinished files.
 const UNFINISHED: &str = ".unfinished-";
-/// Age at which an unfinished file is removed: its writer must have been killed.
-const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// The number of files is bound enough.
+const RULES: Rules = Rules {
+    directory: "vmlinux",
+    unfinished: UNFINISHED,
+    size: Metadata::len,
+    most: MOST,
+    most_bytes: u64::MAX,
+};
 
 /// A kernel after unpacking.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ pub enum Vmlinux {
 /// Cache of one user's unpacked kernels.
 #[derive(Clone, Debug)]
 pub struct VmlinuxCache {
-    dir: PathBuf,
+    files: KeptFiles,
 }
 
 /// File of the cache.
@@ -69,19 +74,6 @@ pub struct CachedKernel {
     pub size: u64,
 }
 
-/// File of the cache, for a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedKernel {
-    /// Its name.
-    pub name: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// When it was last used.
-    pub used: SystemTime,
-    /// Whether it is complete; otherwise it is being written, or its writer was killed.
-    pub is_complete: bool,
-}
-
 impl VmlinuxCache {
     /// Opens the cache of the current user, and makes it if it is missing. `None` if it
     /// cannot be made, or another user might own it or write to it.
@@ -93,7 +85,7 @@ impl VmlinuxCache {
     /// Opens the cache below the cache directory `base`, as [`VmlinuxCache::of_user`] does.
     #[must_use]
     pub fn below(base: &Path) -> Option<Self> {
-        private_dir::below(base, "vmlinux").map(|dir| Self { dir })
+        KeptFiles::below(base, &RULES).map(|files| Self { files })
     }
 
     /// Finds the kernel that was unpacked from the image with this hash; `None` if there is
@@ -101,18 +93,14 @@ impl VmlinuxCache {
     #[must_use]
     pub fn find(&self, image: ImageHash) -> Option<CachedKernel> {
         let path = self.path(image);
-        let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(&path).ok()?;
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || private_dir::writers_of(&metadata) != Writers::Own {
-            return None;
-        }
-        let size = metadata.len().checked_sub(Trailer::SIZE as u64)?;
+        let file = self.files.open(&name(image)).ok()??;
+        let size = file.metadata().ok()?.len().checked_sub(Trailer::SIZE as u64)?;
         let mut trailer = Trailer([0; Trailer::SIZE]);
         file.read_exact_at(&mut trailer.0, size).ok()?;
         if trailer != Trailer::new(image, size) {
             return None;
         }
-        let _ = file.set_modified(SystemTime::now()); // fails on a read-only disk, where nothing is removed
+        kept::note_use(&file);
         Some(CachedKernel { file, path, size })
     }
 
@@ -125,29 +113,21 @@ impl VmlinuxCache {
         let path = self.path(image);
         output::without_signals(|| {
             let mut unfinished =
-                tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.dir)?;
+                tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(self.files.dir())?;
             unfinished.write_all(contents)?;
             unfinished.write_all(&Trailer::new(image, contents.len() as u64).0)?;
             unfinished.persist(&path)?;
             Ok(())
         })
         .with_context(|| format!("keep {}", path.display()))?;
-        self.clean(SystemTime::now());
+        self.files.clean(&name(image));
         self.find(image).with_context(|| format!("find {} again", path.display()))
     }
 
     /// All files of the cache.
     #[must_use]
-    pub fn list(&self) -> Vec<ListedKernel> {
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let listed = entries.filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-            let is_complete = !name.starts_with(UNFINISHED);
-            let (size, used) = (metadata.len(), metadata.modified().ok()?);
-            Some(ListedKernel { name, size, used, is_complete })
-        });
-        listed.collect()
+    pub fn list(&self) -> Vec<KeptFile> {
+        self.files.list()
     }
 
     /// Removes the file `name`, which is in [`Self::list`]. A running machine keeps its kernel
@@ -156,50 +136,27 @@ impl VmlinuxCache {
     /// # Errors
     /// The file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<()> {
-        if !self.list().iter().any(|listed| listed.name == name) {
-            return Ok(());
-        }
-        let path = self.dir.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", path.display()))
-            }
-            _ => Ok(()),
-        }
+        self.files.remove(name)
     }
 
     fn path(&self, image: ImageHash) -> PathBuf {
-        self.dir.join(format!("{FORMAT}-{image}"))
+        self.files.dir().join(name(image))
     }
+}
 
-    /// Removes all but the [`MOST`] files used last, and abandoned unfinished files. Other
-    /// processes may do the same at the same time. A running machine keeps its kernel open.
-    fn clean(&self, now: SystemTime) {
-        let mut files: Vec<_> = fs::read_dir(&self.dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
-        files.sort_by(|a, b| b.cmp(a));
-        let (unfinished, kept): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, path)| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
-        });
-        let is_abandoned =
-            |used: &SystemTime| now.duration_since(*used).is_ok_and(|age| age > ABANDONED);
-        let abandoned = unfinished.into_iter().filter(|(used, _)| is_abandoned(used));
-        for (_, path) in kept.into_iter().skip(MOST).chain(abandoned) {
-            let _ = fs::remove_file(path); // it is gone already, or the next run removes it
-        }
-    }
+/// Name of a complete file.
+fn name(image: ImageHash) -> String {
+    format!("{FORMAT}-{image}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
+    use files::kept::ABANDONED;
+    use std::fs::{self, Permissions};
     use std::io::Read;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::time::{Duration, SystemTime};
 
     fn cache() -> (tempfile::TempDir, VmlinuxCache) {
         let base = tempfile::tempdir().unwrap();
@@ -233,7 +190,7 @@ mod tests {
         assert_eq!(cache.list(), []);
         let path = cache.keep(ImageHash::of(b"one"), b"vmlinux").unwrap().path;
         let unfinished = format!("{UNFINISHED}x");
-        fs::write(cache.dir.join(&unfinished), "").unwrap();
+        fs::write(cache.files.dir().join(&unfinished), "").unwrap();
         let mut listed = cache.list();
         listed.sort_by_key(|one| one.size);
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -287,7 +244,7 @@ mod tests {
 
         let above = base.path().join("made/cache");
         assert!(VmlinuxCache::below(&above).is_some());
-        change(&cache.dir, 0o770);
+        change(cache.files.dir(), 0o770);
         assert!(VmlinuxCache::below(&above).is_none());
     }
 
@@ -304,7 +261,7 @@ mod tests {
     #[test]
     fn a_cache_that_cannot_be_written_to_says_so() {
         let (_base, cache) = cache();
-        fs::remove_dir(&cache.dir).unwrap();
+        fs::remove_dir(cache.files.dir()).unwrap();
         let error = format!("{:#}", cache.keep(ImageHash::of(b"image"), b"vmlinux").unwrap_err());
         assert!(error.contains("keep ") && error.contains("No such file"), "{error}");
     }
@@ -325,8 +282,8 @@ mod tests {
         }
         // `find` uses the oldest file, so the second oldest one has to go.
         assert!(cache.find(first[MOST - 1]).is_some());
-        let abandoned = cache.dir.join(format!("{UNFINISHED}1"));
-        let fresh = cache.dir.join(format!("{UNFINISHED}2"));
+        let abandoned = cache.files.dir().join(format!("{UNFINISHED}1"));
+        let fresh = cache.files.dir().join(format!("{UNFINISHED}2"));
         for file in [&abandoned, &fresh] {
             fs::write(file, "").unwrap();
         }
@@ -353,6 +310,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(cache.files.dir()).unwrap().count(), 2);
     }
 }
