@@ -4,7 +4,8 @@
 //! and the ratio within each pair is the result.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -12,7 +13,7 @@ use super::Output;
 use super::measure::{Usage, in_turn};
 use super::report::facts::Facts;
 use super::report::{Report, Row};
-use super::subject::{self, Subject};
+use super::subject::{MachineOptions, Subject};
 
 /// Time `chrootvm ROOT -- true`, and compare it with another command
 #[derive(Debug, clap::Args)]
@@ -20,30 +21,38 @@ pub struct E2e {
     #[command(flatten)]
     pub(super) output: Output,
     #[command(flatten)]
-    subject: subject::Options,
-    /// Root directory [default: a busybox]
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
+    machine: MachineOptions,
+    #[command(flatten)]
+    turns: Turns,
+}
+
+/// Commands that run in turn
+#[derive(Debug, clap::Args)]
+pub struct Turns {
     /// The other command, for sh -c, with $ROOT, $KERNEL, $MODULES and $INIT
     #[arg(long, value_name = "COMMAND")]
     vs: Option<OsString>,
     /// Number of runs of each command
     #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u16).range(1..))]
-    runs: u16,
-    /// Options for chrootvm
-    #[arg(last = true, value_name = "OPTION")]
-    options: Vec<OsString>,
+    pub runs: u16,
+}
+
+impl Turns {
+    /// The other command, if there is one.
+    #[must_use]
+    pub fn other(&self, subject: &Subject, root: &Path) -> Option<Command> {
+        self.vs.as_ref().map(|text| subject.shell(text, root))
+    }
 }
 
 impl E2e {
     /// Measures times and ratios.
     pub fn measure(&self) -> Result<Report> {
-        let subject = Subject::prepare(&self.subject)?;
+        let (subject, root) = self.machine.prepare()?;
         let facts = Facts::gather(&subject)?;
-        let root = subject.root_or_busybox(self.root.as_deref())?;
-        let ours = subject.chrootvm(&self.options, &root, &["true"])?;
-        let other = self.vs.as_ref().map(|text| subject.shell(text, &root));
-        let pairs = in_turn(self.runs, &ours, other.as_ref())?;
+        let ours = subject.chrootvm(&self.machine.options, &root, &["true"])?;
+        let other = self.turns.other(&subject, &root);
+        let pairs = in_turn(self.turns.runs, &ours, other.as_ref())?;
         Ok(Report {
             bench: "e2e",
             statistic: "median",

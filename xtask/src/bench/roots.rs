@@ -3,8 +3,7 @@
 //! One tree becomes a shared directory and an image of each kind. They run in turn, so
 //! that a busy minute of the host affects all of them.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use anyhow::{Context, Result};
 use super::Output;
 use super::report::facts::Facts;
 use super::report::{Report, Row};
-use super::subject::{self, Subject, output};
+use super::subject::{MachineOptions, Subject, output};
 use crate::programs;
 
 /// Measure boot time and free memory for each kind of root
@@ -22,10 +21,7 @@ pub struct Roots {
     #[command(flatten)]
     pub(super) output: Output,
     #[command(flatten)]
-    subject: subject::Options,
-    /// Root directory, which must have cat(1) [default: a busybox]
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
+    machine: MachineOptions,
     /// Kinds of images to measure, as file name endings
     #[arg(
         long,
@@ -37,9 +33,6 @@ pub struct Roots {
     /// Number of runs of each kind
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
-    /// Options for chrootvm
-    #[arg(last = true, value_name = "OPTION")]
-    options: Vec<OsString>,
 }
 
 /// Command that prints the guest's uptime and memory.
@@ -69,9 +62,8 @@ const COLUMNS: &[RootColumn] = &[
 impl Roots {
     /// Measures three rows for each kind.
     pub fn measure(&self) -> Result<Report> {
-        let subject = Subject::prepare(&self.subject)?;
+        let (subject, root) = self.machine.prepare()?;
         let facts = Facts::gather(&subject)?;
-        let root = subject.root_or_busybox(self.root.as_deref())?;
         let mut roots = vec![("directory", root.clone())];
         for kind in &self.kinds {
             let image = subject.scratch().join(format!("image.{kind}"));
@@ -95,7 +87,7 @@ impl Roots {
     }
 
     fn run(&self, subject: &Subject, root: &Path) -> Result<RootRun> {
-        let mut command = subject.chrootvm(&self.options, root, COMMAND)?;
+        let mut command = subject.chrootvm(&self.machine.options, root, COMMAND)?;
         let begin = Instant::now();
         let (stdout, _) = output(&mut command)?;
         let wall = begin.elapsed().as_secs_f64() * 1e3;

@@ -26,6 +26,31 @@ pub struct Options {
     modules: Option<PathBuf>,
 }
 
+/// Which machine to run commands in
+#[derive(Debug, clap::Args)]
+pub struct MachineOptions {
+    #[command(flatten)]
+    subject: Options,
+    /// Root directory, which must have true(1) and cat(1) [default: a busybox]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Options for chrootvm
+    #[arg(last = true, value_name = "OPTION")]
+    pub options: Vec<OsString>,
+}
+
+impl MachineOptions {
+    /// Builds what a run needs, and finds or makes the root.
+    pub fn prepare(&self) -> Result<(Subject, PathBuf)> {
+        let subject = Subject::prepare(&self.subject)?;
+        let root = match &self.root {
+            Some(root) => canonical(root)?,
+            None => subject.root()?,
+        };
+        Ok((subject, root))
+    }
+}
+
 /// Everything that a run needs.
 #[derive(Debug)]
 pub struct Subject {
@@ -62,11 +87,6 @@ impl Subject {
         testbed::make_root(&root, &testbed::busybox()?, &[])?;
         std::os::unix::fs::symlink("busybox", root.join("bin/true")).context("make bin/true")?;
         Ok(root)
-    }
-
-    /// Returns the given root, or makes a busybox root.
-    pub fn root_or_busybox(&self, given: Option<&Path>) -> Result<PathBuf> {
-        given.map_or_else(|| self.root(), canonical)
     }
 
     /// Makes the command `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel.

@@ -6,17 +6,17 @@
 //! well, and a boot before the first warm run puts it there.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Output;
-use super::e2e::ratio;
+use super::e2e::{Turns, ratio};
 use super::report::facts::Facts;
 use super::report::{Report, Row};
-use super::subject::{self, Subject, output};
+use super::subject::{MachineOptions, Subject, output};
 use super::timing_line::TimingLine;
 
 /// Time `chrootvm --warm=always ROOT -- true`, and compare it with a boot and another command
@@ -25,19 +25,9 @@ pub struct Warm {
     #[command(flatten)]
     pub(super) output: Output,
     #[command(flatten)]
-    subject: subject::Options,
-    /// Root directory [default: a busybox]
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// The other command, for sh -c, with $ROOT, $KERNEL, $MODULES and $INIT
-    #[arg(long, value_name = "COMMAND")]
-    vs: Option<OsString>,
-    /// Number of runs of each command
-    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u16).range(1..))]
-    runs: u16,
-    /// Options for chrootvm
-    #[arg(last = true, value_name = "OPTION")]
-    options: Vec<OsString>,
+    machine: MachineOptions,
+    #[command(flatten)]
+    turns: Turns,
 }
 
 /// Phases of a warm run, by their names in the line of `--timing`.
@@ -63,14 +53,13 @@ struct Round {
 impl Warm {
     /// Measures the run that makes the template, and then times, ratios and phases.
     pub fn measure(&self) -> Result<Report> {
-        let subject = Subject::prepare(&self.subject)?;
+        let (subject, root) = self.machine.prepare()?;
         let facts = Facts::gather(&subject)?;
-        let root = subject.root_or_busybox(self.root.as_deref())?;
         let mut compared = self.compared(&subject, &root)?;
         timed(&mut compared.boot)?;
         let (first, _) = timed(&mut compared.warm)?;
         compared.other.as_mut().map(timed).transpose()?;
-        let rounds = (0..self.runs).map(|_| compared.round()).collect::<Result<Vec<_>>>()?;
+        let rounds = (0..self.turns.runs).map(|_| compared.round()).collect::<Result<Vec<_>>>()?;
         let mut rows = vec![Row::median("time, first warm run", "ms", vec![first])];
         rows.extend(self::rows(&rounds));
         Ok(Report { bench: "warm", statistic: "median", facts, rows })
@@ -80,10 +69,11 @@ impl Warm {
         let cache = subject.scratch().join("cache");
         let chrootvm = |when: &str| -> Result<Command> {
             let given = [when, "--timing"].map(OsString::from);
-            let options: Vec<_> = given.into_iter().chain(self.options.iter().cloned()).collect();
+            let options: Vec<_> =
+                given.into_iter().chain(self.machine.options.iter().cloned()).collect();
             subject.chrootvm(&options, root, &["true"])
         };
-        let other = self.vs.as_ref().map(|text| subject.shell(text, root));
+        let other = self.turns.other(subject, root);
         let (warm, boot) = (chrootvm("--warm=always")?, chrootvm("--warm=never")?);
         let mut compared = Compared { warm, boot, other };
         let Compared { warm, boot, other } = &mut compared;
