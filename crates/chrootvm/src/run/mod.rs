@@ -8,7 +8,7 @@
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
 //! | `oci_image` | the root file system of an OCI image, and what its config sets |
 //! | `plan` | arguments and findings become a plan; pure |
-//! | `warm` | whether the run starts from a saved machine |
+//! | `warm` | whether the run starts from a saved machine, and from which one |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `remedies` | errors, with what helps against them |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
@@ -38,23 +38,18 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use files::tell;
 use machine::doctor::kernel_facts::GivenKernel;
-use machine::kernel::bootable::Bootable;
 use machine::plan::guest::name_server::NameServerDecision;
-use machine::plan::machine_plan::{MachinePlan, MachineStart};
+use machine::plan::machine_plan::MachineStart;
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
 use machine::running::settings::RunSettings;
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
 use machine::running::{self, script};
-use machine::template::TemplateUse;
-use machine::template::key::TemplateKey;
-use machine::template::store::TemplateStore;
 
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 use last_words::InitWords;
-use machine_options::WarmWhen;
 use oci_image::ImageRoot;
 
 use crate::config::merge::Settings;
@@ -129,7 +124,7 @@ impl RunArguments {
         let bytes = initrd.bytes(records, &mut notes);
         let bytes = bytes.map_err(|error| self.explain_module(error, &root, &findings))?;
         logger::warn_all(&notes);
-        let template = self.template(&plan, &kernel, &bytes)?;
+        let template = warm::template(self.machine.warm, &plan, &kernel, &bytes)?;
         // QEMU answers late, so everything that can be done before is.
         let sandbox = probe.finish()?;
         let console_log = match self.diagnostics.keep {
@@ -154,32 +149,6 @@ impl RunArguments {
         let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
-    }
-}
-
-impl RunArguments {
-    /// The template of a machine that waits for orders.
-    fn template(
-        &self,
-        plan: &MachinePlan,
-        kernel: &Bootable,
-        initrd: &[u8],
-    ) -> Result<Option<TemplateUse>> {
-        let MachineStart::Orders { .. } = plan.start else { return Ok(None) };
-        let is_required = self.machine.warm == WarmWhen::Always;
-        let store = TemplateStore::of_user().context("no cache directory that can be used");
-        let found = store.and_then(|store| {
-            let key = TemplateKey::of(plan, kernel, initrd)?;
-            Ok(TemplateUse { store, key, is_required })
-        });
-        match found {
-            Err(error) if is_required => Err(error.context("--warm always")),
-            Err(error) => {
-                log::debug!("the machine cannot be saved for later runs: {error:#}");
-                Ok(None)
-            }
-            Ok(found) => Ok(Some(found)),
-        }
     }
 }
 

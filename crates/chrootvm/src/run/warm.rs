@@ -1,7 +1,12 @@
-//! Whether a run starts from a saved machine (`--warm`).
+//! Whether a run starts from a saved machine (`--warm`), and from which one.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use machine::kernel::bootable::Bootable;
+use machine::plan::machine_plan::{MachinePlan, MachineStart};
 use machine::root::kinds::Root;
+use machine::template::TemplateUse;
+use machine::template::key::TemplateKey;
+use machine::template::store::TemplateStore;
 
 use super::arguments::RunArguments;
 use super::machine_options::WarmWhen;
@@ -39,6 +44,33 @@ pub(super) fn decide(arguments: &RunArguments, root: &Root) -> Result<Warmth> {
 pub(super) fn comment(arguments: &RunArguments, root: &Root) -> Option<String> {
     let is_warm = arguments.machine.warm != WarmWhen::Never && obstacle(arguments, root).is_none();
     is_warm.then(|| "chrootvm would start this from a saved machine (--warm).".to_owned())
+}
+
+/// The template of the machine of `plan`; `None` if the machine boots, or cannot be saved.
+///
+/// # Errors
+/// The machine cannot be saved, although `when` says always.
+pub(super) fn template(
+    when: WarmWhen,
+    plan: &MachinePlan,
+    kernel: &Bootable,
+    initrd: &[u8],
+) -> Result<Option<TemplateUse>> {
+    let MachineStart::Orders { .. } = plan.start else { return Ok(None) };
+    let is_required = when == WarmWhen::Always;
+    let store = TemplateStore::of_user().context("no cache directory that can be used");
+    let found = store.and_then(|store| {
+        let key = TemplateKey::of(plan, kernel, initrd)?;
+        Ok(TemplateUse { store, key, is_required })
+    });
+    match found {
+        Err(error) if is_required => Err(error.context("--warm always")),
+        Err(error) => {
+            log::debug!("the machine cannot be saved for later runs: {error:#}");
+            Ok(None)
+        }
+        Ok(found) => Ok(Some(found)),
+    }
 }
 
 /// Why this run cannot start from a saved machine, or would gain nothing.
