@@ -5,11 +5,9 @@
 
 pub mod boot_line;
 pub mod broker;
-pub mod halt;
 mod machine;
 pub mod outcome;
 pub mod published_ports;
-pub mod registers;
 pub mod registry;
 pub mod run;
 pub mod script;

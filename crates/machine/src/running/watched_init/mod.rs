@@ -2,15 +2,19 @@
 //!
 //! SIGTERM and SIGHUP press the power button of the machine, if the guest listens to it.
 
+pub mod halt;
+pub mod registers;
+
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::halt::HaltDetector;
+use halt::HaltDetector;
+use registers::{RegisterBit, Width};
+
 use super::outcome::Outcome;
-use super::registers::{RegisterBit, Width};
 use crate::process::qmp::Qmp;
 use crate::process::signals::is_end;
 use crate::process::wait::Awaited;
