@@ -14,6 +14,7 @@ use proto::volume::VolumeKind;
 use rustix::io::Errno;
 use rustix::system::RebootCommand;
 
+use crate::boot::orders::Received;
 use crate::boot::{end, modules, mount, network, orders, tables};
 use crate::cmdline::Config;
 use crate::report::log;
@@ -93,16 +94,19 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         modules::load_all(known)?;
     }
     let config = config?;
-    let (session, text) = match config.orders {
-        true => orders::receive(config.wait).map(|(session, text)| (Some(session), text))?,
-        false => (None, take_run_file(booted_from)?),
+    let (text, mut warm) = match config.orders {
+        true => {
+            let Received { session, text, rehearsal } = orders::receive(config.wait)?;
+            (text, Some((session, rehearsal)))
+        }
+        false => (take_run_file(booted_from)?, None),
     };
     let settings = Settings::parse(&text)?;
     let joined;
-    let config = match config.orders {
-        false => config,
-        true => {
-            orders::take_effect(&settings)?;
+    let config = match &mut warm {
+        None => config,
+        Some((_, rehearsal)) => {
+            orders::take_effect(&settings, rehearsal)?;
             // If a parameter is given twice, the last one wins: that of the kernel.
             joined = [settings.words, b" ", &line].concat();
             Config::parse(&joined)?
@@ -137,6 +141,10 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     }
     let console = PayloadConsole::of(&program, &settings, config.init, &new_root);
 
+    let session = warm.map(|(session, rehearsal)| {
+        rehearsal.wait();
+        session
+    });
     new_root.switch()?;
     if let Some(console) = console {
         console.set_up();
