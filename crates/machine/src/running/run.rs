@@ -163,8 +163,6 @@ fn load(
     settings: &mut RunSettings,
     timing: &mut Timing,
 ) -> Result<Started> {
-    let mut daemons = start_daemons(plan)?;
-    let mut fds = ChildDescriptors::default();
     // Without shares, nobody but QEMU needs the memory: then it is that of the template, of which
     // QEMU copies a page only when the guest writes to it.
     let is_private = plan.shares.is_empty();
@@ -172,18 +170,25 @@ fn load(
         true => template.memory().try_clone()?,
         false => saved::empty_memory(plan)?,
     };
-    let file = MemoryFile { path: fds.path(memory.try_clone()?.into()), is_private };
-    let sockets = std::mem::take(&mut daemons.sockets);
-    let mut machine = std::thread::scope(|scope| {
+    let mut start = || -> Result<_> {
+        let mut daemons = start_daemons(plan)?;
+        let mut fds = ChildDescriptors::default();
+        let file = MemoryFile { path: fds.path(memory.try_clone()?.into()), is_private };
+        let sockets = std::mem::take(&mut daemons.sockets);
+        let machine =
+            Machine::start(plan, Contents::Incoming, Some(file), fds, Vec::new(), settings)?;
+        timing.machine_started();
+        Ok((machine, daemons, sockets))
+    };
+    // Reading the memory takes longer than all else, so it begins first.
+    let (mut machine, daemons, sockets) = std::thread::scope(|scope| {
         let filling = scope.spawn(|| match is_private {
             true => template.verify(),
             false => template.fill(&memory),
         });
-        let machine =
-            Machine::start(plan, Contents::Incoming, Some(file), fds, Vec::new(), settings);
-        timing.machine_started();
+        let started = start();
         let filled = filling.join().map_err(|_| anyhow!("the memory could not be filled"))?;
-        filled.and(machine)
+        filled.and(started)
     })?;
     saved::load(&mut machine.qmp, template.state())?;
     timing.loaded();
