@@ -4,8 +4,9 @@
 //! Specification, version 0.8.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{Metadata, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -45,6 +46,30 @@ pub fn user_cache() -> Option<PathBuf> {
         home.filter(|home| private_dir::writers(home) != Writers::Foreign)
     };
     cache_home(std::env::var_os("XDG_CACHE_HOME"), home)
+}
+
+/// Identity of the file to which `path` leads: its real path and its numbers in stat(2). A program
+/// that is installed again has another one.
+///
+/// # Errors
+/// The file is missing, or nobody may look for it.
+pub fn identity(path: &Path) -> Result<Vec<u8>> {
+    let real = path.canonicalize().with_context(|| format!("find {}", path.display()))?;
+    let metadata = path.metadata().with_context(|| format!("find {}", path.display()))?;
+    Ok([numbers(&metadata).as_bytes(), real.as_os_str().as_bytes()].concat())
+}
+
+fn numbers(metadata: &Metadata) -> String {
+    let numbers = [
+        metadata.dev().into(),
+        metadata.ino().into(),
+        metadata.size().into(),
+        i128::from(metadata.mtime()),
+        metadata.mtime_nsec().into(),
+        metadata.ctime().into(),
+        metadata.ctime_nsec().into(),
+    ];
+    numbers.map(|number| format!("{number} ")).concat()
 }
 
 /// The reason why KVM cannot be used; `None` if it can.

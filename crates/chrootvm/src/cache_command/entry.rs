@@ -17,17 +17,20 @@ pub(super) enum Kind {
     Kernel,
     /// A machine that was saved.
     Template,
+    /// What a program of this host said about itself.
+    Answer,
 }
 
 /// The kinds and their names.
 #[rustfmt::skip]
-pub(super) const KINDS: [(Kind, &str); 6] = [
+pub(super) const KINDS: [(Kind, &str); 7] = [
     (Kind::Image,    "image"),
     (Kind::Layer,    "layer"),
     (Kind::Blob,     "blob"),
     (Kind::Unpacked, "unpacked"),
     (Kind::Kernel,   "kernel"),
     (Kind::Template, "template"),
+    (Kind::Answer,   "answer"),
 ];
 
 impl Kind {

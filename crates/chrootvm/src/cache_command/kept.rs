@@ -1,15 +1,17 @@
 //! Finds and removes what is kept: the cache of OCI images ([`oci::cache`]), unpacked kernels
-//! ([`machine::kernel::vmlinux::cache`]), small kernels ([`machine::kernel::small::cache`]) and
-//! templates ([`machine::template::store`]).
+//! ([`machine::kernel::vmlinux::cache`]), small kernels ([`machine::kernel::small::cache`]),
+//! templates ([`machine::template::store`]) and answers ([`machine::process::answers`]).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use files::kept::KeptFile;
 use files::tell;
 use machine::host;
 use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::cache::VmlinuxCache;
+use machine::process::answers::Answers;
 use machine::template::store::TemplateStore;
 use oci::cache::Cache;
 use oci::cache::contents::Object;
@@ -27,6 +29,8 @@ pub(super) struct Kept {
     kernels: SmallKernels,
     /// `None` if the directory of templates cannot be used.
     templates: Option<TemplateStore>,
+    /// `None` if the directory of answers cannot be used.
+    answers: Option<Answers>,
 }
 
 /// Entries and bytes that a removal took away.
@@ -53,6 +57,7 @@ impl Kept {
             unpacked: VmlinuxCache::below(&home),
             kernels: SmallKernels::of_user()?,
             templates: TemplateStore::below(&home),
+            answers: Answers::below(&home),
         })
     }
 
@@ -67,20 +72,20 @@ impl Kept {
     /// A directory that cannot be read.
     pub(super) fn list(&self) -> Result<Vec<Entry>> {
         let mut entries: Vec<_> = self.images.list()?.iter().map(of_image).collect();
-        for kernel in self.unpacked.iter().flat_map(VmlinuxCache::list) {
-            let (kind, name) = (Kind::Unpacked, kernel.name);
-            let entry = entry(kind, name, kernel.size, kernel.used);
-            entries.push(Entry { complete: kernel.is_complete, ..entry });
+        for (kind, files) in [
+            (Kind::Unpacked, self.unpacked.as_ref().map(VmlinuxCache::list)),
+            (Kind::Template, self.templates.as_ref().map(TemplateStore::list)),
+            (Kind::Answer, self.answers.as_ref().map(Answers::list)),
+        ] {
+            for KeptFile { name, size, used, is_complete } in files.into_iter().flatten() {
+                let entry = entry(kind, name, size, used);
+                entries.push(Entry { complete: is_complete, ..entry });
+            }
         }
         for kernel in self.kernels.list()? {
             let name = kernel.key.to_string_lossy().into_owned();
             let entry = entry(Kind::Kernel, name, kernel.size, kernel.used);
             entries.push(Entry { in_use: kernel.is_current, ..entry });
-        }
-        for template in self.templates.iter().flat_map(TemplateStore::list) {
-            let (kind, name) = (Kind::Template, template.name);
-            let entry = entry(kind, name, template.size, template.used);
-            entries.push(Entry { complete: template.is_complete, ..entry });
         }
         entries.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));
         Ok(entries)
@@ -102,12 +107,15 @@ impl Kept {
             in_use: usize::try_from(images.in_use)?,
         };
         for entry in &chosen {
-            match (entry.kind, &self.unpacked, &self.templates) {
-                (Kind::Unpacked, Some(cache), _) => cache.remove(&entry.name)?,
-                (Kind::Kernel, _, _) => self.kernels.remove(&entry.name)?,
-                (Kind::Template, _, Some(store)) => store.remove_named(&entry.name)?,
-                _ => continue,
-            }
+            let name = &entry.name;
+            let done = match entry.kind {
+                Kind::Image | Kind::Layer | Kind::Blob => continue,
+                Kind::Unpacked => self.unpacked.as_ref().map(|cache| cache.remove(name)),
+                Kind::Kernel => Some(self.kernels.remove(name)),
+                Kind::Template => self.templates.as_ref().map(|store| store.remove_named(name)),
+                Kind::Answer => self.answers.as_ref().map(|answers| answers.remove(name)),
+            };
+            done.transpose()?;
             removed.count += 1;
             removed.bytes += entry.size;
         }

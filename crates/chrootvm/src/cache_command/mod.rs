@@ -49,7 +49,8 @@ enum Task {
     after_long_help = "The kinds are: image, the root file system of an OCI image, ready to boot; layer, an\n\
                        unpacked layer; blob, a layer or a document as the registry sent it; unpacked, a\n\
                        kernel that was taken out of its image; kernel, one of `chrootvm kernel build`;\n\
-                       template, a machine that was saved when it was ready for a command."
+                       template, a machine that was saved when it was ready for a command; answer, what QEMU\n\
+                       or virtiofsd said about itself."
 )]
 struct Ls {
     /// Print JSON

@@ -3,6 +3,7 @@
 //!
 //! Imports [`crate::plan`], [`crate::host`] and [`crate::isolation`].
 
+pub mod answers;
 pub mod child;
 pub mod handover;
 pub mod messages;

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use files::named::Named;
@@ -11,6 +10,7 @@ use crate::host;
 use crate::plan::architecture::Architecture;
 use crate::plan::machine_plan::Accelerator;
 use crate::plan::qemu_arguments::SANDBOX;
+use crate::process::answers::Question;
 
 /// Value of `--accel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,17 +113,15 @@ pub fn too_old(version: &str) -> Option<String> {
 #[derive(Debug)]
 pub struct QemuProbe {
     program: PathBuf,
-    child: Option<Child>,
+    question: Question,
 }
 
 impl QemuProbe {
-    /// Starts `qemu`. The answer takes a few milliseconds; meanwhile the caller can go on.
+    /// Asks `qemu`, which takes a few milliseconds the first time; meanwhile the caller can go on.
     #[must_use]
     pub fn start(qemu: &Path) -> Self {
-        let mut command = Command::new(qemu);
-        command.args(["-sandbox", SANDBOX, "-version"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        Self { program: qemu.to_path_buf(), child: command.spawn().ok() }
+        let question = Question::ask(qemu, &["-sandbox", SANDBOX, "-version"]);
+        Self { program: qemu.to_path_buf(), question }
     }
 
     /// Waits for the answer, and returns whether QEMU has `-sandbox`; false if QEMU fails.
@@ -131,10 +129,8 @@ impl QemuProbe {
     /// # Errors
     /// The version is too old.
     pub fn finish(self) -> Result<bool> {
-        let answer = self.child.and_then(|child| child.wait_with_output().ok());
-        let answer = answer.filter(|answer| answer.status.success());
-        let text = answer.map(|answer| String::from_utf8_lossy(&answer.stdout).into_owned());
-        judge(&self.program, text.as_deref())
+        let answer = self.question.answer().ok().filter(|answer| answer.is_success);
+        judge(&self.program, answer.as_ref().map(|answer| &*answer.text))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::{geteuid, getgroups};
@@ -11,6 +10,7 @@ use crate::host;
 use crate::isolation::sandbox;
 use crate::isolation::userns::UserNamespace;
 use crate::plan::virtiofsd::{DaemonDefaults, Flavour, MODCAPS, NO_ANNOUNCE, Sandbox, Virtiofsd};
+use crate::process::answers::Question;
 
 /// Directories in which distributions install virtiofsd; `PATH` is searched after them.
 const DIRS: &[&str] = &["/usr/libexec", "/usr/lib", "/usr/lib/qemu"];
@@ -51,10 +51,8 @@ pub fn find(given: Option<&Path>) -> Result<Virtiofsd> {
 /// # Errors
 /// The program cannot be run, or is not a virtiofsd.
 pub fn probe(program: PathBuf) -> Result<Virtiofsd> {
-    let help = Command::new(&program).arg("--help").output();
-    let help = help.with_context(|| format!("run {} --help", program.display()))?;
-    let help = [&help.stdout[..], &help.stderr].concat();
-    let help = String::from_utf8_lossy(&help);
+    let help = Question::ask(&program, &["--help"]).answer();
+    let help = help.with_context(|| format!("run {} --help", program.display()))?.text;
     let flavour = flavour(&help)
         .with_context(|| format!("{}: its --help is of no known virtiofsd", program.display()))?;
     let is_root = geteuid().is_root();

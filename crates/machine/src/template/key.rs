@@ -1,12 +1,10 @@
 //! The name of a template: a digest of everything that it depends on.
 //!
-//! Interfaces: stat(2), /proc/cpuinfo (proc(5)).
+//! Interfaces: /proc/cpuinfo (proc(5)).
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -36,7 +34,7 @@ impl TemplateKey {
     /// # Errors
     /// The kernel cannot be read, or QEMU or its firmware are missing.
     pub fn of(plan: &MachinePlan, kernel: &Bootable, initrd: &[u8]) -> Result<Self> {
-        let firmware = plan.firmware.as_deref().map(identity).transpose()?;
+        let firmware = plan.firmware.as_deref().map(host::identity).transpose()?;
         let processor = match plan.accelerator {
             Accelerator::Kvm => processor(&host::cpuinfo()),
             Accelerator::Tcg => String::new(),
@@ -44,10 +42,10 @@ impl TemplateKey {
         let ingredients = Ingredients {
             kernel: identity_of_kernel(kernel)?,
             initrd: blake3::hash(initrd),
-            qemu: identity(&plan.qemu)?,
+            qemu: host::identity(&plan.qemu)?,
             firmware: firmware.unwrap_or_default(),
             // The arguments of QEMU come from this program.
-            program: identity(Path::new(OWN_PROGRAM))?,
+            program: host::identity(Path::new(OWN_PROGRAM))?,
             processor,
         };
         Ok(ingredients.key(plan))
@@ -156,26 +154,6 @@ fn identity_of_kernel(kernel: &Bootable) -> Result<String> {
             format!("image {hash} {length}")
         }
     })
-}
-
-/// Identity of the file to which `path` leads. A program that is installed again has another one.
-fn identity(path: &Path) -> Result<Vec<u8>> {
-    let real = path.canonicalize().with_context(|| format!("find {}", path.display()))?;
-    let metadata = path.metadata().with_context(|| format!("find {}", path.display()))?;
-    Ok([numbers(&metadata).as_bytes(), real.as_os_str().as_bytes()].concat())
-}
-
-fn numbers(metadata: &Metadata) -> String {
-    let numbers = [
-        metadata.dev().into(),
-        metadata.ino().into(),
-        metadata.size().into(),
-        i128::from(metadata.mtime()),
-        metadata.mtime_nsec().into(),
-        metadata.ctime().into(),
-        metadata.ctime_nsec().into(),
-    ];
-    numbers.map(|number| format!("{number} ")).concat()
 }
 
 /// Lines about the first processor in the text of /proc/cpuinfo that tell processors apart.
