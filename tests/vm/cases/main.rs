@@ -89,6 +89,19 @@ const RUST_GROUPS: &[Group] = &[
     ("rust::unprivileged::mounts", root::mounts::CASES_OF_USERS),
 ];
 
+/// Tests of commands, which also run in machines that boot.
+#[rustfmt::skip]
+const COLD_GROUPS: &[Group] = &[
+    ("cold::command", commands::command::CASES),
+    ("cold::streams", commands::streams::CASES),
+    ("cold::arguments", commands::arguments::CASES),
+    ("cold::network", commands::network::CASES),
+    ("cold::tty", commands::tty::CASES),
+    ("cold::command_kills", commands::command_kills::CASES),
+    ("cold::command_host", commands::command_host::CASES),
+    ("cold::exec", commands::exec::CASES),
+];
+
 /// Body of a test, or of a row of a table.
 type Body = Box<dyn Fn(&Bed) -> Result<()>>;
 
@@ -159,15 +172,20 @@ fn run_all() -> ExitCode {
 fn tests() -> impl Iterator<Item = (String, Body)> {
     let cases = named(GROUPS, |body, bed| body(bed));
     let rust_cases = named(RUST_GROUPS, |body, bed| body(&bed.with_rust_virtiofsd()?));
+    let cold_cases = named(COLD_GROUPS, |body, bed| body(&bed.cold()));
     let faults =
         boot::fault::MATRIX.iter().map(|fault| test("fault", fault.name, |bed| fault.check(bed)));
     let ends =
         commands::command::ENDS.iter().map(|end| test("command", end.name, |bed| end.check(bed)));
+    let cold_ends = commands::command::ENDS
+        .iter()
+        .map(|end| test("cold::command", end.name, |bed| end.check(&bed.cold())));
     let inits =
         launcher::console::ENDS.iter().map(|end| test("console", end.name, |bed| end.check(bed)));
     let disks =
         root::roots::DISKS.iter().map(|disk| test("roots", disk.name, |bed| disk.check(bed)));
-    cases.chain(faults).chain(ends).chain(inits).chain(disks).chain(rust_cases)
+    let cases = cases.chain(faults).chain(ends).chain(inits).chain(disks);
+    cases.chain(rust_cases).chain(cold_cases).chain(cold_ends)
 }
 
 /// The tests of `groups`, each with its body run by `run`.

@@ -106,7 +106,7 @@ pub(super) struct Diagnostics {
     /// Print errors only
     #[arg(short, long, conflicts_with_all = ["verbose", "timing"])]
     pub(super) quiet: bool,
-    /// Show the guest's console on standard error while COMMAND runs, and why --warm auto boots
+    /// Show the guest's console on standard error while COMMAND runs, and why it boots
     #[arg(long)]
     pub(super) verbose: bool,
     #[command(flatten)]

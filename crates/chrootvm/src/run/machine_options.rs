@@ -87,11 +87,10 @@ pub(super) struct MachineOptions {
     /// Boot this initrd, as mkvirtinitrd makes it, instead of packing one
     #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE", conflicts_with_all = ["modules", "extra_modules", "strip"])]
     pub(super) initrd: Option<PathBuf>,
-    /// Whether to start from a saved machine instead of booting
+    /// Whether a COMMAND starts from a saved machine instead of booting
     ///
     /// The first run of a kernel and its options boots, and is saved when it waits for its orders;
-    /// later ones start from there. Saved machines are kept in ~/.cache/virtinitrd/warm. This is
-    /// for a COMMAND.
+    /// later ones start from there. Saved machines are kept in ~/.cache/virtinitrd/warm.
     #[arg(long, value_name = "WHEN", value_parser = named::<WarmWhen>(), default_value = WarmWhen::default().name())]
     pub(super) warm: WarmWhen,
     /// More words for the kernel command line; they win over those of chrootvm; repeatable
@@ -131,9 +130,9 @@ enum Net {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum WarmWhen {
     /// Boot.
-    #[default]
     Never,
     /// Start from a saved machine, if this run can.
+    #[default]
     Auto,
     /// Start from a saved machine.
     Always,
@@ -142,8 +141,8 @@ pub(super) enum WarmWhen {
 #[rustfmt::skip]
 impl Named for WarmWhen {
     const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("never", Self::Never, "boot"),
         ("auto", Self::Auto, "start from a saved machine if possible, else boot"),
+        ("never", Self::Never, "boot"),
         ("always", Self::Always, "start from a saved machine; fail where that is impossible"),
     ];
 }

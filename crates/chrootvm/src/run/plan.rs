@@ -305,7 +305,7 @@ mod tests {
             let MachineStart::Orders { words: found } = &plan.start else { panic!("{words:?}") };
             let found = found.to_str().unwrap();
             assert!(found.contains(expected), "{words:?}: {found}");
-            let cold = [words, &["ROOTFS"], &command[..]].concat();
+            let cold = [&["--warm=never"], words, &["ROOTFS"], &command[..]].concat();
             let (cold, ..) = planned(&cold).unwrap();
             assert_eq!((&cold.start, &cold.records), (&MachineStart::Boot, &plan.records));
             assert!(cold.command_line.to_str().unwrap().contains(found), "{words:?}: {found}");

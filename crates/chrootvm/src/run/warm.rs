@@ -98,7 +98,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let rootfs = dir.path().to_str().unwrap();
         for (words, expected) in [
-            (&["X", "--", "true"][..], Ok(Warmth::Cold)),
+            (&["X", "--", "true"][..], Ok(Warmth::Warm)),
+            (&["--warm=never", "X", "--", "true"], Ok(Warmth::Cold)),
             (&["--warm=auto", "X", "--", "true"], Ok(Warmth::Warm)),
             (&["--warm=always", "X", "--", "true"], Ok(Warmth::Warm)),
             (&["--warm=auto", "X", "init"], Ok(Warmth::Cold)),
@@ -130,7 +131,7 @@ mod tests {
         for (options, expected) in [
             (&["--warm=auto"][..], true),
             (&["--warm=always"], true),
-            (&[], false),
+            (&[], true),
             (&["--warm=never"], false),
             (&["--warm=auto", "--qemu-arg=-s"], false),
         ] {

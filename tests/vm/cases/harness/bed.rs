@@ -29,6 +29,8 @@ pub(crate) struct Bed {
     pub(crate) busybox: PathBuf,
     /// The virtiofsd to run instead of the installed one.
     pub(crate) virtiofsd: Option<PathBuf>,
+    /// Whether each machine boots; otherwise one with a command starts from a template.
+    pub(crate) is_cold: bool,
 }
 
 impl Bed {
@@ -42,7 +44,7 @@ impl Bed {
         machine::process::virtiofsd::find(None)?;
         let kernel = testbed::kernel(&workspace)?;
         let busybox = testbed::busybox()?;
-        Ok(Self { workspace, kernel, busybox, virtiofsd: None })
+        Ok(Self { workspace, kernel, busybox, virtiofsd: None, is_cold: false })
     }
 
     /// This bed with the Rust virtiofsd that the testbed built.
@@ -53,6 +55,11 @@ impl Bed {
         let program = testbed::virtiofsd_program(&self.workspace)?;
         ensure!(program.exists(), "{} is missing: `cargo xtask test` builds it", program.display());
         Ok(Self { virtiofsd: Some(program), ..self.clone() })
+    }
+
+    /// This bed, whose machines all boot.
+    pub(crate) fn cold(&self) -> Self {
+        Self { is_cold: true, ..self.clone() }
     }
 
     /// This bed with another image of its kernel.
@@ -117,6 +124,9 @@ impl Bed {
         let mut machine = Machine::new(self.chrootvm(), directory);
         if let Some(program) = &self.virtiofsd {
             machine.option("--virtiofsd", program);
+        }
+        if self.is_cold {
+            machine.option("--warm", "never");
         }
         machine
     }

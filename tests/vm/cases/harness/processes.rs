@@ -33,7 +33,7 @@ impl Victim {
     pub(crate) fn find(self, family: &Family) -> Option<Pid> {
         let is_victim = |line: &str| match self {
             Self::Chrootvm => true,
-            Self::Qemu => runs_program(line, "qemu-system") && line.contains(" -kernel "),
+            Self::Qemu => runs_program(line, "qemu-system") && !line.contains(" -version"),
             Self::Virtiofsd => runs_program(line, "virtiofsd") && !line.contains(" --help"),
         };
         family.iter().find(|(_, line)| is_victim(line)).map(|(pid, _)| *pid)
