@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("roots_can_be_changed",    roots_can_be_changed),
     ("volumes_are_there",       volumes_are_there),
     ("an_image_is_the_root",    an_image_is_the_root),
+    ("disks_keep_their_order",  disks_keep_their_order),
     ("debian_is_the_root",      debian_is_the_root),
     ("the_network_works",       the_network_works),
     ("a_terminal_works",        a_terminal_works),
@@ -135,6 +136,27 @@ fn an_image_is_the_root(bed: &Bed) -> Result<()> {
         Ok(run)
     };
     site.answers_to(run, Answer { status: 0, stdout: b"shared\n", says: &[] })
+}
+
+/// The kernel names disks in the order in which it finds them.
+fn disks_keep_their_order(bed: &Bed) -> Result<()> {
+    let site = Site::new(bed)?;
+    let mut options = Vec::new();
+    for name in ["b", "c", "d"] {
+        let mut disk = [b' '; 4096];
+        disk[..2].copy_from_slice(format!("{name}\n").as_bytes());
+        fs::write(site.path(name), disk)?;
+        options.extend(["--data".to_owned(), format!("@/{name}:ro")]);
+    }
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let image = site.path("root.erofs");
+    build(bed, &site.path("root"), &image, &[])?;
+    for _ in 0..4 {
+        let mut run = site.sh(&options, "for n in b c d; do head -n 1 /dev/vd$n; done")?;
+        run.machine.root_is(&image);
+        Answer { status: 0, stdout: b"b\nc\nd\n", says: &[] }.check(run.finish()?)?;
+    }
+    Ok(())
 }
 
 /// Debian's own kernel and modules.

@@ -17,6 +17,11 @@ use crate::plan::shares::{Access, MountPoint, Share};
 /// `/etc`.
 const LAYER_PARAMETERS: &[&str] = &["virtinit.overlay", "virtinit.etc"];
 
+/// Words of a machine that waits for orders (kernel doc: admin-guide/kernel-parameters.rst): only
+/// `/init` makes the kernel look for new devices. It finds the disks in their order, by which the
+/// kernel names them. Two drivers for PCI hot-plug would report each disk by itself, in any order.
+const ALONE: [&str; 2] = ["acpiphp.disable=1", "pcie_ports=compat"];
+
 /// Whether the command line `line` asks for an overlay over the root or for an `/etc` in
 /// memory.
 #[must_use]
@@ -58,7 +63,8 @@ impl CommandLine<'_> {
     /// # Errors
     /// As for [`CommandLine::build`].
     pub fn build_for_orders(&self) -> Result<(OsString, OsString)> {
-        let line = self.line(vec![parameters::ORDERS.as_bytes().to_vec()])?;
+        let words = ALONE.iter().chain(&[parameters::ORDERS]);
+        let line = self.line(words.map(|word| word.as_bytes().to_vec()).collect())?;
         Ok((line, OsString::from_vec(self.of_run()?.join(&b' '))))
     }
 
@@ -200,7 +206,8 @@ mod tests {
             let parts = CommandLine { root: &root, shares: &shares, ..bare };
             let joined = [words.as_bytes(), b" ", line.as_bytes()].concat();
             let joined = Config::parse(&joined).unwrap();
-            let whole = parts.build().unwrap();
+            let whole = parts.build().unwrap().into_string().unwrap();
+            let whole = whole.replacen(" quiet", &format!(" quiet {}", ALONE.join(" ")), 1);
             let whole = Config { orders: true, ..Config::parse(whole.as_bytes()).unwrap() };
             assert_eq!(joined, whole, "{words:?}");
             assert_eq!(joined.root_access, access, "{words:?}");
