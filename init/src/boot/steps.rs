@@ -43,11 +43,11 @@ const RUN_FILE: &CStr = c"/virtinit.run";
 /// Returns only if this process is not PID 1: it may not end the machine then.
 #[must_use]
 pub fn main(environment: rt::Environment) -> c_int {
-    if environment.contains(&orders::REHEARSAL) {
-        return 0;
-    }
     // Any other process than PID 1 is on a host, whose /proc and /dev must not be touched.
     if !rustix::process::getpid().is_init() {
+        if environment.contains(&orders::REHEARSAL) {
+            return 0;
+        }
         log::error!("refusing to run: not PID 1; this program is the /init of an initramfs");
         return end::EXIT_FAILURE;
     }
@@ -142,7 +142,9 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     let console = PayloadConsole::of(&program, &settings, config.init, &new_root);
 
     let session = warm.map(|(session, rehearsal)| {
+        watch::enter(BootStep::Rehearse);
         rehearsal.wait();
+        watch::enter(BootStep::EnterRoot);
         session
     });
     new_root.switch()?;

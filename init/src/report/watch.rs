@@ -37,6 +37,8 @@ pub enum BootStep {
     MountShare,
     /// The wait for orders, which has no limit.
     Wait,
+    /// The end of the process that rehearses.
+    Rehearse,
     /// Path look-ups in the root.
     EnterRoot,
     /// execve(2) of the payload.
@@ -45,13 +47,14 @@ pub enum BootStep {
 
 /// Words for the message about a step, in the order of [`BootStep`].
 #[rustfmt::skip]
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "preparing the boot",
     "loading a module",
     "mounting the root",
     "mounting the root",
     "mounting a share",
     "waiting for orders",
+    "rehearsing",
     "entering the root",
     "executing the payload",
 ];

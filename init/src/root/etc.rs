@@ -37,14 +37,22 @@ pub fn mount(etc: Etc, root: &NewRoot) -> Result<()> {
 }
 
 /// Makes `/etc` of a read-only root writable if it lacks the file `path`, so that
-/// [`NewRoot::provide_file`] can make it. A kernel without overlayfs is no error.
+/// [`NewRoot::provide_file`] can make it. A kernel without overlayfs is no error: it is not asked
+/// to mount one, for which it would look for a module in vain.
 pub fn make_room(root: &NewRoot, path: &[u8]) {
     let is_missing = root.locate(path, OFlags::empty()).is_err();
     let dir = root.locate(b"/etc", OFlags::DIRECTORY);
     if is_missing
         && dir.is_ok_and(|dir| root.is_read_only(&dir))
+        && has_overlayfs(root)
         && let Err(error) = mount(Etc::Overlay, root)
     {
         log::debug!("{error}; going on without {}", show(path));
     }
+}
+
+/// Whether the kernel has overlayfs, by the `/proc` of `root` (proc_filesystems(5)).
+fn has_overlayfs(root: &NewRoot) -> bool {
+    let list = root.read(b"/proc/filesystems").ok().flatten().unwrap_or_default();
+    list.split(|&byte| byte == b'\n').any(|line| line.ends_with(b"\toverlay"))
 }

@@ -43,6 +43,9 @@ const OUTPUT: usize = 1;
 /// Index of standard error among the relays, and its number in `close`.
 const ERROR: usize = 2;
 
+/// Most bytes of orders: a command, the settings of the machine, and words for the kernel.
+const ORDERS_MAX: usize = 2 * proto::settings::MAX;
+
 /// Time limit for the host to read or send control data.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -78,11 +81,16 @@ impl Session {
         self.send(&ToHost::Ready)?;
         let mut fds = [PollFd::new(&self.control, PollFlags::IN)];
         while poll(&mut fds, None) == Err(Errno::INTR) {}
-        self.receive_command()
+        self.receive_records(ORDERS_MAX)
     }
 
     /// Waits for the records of a command on the control channel.
     pub fn receive_command(&mut self) -> Result<Vec<u8>, Errno> {
+        self.receive_records(proto::settings::MAX)
+    }
+
+    /// Waits for at most `most` bytes of records.
+    fn receive_records(&mut self, most: usize) -> Result<Vec<u8>, Errno> {
         let length = loop {
             match self.next_message() {
                 Some(ToGuest::Command(length)) => break length,
@@ -90,7 +98,7 @@ impl Session {
                 None => self.receive()?,
             }
         };
-        if length > proto::settings::MAX {
+        if length > most {
             return Err(Errno::TOOBIG);
         }
         let mut text = self.lines.take_rest();
