@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
+use nix::unistd::{AccessFlags, Whence, access, lseek};
+use twox_hash::XxHash3_128;
 
 use super::footer::{END, Extent, Footer};
 use super::key::TemplateKey;
@@ -66,6 +67,12 @@ impl Template {
         &self.file
     }
 
+    /// Whether QEMU can map the memory. Even for a private mapping, it opens the file for writing.
+    #[must_use]
+    pub fn can_be_mapped(&self) -> bool {
+        access(&self.path, AccessFlags::W_OK).is_ok()
+    }
+
     /// Bytes of the memory.
     #[must_use]
     pub fn memory_size(&self) -> u64 {
@@ -105,21 +112,21 @@ impl Template {
         read().with_context(|| named(&self.path))
     }
 
-    /// Reads all extents, passes their bytes on with their offset, and checks their digests. The
-    /// bytes of an extent are passed on before its digest is known.
+    /// Reads all extents, passes their bytes on with their offset, and checks their checksums. The
+    /// bytes of an extent are passed on before its checksum is known.
     fn each_extent(&self, each: &(dyn Fn(&[u8], u64) -> Result<()> + Sync)) -> Result<()> {
         in_threads(&self.footer.extents, &|extent: &Extent, buffer: &mut [u8]| {
-            let mut hasher = blake3::Hasher::new();
-            while hasher.count() < extent.length {
-                let offset = extent.offset + hasher.count();
-                let left = usize::try_from(extent.length - hasher.count())?;
+            let Extent { offset, length, checksum } = *extent;
+            let (mut hasher, mut at) = (XxHash3_128::new(), offset);
+            while at < offset + length {
+                let left = usize::try_from(offset + length - at)?;
                 let chunk = &mut buffer[..left.min(CHUNK)];
-                self.file.read_exact_at(chunk, offset)?;
-                hasher.update(chunk);
-                each(chunk, offset)?;
+                self.file.read_exact_at(chunk, at)?;
+                hasher.write(chunk);
+                each(chunk, at)?;
+                at += chunk.len() as u64;
             }
-            let Extent { offset, digest, .. } = extent;
-            ensure!(hasher.finalize() == *digest, "its memory at {offset} is damaged");
+            ensure!(hasher.finish_128() == checksum, "its memory at {offset} is damaged");
             Ok(())
         })?;
         Ok(())

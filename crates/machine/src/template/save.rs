@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use twox_hash::XxHash3_128;
 
 use super::file::{CHUNK, in_threads, is_zero, segments};
 use super::footer::{DATA_MAX, EXTENT_MAX, Extent, Footer, PAGE, STATE_MAX};
@@ -19,10 +19,12 @@ pub(super) fn save(output: &File, key: &TemplateKey, memory: &File, state: &[u8]
     let (size, state_size) = (memory.metadata().context("the memory")?.len(), state.len() as u64);
     ensure!(size.is_multiple_of(PAGE), "{size} bytes of memory are not whole pages");
     ensure!(state_size <= STATE_MAX, "the devices have {state_size} bytes of state, too many");
-    let pieces = pieces(&segments(memory, size)?);
-    let written = AtomicU64::new(0);
+    let segments = segments(memory, size)?;
+    let data: u64 = segments.iter().map(|(start, end)| end - start).sum();
+    ensure!(data <= DATA_MAX, "the machine has more than {} MiB of data", DATA_MAX >> 20);
+    let pieces = pieces(&segments);
     let copy = |piece: &(u64, u64), buffer: &mut [u8]| {
-        let mut copy = PieceCopy { output, written: &written, extents: Vec::new(), open: None };
+        let mut copy = PieceCopy { output, extents: Vec::new(), open: None };
         copy.run(memory, *piece, buffer).map(|()| copy.extents)
     };
     let mut extents: Vec<_> = in_threads(&pieces, &copy)?.into_iter().flatten().collect();
@@ -53,11 +55,9 @@ fn pieces(segments: &[(u64, u64)]) -> Vec<(u64, u64)> {
 /// Copy of one piece of the memory.
 struct PieceCopy<'a> {
     output: &'a File,
-    /// Bytes that all threads have written.
-    written: &'a AtomicU64,
     extents: Vec<Extent>,
-    /// Start and hasher of the extent that has no end yet.
-    open: Option<(u64, blake3::Hasher)>,
+    /// The extent that has no end yet, and the hasher for its checksum.
+    open: Option<(Extent, XxHash3_128)>,
 }
 
 impl PieceCopy<'_> {
@@ -92,20 +92,19 @@ impl PieceCopy<'_> {
     /// Adds `bytes` to the open extent, or opens one with them.
     fn add(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         let count = bytes.len() as u64;
-        let sum = self.written.fetch_add(count, Ordering::Relaxed) + count;
-        ensure!(sum <= DATA_MAX, "the machine has more than {} MiB of data", DATA_MAX >> 20);
         self.output.write_all_at(bytes, offset)?;
-        self.open.get_or_insert_with(|| (offset, blake3::Hasher::new())).1.update(bytes);
+        let new = || (Extent { offset, length: 0, checksum: 0 }, XxHash3_128::new());
+        let (extent, hasher) = self.open.get_or_insert_with(new);
+        extent.length += count;
+        hasher.write(bytes);
         Ok(())
     }
 
     /// Ends the open extent.
     fn close(&mut self) {
-        let extent = self.open.take().map(|(offset, hasher)| Extent {
-            offset,
-            length: hasher.count(),
-            digest: hasher.finalize(),
-        });
+        let closed = self.open.take();
+        let extent =
+            closed.map(|(extent, hasher)| Extent { checksum: hasher.finish_128(), ..extent });
         self.extents.extend(extent);
     }
 }

@@ -15,15 +15,13 @@ use serde_json::{Value, json};
 
 use crate::plan::machine_plan::MachinePlan;
 use crate::process::qmp::Qmp;
+use crate::template::footer::STATE_MAX;
 
 /// Time for a transfer of the state, which takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Time between two questions whether a transfer is over.
 const PAUSE: Duration = Duration::from_micros(500);
-
-/// Most bytes of the devices' state; it usually has 200 KB.
-const STATE_MAX: u64 = 16 << 20;
 
 /// QEMU's name for the socket of a transfer.
 const SOCKET: &str = "state";
