@@ -4,9 +4,9 @@
 //! Specification, version 0.8.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,6 +46,14 @@ pub fn user_cache() -> Option<PathBuf> {
         home.filter(|home| private_dir::writers(home) != Writers::Foreign)
     };
     cache_home(std::env::var_os("XDG_CACHE_HOME"), home)
+}
+
+/// Whether `path` is an ELF file (elf.h), and no script, which may run any other program.
+#[must_use]
+pub fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
+    read.is_ok() && magic == *b"\x7fELF"
 }
 
 /// Identity of the file to which `path` leads: its real path and its numbers in stat(2). A program

@@ -17,6 +17,9 @@ const USUAL: u64 = 1024;
 
 /// Least default memory in MiB, in which a guest can still boot.
 const LEAST: u64 = 128;
+/// Steps of a size that depends on the host's free memory: machines of the same size can start
+/// from the same template.
+const STEP: u64 = 64;
 
 /// Memory in MiB that is left to kernel and programs beside overlay and root.
 const GUEST: u64 = 512;
@@ -109,7 +112,7 @@ impl MemoryUse {
 /// Memory in MiB that the host can spare: three quarters of the available memory; `None` if
 /// `meminfo` does not tell.
 fn spare(meminfo: &str) -> Option<u64> {
-    field(meminfo, "MemAvailable:").map(|kib| kib / 1024 * 3 / 4)
+    field(meminfo, "MemAvailable:").map(|kib| kib / 1024 * 3 / 4 / STEP * STEP)
 }
 
 /// The value in KiB of the line of `meminfo` that starts with `name`.
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_small_host_gives_three_quarters_of_its_memory() {
-        for (host, size) in [(8192, 1024), (976, 732), (1, 128)] {
+        for (host, size) in [(8192, 1024), (976, 704), (990, 704), (1, 128)] {
             assert_eq!(choose(None, MemoryUse::default(), &meminfo(host)).size, size);
         }
         assert_eq!(choose(None, MemoryUse::default(), "").size, 1024);

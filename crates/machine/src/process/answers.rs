@@ -6,9 +6,8 @@
 //! program's identity and of the question. Only successes of ELF programs are kept: a script may
 //! ask another program, which can change.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -21,8 +20,8 @@ use crate::host;
 
 /// Most bytes of an answer that is kept.
 const SIZE_MAX: u64 = 64 << 10;
-/// First bytes of a program that is no script (elf.h).
-const ELF: [u8; 4] = *b"\x7fELF";
+/// Length of the line with the digest.
+const DIGEST: u64 = 65;
 /// Prefix of the names of unfinished files.
 const UNFINISHED: &str = ".unfinished-";
 
@@ -31,7 +30,7 @@ const RULES: Rules = Rules {
     unfinished: UNFINISHED,
     size: Metadata::len,
     most: 32,
-    most_bytes: 32 * SIZE_MAX,
+    most_bytes: 32 * (SIZE_MAX + DIGEST),
 };
 
 /// The answers that are kept.
@@ -133,10 +132,11 @@ impl Answers {
     fn find(&self, name: &str) -> Option<String> {
         let file = self.files.open(name).ok()??;
         let mut text = String::new();
-        (&file).take(SIZE_MAX).read_to_string(&mut text).ok()?;
+        (&file).take(SIZE_MAX + DIGEST).read_to_string(&mut text).ok()?;
         kept::note_use(&file);
-        // A power cut may have lost the text.
-        Some(text).filter(|text| !text.is_empty())
+        // Files are not synced, so a power cut may have lost a part of it.
+        let (digest, answer) = text.split_once('\n')?;
+        (digest == self::digest(answer)).then(|| answer.to_owned())
     }
 
     fn keep(&self, name: &str, text: &str) -> Result<()> {
@@ -147,7 +147,7 @@ impl Answers {
         output::without_signals(|| {
             let mut unfinished =
                 tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(self.files.dir())?;
-            unfinished.write_all(text.as_bytes())?;
+            write!(unfinished, "{}\n{text}", digest(text))?;
             unfinished.persist(&path)?;
             Ok(())
         })
@@ -157,11 +157,14 @@ impl Answers {
     }
 }
 
+/// The first line of a file, for damage.
+fn digest(answer: &str) -> String {
+    blake3::hash(answer.as_bytes()).to_string()
+}
+
 /// The name of an answer; `None` if it is not kept. Some programs answer root alone.
 fn name(program: &Path, arguments: &[&str]) -> Option<String> {
-    let mut magic = [0; ELF.len()];
-    File::open(program).ok()?.read_exact_at(&mut magic, 0).ok()?;
-    let identity = host::identity(program).ok().filter(|_| magic == ELF)?;
+    let identity = host::identity(program).ok().filter(|_| host::is_elf(program))?;
     let mut hasher = blake3::Hasher::new();
     let user = geteuid().to_string();
     let words = arguments.iter().map(|argument| argument.as_bytes());
@@ -204,6 +207,18 @@ mod tests {
         answers.remove(&kept[0].name).unwrap();
         answers.remove(&kept[1].name).unwrap();
         assert!(!ask(&answers, &shell(), script).1);
+    }
+
+    #[test]
+    fn a_damaged_answer_is_forgotten() {
+        let home = tempfile::tempdir().unwrap();
+        let answers = Answers::below(home.path()).unwrap();
+        for damage in ["", "\n", "out\n"] {
+            assert!(!ask(&answers, &shell(), "echo out").1, "{damage:?}");
+            assert!(ask(&answers, &shell(), "echo out").1, "{damage:?}");
+            let path = answers.files.dir().join(&answers.list()[0].name);
+            fs::write(path, damage).unwrap();
+        }
     }
 
     #[test]

@@ -58,8 +58,8 @@ const LINE_MAX: usize = 1 << 20;
 /// Maximum number of kept answers: some callers want no answer.
 const ANSWERS_MAX: usize = 16;
 
-/// Time for QEMU's answer to a command.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Time for QEMU's answer to a command, the first of which it may get before it has started.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 impl Qmp {
     /// Makes a connection; the second value is QEMU's end.

@@ -68,6 +68,11 @@ const LOCKED: &str = "\" lock";
 const IN_USE: &str = "; the image is in use, perhaps by another machine (`chrootvm ps`), and one \
                       of them writes to it: end that one, or copy the image";
 
+/// Hint for the `words` of QEMU about an error; empty if there is none.
+pub(super) fn hint(words: &str) -> &'static str {
+    if words.contains(LOCKED) { IN_USE } else { "" }
+}
+
 /// Facts about a run that its exit report depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct RunFacts<'a> {
@@ -96,9 +101,15 @@ impl Outcome {
     /// Outcome if QEMU ended with `status`; `words` are its messages.
     #[must_use]
     pub fn of_qemu(status: ExitStatus, words: &str, shutdown: Option<ShutdownCause>) -> Self {
-        let hint = if words.contains(LOCKED) { IN_USE } else { "" };
+        let hint = hint(words);
         let words = if words.is_empty() { String::new() } else { format!(": {words}{hint}") };
         Self::Ended { failure: (!status.success()).then(|| describe(status) + &words), shutdown }
+    }
+
+    /// Whether the machine was lost, for no reason that its user or its host has given.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Halted | Self::Ended { .. })
     }
 
     /// This outcome, or the end of PID 1 if that has made the guest reset the machine.

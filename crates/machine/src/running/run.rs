@@ -4,7 +4,6 @@
 //! already connected when a program inherits them. So there is nothing to clean up, however
 //! chrootvm ends. The programs end together with chrootvm ([`crate::process::child`]).
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,7 +18,7 @@ use super::outcome::RunReport;
 use super::published_ports;
 use super::settings::RunSettings;
 use super::timing::Timing;
-use super::warm::orders::{Orders, Saving};
+use super::warm::orders::{Orders, Saving, go_on};
 use super::warm::saved;
 use super::watch::{Origin, Watch, WatchedCommand};
 use super::watched_init::WatchedInit;
@@ -35,6 +34,7 @@ use crate::process::{open_files, virtiofsd};
 use crate::session::control::CommandSession;
 use crate::session::foreground::Foreground;
 use crate::session::terminal::{RawTerminal, SavedTerminal};
+use crate::template::TemplateUse;
 use crate::template::file::Template;
 
 /// Starts the machine of `plan` and watches it until it ends. `kernel` and `initrd` are what the
@@ -54,7 +54,7 @@ pub fn run(
     published_ports::check(&plan.network)?;
     // All children inherit the limit.
     let open_files = open_files::raise()?;
-    let saved = start_saved(plan, &mut settings, timing);
+    let saved = start_saved(plan, &mut settings, timing)?;
     let started = match saved {
         Some(started) => started,
         None => boot(plan, kernel, initrd, &mut settings, timing)?,
@@ -95,7 +95,13 @@ pub fn run(
         };
         WatchedInit::new(relay, terminal)
     });
-    watch.until_the_end(command, console, init.transpose()?)
+    let report = watch.until_the_end(command, console, init.transpose()?)?;
+    let template = settings.template.filter(|_| origin == Origin::Template);
+    if let Some(template) = template.filter(|_| report.outcome.is_lost() && !timing.has_run()) {
+        template.discard();
+        log::warn!("the saved machine is removed, because it did not run; the next run boots");
+    }
+    Ok(report)
 }
 
 /// A machine with its daemons.
@@ -138,39 +144,70 @@ fn boot(
 
 /// Starts the machine of `plan` from its template; `None` if there is no template, or it is of no
 /// use. Then it is removed.
+///
+/// # Errors
+/// Errors that a boot would have, too.
 fn start_saved(
     plan: &MachinePlan,
     settings: &mut RunSettings,
     timing: &mut Timing,
-) -> Option<Started> {
-    let MachineStart::Orders { words } = &plan.start else { return None };
-    let template = settings.template.as_ref()?.open()?;
-    match load(plan, words, &template, settings, timing) {
-        Ok(started) => Some(started),
-        Err(error) => {
-            log::debug!("the saved machine does not start, so it is booted again: {error:#}");
-            settings.template.as_ref()?.discard();
-            timing.restarted();
-            None
+) -> Result<Option<Started>> {
+    let MachineStart::Orders { words } = &plan.start else { return Ok(None) };
+    let Some(template) = settings.template.as_ref().and_then(TemplateUse::open) else {
+        return Ok(None);
+    };
+    let mut loaded = load(plan, &template, settings, timing)?;
+    let ready = loaded.memory.and_then(|()| {
+        saved::load(&mut loaded.machine.qmp, template.state())?;
+        // The processors translate the code with which they wake up while the devices are
+        // plugged in.
+        go_on(&mut loaded.machine.qmp)
+    });
+    if let Err(error) = ready {
+        log::debug!("the saved machine does not start, so it is booted again: {error:#}");
+        if let Some(template) = &settings.template {
+            template.discard();
         }
+        timing.restarted();
+        return Ok(None);
     }
+    timing.loaded();
+    let Loaded { mut machine, daemons, sockets, .. } = loaded;
+    let mut orders = Orders::new(plan, words, sockets, &machine.disk_files, None);
+    orders.plug(&mut machine.qmp)?;
+    Ok(Some(Started { machine, daemons, orders: Some(orders), origin: Origin::Template }))
 }
 
+/// A machine that waits for the state of its devices.
+struct Loaded {
+    machine: Machine,
+    daemons: Daemons,
+    /// QEMU's ends of the daemons' sockets.
+    sockets: Vec<OwnedFd>,
+    /// Whether its memory is that of the template.
+    memory: Result<()>,
+}
+
+/// Starts QEMU and the daemons, while the memory of `template` is read.
 fn load(
     plan: &MachinePlan,
-    words: &OsStr,
     template: &Template,
     settings: &mut RunSettings,
     timing: &mut Timing,
-) -> Result<Started> {
+) -> Result<Loaded> {
     // Without shares, nobody but QEMU needs the memory: then it is that of the template, of which
     // QEMU copies a page only when the guest writes to it.
-    let is_private = plan.shares.is_empty();
+    let is_private = plan.shares.is_empty() && template.can_be_mapped();
     let memory = match is_private {
         true => template.memory().try_clone()?,
         false => saved::empty_memory(plan)?,
     };
-    let mut start = || -> Result<_> {
+    // Reading the memory takes longer than all else, so it begins first.
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| match is_private {
+            true => template.verify(),
+            false => template.fill(&memory),
+        });
         let mut daemons = start_daemons(plan)?;
         let mut fds = ChildDescriptors::default();
         let file = MemoryFile { path: fds.path(memory.try_clone()?.into()), is_private };
@@ -178,23 +215,9 @@ fn load(
         let machine =
             Machine::start(plan, Contents::Incoming, Some(file), fds, Vec::new(), settings)?;
         timing.machine_started();
-        Ok((machine, daemons, sockets))
-    };
-    // Reading the memory takes longer than all else, so it begins first.
-    let (mut machine, daemons, sockets) = std::thread::scope(|scope| {
-        let filling = scope.spawn(|| match is_private {
-            true => template.verify(),
-            false => template.fill(&memory),
-        });
-        let started = start();
-        let filled = filling.join().map_err(|_| anyhow!("the memory could not be filled"))?;
-        filled.and(started)
-    })?;
-    saved::load(&mut machine.qmp, template.state())?;
-    timing.loaded();
-    let mut orders = Orders::new(plan, words, sockets, &machine.disk_files, None);
-    orders.plug(&mut machine.qmp)?;
-    Ok(Started { machine, daemons, orders: Some(orders), origin: Origin::Template })
+        let memory = reading.join().map_err(|_| anyhow!("the memory could not be read"))?;
+        Ok(Loaded { machine, daemons, sockets, memory })
+    })
 }
 
 /// The daemons of a machine.

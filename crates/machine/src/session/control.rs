@@ -124,9 +124,10 @@ impl CommandSession {
         self.started
     }
 
-    /// Whether the machine has said since the last call that it waits for its orders.
+    /// Whether the machine has said since the last call that it waits for its orders, and has
+    /// said nothing since.
     pub fn take_ready(&mut self) -> bool {
-        self.ready.take().is_some()
+        self.ready.take().is_some() && self.state == SessionState::Booting
     }
 
     /// Lack of memory that the guest has reported.

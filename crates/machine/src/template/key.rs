@@ -1,13 +1,15 @@
 //! The name of a template: a digest of everything that it depends on.
 //!
-//! Interfaces: /proc/cpuinfo (proc(5)).
+//! Interfaces: /proc/cpuinfo and /proc/version (proc(5)), /sys/module (kernel doc:
+//! ABI/stable/sysfs-module).
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::footer::VERSION;
 use crate::host;
@@ -36,9 +38,10 @@ impl TemplateKey {
     pub fn of(plan: &MachinePlan, kernel: &Bootable, initrd: &[u8]) -> Result<Self> {
         let firmware = plan.firmware.as_deref().map(host::identity).transpose()?;
         let processor = match plan.accelerator {
-            Accelerator::Kvm => processor(&host::cpuinfo()),
+            Accelerator::Kvm => processor(&host::cpuinfo()) + &kvm(Path::new("/")),
             Accelerator::Tcg => String::new(),
         };
+        ensure!(host::is_elf(&plan.qemu), "QEMU is a script, and may run any QEMU");
         let ingredients = Ingredients {
             kernel: identity_of_kernel(kernel)?,
             initrd: blake3::hash(initrd),
@@ -76,7 +79,7 @@ struct Ingredients {
     firmware: Vec<u8>,
     /// Identity of this program's file.
     program: Vec<u8>,
-    /// Lines of /proc/cpuinfo, if the processor executes guest code.
+    /// Lines about processor and KVM, if the processor executes guest code.
     processor: String,
 }
 
@@ -177,6 +180,24 @@ fn processor(cpuinfo: &str) -> String {
     first.lines().filter(is_told).collect::<Vec<_>>().join("\n")
 }
 
+/// What decides, besides the processor, which features KVM offers: the kernel of the host below
+/// `root`, and the parameters of KVM's modules.
+fn kvm(root: &Path) -> String {
+    let mut found = vec![fs::read_to_string(root.join("proc/version")).unwrap_or_default()];
+    for module in ["kvm", "kvm_amd", "kvm_intel"] {
+        let directory = root.join("sys/module").join(module).join("parameters");
+        let mut files: Vec<_> = fs::read_dir(directory).into_iter().flatten().flatten().collect();
+        files.sort_by_key(fs::DirEntry::file_name);
+        for file in files {
+            let (name, path) = (file.file_name(), file.path());
+            // Some parameters can be read by root alone.
+            let value = fs::read_to_string(path).unwrap_or_default();
+            found.push(format!("{module}.{}={value}", name.display()));
+        }
+    }
+    found.concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +207,7 @@ mod tests {
     use crate::plan::architecture;
     use crate::plan::disks::{Disk, DiskBacking};
     use crate::plan::machine_plan::MachineStart;
-    use crate::plan::shares::Access;
+    use crate::plan::shares::{Access, MountPoint, Share};
 
     fn plan() -> MachinePlan {
         MachinePlan {
@@ -226,6 +247,12 @@ mod tests {
     fn each_ingredient_changes_the_key() {
         let disk =
             || Disk { path: "/d".into(), access: Access::ReadOnly, backing: DiskBacking::File };
+        let share = || Share {
+            tag: "t".into(),
+            source: "/s".into(),
+            access: Access::ReadOnly,
+            mount_point: MountPoint::Tag,
+        };
         let keys = [
             key(|_, _| ()),
             key(|_, ingredients| ingredients.kernel = "other".into()),
@@ -242,6 +269,8 @@ mod tests {
             key(|plan, _| plan.cpus = 1),
             key(|plan, _| plan.mode = RunMode::Console { monitor: false }),
             key(|plan, _| plan.network = Network::User(Vec::new())),
+            key(|plan, _| plan.shares.push(share())),
+            key(|plan, _| plan.shares.extend([share(), share()])),
             key(|plan, _| plan.disks.push(disk())),
             key(|plan, _| plan.disks.extend([disk(), disk()])),
             key(|plan, _| plan.qemu_arguments.push("-S".into())),
@@ -285,18 +314,37 @@ mod tests {
             fs::write(&kernel_path, "kernel").unwrap();
             Bootable { file: File::open(&kernel_path).unwrap(), named }
         };
-        fs::write(&path, "one").unwrap();
+        fs::write(&path, "\x7fELF one").unwrap();
         let mut plan = plan();
         plan.qemu = path.clone();
         let image = || TemplateKey::of(&plan, &kernel(KernelName::Image), b"initrd").unwrap();
         let first = image();
         assert_eq!(first, image());
-        fs::write(&path, "two words").unwrap();
+        fs::write(&path, "\x7fELF two words").unwrap();
         assert_ne!(first, image());
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        assert!(TemplateKey::of(&plan, &kernel(KernelName::Image), b"initrd").is_err());
         let cached = kernel(KernelName::Cached(kernel_path.clone()));
         assert_eq!(identity_of_kernel(&cached).unwrap(), "cached 1-abc 6");
         fs::remove_file(&path).unwrap();
         assert!(TemplateKey::of(&plan, &cached, b"").is_err());
+    }
+
+    #[test]
+    fn kernel_and_parameters_of_kvm_count() {
+        let root = tempfile::tempdir().unwrap();
+        let parameters = root.path().join("sys/module/kvm_amd/parameters");
+        fs::create_dir_all(&parameters).unwrap();
+        fs::create_dir(root.path().join("proc")).unwrap();
+        for (path, text) in [
+            (root.path().join("proc/version"), "Linux 6.1\n"),
+            (parameters.join("npt"), "Y\n"),
+            (parameters.join("nested"), "1\n"),
+        ] {
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(kvm(root.path()), "Linux 6.1\nkvm_amd.nested=1\nkvm_amd.npt=Y\n");
+        assert_eq!(kvm(&root.path().join("empty")), "");
     }
 
     #[test]

@@ -64,16 +64,18 @@ impl TemplateStore {
     #[must_use]
     pub fn find(&self, key: &TemplateKey) -> Option<Template> {
         let path = self.path(key);
-        let open = || {
-            let Some(file) = self.files.open(&key.to_string())? else { return Ok(None) };
-            kept::note_use(&file);
-            Template::open(file, &path, key).map(Some)
-        };
-        open().unwrap_or_else(|error| {
+        let opened = self.files.open(&key.to_string());
+        let file = opened.unwrap_or_else(|error| {
+            log::debug!("{} is not used: {error:#}", path.display());
+            None
+        })?;
+        kept::note_use(&file);
+        let template = Template::open(file, &path, key);
+        if let Err(error) = &template {
             log::debug!("{} is removed: {error:#}", path.display());
             self.remove(key);
-            None
-        })
+        }
+        template.ok()
     }
 
     /// Keeps a template: `memory` of a machine that is stopped, and the `state` of its devices.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use proto::settings::Record;
 use serde_json::json;
 
@@ -15,6 +15,7 @@ use super::saved;
 use crate::plan::devices::Plugging;
 use crate::plan::machine_plan::MachinePlan;
 use crate::process::qmp::Qmp;
+use crate::running::outcome;
 use crate::session::control::CommandSession;
 use crate::template::TemplateUse;
 
@@ -80,7 +81,10 @@ impl Orders {
             let mut socket = share.and_then(|number| self.sockets.get(number));
             for command in commands {
                 let fd = socket.take().map(|socket| socket as &dyn AsRawFd);
-                qmp.execute(command.name, &command.arguments, fd)?;
+                if let Err(error) = qmp.execute(command.name, &command.arguments, fd) {
+                    let words = format!("{error:#}");
+                    bail!("plug in a device: {words}{}", outcome::hint(&words));
+                }
             }
         }
         // QEMU has its own descriptors of them now, and must be the only one.
@@ -89,20 +93,23 @@ impl Orders {
         Ok(())
     }
 
-    /// Gives the orders to the machine, which goes on with them. Before that, the machine becomes
-    /// a template, if it should. After two times, nothing happens.
+    /// Gives the orders to the machine, which runs. Before that, the machine stands still and
+    /// becomes a template, if it should. After two times, nothing happens.
     ///
     /// # Errors
     /// QEMU refuses a device, or the machine must become a template and cannot.
     pub fn give(&mut self, qmp: &mut Qmp, session: &mut CommandSession) -> Result<()> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
         self.left = left;
-        if let Some(saving) = self.saving.take() {
-            saving.save(qmp)?;
-        }
+        let saving = self.saving.take();
+        let stands_still = saving.is_some();
+        saving.map(|saving| saving.save(qmp)).transpose()?;
         self.plug(qmp)?;
         session.request(&self.of_now()?);
-        qmp.execute("cont", &json!({}), None).map(drop)
+        if stands_still {
+            go_on(qmp)?;
+        }
+        Ok(())
     }
 
     /// The records, with the time and random bytes.
@@ -114,6 +121,14 @@ impl Orders {
         let further = further.iter().flat_map(|record| record.iter().chain(&[0])).copied();
         Ok(self.records.iter().copied().chain(further).collect())
     }
+}
+
+/// Lets the machine go on.
+///
+/// # Errors
+/// QEMU refuses.
+pub(in crate::running) fn go_on(qmp: &mut Qmp) -> Result<()> {
+    qmp.execute("cont", &json!({}), None).map(drop)
 }
 
 impl Saving {
