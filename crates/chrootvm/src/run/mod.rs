@@ -110,7 +110,11 @@ impl RunArguments {
         let script = |sandbox| -> Result<OsString> {
             let script = script::script(&plan, kernel.place(kernel_image)?, &initrd, sandbox)?;
             let of_image = image.as_ref().map(ImageRoot::comment);
-            let comments = of_image.into_iter().chain(warm::comment(&self, &root));
+            let comments = of_image.into_iter().chain(warm::comment(
+                &self,
+                &root,
+                findings.kernel.modules_path().as_deref(),
+            ));
             Ok(configured::commented(settings, comments, &script))
         };
         if self.dry_run {

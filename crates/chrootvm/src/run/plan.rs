@@ -35,7 +35,8 @@ pub(super) fn plan(
     let additions = additions(arguments, root, findings, variables)?;
     let words = command_line(arguments, findings, &additions);
     let whole = words.build()?;
-    let (command_line, start) = match warm::decide(arguments, root)? {
+    let modules = findings.kernel.modules_path();
+    let (command_line, start) = match warm::decide(arguments, root, modules.as_deref())? {
         Warmth::Cold => (whole.clone(), MachineStart::Boot),
         Warmth::Warm => {
             let (line, words) = words.build_for_orders()?;

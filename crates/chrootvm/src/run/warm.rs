@@ -1,5 +1,7 @@
 //! Whether a run starts from a saved machine (`--warm`), and from which one.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use machine::kernel::bootable::Bootable;
 use machine::plan::machine_plan::{MachinePlan, MachineStart};
@@ -20,16 +22,23 @@ pub(super) enum Warmth {
     Warm,
 }
 
-/// Decides for these `arguments` and this `root`.
+/// Oldest kernel that draws new random numbers when it is told to (random(4)).
+const OLDEST: (u32, u32) = (4, 14);
+
+/// Decides for these `arguments`, this `root` and the kernel with these `modules`.
 ///
 /// # Errors
 /// `--warm always` is given, and the run cannot start from a saved machine.
-pub(super) fn decide(arguments: &RunArguments, root: &Root) -> Result<Warmth> {
+pub(super) fn decide(
+    arguments: &RunArguments,
+    root: &Root,
+    modules: Option<&Path>,
+) -> Result<Warmth> {
     // The commands of a boot work everywhere.
     if arguments.dry_run {
         return Ok(Warmth::Cold);
     }
-    match (arguments.machine.warm, obstacle(arguments, root)) {
+    match (arguments.machine.warm, obstacle(arguments, root, modules)) {
         (WarmWhen::Never, _) => Ok(Warmth::Cold),
         (_, None) => Ok(Warmth::Warm),
         (WarmWhen::Auto, Some(why)) => {
@@ -41,9 +50,14 @@ pub(super) fn decide(arguments: &RunArguments, root: &Root) -> Result<Warmth> {
 }
 
 /// Comment of `--dry-run`, which always prints a boot, about a run that would be warm.
-pub(super) fn comment(arguments: &RunArguments, root: &Root) -> Option<String> {
-    let is_warm = arguments.machine.warm != WarmWhen::Never && obstacle(arguments, root).is_none();
-    is_warm.then(|| "chrootvm would start this from a saved machine (--warm).".to_owned())
+pub(super) fn comment(
+    arguments: &RunArguments,
+    root: &Root,
+    modules: Option<&Path>,
+) -> Option<String> {
+    let can_be = obstacle(arguments, root, modules).is_none();
+    (can_be && arguments.machine.warm != WarmWhen::Never)
+        .then(|| "chrootvm would start this from a saved machine (--warm).".to_owned())
 }
 
 /// The template of the machine of `plan`; `None` if the machine boots, or cannot be saved.
@@ -74,7 +88,7 @@ pub(super) fn template(
 }
 
 /// Why this run cannot start from a saved machine, or would gain nothing.
-fn obstacle(arguments: &RunArguments, root: &Root) -> Option<&'static str> {
+fn obstacle(arguments: &RunArguments, root: &Root, modules: Option<&Path>) -> Option<&'static str> {
     let RunArguments { machine, diagnostics, command, .. } = arguments;
     let obstacles = [
         (command.is_empty(), "only a machine with a COMMAND waits for orders"),
@@ -83,8 +97,18 @@ fn obstacle(arguments: &RunArguments, root: &Root) -> Option<&'static str> {
         (diagnostics.keep, "--keep saves the commands of a boot"),
         (diagnostics.details.debug, "--debug shows a boot"),
         (root.archive().is_some(), "the root is unpacked into memory while the machine boots"),
+        (modules.is_some_and(is_too_old), "its kernel is older than 4.14"),
     ];
     obstacles.into_iter().find_map(|(is_there, why)| is_there.then_some(why))
+}
+
+/// Whether the kernel with the directory `modules`, which has its release as its name, is older
+/// than [`OLDEST`]. Without such a name it is not.
+fn is_too_old(modules: &Path) -> bool {
+    let name = modules.file_name().unwrap_or_default().to_string_lossy();
+    let mut numbers = name.split(|character: char| !character.is_ascii_digit());
+    let mut number = || numbers.next()?.parse::<u32>().ok();
+    matches!((number(), number()), (Some(major), Some(minor)) if (major, minor) < OLDEST)
 }
 
 #[cfg(test)]
@@ -114,13 +138,29 @@ mod tests {
                 words.iter().map(|&word| if word == "X" { rootfs } else { word }).collect();
             let arguments = arguments(&words, SingleWord::Init).unwrap();
             let root = Root::open(dir.path()).unwrap();
-            match (decide(&arguments, &root), expected) {
+            match (decide(&arguments, &root, None), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{words:?}"),
                 (Err(error), Err(part)) => {
                     assert!(error.to_string().contains(part), "{words:?}: {error}");
                 }
                 (found, _) => panic!("{words:?}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn old_kernels_boot() {
+        for (modules, expected) in [
+            ("/lib/modules/3.10.0-1160.el7.x86_64", true),
+            ("/lib/modules/4.9.0-19-amd64", true),
+            ("/lib/modules/4.14.0", false),
+            ("/lib/modules/6.1.0-56-cloud-amd64", false),
+            ("/lib/modules/10.0", false),
+            ("/lib/modules", false),
+            ("/srv/4", false),
+            ("/", false),
+        ] {
+            assert_eq!(is_too_old(Path::new(modules)), expected, "{modules}");
         }
     }
 
@@ -138,8 +178,8 @@ mod tests {
             let words = [&["--dry-run"], options, &[rootfs, "--", "true"]].concat();
             let arguments = arguments(&words, SingleWord::Init).unwrap();
             let root = Root::open(dir.path()).unwrap();
-            assert_eq!(decide(&arguments, &root).unwrap(), Warmth::Cold, "{options:?}");
-            assert_eq!(comment(&arguments, &root).is_some(), expected, "{options:?}");
+            assert_eq!(decide(&arguments, &root, None).unwrap(), Warmth::Cold, "{options:?}");
+            assert_eq!(comment(&arguments, &root, None).is_some(), expected, "{options:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The kernel that a machine boots: the user's, one of ROOTFS, or one of this host.
 
+use std::path::PathBuf;
+
 use anyhow::{Error, Result, anyhow, bail};
 use machine::doctor::gather::install_command;
 use machine::doctor::packages::Tool;
@@ -21,6 +23,11 @@ pub(in crate::run) struct GuestKernel {
 }
 
 impl GuestKernel {
+    /// The directory of the modules; its name is usually the kernel's release.
+    pub(in crate::run) fn modules_path(&self) -> Option<PathBuf> {
+        self.modules.as_ref().map(Located::host_path)
+    }
+
     /// Finds the kernel for `arguments` and `root`.
     ///
     /// # Errors
