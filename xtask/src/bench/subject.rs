@@ -89,13 +89,17 @@ impl Subject {
         Ok(root)
     }
 
-    /// Makes the command `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel.
+    /// Makes the command `chrootvm OPTIONS ROOT -- COMMAND` with our `/init` and the kernel. It
+    /// boots, unless the options have `--warm`.
     pub fn chrootvm(&self, options: &[OsString], root: &Path, command: &[&str]) -> Result<Command> {
         let mut chrootvm = Command::new(programs::chrootvm()?);
         chrootvm.arg("--init").arg(&self.init);
         if !options.iter().any(|option| option == "--kernel-builtin") {
             chrootvm.arg("--kernel").arg(&self.kernel.image);
             chrootvm.arg("--modules").arg(&self.kernel.modules);
+        }
+        if !options.iter().any(|option| option.as_encoded_bytes().starts_with(b"--warm")) {
+            chrootvm.arg("--warm=never");
         }
         chrootvm.args(options).arg(root).arg("--").args(command);
         Ok(chrootvm)
