@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::OFlag;
 
+use crate::output;
 use crate::private_dir::{self, Writers};
 
 /// Age at which an unfinished file is removed: its writer must have been killed.
@@ -114,6 +115,24 @@ impl KeptFiles {
             Some(KeptFile { name, size, used, is_complete })
         });
         listed.collect()
+    }
+
+    /// Keeps a file with this name, whose contents `write` writes, and removes what is too much.
+    ///
+    /// # Errors
+    /// The file cannot be written. Then there is none, or the one that was there.
+    pub fn keep(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+        let path = self.dir.join(name);
+        output::without_signals(|| {
+            let mut builder = tempfile::Builder::new();
+            let mut unfinished = builder.prefix(self.rules.unfinished).tempfile_in(&self.dir)?;
+            write(unfinished.as_file_mut())?;
+            unfinished.persist(&path)?;
+            Ok(())
+        })
+        .with_context(|| format!("keep {}", path.display()))?;
+        self.clean(name);
+        Ok(())
     }
 
     /// Removes the file `name` if it is in [`Self::list`].

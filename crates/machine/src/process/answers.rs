@@ -11,9 +11,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use files::kept::{self, KeptFile, KeptFiles, Rules};
-use files::output;
 use nix::unistd::geteuid;
 
 use crate::host;
@@ -143,17 +142,7 @@ impl Answers {
         if text.is_empty() || text.len() as u64 > SIZE_MAX {
             return Ok(());
         }
-        let path = self.files.dir().join(name);
-        output::without_signals(|| {
-            let mut unfinished =
-                tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(self.files.dir())?;
-            write!(unfinished, "{}\n{text}", digest(text))?;
-            unfinished.persist(&path)?;
-            Ok(())
-        })
-        .with_context(|| format!("keep {}", path.display()))?;
-        self.files.clean(name);
-        Ok(())
+        self.files.keep(name, |file| write!(file, "{}\n{text}", digest(text)))
     }
 }
 

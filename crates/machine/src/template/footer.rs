@@ -22,8 +22,8 @@
 //!
 //! Extents are sorted, do not overlap, have at most `EXTENT_MAX` bytes each, and consist of
 //! whole pages. Everything else of the memory is zero. The digests are BLAKE3 hashes. The
-//! checksums are XXH3 with 128 bits, which takes a fifth of the time: they find damage, and
-//! who can write to the file can make them fit, as he could with digests.
+//! checksums are XXH3 with 128 bits, which takes a fifth of the time. Both find damage only:
+//! whoever can write to the file can make either fit.
 
 use anyhow::{Context, Result, ensure};
 use twox_hash::XxHash3_128;

@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use files::kept::{self, KeptFile, KeptFiles, Rules};
-use files::output;
 
 use super::image_hash::{ImageHash, Trailer};
 use crate::host;
@@ -110,18 +109,11 @@ impl VmlinuxCache {
     /// # Errors
     /// The file cannot be written.
     pub fn keep(&self, image: ImageHash, contents: &[u8]) -> Result<CachedKernel> {
-        let path = self.path(image);
-        output::without_signals(|| {
-            let mut unfinished =
-                tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(self.files.dir())?;
-            unfinished.write_all(contents)?;
-            unfinished.write_all(&Trailer::new(image, contents.len() as u64).0)?;
-            unfinished.persist(&path)?;
-            Ok(())
-        })
-        .with_context(|| format!("keep {}", path.display()))?;
-        self.files.clean(&name(image));
-        self.find(image).with_context(|| format!("find {} again", path.display()))
+        self.files.keep(&name(image), |file| {
+            file.write_all(contents)?;
+            file.write_all(&Trailer::new(image, contents.len() as u64).0)
+        })?;
+        self.find(image).with_context(|| format!("find {} again", self.path(image).display()))
     }
 
     /// All files of the cache.
