@@ -6,7 +6,9 @@
 //! | Module | Contents |
 //! |---|---|
 //! | `model` | the values: [`Recipe`], its [`Step`]s, [`Output`]s and so on |
+//! | [`values`] | sizes, percentages and durations in texts |
 
 mod model;
+pub mod values;
 
 pub use model::*;

@@ -1,13 +1,13 @@
-//! Parsers of option values: durations, volumes, ports, variables.
+//! Parsers of option values: volumes, ports, variables, and durations as recipes have them.
 
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use machine::plan::machine_plan::Publish;
 use machine::plan::shares::Access;
+pub use recipe::values::parse_duration;
 
 /// Value of `--volume HOST:GUEST[:ro|rw]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,24 +84,6 @@ pub fn parse_variable(
     }
 }
 
-/// Parses a duration, such as `90`, `90s`, `500ms`, `5m`, `2h` or `30d`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const FORM: &str = "give a number of seconds above 0, or one with a suffix ms, s, m, h or d";
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let number: u64 = digits.parse().map_err(|_| FORM)?;
-    let millis = match unit {
-        "ms" => 1,
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(FORM.into()),
-    };
-    let millis = number.checked_mul(millis).filter(|millis| (1..u64::MAX / 4).contains(millis));
-    millis.map(Duration::from_millis).ok_or_else(|| FORM.into())
-}
-
 /// Parses the name of a machine or a host. The name becomes part of a socket's name.
 pub fn parse_name(text: &str) -> Result<String, String> {
     /// Longest host name in bytes (`__NEW_UTS_LEN`).
@@ -166,21 +148,6 @@ mod tests {
         assert_eq!(parse("HERE"), Ok(Some(b"HERE=x".to_vec())));
         assert_eq!(parse("THERE"), Ok(None));
         assert!(parse("").is_err() && parse("=x").is_err());
-    }
-
-    #[test]
-    fn durations_are_parsed() {
-        for (text, millis) in
-            [("90", 90_000), ("4s", 4000), ("5m", 300_000), ("1h", 3_600_000), ("2d", 172_800_000)]
-        {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for bad in
-            ["", "s", "0", "-1", "1.5", "4 s", "1w", "99999999999999999999", "9999999999999999h"]
-        {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! Parsers of the values that texts name: sizes, percentages, durations.
+//!
+//! The command line has the same values; an error says how to write one.
+
+mod durations;
+mod sizes;
+
+pub use durations::{parse_duration, show_duration};
+pub use sizes::{parse_memory, parse_percent, parse_size, show_size};
