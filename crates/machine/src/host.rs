@@ -125,6 +125,18 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("find {}", path.display()))
 }
 
+/// As [`canonical`], but a file without a name is found by the path of its descriptor, which
+/// proc(5) shows as a link that leads nowhere.
+///
+/// # Errors
+/// The path does not exist.
+pub fn canonical_or_open(path: &Path) -> Result<PathBuf> {
+    match path.canonicalize() {
+        Err(_) if path.metadata().is_ok() => absolute(path),
+        _ => canonical(path),
+    }
+}
+
 /// Makes `path` absolute and resolves symbolic links in it.
 ///
 /// # Errors

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat;
 
-use crate::host::canonical;
+use crate::host::canonical_or_open;
 use crate::plan::disks::{Disk, DiskBacking};
 use crate::plan::shares::Access;
 
-/// The disk at the canonical `path`. A missing file is no error here; [`open`] reports it.
+/// The disk at `path`, which is canonical or that of an open file. A missing file is no error here; [`open`] reports it.
 #[must_use]
 pub fn disk(path: PathBuf, access: Access) -> Disk {
     let is_device = path.metadata().is_ok_and(|found| found.file_type().is_block_device());
@@ -31,7 +31,7 @@ pub fn parse(text: &OsStr) -> Result<Disk> {
         Some(path) => (path, Access::ReadOnly),
         None => (bytes, Access::ReadWrite),
     };
-    let path = canonical(Path::new(OsStr::from_bytes(path)));
+    let path = canonical_or_open(Path::new(OsStr::from_bytes(path)));
     let path = path.with_context(|| format!("--data {}", text.display()))?;
     let disk = disk(path, access);
     open(&disk).map(|_| disk)
@@ -78,6 +78,7 @@ fn is_read_only(device: u64) -> bool {
 mod tests {
     use super::*;
     use std::ffi::OsString;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn the_suffix_ro_makes_a_disk_read_only() {
@@ -88,6 +89,11 @@ mod tests {
         for (suffix, access) in [("", Access::ReadWrite), (":ro", Access::ReadOnly)] {
             assert_eq!(parse(&text(suffix)).unwrap(), disk(path.clone(), access));
         }
+        // A file without a name has a path as long as it is open.
+        let nameless = tempfile::tempfile().unwrap();
+        let descriptor = format!("/proc/self/fd/{}", nameless.as_raw_fd());
+        let found = parse(OsStr::new(&descriptor)).unwrap();
+        assert_eq!(found, disk(descriptor.into(), Access::ReadWrite));
         // The kernel lets nobody write to a program that runs.
         let running = std::env::current_exe().unwrap();
         let read_only = [running.as_os_str(), OsStr::new(":ro")].into_iter().collect::<OsString>();

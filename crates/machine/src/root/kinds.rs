@@ -24,7 +24,7 @@ use nix::fcntl::OFlag;
 use proto::words::Words;
 
 use super::disk_files;
-use crate::host::{absolute, canonical};
+use crate::host::canonical_or_open;
 use crate::plan::disks::{Disk, FIRST};
 use crate::plan::shares::Access;
 
@@ -67,11 +67,7 @@ impl Root {
     /// # Errors
     /// The file is nothing that a kernel can mount or unpack.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = match path.canonicalize() {
-            // A file without a name can be opened by its descriptor, which proc(5) shows as a link.
-            Err(_) if path.metadata().is_ok() => absolute(path)?,
-            _ => canonical(path)?,
-        };
+        let path = canonical_or_open(path)?;
         let shown = path.display();
         let kind = if path.is_dir() {
             RootKind::Directory
