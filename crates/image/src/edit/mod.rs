@@ -2,10 +2,14 @@
 //!
 //! | Module | Contents |
 //! |---|---|
+//! | [`difference`] | the layer between two trees |
 //! | [`exclude`] | leaves files out by patterns |
 //! | [`graft`] | adds files and directories of the host |
 //! | [`inject`] | adds `/init` and the run file of a workload; limits times |
+//! | [`overlay`] | layers in the form of an overlay's upper directory |
 
+pub mod difference;
 pub mod exclude;
 pub mod graft;
 pub mod inject;
+pub mod overlay;
