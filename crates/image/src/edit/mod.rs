@@ -7,9 +7,11 @@
 //! | [`graft`] | adds files and directories of the host |
 //! | [`inject`] | adds `/init` and the run file of a workload; limits times |
 //! | [`overlay`] | layers in the form of an overlay's upper directory |
+//! | [`remove`] | removes files by patterns, or all but some |
 
 pub mod difference;
 pub mod exclude;
 pub mod graft;
 pub mod inject;
 pub mod overlay;
+pub mod remove;
