@@ -70,7 +70,7 @@ impl Exclusion {
 }
 
 /// Refuses text that gitignore(5) skips: in a file, it makes sense, but not as a pattern.
-fn check(pattern: &str) -> Result<()> {
+pub(super) fn check(pattern: &str) -> Result<()> {
     let bare = pattern.strip_prefix('!').unwrap_or(pattern).trim();
     ensure!(!bare.is_empty() && bare != "/", "it matches nothing");
     ensure!(!pattern.starts_with('#'), "a comment; a name that begins with # is written \\#");

@@ -1,13 +1,14 @@
 //! Adds files and directories of the host to a tree.
 //!
 //! Whatever is added belongs to root, because the user who has the files is nobody inside the
-//! image. Links above a path are followed within the tree; no path leaves it.
+//! image. Links above a path are followed within the tree; no path leaves it. With other owners
+//! and modes, [`put`](super::put) adds files in the same way.
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::tree::{Content, Id, Kind, Meta, Tree, Xattrs, components, show};
+use crate::tree::{Content, Id, Kind, Meta, Node, Tree, components, show};
 
 /// Permissions of a file that is added alone: it is most likely a program.
 const OF_FILE: u16 = 0o755;
@@ -24,6 +25,18 @@ pub fn file(
     content: Content,
     mtime: i64,
 ) -> Result<Vec<u8>> {
+    let meta = |_: &[u8]| Meta { permissions: OF_FILE, mtime, ..Meta::default() };
+    file_with(tree, path, name, content, meta)
+}
+
+/// Adds a file as [`file()`] does, with the metadata that `meta` returns for its path.
+pub(super) fn file_with(
+    tree: &mut Tree,
+    path: &[u8],
+    name: &[u8],
+    content: Content,
+    meta: impl FnOnce(&[u8]) -> Meta,
+) -> Result<Vec<u8>> {
     check(path)?;
     let mut names: Vec<&[u8]> = components(path).collect();
     if path.ends_with(b"/") || tree.find_directory(path).is_some() {
@@ -31,8 +44,7 @@ pub fn file(
     }
     let path = names.join(&b'/');
     ensure!(!path.is_empty(), "the file has no name");
-    let meta = Meta { permissions: OF_FILE, mtime, ..Meta::default() };
-    put(tree, &path, meta, Kind::File(content))?;
+    put(tree, &path, meta(&path), Kind::File(content))?;
     Ok(path)
 }
 
@@ -42,6 +54,17 @@ pub fn file(
 /// # Errors
 /// Those of [`file()`]; a file of `directory` in place of a directory of the tree.
 pub fn directory(tree: &mut Tree, path: &[u8], directory: &Tree) -> Result<()> {
+    directory_with(tree, path, directory, &|_, node| of_root(&node.meta))
+}
+
+/// Adds the contents of a directory as [`directory()`] does, with the metadata that `meta`
+/// returns for each path and node of `directory`.
+pub(super) fn directory_with(
+    tree: &mut Tree,
+    path: &[u8],
+    directory: &Tree,
+    meta: &dyn Fn(&[u8], &Node) -> Meta,
+) -> Result<()> {
     check(path)?;
     let above = components(path).collect::<Vec<_>>().join(&b'/');
     let is_file =
@@ -68,8 +91,7 @@ pub fn directory(tree: &mut Tree, path: &[u8], directory: &Tree) -> Result<()> {
             Kind::Directory(_) => crate::tree::directory(),
             kind => kind.clone(),
         };
-        let meta = meta(&node.meta, node.meta.xattrs.clone());
-        let new = put(tree, &path, meta, kind)?;
+        let new = put(tree, &path, meta(&path, node), kind)?;
         if node.names > 1 {
             added.insert(id, new);
         }
@@ -79,15 +101,8 @@ pub fn directory(tree: &mut Tree, path: &[u8], directory: &Tree) -> Result<()> {
 
 /// Metadata of a file that now belongs to root. It loses its set-id bits: they were those of
 /// another user.
-fn meta(meta: &Meta, xattrs: Xattrs) -> Meta {
-    Meta {
-        permissions: meta.permissions & 0o1777,
-        uid: 0,
-        gid: 0,
-        mtime: meta.mtime,
-        nanoseconds: meta.nanoseconds,
-        xattrs,
-    }
+fn of_root(meta: &Meta) -> Meta {
+    Meta { permissions: meta.permissions & 0o1777, uid: 0, gid: 0, ..meta.clone() }
 }
 
 fn put(tree: &mut Tree, path: &[u8], meta: Meta, kind: Kind) -> Result<Id> {

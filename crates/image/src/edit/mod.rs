@@ -2,10 +2,18 @@
 //!
 //! | Module | Contents |
 //! |---|---|
+//! | [`difference`] | the layer between two trees |
 //! | [`exclude`] | leaves files out by patterns |
-//! | [`graft`] | adds files and directories of the host |
+//! | [`graft`] | adds files and directories of the host, which then belong to root |
 //! | [`inject`] | adds `/init` and the run file of a workload; limits times |
+//! | [`overlay`] | layers in the form of an overlay's upper directory |
+//! | [`put`] | adds files of the host with an owner and modes |
+//! | [`remove`] | removes files by patterns, or all but some |
 
+pub mod difference;
 pub mod exclude;
 pub mod graft;
 pub mod inject;
+pub mod overlay;
+pub mod put;
+pub mod remove;

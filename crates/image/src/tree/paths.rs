@@ -112,6 +112,24 @@ impl Tree {
 
     /// Follows `path` and the links in it.
     fn follow(&self, path: &[u8]) -> Result<Followed> {
+        self.follow_by(path, &mut |_, _| ())
+    }
+
+    /// The node at `path`; `None` if it does not exist. Links are followed within the tree.
+    /// Passes every name on the way, and the directory that has it, to `visit`.
+    ///
+    /// # Errors
+    /// A path that leads through a file; too many links.
+    pub(crate) fn trace(
+        &self,
+        path: &[u8],
+        visit: &mut dyn FnMut(Id, &[u8]),
+    ) -> Result<Option<Id>> {
+        let Followed { at, missing, .. } = self.follow_by(path, visit)?;
+        Ok(missing.is_empty().then_some(at))
+    }
+
+    fn follow_by(&self, path: &[u8], visit: &mut dyn FnMut(Id, &[u8])) -> Result<Followed> {
         let reversed = |path: &[u8]| {
             let mut names: Vec<Box<[u8]>> = components(path).map(Into::into).collect();
             names.reverse();
@@ -139,6 +157,7 @@ impl Tree {
                 pending.reverse();
                 return Ok(Followed { at, length, missing: pending });
             };
+            visit(at, &name);
             let Kind::Symlink(target) = &self.node(id).kind else {
                 trail.push((id, length + 1 + name.len()));
                 continue;
