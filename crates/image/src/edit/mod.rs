@@ -5,7 +5,9 @@
 //! | [`exclude`] | leaves files out by patterns |
 //! | [`graft`] | adds files and directories of the host |
 //! | [`inject`] | adds `/init` and the run file of a workload; limits times |
+//! | [`normalise`] | removes what programs leave and what differs from build to build |
 
 pub mod exclude;
 pub mod graft;
 pub mod inject;
+pub mod normalise;
