@@ -63,7 +63,7 @@
 //! |---|---|
 //! | [`source`] | reads a directory, cpio, tar, EROFS, ext4 or squashfs as a tree |
 //! | [`tree`] | the tree: nodes, contents, attributes, look-ups by path |
-//! | [`edit`] | leaves files out, adds files, `/init` and a workload, limits times |
+//! | [`edit`] | leaves files out, adds files, `/init` and a workload, limits times, removes what differs from build to build |
 //! | [`mod@write`] | writes a tree as cpio, tar, a directory, EROFS, ext4 or squashfs |
 //! | [`mod@format`] | recognises formats, by contents or by the ending of a name |
 //! | [`compare`] | lists the differences between two trees |
