@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use toml::Spanned;
-use toml::de::{DeInteger, DeString, DeTable, DeValue};
+use toml::de::{DeArray, DeInteger, DeString, DeTable, DeValue};
 
 use super::fields::{Field, Fields, Item, Value};
 use super::forms::{Form, Key, Table};
 use super::lines::{Fault, Lines};
 use super::quote::{list, nearest, quote};
-use super::rules::Rule;
+use super::rules::{Rule, rule};
 use super::together;
-
 use crate::model::Mistake;
 
 /// Most bytes of a text. Long scripts belong in files of the package.
@@ -110,12 +109,6 @@ fn unknown(name: &Spanned<DeString<'_>>, table: &Table) -> String {
 
 fn read_value(key: &Key, name_at: usize, value: &Spanned<DeValue<'_>>) -> Result<Value, Fault> {
     let at = value.span().start;
-    let wrong = || {
-        let (name, kind) = (key.name, value.get_ref().type_str());
-        let (types, example) = (key.types(), key.example());
-        let message = format!("{name} has the wrong type ({kind}); it is {types}: write {example}");
-        Fault::new(at, message)
-    };
     let fail = |message: String| Fault::new(at, format!("{}: {message}", key.name));
     Ok(match (key.form, value.get_ref()) {
         (Form::Truth | Form::TruthOrTexts(_), DeValue::Boolean(truth)) => Value::Truth(*truth),
@@ -130,67 +123,95 @@ fn read_value(key: &Key, name_at: usize, value: &Spanned<DeValue<'_>>) -> Result
             Value::Number(found.ok_or_else(form)?)
         }
         (Form::Text(rule), DeValue::String(text)) => Value::Text(checked(key, at, rule, text)?),
-        (
-            Form::Texts(rule) | Form::SomeTexts(rule) | Form::TruthOrTexts(rule),
-            DeValue::Array(items),
-        ) => {
-            let items = items.iter().map(|item| read_item(key, rule, item)?.ok_or_else(wrong));
-            let items = items.collect::<Result<Vec<_>, _>>()?;
-            if items.is_empty() && matches!(key.form, Form::SomeTexts(_)) {
+        (Form::Texts(rule) | Form::TruthOrTexts(rule), DeValue::Array(found)) => {
+            Value::Texts(items(key, rule, found)?)
+        }
+        (Form::SomeTexts(rule), DeValue::Array(found)) => {
+            let items = items(key, rule, found)?;
+            if items.is_empty() {
                 return Err(fail(format!("the list is empty: write {}", key.example())));
             }
             Value::Texts(items)
         }
-        (Form::Words, DeValue::Array(items)) => {
-            let items =
-                items.iter().map(|item| read_item(key, super::rule::ANY, item)?.ok_or_else(wrong));
-            let items = items.collect::<Result<Vec<_>, _>>()?;
+        (Form::Words, DeValue::Array(found)) => {
+            let items = items(key, rule::ANY, found)?;
             if items.first().is_none_or(|program| program.text.is_empty()) {
                 return Err(fail(format!("the command is empty: write {}", key.example())));
             }
             Value::Texts(items)
         }
-        (Form::Map(names, values), DeValue::Table(table)) => {
-            let pair = |(name, value): Entry<'_>| {
-                let text = checked(key, name.span().start, names, name.get_ref())?;
-                let item = read_item(key, values, value)?.ok_or_else(|| {
-                    let kind = value.get_ref().type_str();
-                    let name = quote(&text);
-                    Fault::new(
-                        value.span().start,
-                        format!("{}: {name} has the wrong type ({kind}); it is a string", key.name),
-                    )
-                })?;
-                Ok((text, item.text))
-            };
-            Value::Map(entries(table).into_iter().map(pair).collect::<Result<_, _>>()?)
+        (Form::Map(names, values), DeValue::Table(found)) => {
+            Value::Map(map(key, names, values, found)?)
         }
-        (Form::Table(form), DeValue::Table(table)) => Value::Table(fields(form, name_at, table)?),
-        (Form::Tables(form), DeValue::Array(tables)) => {
-            let one = |table: &Spanned<DeValue<'_>>| match table.get_ref() {
-                DeValue::Table(found) => fields(form, table.span().start, found),
-                _ => Err(wrong()),
+        (Form::Table(form), DeValue::Table(found)) => Value::Table(fields(form, name_at, found)?),
+        (Form::Tables(form), DeValue::Array(found)) => {
+            let one = |value: &Spanned<DeValue<'_>>| {
+                fields(form, value.span().start, inner_table(key, "an entry", value)?)
             };
-            Value::Tables(tables.iter().map(one).collect::<Result<_, _>>()?)
+            Value::Tables(found.iter().map(one).collect::<Result<_, _>>()?)
         }
-        (Form::Named(rule, form), DeValue::Table(tables)) => {
-            let one = |(name, table): Entry<'_>| {
+        (Form::Named(rule, form), DeValue::Table(found)) => {
+            let one = |(name, value): Entry<'_>| {
                 let text = checked(key, name.span().start, rule, name.get_ref())?;
-                let found = table.get_ref().as_table().ok_or_else(wrong)?;
+                let found = inner_table(key, &quote(&text), value)?;
                 Ok((text, fields(form, name.span().start, found)?))
             };
-            let tables = entries(tables).into_iter().map(one);
-            Value::Named(tables.collect::<Result<BTreeMap<_, _>, Fault>>()?)
+            let named = entries(found).into_iter().map(one);
+            Value::Named(named.collect::<Result<BTreeMap<_, _>, Fault>>()?)
         }
-        _ => return Err(wrong()),
+        (_, other) => {
+            let (name, kind) = (key.name, other.type_str());
+            let (types, example) = (key.types(), key.example());
+            let message =
+                format!("{name} has the wrong type ({kind}); it is {types}: write {example}");
+            return Err(Fault::new(at, message));
+        }
     })
 }
 
-/// A text of a list or a table; `None` if it is none.
-fn read_item(key: &Key, rule: Rule, item: &Spanned<DeValue<'_>>) -> Result<Option<Item>, Fault> {
-    let at = item.span().start;
-    let text = item.get_ref().as_str().map(|text| checked(key, at, rule, text));
-    Ok(text.transpose()?.map(|text| Item { at, text }))
+/// The texts of a list.
+fn items(key: &Key, rule: Rule, found: &DeArray<'_>) -> Result<Vec<Item>, Fault> {
+    found.iter().map(|value| item(key, rule, "an entry", value)).collect()
+}
+
+/// Texts by their names.
+fn map(
+    key: &Key,
+    names: Rule,
+    values: Rule,
+    found: &DeTable<'_>,
+) -> Result<BTreeMap<String, String>, Fault> {
+    let pair = |(name, value): Entry<'_>| {
+        let text = checked(key, name.span().start, names, name.get_ref())?;
+        let item = item(key, values, &quote(&text), value)?;
+        Ok((text, item.text))
+    };
+    entries(found).into_iter().map(pair).collect()
+}
+
+/// A text inside the value of a key. Messages call it `name`.
+fn item(key: &Key, rule: Rule, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Item, Fault> {
+    let at = value.span().start;
+    let text = value.get_ref().as_str().ok_or_else(|| {
+        let (key, kind) = (key.name, value.get_ref().type_str());
+        let hint = "it is a string: put it into quotes";
+        Fault::new(at, format!("{key}: {name} has the wrong type ({kind}); {hint}"))
+    })?;
+    Ok(Item { at, text: checked(key, at, rule, text)? })
+}
+
+/// A table inside the value of a key. Messages call it `name`.
+fn inner_table<'a>(
+    key: &Key,
+    name: &str,
+    value: &'a Spanned<DeValue<'a>>,
+) -> Result<&'a DeTable<'a>, Fault> {
+    value.get_ref().as_table().ok_or_else(|| {
+        let (example, key, kind) = (key.example(), key.name, value.get_ref().type_str());
+        let message =
+            format!("{key}: {name} has the wrong type ({kind}); it is a table: write {example}");
+        Fault::new(value.span().start, message)
+    })
 }
 
 /// `text`, if it keeps the rule.

@@ -28,7 +28,7 @@ fn verb<'f>(table: &Table, fields: &'f Fields) -> Result<Option<&'f Field>, Faul
     let verbs = || list(table.verbs(), "or");
     match given[..] {
         [] if table.verbs().next().is_none() => Ok(None),
-        [] => Err(Fault::new(fields.at, format!("{} needs {}", table.name, verbs()))),
+        [] => Err(Fault::new(fields.at, format!("{} needs one of {}", table.name, verbs()))),
         [verb] => Ok(Some(verb)),
         [first, second, ..] => Err(Fault::new(
             second.name_at,
