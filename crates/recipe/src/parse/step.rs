@@ -84,8 +84,8 @@ fn inputs(fields: &Fields) -> Result<Vec<PathBuf>, Fault> {
         match names.insert(name.to_owned()) {
             true => Ok(path),
             false => Err(fail(format!(
-                "{shown} would be a second /run/inputs/{}: inputs have different last names",
-                name.display()
+                "{shown} has the last name of another input: both would be {}",
+                quote(&format!("/run/inputs/{}", name.display()))
             ))),
         }
     };

@@ -171,7 +171,7 @@ fn paths() {
         ("[[step]]\nrun = 'x'\nworkdir = 'a'", 4, 11, "workdir: \"a\" is relative"),
         ("[[step]]\nrun = 'x'\ninputs = ['a', '/b']", 4, 16, "inputs: \"/b\" is absolute"),
         ("[[step]]\nrun = 'x'\ninputs = ['.']", 4, 11, "inputs: \".\" has no name to be seen by"),
-        ("[[step]]\nrun = 'x'\ninputs = ['a/x', 'b/x']", 4, 18, "would be a second /run/inputs/x"),
+        ("[[step]]\nrun = 'x'\ninputs = ['a/x', 'b/x']", 4, 18, "inputs: \"b/x\" has the last name of another input: both would be \"/run/inputs/x\""),
         ("[build]\ncache = ['var']", 3, 10, "cache: \"var\" is relative"),
         ("[build]\ncache = ['/a', '/a']", 3, 16, "cache: \"/a\" is named twice"),
         ("[build]\nvolumes = { 'a' = { path = 'b' } }", 3, 13, "volumes: \"a\" is relative"),
