@@ -6,9 +6,26 @@
 //! | Module | Contents |
 //! |---|---|
 //! | `model` | the values: [`Recipe`], its [`Step`]s, [`Output`]s and so on |
-//! | [`values`] | sizes, percentages and durations in texts |
+//! | [`parse()`] | text → [`Recipe`] |
+//! | `to_toml` | [`Recipe::to_toml`]: [`Recipe`] → text |
+//! | `canonical` | [`Step::canonical`]: bytes for the keys of caches |
+//! | [`lock`] | recipe.lock: text ↔ [`lock::Lock`] |
+//! | [`schema()`] | JSON schema of a recipe |
+//! | [`values`] | sizes, percentages, durations and modes in texts |
+//! | `keys`, `table` | the grammar as tables, and what reads a text by such a table |
+//! | `writer` | writes TOML |
 
+mod canonical;
+mod keys;
+pub mod lock;
 mod model;
+mod parse;
+mod schema;
+mod table;
+mod to_toml;
 pub mod values;
+mod writer;
 
 pub use model::*;
+pub use parse::parse;
+pub use schema::schema;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
-use super::{documents, guest, kernels, layers, registries, repair, templates, trees};
+use super::{documents, guest, kernels, layers, recipes, registries, repair, templates, trees};
 use crate::random::Random;
 
 /// A reader, or several readers of the same format.
@@ -86,11 +86,13 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "configs",      about: "configs of images",                    seeds: || Ok(documents::configs()),      words: documents::CONFIG_WORDS,      repair: repair::nothing, check: documents::check_config },
     Target { name: "heads",        about: "starts of disks and programs",        seeds: || Ok(guest::heads()),    words: NO_WORDS,             repair: repair::nothing, check: guest::check_head },
     Target { name: "challenges",   about: "challenges of registries",            seeds: || Ok(registries::challenges()),  words: registries::CHALLENGE_WORDS,  repair: repair::nothing, check: registries::check_challenge },
+    Target { name: "recipes",      about: "recipe.toml",                         seeds: || Ok(recipes::recipes()),        words: recipes::RECIPE_WORDS,        repair: repair::nothing, check: recipes::check_recipe },
     Target { name: "tar",          about: "tar, with pax and holes",             seeds: trees::tar,               words: TAR_WORDS,            repair: repair::tar,     check: trees::check },
     Target { name: "blob",         about: "compressed layers of OCI images",     seeds: layers::blobs,            words: NO_WORDS,             repair: repair::nothing, check: layers::check_blob },
     Target { name: "module",       about: "kernel modules",                      seeds: kernels::modules,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_module },
     Target { name: "credentials",  about: "auth.json and config.json",           seeds: || Ok(registries::credentials()), words: registries::CREDENTIAL_WORDS, repair: repair::nothing, check: registries::check_credentials },
     Target { name: "docker-save",  about: "manifest.json of docker save",         seeds: || Ok(documents::saved()),        words: documents::SAVED_WORDS,       repair: repair::nothing, check: |input| Ok(documents::check_saved(input)) },
+    Target { name: "locks",        about: "recipe.lock",                         seeds: || Ok(recipes::locks()),          words: recipes::LOCK_WORDS,          repair: repair::nothing, check: recipes::check_lock },
     Target { name: "cpio",         about: "newc archives",                       seeds: trees::cpio,              words: NO_WORDS,             repair: repair::cpio,    check: trees::check },
     Target { name: "archives",     about: "archives of images",                   seeds: documents::archives,      words: documents::MANIFEST_WORDS,    repair: repair::tar,     check: documents::check_archive },
     Target { name: "kernel",       about: "vmlinux, bzImage, zboot and UKI",     seeds: kernels::kernels,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_kernel },

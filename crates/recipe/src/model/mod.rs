@@ -4,17 +4,18 @@
 //! inside it. The parser makes sure of both, so code that builds these values itself must do
 //! so, too.
 
+mod network;
 mod output;
 mod position;
 mod recipe;
 mod run;
 mod step;
 
+pub use network::Network;
 pub use output::Output;
 pub use position::{Mistake, Position};
 pub use recipe::{
-    Base, Build, Busybox, BusyboxSource, From, HostVolume, Init, Network, Normalisation, Recipe,
-    Secret,
+    Base, Build, Busybox, BusyboxSource, From, HostVolume, Init, Normalisation, Recipe, Secret,
 };
 pub use run::{Health, HealthCommand, Machine, Restart, Run};
 pub use step::{

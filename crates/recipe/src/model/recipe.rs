@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::network::Network;
 use super::output::Output;
 use super::run::{Machine, Run};
 use super::step::Step;
@@ -125,20 +126,6 @@ impl Default for Build {
             time: None,
         }
     }
-}
-
-/// Network of a step or a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// Loopback only.
-    None,
-    /// User-mode network behind the host's addresses.
-    User,
-}
-
-impl Network {
-    /// All networks by their names in a recipe.
-    pub const ALL: &[(&str, Self)] = &[("none", Self::None), ("user", Self::User)];
 }
 
 /// Where the bytes of a secret come from.

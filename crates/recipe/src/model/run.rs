@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::recipe::Network;
+use super::network::Network;
 
 /// The workload. What is empty or `None` comes from the base's own configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

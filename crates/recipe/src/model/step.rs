@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::network::Network;
 use super::position::Position;
-use super::recipe::Network;
 
 /// A step.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub fn show_duration(duration: Duration) -> String {
     /// Suffixes with their milliseconds, the largest first.
     const UNITS: &[(&str, u128)] = &[("h", 3_600_000), ("m", 60_000), ("s", 1000)];
     let millis = duration.as_millis();
-    match UNITS.iter().find(|(_, unit)| millis % unit == 0) {
+    match UNITS.iter().find(|(_, unit)| millis.is_multiple_of(*unit)) {
         Some((suffix, unit)) => format!("{}{suffix}", millis / unit),
         None => format!("{millis}ms"),
     }

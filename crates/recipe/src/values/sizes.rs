@@ -48,7 +48,7 @@ pub fn parse_percent(text: &str) -> Result<u32, String> {
 /// with the largest suffix that fits.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
-    let fits = |(_, shift): &&(&str, u32)| bytes != 0 && bytes % (1_u64 << shift) == 0;
+    let fits = |(_, shift): &&(&str, u32)| bytes != 0 && bytes.is_multiple_of(1 << shift);
     match SUFFIXES.iter().rev().find(fits) {
         Some((suffix @ "k", shift)) => format!("{}{suffix}", bytes >> shift),
         Some((suffix, shift)) => format!("{}{}", bytes >> shift, suffix.to_ascii_uppercase()),
