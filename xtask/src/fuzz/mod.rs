@@ -14,6 +14,7 @@ mod input;
 mod kernels;
 mod layers;
 mod mutate;
+mod programs;
 mod registries;
 mod repair;
 mod seeds;
