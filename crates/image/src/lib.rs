@@ -63,7 +63,8 @@
 //! |---|---|
 //! | [`source`] | reads a directory, cpio, tar, EROFS, ext4 or squashfs as a tree |
 //! | [`tree`] | the tree: nodes, contents, attributes, look-ups by path |
-//! | [`edit`] | leaves files out, adds files, `/init` and a workload, limits times, removes what differs from build to build |
+//! | [`edit`] | removes and adds files, adds `/init` and a workload, applies layers, makes builds equal |
+//! | [`elf`] | tells whether a program of a tree can run there |
 //! | [`mod@write`] | writes a tree as cpio, tar, a directory, EROFS, ext4 or squashfs |
 //! | [`mod@format`] | recognises formats, by contents or by the ending of a name |
 //! | [`compare`] | lists the differences between two trees |
@@ -98,6 +99,7 @@
 pub mod compare;
 mod disk_parts;
 pub mod edit;
+pub mod elf;
 // Hidden, like the other two disk formats: `source` and `write::disk` cover them. They are
 // public for the fuzzer of this project.
 #[doc(hidden)]

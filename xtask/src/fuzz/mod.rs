@@ -14,6 +14,7 @@ mod input;
 mod kernels;
 mod layers;
 mod mutate;
+mod programs;
 mod recipes;
 mod registries;
 mod repair;

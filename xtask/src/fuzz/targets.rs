@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
-use super::{documents, guest, kernels, layers, recipes, registries, repair, templates, trees};
+use super::{documents, guest, kernels, layers, programs, recipes, registries, repair, templates, trees};
 use crate::random::Random;
 
 /// A reader, or several readers of the same format.
@@ -99,6 +99,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "registries",   about: "registries.conf",                     seeds: || Ok(registries::confs()),       words: registries::CONF_WORDS,       repair: repair::nothing, check: registries::check_conf },
     Target { name: "layers",       about: "stacks of layers of OCI images",      seeds: || Ok(layers::stacks()),  words: LAYER_WORDS,          repair: repair::tar,     check: layers::check_stack },
     Target { name: "template",     about: "templates of machines",                seeds: templates::templates,     words: NO_WORDS,             repair: templates::repair, check: templates::check },
+    Target { name: "programs",     about: "programs of images, and their libraries", seeds: || Ok(programs::programs()), words: programs::WORDS,    repair: repair::nothing, check: programs::check },
     Target { name: "container",    about: "gzip, xz, zstd and lz4",              seeds: kernels::containers,      words: NO_WORDS,             repair: repair::nothing, check: kernels::check_container },
 ];
 

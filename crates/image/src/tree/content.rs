@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -15,6 +15,9 @@ use files::lookup::Files;
 use files::root_dir::RootDir;
 
 use super::pieces::{Piece, PieceReader, Pieces, Reader};
+
+/// Bytes that are passed over at a time.
+const PASS: u64 = 1 << 20;
 
 /// Reference to the bytes of a regular file. A clone is cheap.
 #[derive(Clone, Debug)]
@@ -102,19 +105,56 @@ impl Content {
     /// # Errors
     /// A file of the host that cannot be opened any more.
     pub fn open(&self) -> Result<Box<dyn Reader + '_>> {
+        self.open_at(0)
+    }
+
+    /// Opens the contents at byte `at`. Only contents that are stored in pieces are read up to
+    /// there; at the end and behind it, there is nothing to read.
+    ///
+    /// # Errors
+    /// Those of [`Content::open`].
+    pub fn open_at(&self, at: u64) -> Result<Box<dyn Reader + '_>> {
+        let at = at.min(self.size());
         Ok(match self {
-            Self::Bytes(bytes) => Box::new(&bytes[..]),
+            Self::Bytes(bytes) => {
+                let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..));
+                Box::new(rest.unwrap_or_default())
+            }
             Self::Host { directory, name, size } => {
                 let file = directory.file(name)?;
-                Box::new(PieceReader::new(FilePart { file, offset: 0, size: *size }))
+                Box::new(PieceReader::new(FilePart { file, offset: at, size: size - at }))
             }
-            Self::Stored(stored) => stored.open()?,
+            Self::Stored(stored) => {
+                let mut reader = stored.open()?;
+                pass(&mut *reader, at)?;
+                reader
+            }
             Self::Part { archive, offset, size } => {
                 let file = Arc::clone(archive);
-                Box::new(PieceReader::new(FilePart { file, offset: *offset, size: *size }))
+                let offset = offset.checked_add(at).context("it begins beyond 2^64 bytes")?;
+                Box::new(PieceReader::new(FilePart { file, offset, size: size - at }))
             }
         })
     }
+}
+
+/// Passes over `count` bytes.
+fn pass(reader: &mut dyn Reader, mut count: u64) -> io::Result<()> {
+    while count > 0 {
+        let hole = reader.hole()?.min(count);
+        if hole > 0 {
+            reader.skip(hole);
+            count -= hole;
+            continue;
+        }
+        // Look for a hole again after each part.
+        let part = count.min(PASS);
+        if io::copy(&mut reader.take(part), &mut io::sink())? < part {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        count -= part;
+    }
+    Ok(())
 }
 
 /// Part of a file, from `offset` on. If the file has grown since the tree was read, the
@@ -170,5 +210,30 @@ mod tests {
         assert!(read(&host(11)).is_err());
         let part = Content::Part { archive, offset: 3, size: 4 };
         assert_eq!(read(&part).unwrap(), b"3456");
+        let stored = Content::Stored(Arc::new(Twice(part.clone())));
+        let bytes = Content::Bytes(b"3456"[..].into());
+        for content in [part, bytes, host(4), stored] {
+            let whole = read(&content).unwrap();
+            for at in 0..12 {
+                let mut rest = Vec::new();
+                content.open_at(at).unwrap().read_to_end(&mut rest).unwrap();
+                let at = usize::try_from(at).unwrap().min(whole.len());
+                assert_eq!(rest, whole[at..], "{content:?} {at}");
+            }
+        }
+    }
+
+    /// Contents that are stored in another way: other contents.
+    #[derive(Debug)]
+    struct Twice(Content);
+
+    impl Stored for Twice {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+
+        fn open(&self) -> Result<Box<dyn Reader + '_>> {
+            self.0.open()
+        }
     }
 }
