@@ -60,6 +60,7 @@
 //! | [`local`] | images on this host: layouts and archives |
 //! | [`cache`] | documents, blobs, unpacked layers and built images that are kept |
 //! | [`mod@write`] | writes an image as an archive of a layout |
+//! | [`download`] | a file by its address and digest, kept in the cache |
 //! | [`progress`] | events of reading an image |
 //! | [`registry`] | images in registries, read by HTTP |
 //!
@@ -72,6 +73,7 @@
 //! | documents read to find an image, indexes one in another | 64, 4 |
 //! | unpacked layers together, an unpacked archive | [`image::OpenOptions::max_size`], 64 GiB by default |
 //! | memory to unpack layers | four at a time, each with 2 MiB and its decoder: 0.1 MiB for gzip, [`layer::ZSTD_WINDOW_MAX`] for zstd |
+//! | a file by its address | `max_size` of [`download::fetch`] |
 //! | all objects of the cache together | [`cache::Bounds::max_size`], 20 GiB by default |
 //!
 //! # Errors
@@ -82,6 +84,7 @@
 
 pub mod cache;
 pub mod document;
+pub mod download;
 pub mod image;
 pub mod layer;
 pub mod local;

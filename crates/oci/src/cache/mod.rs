@@ -2,13 +2,14 @@
 //!
 //! | Path | Contents | Checked when it is used |
 //! |---|---|---|
-//! | `blobs/ALGORITHM/HEX` | documents, and layers as a registry sends them | size and digest |
+//! | `blobs/ALGORITHM/HEX` | documents, layers as a registry sends them, files by their addresses | size if it is known, and digest |
 //! | `layers/ALGORITHM/HEX` | unpacked layers, by their `diff_id` | record |
 //! | `images/KEY` | images that were built from layers | record |
 //! | `refs/HEX` | which document a reference led to, and when | digest of the document |
 //!
 //! | Module | Contents |
 //! |---|---|
+//! | `blobs` | documents and blobs: found by their digests, or begun |
 //! | `directory` | the directory of the cache, which belongs to one user |
 //! | `object` | files that appear whole, shared by several processes |
 //! | `record` | size and time of complete objects |
@@ -19,6 +20,7 @@
 //! is booted. A program that ends at any moment leaves a usable cache: locks end with it, an
 //! incomplete blob is continued, and everything else incomplete is made again.
 
+mod blobs;
 pub mod contents;
 mod directory;
 mod object;
@@ -28,15 +30,15 @@ pub mod refs;
 mod tests;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+pub(crate) use self::blobs::Blob;
 use self::directory::{check_owner, is_readable, is_unwritable, make_directory, prepare};
-use self::object::{Claim, hold, remove_held, remove_name};
+use self::object::{Claim, hold};
 pub use self::object::{Held, Part, Wait};
-use crate::document::manifest::{DOCUMENT_MAX, Descriptor};
 use crate::name::digest::Digest;
 
 /// Most bytes of a key of an image, so that its file name and endings fit into 255.
@@ -45,7 +47,7 @@ const KEY_MAX: usize = 200;
 /// Kind of an object, which is the name of its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A document, or a layer as a registry sends it.
+    /// A document, a layer as a registry sends it, or a file that was fetched by its address.
     Blob,
     /// An unpacked layer.
     Layer,
@@ -99,15 +101,6 @@ pub struct Cache {
     access: Access,
 }
 
-/// A blob of the cache.
-#[derive(Debug)]
-pub(crate) enum Blob {
-    /// It is complete; its digest is not checked yet.
-    Complete(Held),
-    /// It is missing. The file may have its beginning, from an interrupted run.
-    Missing(Part),
-}
-
 impl Cache {
     /// Opens the cache `virtinitrd/oci` below the cache directory `base` of a user.
     ///
@@ -155,81 +148,6 @@ impl Cache {
     #[must_use]
     pub fn dir(&self) -> Option<&Path> {
         self.dir.as_deref()
-    }
-
-    /// The document with the digest `digest`; `None` if it is missing. A damaged one is removed.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        let Some(path) = self.object(Kind::Blob, digest)? else { return Ok(None) };
-        let Some(held) = hold(&path)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        let mut input = (&**held.file()).take(DOCUMENT_MAX + 1);
-        input.read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;
-        if bytes.len() as u64 <= DOCUMENT_MAX && digest.check(&bytes).is_ok() {
-            return Ok(Some(bytes));
-        }
-        if self.keeps() {
-            log::warn!("{} is damaged and is removed", path.display());
-            remove_name(&path)?;
-        }
-        Ok(None)
-    }
-
-    /// Keeps a document, whose digest the caller has checked.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn keep_document(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let path = self.object(Kind::Blob, digest)?.filter(|_| self.keeps());
-        let Some(path) = path else { return Ok(()) };
-        let is_valid = |file: &File| has_size(file, bytes.len() as u64);
-        let Claim::Missing(part) = self.claim(&path, &is_valid, Wait::SILENT)? else {
-            return Ok(());
-        };
-        part.clear()?;
-        let mut file = part.file();
-        let written = file.write_all(bytes).with_context(|| format!("write {}", path.display()));
-        match written {
-            Ok(()) => part.commit().map(drop),
-            Err(error) => {
-                part.discard();
-                Err(error)
-            }
-        }
-    }
-
-    /// The blob of `descriptor`. `wait` says what happens while a process fetches it.
-    pub(crate) fn blob(&self, descriptor: &Descriptor, wait: Wait<'_>) -> Result<Blob> {
-        let Some(path) = self.object(Kind::Blob, &descriptor.digest)? else {
-            return Part::unlinked().map(Blob::Missing);
-        };
-        let is_valid = |file: &File| has_size(file, descriptor.size);
-        Ok(match self.claim(&path, &is_valid, wait)? {
-            Claim::Complete(held) => Blob::Complete(held),
-            Claim::Missing(part) => Blob::Missing(part),
-        })
-    }
-
-    /// The blob of `descriptor`, if it is complete. Its digest is not checked.
-    pub(crate) fn find_blob(&self, descriptor: &Descriptor) -> Result<Option<Held>> {
-        let Some(path) = self.object(Kind::Blob, &descriptor.digest)? else { return Ok(None) };
-        Ok(hold(&path)?.filter(|held| has_size(held.file(), descriptor.size)))
-    }
-
-    /// The blob of `descriptor`, in place of `damaged`, whose contents are not what its name says.
-    pub(crate) fn blob_again(
-        &self,
-        descriptor: &Descriptor,
-        damaged: &Held,
-        wait: Wait<'_>,
-    ) -> Result<Blob> {
-        if !self.keeps() {
-            return Part::unlinked().map(Blob::Missing);
-        }
-        remove_held(damaged)?;
-        self.blob(descriptor, wait)
     }
 
     /// The unpacked layer `diff_id`; `None` if it is missing or damaged.
@@ -296,6 +214,14 @@ impl Cache {
         let dir = dir.join(Kind::Image.directory());
         self.make_directory(&dir)?;
         Ok(Some(dir.join(key)))
+    }
+
+    /// Says what helps if an error has the cause that the file system of the cache is full.
+    pub(crate) fn with_hint(&self, error: anyhow::Error) -> anyhow::Error {
+        match &self.dir {
+            Some(dir) if self.keeps() => with_hint(error, dir),
+            _ => error,
+        }
     }
 
     /// The path of an object, whose directory exists then.
@@ -365,7 +291,7 @@ impl Cache {
     }
 }
 
-/// Says what helps if the file system of the object `path` is full. The error then has one cause
+/// Says what helps if the file system of `path` is full. The error then has one cause
 /// only, so that an object that is made for another one says so once.
 fn with_hint(error: anyhow::Error, path: &Path) -> anyhow::Error {
     let is_full = |cause: &(dyn std::error::Error + 'static)| {

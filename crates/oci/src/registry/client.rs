@@ -13,7 +13,7 @@ use ureq::http::{Method, StatusCode};
 
 use super::auth::{Auth, Next, Secrecy};
 use super::challenge;
-use super::exchange::{Answer, Ask, Attempts, Exchange, Trust, succeeded};
+use super::exchange::{Answer, Ask, Attempts, Exchange, PlainRedirect, Trust, succeeded};
 use super::failure::Failure;
 use super::settings::options::Insecure;
 use super::url::{Scheme, Url, host_of, is_loopback};
@@ -73,7 +73,11 @@ impl Client {
         authority: &str,
         repository: &str,
     ) -> Self {
-        let trust = Trust { host: host_of(authority).to_owned(), insecure };
+        let trust = Trust {
+            host: host_of(authority).to_owned(),
+            insecure,
+            plain_redirect: PlainRedirect::Refuse,
+        };
         Self {
             exchange,
             auth,

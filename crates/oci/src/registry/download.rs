@@ -1,9 +1,12 @@
-//! A blob as a stream that survives broken connections.
+//! A blob or a file as a stream that survives broken connections.
 //!
 //! Protocol: range requests (RFC 9110 §14). After a break the stream asks for the rest. A server
 //! that sends everything again is read up to where the stream was, a few times. Whether the bytes are right
 //! is for the reader to find out by their digest; what can be seen earlier is an error here: an
 //! answer of another length, or another entity tag from the same server.
+//!
+//! The size of a blob is known from its manifest. That of a file is what the first answer that
+//! tells it says; an answer that does not tell it ends the file by its own end.
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -27,6 +30,16 @@ const SKIP_PIECE: usize = 64 << 10;
 /// Requests the contents from a byte on. The status of the answer is one of success.
 type Open = dyn Fn(u64) -> Result<Answer> + Send;
 
+/// How many bytes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// So many, by a manifest.
+    Exact(u64),
+    /// As many as the server says, but at most so many. A server that does not say it may send
+    /// more.
+    AtMost(u64),
+}
+
 /// How the end of a body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
@@ -36,13 +49,15 @@ enum Ending {
     Closed,
 }
 
-/// A blob as a stream.
+/// A blob or a file as a stream.
 pub(super) struct Download {
     open: Box<Open>,
     /// Number of the next byte.
     at: u64,
-    /// Bytes of the whole blob.
-    size: u64,
+    /// What is known about the size before the first answer.
+    bound: Size,
+    /// Bytes of the whole; `None` until they are known.
+    size: Option<u64>,
     body: Option<BodyReader<'static>>,
     ending: Ending,
     /// Entity tag, and the server that gave it.
@@ -56,22 +71,31 @@ pub(super) struct Download {
 }
 
 impl Download {
-    /// The bytes from `at` on of a blob of `size` bytes. `open` asks for the bytes from a number
-    /// on; it is called at once, and again after a break.
+    /// The bytes from `at` on of something that has the size `bound`. `open` asks for the bytes
+    /// from a number on; it is called at once, and again after a break.
     ///
     /// # Errors
     /// Those of `open`; an answer of another length.
     pub(super) fn start(
         at: u64,
-        size: u64,
+        bound: Size,
         limits: Limits,
         open: impl Fn(u64) -> Result<Answer> + Send + 'static,
     ) -> Result<Self> {
-        ensure!(at <= size, "byte {at} of a blob of {size} bytes");
+        let size = match bound {
+            Size::Exact(size) => Some(size),
+            Size::AtMost(_) => None,
+        };
+        ensure!(
+            size.is_none_or(|size| at <= size),
+            "byte {at} of a blob of {} bytes",
+            size.unwrap_or_default()
+        );
         let retry = Retry::new(limits);
         let mut download = Self {
             open: Box::new(open),
             at,
+            bound,
             size,
             body: None,
             ending: Ending::Closed,
@@ -81,7 +105,7 @@ impl Download {
             progress: 0,
             is_resumed: true,
         };
-        if at < size || size == 0 {
+        if at == 0 || size != Some(at) {
             download.connect()?;
         }
         Ok(download)
@@ -130,31 +154,44 @@ impl Download {
         Ok(())
     }
 
-    fn check_size(&self, server: &Url, size: Option<u64>) -> Result<()> {
-        let expected = self.size;
-        ensure!(
-            size.is_none_or(|size| size == expected),
-            "{server}: has {} bytes; the manifest says {expected}",
-            size.unwrap_or_default()
-        );
+    /// Compares the size that an answer tells with what is known. It becomes known if it was not.
+    fn check_size(&mut self, server: &Url, told: Option<u64>) -> Result<()> {
+        let Some(told) = told else { return Ok(()) };
+        match (self.bound, self.size) {
+            (Size::Exact(size), _) => {
+                ensure!(told == size, "{server}: has {told} bytes; the manifest says {size}");
+            }
+            (Size::AtMost(_), Some(size)) => {
+                ensure!(told == size, "{server}: has {told} bytes, and had {size} before");
+            }
+            (Size::AtMost(max), None) => {
+                ensure!(told <= max, "{server}: has {told} bytes, more than the limit of {max}");
+                let at = self.at;
+                ensure!(at <= told, "{server}: has {told} bytes; byte {at} was asked for");
+                self.size = Some(told);
+            }
+        }
         Ok(())
     }
 
     /// Waits after a break.
     fn after_break(&mut self, error: impl Display) -> Result<()> {
         self.body = None;
-        let (at, size) = (self.at, self.size);
-        let Some(pause) = self.retry.after_failure(None) else {
-            bail!("broken off after {at} of {size} bytes, and again in further attempts: {error}");
+        let read = match self.size {
+            Some(size) => format!("{} of {size}", self.at),
+            None => self.at.to_string(),
         };
-        tell_wait(&format!("broken off after {at} of {size} bytes: {error}"), pause);
+        let Some(pause) = self.retry.after_failure(None) else {
+            bail!("broken off after {read} bytes, and again in further attempts: {error}");
+        };
+        tell_wait(&format!("broken off after {read} bytes: {error}"), pause);
         sleep(pause);
         Ok(())
     }
 
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         loop {
-            let left = self.size - self.at;
+            let left = self.size.map_or(u64::MAX, |size| size - self.at);
             if left == 0 || buffer.is_empty() {
                 return Ok(0);
             }
@@ -167,6 +204,10 @@ impl Download {
             };
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let error = match body.read(&mut buffer[..room]) {
+                Ok(0) if self.size.is_none() => {
+                    self.size = Some(self.at);
+                    continue;
+                }
                 Ok(0) => io::Error::from(io::ErrorKind::UnexpectedEof),
                 Ok(count) => {
                     self.advance(count as u64);
@@ -187,13 +228,13 @@ impl Download {
             self.progress = 0;
             self.retry = Retry::new(self.limits);
         }
-        if self.at < self.size {
+        if self.size.is_none_or(|size| self.at < size) {
             return;
         }
         if let (Some(mut body), Ending::Marked) = (self.body.take(), self.ending) {
             // A body that was read to its end leaves the connection for the next request.
             let end = body.read(&mut [0]);
-            log::trace!("end of a blob: {end:?}");
+            log::trace!("end of the contents: {end:?}");
         }
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! Redirects (RFC 9110 §15.4) lead to storage of other hosts with queries that are signed. The
 //! header `Authorization` never goes to another server than the one that it is meant for. A
-//! redirect leads to a plain connection in two cases only: from this machine to this machine, and
-//! to the host that the user permitted to be insecure ([`Trust::may_lead`]).
+//! redirect leads to a plain connection in three cases only: from this machine to this machine, to
+//! the host that the user permitted to be insecure, and from a plain connection if the caller has
+//! a digest of the contents ([`Trust::may_lead`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,15 @@ const REDIRECTS_MAX: usize = 10;
 /// Waits of at least this time are shown to the user.
 const SHOWN_WAIT: Duration = Duration::from_secs(2);
 
+/// Whether an answer that came over a plain connection may lead to a further plain connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlainRedirect {
+    /// No.
+    Refuse,
+    /// Yes: nothing secret is sent, and a digest protects the contents.
+    Permit,
+}
+
 /// The server that a user named, and what is permitted with it.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
@@ -35,6 +45,8 @@ pub(super) struct Trust {
     pub(super) host: String,
     /// What is permitted with this host. Nothing is permitted with others.
     pub(super) insecure: Insecure,
+    /// What is permitted with a redirect of any host.
+    pub(super) plain_redirect: PlainRedirect,
 }
 
 impl Trust {
@@ -55,7 +67,8 @@ impl Trust {
     #[must_use]
     pub(super) fn may_lead(&self, from: &Url, url: &Url) -> bool {
         let is_local = from.is_loopback() && url.is_loopback();
-        url.scheme == Scheme::Https || is_local || self.permits(url)
+        let is_plain = from.scheme == Scheme::Http && self.plain_redirect == PlainRedirect::Permit;
+        url.scheme == Scheme::Https || is_local || is_plain || self.permits(url)
     }
 }
 
@@ -255,7 +268,11 @@ mod tests {
 
     #[test]
     fn a_request_is_shown_without_secrets() {
-        let trust = Trust { host: "h".to_owned(), insecure: Insecure::Refuse };
+        let trust = Trust {
+            host: "h".to_owned(),
+            insecure: Insecure::Refuse,
+            plain_redirect: PlainRedirect::Refuse,
+        };
         let ask = Ask {
             method: Method::POST,
             url: Url::new(Scheme::Https, "h", "/x?signature=secret"),

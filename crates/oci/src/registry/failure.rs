@@ -46,7 +46,7 @@ pub(super) enum Reason {
 const REASONS: &[(Reason, &str, &str)] = &[
     (Reason::NoSuchHost,       "no such host",                                   "is the name right, and is there a network?"),
     (Reason::Unreachable,      "no connection in time",                          "is there a network, and does it need a proxy?"),
-    (Reason::Refused,          "connection refused",                             "is the registry running, and is the port right?"),
+    (Reason::Refused,          "connection refused",                             "is the server running, and is the port right?"),
     (Reason::NotTls,           "the server does not speak TLS",                  "--insecure permits http"),
     (Reason::UnknownAuthority, "its certificate is of an unknown authority",     "--ca FILE adds the authority's certificate; --insecure skips the check"),
     (Reason::OtherName,        "its certificate is for another name",            "use a name that the certificate has; --insecure skips the check"),
@@ -164,6 +164,8 @@ pub(super) struct Failure {
     authority: String,
     /// The variable that names the proxy, and the proxy without its user and password.
     proxy: Option<(&'static str, String)>,
+    /// What helps, if it is not what the row of the reason says.
+    hint: Option<&'static str>,
     error: ureq::Error,
 }
 
@@ -176,7 +178,14 @@ impl Failure {
         proxy: Option<(&'static str, String)>,
         error: ureq::Error,
     ) -> Self {
-        Self { reason: Reason::of(&error), authority: authority.to_owned(), proxy, error }
+        let authority = authority.to_owned();
+        Self { reason: Reason::of(&error), authority, proxy, hint: None, error }
+    }
+
+    /// The same failure with another hint.
+    #[must_use]
+    pub(super) fn with_hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
     }
 }
 
@@ -184,6 +193,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = REASONS.iter().find(|row| row.0 == self.reason);
         let (meaning, hint) = row.map_or(("the request failed", ""), |row| (row.1, row.2));
+        let hint = self.hint.unwrap_or(hint);
         write!(f, "{}: {meaning}", self.authority)?;
         let is_known = !matches!(
             self.reason,

@@ -13,7 +13,8 @@
 //! | `exchange` | requests with redirects and repetition |
 //! | [`challenge`], `auth` | showing a registry who asks |
 //! | `client` | manifests and blobs of one repository |
-//! | `download` | a blob as a stream that survives broken connections |
+//! | `download` | a blob or file as a stream that survives broken connections |
+//! | `file` | a file by its address, which need not be that of a registry |
 //!
 //! Nothing here is trusted: not the registry, and not whoever the registry points to. A
 //! [`Registry`] has all its state in itself.
@@ -24,6 +25,7 @@ mod client;
 mod download;
 mod exchange;
 mod failure;
+mod file;
 mod refusal;
 mod retry;
 pub mod settings;
@@ -42,9 +44,10 @@ use ureq::http::Method;
 
 use self::auth::Auth;
 use self::client::{Client, IsManifest, Want};
-use self::download::Download;
-use self::exchange::{Answer, Ask, Attempts, Exchange, Trust, succeeded};
+use self::download::{Download, Size};
+use self::exchange::{Answer, Ask, Attempts, Exchange, PlainRedirect, Trust, succeeded};
 use self::failure::{Failure, Reason};
+pub(crate) use self::file::{RemoteFile, may_continue};
 use self::refusal::Refusal;
 use self::retry::Limits;
 use self::settings::credentials;
@@ -148,7 +151,11 @@ impl Registry {
         let url = Url::parse(address)?;
         ensure!(url.scheme == Scheme::Https, "the address {url} of a layer is not encrypted");
         let exchange = Arc::clone(self.clients.own.exchange());
-        let trust = Trust { host: String::new(), insecure: Insecure::Refuse };
+        let trust = Trust {
+            host: String::new(),
+            insecure: Insecure::Refuse,
+            plain_redirect: PlainRedirect::Refuse,
+        };
         let limits = exchange.limits();
         let open = move |offset| -> Result<Answer> {
             succeeded(exchange.run(&Ask {
@@ -161,7 +168,7 @@ impl Registry {
                 attempts: Attempts::Several,
             })?)
         };
-        Download::start(offset, size, limits, open)
+        Download::start(offset, Size::Exact(size), limits, open)
     }
 }
 
@@ -227,7 +234,7 @@ impl Origin for Registry {
                 Want { path: &path, method: Method::GET, offset, is_manifest: IsManifest::No };
             clients.first(|client| succeeded(client.ask(&want)?))
         };
-        let found = Download::start(offset, descriptor.size, limits, open);
+        let found = Download::start(offset, Size::Exact(descriptor.size), limits, open);
         let found = match found {
             Err(error) if !descriptor.urls.is_empty() && is_missing(&error) => {
                 self.foreign(descriptor, offset).context("a layer that is kept elsewhere")

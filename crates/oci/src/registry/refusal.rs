@@ -17,18 +17,37 @@ const BODY_MAX: u64 = 64 << 10;
 /// How a user logs in.
 const LOG_IN: &str =
     "log in by --creds USER:PASSWORD or --authfile FILE, or as with podman login or docker login";
+/// What helps if a proxy wants a login.
+const OF_PROXY: &str = "the proxy wants a user and password in its address";
+/// What helps if a server does not give a file to everybody.
+const NO_LOGIN: &str =
+    "no user or password is sent for a file; fetch it by another program and name the copy";
 
-/// Statuses, codes of the registry, and what helps. The first row that fits is used; an empty
+/// Status, code of the registry, and what helps.
+type Hint = (u16, &'static str, &'static str);
+
+/// Hints for registries. The first row that fits is used; an empty
 /// code fits each.
 #[rustfmt::skip]
-const HINTS: &[(u16, &str, &str)] = &[
+const HINTS: &[Hint] = &[
     (401, "",                 LOG_IN),
     (403, "",                 "the user may not read this; another user may"),
     (404, "MANIFEST_UNKNOWN", "is the tag or the digest right?"),
     (404, "BLOB_UNKNOWN",     "the registry has lost a part of the image"),
     (404, "",                 "is the name right? An image that one may not see looks so, too"),
-    (407, "",                 "the proxy wants a user and password in its address"),
+    (407, "",                 OF_PROXY),
     (429, "",                 LOG_IN),
+];
+
+/// Hints for a file by its address. No user or password is ever sent for one.
+#[rustfmt::skip]
+const OF_FILES: &[Hint] = &[
+    (401, "", NO_LOGIN),
+    (403, "", NO_LOGIN),
+    (404, "", "is the address right?"),
+    (407, "", OF_PROXY),
+    (410, "", "the server had the file and has removed it; another server may have it"),
+    (429, "", "the server wants fewer requests; try again later"),
 ];
 
 /// An answer that refuses a request.
@@ -40,6 +59,7 @@ pub(super) struct Refusal {
     reason: &'static str,
     code: String,
     text: String,
+    hints: &'static [Hint],
 }
 
 impl Refusal {
@@ -53,7 +73,20 @@ impl Refusal {
         }
         let (code, text) = said(&bytes);
         let reason = status.canonical_reason().unwrap_or("");
-        Self { status: status.as_u16(), authority: authority.to_owned(), reason, code, text }
+        Self {
+            status: status.as_u16(),
+            authority: authority.to_owned(),
+            reason,
+            code,
+            text,
+            hints: HINTS,
+        }
+    }
+
+    /// The same refusal, of a request for a file by its address.
+    #[must_use]
+    pub(super) fn of_file(self) -> Self {
+        Self { hints: OF_FILES, ..self }
     }
 }
 
@@ -67,7 +100,7 @@ impl fmt::Display for Refusal {
         let fits = |row: &&(u16, &str, &str)| {
             row.0 == self.status && (row.1.is_empty() || row.1.eq_ignore_ascii_case(&self.code))
         };
-        match HINTS.iter().find(fits) {
+        match self.hints.iter().find(fits) {
             Some((_, _, hint)) => write!(f, ": {hint}"),
             None => Ok(()),
         }

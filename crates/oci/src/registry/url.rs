@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::shown::shown;
+
 /// Most bytes of an address; a signed query has about two thousand.
 const URL_MAX: usize = 16 << 10;
 
@@ -61,24 +63,28 @@ impl Url {
     pub(super) fn parse(text: &str) -> Result<Self> {
         ensure!(text.len() <= URL_MAX, "an address of more than {URL_MAX} bytes");
         let is_printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-        ensure!(is_printable, "\"{}\" is not an address", text.escape_debug());
+        ensure!(is_printable, "\"{}\" is not an address", bare(text));
         let after = |scheme: Scheme| {
             let (start, rest) = text.split_at_checked(scheme.prefix().len())?;
             start.eq_ignore_ascii_case(scheme.prefix()).then_some((scheme, rest))
         };
         let Some((scheme, rest)) = after(Scheme::Https).or_else(|| after(Scheme::Http)) else {
-            bail!("the address {text} is neither https nor http");
+            bail!("the address \"{}\" is neither https nor http", bare(text));
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        ensure!(!authority.contains('@'), "an address with a user name");
+        ensure!(
+            !authority.contains('@'),
+            "{}: an address with a user name, which is never sent",
+            bare(text)
+        );
         let path = match path.starts_with('/') {
             true => path.to_owned(),
             false => format!("/{path}"),
         };
         let url = Self { scheme, authority: authority.to_owned(), path };
-        url.check_authority()?;
+        url.check_authority().with_context(|| bare(text))?;
         Ok(url)
     }
 
@@ -87,7 +93,7 @@ impl Url {
         let (name, port) = match self.authority.strip_prefix('[') {
             Some(rest) => {
                 let (address, rest) = rest.split_once(']').unwrap_or_default();
-                ensure!(address.parse::<Ipv6Addr>().is_ok(), "{self}: not an address of IPv6");
+                ensure!(address.parse::<Ipv6Addr>().is_ok(), "not an address of IPv6");
                 ("v6", rest.strip_prefix(':').or((!rest.is_empty()).then_some("")))
             }
             None => match self.authority.split_once(':') {
@@ -98,11 +104,11 @@ impl Url {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         // No directory of certificates is called `.` or `..`, either.
         let is_label = |label: &str| !label.is_empty() && label.chars().all(is_name);
-        ensure!(name.split('.').all(is_label), "{self}: not a host");
+        ensure!(name.split('.').all(is_label), "not a host");
         if let Some(port) = port {
             let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
             let is_port = is_number && port.parse::<u16>().is_ok_and(|port| port != 0);
-            ensure!(is_port, "{self}: not a port");
+            ensure!(is_port, "not a port");
         }
         Ok(())
     }
@@ -174,6 +180,23 @@ impl Url {
     pub(super) fn is_private(&self) -> bool {
         self.scheme == Scheme::Https || self.is_loopback()
     }
+}
+
+/// Text that was meant to be an address, for messages: without what may be a user, a password or
+/// a query.
+#[must_use]
+pub(super) fn bare(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // A password may have any characters, so everything before the last `@` goes first.
+    let rest = match rest.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => rest.to_owned(),
+    };
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    shown(&format!("{scheme}{}", rest.get(..end).unwrap_or_default()))
 }
 
 /// The host of an authority, without port and brackets.
@@ -257,6 +280,22 @@ mod tests {
             &long,
         ] {
             assert!(base.join(location).is_err(), "{location}");
+        }
+    }
+
+    #[test]
+    fn messages_have_no_secrets() {
+        for (text, expected) in [
+            ("ftp://r.example/x", "ftp://r.example/x"),
+            ("ftp://user:pass@r.example/x?token=1", "ftp://…@r.example/x"),
+            ("https://user:p?a#s/s@r.example/x", "https://…@r.example/x"),
+            ("ftp://r.example/x?mail=a@b", "ftp://…@b"),
+            ("user:pass@r.example", "…@r.example"),
+            ("https://r.example/a\u{1b}b#c", "https://r.example/a\\u{1b}b"),
+        ] {
+            assert_eq!(bare(text), expected);
+            let error = format!("{:#}", Url::parse(text).unwrap_err());
+            assert!(error.contains(expected) && !error.contains("pass"), "{text}: {error}");
         }
     }
 

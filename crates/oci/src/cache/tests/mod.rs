@@ -9,6 +9,7 @@ mod processes;
 mod removal;
 
 use std::fs::{Permissions, set_permissions};
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 

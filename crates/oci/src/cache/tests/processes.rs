@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
+use crate::document::manifest::Descriptor;
 
 #[test]
 fn processes_at_once_build_an_image_once() {

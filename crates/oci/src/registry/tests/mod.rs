@@ -4,6 +4,7 @@ mod authentication;
 mod blobs;
 mod documents;
 mod encryption;
+mod files;
 mod pki;
 mod real;
 mod server;
