@@ -13,12 +13,12 @@ use files::{output, tell};
 use object::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::{programs, workspace};
+use crate::{programs, step_program, workspace};
 pub use machine::toolchain::{
     MUSL_LINKER, check_static, has_target, host_triple, musl_target, output_of, rustc,
 };
 
-/// Build the static /init, chrootvm and mkvirtinitrd, and completions for shells
+/// Build the static programs of the guest, chrootvm and mkvirtinitrd, and completions for shells
 #[derive(Debug, clap::Args)]
 pub struct Build {}
 
@@ -43,9 +43,13 @@ impl Build {
     /// Builds, checks, and prints path and size.
     pub fn run(self) -> Result<()> {
         programs::build()?;
-        let init = build()?;
-        let size = init.metadata().with_context(|| format!("find {}", init.display()))?.len();
-        tell::result(format_args!("{}: {size} bytes, statically linked\n", init.display()))
+        for program in [build()?, step_program::build()?] {
+            let meta = program.metadata();
+            let size = meta.with_context(|| format!("find {}", program.display()))?.len();
+            let program = program.display();
+            tell::result(format_args!("{program}: {size} bytes, statically linked\n"))?;
+        }
+        Ok(())
     }
 }
 
@@ -105,7 +109,7 @@ pub fn compile(symbols: Symbols) -> Result<PathBuf> {
 }
 
 /// Writes the binary to `path`, unless that has these bytes already.
-fn install(bytes: &[u8], path: &Path) -> Result<PathBuf> {
+pub(crate) fn install(bytes: &[u8], path: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     if std::fs::read(path).ok().as_deref() != Some(bytes) {
         output::write(path, bytes)?;
@@ -148,8 +152,14 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     flags.extend(route.linker.map(|linker| format!("-Clinker={linker}")));
     let options = LLVM_OPTIONS.iter().map(|option| format!("-Cllvm-args={option}"));
     flags.extend(options.filter(|option| is_known(option)));
-    // Panic locations must not depend on the directory of the tree.
-    flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));
+    flags.extend(remapped(root));
+    flags
+}
+
+/// Flags for rustc, so that panic locations depend neither on the directory of the tree nor on
+/// that of cargo.
+pub(crate) fn remapped(root: &Path) -> Vec<String> {
+    let mut flags = vec![format!("--remap-path-prefix={}=virtinitrd", root.display())];
     if let Some(home) = workspace::cargo_home() {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
         // They must not depend on cargo's directory for the registry, either. If two

@@ -10,6 +10,7 @@ pub mod programs;
 mod random;
 pub mod registry;
 pub mod soak;
+pub mod step_program;
 pub mod test;
 pub mod testbed;
 pub mod workspace;

@@ -15,13 +15,14 @@ use anyhow::{Context, Result, bail};
 const CRATES: &[(&str, &[&str])] = &[
     ("crates/proto",    &[]),
     ("init",            &["crates/proto"]),
+    ("crates/step",     &["crates/proto"]),
     ("crates/files",    &[]),
     ("crates/archive",  &["crates/files"]),
     ("crates/image",    &["crates/archive", "crates/files", "crates/proto"]),
     ("crates/oci",      &["crates/image", "crates/archive", "crates/files"]),
     ("crates/machine",  &["crates/image", "crates/archive", "crates/files", "crates/proto"]),
-    ("crates/chrootvm", &["crates/machine", "crates/oci", "crates/image", "crates/archive", "crates/files", "crates/proto"]),
-    ("xtask",           &["crates/chrootvm", "crates/machine", "crates/oci", "crates/image", "crates/archive", "crates/files", "crates/proto", "init"]),
+    ("crates/chrootvm", &["crates/machine", "crates/oci", "crates/image", "crates/archive", "crates/files", "crates/step", "crates/proto"]),
+    ("xtask",           &["crates/chrootvm", "crates/machine", "crates/oci", "crates/image", "crates/archive", "crates/files", "crates/step", "crates/proto", "init"]),
     ("tests/vm",        &[]),
 ];
 

@@ -17,6 +17,7 @@ mod mutate;
 mod registries;
 mod repair;
 mod seeds;
+mod steps;
 mod targets;
 mod templates;
 mod trees;

@@ -14,6 +14,7 @@ const MOUNT_HINTS: &[(Errno, &str)] = &[
     (Errno::ENODEV,  "the kernel has no such file system: load its module"),
     (Errno::ENOENT,  "the disk or the mount point is missing"),
     (Errno::ENOTDIR, "a file cannot be mounted on a directory, or a directory on a file"),
+    (Errno::ENOSPC,  "the scratch disk is full"),
     (Errno::ENXIO,   "the machine has no such disk"),
 ];
 
@@ -50,7 +51,8 @@ pub(crate) fn mount(
         .map_err(|errno| mount_error(kind, source, target, errno))
 }
 
-fn mount_error(kind: &str, source: &Path, target: &Path, errno: Errno) -> Error {
+/// The error of a failed mount(2).
+pub(crate) fn mount_error(kind: &str, source: &Path, target: &Path, errno: Errno) -> Error {
     let hint = MOUNT_HINTS.iter().find(|(row, _)| *row == errno);
     let hint = hint.map(|(_, hint)| format!("; {hint}")).unwrap_or_default();
     anyhow!("mount {kind} {} at {}: {errno}{hint}", source.display(), target.display())

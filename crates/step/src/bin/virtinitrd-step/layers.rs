@@ -11,7 +11,9 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use virtinitrd_step::request::{Lower, Request};
 
 use crate::fault::{self, Describe};
@@ -44,21 +46,30 @@ impl Overlay<'_> {
         let Self { lowers, upper, work } = self;
         tree::make_empty(Path::new(work))?;
         let data = format!("lowerdir={},upperdir={upper},workdir={work}", lowers.join(":"));
-        let mut result = Ok(());
-        for options in OPTIONS {
+        for (index, options) in OPTIONS.iter().enumerate() {
             let data = data.clone() + options;
             ensure!(
                 data.len() <= DATA_MAX,
                 "mount overlay: {} layers are too many: put several into one",
                 lowers.len()
             );
+            let is_last = index + 1 == OPTIONS.len();
             let source = Path::new("overlay");
-            result = fault::mount(source, target, "overlay", MsFlags::empty(), &data);
-            if result.is_ok() {
-                break;
+            match mount(Some(source), target, Some("overlay"), MsFlags::empty(), Some(&*data)) {
+                Ok(()) => break,
+                // The kernel does not know an option.
+                Err(Errno::EINVAL) if !is_last => {}
+                Err(errno) => return Err(fault::mount_error("overlay", source, target, errno)),
             }
         }
-        result
+        let found = statvfs(target).describe(|| format!("look at {}", target.display()))?;
+        ensure!(
+            !found.flags().contains(FsFlags::ST_RDONLY),
+            "mount overlay at {}: the kernel mounts it read-only, because it cannot write to \
+             {work}: the scratch disk is full",
+            target.display()
+        );
+        Ok(())
     }
 }
 
@@ -73,7 +84,7 @@ fn lowers(request: &Request) -> Vec<String> {
 
 /// Mounts the image of a step at [`paths::ROOT`]. `make_points` makes the mount points that the
 /// step needs in the image at the path that it is given.
-pub(crate) fn mount(
+pub(crate) fn mount_image(
     request: &Request,
     make_points: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
@@ -119,15 +130,12 @@ pub(crate) fn mount_cache(number: u32, device: Option<&str>, target: &Path) -> R
 /// needs.
 pub(crate) fn unmount(request: &Request) -> Result<()> {
     let root = Path::new(paths::ROOT);
-    umount2(root, MntFlags::MNT_DETACH).describe(|| format!("unmount {}", root.display()))?;
-    remove(request)
-}
-
-/// Removes the directories that only a running step needs.
-pub(crate) fn remove(request: &Request) -> Result<()> {
+    let unmounted = umount2(root, MntFlags::MNT_DETACH);
     for name in ["work", "points"] {
         tree::remove(Path::new(&paths::step(request.number, name)))?;
     }
-    let caches = request.caches.iter().map(|cache| paths::cache(cache.number, "work"));
-    caches.into_iter().try_for_each(|work| tree::remove(Path::new(&work)))
+    for cache in &request.caches {
+        tree::remove(Path::new(&paths::cache(cache.number, "work")))?;
+    }
+    unmounted.describe(|| format!("unmount {}", root.display()))
 }

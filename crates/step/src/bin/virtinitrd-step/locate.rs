@@ -68,7 +68,6 @@ fn names(path: &Path) -> VecDeque<OsString> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;

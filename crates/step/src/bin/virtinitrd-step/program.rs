@@ -133,7 +133,6 @@ fn find(name: &[u8], env: &[Vec<u8>]) -> Result<PathBuf> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;

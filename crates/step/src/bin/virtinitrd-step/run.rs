@@ -78,8 +78,11 @@ pub(crate) fn shell(words: &[OsString]) -> Result<u8> {
         [] => SHELL.map(<[u8]>::to_vec).to_vec(),
         words => words.iter().cloned().map(OsString::into_vec).collect(),
     };
-    tree::write_private(Path::new(paths::SHELL_REQUEST), &request.to_bytes()?)?;
-    match run_step(&request, paths::SHELL_REQUEST, Streams::Caller)?.outcome {
+    let file = Path::new(paths::SHELL_REQUEST);
+    tree::write_private(file, &request.to_bytes()?)?;
+    let ended = run_step(&request, paths::SHELL_REQUEST, Streams::Caller);
+    fs::remove_file(file).describe(|| format!("remove {}", file.display()))?;
+    match ended?.outcome {
         Outcome::Exit(status) => Ok(status),
         Outcome::Signal(number) => Ok(SIGNALLED.saturating_add(number)),
         Outcome::Fault(text) => bail!("{text}"),
@@ -104,17 +107,15 @@ fn run_step(request: &Request, file: &str, streams: Streams) -> Result<Ended> {
     let scratch = File::open(paths::SCRATCH).describe(|| "open the scratch disk".to_owned())?;
     leave_namespaces(request)?;
     let root = Path::new(paths::ROOT);
-    let ended = layers::mount(request, |root| mounts::make_points(request, root)).and_then(|()| {
-        let ids = Ids::find(root, request.user.as_deref())?;
-        mounts::mount_all(request, &ids, root)?;
-        start(file, &ids, streams)
-    });
-    let cleaned = match ended {
-        Ok(_) => layers::unmount(request),
-        // The image may not be mounted. What is in use is removed before the next run.
-        Err(_) => layers::unmount(request).or(Ok(())),
-    };
+    let ended =
+        layers::mount_image(request, |root| mounts::make_points(request, root)).and_then(|()| {
+            let ids = Ids::find(root, request.user.as_deref())?;
+            mounts::mount_all(request, &ids, root)?;
+            start(file, &ids, streams)
+        });
+    let cleaned = layers::unmount(request);
     let synced = syncfs(scratch.as_fd()).describe(|| "write the scratch disk".to_owned());
+    // The first error is the reason of those that follow.
     let ended = ended?;
     cleaned.and(synced)?;
     Ok(ended)
