@@ -6,6 +6,7 @@ pub mod demo;
 pub mod dist;
 pub mod fuzz;
 pub mod guest;
+pub mod guest_binary;
 pub mod programs;
 mod random;
 pub mod registry;

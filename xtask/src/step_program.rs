@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use machine::toolchain::{check_static, host_triple};
 
-use crate::{guest, workspace};
+use crate::{guest_binary, workspace};
 
 /// Profile of cargo for the program.
 const PROFILE: &str = "guest-std";
@@ -42,7 +42,7 @@ pub fn build() -> Result<PathBuf> {
     let built = target_dir.join(host).join(PROFILE).join("virtinitrd-step");
     let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     check_static(&bytes).with_context(|| format!("check {}", built.display()))?;
-    guest::install(&bytes, &workspace::step_path(&root))
+    guest_binary::install(&bytes, &workspace::step_path(&root))
 }
 
 fn rustflags(root: &Path) -> Vec<String> {
@@ -52,5 +52,5 @@ fn rustflags(root: &Path) -> Vec<String> {
         "-Ctarget-feature=+crt-static",
         "-Clink-arg=-Wl,--build-id=none",
     ];
-    flags.map(String::from).into_iter().chain(guest::remapped(root)).collect()
+    flags.map(String::from).into_iter().chain(guest_binary::remapped(root)).collect()
 }
