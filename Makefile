@@ -34,12 +34,12 @@ vendor/config.toml: Cargo.lock
 	@cargo $(RUN) vendor
 
 .PHONY: build
-build: ## Build /init and the host tools; name what is missing, install nothing
+build: ## Build /init, /step and the host tools; name what is missing, install nothing
 	@scripts/setup --check build
 	@$(XTASK) build
 
 # Files that `make build` makes and `make install` installs.
-BUILT := target/guest/init target/release/chrootvm target/release/mkvirtinitrd target/completions/bash/chrootvm
+BUILT := target/guest/init target/guest/step target/release/chrootvm target/release/mkvirtinitrd target/completions/bash/chrootvm
 
 .PHONY: install
 install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MANDIR)
@@ -51,6 +51,7 @@ install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MAN
 	*) echo "LIBDIR is $(LIBDIR): chrootvm looks for /init in BINDIR/../lib and /usr/lib" >&2; exit 1 ;; \
 	esac
 	install -D -m 0755 target/guest/init $(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd
+	install -D -m 0755 target/guest/step $(DESTDIR)$(LIBDIR)/virtinitrd/step
 	install -D -m 0755 -t $(DESTDIR)$(BINDIR) target/release/chrootvm target/release/mkvirtinitrd
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/virtinitrd.7

@@ -92,7 +92,12 @@ impl DistCheck {
         };
         run(make().arg("all").env("CARGO_HOME", stage.path().join("cargo-home")))?;
         run(make().arg("install").arg(format!("DESTDIR={}", install.display())))?;
-        for file in ["usr/lib/osbuild/initrd/initrd", "usr/bin/chrootvm", "usr/bin/mkvirtinitrd"] {
+        for file in [
+            "usr/lib/osbuild/initrd/initrd",
+            "usr/lib/virtinitrd/step",
+            "usr/bin/chrootvm",
+            "usr/bin/mkvirtinitrd",
+        ] {
             let installed = install.join(file);
             ensure!(machine::host::is_executable(&installed), "{file} was not installed");
         }

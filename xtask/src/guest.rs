@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use files::{output, tell};
+use files::tell;
 use object::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::{programs, workspace};
+use crate::{guest_binary, programs, step_program, workspace};
 pub use machine::toolchain::{
     MUSL_LINKER, check_static, has_target, host_triple, musl_target, output_of, rustc,
 };
 
-/// Build the static /init, chrootvm and mkvirtinitrd, and completions for shells
+/// Build the static programs of the guest, chrootvm and mkvirtinitrd, and completions for shells
 #[derive(Debug, clap::Args)]
 pub struct Build {}
 
@@ -43,9 +43,13 @@ impl Build {
     /// Builds, checks, and prints path and size.
     pub fn run(self) -> Result<()> {
         programs::build()?;
-        let init = build()?;
-        let size = init.metadata().with_context(|| format!("find {}", init.display()))?.len();
-        tell::result(format_args!("{}: {size} bytes, statically linked\n", init.display()))
+        for program in [build()?, step_program::build()?] {
+            let meta = program.metadata();
+            let size = meta.with_context(|| format!("find {}", program.display()))?.len();
+            let program = program.display();
+            tell::result(format_args!("{program}: {size} bytes, statically linked\n"))?;
+        }
+        Ok(())
     }
 }
 
@@ -67,7 +71,7 @@ pub fn build() -> Result<PathBuf> {
     let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     check_static(&bytes).with_context(|| format!("check {}", built.display()))?;
     let bytes = without_sections(bytes).with_context(|| format!("strip {}", built.display()))?;
-    install(&bytes, &workspace::init_path(&workspace::root()?))
+    guest_binary::install(&bytes, &workspace::init_path(&workspace::root()?))
 }
 
 /// Builds `/init`, and returns the path of the file that cargo made.
@@ -104,16 +108,6 @@ pub fn compile(symbols: Symbols) -> Result<PathBuf> {
     Ok(target_dir.join(&route.target).join("guest/init"))
 }
 
-/// Writes the binary to `path`, unless that has these bytes already.
-fn install(bytes: &[u8], path: &Path) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    if std::fs::read(path).ok().as_deref() != Some(bytes) {
-        output::write(path, bytes)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(path.to_path_buf())
-}
-
 fn route(host: &str, musl_target: Option<String>) -> Route {
     match musl_target {
         Some(target) => Route { target, linker: None },
@@ -148,19 +142,7 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     flags.extend(route.linker.map(|linker| format!("-Clinker={linker}")));
     let options = LLVM_OPTIONS.iter().map(|option| format!("-Cllvm-args={option}"));
     flags.extend(options.filter(|option| is_known(option)));
-    // Panic locations must not depend on the directory of the tree.
-    flags.push(format!("--remap-path-prefix={}=virtinitrd", root.display()));
-    if let Some(home) = workspace::cargo_home() {
-        flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
-        // They must not depend on cargo's directory for the registry, either. If two
-        // prefixes match, the last one wins.
-        let registries = std::fs::read_dir(home.join("registry/src")).into_iter().flatten();
-        let mut paths: Vec<_> = registries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        flags.extend(
-            paths.iter().map(|path| format!("--remap-path-prefix={}=cargo", path.display())),
-        );
-    }
+    flags.extend(guest_binary::remapped(root));
     flags
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use files::tell;
 
-use crate::{guest, programs, testbed, workspace};
+use crate::{guest, programs, step_program, testbed, workspace};
 
 /// Run every test
 #[derive(Debug, clap::Args)]
@@ -31,6 +31,7 @@ impl Test {
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
         guest::build()?;
+        step_program::build()?;
         programs::build()?;
         let cargo_test = || {
             let mut command = Command::new(workspace::cargo());

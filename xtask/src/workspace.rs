@@ -22,6 +22,12 @@ pub fn init_path(root: &Path) -> PathBuf {
     root.join("target/guest/init")
 }
 
+/// Path at which `cargo xtask build` puts the program that runs the steps of recipes.
+#[must_use]
+pub fn step_path(root: &Path) -> PathBuf {
+    root.join("target/guest/step")
+}
+
 /// The cargo that started this program.
 #[must_use]
 pub fn cargo() -> OsString {

@@ -19,6 +19,7 @@ mod recipes;
 mod registries;
 mod repair;
 mod seeds;
+mod steps;
 mod targets;
 mod templates;
 mod trees;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
-use super::{documents, guest, kernels, layers, programs, recipes, registries, repair, templates, trees};
+use super::{documents, guest, kernels, layers, programs, recipes, registries, repair, steps, templates, trees};
 use crate::random::Random;
 
 /// A reader, or several readers of the same format.
@@ -78,9 +78,11 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "command-line", about: "the kernel command line",             seeds: || Ok(guest::lines()),    words: guest::LINE_WORDS,    repair: repair::nothing, check: guest::check_line },
     Target { name: "ext4",         about: "ext4 images",                         seeds: trees::ext4,              words: NO_WORDS,             repair: repair::nothing, check: trees::check },
     Target { name: "records",      about: "/virtinit.run and /etc/virtinit/run", seeds: || Ok(guest::records()),  words: guest::RECORD_WORDS,  repair: repair::nothing, check: guest::check_records },
+    Target { name: "requests",     about: "requests of steps of recipes",        seeds: || Ok(steps::requests()), words: steps::REQUEST_WORDS, repair: repair::nothing, check: steps::check_request },
     Target { name: "manifests",    about: "manifests and indexes of images",      seeds: || Ok(documents::manifests()),    words: documents::MANIFEST_WORDS,    repair: repair::nothing, check: documents::check_manifest },
     Target { name: "erofs",        about: "EROFS images",                        seeds: trees::erofs,             words: NO_WORDS,             repair: repair::erofs,   check: trees::check },
     Target { name: "messages",     about: "control messages of a session",       seeds: || Ok(guest::messages()), words: guest::MESSAGE_WORDS, repair: repair::nothing, check: guest::check_messages },
+    Target { name: "reports",      about: "reports of steps of recipes",         seeds: || Ok(steps::reports()),  words: steps::REPORT_WORDS,  repair: repair::nothing, check: steps::check_report },
     Target { name: "references",   about: "references of images",                seeds: || Ok(registries::references()),  words: registries::REFERENCE_WORDS,  repair: repair::nothing, check: registries::check_reference },
     Target { name: "squashfs",     about: "squashfs images",                     seeds: trees::squashfs,          words: NO_WORDS,             repair: repair::nothing, check: trees::check },
     Target { name: "configs",      about: "configs of images",                    seeds: || Ok(documents::configs()),      words: documents::CONFIG_WORDS,      repair: repair::nothing, check: documents::check_config },

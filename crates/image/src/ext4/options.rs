@@ -16,6 +16,18 @@ pub struct Ext4Options {
     pub label: [u8; 16],
     /// Time of creation, in seconds since 1970.
     pub time: i64,
+    /// Whether the file system has a journal.
+    pub journal: Ext4Journal,
+}
+
+/// Whether a file system has a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ext4Journal {
+    /// A journal of the size that mke2fs(8) chooses; a very small file system has none.
+    #[default]
+    BySize,
+    /// No journal: writing is faster, and a crash may damage the file system.
+    Absent,
 }
 
 /// Size of an image.

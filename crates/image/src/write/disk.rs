@@ -108,7 +108,9 @@ pub fn write(
                 Some(uuid) => ext4::Ext4Uuid::Given(uuid),
                 None => ext4::Ext4Uuid::OfContents { seed: seed_of(tree)? },
             };
-            let options = ext4::Ext4Options { size, uuid, label, time: options.mtime.into() };
+            let journal = ext4::Ext4Journal::BySize;
+            let time = options.mtime.into();
+            let options = ext4::Ext4Options { size, uuid, label, time, journal };
             ext4::write(tree, &options, out, progress)
         }
         Format::Squashfs => {

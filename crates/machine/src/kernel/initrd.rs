@@ -125,6 +125,12 @@ fn check(initrd: &[u8]) -> Result<()> {
 const INIT_PLACES: [&str; 3] =
     ["../guest/init", "../lib/osbuild/initrd/initrd", "/usr/lib/osbuild/initrd/initrd"];
 
+/// Paths of the program that runs the steps of recipes, relative to the directory of this
+/// program: in a source tree after a build, installed below the same prefix, and installed in
+/// `/usr`.
+const STEP_PLACES: [&str; 3] =
+    ["../guest/step", "../lib/virtinitrd/step", "/usr/lib/virtinitrd/step"];
+
 /// Finds the `/init` binary: the file `given`, or the one that belongs to this program.
 ///
 /// # Errors
@@ -135,18 +141,47 @@ pub fn find_init(given: Option<&Path>) -> Result<PathBuf> {
         return canonical(file);
     }
     let program = std::env::current_exe().context("find this program")?;
-    let dir = program.parent().unwrap_or(Path::new("/"));
-    let found = INIT_PLACES.iter().map(|place| dir.join(place)).find(|place| place.is_file());
-    let found = found.with_context(|| {
-        let tree = dir.join(INIT_PLACES[0]);
+    canonical(&first_of(program.parent().unwrap_or(Path::new("/")), &INIT_PLACES)?)
+}
+
+/// Finds the static program that runs the steps of recipes in their machine.
+///
+/// # Errors
+/// The file is missing.
+pub fn find_step() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("find this program")?;
+    canonical(&first_of(program.parent().unwrap_or(Path::new("/")), &STEP_PLACES)?)
+}
+
+/// The first of `places`, relative to `dir`, that is a file.
+fn first_of(dir: &Path, places: &[&str; 3]) -> Result<PathBuf> {
+    let found = places.iter().map(|place| dir.join(place)).find(|place| place.is_file());
+    found.with_context(|| {
+        let tree = dir.join(places[0]);
         format!("{} is missing: run `make` to build it", tree.display())
-    })?;
-    canonical(&found)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_are_found_beside_a_build_or_an_installation() {
+        for places in [INIT_PLACES, STEP_PLACES] {
+            let dir = tempfile::tempdir().unwrap();
+            let bin = dir.path().join("bin");
+            std::fs::create_dir(&bin).unwrap();
+            let error = first_of(&bin, &[places[0], places[1], "none"]).unwrap_err().to_string();
+            assert!(error.contains("run `make` to build it"), "{error}");
+            for place in [places[1], places[0]] {
+                let file = bin.join(place);
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(&file, "").unwrap();
+                assert_eq!(first_of(&bin, &places).unwrap(), file);
+            }
+        }
+    }
 
     #[test]
     fn only_archives_that_a_kernel_unpacks_are_initrds() {

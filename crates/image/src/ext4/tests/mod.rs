@@ -3,6 +3,7 @@
 
 mod foreign;
 mod hostile;
+mod scratch;
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::layout::{bytes, inode};
-use super::{Ext4Options, Ext4Size, Ext4Uuid, label, read};
+use super::{Ext4Journal, Ext4Options, Ext4Size, Ext4Uuid, label, read};
 use crate::progress::Progress;
 use crate::sample::{command, has};
 use crate::tree::{Children, Content, Kind, Meta, Node, Reader, Stored, Tree, mode};
@@ -23,6 +24,7 @@ fn options(size: Ext4Size) -> Ext4Options {
         uuid: Ext4Uuid::Given(*b"0123456789abcdef"),
         label: label("test").unwrap(),
         time: 1_700_000_000,
+        journal: Ext4Journal::BySize,
     }
 }
 

@@ -13,6 +13,7 @@ use super::journal;
 use crate::ext4::layout::bytes::{BLOCK, BLOCK_BITS};
 use crate::ext4::layout::group::{DESCRIPTOR, has_superblock};
 use crate::ext4::layout::inode;
+use crate::ext4::options::Ext4Journal;
 
 /// Blocks of a group (`s_blocks_per_group`): its bitmap is one block.
 pub(super) const PER_GROUP: u32 = 8 << BLOCK_BITS;
@@ -155,10 +156,12 @@ pub(super) struct SpaceNeed {
     pub(super) blocks: u64,
     /// Number of inodes.
     pub(super) inodes: u64,
+    /// Whether the file system has a journal.
+    pub(super) journal: Ext4Journal,
 }
 
 impl SpaceNeed {
-    /// Smallest geometry that has room for this and a journal.
+    /// Smallest geometry that has room for this and the journal.
     pub(super) fn smallest(self) -> Result<Geometry> {
         let groups = self.inodes.div_ceil(PER_GROUP.into());
         let mut blocks = self.blocks.max((groups - 1) * u64::from(PER_GROUP) + 1);
@@ -192,7 +195,7 @@ impl SpaceNeed {
 
     /// Number of blocks that `geometry` lacks.
     fn missing(self, geometry: &Geometry) -> u64 {
-        let journal = journal::blocks(geometry.blocks);
+        let journal = journal::blocks(self.journal, geometry.blocks);
         (self.blocks + u64::from(journal)).saturating_sub(geometry.capacity())
     }
 
@@ -222,14 +225,15 @@ mod tests {
             (2_000_000, 100),
             (500_000_000, 500_000_000),
         ] {
-            let need = SpaceNeed { blocks, inodes };
+            let need = SpaceNeed { blocks, inodes, journal: Ext4Journal::BySize };
             let geometry = need.smallest().unwrap();
             assert!(u64::from(geometry.inodes()) >= inodes, "{need:?} {geometry:?}");
             assert_eq!(need.missing(&geometry), 0, "{need:?} {geometry:?}");
             assert_eq!(need.within(geometry.blocks).unwrap(), geometry);
         }
-        assert!(SpaceNeed { blocks: 1 << 32, inodes: 1 }.smallest().is_err());
-        let error = SpaceNeed { blocks: 5000, inodes: 20 }.within(4000).unwrap_err();
+        let need = |blocks, inodes| SpaceNeed { blocks, inodes, journal: Ext4Journal::BySize };
+        assert!(need(1 << 32, 1).smallest().is_err());
+        let error = need(5000, 20).within(4000).unwrap_err();
         assert!(format!("{error:#}").contains("bytes are needed"), "{error:#}");
     }
 

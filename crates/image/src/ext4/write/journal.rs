@@ -17,6 +17,7 @@
 //! | 0x40 | 4 | `s_nr_users` |
 
 use crate::ext4::layout::bytes::{BLOCK_BITS, Ext4Block, ZEROS, put};
+use crate::ext4::options::Ext4Journal;
 
 /// Sizes of the journal, as mke2fs(8) chooses them. A file system with fewer blocks than the
 /// first number has a journal with the second number of blocks.
@@ -33,8 +34,13 @@ const SIZES: &[(u64, u32)] = &[
 ];
 
 /// Number of blocks of the journal in a file system of `blocks` blocks.
-pub(super) fn blocks(blocks: u64) -> u32 {
-    SIZES.iter().find(|(below, _)| blocks < *below).map_or(0, |(_, size)| *size)
+pub(super) fn blocks(journal: Ext4Journal, blocks: u64) -> u32 {
+    match journal {
+        Ext4Journal::BySize => {
+            SIZES.iter().find(|(below, _)| blocks < *below).map_or(0, |(_, size)| *size)
+        }
+        Ext4Journal::Absent => 0,
+    }
 }
 
 /// Encodes the superblock, which is the first block of a journal of `blocks` blocks.

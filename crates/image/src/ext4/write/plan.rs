@@ -78,7 +78,8 @@ impl Ext4Plan {
             blocks += needed.with_context(|| tree.show_path_of(planned.id))?;
         }
         // The journal has few extents, so its tree has at most one node besides the root.
-        let need = SpaceNeed { blocks: blocks + 1, inodes: last_inode.into() };
+        let need =
+            SpaceNeed { blocks: blocks + 1, inodes: last_inode.into(), journal: options.journal };
         plan.geometry = match options.size {
             Ext4Size::Exact(bytes) => need.within(bytes / BLOCK as u64)?,
             Ext4Size::Slack { percent, bytes } => {
@@ -88,7 +89,7 @@ impl Ext4Plan {
                 SpaceNeed { blocks, ..need }.smallest()?
             }
         };
-        plan.journal = journal::blocks(plan.geometry.blocks);
+        plan.journal = journal::blocks(options.journal, plan.geometry.blocks);
         Ok(plan)
     }
 
