@@ -74,12 +74,16 @@ pub fn complete(out: &File, uuid: [u8; 16], inodes: &[XfsInode], time: i64) -> R
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;
     while at < length {
-        at = match rustix::fs::seek(out, SeekFrom::Data(at)) {
+        let data = match rustix::fs::seek(out, SeekFrom::Data(at)) {
             Ok(data) => data / BUFFER as u64 * BUFFER as u64,
-            Err(Errno::NXIO) => break,
+            Err(Errno::NXIO) => length,
             // The file system knows no holes.
             Err(_) => at,
         };
+        // What was reserved and not written takes room, too.
+        let data = data.max(at);
+        make_hole(out, at, data - at);
+        at = data;
         let count = usize::try_from(length.saturating_sub(at)).unwrap_or(BUFFER).min(BUFFER);
         let Some(bytes) = buffer.get_mut(..count) else { break };
         out.read_exact_at(bytes, at).context("read the image")?;
@@ -92,6 +96,15 @@ pub fn complete(out: &File, uuid: [u8; 16], inodes: &[XfsInode], time: i64) -> R
     match pass.found.iter().position(|found| !found) {
         None => Ok(()),
         Some(index) => bail!("mkfs.xfs made no inode for file {} of its protofile", index + 1),
+    }
+}
+
+/// Makes `length` zero bytes from `at` on a hole.
+fn make_hole(out: &File, at: u64, length: u64) {
+    if length > 0 {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Without holes, the image takes more room, and is the same.
+        let _ = rustix::fs::fallocate(out, flags, at, length);
     }
 }
 
@@ -130,9 +143,7 @@ impl Pass<'_> {
     /// Completes the inodes in `part`, which is at `offset` of the image.
     fn part(&mut self, out: &File, part: &mut [u8], size: usize, offset: u64) -> Result<()> {
         if is_zero(part) {
-            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            // Without holes the image takes more room, and is the same.
-            let _ = rustix::fs::fallocate(out, flags, offset, part.len() as u64);
+            make_hole(out, offset, part.len() as u64);
             return Ok(());
         }
         for (index, inode) in part.chunks_mut(size).enumerate() {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
@@ -41,7 +42,7 @@ pub(super) fn xfs(
         let geometry = plan.geometry(options);
         out.set_len(geometry.size).context("set the size of the image")?;
         let words = plan.arguments(options, geometry, uuid);
-        run(&mkfs, words, Some(out), Some(&staged), options)?;
+        run(&mkfs, words, Some(out), Some(staged.path()), options)?;
         output::check_signals()?;
         xfs_inodes::complete(out, uuid, &plan.inodes, options.time.into())
     })
@@ -92,11 +93,11 @@ pub(super) fn vfat(
     let options = MkfsOptions { time: u32::try_from(time)?, ..options.clone() };
     output::without_signals(|| {
         let staged = Staged::new()?;
-        staged.write(&plan.tree, notes, progress)?;
+        let files = &*staged.write(&plan.tree, notes, progress)?;
         let geometry = plan.geometry(&options)?;
         out.set_len(geometry.size).context("set the size of the image")?;
         let words = vfat::arguments(&options, geometry, uuid);
-        run(&mkfs, words, Some(out), Some(&staged), &options)?;
+        run(&mkfs, words, Some(out), Some(files), &options)?;
         for step in vfat::steps(&plan.tree) {
             let (program, flags, words) = match step {
                 Step::Directories(words) => (&make, &["-D", "s"][..], words),
@@ -104,11 +105,11 @@ pub(super) fn vfat(
                 Step::Files(words) => (&copy, &["-m", "-o"][..], words),
             };
             let flags = flags.iter().chain(&["-i", IMAGE]).map(OsString::from);
-            run(program, flags.chain(words).collect(), Some(out), Some(&staged), &options)?;
+            run(program, flags.chain(words).collect(), Some(out), Some(files), &options)?;
         }
         // mcopy tells nobody of a name that it leaves out.
         let words = ["-/", "-b", "-a", "-i", IMAGE, "::/"].map(OsString::from).into();
-        let listed = run(&list, words, Some(out), Some(&staged), &options)?;
+        let listed = run(&list, words, Some(out), Some(files), &options)?;
         let count = listed.output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let (found, wanted) = (count.count(), plan.count);
         ensure!(found == wanted, "mtools has written {found} of {wanted} files");
@@ -116,22 +117,21 @@ pub(super) fn vfat(
     })
 }
 
-/// Runs a program in the directory of the staged files.
+/// Runs a program in `directory`.
 fn run(
     program: &Program,
     arguments: Vec<OsString>,
     image: Option<&File>,
-    staged: Option<&Staged>,
+    directory: Option<&Path>,
     options: &MkfsOptions,
 ) -> Result<Printed> {
-    let files = staged.map(Staged::path);
     let environment = environment(options.time);
     let run = Run {
         program,
         arguments,
         stdin: image,
         stdout: None,
-        directory: files,
+        directory,
         environment,
         user_namespace: None,
     };

@@ -12,7 +12,7 @@ use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use files::notes::Notes;
 use files::output;
 use image::progress::Progress;
@@ -47,19 +47,39 @@ pub(super) fn make(
     let mkfs = Program::find("mkfs.btrfs", Tool::Btrfs)?;
     let words = btrfs::options(options, options.uuid(tree, "btrfs")?);
     out.set_len(btrfs::size(tree, options)).context("set the size of the image")?;
+    run(tree, &mkfs, &words, options.time, out, notes, progress)?;
+    let made = out.metadata()?.len();
+    match options.size {
+        Some(size) if made > size => {
+            bail!("btrfs: --size is too small: mkfs.btrfs needs {made} bytes for these files")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Chooses who writes the directory.
+fn run(
+    tree: &Tree,
+    mkfs: &Program,
+    words: &[OsString],
+    time: u32,
+    out: &File,
+    notes: &mut Notes,
+    progress: &Progress,
+) -> Result<()> {
     if geteuid().is_root() {
-        return fill(tree, &mkfs, &words, options.time, out, notes, progress);
+        return fill(tree, mkfs, words, time, out, notes, progress);
     }
     match UserNamespace::new() {
         Ok(namespace) => {
             let lack = namespace.missing_ids();
             warn_all(lack.map(|lack| format!("only files of root keep their owner: {lack}")));
             warn_all(&namespace.left_out);
-            in_child(&namespace, tree, &mkfs, &words, options.time, out, notes, progress)
+            in_child(&namespace, tree, mkfs, words, time, out, notes, progress)
         }
         Err(error) => {
             log::warn!("owners are left out: {error:#}");
-            fill(tree, &mkfs, &words, options.time, out, notes, progress)
+            fill(tree, mkfs, words, time, out, notes, progress)
         }
     }
 }

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const OUTPUT_MAX: usize = 256 << 20;
 /// Most bytes of a program's messages that are kept; the last ones count.
 const MESSAGES_MAX: usize = 64 << 10;
-/// Number of the last lines of a program's messages that an error shows.
+/// Number of lines of a program's messages that an error shows: the first one, and the last.
 const LINES: usize = 4;
 
 /// A program that was found.
@@ -108,7 +108,7 @@ impl Run<'_> {
     /// Runs the program to its end.
     ///
     /// # Errors
-    /// It cannot be started, or fails: with its status and its last lines. A signal that ends
+    /// It cannot be started, or fails: with its status and lines of its messages. A signal that ends
     /// this program: then the program was ended before.
     pub(super) fn finish(self) -> Result<Printed> {
         let name = &self.program.name;
@@ -212,8 +212,15 @@ fn is_at_end(pipe: Option<&mut impl Read>, bytes: &mut Vec<u8>) -> Result<bool> 
 fn failure(name: &str, status: &str, messages: &[u8]) -> String {
     let text = String::from_utf8_lossy(messages);
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("; ");
-    let last = printable(last.as_bytes());
+    // The first line may be the cause, and the last ones how to call the program.
+    let told = match lines.len().checked_sub(LINES) {
+        Some(cut @ 1..) => {
+            let first = lines.iter().take(1);
+            first.chain(&["…"]).chain(lines.iter().skip(cut + 1)).copied().collect()
+        }
+        _ => lines,
+    };
+    let last = printable(told.join("; ").as_bytes());
     match last.is_empty() {
         true => format!("{name} has failed without a message: {status}"),
         false => format!("{name} has failed: {status}: {last}"),
@@ -229,7 +236,7 @@ mod tests {
         for (messages, expected) in [
             (&b""[..], "x has failed without a message: exit status 1"),
             (b"one\n\n  two\x1b\n", "x has failed: exit status 1: one; two"),
-            (b"1\n2\n3\n4\n5\n", "x has failed: exit status 1: 2; 3; 4; 5"),
+            (b"1\n2\n3\n4\n5\n", "x has failed: exit status 1: 1; …; 3; 4; 5"),
         ] {
             let text = failure("x", "exit status 1", messages);
             assert_eq!(text.replace('\u{fffd}', ""), expected);

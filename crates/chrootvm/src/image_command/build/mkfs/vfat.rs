@@ -176,7 +176,7 @@ pub(super) struct Geometry {
     cluster: u64,
     /// Bits of an entry of the table; `None` to let mkfs.vfat choose.
     bits: Option<u32>,
-    /// Entries of the root directory, if it has a place of its own (12 and 16 bits).
+    /// Entries of the root directory; 0 if it has no place of its own (32 bits).
     root: u64,
 }
 
@@ -218,11 +218,11 @@ impl Plan {
         let row = rows.copied().find(|(_, _, most)| needed <= *most);
         let (bits, fewest, _) = row.context("vfat has no room for so much")?;
         let clusters = needed.max(fewest);
+        let root = if bits == 32 { 0 } else { root };
         let table = ((clusters + 2) * u64::from(bits)).div_ceil(8).div_ceil(SECTOR) + 1;
         // The first sectors, both tables, the root, and space before the first cluster.
         let head = 64 + 2 * table + root * DIRENT / SECTOR + 4 * cluster / SECTOR;
         let size = (head * SECTOR + clusters * cluster).next_multiple_of(cluster);
-        let root = root.min(ROOT_MAX);
         Ok(Geometry { size, cluster: cluster / SECTOR, bits: Some(bits), root })
     }
 }
@@ -241,9 +241,12 @@ pub(super) fn arguments(
 ) -> Vec<OsString> {
     let [a, b, c, d, ..] = uuid;
     let id = format!("{:08x}", u32::from_be_bytes([a, b, c, d]));
-    let (cluster, root) = (geometry.cluster.to_string(), geometry.root.to_string());
+    let cluster = geometry.cluster.to_string();
     let mut words: Vec<OsString> =
-        ["--invariant", "-i", &id, "-s", &cluster, "-r", &root].map(OsString::from).into();
+        ["--invariant", "-i", &id, "-s", &cluster].map(OsString::from).into();
+    if geometry.root > 0 {
+        words.extend(["-r".into(), geometry.root.to_string().into()]);
+    }
     if let Some(bits) = geometry.bits {
         words.extend(["-F".into(), bits.to_string().into()]);
     }
