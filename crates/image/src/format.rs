@@ -5,6 +5,7 @@
 //! | a container | its magic; then the contents are unpacked and recognised, too |
 //! | cpio | `070701` or `070702` at offset 0 (kernel doc: driver-api/early-userspace/buffer-format.rst) |
 //! | file systems | [`proto::superblock`] |
+//! | FAT | its name at offset 54 or 82, and the mark of an MBR |
 //! | GPT, MBR | `EFI PART` at offset 512, `55 aa` at offset 510 |
 //! | tar | the check sum of its first header (POSIX pax(1), ustar), or nothing but zeros |
 
@@ -57,6 +58,11 @@ impl Format {
         Self::Squashfs,
         Self::Dir,
     ];
+
+    /// Formats that this crate neither reads nor writes, but that programs of the distribution
+    /// write.
+    pub const BY_PROGRAMS: &[Self] =
+        &[Self::OtherDisk("btrfs"), Self::OtherDisk("xfs"), Self::OtherDisk("vfat")];
 
     /// The name that users type for this format.
     #[must_use]
@@ -156,6 +162,10 @@ const ENDINGS: &[(&str, Format)] = &[
     (".ext4",     Format::Ext4),
     (".squashfs", Format::Squashfs),
     (".sqfs",     Format::Squashfs),
+    (".btrfs",    Format::OtherDisk("btrfs")),
+    (".xfs",      Format::OtherDisk("xfs")),
+    (".vfat",     Format::OtherDisk("vfat")),
+    (".fat",      Format::OtherDisk("vfat")),
     ("/",         Format::Dir),
 ];
 
@@ -208,6 +218,9 @@ fn head(input: impl Read) -> Result<Vec<u8>> {
     Ok(head)
 }
 
+/// Names of a FAT in its first sector, and their offsets.
+const FAT: &[(usize, &[u8])] = &[(54, b"FAT12   "), (54, b"FAT16   "), (82, b"FAT32   ")];
+
 /// Recognises a format by the uncompressed start of a file.
 fn by_head(head: &[u8]) -> Option<Format> {
     let has = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
@@ -217,6 +230,10 @@ fn by_head(head: &[u8]) -> Option<Format> {
     if let Some(found) = superblock::identify(head) {
         let known = Format::KNOWN.iter().find(|format| format.file_system() == Some(found.kind));
         return Some(known.copied().unwrap_or(Format::OtherDisk(found.kind)));
+    }
+    // A FAT has the mark of an MBR, too (`BS_FilSysType` of the FAT specification 1.03).
+    if has(510, b"\x55\xaa") && FAT.iter().any(|&(at, magic)| has(at, magic)) {
+        return Some(Format::OtherDisk("vfat"));
     }
     // Each MBR has this mark at its end; the code before it may be missing.
     if has(512, b"EFI PART") || has(510, b"\x55\xaa") {
@@ -295,6 +312,15 @@ mod tests {
             ("btrfs", marked(65_600, b"_BHRfS_M"), Format::OtherDisk("btrfs")),
             ("gpt", marked(512, b"EFI PART"), Format::PartitionTable),
             ("mbr", marked(510, b"\x55\xaa"), Format::PartitionTable),
+            (
+                "vfat",
+                {
+                    let mut bytes = marked(510, b"\x55\xaa");
+                    bytes[82..90].copy_from_slice(b"FAT32   ");
+                    bytes
+                },
+                Format::OtherDisk("vfat"),
+            ),
         ] {
             assert_eq!(of(&bytes).unwrap(), expected, "{name}");
             for compression in
@@ -335,6 +361,10 @@ mod tests {
             ("a.tgz", Some("tar, gzip")),
             ("a.erofs", Some("erofs")),
             ("new/", Some("dir")),
+            ("a.btrfs", Some("btrfs")),
+            ("a.xfs", Some("xfs")),
+            ("efi.vfat", Some("vfat")),
+            ("efi.fat", Some("vfat")),
             ("a.img", None),
         ] {
             let format = by_name(Path::new(name)).map(|format| format.to_string());

@@ -25,6 +25,8 @@ use anyhow::Result;
 use files::tell::while_read;
 use machine::isolation::userns::UserNamespace;
 
+pub use build::mkfs::rootdir;
+
 use crate::logger::{Verbosity, set_verbosity, warn_all};
 
 /// Exit status of a comparison or a check that found something.

@@ -11,6 +11,7 @@
 //! | `workload` | the config of an image as the run file |
 //! | `oci_output` | images of OCI as results |
 //! | `errors` | what goes wrong with OCI images |
+//! | `mkfs` | btrfs, xfs and vfat, which programs of the distribution make |
 //! | `edits` | `--exclude`, `--inject` and the summary |
 
 mod bench;
@@ -18,6 +19,7 @@ mod edits;
 mod errors;
 mod facts;
 mod layout;
+mod mkfs;
 mod oci_output;
 mod registry;
 mod server;

@@ -16,10 +16,10 @@ use crate::progress::Progress;
 use crate::tree::{Kind, Tree, mode};
 use crate::{erofs, ext4, squashfs};
 
-/// Free space of an ext4 image by default, in percent of the used space.
-const SLACK_PERCENT: u32 = 10;
-/// Further free space of an ext4 image by default, in bytes.
-const SLACK_BYTES: u64 = 16 << 20;
+/// Free space of an image that can be written to by default, in percent of the used space.
+pub const SLACK_PERCENT: u32 = 10;
+/// Further free space of such an image by default, in bytes.
+pub const SLACK_BYTES: u64 = 16 << 20;
 
 /// Options for writing a disk image.
 #[derive(Clone, Debug, Default)]
@@ -58,16 +58,7 @@ pub fn write(
     notes: &mut Notes,
     progress: &Progress,
 ) -> Result<()> {
-    ensure!(
-        out.metadata()?.is_file(),
-        "{format} is not written in one go, but the output is a pipe or a device: write it to a \
-         file and copy that"
-    );
-    let flags = rustix::fs::fcntl_getfl(out).context("look at the output")?;
-    ensure!(
-        !flags.contains(OFlags::APPEND),
-        "{format} is not written in one go: standard output cannot be open for appending (>>)"
-    );
+    check_output(format, out)?;
     let threads = usize::try_from(options.threads)?;
     match format {
         Format::Erofs => {
@@ -129,6 +120,25 @@ pub fn write(
         }
         other => bail!("{other} is not a disk format"),
     }
+}
+
+/// Checks that a disk image in `format` can be written to `out`, which takes a regular file
+/// that can be written at any offset.
+///
+/// # Errors
+/// A pipe or a device; a file that is open for appending.
+pub fn check_output(format: Format, out: &File) -> Result<()> {
+    ensure!(
+        out.metadata()?.is_file(),
+        "{format} is not written in one go, but the output is a pipe or a device: write it to a \
+         file and copy that"
+    );
+    let flags = rustix::fs::fcntl_getfl(out).context("look at the output")?;
+    ensure!(
+        !flags.contains(OFlags::APPEND),
+        "{format} is not written in one go: standard output cannot be open for appending (>>)"
+    );
+    Ok(())
 }
 
 /// The compressor of squashfs for a method; `None` for the default one.

@@ -18,6 +18,14 @@ pub enum Tool {
     IdMap,
     /// musl, with which `/init` is linked.
     Musl,
+    /// mkfs.btrfs(8).
+    Btrfs,
+    /// mkfs.xfs(8).
+    Xfs,
+    /// mkfs.vfat(8).
+    Fat,
+    /// mcopy(1) and mmd(1).
+    Mtools,
 }
 
 /// Family of distributions with the same packages and the same package manager.
@@ -47,6 +55,13 @@ const FAMILIES: &[Family] = &[
 /// Distributions in which QEMU's C virtiofsd is part of [`QEMU_COMMON`], and the last release
 /// in which it is.
 const C_VIRTIOFSD: &[(&str, u32)] = &[("debian", 12), ("ubuntu", 22)];
+/// Packages with the same name in every distribution.
+const EVERYWHERE: &[(Tool, &str)] = &[
+    (Tool::Btrfs, "btrfs-progs"),
+    (Tool::Xfs, "xfsprogs"),
+    (Tool::Fat, "dosfstools"),
+    (Tool::Mtools, "mtools"),
+];
 /// Debian's package of files that all of QEMU's emulators share.
 const QEMU_COMMON: &str = "qemu-system-common";
 
@@ -122,8 +137,14 @@ impl Family {
             Tool::Kernel => self.kernel,
             Tool::IdMap => self.id_map,
             Tool::Musl => self.musl,
+            Tool::Btrfs | Tool::Xfs | Tool::Fat | Tool::Mtools => everywhere(tool),
         }
     }
+}
+
+/// Name of the package that has `tool` in [`EVERYWHERE`]; empty if none has it.
+fn everywhere(tool: Tool) -> &'static str {
+    EVERYWHERE.iter().find(|(row, _)| *row == tool).map_or("", |(_, package)| package)
 }
 
 #[cfg(test)]
@@ -145,6 +166,11 @@ mod tests {
             ("ID=manjaro\nID_LIKE=arch\n", Tool::Musl, "pacman -S musl"),
             ("ID=alpine\nVERSION_ID=3.20.1\n", Tool::IdMap, "apk add shadow-uidmap"),
             ("ID='opensuse-leap'\nID_LIKE='suse opensuse'\n", Tool::Virtiofsd, "install the package virtiofsd"),
+            ("ID=debian\n", Tool::Btrfs, "apt-get install btrfs-progs"),
+            ("ID=fedora\n", Tool::Xfs, "dnf install xfsprogs"),
+            ("ID=arch\n", Tool::Fat, "pacman -S dosfstools"),
+            ("ID=alpine\n", Tool::Mtools, "apk add mtools"),
+            ("", Tool::Mtools, "install the package mtools"),
             ("", Tool::Qemu, "install the package qemu-kvm or qemu-system-x86 or qemu-system-x86-core or qemu-system-x86_64"),
         ];
         for (os_release, tool, expected) in cases {
@@ -156,9 +182,15 @@ mod tests {
     fn the_setup_script_names_the_same_packages() {
         let setup = include_str!("../../../../scripts/setup");
         let columns = ["debian", "fedora", "arch", "alpine"];
-        for (row, tool) in
-            [("qemu", Tool::Qemu), ("virtiofsd", Tool::Virtiofsd), ("musl-gcc", Tool::Musl)]
-        {
+        for (row, tool) in [
+            ("qemu", Tool::Qemu),
+            ("virtiofsd", Tool::Virtiofsd),
+            ("musl-gcc", Tool::Musl),
+            ("mkfs.btrfs", Tool::Btrfs),
+            ("mkfs.xfs", Tool::Xfs),
+            ("mkfs.vfat", Tool::Fat),
+            ("mcopy", Tool::Mtools),
+        ] {
             let mut rows = setup.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
             let cells = rows.find(|cells| cells.len() == 6 && cells[0] == row).unwrap();
             for (id, package) in columns.iter().zip(&cells[2..]) {

@@ -21,6 +21,9 @@ pub(crate) const CASES: &[Case] = &[
     ("erofs_holds_the_tree",    |bed| holds_the_tree(bed, "erofs", &[])),
     ("uncompressed_erofs_holds_the_tree", |bed| holds_the_tree(bed, "erofs", &["--compress", "none"])),
     ("ext4_holds_the_tree",     |bed| holds_the_tree(bed, "ext4", &[])),
+    ("btrfs_holds_the_tree",    |bed| made_by_programs(bed, &["mkfs.btrfs"], |bed| holds_the_tree(bed, "btrfs", &[]))),
+    // mkfs.xfs before 6.2 takes no names with spaces, which that tree has.
+    ("xfs_boots",               |bed| made_by_programs(bed, &["mkfs.xfs"], |bed| boots(bed, "xfs", &[]))),
     ("squashfs_holds_the_tree", |bed| holds_the_tree(bed, "squashfs", &[])),
     ("small_erofs_boots",      |bed| boots(bed, "erofs", &["--compress", "lz4hc", "--cluster-size", "64k"])),
     ("zstd_squashfs_boots",    |bed| boots(bed, "squashfs", &["--compress", "zstd", "--cluster-size", "16k"])),
@@ -116,6 +119,16 @@ fn holds_the_tree(bed: &Bed, ending: &str, options: &[&str]) -> Result<()> {
     let mut run = CommandRun::new(on.machine, &["sh", "-c", LIST, "sh", "/nasty"]);
     run.machine.options(&["--memory", "512M"]);
     run.finish()?.is(0, expected, "").map(drop)
+}
+
+/// Runs `body` if the programs that make the image are installed.
+fn made_by_programs(
+    bed: &Bed,
+    programs: &[&str],
+    body: impl FnOnce(&Bed) -> Result<()>,
+) -> Result<()> {
+    needs(programs)?;
+    body(bed)
 }
 
 /// The guest's kernel reads an image that was made with these options.

@@ -1,6 +1,7 @@
 //! `chrootvm image build`: makes an image of a directory, an archive or another image.
 
 mod edits;
+pub(super) mod mkfs;
 mod oci_archive;
 mod output;
 mod summary;

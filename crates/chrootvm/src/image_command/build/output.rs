@@ -1,5 +1,6 @@
 //! Format and compression of the image that `chrootvm image build` writes.
 
+use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use image::write::disk::{self, DiskOptions};
 use image::write::{cpio, dir, tar};
 
 use super::super::options::parse_uuid;
+use super::mkfs::{self, MkfsOptions};
 use super::oci_archive::{self, ImageParts};
 use super::summary::Summary;
 use crate::line::sizes::{parse_percent, parse_size};
@@ -27,6 +29,7 @@ pub(super) struct FormatOptions {
     /// Format [default: by the ending of FILE]
     ///
     /// FORMAT is cpio, tar, erofs, ext4, squashfs, dir or oci, an OCI image that others can push.
+    /// btrfs, xfs and vfat need the programs of the distribution that make them.
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<Format>,
     /// Compression [default: by the ending of FILE]
@@ -44,24 +47,31 @@ pub(super) struct FormatOptions {
     /// With more bytes, the image is smaller, and reading a part of a file takes longer.
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
     cluster_size: Option<u64>,
-    /// Size of an ext4 image [default: as needed]
+    /// Size of an ext4, btrfs, xfs or vfat image [default: as needed]
     ///
     /// SIZE is a number of bytes, or a number with a suffix, such as 512M.
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size, conflicts_with = "slack")]
     size: Option<u64>,
-    /// Free space of an ext4 image, in percent of the used space [default: 10, and 16 MiB]
+    /// Free space of such an image, in percent of the used space [default: 10, and 16 MiB]
     #[arg(long, hide_short_help = true, value_name = "PERCENT", value_parser = parse_slack)]
     slack: Option<u32>,
-    /// UUID of an erofs or ext4 image [default: computed from the contents of the image]
+    /// UUID of an erofs, ext4, btrfs, xfs or vfat image [default: computed from the contents of the
+    /// image]
+    ///
+    /// The volume ID of a vfat is the first 8 digits.
     #[arg(long, hide_short_help = true, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
-    /// Label of an erofs or ext4 image
+    /// Label of an erofs, ext4, btrfs, xfs or vfat image
     #[arg(long, hide_short_help = true, value_name = "NAME")]
     label: Option<String>,
+    /// One more argument for mkfs.btrfs, mkfs.xfs or mkfs.vfat; repeatable
+    #[arg(long, hide_short_help = true, value_name = "ARG", allow_hyphen_values = true)]
+    mkfs_arg: Vec<OsString>,
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {
-    let formats = || Format::KNOWN.iter().copied().chain([Format::OciArchive]);
+    let others = || Format::BY_PROGRAMS.iter().copied().chain([Format::OciArchive]);
+    let formats = || Format::KNOWN.iter().copied().chain(others());
     let names: Vec<_> = formats().map(Format::name).collect();
     let found = formats().find(|format| format.name() == text);
     found.ok_or_else(|| format!("one of {}", names.join(", ")))
@@ -113,18 +123,19 @@ impl FormatOptions {
 
     /// Refuses options that are for another format than `format`.
     fn check_options(&self, format: Format) -> Result<()> {
-        use Format::{Erofs, Ext4, Squashfs};
-        let rows: [(bool, &str, &[Format]); 5] = [
-            (self.size.is_some(), "--size", &[Ext4]),
-            (self.slack.is_some(), "--slack", &[Ext4]),
-            (self.uuid.is_some(), "--uuid", &[Erofs, Ext4]),
-            (self.label.is_some(), "--label", &[Erofs, Ext4]),
+        use Format::{Erofs, Ext4, OtherDisk, Squashfs};
+        let [btrfs, xfs, vfat] = ["btrfs", "xfs", "vfat"].map(OtherDisk);
+        let rows: [(bool, &str, &[Format]); 6] = [
+            (self.size.is_some(), "--size", &[Ext4, btrfs, xfs, vfat]),
+            (self.slack.is_some(), "--slack", &[Ext4, btrfs, xfs, vfat]),
+            (self.uuid.is_some(), "--uuid", &[Erofs, Ext4, btrfs, xfs, vfat]),
+            (self.label.is_some(), "--label", &[Erofs, Ext4, btrfs, xfs, vfat]),
             (self.cluster_size.is_some(), "--cluster-size", &[Erofs, Squashfs]),
+            (!self.mkfs_arg.is_empty(), "--mkfs-arg", Format::BY_PROGRAMS),
         ];
         for (is_given, name, formats) in rows {
-            let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
             let is_for = !is_given || formats.contains(&format);
-            ensure!(is_for, "{name} is for {}, not for {}", names.join(" and "), format.name());
+            ensure!(is_for, "{name} is for {}, not for {}", list(formats), format.name());
         }
         Ok(())
     }
@@ -139,6 +150,17 @@ impl FormatOptions {
             cluster_size: self.cluster_size,
             threads: self.threads(),
             mtime,
+        }
+    }
+
+    fn mkfs_options(&self, mtime: u32) -> MkfsOptions {
+        MkfsOptions {
+            size: self.size,
+            slack: self.slack,
+            label: self.label.clone().unwrap_or_default(),
+            uuid: self.uuid,
+            arguments: self.mkfs_arg.clone(),
+            time: mtime,
         }
     }
 
@@ -182,12 +204,24 @@ impl FormatOptions {
                 let written = oci_archive::write(tree, parts, method, mtime, &mut out, notes);
                 written.and_then(|()| Ok(out.flush()?))
             }
+            Format::OtherDisk(_) => {
+                mkfs::write(tree, format, &self.mkfs_options(mtime), file, notes, &progress)
+            }
             _ => disk::write(tree, format, &self.disk_options(mtime), file, notes, &progress),
         };
         written.with_context(|| format!("write {message}"))?;
         let summary = Summary::new(tree, format, Some(file));
         output.commit()?;
         Ok(summary)
+    }
+}
+
+/// Names of `formats`, as a list in a sentence.
+fn list(formats: &[Format]) -> String {
+    let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+    match names.split_last() {
+        Some((last, others @ [_, ..])) => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
     }
 }
 
