@@ -11,11 +11,13 @@
 //! | `canonical` | [`Step::canonical`]: bytes for the keys of caches |
 //! | [`lock`] | recipe.lock: text ↔ [`lock::Lock`] |
 //! | [`schema()`] | JSON schema of a recipe |
+//! | [`convert`] | files of buildfs and fledge → [`Recipe`] |
 //! | [`values`] | sizes, percentages, durations and modes in texts |
 //! | `keys`, `table` | the grammar as tables, and what reads a text by such a table |
 //! | `writer` | writes TOML |
 
 mod canonical;
+pub mod convert;
 mod keys;
 pub mod lock;
 mod model;
