@@ -55,5 +55,7 @@ pub(crate) fn mount(
 pub(crate) fn mount_error(kind: &str, source: &Path, target: &Path, errno: Errno) -> Error {
     let hint = MOUNT_HINTS.iter().find(|(row, _)| *row == errno);
     let hint = hint.map(|(_, hint)| format!("; {hint}")).unwrap_or_default();
-    anyhow!("mount {kind} {} at {}: {errno}{hint}", source.display(), target.display())
+    let (source, target) = (source.display().to_string(), target.display());
+    let source = if source == kind { String::new() } else { format!(" {source}") };
+    anyhow!("mount {kind}{source} at {target}: {errno}{hint}")
 }

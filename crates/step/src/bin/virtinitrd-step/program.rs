@@ -6,7 +6,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    AccessFlags, Gid, Uid, access, chroot, execve, setgid, setgroups, setsid, setuid,
+    AccessFlags, Gid, Pid, Uid, access, chroot, execve, getpid, setgid, setgroups, setpgid, setsid,
+    setuid, tcsetpgrp,
 };
 use proto::text::show;
 use virtinitrd_step::request::Request;
@@ -73,9 +75,10 @@ fn start(words: &[OsString]) -> Result<std::convert::Infallible> {
     signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::new(AtomicBool::new(false)))
         .describe(|| "reset SIGPIPE".to_owned())?;
     if streams == Streams::Report.word() {
-        // Otherwise `kill 0` in the program would kill the processes that wait for it. A shell
-        // stays in the session of its terminal.
+        // Otherwise `kill 0` in the program would kill the processes that wait for it.
         setsid().describe(|| "start a session".to_owned())?;
+    } else if std::io::stdin().is_terminal() {
+        take_terminal().describe(|| "take the terminal".to_owned())?;
     }
     chroot(paths::ROOT).describe(|| "enter the image".to_owned())?;
     std::env::set_current_dir("/").describe(|| "enter the image".to_owned())?;
@@ -88,6 +91,17 @@ fn start(words: &[OsString]) -> Result<std::convert::Infallible> {
     std::env::set_current_dir(cwd)
         .describe(|| format!("enter the working directory {}", cwd.display()))?;
     execute(&request)
+}
+
+/// Makes this process the foreground group of its terminal: a shell needs a group that exists in
+/// its PID namespace.
+fn take_terminal() -> nix::Result<()> {
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    // The kernel stops a process in the background that changes the foreground.
+    let stop = SigSet::from(Signal::SIGTTOU);
+    stop.thread_block()?;
+    tcsetpgrp(std::io::stdin(), getpid())?;
+    stop.thread_unblock()
 }
 
 fn execute(request: &Request) -> Result<std::convert::Infallible> {
