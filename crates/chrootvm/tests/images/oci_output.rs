@@ -120,7 +120,7 @@ fn what_an_image_cannot_have_is_an_error() {
     let bench = bench();
     for (options, expected) in [
         (&["-o", "x.oci.tar", "--compress", "xz"][..], "--compress xz: not for oci"),
-        (&["-o", "x.oci.tar", "--label", "x"], "--label is for erofs and ext4, not for oci"),
+        (&["-o", "x.oci.tar", "--label", "x"], "btrfs, xfs and vfat, not for oci"),
         (&["-o", "x.oci.tar", "--restart", "always"], "--restart: the config of an OCI image"),
         (&["-o", "x.oci.tar", "--boot-initrd", "i"], "oci is no disk"),
     ] {
