@@ -6,7 +6,7 @@
 //! connection.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -63,10 +63,11 @@ impl RemoteFile {
     /// # Errors
     /// There is no answer, or one that refuses; a file that is too large. [`may_continue`] tells
     /// whether bytes that were read before are still of use.
-    pub(crate) fn read(&self, offset: u64, max: u64) -> Result<impl io::Read + Send + use<>> {
+    pub(crate) fn read(&self, offset: u64, max: u64) -> Result<Box<dyn Read + Send>> {
         let file = self.clone();
         let open = move |offset| file.ask(offset);
-        Download::start(offset, Size::AtMost(max), self.exchange.limits(), open)
+        let limits = self.exchange.limits();
+        Ok(Box::new(Download::start(offset, Size::AtMost(max), limits, open)?))
     }
 
     fn ask(&self, offset: u64) -> Result<Answer> {
