@@ -10,8 +10,9 @@ pub fn parse_mode(text: &str) -> Result<Mode, String> {
     if text == "auto" {
         return Ok(Mode::Auto);
     }
-    // A single digit or two are a slip: modes of users have at least three.
-    let is_octal = text.len() >= 3 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    // One digit or two are a slip: a mode has a digit for the owner, the group and the others.
+    let is_octal =
+        (3..=5).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let bits = u16::from_str_radix(text, 8).ok().filter(|bits| is_octal && *bits <= MOST);
     bits.map(Mode::Fixed).ok_or_else(|| FORM.to_owned())
 }
@@ -41,7 +42,8 @@ mod tests {
             assert_eq!(parse_mode(text), Ok(mode), "{text}");
             assert_eq!(show_mode(mode), shown);
         }
-        for bad in ["", "7", "77", "888", "0o755", "-755", "+755", "10000", "u+x", "Auto"] {
+        for bad in ["", "7", "77", "888", "0o755", "-755", "+755", "10000", "000644", "u+x", "Auto"]
+        {
             assert!(parse_mode(bad).is_err(), "{bad}");
         }
     }
