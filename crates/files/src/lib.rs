@@ -12,6 +12,7 @@
 //! | [`private_dir`] | directories of caches that only this user writes to |
 //! | [`kept`] | files in such a directory: listed, removed, cleaned by last use |
 //! | [`notes`] | warnings, grouped by kind |
+//! | [`sparse`] | files with holes |
 //! | [`tell`] | messages for people, results for programs, names as printable text |
 
 pub mod kept;
@@ -22,4 +23,5 @@ pub mod notes;
 pub mod output;
 pub mod private_dir;
 pub mod root_dir;
+pub mod sparse;
 pub mod tell;

@@ -9,13 +9,17 @@
 
 mod build;
 mod cat;
+mod check;
 mod diff;
 mod inspect;
 mod layers;
 pub mod ls;
 mod options;
+mod recipe;
 mod sources;
 mod verify;
+
+pub use recipe::kept_steps;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -66,6 +70,7 @@ pub struct Image {
 enum ImageTask {
     Build(Box<build::BuildImage>),
     Cat(cat::CatFile),
+    Check(check::CheckRecipe),
     Diff(diff::DiffImages),
     Inspect(inspect::InspectImage),
     Layers(layers::ListLayers),
@@ -81,7 +86,8 @@ impl Image {
         }
         let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
         match self.task {
-            ImageTask::Build(task) => done(task.run(self.init_binary)),
+            ImageTask::Build(task) => task.run(self.init_binary),
+            ImageTask::Check(task) => task.run(),
             ImageTask::Cat(task) => done(while_read(task.run())),
             ImageTask::Diff(task) => task.run(),
             ImageTask::Inspect(task) => done(while_read(task.run())),

@@ -24,6 +24,11 @@ pub(super) struct ReadArguments {
 }
 
 impl ReadArguments {
+    /// Whether one is given.
+    pub(super) fn is_given(&self) -> bool {
+        !self.xattrs.is_empty()
+    }
+
     /// Options of the reader.
     ///
     /// # Errors

@@ -89,6 +89,20 @@ impl PullArguments {
         self.platform.as_ref()
     }
 
+    /// The same options for this platform; without one, they stay as they are.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Option<Platform>) -> Self {
+        self.platform = platform.or(self.platform);
+        self
+    }
+
+    /// The same options, but registries are asked even for images that are kept.
+    #[must_use]
+    pub fn asking(mut self) -> Self {
+        self.pull = Some(Pull::Always);
+        self
+    }
+
     /// The options that are given, as on the command line.
     pub fn given(&self) -> impl Iterator<Item = &'static str> {
         let rows = [

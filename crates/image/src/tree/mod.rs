@@ -250,6 +250,34 @@ impl Tree {
         self.path_of(id).map(|path| format!("/{}", show(&path))).unwrap_or_default()
     }
 
+    /// A tree whose root is the directory `id` of this one. Contents stay where they are.
+    ///
+    /// # Errors
+    /// `id` is no directory; those of [`Tree::add`].
+    pub fn below(&self, id: Id) -> Result<Self> {
+        ensure!(self.children(id).is_some(), "{} is no directory", self.show_path_of(id));
+        let mut tree = Self::new(self.node(id).meta.clone());
+        // Files with several names, by their numbers in this tree.
+        let mut added = std::collections::HashMap::new();
+        let mut pending = vec![(id, Self::ROOT)];
+        while let Some((from, to)) = pending.pop() {
+            for (name, &id) in self.children(from).into_iter().flatten() {
+                let node = self.node(id);
+                match (&node.kind, added.get(&id)) {
+                    (_, Some(&known)) => tree.link(to, name, known)?,
+                    (Kind::Directory(_), None) => {
+                        pending.push((id, tree.add(to, name, node.meta.clone(), directory())?));
+                    }
+                    (kind, None) => {
+                        let new = tree.add(to, name, node.meta.clone(), kind.clone())?;
+                        added.insert(id, new);
+                    }
+                }
+            }
+        }
+        Ok(tree)
+    }
+
     fn walk_below(
         &self,
         path: &mut Vec<u8>,

@@ -5,14 +5,13 @@
 //! processors.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use nix::errno::Errno;
-use nix::unistd::{AccessFlags, Whence, access, lseek};
+use files::sparse::segments;
+use nix::unistd::{AccessFlags, access};
 use twox_hash::XxHash3_128;
 
 use super::footer::{END, Extent, Footer};
@@ -165,29 +164,6 @@ fn named(path: &Path) -> String {
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 4096] = [0; 4096];
     bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
-}
-
-/// The parts of the first `size` bytes of `file` that are not holes, as offsets of start and end
-/// (`SEEK_DATA` of lseek(2)). Moves the position of `file`.
-pub(super) fn segments(file: &File, size: u64) -> Result<Vec<(u64, u64)>> {
-    let (mut found, mut at) = (Vec::new(), 0);
-    while at < size {
-        let seek = |at: u64, whence| -> Result<u64> {
-            match lseek(file.as_fd(), i64::try_from(at)?, whence) {
-                Ok(offset) => Ok(u64::try_from(offset)?.min(size)),
-                // No data follows.
-                Err(Errno::ENXIO) => Ok(size),
-                Err(error) => Err(error).context("find data"),
-            }
-        };
-        let start = seek(at, Whence::SeekData)?;
-        if start == size {
-            break;
-        }
-        at = seek(start, Whence::SeekHole)?;
-        found.push((start, at));
-    }
-    Ok(found)
 }
 
 /// Runs `body` for each of `all`, in [`THREADS`] threads, which have a buffer of [`CHUNK`] bytes

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
+use files::sparse::segments;
 use twox_hash::XxHash3_128;
 
-use super::file::{CHUNK, in_threads, is_zero, segments};
+use super::file::{CHUNK, in_threads, is_zero};
 use super::footer::{DATA_MAX, EXTENT_MAX, Extent, Footer, PAGE, STATE_MAX};
 use super::key::TemplateKey;
 

@@ -58,6 +58,7 @@ pub(super) fn check(request: &Request) -> Result<()> {
         let is_twice = request.lowers.iter().skip(index + 1).any(|other| other == lower);
         ensure(!is_twice, "lower", format!("{lower:?}").as_bytes(), "it is given twice")?;
     }
+    request.disks.iter().try_for_each(|device| check_device(device))?;
     check_path("cwd", &request.cwd)?;
     let name = &request.hostname;
     let fits = (1..=HOSTNAME_MAX).contains(&name.len());

@@ -9,6 +9,7 @@
 //! | `number=N` | number of the step: its directory on the scratch disk; needed, once |
 //! | `lower=disk:DEVICE` | one more layer below, the lowest first: an EROFS image |
 //! | `lower=step:N` | one more layer below: what step N has changed |
+//! | `disk=DEVICE` | one more EROFS image, mounted at [`mount_point()`] for binds |
 //! | `arg=WORD` | one more word of the command; needed |
 //! | `env=NAME=VALUE` | one more variable; there are no others |
 //! | `user=USER` | `NAME`, `UID`, `NAME:GROUP` or `UID:GID` of the image; the default is root; once |
@@ -40,6 +41,8 @@ pub struct Request {
     pub number: u32,
     /// Layers below the step, the lowest first. Without layers, the image is empty.
     pub lowers: Vec<Lower>,
+    /// Further disks with EROFS images, which binds use.
+    pub disks: Vec<String>,
     /// The program and its arguments. A program without a slash is looked for in the `PATH` of
     /// the request.
     pub args: Vec<Vec<u8>>,
@@ -66,6 +69,7 @@ impl Default for Request {
         Self {
             number: 0,
             lowers: Vec::new(),
+            disks: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
             user: None,
@@ -77,6 +81,12 @@ impl Default for Request {
             secrets: Vec::new(),
         }
     }
+}
+
+/// Where the machine mounts the EROFS image in `device`, such as `/dev/vdb`.
+#[must_use]
+pub fn mount_point(device: &str) -> String {
+    format!("/run/step/disk-{}", device.rsplit('/').next().unwrap_or(device))
 }
 
 /// A layer below a step.

@@ -38,6 +38,7 @@ impl Request {
                 Lower::Step(number) => put("lower", &[b"step:", number.to_string().as_bytes()]),
             }
         }
+        self.disks.iter().for_each(|device| put("disk", &[device.as_bytes()]));
         self.args.iter().for_each(|word| put("arg", &[word]));
         self.env.iter().for_each(|variable| put("env", &[variable]));
         self.user.iter().for_each(|user| put("user", &[user]));
@@ -141,6 +142,7 @@ impl Reader {
         match key {
             "number" => request.number = number32(value)?,
             "lower" => request.lowers.push(lower(value)?),
+            "disk" => request.disks.push(string(value)?),
             "arg" => request.args.push(value.to_vec()),
             "env" => request.env.push(value.to_vec()),
             "user" => request.user = Some(value.to_vec()),

@@ -89,6 +89,11 @@ impl Injection {
 }
 
 impl Edits {
+    /// Whether there are any.
+    pub(super) fn is_given(&self) -> bool {
+        !(self.exclude.is_empty() && self.inject.is_empty())
+    }
+
     /// Leaves files out of `tree`, then adds files to it.
     ///
     /// # Errors

@@ -1,19 +1,21 @@
-//! `chrootvm image build`: makes an image of a directory, an archive or another image.
+//! `chrootvm image build`: makes an image of a directory, an archive or another image. Recipes are
+//! left to [`recipe`].
 
 mod edits;
 pub(super) mod mkfs;
-mod oci_archive;
-mod output;
+pub(super) mod oci_archive;
+pub(super) mod output;
 mod summary;
-mod user;
-mod workload;
+pub(super) mod user;
+pub(super) mod workload;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use archive::source_date_epoch;
 use files::notes::Notes;
 use files::output::{self as output_file, directory, existing};
@@ -35,32 +37,37 @@ use self::oci_archive::ImageParts;
 use self::output::FormatOptions;
 use self::workload::{Uses, WorkloadOptions};
 use super::options::ReadArguments;
+use super::recipe::{self, BuildRecipe, RecipeOptions};
 use super::sources::{ReadSource, SourceKind, Sources};
 use crate::logger::warn_all;
 use crate::pull::PullArguments;
 
-/// Make an image of a directory, an archive or an OCI image
+/// Make an image of a directory, an archive, an OCI image or a recipe
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "chrootvm image build [OPTIONS] SOURCE -o FILE\n       \
-                      chrootvm image build [OPTIONS] SOURCE -o FILE --run -- COMMAND [ARG]...",
+                      chrootvm image build [OPTIONS] SOURCE -o FILE --run -- COMMAND [ARG]...\n       \
+                      chrootvm image build [OPTIONS] RECIPE.toml [-o FILE]",
     before_help = "Examples:\n  \
                    chrootvm image build ./debian -o debian.erofs\n  \
                    chrootvm image build oci:debian:12 -o debian.cpio.zst --init\n  \
-                   chrootvm image build ./www -o www.erofs --init --run -- /bin/httpd -f",
+                   chrootvm image build ./www -o www.erofs --init --run -- /bin/httpd -f\n  \
+                   chrootvm image build recipe.toml",
     after_long_help = "Equal sources give equal bytes. SOURCE_DATE_EPOCH is the time of the image, \
                         and the latest of a file (default: 0, and as they are).\n\
                         A compressed archive is unpacked into a file in $TMPDIR."
 )]
 pub(super) struct BuildImage {
-    /// Directory, archive or image, such as oci:debian:12; - is standard input
+    /// Directory, archive or image, such as oci:debian:12, or a recipe, whose name ends in .toml; - is
+    /// standard input
     source: OsString,
     /// File to write; - is standard output
     ///
     /// If it lies in SOURCE, the image leaves it out. An existing file is replaced, and the new one
-    /// takes its permissions; a pipe or a device is written to directly.
+    /// takes its permissions; a pipe or a device is written to directly. For a recipe with several
+    /// outputs, it is the directory for them.
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    output: Option<PathBuf>,
     #[command(flatten)]
     format: FormatOptions,
     #[command(flatten)]
@@ -84,14 +91,53 @@ pub(super) struct BuildImage {
     reading: ReadArguments,
     #[command(flatten)]
     pull: PullArguments,
+    #[command(flatten)]
+    recipe: RecipeOptions,
 }
 
 impl BuildImage {
-    /// Writes the image, then the initrd of `--boot-initrd`. `init_path` is the `/init`
-    /// to use unless `--init` names one.
-    pub(super) fn run(self, init_path: Option<PathBuf>) -> Result<()> {
+    /// Builds the recipe, or writes the image. `init_path` is the `/init` to use unless `--init`
+    /// names one.
+    pub(super) fn run(self, init_path: Option<PathBuf>) -> Result<ExitCode> {
+        let source = Path::new(&self.source);
+        if recipe::is_recipe(source) {
+            if let Some(option) = self.first_of_sources() {
+                bail!("{option} is not for recipes: {} says how its outputs are made", source.display());
+            }
+            let task = BuildRecipe {
+                file: source,
+                output: self.output.as_deref(),
+                options: &self.recipe,
+                pull: &self.pull,
+                init: init_path,
+            };
+            return task.run();
+        }
+        if let Some(option) = self.recipe.first_given() {
+            let source = source.display();
+            bail!("{option} is for recipes, whose names end in .toml, and {source} is none");
+        }
+        let output = self.output.clone().context("which file? Give -o FILE")?;
+        self.write(&output, init_path).map(|()| ExitCode::SUCCESS)
+    }
+
+    /// The first option that is given and that only other sources than recipes have.
+    fn first_of_sources(&self) -> Option<&'static str> {
+        let rows = [
+            (self.format.is_given(), "an option of a format"),
+            (self.edits.is_given(), "--exclude or --inject"),
+            (self.init.is_some(), "--init"),
+            (self.workload.is_given(), "an option of a workload"),
+            (self.boot_initrd.is_some(), "--boot-initrd"),
+            (self.reading.is_given(), "--xattrs"),
+        ];
+        rows.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
+    }
+
+    /// Writes the image to `output`, then the initrd of `--boot-initrd`.
+    fn write(self, output: &Path, init_path: Option<PathBuf>) -> Result<()> {
         let start = Instant::now();
-        let chosen = self.format.choose(&self.output)?;
+        let chosen = self.format.choose(output)?;
         let init_path = match &self.init {
             Some(Some(path)) => Some(path.clone()),
             _ => init_path,
@@ -99,8 +145,8 @@ impl BuildImage {
         let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
         let mtime = source_date_epoch(epoch.as_deref())?;
         let mut notes = Notes::default();
-        let options = ReadOptions { left_out: self.outputs(), ..self.reading.options()? };
-        let sources = self.sources(chosen.0, &options)?;
+        let options = ReadOptions { left_out: self.outputs(output), ..self.reading.options()? };
+        let sources = self.sources(output, chosen.0, &options)?;
         let opened = sources.open(&self.source, &mut notes)?;
         let ReadSource { mut tree, kind } = sources.tree(opened, &mut notes)?;
         let is_image = chosen.0 == Format::OciArchive;
@@ -129,9 +175,9 @@ impl BuildImage {
             false => ImageParts::default(),
         };
         let summary =
-            self.format.write((&tree, &parts), chosen, &self.output, mtime, &mut notes)?;
+            self.format.write((&tree, &parts), chosen, output, mtime, &mut notes)?;
         warn_all(notes.lines());
-        log::info!("{}", summary.line(&self.output, start.elapsed()));
+        log::info!("{}", summary.line(output, start.elapsed()));
         match (&self.boot_initrd, initrd) {
             (Some(path), Some(bytes)) => output_file::write(path, &bytes),
             _ => Ok(()),
@@ -150,8 +196,8 @@ impl BuildImage {
     }
 
     /// Owners on the host matter for the source, and for an image that is a directory.
-    fn sources(&self, format: Format, reading: &ReadOptions) -> Result<Sources> {
-        let output = (format == Format::Dir).then(|| directory(&self.output));
+    fn sources(&self, output: &Path, format: Format, reading: &ReadOptions) -> Result<Sources> {
+        let output = (format == Format::Dir).then(|| directory(output));
         let written: Vec<_> = output.as_deref().into_iter().collect();
         let sources = Sources::new(&[&self.source], &written, reading.clone(), &self.pull)?;
         Ok(match format {
@@ -161,9 +207,9 @@ impl BuildImage {
     }
 
     /// Output files that exist already. An earlier build may have left them in the source.
-    fn outputs(&self) -> Vec<FileId> {
-        let outputs = [Some(&self.output), self.boot_initrd.as_ref()].into_iter().flatten();
-        let existing = outputs.filter_map(|path| existing(path));
+    fn outputs(&self, output: &Path) -> Vec<FileId> {
+        let outputs = [Some(output), self.boot_initrd.as_deref()].into_iter().flatten();
+        let existing = outputs.filter_map(existing);
         let may_hold = existing.filter(|found| found.is_file() || found.is_dir());
         may_hold.map(|found| FileId::of(&found)).collect()
     }

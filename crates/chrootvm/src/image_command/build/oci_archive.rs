@@ -13,13 +13,13 @@ use oci::write::{self, ArchiveOptions};
 
 /// Parts of an OCI image besides its tree.
 #[derive(Debug, Default)]
-pub(super) struct ImageParts<'a> {
+pub(in crate::image_command) struct ImageParts<'a> {
     /// The image from which the tree was made, and the tree before it was changed.
-    pub(super) base: Option<(&'a Image, &'a Tree)>,
+    pub(in crate::image_command) base: Option<(&'a Image, &'a Tree)>,
     /// Command and surroundings; `None` for those of the base.
-    pub(super) process: Option<Process>,
+    pub(in crate::image_command) process: Option<Process>,
     /// Platform of an image without a base; `None` for that of this host.
-    pub(super) platform: Option<Platform>,
+    pub(in crate::image_command) platform: Option<Platform>,
 }
 
 /// Writes `tree` as an image with `parts` to `out`. A base keeps its layers, and one layer with
@@ -27,7 +27,7 @@ pub(super) struct ImageParts<'a> {
 ///
 /// # Errors
 /// Those of [`write::archive`].
-pub(super) fn write(
+pub(in crate::image_command) fn write(
     tree: &Tree,
     parts: &ImageParts<'_>,
     (method, threads): (Method, u32),
@@ -50,4 +50,4 @@ pub(super) fn write(
 }
 
 /// The compression of layers if the user chooses none: the one that every tool reads.
-pub(super) const USUAL: Method = Method { compression: Compression::Gzip, level: None };
+pub(in crate::image_command) const USUAL: Method = Method { compression: Compression::Gzip, level: None };

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use archive::compress::{Compression, Encoder, Method};
 use files::notes::Notes;
 use files::output::Output;
@@ -25,7 +25,7 @@ const BUFFER: usize = 1 << 18;
 
 /// Format, compression, and what else only some formats have
 #[derive(Debug, clap::Args)]
-pub(super) struct FormatOptions {
+pub(in crate::image_command) struct FormatOptions {
     /// Format [default: by the ending of FILE]
     ///
     /// FORMAT is cpio, tar, erofs, ext4, squashfs, dir or oci, an OCI image that others can push.
@@ -88,11 +88,45 @@ fn parse_slack(text: &str) -> Result<u32, String> {
 }
 
 impl FormatOptions {
+    /// The options that an output of a recipe states.
+    ///
+    /// # Errors
+    /// A value that is none of its option.
+    pub(in crate::image_command) fn of_recipe(output: &recipe::Output) -> Result<Self> {
+        let wrong = |name: &str, why: String| anyhow!("{name}: {why}");
+        let format = output.format.as_deref().map(parse_format).transpose();
+        let compress = output.compress.as_deref().map(str::parse::<Method>).transpose();
+        let uuid = output.uuid.as_deref().map(parse_uuid).transpose();
+        Ok(Self {
+            format: format.map_err(|why| wrong("format", why))?,
+            compress: compress.map_err(|why| wrong("compress", why.to_string()))?,
+            threads: None,
+            cluster_size: output.cluster_size,
+            size: output.size,
+            slack: output.slack,
+            uuid: uuid.map_err(|why| wrong("uuid", why))?,
+            label: output.label.clone(),
+            mkfs_arg: output.mkfs_args.iter().map(Into::into).collect(),
+        })
+    }
+
+    /// Whether one is given, besides the number of threads.
+    pub(in crate::image_command) fn is_given(&self) -> bool {
+        self.format.is_some()
+            || self.compress.is_some()
+            || self.cluster_size.is_some()
+            || self.size.is_some()
+            || self.slack.is_some()
+            || self.uuid.is_some()
+            || self.label.is_some()
+            || !self.mkfs_arg.is_empty()
+    }
+
     /// Chooses format and compression: by the options, or else by the name of `output`.
     ///
     /// # Errors
     /// Neither says the format; they contradict each other; an option is for another format.
-    pub(super) fn choose(&self, output: &Path) -> Result<(Format, Method)> {
+    pub(in crate::image_command) fn choose(&self, output: &Path) -> Result<(Format, Method)> {
         let (format, method) = self.chosen(output)?;
         self.check_options(format)?;
         Ok((format, method))
@@ -173,7 +207,7 @@ impl FormatOptions {
     ///
     /// # Errors
     /// A file that cannot be read or written; a tree that the format cannot hold.
-    pub(super) fn write(
+    pub(in crate::image_command) fn write(
         &self,
         (tree, parts): (&Tree, &ImageParts<'_>),
         (format, method): (Format, Method),

@@ -14,7 +14,7 @@ const PERCENT_MAX: u128 = 1000;
 
 /// Amounts that a build has read and written.
 #[derive(Debug)]
-pub(super) struct Summary {
+pub(in crate::image_command) struct Summary {
     format: Format,
     /// Number of files of any kind.
     files: usize,
@@ -26,7 +26,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// The summary of an image of `tree`, in `file` unless that is a directory.
-    pub(super) fn new(tree: &Tree, format: Format, file: Option<&File>) -> Self {
+    pub(in crate::image_command) fn new(tree: &Tree, format: Format, file: Option<&File>) -> Self {
         let is_file = |file: &&File| file.metadata().is_ok_and(|found| found.is_file());
         Self {
             format,
@@ -37,7 +37,7 @@ impl Summary {
     }
 
     /// The line about an image `output` that took this `time`.
-    pub(super) fn line(&self, output: &Path, time: Duration) -> String {
+    pub(in crate::image_command) fn line(&self, output: &Path, time: Duration) -> String {
         let Self { format, files, contents, written } = self;
         let mut line =
             format!("{}: {format}, {files} files, {}", output.display(), HumanBytes(*contents));

@@ -35,6 +35,34 @@ pub(super) fn choose<'a>(
     }
 }
 
+/// User and group with the ids of `owner` in the accounts of `tree`; root without one.
+///
+/// # Errors
+/// `tree` does not have the user or the group; its files of accounts cannot be read.
+pub(in crate::image_command) fn owner(tree: &Tree, owner: Option<&str>) -> Result<(u32, u32)> {
+    let Some(owner) = owner else { return Ok((0, 0)) };
+    let (passwd, group) = (read(tree, "/etc/passwd")?, read(tree, "/etc/group")?);
+    match proto::user::find(Some(owner.as_bytes()), &passwd, &group) {
+        Ok(found) => Ok((found.uid, found.gid)),
+        Err(why) => bail!("owner {}: {why}", show(owner.as_bytes())),
+    }
+}
+
+/// Home directory of `user` in the accounts of `tree`; that of root without a user, and `/` if
+/// the user is unknown.
+///
+/// # Errors
+/// The files of accounts cannot be read.
+pub(in crate::image_command) fn home(tree: &Tree, user: Option<&str>) -> Result<Vec<u8>> {
+    let (passwd, group) = (read(tree, "/etc/passwd")?, read(tree, "/etc/group")?);
+    let found = proto::user::find(user.map(str::as_bytes), &passwd, &group);
+    Ok(match found {
+        Ok(found) if user.is_some() || !passwd.is_empty() => found.home.to_vec(),
+        Ok(_) => b"/root".to_vec(),
+        Err(_) => b"/".to_vec(),
+    })
+}
+
 /// The bytes of the regular file at `path`; none if there is no such file, as for `/init`.
 fn read(tree: &Tree, path: &str) -> Result<Vec<u8>> {
     let Ok(id) = tree.resolve(path.as_bytes()) else { return Ok(Vec::new()) };

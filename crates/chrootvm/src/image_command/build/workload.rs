@@ -101,30 +101,13 @@ impl WorkloadOptions {
             Decision::Words(words) => words,
         };
         let usual = Process::default();
-        let process = process.unwrap_or(&usual);
-        let mut notes = Vec::new();
-        let settings = ImageSettings::of(process, &mut notes)?;
-        for note in notes {
-            log::warn!("left out of the image's config: {note}");
-        }
-        let health = settings.health_args.iter().map(|word| &**word).collect();
-        let (cwd, missing_cwd) = match (&self.workdir, &settings.cwd) {
-            (Some(dir), _) => (Some(dir.as_bytes()), MissingCwd::Refuse),
-            (None, Some(dir)) => (Some(dir.as_bytes()), MissingCwd::Make),
-            (None, None) => (None, MissingCwd::Refuse),
-        };
-        let workload = Workload {
-            args: words.iter().map(|word| word.as_bytes()).collect(),
-            env: merged(&process.env, &self.env),
-            cwd,
-            missing_cwd,
-            user: user::choose(tree, self.user.as_deref(), &process.user)?,
+        let given = Given {
+            env: &self.env,
+            workdir: self.workdir.as_deref(),
+            user: self.user.as_deref(),
             restart: self.restart.unwrap_or_default(),
-            stop_signal: settings.stop_signal,
-            volumes: settings.volumes.iter().map(String::as_bytes).collect(),
-            health: Health { args: health, schedule: settings.schedule },
         };
-        inject::workload(tree, &workload, mtime)
+        add_run_file(tree, &words, process.unwrap_or(&usual), &given, mtime)
     }
 
     /// Decides what runs: `process` is that of an OCI image.
@@ -204,6 +187,11 @@ impl WorkloadOptions {
         Ok(Some(process))
     }
 
+    /// Whether there are any.
+    pub(super) fn is_given(&self) -> bool {
+        self.run || self.first_given().is_some()
+    }
+
     /// The first option that only a workload has.
     fn first_given(&self) -> Option<String> {
         let rows = [
@@ -216,6 +204,57 @@ impl WorkloadOptions {
         let option = rows.iter().find(|(is_given, _)| *is_given).map(|row| row.1.to_owned());
         option.or_else(|| self.command.first().map(|word| show(word.as_bytes())))
     }
+}
+
+/// What a user sets of a workload in place of the config of an image.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::image_command) struct Given<'a> {
+    /// Variables, each as `NAME=VALUE`.
+    pub(in crate::image_command) env: &'a [OsString],
+    /// Working directory.
+    pub(in crate::image_command) workdir: Option<&'a OsStr>,
+    /// User and group.
+    pub(in crate::image_command) user: Option<&'a OsStr>,
+    /// Whether the workload starts again after its end.
+    pub(in crate::image_command) restart: Restart,
+}
+
+/// Adds the run file of a workload to `tree`: the command `words` with the surroundings of
+/// `process`, unless they are `given`.
+///
+/// # Errors
+/// A config with NUL in it; a user that the tree does not have; a file in place of one of the
+/// directories that the workload needs.
+pub(in crate::image_command) fn add_run_file(
+    tree: &mut Tree,
+    words: &[&OsStr],
+    process: &Process,
+    given: &Given<'_>,
+    mtime: i64,
+) -> Result<()> {
+    let mut notes = Vec::new();
+    let settings = ImageSettings::of(process, &mut notes)?;
+    for note in notes {
+        log::warn!("left out of the image's config: {note}");
+    }
+    let health = settings.health_args.iter().map(|word| &**word).collect();
+    let (cwd, missing_cwd) = match (given.workdir, &settings.cwd) {
+        (Some(dir), _) => (Some(dir.as_bytes()), MissingCwd::Refuse),
+        (None, Some(dir)) => (Some(dir.as_bytes()), MissingCwd::Make),
+        (None, None) => (None, MissingCwd::Refuse),
+    };
+    let workload = Workload {
+        args: words.iter().map(|word| word.as_bytes()).collect(),
+        env: merged(&process.env, given.env),
+        cwd,
+        missing_cwd,
+        user: user::choose(tree, given.user, &process.user)?,
+        restart: given.restart,
+        stop_signal: settings.stop_signal,
+        volumes: settings.volumes.iter().map(String::as_bytes).collect(),
+        health: Health { args: health, schedule: settings.schedule },
+    };
+    inject::workload(tree, &workload, mtime)
 }
 
 /// Variables of an image, and those of the user, who wins.

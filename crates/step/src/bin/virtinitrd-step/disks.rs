@@ -23,7 +23,7 @@ pub(crate) fn mount_all(request: &Request) -> Result<()> {
         Lower::Step(_) => None,
     });
     let caches = request.caches.iter().filter_map(|cache| cache.device.as_ref());
-    for device in lowers.chain(caches) {
+    for device in lowers.chain(&request.disks).chain(caches) {
         mount_once(device, &paths::disk(device), "erofs", MsFlags::MS_RDONLY)?;
     }
     Ok(())

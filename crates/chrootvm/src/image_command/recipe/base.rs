@@ -1,0 +1,273 @@
+//! The tree with which a recipe begins.
+//!
+//! Opening a base finds out which one it is, and reads no more than that takes: of an OCI image
+//! its documents, of a file or a directory what is needed for a digest. The tree is read when a
+//! step or an output needs it, from the source, or from what an earlier build has kept of it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use files::notes::Notes;
+use image::erofs;
+use image::format::Format;
+use image::source::{self, ReadOptions};
+use image::tree::Tree;
+use oci::document::config::Process;
+use oci::image::Image;
+use oci::name::platform::Platform;
+use recipe::{Base, From};
+
+use super::super::options::reading;
+use super::super::sources::{Opened, ReadSource, SourceKind, Sources};
+use super::inputs::{digest, file_digest, remembered};
+use super::key::Key;
+use super::package::Package;
+use super::store::{Kind, Store, write_image};
+use crate::logger::warn_all;
+use crate::pull::PullArguments;
+
+/// A base that is known, but may not have been read.
+#[derive(Debug)]
+pub(super) struct OpenBase {
+    /// Names the base; `None` for an empty tree.
+    pub(super) key: Option<Key>,
+    word: OsString,
+    sources: Option<Sources>,
+    opened: Option<Opened>,
+    /// The image and its tree, once they were read.
+    read: Option<(Tree, Option<Box<Image>>)>,
+}
+
+/// A base of a registry: its reference, and the digest to which it led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) name: String,
+    pub(super) platform: String,
+    pub(super) digest: String,
+}
+
+/// What a lock file says about the base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// Use this digest.
+    Digest(String),
+    /// There is no entry: ask as usual.
+    Open,
+    /// Ask the registry, even if the image is kept.
+    Ask,
+}
+
+impl OpenBase {
+    /// Opens the base of `package`, which is the lowest of its chain. `pin` is asked for an image
+    /// of a registry, with its name and platform.
+    ///
+    /// # Errors
+    /// The base does not exist, or has another digest than the recipe says; a registry that does
+    /// not answer.
+    pub(super) fn open(
+        package: &Package,
+        pull: &PullArguments,
+        store: &Store,
+        pin: &dyn Fn(&str, &str) -> Result<Pin>,
+    ) -> Result<(Self, Option<Resolved>)> {
+        let From { base, platform, digest } = &package.recipe.from;
+        let platform: Option<Platform> = match platform {
+            Some(text) => Some(text.parse().with_context(|| format!("from.platform: {text}"))?),
+            None => pull.platform().cloned(),
+        };
+        let mut pull = pull.clone().with_platform(platform.clone());
+        let platform = platform.unwrap_or_else(Platform::host).to_string();
+        let with_prefix = |prefix: &str, rest: &str| OsString::from(format!("{prefix}{rest}"));
+        // Archives and layouts are files of the host, relative to the recipe.
+        let local = |prefix: &str, rest: &str| {
+            let mut word = OsString::from(prefix);
+            word.push(package.of_host(rest.as_ref()));
+            word
+        };
+        let mut asked = None;
+        let word = match base {
+            Base::Empty | Base::Recipe(_) => return Ok((Self::empty(), None)),
+            Base::Oci(name) => {
+                asked = Some(name.clone());
+                match pin(name, &platform)? {
+                    Pin::Digest(digest) => with_prefix("oci:", &pinned(name, &digest)),
+                    Pin::Open => with_prefix("oci:", name),
+                    Pin::Ask => {
+                        pull = pull.asking();
+                        with_prefix("oci:", name)
+                    }
+                }
+            }
+            Base::OciLayout(rest) => local("oci-layout:", rest),
+            Base::OciArchive(rest) => local("oci-archive:", rest),
+            Base::DockerArchive(rest) => local("docker-archive:", rest),
+            Base::Image(path) | Base::Tar(path) | Base::Dir(path) => package.of_host(path).into(),
+        };
+        let sources = Sources::new(&[&word], &[], reading(), &pull)?;
+        let sources = sources.with_own_options(&[PullArguments::PLATFORM]);
+        let mut open =
+            Self { key: None, word, sources: Some(sources), opened: None, read: None };
+        let resolved = match base {
+            Base::Image(_) | Base::Tar(_) | Base::Dir(_) => {
+                open.identify_file(base, digest.as_deref(), store)?;
+                None
+            }
+            _ => {
+                let found = open.identify_image()?;
+                asked.map(|name| Resolved { name, platform, digest: found })
+            }
+        };
+        Ok((open, resolved))
+    }
+
+    fn empty() -> Self {
+        Self { key: None, word: OsString::new(), sources: None, opened: None, read: None }
+    }
+
+    /// Finds the digest of a file or a directory.
+    fn identify_file(&mut self, base: &Base, wanted: Option<&str>, store: &Store) -> Result<()> {
+        let path = std::path::Path::new(&self.word);
+        let metadata = path.metadata().with_context(|| format!("find {}", path.display()))?;
+        let shown = path.display();
+        if let Base::Dir(_) = base {
+            ensure!(metadata.is_dir(), "from.dir: {shown} is no directory");
+            let compute = || {
+                let read = source::open(path, &ReadOptions::default(), &mut Notes::default())?;
+                digest(&read.tree)
+            };
+            let found = remembered(path, store, &compute)?;
+            self.key = Some(Key::first(&[b"directory", &found]));
+            return Ok(());
+        }
+        ensure!(metadata.is_file(), "{shown} is no file; a directory is written from.dir");
+        let found = file_digest(path, store).with_context(|| format!("read {shown}"))?;
+        let text = found.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        if let Some(wanted) = wanted {
+            ensure!(
+                wanted == format!("sha256:{text}"),
+                "{shown}: its digest is sha256:{text}, and the recipe says {wanted}"
+            );
+        }
+        if let Base::Tar(_) = base {
+            let file = File::open(path).with_context(|| format!("open {shown}"))?;
+            let format = image::format::recognise(&file)?;
+            ensure!(
+                matches!(format, Format::Tar(_)),
+                "from.tar: {shown} is {format}; another image is written from.image"
+            );
+        }
+        self.key = Some(Key::first(&[b"file", &found]));
+        Ok(())
+    }
+
+    /// Reads the documents of an OCI image. Returns the digest of its manifest.
+    fn identify_image(&mut self) -> Result<String> {
+        let sources = self.sources.as_ref().context("the base has no source")?;
+        let opened = sources.open(&self.word, &mut Notes::default())?;
+        let Opened::Oci(source) = &opened else {
+            anyhow::bail!("{} is no OCI image", self.word.display());
+        };
+        let image = &source.image;
+        let (config, manifest) = (image.config_digest.to_string(), image.manifest_digest.to_string());
+        self.key = Some(Key::first(&[b"image", config.as_bytes()]));
+        self.opened = Some(opened);
+        Ok(manifest)
+    }
+
+    /// The command of an OCI image and its surroundings.
+    pub(super) fn process(&self) -> Option<&Process> {
+        match (&self.opened, &self.read) {
+            (Some(Opened::Oci(source)), _) => Some(&source.image.config.process),
+            (_, Some((_, Some(image)))) => Some(&image.config.process),
+            _ => None,
+        }
+    }
+
+    /// The OCI image that the base is.
+    pub(super) fn image(&self) -> Option<&Image> {
+        match (&self.opened, &self.read) {
+            (Some(Opened::Oci(source)), _) => Some(&source.image),
+            (_, Some((_, image))) => image.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The tree of the base.
+    ///
+    /// # Errors
+    /// The source is damaged, too large, or cannot be fetched.
+    pub(super) fn tree(&mut self, store: &Store) -> Result<Tree> {
+        let Some(key) = &self.key else { return Ok(Tree::new(root_meta())) };
+        if let Some((tree, _)) = &self.read {
+            return Ok(tree.clone());
+        }
+        if let Some(kept) = store.open(Kind::Base, key) {
+            return erofs::read(Arc::new(kept)).context("read what is kept of the base");
+        }
+        let sources = self.sources.as_ref().context("the base has no source")?;
+        let mut notes = Notes::default();
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => sources.open(&self.word, &mut notes)?,
+        };
+        let ReadSource { tree, kind } = sources.tree(opened, &mut notes)?;
+        warn_all(notes.lines());
+        let image = match kind {
+            SourceKind::Oci(image) => Some(image),
+            SourceKind::Plain(_) => None,
+        };
+        self.read = Some((tree.clone(), image));
+        Ok(tree)
+    }
+
+    /// The tree as an image for machines, and the tree that reads from it.
+    ///
+    /// # Errors
+    /// Those of [`Self::tree`]; the image cannot be written.
+    pub(super) fn disk(&mut self, store: &Store) -> Result<Option<(File, Tree)>> {
+        let Some(key) = self.key else { return Ok(None) };
+        let file = match store.open(Kind::Base, &key) {
+            Some(file) => file,
+            None => {
+                let tree = self.tree(store)?;
+                store.keep(Kind::Base, &key, &mut |file| write_image(&tree, file))?
+            }
+        };
+        let tree = erofs::read(Arc::new(file.try_clone()?)).context("read the base")?;
+        Ok(Some((file, tree)))
+    }
+}
+
+/// Metadata of the root of an empty tree.
+pub(super) fn root_meta() -> image::tree::Meta {
+    image::tree::Meta { permissions: 0o755, ..image::tree::Meta::default() }
+}
+
+/// The reference `name` with a digest in place of its tag.
+fn pinned(name: &str, digest: &str) -> String {
+    let at = name.find('@').unwrap_or(name.len());
+    let name = &name[..at];
+    // A colon before the last slash belongs to a port.
+    let tag = name.rfind(':').filter(|&colon| !name[colon..].contains('/'));
+    format!("{}@{digest}", &name[..tag.unwrap_or(name.len())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_takes_the_place_of_the_tag() {
+        for (name, expected) in [
+            ("debian", "debian@D"),
+            ("debian:12", "debian@D"),
+            ("localhost:5000/a/b", "localhost:5000/a/b@D"),
+            ("localhost:5000/a/b:1", "localhost:5000/a/b@D"),
+            ("a@sha256:0", "a@D"),
+        ] {
+            assert_eq!(pinned(name, "D"), expected);
+        }
+    }
+}

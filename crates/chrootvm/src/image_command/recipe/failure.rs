@@ -1,0 +1,174 @@
+//! Why a step has failed, what is said about it, and with which exit status the build ends.
+
+use std::fmt;
+use std::time::Duration;
+
+use machine::plan::exit_status::EXIT_TIMEOUT;
+use nix::sys::signal::Signal;
+use recipe::Network;
+use step::report::{Outcome, Report};
+
+use super::machine::Tail;
+use super::plan::Planned;
+
+/// Exit status if a step has failed.
+pub(super) const EXIT_STEP: u8 = 1;
+/// Exit status if the recipe is wrong.
+pub(super) const EXIT_RECIPE: u8 = 2;
+/// Exit status if the disk or the memory of the build was too small.
+pub(super) const EXIT_ROOM: u8 = 3;
+/// Exit status if the machine of the build has ended before a step did.
+pub(super) const EXIT_MACHINE: u8 = 4;
+
+/// Free bytes below which a disk counts as full: what ext4 and a package manager hold back.
+const FULL: u64 = 8 << 20;
+
+/// Why a step has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The program ended with another status than 0; the network that it had.
+    Exit(u8, Network),
+    /// A signal killed it.
+    Signal(u8),
+    /// It could not be started.
+    Fault(String),
+    /// The disk of the build is full; how the program ended.
+    DiskFull(String),
+    /// The kernel killed a process because the memory was full; how the program ended.
+    OutOfMemory(String),
+    /// It took longer than this.
+    TimedOut(Duration),
+    /// The machine has ended; its last words.
+    Lost(Option<String>),
+}
+
+impl Why {
+    /// The reason of a report whose step did not end with status 0.
+    pub(super) fn of(report: &Report, network: Network) -> Self {
+        let ended = match &report.outcome {
+            Outcome::Exit(status) => format!("exit status {status}"),
+            Outcome::Signal(number) => format!("killed by {}", signal_name(*number)),
+            Outcome::Fault(text) => text.clone(),
+        };
+        if report.free < FULL || report.free_inodes == 0 {
+            return Self::DiskFull(ended);
+        }
+        if report.oom > 0 {
+            return Self::OutOfMemory(ended);
+        }
+        match &report.outcome {
+            Outcome::Exit(status) => Self::Exit(*status, network),
+            Outcome::Signal(number) => Self::Signal(*number),
+            Outcome::Fault(text) => Self::Fault(text.clone()),
+        }
+    }
+
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Exit(..) | Self::Signal(_) | Self::Fault(_) => EXIT_STEP,
+            Self::DiskFull(_) | Self::OutOfMemory(_) => EXIT_ROOM,
+            Self::TimedOut(_) => EXIT_TIMEOUT,
+            Self::Lost(_) => EXIT_MACHINE,
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(status, Network::User) => write!(f, "exit status {status}"),
+            Self::Exit(status, Network::None) => {
+                write!(f, "exit status {status}; it had no network (network = \"user\" gives it one)")
+            }
+            Self::Signal(number) => write!(f, "killed by {}", signal_name(*number)),
+            Self::Fault(text) => f.write_str(text),
+            Self::DiskFull(ended) => {
+                write!(f, "{ended}: the disk of the build is full ([build] disk sets its size)")
+            }
+            Self::OutOfMemory(ended) => {
+                write!(f, "{ended}: the memory was full ([build] memory sets its size)")
+            }
+            Self::TimedOut(limit) => {
+                write!(f, "it has not ended after {} s (timeout sets the limit)", limit.as_secs_f64())
+            }
+            Self::Lost(None) => f.write_str("the machine of the build does not answer any more"),
+            Self::Lost(Some(words)) if words.is_empty() => f.write_str("the machine of the build has ended"),
+            Self::Lost(Some(words)) => write!(f, "the machine of the build has ended: {words}"),
+        }
+    }
+}
+
+/// A step that has failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    number: usize,
+    title: String,
+    place: String,
+    why: Why,
+    /// The last lines that it has written, if nobody has seen them yet.
+    lines: String,
+}
+
+impl Failed {
+    /// The step `number`, which has written `tail`.
+    pub(super) fn new(number: usize, step: &Planned, why: Why, tail: &mut Tail) -> Self {
+        let was_shown = log::log_enabled!(log::Level::Info);
+        let lines = if was_shown { String::new() } else { tail.text() };
+        Self { number, title: step.title.clone(), place: step.place.clone(), why, lines }
+    }
+
+    /// Exit status of the build.
+    pub(super) fn exit_status(&self) -> u8 {
+        self.why.exit_status()
+    }
+
+    /// Whether the machine still runs.
+    pub(super) fn leaves_machine(&self) -> bool {
+        !matches!(self.why, Why::Lost(_) | Why::TimedOut(_))
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, title, place, why, lines } = self;
+        write!(f, "{place}: step {number} ({title}) failed: {why}")?;
+        match lines.is_empty() {
+            true => Ok(()),
+            false => write!(f, "\nits last lines:\n{}", lines.trim_end()),
+        }
+    }
+}
+
+impl std::error::Error for Failed {}
+
+fn signal_name(number: u8) -> String {
+    let signal = Signal::try_from(i32::from(number));
+    signal.map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_becomes_a_reason() {
+        let report = |outcome| Report { outcome, left: 0, oom: 0, free: 1 << 30, free_inodes: 9 };
+        let exit = || report(Outcome::Exit(7));
+        #[rustfmt::skip]
+        let cases = [
+            (exit(), EXIT_STEP, "exit status 7; it had no network"),
+            (report(Outcome::Signal(9)), EXIT_STEP, "killed by SIGKILL"),
+            (report(Outcome::Fault("no such program".into())), EXIT_STEP, "no such program"),
+            (Report { free: 100, ..exit() }, EXIT_ROOM, "exit status 7: the disk of the build is full"),
+            (Report { free_inodes: 0, ..exit() }, EXIT_ROOM, "the disk of the build is full"),
+            (Report { oom: 2, ..report(Outcome::Signal(9)) }, EXIT_ROOM, "killed by SIGKILL: the memory was full"),
+        ];
+        for (report, status, text) in cases {
+            let why = Why::of(&report, Network::None);
+            assert_eq!(why.exit_status(), status, "{report:?}");
+            assert!(why.to_string().contains(text), "{why}");
+        }
+        let statuses = [EXIT_STEP, EXIT_RECIPE, EXIT_ROOM, EXIT_MACHINE, EXIT_TIMEOUT];
+        assert_eq!(std::collections::BTreeSet::from(statuses).len(), statuses.len());
+    }
+}

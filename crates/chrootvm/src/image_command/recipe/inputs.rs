@@ -1,0 +1,187 @@
+//! Files of a package that a step uses, and digests of them.
+//!
+//! A digest covers names, kinds, modes, extended attributes and contents, but neither times nor
+//! owners: a step does not see them.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use files::notes::Notes;
+use image::source::{self, ReadOptions};
+use image::tree::{Content, Kind as NodeKind, Meta, Tree};
+use image::write::tar;
+use sha2::{Digest, Sha256};
+
+use super::key::Key;
+use super::store::{Kind, Store};
+use crate::logger::warn_all;
+
+/// Bytes of a SHA-256.
+const DIGEST: usize = 32;
+
+/// Age that a change must have before what is known of a file is kept: the time stamps of a file
+/// system do not tell two quick changes apart (Linux: one jiffy; FAT: two seconds).
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// A file or a directory of the host.
+#[derive(Clone, Debug)]
+pub(super) struct Input {
+    /// Its last name.
+    pub(super) name: Vec<u8>,
+    /// A file becomes a tree of one name; a directory is the root of the tree.
+    pub(super) tree: Tree,
+    /// Which of them it is.
+    pub(super) is_directory: bool,
+}
+
+impl Input {
+    /// Reads the file or directory at `path`.
+    ///
+    /// # Errors
+    /// It is missing, neither a file nor a directory, or cannot be read.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let name = path.file_name().context("it has no name")?.as_bytes().to_vec();
+        let metadata = path.metadata().context("look at it")?;
+        if metadata.is_dir() {
+            let mut notes = Notes::default();
+            let tree = source::open(path, &ReadOptions::default(), &mut notes)?.tree;
+            warn_all(notes.lines());
+            return Ok(Self { name, tree, is_directory: true });
+        }
+        ensure!(metadata.is_file(), "it is neither a file nor a directory");
+        let file = File::open(path).context("open it")?;
+        let content = Content::Part { archive: Arc::new(file), offset: 0, size: metadata.len() };
+        let permissions = u16::try_from(metadata.mode() & 0o7777)?;
+        Self::of_file(name, content, permissions)
+    }
+
+    /// A file with these contents.
+    ///
+    /// # Errors
+    /// The name is none of a file.
+    pub(super) fn of_file(name: Vec<u8>, content: Content, permissions: u16) -> Result<Self> {
+        let mut tree = Tree::new(Meta::default());
+        let meta = Meta { permissions, ..Meta::default() };
+        tree.add(Tree::ROOT, &name, meta, NodeKind::File(content))?;
+        Ok(Self { name, tree, is_directory: false })
+    }
+
+    /// The digest of the input.
+    ///
+    /// # Errors
+    /// Contents cannot be read.
+    pub(super) fn digest(&self) -> Result<[u8; DIGEST]> {
+        let mut tree = self.tree.clone();
+        for meta in tree.metas_mut() {
+            *meta = Meta { permissions: meta.permissions, xattrs: meta.xattrs.clone(), ..Meta::default() };
+        }
+        digest(&tree)
+    }
+}
+
+/// SHA-256 of a tree, with everything that it has.
+///
+/// # Errors
+/// Contents cannot be read.
+pub(super) fn digest(tree: &Tree) -> Result<[u8; DIGEST]> {
+    let mut hasher = Hasher(Sha256::new());
+    tar::write(tree, &mut hasher, &mut Notes::default())?;
+    Ok(hasher.0.finalize().into())
+}
+
+/// SHA-256 of a file. If the file has not changed since, the digest that is kept answers.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn file_digest(path: &Path, store: &Store) -> Result<[u8; DIGEST]> {
+    remembered(path, store, &|| {
+        let mut file = File::open(path)?;
+        let mut hasher = Hasher(Sha256::new());
+        io::copy(&mut file, &mut hasher)?;
+        Ok(hasher.0.finalize().into())
+    })
+}
+
+/// The digest of what is at `path`: the kept one if nothing has changed there since, else that of
+/// `compute`.
+///
+/// # Errors
+/// Those of `compute`; a directory that cannot be read.
+pub(super) fn remembered(
+    path: &Path,
+    store: &Store,
+    compute: &dyn Fn() -> Result<[u8; DIGEST]>,
+) -> Result<[u8; DIGEST]> {
+    let looking = || format!("look at {}", path.display());
+    let path = path.canonicalize().with_context(looking)?;
+    let mut stamp = Stamp { bytes: path.as_os_str().as_bytes().to_vec(), newest: UNIX_EPOCH };
+    stamp.add(&path, &path.symlink_metadata().with_context(looking)?).with_context(looking)?;
+    let key = Key::first(&[b"input", &stamp.bytes]);
+    let kept = store.read(Kind::Input, &key, DIGEST as u64);
+    if let Some(digest) = kept.and_then(|bytes| bytes.try_into().ok()) {
+        return Ok(digest);
+    }
+    let digest = compute()?;
+    if SystemTime::now().duration_since(stamp.newest).is_ok_and(|age| age > SETTLED) {
+        store.note(Kind::Input, &key, &digest);
+    }
+    Ok(digest)
+}
+
+/// What stat(2) says about a file, or about all files of a directory.
+struct Stamp {
+    bytes: Vec<u8>,
+    /// Time of the newest change.
+    newest: SystemTime,
+}
+
+impl Stamp {
+    fn add(&mut self, path: &Path, metadata: &Metadata) -> Result<()> {
+        self.bytes.extend(path.as_os_str().as_bytes());
+        for number in [
+            i128::from(metadata.dev()),
+            metadata.ino().into(),
+            metadata.mode().into(),
+            metadata.uid().into(),
+            metadata.gid().into(),
+            metadata.size().into(),
+            metadata.mtime().into(),
+            metadata.mtime_nsec().into(),
+            metadata.ctime().into(),
+            metadata.ctime_nsec().into(),
+        ] {
+            self.bytes.extend(format!(" {number}").as_bytes());
+        }
+        self.bytes.push(0);
+        let seconds = u64::try_from(metadata.ctime().max(metadata.mtime())).unwrap_or(0);
+        self.newest = self.newest.max(UNIX_EPOCH + Duration::from_secs(seconds));
+        if metadata.is_dir() {
+            let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+            entries.sort_by_key(fs::DirEntry::file_name);
+            for entry in entries {
+                self.add(&entry.path(), &entry.metadata()?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A writer into a hash.
+struct Hasher(Sha256);
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

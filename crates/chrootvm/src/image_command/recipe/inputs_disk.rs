@@ -1,0 +1,144 @@
+//! The disk with the files of the packages that the commands see: `/N/inputs` and `/N/script` for
+//! the command with index N, `/N/mount` for a put step that shows files during the build only.
+
+use std::fs::File;
+
+use anyhow::{Context, Result};
+use image::edit::graft;
+use image::tree::{Meta, Tree};
+use recipe::{Mode, PutStep};
+use step::request::{Access, Bind, Request, mount_point};
+
+use super::edits::Editor;
+use super::inputs::Input;
+use super::plan::{Planned, Work};
+use super::store::{Store, write_image};
+
+/// Where a step sees its inputs.
+const INPUTS: &str = "/run/inputs";
+/// Where a step sees its program, if that is a file of the package.
+pub(super) const SCRIPT: &str = "/run/script";
+
+/// The disk.
+#[derive(Debug, Default)]
+pub(super) struct InputsDisk {
+    /// Its device in the machine.
+    pub(super) device: String,
+    rows: Vec<Row>,
+}
+
+/// A file or directory of the disk, and where steps see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    /// Index of the step to which it belongs.
+    index: usize,
+    /// Whether all later commands see it, or only that step.
+    for_all: ForAll,
+    /// Path on the disk, without a leading `/`.
+    source: Vec<u8>,
+    /// Path in the image.
+    path: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ForAll {
+    Yes,
+    No,
+}
+
+impl InputsDisk {
+    /// Writes the disk for the commands with the indexes `missing`.
+    ///
+    /// # Errors
+    /// An input cannot be read; the disk cannot be written.
+    pub(super) fn write(
+        steps: &[Planned],
+        missing: &[usize],
+        editor: &Editor<'_>,
+        store: &Store,
+    ) -> Result<(File, Self)> {
+        let mut tree = Tree::new(Meta { permissions: 0o755, ..Meta::default() });
+        let mut disk = Self::default();
+        for (index, step) in steps.iter().enumerate() {
+            match &step.work {
+                Work::Command(command) if missing.contains(&index) => {
+                    for input in &command.inputs {
+                        disk.add(&mut tree, (index, ForAll::No), input, INPUTS)?;
+                    }
+                    if let Some(script) = &command.script {
+                        disk.add(&mut tree, (index, ForAll::No), &runnable(script), SCRIPT)?;
+                    }
+                }
+                Work::Mount(put, inputs) => {
+                    let added = disk.mount(&mut tree, index, put, &editor.sources(put, inputs)?);
+                    added.with_context(|| step.place.clone())?;
+                }
+                _ => {}
+            }
+        }
+        let file = store.temporary()?;
+        write_image(&tree, &file)?;
+        Ok((file, disk))
+    }
+
+    /// Adds an input, which is seen in the directory `at`.
+    fn add(&mut self, tree: &mut Tree, (index, for_all): (usize, ForAll), input: &Input, at: &str) -> Result<()> {
+        let dir = format!("{index}{at}").into_bytes();
+        let source = [&dir[..], b"/", &input.name].concat();
+        let into = if input.is_directory { &source } else { &dir };
+        graft::directory(tree, into, &input.tree)?;
+        let path = [at.as_bytes(), b"/", &input.name].concat();
+        self.rows.push(Row { index, for_all, source, path });
+        Ok(())
+    }
+
+    /// Adds the files of a put step.
+    fn mount(&mut self, tree: &mut Tree, index: usize, put: &PutStep, sources: &[Input]) -> Result<()> {
+        let is_inside = sources.len() != 1 || put.to.ends_with('/');
+        for source in sources {
+            let dir = format!("{index}/mount").into_bytes();
+            let below = [&dir[..], b"/", &source.name].concat();
+            let into = if source.is_directory { &below } else { &dir };
+            graft::directory(tree, into, &with_mode(source, put.mode).tree)?;
+            let path = match is_inside && !(source.is_directory && sources.len() == 1) {
+                true => [put.to.trim_end_matches('/').as_bytes(), b"/", &source.name].concat(),
+                false => put.to.trim_end_matches('/').as_bytes().to_vec(),
+            };
+            self.rows.push(Row { index, for_all: ForAll::Yes, source: below, path });
+        }
+        Ok(())
+    }
+
+    /// Adds what the command with this index sees to its request.
+    pub(super) fn add_to(&self, request: &mut Request, index: usize) {
+        let is_seen = |row: &&Row| match row.for_all {
+            ForAll::Yes => row.index < index,
+            ForAll::No => row.index == index,
+        };
+        request.disks.push(self.device.clone());
+        for row in self.rows.iter().filter(is_seen) {
+            let source = [mount_point(&self.device).as_bytes(), b"/", &row.source].concat();
+            request.binds.push(Bind { source, path: row.path.clone(), access: Access::ReadOnly });
+        }
+    }
+}
+
+/// A script with execute bits, which its source may lack.
+fn runnable(script: &Input) -> Input {
+    let mut script = script.clone();
+    for meta in script.tree.metas_mut() {
+        meta.permissions |= 0o555;
+    }
+    script
+}
+
+/// An input whose file has the mode of its put step.
+fn with_mode(input: &Input, mode: Mode) -> Input {
+    let mut input = input.clone();
+    if let (Mode::Fixed(mode), false) = (mode, input.is_directory) {
+        for meta in input.tree.metas_mut() {
+            meta.permissions = mode;
+        }
+    }
+    input
+}

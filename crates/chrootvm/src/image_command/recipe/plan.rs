@@ -1,0 +1,266 @@
+//! From recipes to a list of steps, each with its key.
+//!
+//! A recipe that builds on another one is that one's steps and then its own: there is one list,
+//! and each step knows the package that it belongs to. A key covers the key before it and all
+//! parts of the step; a part has a name, by which `--explain` calls it.
+
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail, ensure};
+use recipe::{
+    Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network, Program,
+    PutStep, Scope, Step,
+};
+
+use super::inputs::Input;
+use super::key::Key;
+use super::package::{Package, WrongRecipe, is_glob};
+
+/// Most recipes that build one on another.
+const DEPTH_MAX: usize = 16;
+
+/// Longest title of a step, in characters.
+const TITLE_MAX: usize = 60;
+
+/// A step with everything that it needs from the host.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// The package of its recipe.
+    pub(super) package: Rc<Package>,
+    /// Its name for people.
+    pub(super) title: String,
+    /// Where its recipe has it.
+    pub(super) place: String,
+    pub(super) work: Work,
+    /// What the key consists of, besides the key before.
+    pub(super) parts: Vec<Part>,
+    /// Key of the state after the step.
+    pub(super) key: Key,
+}
+
+/// What a step does, with the files that it needs.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Makes the directories of an empty tree.
+    Skeleton,
+    /// Installs busybox.
+    Busybox(Busybox, Option<Input>),
+    /// Runs a program.
+    Command(Box<Command>),
+    /// Puts files into the tree. A download has no inputs.
+    Put(PutStep, Vec<Input>),
+    /// Shows files to the commands that follow. A download has no inputs.
+    Mount(PutStep, Vec<Input>),
+    /// Makes a link.
+    Link(LinkStep),
+    /// Makes a directory.
+    Directory(DirectoryStep),
+    /// Removes files.
+    Remove(Vec<String>),
+}
+
+/// A command step.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) step: CommandStep,
+    /// Its network.
+    pub(super) network: Network,
+    /// Files at `/run/inputs`.
+    pub(super) inputs: Vec<Input>,
+    /// The program, if it is a file of the package.
+    pub(super) script: Option<Input>,
+}
+
+/// One thing that decides about the result of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// What it is, as the subject of a sentence.
+    pub(super) what: String,
+    /// Its value, or a hash of that.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Part {
+    fn new(what: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { what: what.into(), bytes: bytes.into() }
+    }
+}
+
+/// The recipe and those that it builds on, the lowest first.
+///
+/// # Errors
+/// A recipe that cannot be read; a circle; more than [`DEPTH_MAX`] recipes.
+pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
+    let mut chain = vec![Rc::new(package)];
+    loop {
+        let upper = chain.last().context("there is one recipe at least")?;
+        let Base::Recipe(path) = &upper.recipe.from.base else { break };
+        let shown = upper.file.display();
+        let naming = || format!("{shown}: from.recipe: {}", path.display());
+        let found = upper.own(path).with_context(naming)?;
+        let lower = Package::open(&found)?;
+        let is_same = |known: &Rc<Package>| known.file.canonicalize().ok().as_ref() == Some(&found);
+        if chain.iter().any(is_same) {
+            bail!(WrongRecipe(format!("{}: the recipes build on each other in a circle", naming())));
+        }
+        ensure!(chain.len() < DEPTH_MAX, "{}: more than {DEPTH_MAX} recipes", naming());
+        chain.push(Rc::new(lower));
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+/// The steps of `chain`. `base` is the key of the base, and `platform` the processor for which
+/// the steps run.
+///
+/// # Errors
+/// A file that a step names is missing or leads out of the package.
+pub(super) fn plan(chain: &[Rc<Package>], base: Option<Key>, platform: &str) -> Result<Vec<Planned>> {
+    let mut planned = Vec::new();
+    let mut key = base.unwrap_or_else(|| Key::first(&[b"empty"]));
+    let mut mounted: Vec<Part> = Vec::new();
+    let mut add = |package: &Rc<Package>, title: String, place: String, work, parts: Vec<Part>| {
+        let bytes: Vec<&[u8]> =
+            parts.iter().flat_map(|part| [part.what.as_bytes(), &part.bytes]).collect();
+        key = key.then(&bytes);
+        planned.push(Planned { package: Rc::clone(package), title, place, work, parts, key });
+    };
+    for (depth, package) in chain.iter().enumerate() {
+        let shown = package.file.display().to_string();
+        if depth == 0 && base.is_none() {
+            add(package, "directories of an empty image".into(), shown.clone(), Work::Skeleton, Vec::new());
+        }
+        if let Some(busybox) = &package.recipe.busybox {
+            let (work, parts) = plan_busybox(package, busybox).context("[busybox]").context(shown.clone())?;
+            add(package, "busybox".into(), shown, work, parts);
+        }
+        for step in &package.recipe.steps {
+            let place = package.place(step.position);
+            let (work, mut parts) = plan_step(package, step).with_context(|| place.clone())?;
+            parts.insert(0, Part::new("its text", step.canonical()));
+            match &work {
+                Work::Command(command) => {
+                    parts.extend(settings(package, command.network, platform));
+                    parts.extend(mounted.iter().cloned());
+                }
+                Work::Mount(..) => mounted.extend(parts.iter().cloned()),
+                _ => {}
+            }
+            add(package, title(step), place, work, parts);
+        }
+    }
+    Ok(planned)
+}
+
+fn plan_busybox(package: &Package, busybox: &Busybox) -> Result<(Work, Vec<Part>)> {
+    let text = Part::new("its text", format!("{busybox:?}"));
+    Ok(match &busybox.source {
+        BusyboxSource::Path(path) => {
+            let input = input(package, path)?;
+            ensure!(!input.is_directory, "{} is a directory", path.display());
+            let digest = Part::new(format!("the file {}", path.display()), input.digest()?);
+            (Work::Busybox(busybox.clone(), Some(input)), vec![text, digest])
+        }
+        BusyboxSource::Url { .. } => (Work::Busybox(busybox.clone(), None), vec![text]),
+    })
+}
+
+fn plan_step(package: &Package, step: &Step) -> Result<(Work, Vec<Part>)> {
+    Ok(match &step.action {
+        Action::Command(command) => plan_command(package, command)?,
+        Action::Put(put) => {
+            let (inputs, parts) = files(package, &put.contents)?;
+            match put.scope {
+                Scope::Image => (Work::Put(put.clone(), inputs), parts),
+                Scope::Build => (Work::Mount(put.clone(), inputs), parts),
+            }
+        }
+        Action::Link(link) => (Work::Link(link.clone()), Vec::new()),
+        Action::Directory(directory) => (Work::Directory(directory.clone()), Vec::new()),
+        Action::Remove(patterns) => (Work::Remove(patterns.clone()), Vec::new()),
+    })
+}
+
+fn plan_command(package: &Package, step: &CommandStep) -> Result<(Work, Vec<Part>)> {
+    let mut parts = Vec::new();
+    let mut read = |path: &std::path::Path| -> Result<Input> {
+        let input = input(package, path)?;
+        parts.push(Part::new(format!("the file {}", path.display()), input.digest()?));
+        Ok(input)
+    };
+    let script = match &step.program {
+        Program::Script(path) => {
+            let input = read(path)?;
+            ensure!(!input.is_directory, "script {} is a directory", path.display());
+            Some(input)
+        }
+        Program::Shell(_) | Program::Words(_) => None,
+    };
+    let inputs = step.inputs.iter().map(|path| read(path)).collect::<Result<_>>()?;
+    let network = step.network.unwrap_or(package.recipe.build.network);
+    let command = Command { step: step.clone(), network, inputs, script };
+    Ok((Work::Command(Box::new(command)), parts))
+}
+
+/// What a command step takes from its recipe's `[build]`. Limits and secrets are no part of it.
+fn settings(package: &Package, network: Network, platform: &str) -> [Part; 5] {
+    let build = &package.recipe.build;
+    let hosts: Vec<_> = build.volumes.keys().collect();
+    [
+        Part::new("its network", format!("{network:?}")),
+        Part::new("the environment of [build]", format!("{:?}", build.env)),
+        Part::new("the host name", build.hostname.clone()),
+        Part::new("the caches and volumes of [build]", format!("{:?} {hosts:?}", build.cache)),
+        Part::new("the processor", platform),
+    ]
+}
+
+/// The files of a put step, and their digests.
+fn files(package: &Package, contents: &Contents) -> Result<(Vec<Input>, Vec<Part>)> {
+    let Contents::Files(path) = contents else { return Ok((Vec::new(), Vec::new())) };
+    let paths = match is_glob(path) {
+        true => package.matches(path)?,
+        false => vec![path.into()],
+    };
+    let (mut inputs, mut parts) = (Vec::new(), Vec::new());
+    for path in paths {
+        let input = input(package, &path)?;
+        let name = [&input.name[..], b"\0", &input.digest()?].concat();
+        parts.push(Part::new(format!("the file {}", path.display()), name));
+        inputs.push(input);
+    }
+    Ok((inputs, parts))
+}
+
+fn input(package: &Package, path: &std::path::Path) -> Result<Input> {
+    let reading = || format!("read {}", path.display());
+    Input::read(&package.own(path)?).with_context(reading)
+}
+
+/// The title of a step: its label, or else its beginning.
+fn title(step: &Step) -> String {
+    if let Some(label) = &step.label {
+        return label.clone();
+    }
+    let whole = match &step.action {
+        Action::Command(command) => match &command.program {
+            Program::Shell(text) => format!("run {}", text.trim()),
+            Program::Words(words) => format!("run {}", words.join(" ")),
+            Program::Script(path) => format!("script {}", path.display()),
+        },
+        Action::Put(put) => match &put.contents {
+            Contents::Files(path) => format!("put {path} to {}", put.to),
+            Contents::Text(_) => format!("text to {}", put.to),
+            Contents::Url { url, .. } => format!("url {url} to {}", put.to),
+        },
+        Action::Link(link) => format!("link {} to {}", link.to, link.target),
+        Action::Directory(directory) => format!("mkdir {}", directory.path),
+        Action::Remove(patterns) => format!("remove {}", patterns.join(" ")),
+    };
+    let line = whole.lines().next().unwrap_or_default();
+    let short: String = line.chars().take(TITLE_MAX).collect();
+    match short.len() < whole.len() {
+        true => format!("{short} …"),
+        false => short,
+    }
+}
