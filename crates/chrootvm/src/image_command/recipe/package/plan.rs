@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use recipe::{
-    Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network, Program,
-    PutStep, Scope, Step,
+    Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network,
+    Program, PutStep, Scope, Step,
 };
 
-use super::inputs::Input;
-use super::key::Key;
-use super::package::{Package, WrongRecipe, is_glob};
+use super::super::kept::key::Key;
+use super::super::package::inputs::Input;
+use super::super::package::{Package, WrongRecipe, is_glob};
 
 /// Most recipes that build one on another.
 const DEPTH_MAX: usize = 16;
@@ -24,23 +24,23 @@ const TITLE_MAX: usize = 60;
 
 /// A step with everything that it needs from the host.
 #[derive(Debug)]
-pub(super) struct Planned {
+pub(in crate::image_command::recipe) struct Planned {
     /// The package of its recipe.
-    pub(super) package: Rc<Package>,
+    pub(in crate::image_command::recipe) package: Rc<Package>,
     /// Its name for people.
-    pub(super) title: String,
+    pub(in crate::image_command::recipe) title: String,
     /// Where its recipe has it.
-    pub(super) place: String,
-    pub(super) work: Work,
+    pub(in crate::image_command::recipe) place: String,
+    pub(in crate::image_command::recipe) work: Work,
     /// What the key consists of, besides the key before.
-    pub(super) parts: Vec<Part>,
+    pub(in crate::image_command::recipe) parts: Vec<Part>,
     /// Key of the state after the step.
-    pub(super) key: Key,
+    pub(in crate::image_command::recipe) key: Key,
 }
 
 /// What a step does, with the files that it needs.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(in crate::image_command::recipe) enum Work {
     /// Makes the directories of an empty tree.
     Skeleton,
     /// Installs busybox.
@@ -61,23 +61,23 @@ pub(super) enum Work {
 
 /// A command step.
 #[derive(Debug)]
-pub(super) struct Command {
-    pub(super) step: CommandStep,
+pub(in crate::image_command::recipe) struct Command {
+    pub(in crate::image_command::recipe) step: CommandStep,
     /// Its network.
-    pub(super) network: Network,
+    pub(in crate::image_command::recipe) network: Network,
     /// Files at `/run/inputs`.
-    pub(super) inputs: Vec<Input>,
+    pub(in crate::image_command::recipe) inputs: Vec<Input>,
     /// The program, if it is a file of the package.
-    pub(super) script: Option<Input>,
+    pub(in crate::image_command::recipe) script: Option<Input>,
 }
 
 /// One thing that decides about the result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(in crate::image_command::recipe) struct Part {
     /// What it is, as the subject of a sentence.
-    pub(super) what: String,
+    pub(in crate::image_command::recipe) what: String,
     /// Its value, or a hash of that.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::image_command::recipe) bytes: Vec<u8>,
 }
 
 impl Part {
@@ -90,7 +90,7 @@ impl Part {
 ///
 /// # Errors
 /// A recipe that cannot be read; a circle; more than [`DEPTH_MAX`] recipes.
-pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
+pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
     let mut chain = vec![Rc::new(package)];
     loop {
         let upper = chain.last().context("there is one recipe at least")?;
@@ -101,7 +101,10 @@ pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
         let lower = Package::open(&found)?;
         let is_same = |known: &Rc<Package>| known.file.canonicalize().ok().as_ref() == Some(&found);
         if chain.iter().any(is_same) {
-            bail!(WrongRecipe(format!("{}: the recipes build on each other in a circle", naming())));
+            bail!(WrongRecipe(format!(
+                "{}: the recipes build on each other in a circle",
+                naming()
+            )));
         }
         ensure!(chain.len() < DEPTH_MAX, "{}: more than {DEPTH_MAX} recipes", naming());
         chain.push(Rc::new(lower));
@@ -115,7 +118,11 @@ pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
 ///
 /// # Errors
 /// A file that a step names is missing or leads out of the package.
-pub(super) fn plan(chain: &[Rc<Package>], base: Option<Key>, platform: &str) -> Result<Vec<Planned>> {
+pub(in crate::image_command::recipe) fn plan(
+    chain: &[Rc<Package>],
+    base: Option<Key>,
+    platform: &str,
+) -> Result<Vec<Planned>> {
     let mut planned = Vec::new();
     let mut key = base.unwrap_or_else(|| Key::first(&[b"empty"]));
     let mut mounted: Vec<Part> = Vec::new();
@@ -128,10 +135,17 @@ pub(super) fn plan(chain: &[Rc<Package>], base: Option<Key>, platform: &str) -> 
     for (depth, package) in chain.iter().enumerate() {
         let shown = package.file.display().to_string();
         if depth == 0 && base.is_none() {
-            add(package, "directories of an empty image".into(), shown.clone(), Work::Skeleton, Vec::new());
+            add(
+                package,
+                "directories of an empty image".into(),
+                shown.clone(),
+                Work::Skeleton,
+                Vec::new(),
+            );
         }
         if let Some(busybox) = &package.recipe.busybox {
-            let (work, parts) = plan_busybox(package, busybox).context("[busybox]").context(shown.clone())?;
+            let (work, parts) =
+                plan_busybox(package, busybox).context("[busybox]").context(shown.clone())?;
             add(package, "busybox".into(), shown, work, parts);
         }
         for step in &package.recipe.steps {
