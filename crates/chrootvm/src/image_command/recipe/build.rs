@@ -1,5 +1,6 @@
 //! A build from the command line to the outputs: what is read, run, written and kept, in this order.
 
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ use super::run::machine::MachineSettings;
 use super::run::request::{self, Surroundings};
 use super::run::{self, Builder, Manner, OnFailure, Reuse};
 use super::tree::base::{OpenBase, Resolved};
-use super::tree::edits::Editor;
+use super::tree::edits::{Editor, check_programs};
 use super::tree::fetch::Fetcher;
 use super::{exit_status, twice};
 use crate::pull::PullArguments;
@@ -150,7 +151,10 @@ impl BuildRecipe<'_> {
         let opened = OpenBase::open(lowest, self.pull, &store, &pin);
         let (base, resolved) =
             opened.with_context(|| format!("{}: [from]", lowest.file.display()))?;
-        let steps = plan::plan(&chain, base.key, &Platform::host().to_string())?;
+        let upper = chain.last().context("there is one recipe at least")?;
+        let time = given_time(upper)?;
+        let platform = Platform::host().to_string();
+        let steps = plan::plan(&chain, base.key, &plan::Surroundings { platform, time })?;
         let package = chain.last().context("there is one recipe at least")?;
         let package = Rc::clone(package);
         for each in &chain {
@@ -176,7 +180,7 @@ impl BuildRecipe<'_> {
             store,
             steps,
             base,
-            editor: Editor { fetcher: &fetcher, time: time.into() },
+            editor: Editor { fetcher: &fetcher, time: time.into(), put: RefCell::default() },
             reuse: manner.reuse,
             on_failure: match self.options.shell_on_error {
                 true => OnFailure::Shell,
@@ -185,7 +189,9 @@ impl BuildRecipe<'_> {
             machine: MachineSettings::of(steps, &volumes, &manner.machine_words),
             surroundings: Surroundings { env, time: time.into(), volumes },
         };
-        builder.run()
+        let tree = builder.run()?;
+        check_programs(&tree, &builder.editor.put.borrow())?;
+        Ok(tree)
     }
 }
 

@@ -25,7 +25,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use oci::name::platform::Platform;
 
 use self::kept::key::Key;
 use self::package::{Package, WrongRecipe, plan};
@@ -61,7 +60,7 @@ pub(super) fn exit_status(result: Result<()>) -> Result<ExitCode> {
 /// [`WrongRecipe`]; a file that is missing.
 pub(super) fn check(file: &Path) -> Result<String> {
     let chain = plan::chain(Package::open(file)?)?;
-    let steps = plan::plan(&chain, Some(Key::first(&[])), &Platform::host().to_string())?;
+    let steps = plan::plan(&chain, Some(Key::first(&[])), &plan::Surroundings::default())?;
     let package = chain.last().context("there is one recipe at least")?;
     if !package.recipe.outputs.is_empty() {
         outputs::plan(package, None)?;

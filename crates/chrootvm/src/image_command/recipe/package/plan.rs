@@ -86,6 +86,15 @@ impl Part {
     }
 }
 
+/// What all commands of a build see of it, whatever their recipe says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::image_command::recipe) struct Surroundings {
+    /// Processor for which the steps run.
+    pub(in crate::image_command::recipe) platform: String,
+    /// Time that is given for the build; `None` for that of the base.
+    pub(in crate::image_command::recipe) time: Option<u32>,
+}
+
 /// The recipe and those that it builds on, the lowest first.
 ///
 /// # Errors
@@ -113,15 +122,14 @@ pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc
     Ok(chain)
 }
 
-/// The steps of `chain`. `base` is the key of the base, and `platform` the processor for which
-/// the steps run.
+/// The steps of `chain`. `base` is the key of the base.
 ///
 /// # Errors
 /// A file that a step names is missing or leads out of the package.
 pub(in crate::image_command::recipe) fn plan(
     chain: &[Rc<Package>],
     base: Option<Key>,
-    platform: &str,
+    surroundings: &Surroundings,
 ) -> Result<Vec<Planned>> {
     let mut planned = Vec::new();
     let mut key = base.unwrap_or_else(|| Key::first(&[b"empty"]));
@@ -151,10 +159,10 @@ pub(in crate::image_command::recipe) fn plan(
         for step in &package.recipe.steps {
             let place = package.place(step.position);
             let (work, mut parts) = plan_step(package, step).with_context(|| place.clone())?;
-            parts.insert(0, Part::new("its text", step.canonical()));
+            parts.insert(0, Part::new("its text", text(step)));
             match &work {
                 Work::Command(command) => {
-                    parts.extend(settings(package, command.network, platform));
+                    parts.extend(settings(package, command.network, surroundings));
                     parts.extend(mounted.iter().cloned());
                 }
                 Work::Mount(..) => mounted.extend(parts.iter().cloned()),
@@ -216,8 +224,17 @@ fn plan_command(package: &Package, step: &CommandStep) -> Result<(Work, Vec<Part
     Ok((Work::Command(Box::new(command)), parts))
 }
 
+/// The text of a step, without its time limit: a step that ends in time does not notice it.
+fn text(step: &Step) -> Vec<u8> {
+    let mut step = step.clone();
+    if let Action::Command(command) = &mut step.action {
+        command.timeout = None;
+    }
+    step.canonical()
+}
+
 /// What a command step takes from its recipe's `[build]`. Limits and secrets are no part of it.
-fn settings(package: &Package, network: Network, platform: &str) -> [Part; 5] {
+fn settings(package: &Package, network: Network, surroundings: &Surroundings) -> [Part; 6] {
     let build = &package.recipe.build;
     let hosts: Vec<_> = build.volumes.keys().collect();
     [
@@ -225,7 +242,8 @@ fn settings(package: &Package, network: Network, platform: &str) -> [Part; 5] {
         Part::new("the environment of [build]", format!("{:?}", build.env)),
         Part::new("the host name", build.hostname.clone()),
         Part::new("the caches and volumes of [build]", format!("{:?} {hosts:?}", build.cache)),
-        Part::new("the processor", platform),
+        Part::new("the processor", surroundings.platform.clone()),
+        Part::new("the time of the build", format!("{:?}", surroundings.time)),
     ]
 }
 

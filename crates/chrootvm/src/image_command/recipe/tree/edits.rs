@@ -1,10 +1,12 @@
 //! Steps that change the tree without a machine.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use image::edit::put::{self, HostFile, ModeRule, Placing};
 use image::edit::remove::Removal;
+use image::elf;
 use image::tree::{Content, Id, Kind, Meta, Tree, components, directory, file_length, show};
 use recipe::{Busybox, BusyboxSource, Contents, DirectoryStep, LinkStep, Mode, PutStep};
 
@@ -49,6 +51,8 @@ pub(in crate::image_command::recipe) struct Editor<'a> {
     pub(in crate::image_command::recipe) fetcher: &'a Fetcher,
     /// Time of the files that are added, in seconds since 1970.
     pub(in crate::image_command::recipe) time: i64,
+    /// Paths of the files that were put one by one.
+    pub(in crate::image_command::recipe) put: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Editor<'_> {
@@ -167,7 +171,8 @@ impl Editor<'_> {
                 (false, _) => {
                     let inside = [to, b"/"].concat();
                     let to = if is_glob { &inside } else { to };
-                    put::file(tree, to, only_file(source)?, &placing)?;
+                    let path = put::file(tree, to, only_file(source)?, &placing)?;
+                    self.put.borrow_mut().push(path);
                 }
             }
         }
@@ -203,6 +208,28 @@ impl Editor<'_> {
             .with_context(|| format!("make the directories above {}", show(path.as_bytes())))?;
         Ok((parent, name.to_vec()))
     }
+}
+
+/// Warns about programs among the files that were put and that cannot run in the tree.
+///
+/// # Errors
+/// A program cannot be read.
+pub(in crate::image_command::recipe) fn check_programs(
+    tree: &Tree,
+    paths: &[Vec<u8>],
+) -> Result<()> {
+    for path in paths {
+        let Some(id) = tree.find(path) else { continue };
+        let Kind::File(content) = &tree.node(id).kind else { continue };
+        let mut magic = [0; 4];
+        let is_elf = content.open()?.read_exact(&mut magic).is_ok() && magic == *b"\x7fELF";
+        if is_elf {
+            for finding in elf::check(tree, path)? {
+                log::warn!("{finding}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn remove(tree: &mut Tree, patterns: &[String]) -> Result<()> {
