@@ -109,7 +109,8 @@ impl Planned {
         time: Option<u32>,
         contents: &Contents<'_>,
     ) -> Result<Option<Key>> {
-        if self.format.0 == Format::Dir {
+        // A directory is not one file, and what standard output is, nobody knows later.
+        if self.format.0 == Format::Dir || self.path.as_os_str() == "-" {
             return Ok(None);
         }
         let Contents { package, init, .. } = contents;

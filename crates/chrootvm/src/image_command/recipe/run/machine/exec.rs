@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use files::tell::show;
+use files::tell::printable;
 use machine::plan::exit_status::EXIT_TIMEOUT;
 use step::report::Report;
 use step::request::Request;
@@ -64,7 +64,7 @@ impl Tail {
         if !self.open.is_empty() {
             self.end_line();
         }
-        let lines = self.lines.iter().map(|line| format!("  {}\n", show(line)));
+        let lines = self.lines.iter().map(|line| format!("  {}\n", printable(line)));
         lines.collect()
     }
 }
