@@ -116,8 +116,3 @@ impl Package {
         Ok(found)
     }
 }
-
-/// Whether a path of a put step is a glob.
-pub(super) fn is_glob(path: &str) -> bool {
-    path.contains(['*', '?', '['])
-}

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail, ensure};
 use recipe::{
     Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network, Program,
-    PutStep, Scope, Step,
+    PutStep, Scope, Step, is_pattern,
 };
 
 use super::inputs::Input;
 use super::key::Key;
-use super::package::{Package, WrongRecipe, is_glob};
+use super::package::{Package, WrongRecipe};
 
 /// Most recipes that build one on another.
 const DEPTH_MAX: usize = 16;
@@ -218,7 +218,7 @@ fn settings(package: &Package, network: Network, platform: &str) -> [Part; 5] {
 /// The files of a put step, and their digests.
 fn files(package: &Package, contents: &Contents) -> Result<(Vec<Input>, Vec<Part>)> {
     let Contents::Files(path) = contents else { return Ok((Vec::new(), Vec::new())) };
-    let paths = match is_glob(path) {
+    let paths = match is_pattern(path) {
         true => package.matches(path)?,
         false => vec![path.into()],
     };
