@@ -10,16 +10,19 @@
 mod build;
 mod cat;
 mod check;
+mod convert;
 mod diff;
 mod inspect;
 mod layers;
 pub mod ls;
 mod options;
+mod pack;
 mod recipe;
 mod sources;
+mod unpack;
 mod verify;
 
-pub use recipe::kept_steps;
+pub use recipe::{guarded, kept_steps};
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -71,10 +74,13 @@ enum ImageTask {
     Build(Box<build::BuildImage>),
     Cat(cat::CatFile),
     Check(check::CheckRecipe),
+    Convert(convert::ConvertFile),
     Diff(diff::DiffImages),
     Inspect(inspect::InspectImage),
     Layers(layers::ListLayers),
     Ls(ls::ListImage),
+    Pack(pack::PackRecipe),
+    Unpack(unpack::UnpackRecipe),
     Verify(verify::VerifyImage),
 }
 
@@ -88,11 +94,14 @@ impl Image {
         match self.task {
             ImageTask::Build(task) => task.run(self.init_binary),
             ImageTask::Check(task) => task.run(),
+            ImageTask::Convert(task) => task.run(),
             ImageTask::Cat(task) => done(while_read(task.run())),
             ImageTask::Diff(task) => task.run(),
             ImageTask::Inspect(task) => done(while_read(task.run())),
             ImageTask::Layers(task) => done(while_read(task.run())),
             ImageTask::Ls(task) => done(while_read(task.run())),
+            ImageTask::Pack(task) => task.run(),
+            ImageTask::Unpack(task) => task.run(),
             ImageTask::Verify(task) => task.run(),
         }
     }

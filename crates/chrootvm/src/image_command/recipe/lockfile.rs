@@ -34,6 +34,8 @@ pub(super) enum Policy {
 #[derive(Debug)]
 pub(super) struct LockFile {
     path: PathBuf,
+    /// Path for messages.
+    shown: PathBuf,
     lock: Lock,
     policy: Policy,
     /// Names for which `--update` was asked, and which were found.
@@ -46,8 +48,9 @@ impl LockFile {
     /// # Errors
     /// A file that cannot be read, or that is damaged.
     pub(super) fn open(package: &Package, policy: Policy) -> Result<Self> {
-        let path = package.file.with_extension("lock");
-        let shown = path.display();
+        let path = package.path().with_extension("lock");
+        let name = package.file.with_extension("lock");
+        let shown = name.display();
         let lock = match fs::metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Lock::default(),
             Err(error) => return Err(error).with_context(|| format!("read {shown}")),
@@ -60,7 +63,7 @@ impl LockFile {
                 })?
             }
         };
-        Ok(Self { path, lock, policy, updated: RefCell::default() })
+        Ok(Self { path, shown: name, lock, policy, updated: RefCell::default() })
     }
 
     /// What the file says about the image `name` for `platform`.
@@ -82,7 +85,7 @@ impl LockFile {
             (Some(digest), _) => Ok(Pin::Digest(digest.clone())),
             (None, Policy::Locked) => bail!(
                 "--locked: {} has no entry for {name} ({platform}); a build without --locked adds it",
-                self.path.display()
+                self.shown.display()
             ),
             (None, _) => Ok(Pin::Open),
         }
@@ -101,7 +104,7 @@ impl LockFile {
         if self.policy != Policy::Locked {
             return Ok(());
         }
-        let shown = self.path.display();
+        let shown = self.shown.display();
         for (url, sha256) in downloads(package) {
             match self.lock.urls.get(&url) {
                 Some(known) if *known == sha256 => {}
@@ -112,7 +115,8 @@ impl LockFile {
         Ok(())
     }
 
-    /// Writes the file after a build that has used `resolved`, if that changes it.
+    /// Writes the file after a build that has used `resolved`, if that changes it. For a package
+    /// in an archive, a warning says so instead.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -131,6 +135,14 @@ impl LockFile {
         }
         let is_empty = lock.images.is_empty() && lock.urls.is_empty();
         if lock == self.lock || (is_empty && self.lock == Lock::default()) {
+            return Ok(());
+        }
+        if package.is_of_archive() {
+            log::warn!(
+                "{} is not written, and would change: unpack the package, build it there, and pack \
+                 it again",
+                self.shown.display()
+            );
             return Ok(());
         }
         output::write(&self.path, lock.to_text().as_bytes()).context("write the lock file")

@@ -10,10 +10,13 @@
 //! | `request`, `inputs_disk`, `caches` | what a command sees |
 //! | `failure`, `explain` | why a step has failed, or runs |
 //! | `outputs`, `workload`, `manifest` | the files that are made |
+//! | `packed` | a recipe and its files in one archive |
+//! | `check` | checks a recipe without building it |
 
 mod base;
 mod build;
 mod caches;
+mod check;
 mod edits;
 mod explain;
 mod failure;
@@ -27,6 +30,7 @@ mod manifest;
 mod options;
 mod outputs;
 mod package;
+mod packed;
 mod plan;
 mod request;
 mod store;
@@ -58,12 +62,16 @@ use self::lockfile::{LockFile, Policy};
 use self::machine::MachineSettings;
 use self::outputs::Contents;
 use self::package::{Package, WrongRecipe};
+use self::packed::RecipeFile;
 use self::plan::{Planned, Work};
 use self::request::{Surroundings, VolumeOf};
 use self::store::Store;
 use crate::pull::PullArguments;
 
+pub(super) use check::{check, pack};
 pub(super) use options::RecipeOptions;
+pub use packed::guarded;
+pub(super) use packed::unpack::unpack;
 pub use store::kept_steps;
 
 /// Bytes of a MiB.
@@ -90,9 +98,9 @@ struct Ready {
     outputs: Vec<outputs::Planned>,
 }
 
-/// Whether `source` names a recipe: a file whose name ends in `.toml`.
+/// Whether `source` names a recipe: a file whose name ends in `.toml`, or the archive of a package.
 pub(super) fn is_recipe(source: &Path) -> bool {
-    source.extension().is_some_and(|ending| ending == "toml")
+    source.extension().is_some_and(|ending| ending == "toml") || packed::is_package(source)
 }
 
 /// Turns the failures that have an exit status of their own into one.
@@ -109,12 +117,21 @@ pub(super) fn exit_status(result: Result<()>) -> Result<ExitCode> {
     }
 }
 
+/// The error about a mistake in a recipe, or in what should become one.
+pub(super) fn wrong(message: String) -> anyhow::Error {
+    WrongRecipe(message).into()
+}
+
 impl BuildRecipe<'_> {
     /// Builds the recipe.
     pub(super) fn run(&self) -> Result<ExitCode> {
+        let recipe = match RecipeFile::open(self.file) {
+            Ok(recipe) => recipe,
+            Err(error) => return exit_status(Err(error)),
+        };
         match self.options.check {
-            true => twice::build_twice(self),
-            false => exit_status(self.build(self.output, &self.usual())),
+            true => twice::build_twice(self, &recipe),
+            false => exit_status(self.build(&recipe, self.output, &self.usual())),
         }
     }
 
@@ -132,9 +149,9 @@ impl BuildRecipe<'_> {
     }
 
     /// Builds the recipe; outputs go to `output`, as `-o` says.
-    fn build(&self, output: Option<&Path>, manner: &Manner) -> Result<()> {
+    fn build(&self, recipe: &RecipeFile<'_>, output: Option<&Path>, manner: &Manner) -> Result<()> {
         let Ready { package, steps, mut base, resolved, lock, store, outputs } =
-            self.prepare(output)?;
+            self.prepare(recipe, output)?;
         let record = Record::of(base.key.as_ref(), &steps);
         let missing = build::missing(&steps, &store, manner.reuse);
         if self.options.dry_run || self.options.explain {
@@ -193,8 +210,8 @@ impl BuildRecipe<'_> {
     }
 
     /// Reads the recipe and everything that it names, and checks it.
-    fn prepare(&self, output: Option<&Path>) -> Result<Ready> {
-        let package = Package::open(self.file)?;
+    fn prepare(&self, recipe: &RecipeFile<'_>, output: Option<&Path>) -> Result<Ready> {
+        let package = recipe.package()?;
         let policy = match (self.options.locked, &self.options.update) {
             (true, _) => Policy::Locked,
             (false, Some(name)) => Policy::Update(name.clone()),
@@ -252,21 +269,6 @@ struct Manner {
     reuse: Reuse,
     /// Words for the `chrootvm run` of the machine.
     machine_words: Vec<OsString>,
-}
-
-/// Checks a recipe and everything that it names, but no base.
-///
-/// # Errors
-/// [`WrongRecipe`]; a file that is missing.
-pub(super) fn check(file: &Path) -> Result<String> {
-    let chain = plan::chain(Package::open(file)?)?;
-    let steps = plan::plan(&chain, Some(Key::first(&[])), &Platform::host().to_string())?;
-    let package = chain.last().context("there is one recipe at least")?;
-    if !package.recipe.outputs.is_empty() {
-        outputs::plan(package, None)?;
-    }
-    let outputs = package.recipe.outputs.len();
-    Ok(format!("{}: {} steps, {outputs} outputs\n", file.display(), steps.len()))
 }
 
 /// Prints the steps.

@@ -98,8 +98,9 @@ pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
         let shown = upper.file.display();
         let naming = || format!("{shown}: from.recipe: {}", path.display());
         let found = upper.own(path).with_context(naming)?;
-        let lower = Package::open(&found)?;
-        let is_same = |known: &Rc<Package>| known.file.canonicalize().ok().as_ref() == Some(&found);
+        let lower = upper.open_other(&found)?;
+        let is_same =
+            |known: &Rc<Package>| known.path().canonicalize().ok().as_ref() == Some(&found);
         if chain.iter().any(is_same) {
             bail!(WrongRecipe(format!("{}: the recipes build on each other in a circle", naming())));
         }

@@ -15,6 +15,7 @@ use image::source;
 use super::super::options::reading;
 use super::build::Reuse;
 use super::failure::EXIT_STEP;
+use super::packed::RecipeFile;
 use super::{BuildRecipe, Manner, exit_status};
 
 /// Words that give the second machine a time of its own (QEMU doc: system/invocation, `-rtc`). A
@@ -29,11 +30,11 @@ const BUFFER: usize = 1 << 16;
 const SHOWN: usize = 40;
 
 /// Builds twice into directories that are removed afterwards.
-pub(super) fn build_twice(task: &BuildRecipe<'_>) -> Result<ExitCode> {
+pub(super) fn build_twice(task: &BuildRecipe<'_>, recipe: &RecipeFile<'_>) -> Result<ExitCode> {
     let dirs = [tempfile::tempdir()?, tempfile::tempdir()?];
     let mut manner = Manner { reuse: Reuse::Before(0), ..task.usual() };
     for dir in &dirs {
-        let status = exit_status(task.build(Some(dir.path()), &manner))?;
+        let status = exit_status(task.build(recipe, Some(dir.path()), &manner))?;
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }
