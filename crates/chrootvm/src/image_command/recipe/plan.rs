@@ -235,7 +235,10 @@ fn files(package: &Package, contents: &Contents) -> Result<(Vec<Input>, Vec<Part
 
 fn input(package: &Package, path: &std::path::Path) -> Result<Input> {
     let reading = || format!("read {}", path.display());
-    Input::read(&package.own(path)?).with_context(reading)
+    let found = package.own(path)?;
+    // The directory of the package has no name in the recipe.
+    let name = path.file_name().or(found.file_name()).with_context(reading)?;
+    Input::read(&found, name).with_context(reading)
 }
 
 /// The title of a step: its label, or else its beginning.
