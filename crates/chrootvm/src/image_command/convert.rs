@@ -24,7 +24,7 @@ const NAMES: [&str; 2] = ["fledge.toml", "build.toml"];
 /// Name of fledge's second file, which is beside the first one.
 const MANIFEST: &str = "manifest.toml";
 
-/// Make a recipe of the file of another tool: fledge.toml, or buildfs' build.toml
+/// Make a recipe of fledge.toml, or of buildfs' build.toml
 ///
 /// Warnings say what has no counterpart; the recipe has them as comments.
 #[derive(Debug, clap::Args)]

@@ -42,11 +42,7 @@ const EXIT_FOUND: u8 = 1;
 /// Make images of directories, archives and OCI images, and look into them
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  \
-                   chrootvm image build ./debian -o debian.erofs\n  \
-                   chrootvm image cat oci:debian:12 /etc/os-release",
-    after_help = "SOURCE and IMAGE are a directory, a file (cpio, tar, erofs, ext4, squashfs), - for \
-                  standard input, or an OCI image, such as oci:debian:12.",
+    before_help = "Examples:\n  chrootvm image build oci:debian:12 -o debian.erofs",
     after_long_help = "SOURCE and IMAGE are one of\n  \
         DIR                            directory, or the layout of an OCI image\n  \
         FILE                           cpio, tar, erofs, ext4, squashfs, or an archive\n                                 \

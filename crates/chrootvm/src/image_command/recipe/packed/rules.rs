@@ -149,6 +149,28 @@ mod tests {
     }
 
     #[test]
+    fn packages_have_limits() {
+        let mut tree = Tree::new(Meta::default());
+        let file = |size| {
+            let archive = std::fs::File::open("/dev/null").unwrap().into();
+            Kind::File(Content::Part { archive, offset: 0, size })
+        };
+        tree.put(RECIPE.as_bytes(), Meta::default(), file(1)).unwrap();
+        tree.put(b"large", Meta::default(), file(SIZE_MAX - 1)).unwrap();
+        check(&tree).unwrap();
+        tree.put(b"more", Meta::default(), file(1)).unwrap();
+        assert!(check(&tree).unwrap_err().to_string().contains("no more than 8589934592"));
+        tree.remove(Tree::ROOT, b"more");
+        // The root, the recipe and the large file are members, too.
+        for number in 3..MEMBERS_MAX {
+            tree.put(number.to_string().as_bytes(), Meta::default(), directory()).unwrap();
+        }
+        check(&tree).unwrap();
+        tree.put(b"more", Meta::default(), directory()).unwrap();
+        assert!(check(&tree).unwrap_err().to_string().contains("no more than 100000 files"));
+    }
+
+    #[test]
     fn a_package_has_a_recipe_and_no_special_files() {
         let file = || Kind::File(Content::Bytes(b"x"[..].into()));
         let with = |path: &str, kind| {

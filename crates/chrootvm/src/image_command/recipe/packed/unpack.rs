@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use files::notes::Notes;
 use image::format::Format;
 use image::progress::Progress;
+use image::source::tar::NO_END;
 use image::source::{self, ReadOptions};
 use image::tree::Tree;
 use image::write::dir;
@@ -41,6 +42,11 @@ pub(super) fn read(archive: &Path) -> Result<Tree> {
     let Format::Tar(_) = source.format else {
         bail!("{shown} is {}, and a package is a tar archive", source.format);
     };
+    // A directory with fewer files would be built without a word.
+    let cut = notes.lines().find(|line| line.starts_with(NO_END));
+    if let Some(cut) = cut {
+        bail!(WrongRecipe(format!("{shown}: {cut}")));
+    }
     let mut tree = source.tree;
     rules::check(&tree).map_err(|error| WrongRecipe(format!("{shown}: {error:#}")))?;
     warn_all(notes.lines());
