@@ -12,6 +12,8 @@
 //! | `oci_output` | images of OCI as results |
 //! | `errors` | what goes wrong with OCI images |
 //! | `mkfs` | btrfs, xfs and vfat, which programs of the distribution make |
+//! | `recipes_convert` | files of other tools as recipes |
+//! | `recipes_pack` | recipes and their files as archives |
 //! | `edits` | `--exclude`, `--inject` and the summary |
 
 mod bench;
@@ -21,6 +23,8 @@ mod facts;
 mod layout;
 mod mkfs;
 mod oci_output;
+mod recipes_convert;
+mod recipes_pack;
 mod registry;
 mod server;
 mod sources;

@@ -3,6 +3,7 @@
 //! A digest covers names, kinds, modes, extended attributes and contents, but neither times nor
 //! owners: a step does not see them.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +33,7 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// A file or a directory of the host.
 #[derive(Clone, Debug)]
 pub(in crate::image_command::recipe) struct Input {
-    /// Its last name.
+    /// The last name of the path in the recipe.
     pub(in crate::image_command::recipe) name: Vec<u8>,
     /// A file becomes a tree of one name; a directory is the root of the tree.
     pub(in crate::image_command::recipe) tree: Tree,
@@ -41,12 +42,12 @@ pub(in crate::image_command::recipe) struct Input {
 }
 
 impl Input {
-    /// Reads the file or directory at `path`.
+    /// Reads the file or directory at `path`, to which a link with another `name` may have led.
     ///
     /// # Errors
     /// It is missing, neither a file nor a directory, or cannot be read.
-    pub(in crate::image_command::recipe) fn read(path: &Path) -> Result<Self> {
-        let name = path.file_name().context("it has no name")?.as_bytes().to_vec();
+    pub(in crate::image_command::recipe) fn read(path: &Path, name: &OsStr) -> Result<Self> {
+        let name = name.as_bytes().to_vec();
         let metadata = path.metadata().context("look at it")?;
         if metadata.is_dir() {
             let mut notes = Notes::default();

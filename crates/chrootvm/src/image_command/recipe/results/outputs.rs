@@ -21,8 +21,8 @@ use oci::document::config::Process;
 use oci::image::Image;
 use recipe::{Init, Output};
 
-use super::super::super::build::oci_archive::ImageParts;
-use super::super::super::build::output::FormatOptions;
+use super::super::super::write::oci_archive::ImageParts;
+use super::super::super::write::output::FormatOptions;
 use super::super::kept::key::Key;
 use super::super::kept::store::{Kind, Store};
 use super::super::package::Package;
