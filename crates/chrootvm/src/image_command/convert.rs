@@ -34,7 +34,7 @@ const MANIFEST: &str = "manifest.toml";
 pub(super) struct ConvertFile {
     /// fledge.toml, build.toml, or the directory with one of them
     file: PathBuf,
-    /// File to write, which must not exist [default: standard output]
+    /// File to write instead of standard output; it must not exist
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// manifest.toml of fledge [default: the one beside FILE, if there is one]

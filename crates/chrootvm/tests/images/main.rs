@@ -13,7 +13,7 @@
 //! | `errors` | what goes wrong with OCI images |
 //! | `mkfs` | btrfs, xfs and vfat, which programs of the distribution make |
 //! | `recipes_convert` | files of other tools as recipes |
-//! | `recipes_pack` | recipes and their files as archives |
+//! | `recipes_pack`, `recipes_unpack` | recipes and their files as archives |
 //! | `edits` | `--exclude`, `--inject` and the summary |
 
 mod bench;
@@ -25,6 +25,7 @@ mod mkfs;
 mod oci_output;
 mod recipes_convert;
 mod recipes_pack;
+mod recipes_unpack;
 mod registry;
 mod server;
 mod sources;
