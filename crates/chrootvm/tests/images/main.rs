@@ -13,6 +13,7 @@
 //! | `errors` | what goes wrong with OCI images |
 //! | `mkfs` | btrfs, xfs and vfat, which programs of the distribution make |
 //! | `edits` | `--exclude`, `--inject` and the summary |
+//! | `recipes` | `image build` of recipes |
 
 mod bench;
 mod edits;
@@ -21,6 +22,7 @@ mod facts;
 mod layout;
 mod mkfs;
 mod oci_output;
+mod recipes;
 mod registry;
 mod server;
 mod sources;

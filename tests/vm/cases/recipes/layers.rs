@@ -33,7 +33,7 @@ fn add_base(site: &Site) -> Result<()> {
 /// Additions.
 const FIRST: &str = "umask 077
 echo x > /new; chown 1000:4000000 /new; chmod 6751 /new
-ln /new /same; ln -s /nowhere/../x /dangling
+ln /new /same; mv /same /moved; ln -s /nowhere/../x /dangling
 mkdir /sticky; chmod 1777 /sticky; chown app:staff /sticky
 mknod /null c 1 3; chmod 666 /null; mknod /disk b 254 300; mkfifo /pipe
 echo lib > /lib/through-a-link
@@ -45,7 +45,7 @@ const SECOND: &str = "rm -r /gone; rm /single
 rm -r /again; mkdir /again; echo new > /again/new
 rm /kept/b; echo changed >> /kept/a
 rm /was-file; mkdir /was-file; echo in > /was-file/in
-mv /same /moved; chmod 640 /null; rm /pipe
+chmod 640 /null; rm /pipe
 mkdir /temporary; rm -r /temporary; echo gone > /tmp/x; rm /tmp/x";
 
 /// The names that the steps have made or changed, and what they are.
