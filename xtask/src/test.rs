@@ -53,13 +53,16 @@ impl Test {
         }
         let mut cargo = cargo_test().stdout(Stdio::piped()).spawn().context("run cargo test")?;
         let output = cargo.stdout.take().context("no output of cargo test")?;
-        let mut count = TestCount::default();
+        let (mut count, mut failures) = (TestCount::default(), Failures::default());
         for line in BufReader::new(output).split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
             let _ = writeln!(std::io::stdout(), "{line}"); // read on, or cargo is left alone
             count.add(&line);
+            failures.add(&line);
         }
         let status = cargo.wait()?;
+        // Thousands of lines lie between a failure and the end of the output.
+        tell::result(&failures.told)?;
         tell::result(format_args!("{count}\n"))?;
         ensure!(count.passed > 0, "no test ran");
         if !status.success() || count.failed > 0 {
@@ -68,6 +71,29 @@ impl Test {
         let required = std::env::var_os("REQUIRE_VM").is_some_and(|value| value == "1");
         ensure!(!required || count.skipped() == 0, "REQUIRE_VM=1: no test may be skipped");
         Ok(())
+    }
+}
+
+/// What the tests that failed have said.
+#[derive(Debug, Default)]
+struct Failures {
+    told: String,
+    is_inside: bool,
+}
+
+impl Failures {
+    /// Most bytes that are told again.
+    const MOST: usize = 16 << 10;
+
+    /// Adds a line of the output. What is told lies between `failures:` and the result.
+    fn add(&mut self, line: &str) {
+        if line.starts_with("test result: ") {
+            self.is_inside = false;
+        } else if line == "failures:" {
+            self.is_inside = true;
+        } else if self.is_inside && !line.is_empty() && self.told.len() < Self::MOST {
+            self.told.extend([line, "\n"]);
+        }
     }
 }
 
@@ -122,6 +148,25 @@ mod tests {
             count.add(line);
         }
         assert_eq!(count.to_string(), "28 passed, 2 failed, 3 skipped");
+    }
+
+    #[test]
+    fn what_failed_tests_say_is_told_again() {
+        let mut failures = Failures::default();
+        for line in [
+            "test a ... ok",
+            "failures:",
+            "",
+            "---- b stdout ----",
+            "not equal",
+            "failures:",
+            "    b",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+            "test c ... ok",
+        ] {
+            failures.add(line);
+        }
+        assert_eq!(failures.told, "---- b stdout ----\nnot equal\n    b\n");
     }
 
     /// Tests and this task agree on the mark.

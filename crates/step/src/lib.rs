@@ -2,8 +2,8 @@
 //! for ([`request`]), and what the guest answers ([`report`]).
 //!
 //! Everything in this library is pure; no input makes it panic. The program `virtinitrd-step`
-//! does what a request says. It is `/step` of the build's machine, whose root is a small
-//! initramfs, and whose disks are `/dev/vda`, an ext4 for scratch, and EROFS images:
+//! does what a request says. It is `/step` of the build's machine, whose root is a small EROFS,
+//! and whose further disks are `/dev/vdb`, an ext4 for scratch, and EROFS images:
 //!
 //! | Command | Does |
 //! |---|---|

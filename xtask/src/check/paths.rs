@@ -46,7 +46,8 @@ pub fn find(module: &[String], text: &str) -> Result<Paths> {
                 let name = scan.next().unwrap_or_default().to_owned();
                 scan.inside.push((name, scan.depth));
             }
-            "use" => {
+            // `use<'a>` in a return type states what the type captures.
+            "use" if scan.peek(0) != Some("<") => {
                 let mut leaves = Vec::new();
                 scan.use_tree(&mut Vec::new(), &mut leaves);
                 for (name, path) in leaves {
@@ -219,6 +220,7 @@ mod tests {
             ("use super::super::x;", "x"),
             ("use super::*;", "a"),
             ("use self::x::Y as Z;", "a::b::x::Y"),
+            ("fn f() -> impl A + use<> { g(); } use super::x;", "a::x"),
             ("pub use x::Y;", "a::b::x::Y"),
             ("pub(in crate::a) fn f() {}", "a"),
             ("fn f() { crate::x::g::<u8>(1) }", "x::g"),

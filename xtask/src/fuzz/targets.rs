@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
-use super::{documents, guest, kernels, layers, programs, recipes, registries, repair, steps, templates, trees};
+use super::{
+    documents, guest, kernels, layers, programs, recipes, registries, repair, steps, templates,
+    trees,
+};
 use crate::random::Random;
 
 /// A reader, or several readers of the same format.

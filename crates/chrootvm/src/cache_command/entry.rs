@@ -19,11 +19,13 @@ pub(super) enum Kind {
     Template,
     /// What a program of this host said about itself.
     Answer,
+    /// What a build of a recipe has left for the next one.
+    Step,
 }
 
 /// The kinds and their names.
 #[rustfmt::skip]
-pub(super) const KINDS: [(Kind, &str); 7] = [
+pub(super) const KINDS: [(Kind, &str); 8] = [
     (Kind::Image,    "image"),
     (Kind::Layer,    "layer"),
     (Kind::Blob,     "blob"),
@@ -31,6 +33,7 @@ pub(super) const KINDS: [(Kind, &str); 7] = [
     (Kind::Kernel,   "kernel"),
     (Kind::Template, "template"),
     (Kind::Answer,   "answer"),
+    (Kind::Step,     "step"),
 ];
 
 impl Kind {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use files::kept::KeptFile;
+use files::kept::{KeptFile, KeptFiles};
 use files::tell;
 use machine::host;
 use machine::kernel::small::cache::SmallKernels;
@@ -17,6 +17,7 @@ use oci::cache::Cache;
 use oci::cache::contents::Object;
 
 use super::entry::{Entry, Kind, Rule};
+use crate::image_command::kept_steps;
 use crate::pull;
 
 /// Everything that is kept for this user.
@@ -31,6 +32,8 @@ pub(super) struct Kept {
     templates: Option<TemplateStore>,
     /// `None` if the directory of answers cannot be used.
     answers: Option<Answers>,
+    /// `None` if the directory of steps cannot be used.
+    steps: Option<KeptFiles>,
 }
 
 /// Entries and bytes that a removal took away.
@@ -58,6 +61,7 @@ impl Kept {
             kernels: SmallKernels::of_user()?,
             templates: TemplateStore::below(&home),
             answers: Answers::below(&home),
+            steps: kept_steps(&home),
         })
     }
 
@@ -76,6 +80,7 @@ impl Kept {
             (Kind::Unpacked, self.unpacked.as_ref().map(VmlinuxCache::list)),
             (Kind::Template, self.templates.as_ref().map(TemplateStore::list)),
             (Kind::Answer, self.answers.as_ref().map(Answers::list)),
+            (Kind::Step, self.steps.as_ref().map(KeptFiles::list)),
         ] {
             for KeptFile { name, size, used, is_complete } in files.into_iter().flatten() {
                 let entry = entry(kind, name, size, used);
@@ -114,6 +119,7 @@ impl Kept {
                 Kind::Kernel => Some(self.kernels.remove(name)),
                 Kind::Template => self.templates.as_ref().map(|store| store.remove_named(name)),
                 Kind::Answer => self.answers.as_ref().map(|answers| answers.remove(name)),
+                Kind::Step => self.steps.as_ref().map(|steps| steps.remove(name)),
             };
             done.transpose()?;
             removed.count += 1;

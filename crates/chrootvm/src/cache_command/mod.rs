@@ -50,7 +50,7 @@ enum Task {
                        unpacked layer; blob, a layer or a document as the registry sent it; unpacked, a\n\
                        kernel that was taken out of its image; kernel, one of `chrootvm kernel build`;\n\
                        template, a machine that was saved when it was ready for a command; answer, what QEMU\n\
-                       or virtiofsd said about itself."
+                       or virtiofsd said about itself; step, a layer or an output of a recipe."
 )]
 struct Ls {
     /// Print JSON

@@ -102,7 +102,10 @@ impl BuildImage {
         let source = Path::new(&self.source);
         if recipe::is_recipe(source) {
             if let Some(option) = self.first_of_sources() {
-                bail!("{option} is not for recipes: {} says how its outputs are made", source.display());
+                bail!(
+                    "{option} is not for recipes: {} says how its outputs are made",
+                    source.display()
+                );
             }
             let task = BuildRecipe {
                 file: source,
@@ -174,8 +177,7 @@ impl BuildImage {
             },
             false => ImageParts::default(),
         };
-        let summary =
-            self.format.write((&tree, &parts), chosen, output, mtime, &mut notes)?;
+        let summary = self.format.write((&tree, &parts), chosen, output, mtime, &mut notes)?;
         warn_all(notes.lines());
         log::info!("{}", summary.line(output, start.elapsed()));
         match (&self.boot_initrd, initrd) {

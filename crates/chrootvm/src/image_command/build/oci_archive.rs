@@ -50,4 +50,5 @@ pub(in crate::image_command) fn write(
 }
 
 /// The compression of layers if the user chooses none: the one that every tool reads.
-pub(in crate::image_command) const USUAL: Method = Method { compression: Compression::Gzip, level: None };
+pub(in crate::image_command) const USUAL: Method =
+    Method { compression: Compression::Gzip, level: None };

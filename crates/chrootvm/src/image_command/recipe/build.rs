@@ -1,312 +1,234 @@
-//! Running the steps of a list: each changes the tree, or takes the layer that is kept of it.
-//!
-//! The machine starts with the first command whose layer is missing, and all commands after it run
-//! in it. It sees the tree as a stack of layers: the base, the layers that are kept, and edits in
-//! between as layers of their own. So nothing is written twice, and one machine serves all steps.
+//! A build from the command line to the outputs: what is read, run, written and kept, in this order.
 
-use std::fs::File;
-use std::sync::Arc;
-use std::time::Instant;
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
-use image::edit::overlay::{self, RootMeta};
-use image::erofs;
+use anyhow::{Context, Result};
+use archive::source_date_epoch;
+use files::tell;
+use image::format::Format;
 use image::tree::Tree;
-use recipe::Network;
-use step::report::{Outcome, Report};
-use step::request::Lower;
+use oci::name::platform::Platform;
 
-use super::base::OpenBase;
-use super::caches::Caches;
-use super::edits::Editor;
-use super::failure::{Failed, Why};
-use super::inputs_disk::InputsDisk;
-use super::machine::{BuildMachine, MachineSettings, Ran, Tail};
-use super::plan::{Command, Planned, Work};
-use super::request::{self, Surroundings};
-use super::store::{Kind, Store, write_image};
+use super::explain::{self, Record};
+use super::kept::key::Key;
+use super::kept::store::Store;
+use super::options::RecipeOptions;
+use super::package::Package;
+use super::package::lockfile::{LockFile, Policy};
+use super::package::plan::{self, Planned, Work};
+use super::results::outputs::{self, Contents};
+use super::results::{manifest, workload};
+use super::run::machine::MachineSettings;
+use super::run::request::{self, Surroundings};
+use super::run::{self, Builder, Manner, OnFailure, Reuse};
+use super::tree::base::{OpenBase, Resolved};
+use super::tree::edits::{Editor, check_programs};
+use super::tree::fetch::Fetcher;
+use super::{exit_status, twice};
+use crate::pull::PullArguments;
 
-/// Most disks of a machine: each needs a slot of its PCI bus.
-const DISKS_MAX: usize = 20;
-
-/// Whether a step that could take its layer from the store does so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reuse {
-    /// All steps do.
-    All,
-    /// Those before this index do.
-    Before(usize),
+/// The command line of a build.
+#[derive(Debug)]
+pub(in crate::image_command) struct BuildRecipe<'a> {
+    pub(in crate::image_command) file: &'a Path,
+    pub(in crate::image_command) output: Option<&'a Path>,
+    pub(in crate::image_command) options: &'a RecipeOptions,
+    pub(in crate::image_command) pull: &'a PullArguments,
+    pub(in crate::image_command) init: Option<PathBuf>,
 }
 
-/// What becomes of the output of steps, and of a step that fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnFailure {
-    /// The build ends.
-    End,
-    /// A shell runs in the machine first.
-    Shell,
+/// A recipe that is ready to be built.
+struct Ready {
+    package: Rc<Package>,
+    steps: Vec<Planned>,
+    base: OpenBase,
+    resolved: Option<Resolved>,
+    lock: LockFile,
+    store: Store,
+    outputs: Vec<outputs::Planned>,
 }
 
-/// Everything that running the steps takes.
-pub(super) struct Builder<'a> {
-    pub(super) store: &'a Store,
-    pub(super) steps: &'a [Planned],
-    pub(super) base: &'a mut OpenBase,
-    pub(super) editor: Editor<'a>,
-    pub(super) reuse: Reuse,
-    pub(super) on_failure: OnFailure,
-    /// Settings of the machine; the network follows from the steps.
-    pub(super) machine: MachineSettings,
-    /// Secrets by package and name are read when a step needs them.
-    pub(super) surroundings: Surroundings,
-}
-
-/// The state between two steps.
-struct State {
-    tree: Tree,
-    /// The tree up to the top of the stack. Only while commands are left to run.
-    covered: Option<Tree>,
-    /// Whether `tree` has edits above `covered`.
-    is_edited: bool,
-    /// Layers for a machine that has not started, the lowest first.
-    files: Vec<File>,
-    running: Option<Running>,
-}
-
-/// A machine, and what its steps see.
-struct Running {
-    machine: BuildMachine,
-    stack: Vec<Lower>,
-    inputs: InputsDisk,
-    caches: Caches,
-}
-
-/// Indexes of the commands that have to run: the first one whose layer is missing, and all after
-/// it.
-pub(super) fn missing(steps: &[Planned], store: &Store, reuse: Reuse) -> Vec<usize> {
-    let commands = steps.iter().enumerate();
-    let commands = commands.filter(|(_, step)| matches!(step.work, Work::Command(_)));
-    let is_kept = |index: usize, step: &Planned| {
-        let may = match reuse {
-            Reuse::All => true,
-            Reuse::Before(first) => index < first,
-        };
-        may && store.open(Kind::Layer, &step.key).is_some()
-    };
-    let first = commands.clone().find(|(index, step)| !is_kept(*index, step));
-    let Some((first, _)) = first else { return Vec::new() };
-    commands.map(|(index, _)| index).filter(|index| *index >= first).collect()
-}
-
-impl Builder<'_> {
-    /// The tree after all steps.
-    ///
-    /// # Errors
-    /// [`Failed`]; a file that cannot be read or written.
-    pub(super) fn run(&mut self) -> Result<Tree> {
-        let missing = missing(self.steps, self.store, self.reuse);
-        let last = missing.last().copied();
-        let mut state = self.start(&missing)?;
-        let steps = self.steps;
-        for (index, step) in steps.iter().enumerate() {
-            // Behind the last command, the machine has nothing to do.
-            if last.is_some_and(|last| index == last + 1) {
-                self.end(&mut state)?;
-            }
-            match &step.work {
-                Work::Command(command) => match missing.contains(&index) {
-                    true => self.command(index, command, &missing, &mut state)?,
-                    false => self.kept(index, !missing.is_empty(), &mut state)?,
-                },
-                Work::Mount(..) => {}
-                work => {
-                    self.editor.edit(&mut state.tree, work).with_context(|| step.place.clone())?;
-                    state.is_edited = true;
-                }
-            }
+impl BuildRecipe<'_> {
+    /// Builds the recipe.
+    pub(in crate::image_command) fn run(&self) -> Result<ExitCode> {
+        match self.options.shown.check {
+            true => twice::build_twice(&self.usual(), &|dir, manner| self.build(Some(dir), manner)),
+            false => exit_status(self.build(self.output, &self.usual())),
         }
-        self.end(&mut state)?;
-        Ok(state.tree)
     }
 
-    fn start(&mut self, missing: &[usize]) -> Result<State> {
-        let mut state = State {
-            tree: Tree::new(super::base::root_meta()),
-            covered: None,
-            is_edited: false,
-            files: Vec::new(),
-            running: None,
-        };
-        if missing.is_empty() {
-            state.tree = self.base.tree(self.store)?;
-            return Ok(state);
+    /// How the options say that steps run.
+    fn usual(&self) -> Manner {
+        let from = self.options.from_step.and_then(|number| usize::try_from(number).ok());
+        Manner {
+            reuse: match (self.options.no_cache, from) {
+                (true, _) => Reuse::Before(0),
+                (false, Some(number)) => Reuse::Before(number - 1),
+                (false, None) => Reuse::All,
+            },
+            machine_words: self.options.machine_words(),
         }
-        if let Some((file, tree)) = self.base.disk(self.store)? {
-            state.files.push(file);
-            state.tree = tree;
-        }
-        state.covered = Some(state.tree.clone());
-        Ok(state)
     }
 
-    /// Takes the kept layer of a command. `is_below` says that commands are left to run.
-    fn kept(&mut self, index: usize, is_below: bool, state: &mut State) -> Result<()> {
-        let step = self.steps.get(index).context("no such step")?;
-        let file = self.store.open(Kind::Layer, &step.key);
-        let file = file.with_context(|| format!("{}: its layer was removed meanwhile", step.title))?;
-        if is_below {
-            self.cover(state)?;
-            state.files.push(file.try_clone()?);
+    /// Builds the recipe; outputs go to `output`, as `-o` says.
+    fn build(&self, output: Option<&Path>, manner: &Manner) -> Result<()> {
+        let Ready { package, steps, mut base, resolved, lock, store, outputs } =
+            self.prepare(output)?;
+        let record = Record::of(base.key.as_ref(), &steps);
+        let missing = run::missing(&steps, &store, manner.reuse);
+        if self.options.shown.dry_run || self.options.shown.explain {
+            let last = Record::last(&package, &store);
+            let forced = match manner.reuse {
+                Reuse::All => None,
+                Reuse::Before(index) => Some(index),
+            };
+            let reasons = explain::reasons(&record, last.as_ref(), &steps, &missing, forced);
+            tell_steps(&steps, &reasons, &outputs, self.options.shown.dry_run)?;
         }
-        log::info!("step {}: {} (kept)", index + 1, step.title);
-        apply(state, file)
-    }
-
-    /// Makes a layer of the edits since the last one.
-    fn cover(&mut self, state: &mut State) -> Result<()> {
-        if !state.is_edited {
+        if self.options.shown.dry_run {
             return Ok(());
         }
-        let covered = state.covered.as_ref().context("the stack has no tree")?;
-        let layer = overlay::difference(covered, &state.tree)?;
-        match &mut state.running {
-            Some(running) => {
-                let device = running.machine.fill_slot(&|file| write_image(&layer, file))?;
-                running.stack.push(Lower::Disk(device));
-            }
-            None => {
-                let file = self.store.temporary()?;
-                write_image(&layer, &file)?;
-                state.files.push(file);
+        let given_time = given_time(&package)?;
+        let process = workload::process(base.process(), &package.recipe.run);
+        let mut contents =
+            Contents { package: &package, process, image: None, time: 0, init: self.init.clone() };
+        let last = steps.last().map(|step| step.key).or(base.key);
+        let last = last.unwrap_or_else(|| Key::first(&[]));
+        let mut left = Vec::new();
+        for output in &outputs {
+            let key = output.key(&last, given_time, &contents)?;
+            let is_copied = match (&key, manner.reuse) {
+                (Some(key), Reuse::All) => output.copy(key, &store)?,
+                _ => false,
+            };
+            if !is_copied {
+                left.push((output, key));
             }
         }
-        state.covered = Some(state.tree.clone());
-        state.is_edited = false;
-        Ok(())
+        if !left.is_empty() || package.recipe.manifest.is_some() {
+            contents.time = match given_time {
+                Some(time) => time,
+                None => newest(&base.tree(&store)?),
+            };
+            let tree = self.tree(&steps, &mut base, &store, contents.time, manner)?;
+            if left.iter().any(|(output, _)| output.format.0 == Format::OciArchive) {
+                let before = base.tree(&store)?;
+                contents.image = base.image().map(|image| (image, before));
+            }
+            for (output, key) in left {
+                output.write(&tree, &contents)?;
+                if let Some(key) = key {
+                    output.keep(&key, &store)?;
+                }
+            }
+            if let Some(path) = &package.recipe.manifest {
+                let path = manifest::place(&package, path, output);
+                let kernels = manifest::kernels(&tree);
+                manifest::write(&path, &contents, base.key.as_ref(), &kernels, &outputs, &store)?;
+            }
+        }
+        record.keep(&package, &store);
+        lock.finish(&package, resolved.as_ref())
     }
 
-    fn command(
-        &mut self,
-        index: usize,
-        command: &Command,
-        missing: &[usize],
-        state: &mut State,
-    ) -> Result<()> {
-        let step = self.steps.get(index).context("no such step")?;
-        self.cover(state)?;
-        if state.running.is_none() {
-            state.running = Some(self.boot(missing, state)?);
-        }
-        let running = state.running.as_mut().context("the machine does not run")?;
-        let mut request = request::request(step, command, &self.surroundings, &state.tree)?;
-        request.number = u32::try_from(index + 1)?;
-        request.lowers.clone_from(&running.stack);
-        running.inputs.add_to(&mut request, index);
-        running.caches.add_to(&mut request, &step.package);
-        let timeout = command.step.timeout.unwrap_or(step.package.recipe.build.timeout);
-        log::info!("step {}: {}", index + 1, step.title);
-        let (start, mut tail) = (Instant::now(), Tail::default());
-        let ran = running.machine.run(&request, timeout, &mut live(), &mut tail)?;
-        let why = match ran {
-            Ran::Reported(report) => why(&report, command.network),
-            Ran::TimedOut => Some(Why::TimedOut(timeout)),
-            Ran::Lost => Some(Why::Lost(running.machine.ended())),
+    /// Reads the recipe and everything that it names, and checks it.
+    fn prepare(&self, output: Option<&Path>) -> Result<Ready> {
+        let package = Package::open(self.file)?;
+        let policy = match (self.options.locked, &self.options.update) {
+            (true, _) => Policy::Locked,
+            (false, Some(name)) => Policy::Update(name.clone()),
+            (false, None) => Policy::Usual,
         };
-        if let Some(why) = why {
-            let failed = Failed::new(index + 1, step, why, &mut tail);
-            if self.on_failure == OnFailure::Shell && failed.leaves_machine() {
-                log::error!("{failed}");
-                running.machine.shell()?;
-            }
-            bail!(failed);
+        let lock = LockFile::open(&package, policy)?;
+        let chain = plan::chain(package)?;
+        let lowest = chain.first().context("there is one recipe at least")?;
+        let store = Store::of_user();
+        let pin = |name: &str, platform: &str| lock.pin(name, platform);
+        let opened = OpenBase::open(lowest, self.pull, &store, &pin);
+        let (base, resolved) =
+            opened.with_context(|| format!("{}: [from]", lowest.file.display()))?;
+        let upper = chain.last().context("there is one recipe at least")?;
+        let time = given_time(upper)?;
+        let platform = Platform::host().to_string();
+        let steps = plan::plan(&chain, base.key, &plan::Surroundings { platform, time })?;
+        let package = chain.last().context("there is one recipe at least")?;
+        let package = Rc::clone(package);
+        for each in &chain {
+            lock.check(each)?;
         }
-        log::debug!("step {} took {:.2} s", index + 1, start.elapsed().as_secs_f64());
-        running.stack.push(Lower::Step(request.number));
-        let scratch = running.machine.scratch()?;
-        let upper = format!("{}/upper", request.number);
-        let at = scratch.find(upper.as_bytes()).context("the machine has left no layer")?;
-        let layer = scratch.below(at)?;
-        let kept = self.store.keep(Kind::Layer, &step.key, &mut |file| write_image(&layer, file))?;
-        apply(state, kept)?;
-        state.covered = Some(state.tree.clone());
-        Ok(())
+        let outputs = outputs::plan(&package, output)?;
+        Ok(Ready { package, steps, base, resolved, lock, store, outputs })
     }
 
-    /// Starts the machine for the commands `missing`.
-    fn boot(&mut self, missing: &[usize], state: &mut State) -> Result<Running> {
-        let steps = self.steps;
-        let first = missing.first().copied().unwrap_or_default();
-        let last = missing.last().copied().unwrap_or_default();
-        let left = steps.get(first..=last).unwrap_or_default();
-        let edits = left.windows(2).filter(|pair| is_edit(&pair[0]) && !is_edit(&pair[1]));
-        let slots = edits.count();
-        let caches = Caches::of(steps, self.store)?;
-        if state.files.len() + slots + caches.files().count() + 2 > DISKS_MAX {
-            let file = self.store.temporary()?;
-            write_image(state.covered.as_ref().context("the stack has no tree")?, &file)?;
-            state.files = vec![file];
-        }
-        let mut disks: Vec<File> = std::mem::take(&mut state.files);
-        let layers = disks.len();
-        let (file, mut inputs) = InputsDisk::write(steps, missing, &self.editor, self.store)?;
-        disks.push(file);
-        for file in caches.files() {
-            disks.push(file.try_clone()?);
-        }
-        let uses_network = |step: &Planned| match &step.work {
-            Work::Command(command) => command.network == Network::User,
-            _ => false,
+    /// The tree after all steps.
+    fn tree(
+        &self,
+        steps: &[Planned],
+        base: &mut OpenBase,
+        store: &Store,
+        time: u32,
+        manner: &Manner,
+    ) -> Result<Tree> {
+        let fetcher = Fetcher::new(self.pull);
+        let env = base.process().map(|process| process.env.clone()).unwrap_or_default();
+        let volumes = request::volumes(steps);
+        let mut builder = Builder {
+            store,
+            steps,
+            base,
+            editor: Editor { fetcher: &fetcher, time: time.into(), put: RefCell::default() },
+            reuse: manner.reuse,
+            on_failure: match self.options.shell_on_error {
+                true => OnFailure::Shell,
+                false => OnFailure::End,
+            },
+            machine: MachineSettings::of(steps, &volumes, &manner.machine_words),
+            surroundings: Surroundings { env, time: time.into(), volumes },
         };
-        let network = match missing.iter().filter_map(|index| steps.get(*index)).any(uses_network) {
-            true => Network::User,
-            false => Network::None,
+        let tree = builder.run()?;
+        check_programs(&tree, &builder.editor.put.borrow())?;
+        Ok(tree)
+    }
+}
+
+/// Prints the steps.
+fn tell_steps(
+    steps: &[Planned],
+    reasons: &[Option<String>],
+    outputs: &[outputs::Planned],
+    with_outputs: bool,
+) -> Result<()> {
+    let mut text = String::new();
+    for (number, (step, reason)) in steps.iter().zip(reasons).enumerate() {
+        let state = match (reason, &step.work) {
+            (Some(reason), _) => format!("runs: {reason}"),
+            (None, Work::Command(_)) => "kept".to_owned(),
+            (None, _) => "needs no machine".to_owned(),
         };
-        self.machine.network = network;
-        let machine = BuildMachine::start(&self.machine, disks, slots, self.store)?;
-        let devices = machine.devices.clone();
-        let (of_layers, others) = devices.split_at(layers.min(devices.len()));
-        let (of_inputs, of_caches) = others.split_first().context("the machine lacks a disk")?;
-        inputs.device.clone_from(of_inputs);
-        let stack = of_layers.iter().cloned().map(Lower::Disk).collect();
-        Ok(Running { machine, stack, inputs, caches: caches.at(of_caches) })
+        let _ = writeln!(text, "{:>3}  {} ({state})", number + 1, step.title); // a String takes all
     }
-
-    /// Keeps the caches, and ends the machine.
-    fn end(&mut self, state: &mut State) -> Result<()> {
-        let Some(running) = state.running.take() else { return Ok(()) };
-        let scratch = running.machine.scratch()?;
-        running.caches.keep(&scratch, self.store)
+    for output in outputs.iter().filter(|_| with_outputs) {
+        let _ = writeln!(text, "  -> {} ({})", output.path.display(), output.format.0); // a String takes all
     }
+    tell::result(text)
 }
 
-/// Whether a step changes the tree without a machine.
-fn is_edit(step: &Planned) -> bool {
-    !matches!(step.work, Work::Command(_) | Work::Mount(..))
-}
-
-/// Applies a layer that is kept in `file`.
-fn apply(state: &mut State, file: File) -> Result<()> {
-    let layer = erofs::read(Arc::new(file)).context("read a kept layer")?;
-    overlay::apply(&mut state.tree, &layer, Tree::ROOT, RootMeta::OfTree)
-}
-
-/// Why a step has failed; `None` if it has not.
-fn why(report: &Report, network: Network) -> Option<Why> {
-    match report.outcome {
-        Outcome::Exit(0) => {
-            if report.left > 0 {
-                log::warn!("{} processes of the step still ran at its end, and were killed", report.left);
-            }
-            None
-        }
-        _ => Some(Why::of(report, network)),
+/// The time that the recipe or `SOURCE_DATE_EPOCH` gives.
+fn given_time(package: &Package) -> Result<Option<u32>> {
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+    match (package.recipe.build.time, epoch) {
+        (Some(time), _) => Ok(Some(time)),
+        (None, Some(epoch)) => source_date_epoch(Some(&epoch)).map(Some),
+        (None, None) => Ok(None),
     }
 }
 
-/// Where the output of a step goes: standard error, unless only errors are wanted.
-fn live() -> Box<dyn std::io::Write> {
-    match log::log_enabled!(log::Level::Info) {
-        true => Box::new(std::io::stderr()),
-        false => Box::new(std::io::sink()),
-    }
+/// The newest time of a file; 0 for a tree whose files have none.
+fn newest(tree: &Tree) -> u32 {
+    let times = tree.nodes().map(|node| node.meta.mtime);
+    times.max().and_then(|time| u32::try_from(time).ok()).unwrap_or(0)
 }

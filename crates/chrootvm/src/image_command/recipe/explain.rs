@@ -4,10 +4,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::key::Key;
+use super::kept::key::Key;
+use super::kept::store::{Kind, Store};
 use super::package::Package;
-use super::plan::{Planned, Work};
-use super::store::{Kind, Store};
+use super::package::plan::{Planned, Work};
 
 /// Most bytes of a record.
 const RECORD_MAX: u64 = 16 << 20;
@@ -56,7 +56,8 @@ impl Record {
         let value = |step: &Step, what: &str| {
             step.parts.iter().find(|(name, _)| name == what).map(|(_, value)| value.clone())
         };
-        let changed = step.parts.iter().find(|(what, hash)| value(old, what).as_ref() != Some(hash));
+        let changed =
+            step.parts.iter().find(|(what, hash)| value(old, what).as_ref() != Some(hash));
         if let Some((what, _)) = changed {
             return Some(format!("{what} has changed"));
         }

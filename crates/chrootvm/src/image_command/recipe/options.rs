@@ -7,12 +7,8 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Recipes")]
 pub(in crate::image_command) struct RecipeOptions {
-    /// Print the steps, and which of them would run; build nothing
-    #[arg(long, hide_short_help = true, conflicts_with = "explain")]
-    pub(super) dry_run: bool,
-    /// Say of every step why it runs
-    #[arg(long, hide_short_help = true)]
-    pub(super) explain: bool,
+    #[command(flatten)]
+    pub(super) shown: Shown,
     /// Run all steps, even those whose layers are kept
     #[arg(long, hide_short_help = true)]
     pub(super) no_cache: bool,
@@ -29,15 +25,26 @@ pub(in crate::image_command) struct RecipeOptions {
     /// Run a shell in the place of a step that fails, before the machine ends
     #[arg(long, hide_short_help = true)]
     pub(super) shell_on_error: bool,
-    /// Build twice, with another time of day, and compare the outputs
-    #[arg(long, hide_short_help = true, conflicts_with_all = ["dry_run", "shell_on_error"])]
-    pub(super) check: bool,
     /// Kernel of the machine in which steps run [default: as for chrootvm]
     #[arg(long, hide_short_help = true, value_name = "FILE")]
     kernel: Option<PathBuf>,
     /// Directory with the modules of that kernel
     #[arg(long, hide_short_help = true, value_name = "DIR")]
     modules: Option<PathBuf>,
+}
+
+/// What a build tells, in place of or besides its outputs
+#[derive(Debug, clap::Args)]
+pub(in crate::image_command) struct Shown {
+    /// Print the steps, and which of them would run; build nothing
+    #[arg(long, hide_short_help = true, conflicts_with = "explain")]
+    pub(super) dry_run: bool,
+    /// Say of every step why it runs
+    #[arg(long, hide_short_help = true)]
+    pub(super) explain: bool,
+    /// Build twice, with another time of day, and compare the outputs
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["dry_run", "shell_on_error"])]
+    pub(super) check: bool,
 }
 
 impl RecipeOptions {
@@ -51,14 +58,14 @@ impl RecipeOptions {
     /// The first option that is given, for a message.
     pub(in crate::image_command) fn first_given(&self) -> Option<&'static str> {
         let rows = [
-            (self.dry_run, "--dry-run"),
-            (self.explain, "--explain"),
+            (self.shown.dry_run, "--dry-run"),
+            (self.shown.explain, "--explain"),
             (self.no_cache, "--no-cache"),
             (self.from_step.is_some(), "--from-step"),
             (self.locked, "--locked"),
             (self.update.is_some(), "--update"),
             (self.shell_on_error, "--shell-on-error"),
-            (self.check, "--check"),
+            (self.shown.check, "--check"),
             (self.kernel.is_some(), "--kernel"),
             (self.modules.is_some(), "--modules"),
         ];

@@ -13,9 +13,9 @@ use image::compare::compare;
 use image::source;
 
 use super::super::options::reading;
-use super::build::Reuse;
-use super::failure::EXIT_STEP;
-use super::{BuildRecipe, Manner, exit_status};
+use super::exit_status;
+use super::run::failure::EXIT_STEP;
+use super::run::{Manner, Reuse};
 
 /// Words that give the second machine a time of its own (QEMU doc: system/invocation, `-rtc`). A
 /// machine that starts from a template gets the time of the host.
@@ -28,12 +28,15 @@ const BUFFER: usize = 1 << 16;
 /// Most differences that are printed for an output.
 const SHOWN: usize = 40;
 
-/// Builds twice into directories that are removed afterwards.
-pub(super) fn build_twice(task: &BuildRecipe<'_>) -> Result<ExitCode> {
+/// Calls `build` twice, for directories that are removed afterwards.
+pub(super) fn build_twice(
+    usual: &Manner,
+    build: &dyn Fn(&Path, &Manner) -> Result<()>,
+) -> Result<ExitCode> {
     let dirs = [tempfile::tempdir()?, tempfile::tempdir()?];
-    let mut manner = Manner { reuse: Reuse::Before(0), ..task.usual() };
+    let mut manner = Manner { reuse: Reuse::Before(0), ..usual.clone() };
     for dir in &dirs {
-        let status = exit_status(task.build(Some(dir.path()), &manner))?;
+        let status = exit_status(build(dir.path(), &manner))?;
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }

@@ -12,7 +12,7 @@ use crate::fault::{self, Describe};
 use crate::{paths, tree};
 
 /// The disk for scratch.
-const SCRATCH_DEVICE: &str = "/dev/vda";
+const SCRATCH_DEVICE: &str = "/dev/vdb";
 
 /// Mounts the scratch disk and the EROFS disks of a request. The working directory is
 /// [`paths::STATE`].

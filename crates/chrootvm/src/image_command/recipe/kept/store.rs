@@ -10,16 +10,16 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use archive::compress::{Compression, Method};
 use files::kept::{KeptFiles, Rules, note_use, size_on_disk};
 use files::notes::Notes;
 use image::format::Format;
 use image::progress::Progress;
 use image::tree::Tree;
 use image::write::disk::{self, DiskOptions};
-use archive::compress::{Compression, Method};
 use machine::host;
 
-use super::key::Key;
+use super::super::kept::key::Key;
 
 /// Rules of the directory.
 const RULES: Rules = Rules {
@@ -36,7 +36,7 @@ const UUID: [u8; 16] = *b"virtinitrd-layer";
 
 /// Kind of a kept file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::image_command::recipe) enum Kind {
     /// Tree of a base.
     Base,
     /// Layer of a step.
@@ -73,7 +73,7 @@ pub(in crate::image_command) struct Store {
 
 impl Store {
     /// The store of this user.
-    pub(super) fn of_user() -> Self {
+    pub(in crate::image_command::recipe) fn of_user() -> Self {
         let files = host::user_cache().and_then(|home| KeptFiles::below(&home, &RULES));
         if files.is_none() {
             log::warn!("steps are not kept: set HOME to your own directory, or XDG_CACHE_HOME");
@@ -86,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// Errors of open(2).
-    pub(super) fn temporary(&self) -> Result<File> {
+    pub(in crate::image_command::recipe) fn temporary(&self) -> Result<File> {
         let of_cache = self.files.as_ref().map(|files| tempfile::tempfile_in(files.dir()));
         if let Some(Ok(file)) = of_cache {
             return Ok(file);
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Opens the kept file; `None` if there is none that can be read.
-    pub(super) fn open(&self, kind: Kind, key: &Key) -> Option<File> {
+    pub(in crate::image_command::recipe) fn open(&self, kind: Kind, key: &Key) -> Option<File> {
         let name = name(kind, key);
         match self.files.as_ref()?.open(&name) {
             Ok(file) => file.inspect(note_use),
@@ -109,7 +109,12 @@ impl Store {
     }
 
     /// Reads a small kept file.
-    pub(super) fn read(&self, kind: Kind, key: &Key, most: u64) -> Option<Vec<u8>> {
+    pub(in crate::image_command::recipe) fn read(
+        &self,
+        kind: Kind,
+        key: &Key,
+        most: u64,
+    ) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = self.open(kind, key)?;
         io::Read::read_to_end(&mut io::Read::take(file, most), &mut bytes).ok()?;
@@ -121,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of `write`.
-    pub(super) fn keep(
+    pub(in crate::image_command::recipe) fn keep(
         &self,
         kind: Kind,
         key: &Key,
@@ -152,7 +157,7 @@ impl Store {
     }
 
     /// Keeps a small file; failures are only logged, because nothing depends on it.
-    pub(super) fn note(&self, kind: Kind, key: &Key, bytes: &[u8]) {
+    pub(in crate::image_command::recipe) fn note(&self, kind: Kind, key: &Key, bytes: &[u8]) {
         let Some(files) = &self.files else { return };
         let kept = files.keep(&name(kind, key), |file| io::Write::write_all(file, bytes));
         if let Err(error) = kept {
@@ -175,7 +180,7 @@ fn name(kind: Kind, key: &Key) -> String {
 ///
 /// # Errors
 /// A tree that EROFS cannot express; errors of reading and writing.
-pub(super) fn write_image(tree: &Tree, file: &File) -> Result<()> {
+pub(in crate::image_command::recipe) fn write_image(tree: &Tree, file: &File) -> Result<()> {
     let options = DiskOptions {
         uuid: Some(UUID),
         compress: Some(Method { compression: Compression::None, level: None }),

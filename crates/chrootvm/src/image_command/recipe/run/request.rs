@@ -9,10 +9,10 @@ use image::tree::Tree;
 use recipe::{Network, Program, Secret};
 use step::request::{self, Access, Bind, Request};
 
-use super::super::build::user;
+use super::super::super::build::user;
+use super::super::package::Package;
+use super::super::package::plan::{Command, Planned};
 use super::inputs_disk::SCRIPT;
-use super::package::Package;
-use super::plan::{Command, Planned};
 
 /// Where programs are, if the base does not say.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,31 +25,51 @@ const SECRET_MAX: u64 = 256 << 10;
 
 /// What all commands of a build have in common.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Surroundings {
+pub(in crate::image_command::recipe) struct Surroundings {
     /// Variables of the base, each as `NAME=VALUE`.
-    pub(super) env: Vec<String>,
+    pub(in crate::image_command::recipe) env: Vec<String>,
     /// Value of `SOURCE_DATE_EPOCH`.
-    pub(super) time: i64,
+    pub(in crate::image_command::recipe) time: i64,
     /// Volumes in the order in which the machine has them.
-    pub(super) volumes: Vec<VolumeOf>,
+    pub(in crate::image_command::recipe) volumes: Vec<VolumeOf>,
 }
 
 /// A directory of the host that the commands of one package see.
 #[derive(Clone, Debug)]
-pub(super) struct VolumeOf {
-    pub(super) package: Rc<Package>,
+pub(in crate::image_command::recipe) struct VolumeOf {
+    pub(in crate::image_command::recipe) package: Rc<Package>,
     /// Path on the host.
-    pub(super) host: PathBuf,
+    pub(in crate::image_command::recipe) host: PathBuf,
     /// Path in the image.
-    pub(super) path: String,
-    pub(super) access: Access,
+    pub(in crate::image_command::recipe) path: String,
+    pub(in crate::image_command::recipe) access: Access,
+}
+
+/// The volumes of all packages, in the order in which the machine has them.
+pub(in crate::image_command::recipe) fn volumes(steps: &[Planned]) -> Vec<VolumeOf> {
+    let mut found: Vec<VolumeOf> = Vec::new();
+    for step in steps {
+        let package = &step.package;
+        if found.iter().any(|volume| Rc::ptr_eq(&volume.package, package)) {
+            continue;
+        }
+        for (path, volume) in &package.recipe.build.volumes {
+            found.push(VolumeOf {
+                package: Rc::clone(package),
+                host: package.of_host(&volume.path),
+                path: path.clone(),
+                access: if volume.writable { Access::ReadWrite } else { Access::ReadOnly },
+            });
+        }
+    }
+    found
 }
 
 /// The request of a command. Layers, inputs and caches are not in it yet.
 ///
 /// # Errors
 /// A secret that cannot be read.
-pub(super) fn request(
+pub(in crate::image_command::recipe) fn request(
     planned: &Planned,
     command: &Command,
     surroundings: &Surroundings,
@@ -127,14 +147,19 @@ fn secret(package: &Package, name: &str) -> Result<request::Secret> {
     let bytes = match source {
         Secret::Env(variable) => {
             let value = std::env::var_os(variable);
-            let value = value.with_context(|| format!("secret {name}: the variable {variable} is not set"))?;
+            let value = value
+                .with_context(|| format!("secret {name}: the variable {variable} is not set"))?;
             std::os::unix::ffi::OsStringExt::into_vec(value)
         }
         Secret::File(path) => {
             let path = package.of_host(path);
             let reading = || format!("secret {name}: read {}", path.display());
             let size = fs::metadata(&path).with_context(reading)?.len();
-            anyhow::ensure!(size <= SECRET_MAX, "{}: it has more than {SECRET_MAX} bytes", reading());
+            anyhow::ensure!(
+                size <= SECRET_MAX,
+                "{}: it has more than {SECRET_MAX} bytes",
+                reading()
+            );
             fs::read(&path).with_context(reading)?
         }
     };
@@ -158,7 +183,7 @@ mod tests {
             words.map(|word| String::from_utf8(word).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(shown(Program::Shell("a\nb".into())), ["/bin/sh", "-eu", "-c", "a\nb"]);
-        assert_eq!(shown(Program::Words(vec!["x".into(), "".into()])), ["x", ""]);
+        assert_eq!(shown(Program::Words(vec!["x".into(), String::new()])), ["x", ""]);
         assert_eq!(shown(Program::Script("dir/setup.sh".into())), ["/run/script/setup.sh"]);
     }
 }

@@ -1,12 +1,13 @@
 //! The machine in which the steps of a recipe run.
 //!
-//! It is an ordinary `chrootvm run` of a small archive that holds one program, `/step`, which
+//! It is an ordinary `chrootvm run` of a small image that holds one program, `/step`, which
 //! waits; each step is a `chrootvm exec` of `/step run`. The machine ends when its standard input
 //! ends, so it never outlives this process. Its disks are files without names:
 //!
 //! | Disk | Contents |
 //! |---|---|
-//! | `/dev/vda` | ext4 without a journal: what the steps write, a directory for each |
+//! | `/dev/vda` | its root |
+//! | `/dev/vdb` | ext4 without a journal: what the steps write, a directory for each |
 //! | the next ones | EROFS images, read-only: layers below the first step, inputs, caches |
 //! | the last ones | slots: empty until the host writes a layer that lies between two steps |
 //!
@@ -29,8 +30,8 @@ use anyhow::{Context, Result};
 use image::ext4;
 use image::tree::Tree;
 
-pub(super) use exec::{Ran, Tail};
-pub(super) use start::MachineSettings;
+pub(in crate::image_command::recipe) use exec::{Ran, Tail};
+pub(in crate::image_command::recipe) use start::MachineSettings;
 
 /// Time for a machine to end by itself, in which its disks are written.
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -43,7 +44,7 @@ const WORDS_MAX: u64 = 16 << 10;
 
 /// A machine that waits for steps.
 #[derive(Debug)]
-pub(super) struct BuildMachine {
+pub(in crate::image_command::recipe) struct BuildMachine {
     name: String,
     child: Child,
     /// Its end ends the machine.
@@ -52,7 +53,7 @@ pub(super) struct BuildMachine {
     words: Option<JoinHandle<Vec<u8>>>,
     scratch: Arc<File>,
     /// Devices of the disks that were there at the start.
-    pub(super) devices: Vec<String>,
+    pub(in crate::image_command::recipe) devices: Vec<String>,
     /// Empty disks that are left, and their devices.
     slots: VecDeque<(File, String)>,
 }
@@ -62,7 +63,10 @@ impl BuildMachine {
     ///
     /// # Errors
     /// Those of `write`; there is no slot left.
-    pub(super) fn fill_slot(&mut self, write: &dyn Fn(&File) -> Result<()>) -> Result<String> {
+    pub(in crate::image_command::recipe) fn fill_slot(
+        &mut self,
+        write: &dyn Fn(&File) -> Result<()>,
+    ) -> Result<String> {
         let (file, device) = self.slots.pop_front().context("the machine has no disk left")?;
         write(&file)?;
         Ok(device)
@@ -72,12 +76,12 @@ impl BuildMachine {
     ///
     /// # Errors
     /// The disk is damaged.
-    pub(super) fn scratch(&self) -> Result<Tree> {
+    pub(in crate::image_command::recipe) fn scratch(&self) -> Result<Tree> {
         ext4::read(Arc::clone(&self.scratch)).context("read the disk of the build")
     }
 
     /// Whether the machine has ended, and what it said then.
-    pub(super) fn ended(&mut self) -> Option<String> {
+    pub(in crate::image_command::recipe) fn ended(&mut self) -> Option<String> {
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             match self.child.try_wait() {

@@ -8,11 +8,11 @@ use image::tree::Tree;
 use oci::document::config::{Healthcheck, Process};
 use recipe::{Health, HealthCommand, Run};
 
-use super::super::build::workload::{Given, add_run_file};
+use super::super::super::build::workload::{Given, add_run_file};
 use crate::image_config::{self, SYSTEMS};
 
 /// The command and its surroundings, as the config of an image has them.
-pub(super) fn process(base: Option<&Process>, run: &Run) -> Process {
+pub(in crate::image_command::recipe) fn process(base: Option<&Process>, run: &Run) -> Process {
     let mut process = base.cloned().unwrap_or_default();
     if !run.command.is_empty() {
         process.entrypoint.clone_from(&run.command);
@@ -69,7 +69,7 @@ fn check(health: &Health) -> Healthcheck {
 }
 
 /// The words of the command; empty if there is none, or if the image boots a system itself.
-pub(super) fn words(process: &Process) -> Vec<&OsStr> {
+pub(in crate::image_command::recipe) fn words(process: &Process) -> Vec<&OsStr> {
     let words = image_config::words(process, None, &[]);
     match words.as_slice() {
         [program] if SYSTEMS.iter().any(|system| program == system) => Vec::new(),
@@ -81,7 +81,12 @@ pub(super) fn words(process: &Process) -> Vec<&OsStr> {
 ///
 /// # Errors
 /// The user is missing in the tree; a file is in the place of a directory of the workload.
-pub(super) fn add(tree: &mut Tree, process: &Process, run: &Run, time: i64) -> Result<()> {
+pub(in crate::image_command::recipe) fn add(
+    tree: &mut Tree,
+    process: &Process,
+    run: &Run,
+    time: i64,
+) -> Result<()> {
     let words = words(process);
     if words.is_empty() {
         return Ok(());
@@ -108,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_recipe_wins_over_the_image() {
-        let texts = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let texts =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let base = Process {
             entrypoint: texts(&["/entry"]),
             cmd: texts(&["a"]),

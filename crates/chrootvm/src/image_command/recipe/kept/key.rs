@@ -13,16 +13,16 @@ const VERSION: &[u8] = b"1";
 
 /// Hash that names a state of the tree, or a file that is made of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key([u8; 32]);
+pub(in crate::image_command::recipe) struct Key([u8; 32]);
 
 impl Key {
     /// The key of the first state, which consists of `parts`.
-    pub(super) fn first(parts: &[&[u8]]) -> Self {
+    pub(in crate::image_command::recipe) fn first(parts: &[&[u8]]) -> Self {
         Self::hash(&[&[VERSION], parts].concat())
     }
 
     /// The key of what follows on this state by `parts`.
-    pub(super) fn then(&self, parts: &[&[u8]]) -> Self {
+    pub(in crate::image_command::recipe) fn then(&self, parts: &[&[u8]]) -> Self {
         Self::hash(&[&[&self.0[..]], parts].concat())
     }
 
@@ -36,10 +36,16 @@ impl Key {
     }
 }
 
+/// Lower-case hexadecimal digits of bytes.
+pub(in crate::image_command::recipe) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// Lower-case hexadecimal digits.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

@@ -13,15 +13,15 @@ use files::output;
 use recipe::lock::{self, ImageName, Lock};
 use recipe::{Action, BusyboxSource, Contents};
 
-use super::base::{Pin, Resolved};
-use super::package::{Package, WrongRecipe};
+use super::super::package::{Package, WrongRecipe};
+use super::super::tree::base::{Pin, Resolved};
 
 /// Most bytes of a lock file; the parser has the same limit.
 const LOCK_MAX: u64 = 1 << 20;
 
 /// Which entries are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Policy {
+pub(in crate::image_command::recipe) enum Policy {
     /// Those that exist; new ones are added.
     Usual,
     /// Only those that exist.
@@ -32,7 +32,7 @@ pub(super) enum Policy {
 
 /// A lock file.
 #[derive(Debug)]
-pub(super) struct LockFile {
+pub(in crate::image_command::recipe) struct LockFile {
     path: PathBuf,
     lock: Lock,
     policy: Policy,
@@ -45,13 +45,18 @@ impl LockFile {
     ///
     /// # Errors
     /// A file that cannot be read, or that is damaged.
-    pub(super) fn open(package: &Package, policy: Policy) -> Result<Self> {
+    pub(in crate::image_command::recipe) fn open(
+        package: &Package,
+        policy: Policy,
+    ) -> Result<Self> {
         let path = package.file.with_extension("lock");
         let shown = path.display();
         let lock = match fs::metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Lock::default(),
             Err(error) => return Err(error).with_context(|| format!("read {shown}")),
-            Ok(found) if found.len() > LOCK_MAX => bail!("{shown}: it has more than {LOCK_MAX} bytes"),
+            Ok(found) if found.len() > LOCK_MAX => {
+                bail!("{shown}: it has more than {LOCK_MAX} bytes")
+            }
             Ok(_) => {
                 let text = fs::read_to_string(&path).with_context(|| format!("read {shown}"))?;
                 lock::parse(&text).map_err(|mistake| {
@@ -67,7 +72,7 @@ impl LockFile {
     ///
     /// # Errors
     /// `--locked`, and there is no entry.
-    pub(super) fn pin(&self, name: &str, platform: &str) -> Result<Pin> {
+    pub(in crate::image_command::recipe) fn pin(&self, name: &str, platform: &str) -> Result<Pin> {
         let key = ImageName { reference: name.to_owned(), platform: platform.to_owned() };
         let is_updated = match &self.policy {
             Policy::Update(None) => true,
@@ -92,7 +97,7 @@ impl LockFile {
     ///
     /// # Errors
     /// `--locked`, and an entry is missing or has another digest; `--update` names no image.
-    pub(super) fn check(&self, package: &Package) -> Result<()> {
+    pub(in crate::image_command::recipe) fn check(&self, package: &Package) -> Result<()> {
         if let Policy::Update(Some(wanted)) = &self.policy
             && !self.updated.borrow().contains(wanted)
         {
@@ -116,7 +121,11 @@ impl LockFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn finish(&self, package: &Package, resolved: Option<&Resolved>) -> Result<()> {
+    pub(in crate::image_command::recipe) fn finish(
+        &self,
+        package: &Package,
+        resolved: Option<&Resolved>,
+    ) -> Result<()> {
         if self.policy == Policy::Locked {
             return Ok(());
         }

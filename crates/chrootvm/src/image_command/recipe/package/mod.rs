@@ -3,6 +3,10 @@
 //! A package is the directory of a recipe. Paths of a recipe that name files of its package stay
 //! inside it, also through symbolic links.
 
+pub(super) mod inputs;
+pub(super) mod lockfile;
+pub(super) mod plan;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,12 +15,16 @@ use anyhow::{Context, Result, bail, ensure};
 use recipe::Recipe;
 use sha2::{Digest, Sha256};
 
+use super::kept::key::hex;
+
 /// Most bytes of a recipe; the parser has the same limit.
 const RECIPE_MAX: u64 = 1 << 20;
 
 /// A mistake in a recipe, which has an exit status of its own.
 #[derive(Debug)]
-pub(super) struct WrongRecipe(pub(super) String);
+pub(in crate::image_command::recipe) struct WrongRecipe(
+    pub(in crate::image_command::recipe) String,
+);
 
 impl std::fmt::Display for WrongRecipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -28,15 +36,15 @@ impl std::error::Error for WrongRecipe {}
 
 /// A recipe that was read.
 #[derive(Debug)]
-pub(super) struct Package {
+pub(in crate::image_command::recipe) struct Package {
     /// Path of the recipe as the user gave it, for messages.
-    pub(super) file: PathBuf,
+    pub(in crate::image_command::recipe) file: PathBuf,
     /// Its directory, canonical.
-    pub(super) dir: PathBuf,
+    pub(in crate::image_command::recipe) dir: PathBuf,
     /// The recipe.
-    pub(super) recipe: Recipe,
+    pub(in crate::image_command::recipe) recipe: Recipe,
     /// SHA-256 of its text, in hexadecimal digits.
-    pub(super) digest: String,
+    pub(in crate::image_command::recipe) digest: String,
 }
 
 impl Package {
@@ -44,7 +52,7 @@ impl Package {
     ///
     /// # Errors
     /// The file cannot be read; [`WrongRecipe`].
-    pub(super) fn open(file: &Path) -> Result<Self> {
+    pub(in crate::image_command::recipe) fn open(file: &Path) -> Result<Self> {
         let shown = file.display();
         let read = || -> Result<String> {
             let mut bytes = Vec::new();
@@ -61,17 +69,17 @@ impl Package {
         let dir = parent.unwrap_or(Path::new("."));
         let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
         let hash = Sha256::digest(text.as_bytes());
-        let digest = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&hash);
         Ok(Self { file: file.to_path_buf(), dir, recipe, digest })
     }
 
     /// The place of `position` in this recipe, for messages.
-    pub(super) fn place(&self, position: recipe::Position) -> String {
+    pub(in crate::image_command::recipe) fn place(&self, position: recipe::Position) -> String {
         format!("{}:{}:{}", self.file.display(), position.line, position.column)
     }
 
     /// Path on the host of something that need not be in the package.
-    pub(super) fn of_host(&self, path: &Path) -> PathBuf {
+    pub(in crate::image_command::recipe) fn of_host(&self, path: &Path) -> PathBuf {
         self.dir.join(path)
     }
 
@@ -79,7 +87,7 @@ impl Package {
     ///
     /// # Errors
     /// It is missing, or a link leads out of the package.
-    pub(super) fn own(&self, path: &Path) -> Result<PathBuf> {
+    pub(in crate::image_command::recipe) fn own(&self, path: &Path) -> Result<PathBuf> {
         let found = self.dir.join(path).canonicalize();
         let found = found.with_context(|| format!("find {}", path.display()))?;
         ensure!(
@@ -95,7 +103,7 @@ impl Package {
     ///
     /// # Errors
     /// It is no glob, or nothing matches.
-    pub(super) fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>> {
+    pub(in crate::image_command::recipe) fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>> {
         let dir = self.dir.to_str().context("the directory of the recipe is not UTF-8")?;
         let whole = format!("{}/{pattern}", glob::Pattern::escape(dir));
         let options = glob::MatchOptions {
@@ -118,6 +126,6 @@ impl Package {
 }
 
 /// Whether a path of a put step is a glob.
-pub(super) fn is_glob(path: &str) -> bool {
+pub(in crate::image_command::recipe) fn is_glob(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }

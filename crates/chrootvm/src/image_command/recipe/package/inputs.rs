@@ -18,8 +18,8 @@ use image::tree::{Content, Kind as NodeKind, Meta, Tree};
 use image::write::tar;
 use sha2::{Digest, Sha256};
 
-use super::key::Key;
-use super::store::{Kind, Store};
+use super::super::kept::key::Key;
+use super::super::kept::store::{Kind, Store};
 use crate::logger::warn_all;
 
 /// Bytes of a SHA-256.
@@ -31,13 +31,13 @@ const SETTLED: Duration = Duration::from_secs(3);
 
 /// A file or a directory of the host.
 #[derive(Clone, Debug)]
-pub(super) struct Input {
+pub(in crate::image_command::recipe) struct Input {
     /// Its last name.
-    pub(super) name: Vec<u8>,
+    pub(in crate::image_command::recipe) name: Vec<u8>,
     /// A file becomes a tree of one name; a directory is the root of the tree.
-    pub(super) tree: Tree,
+    pub(in crate::image_command::recipe) tree: Tree,
     /// Which of them it is.
-    pub(super) is_directory: bool,
+    pub(in crate::image_command::recipe) is_directory: bool,
 }
 
 impl Input {
@@ -45,7 +45,7 @@ impl Input {
     ///
     /// # Errors
     /// It is missing, neither a file nor a directory, or cannot be read.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(in crate::image_command::recipe) fn read(path: &Path) -> Result<Self> {
         let name = path.file_name().context("it has no name")?.as_bytes().to_vec();
         let metadata = path.metadata().context("look at it")?;
         if metadata.is_dir() {
@@ -65,7 +65,11 @@ impl Input {
     ///
     /// # Errors
     /// The name is none of a file.
-    pub(super) fn of_file(name: Vec<u8>, content: Content, permissions: u16) -> Result<Self> {
+    pub(in crate::image_command::recipe) fn of_file(
+        name: Vec<u8>,
+        content: Content,
+        permissions: u16,
+    ) -> Result<Self> {
         let mut tree = Tree::new(Meta::default());
         let meta = Meta { permissions, ..Meta::default() };
         tree.add(Tree::ROOT, &name, meta, NodeKind::File(content))?;
@@ -76,10 +80,14 @@ impl Input {
     ///
     /// # Errors
     /// Contents cannot be read.
-    pub(super) fn digest(&self) -> Result<[u8; DIGEST]> {
+    pub(in crate::image_command::recipe) fn digest(&self) -> Result<[u8; DIGEST]> {
         let mut tree = self.tree.clone();
         for meta in tree.metas_mut() {
-            *meta = Meta { permissions: meta.permissions, xattrs: meta.xattrs.clone(), ..Meta::default() };
+            *meta = Meta {
+                permissions: meta.permissions,
+                xattrs: meta.xattrs.clone(),
+                ..Meta::default()
+            };
         }
         digest(&tree)
     }
@@ -89,7 +97,7 @@ impl Input {
 ///
 /// # Errors
 /// Contents cannot be read.
-pub(super) fn digest(tree: &Tree) -> Result<[u8; DIGEST]> {
+pub(in crate::image_command::recipe) fn digest(tree: &Tree) -> Result<[u8; DIGEST]> {
     let mut hasher = Hasher(Sha256::new());
     tar::write(tree, &mut hasher, &mut Notes::default())?;
     Ok(hasher.0.finalize().into())
@@ -99,7 +107,10 @@ pub(super) fn digest(tree: &Tree) -> Result<[u8; DIGEST]> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn file_digest(path: &Path, store: &Store) -> Result<[u8; DIGEST]> {
+pub(in crate::image_command::recipe) fn file_digest(
+    path: &Path,
+    store: &Store,
+) -> Result<[u8; DIGEST]> {
     remembered(path, store, &|| {
         let mut file = File::open(path)?;
         let mut hasher = Hasher(Sha256::new());
@@ -113,7 +124,7 @@ pub(super) fn file_digest(path: &Path, store: &Store) -> Result<[u8; DIGEST]> {
 ///
 /// # Errors
 /// Those of `compute`; a directory that cannot be read.
-pub(super) fn remembered(
+pub(in crate::image_command::recipe) fn remembered(
     path: &Path,
     store: &Store,
     compute: &dyn Fn() -> Result<[u8; DIGEST]>,

@@ -6,13 +6,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use files::tell::show;
+use files::tell::printable;
 use machine::plan::exit_status::EXIT_TIMEOUT;
 use step::report::Report;
 use step::request::Request;
 
 use super::{BuildMachine, collect};
-
 
 /// Number of lines that are kept of what a step writes.
 const LINES: usize = 20;
@@ -25,7 +24,7 @@ const BUFFER: usize = 8 << 10;
 
 /// How a step ended.
 #[derive(Debug)]
-pub(in super::super) enum Ran {
+pub(in crate::image_command::recipe) enum Ran {
     /// The guest reports.
     Reported(Report),
     /// The time limit of the step has passed.
@@ -36,7 +35,7 @@ pub(in super::super) enum Ran {
 
 /// The last lines that a step has written.
 #[derive(Debug, Default)]
-pub(in super::super) struct Tail {
+pub(in crate::image_command::recipe) struct Tail {
     lines: VecDeque<Vec<u8>>,
     /// The line that has no end yet.
     open: Vec<u8>,
@@ -61,11 +60,11 @@ impl Tail {
     }
 
     /// The lines as printable text.
-    pub(in super::super) fn text(&mut self) -> String {
+    pub(in crate::image_command::recipe) fn text(&mut self) -> String {
         if !self.open.is_empty() {
             self.end_line();
         }
-        let lines = self.lines.iter().map(|line| format!("  {}\n", show(line)));
+        let lines = self.lines.iter().map(|line| format!("  {}\n", printable(line)));
         lines.collect()
     }
 }
@@ -75,7 +74,7 @@ impl BuildMachine {
     ///
     /// # Errors
     /// The session cannot be started.
-    pub(in super::super) fn run(
+    pub(in crate::image_command::recipe) fn run(
         &mut self,
         request: &Request,
         timeout: Duration,
@@ -122,7 +121,7 @@ impl BuildMachine {
     ///
     /// # Errors
     /// The session cannot be started.
-    pub(in super::super) fn shell(&mut self) -> Result<()> {
+    pub(in crate::image_command::recipe) fn shell(&mut self) -> Result<()> {
         let program = std::env::current_exe().context("find this program")?;
         let mut command = Command::new(program);
         command.args(["exec", &self.name, "--", "/step", "shell"]);

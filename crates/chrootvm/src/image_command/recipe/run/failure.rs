@@ -8,24 +8,24 @@ use nix::sys::signal::Signal;
 use recipe::Network;
 use step::report::{Outcome, Report};
 
+use super::super::package::plan::Planned;
 use super::machine::Tail;
-use super::plan::Planned;
 
 /// Exit status if a step has failed.
-pub(super) const EXIT_STEP: u8 = 1;
+pub(in crate::image_command::recipe) const EXIT_STEP: u8 = 1;
 /// Exit status if the recipe is wrong.
-pub(super) const EXIT_RECIPE: u8 = 2;
+pub(in crate::image_command::recipe) const EXIT_RECIPE: u8 = 2;
 /// Exit status if the disk or the memory of the build was too small.
-pub(super) const EXIT_ROOM: u8 = 3;
+pub(in crate::image_command::recipe) const EXIT_ROOM: u8 = 3;
 /// Exit status if the machine of the build has ended before a step did.
-pub(super) const EXIT_MACHINE: u8 = 4;
+pub(in crate::image_command::recipe) const EXIT_MACHINE: u8 = 4;
 
 /// Free bytes below which a disk counts as full: what ext4 and a package manager hold back.
 const FULL: u64 = 8 << 20;
 
 /// Why a step has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(in crate::image_command::recipe) enum Why {
     /// The program ended with another status than 0; the network that it had.
     Exit(u8, Network),
     /// A signal killed it.
@@ -44,7 +44,7 @@ pub(super) enum Why {
 
 impl Why {
     /// The reason of a report whose step did not end with status 0.
-    pub(super) fn of(report: &Report, network: Network) -> Self {
+    pub(in crate::image_command::recipe) fn of(report: &Report, network: Network) -> Self {
         let ended = match &report.outcome {
             Outcome::Exit(status) => format!("exit status {status}"),
             Outcome::Signal(number) => format!("killed by {}", signal_name(*number)),
@@ -78,7 +78,10 @@ impl fmt::Display for Why {
         match self {
             Self::Exit(status, Network::User) => write!(f, "exit status {status}"),
             Self::Exit(status, Network::None) => {
-                write!(f, "exit status {status}; it had no network (network = \"user\" gives it one)")
+                write!(
+                    f,
+                    "exit status {status}; it had no network (network = \"user\" gives it one)"
+                )
             }
             Self::Signal(number) => write!(f, "killed by {}", signal_name(*number)),
             Self::Fault(text) => f.write_str(text),
@@ -89,10 +92,16 @@ impl fmt::Display for Why {
                 write!(f, "{ended}: the memory was full ([build] memory sets its size)")
             }
             Self::TimedOut(limit) => {
-                write!(f, "it has not ended after {} s (timeout sets the limit)", limit.as_secs_f64())
+                write!(
+                    f,
+                    "it has not ended after {} s (timeout sets the limit)",
+                    limit.as_secs_f64()
+                )
             }
             Self::Lost(None) => f.write_str("the machine of the build does not answer any more"),
-            Self::Lost(Some(words)) if words.is_empty() => f.write_str("the machine of the build has ended"),
+            Self::Lost(Some(words)) if words.is_empty() => {
+                f.write_str("the machine of the build has ended")
+            }
             Self::Lost(Some(words)) => write!(f, "the machine of the build has ended: {words}"),
         }
     }
@@ -100,7 +109,7 @@ impl fmt::Display for Why {
 
 /// A step that has failed.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(in crate::image_command::recipe) struct Failed {
     number: usize,
     title: String,
     place: String,
@@ -111,19 +120,24 @@ pub(super) struct Failed {
 
 impl Failed {
     /// The step `number`, which has written `tail`.
-    pub(super) fn new(number: usize, step: &Planned, why: Why, tail: &mut Tail) -> Self {
+    pub(in crate::image_command::recipe) fn new(
+        number: usize,
+        step: &Planned,
+        why: Why,
+        tail: &mut Tail,
+    ) -> Self {
         let was_shown = log::log_enabled!(log::Level::Info);
         let lines = if was_shown { String::new() } else { tail.text() };
         Self { number, title: step.title.clone(), place: step.place.clone(), why, lines }
     }
 
     /// Exit status of the build.
-    pub(super) fn exit_status(&self) -> u8 {
+    pub(in crate::image_command::recipe) fn exit_status(&self) -> u8 {
         self.why.exit_status()
     }
 
     /// Whether the machine still runs.
-    pub(super) fn leaves_machine(&self) -> bool {
+    pub(in crate::image_command::recipe) fn leaves_machine(&self) -> bool {
         !matches!(self.why, Why::Lost(_) | Why::TimedOut(_))
     }
 }

@@ -11,17 +11,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
-use files::memory::memory_file;
-use files::notes::Notes;
-use image::tree::{Content, Kind, Meta, Tree, directory};
-use image::write::cpio;
 use image::ext4;
+use image::tree::{Content, Kind, Meta, Tree, directory};
 use machine::kernel::initrd::find_step;
 use recipe::Network;
 use step::request::Access;
 
-use super::super::store::Store;
+use super::super::super::kept::store::{Store, write_image};
+use super::super::super::package::plan::Planned;
+use super::super::request::VolumeOf;
 use super::{BuildMachine, collect};
+
+/// Bytes of a MiB.
+const MEBIBYTE: u64 = 1 << 20;
 
 /// Line with which `/step` says that the machine is ready.
 const READY: &str = "ready";
@@ -40,19 +42,38 @@ const MODULES: [&str; 4] = ["virtio_blk", "ext4", "erofs", "overlay"];
 
 /// What a machine of a build has.
 #[derive(Debug)]
-pub(in super::super) struct MachineSettings {
+pub(in crate::image_command::recipe) struct MachineSettings {
     /// Bytes that the steps may write.
-    pub(in super::super) disk: u64,
+    pub(in crate::image_command::recipe) disk: u64,
     /// Memory in MiB.
-    pub(in super::super) memory: Option<u64>,
+    pub(in crate::image_command::recipe) memory: Option<u64>,
     /// Number of processors.
-    pub(in super::super) cpus: Option<u32>,
+    pub(in crate::image_command::recipe) cpus: Option<u32>,
     /// Network of the machine; a step without one is in a network namespace of its own.
-    pub(in super::super) network: Network,
+    pub(in crate::image_command::recipe) network: Network,
     /// Directories of the host. The first one is at `/run/volumes/0`.
-    pub(in super::super) volumes: Vec<(PathBuf, Access)>,
+    pub(in crate::image_command::recipe) volumes: Vec<(PathBuf, Access)>,
     /// Further words of `chrootvm run`: the kernel and its modules.
-    pub(in super::super) words: Vec<OsString>,
+    pub(in crate::image_command::recipe) words: Vec<OsString>,
+}
+
+impl MachineSettings {
+    /// The machine that all steps share: it has as much as the recipe that asks for most.
+    pub(in crate::image_command::recipe) fn of(
+        steps: &[Planned],
+        volumes: &[VolumeOf],
+        words: &[OsString],
+    ) -> Self {
+        let builds = || steps.iter().map(|step| &step.package.recipe.build);
+        Self {
+            disk: builds().map(|build| build.disk).max().unwrap_or_default(),
+            memory: builds().filter_map(|build| build.memory).max().map(|bytes| bytes / MEBIBYTE),
+            cpus: builds().filter_map(|build| build.cpus).max(),
+            network: Network::None,
+            volumes: volumes.iter().map(|volume| (volume.host.clone(), volume.access)).collect(),
+            words: words.to_vec(),
+        }
+    }
 }
 
 impl BuildMachine {
@@ -60,9 +81,9 @@ impl BuildMachine {
     ///
     /// # Errors
     /// A disk cannot be made; the machine does not come up.
-    pub(in super::super) fn start(
+    pub(in crate::image_command::recipe) fn start(
         settings: &MachineSettings,
-        disks: Vec<File>,
+        disks: &[File],
         slots: usize,
         store: &Store,
     ) -> Result<Self> {
@@ -107,7 +128,7 @@ impl BuildMachine {
         for file in disks.iter().chain(&slots) {
             command.arg("--data").arg(format!("{}:ro", descriptor(file)?));
         }
-        command.args(&settings.words).arg(descriptor(&root()?)?);
+        command.args(&settings.words).arg(descriptor(&root(store)?)?);
         command.args(["--", "/step", "hold"]);
         let number = |(fd, parent_fd)| FdMapping { parent_fd, child_fd: fd };
         command.fd_mappings((FIRST_FD..).zip(fds).map(number).collect())?;
@@ -116,8 +137,8 @@ impl BuildMachine {
         let stdin = child.stdin.take();
         let stderr = child.stderr.take().context("the machine has no standard error")?;
         let stdout = child.stdout.take().context("the machine has no standard output")?;
-        let devices = (1..=disks.len()).map(device);
-        let slots = slots.into_iter().zip((disks.len() + 1..).map(device));
+        let devices = (2..disks.len() + 2).map(device);
+        let slots = slots.into_iter().zip((disks.len() + 2..).map(device));
         let mut machine = Self {
             name,
             child,
@@ -151,8 +172,8 @@ trait TakeLine: std::io::Read + Sized {
 
 impl<T: std::io::Read> TakeLine for T {}
 
-/// The root of the machine as an archive without a name.
-fn root() -> Result<File> {
+/// The root of the machine, a file without a name.
+fn root(store: &Store) -> Result<File> {
     let path = find_step()?;
     let program = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let meta = |permissions| Meta { permissions, ..Meta::default() };
@@ -161,13 +182,13 @@ fn root() -> Result<File> {
         tree.put(name.as_bytes(), meta(0o755), directory())?;
     }
     tree.put(b"step", meta(0o755), Kind::File(Content::Bytes(program.into())))?;
-    let mut bytes = Vec::new();
-    cpio::write(&tree, &mut bytes, &mut Notes::default())?;
-    memory_file(&bytes).context("make the root of the build's machine")
+    let file = store.temporary()?;
+    write_image(&tree, &file).context("make the root of the build's machine")?;
+    Ok(file)
 }
 
-/// The device of the disk with this number; the scratch disk has number 0 (`virtblk_name_format`
-/// of drivers/block/virtio_blk.c).
+/// The device of the disk with this number; the root has number 0, and the scratch disk 1
+/// (`virtblk_name_format` of drivers/block/virtio_blk.c).
 fn device(number: usize) -> String {
     /// Letters of the alphabet.
     const LETTERS: usize = 26;

@@ -15,14 +15,14 @@ use image::erofs;
 use image::tree::{Meta, Tree};
 use step::request::{Cache, Request};
 
-use super::key::Key;
-use super::package::Package;
-use super::plan::Planned;
-use super::store::{Kind, Store, write_image};
+use super::super::kept::key::Key;
+use super::super::kept::store::{Kind, Store, write_image};
+use super::super::package::Package;
+use super::super::package::plan::Planned;
 
 /// The caches of all steps.
 #[derive(Debug)]
-pub(super) struct Caches {
+pub(in crate::image_command::recipe) struct Caches {
     rows: Vec<Row>,
 }
 
@@ -43,15 +43,17 @@ impl Caches {
     ///
     /// # Errors
     /// There are more than 2^32.
-    pub(super) fn of(steps: &[Planned], store: &Store) -> Result<Self> {
+    pub(in crate::image_command::recipe) fn of(steps: &[Planned], store: &Store) -> Result<Self> {
         let mut rows: Vec<Row> = Vec::new();
         for step in steps {
             for path in &step.package.recipe.build.cache {
-                let is_same = |row: &&Row| Rc::ptr_eq(&row.package, &step.package) && row.path == *path;
+                let is_same =
+                    |row: &&Row| Rc::ptr_eq(&row.package, &step.package) && row.path == *path;
                 if rows.iter().any(|row| is_same(&row)) {
                     continue;
                 }
-                let recipe = step.package.dir.join(step.package.file.file_name().unwrap_or_default());
+                let recipe =
+                    step.package.dir.join(step.package.file.file_name().unwrap_or_default());
                 let key = Key::first(&[b"cache", recipe.as_os_str().as_bytes(), path.as_bytes()]);
                 let file = store.open(Kind::Cache, &key);
                 let package = Rc::clone(&step.package);
@@ -63,12 +65,12 @@ impl Caches {
     }
 
     /// The files that the machine needs as disks.
-    pub(super) fn files(&self) -> impl Iterator<Item = &File> {
+    pub(in crate::image_command::recipe) fn files(&self) -> impl Iterator<Item = &File> {
         self.rows.iter().filter_map(|row| row.file.as_ref())
     }
 
     /// The caches, whose files are these devices in the machine.
-    pub(super) fn at(mut self, devices: &[String]) -> Self {
+    pub(in crate::image_command::recipe) fn at(mut self, devices: &[String]) -> Self {
         let with_files = self.rows.iter_mut().filter(|row| row.file.is_some());
         for (row, device) in with_files.zip(devices) {
             row.device = Some(device.clone());
@@ -77,7 +79,11 @@ impl Caches {
     }
 
     /// Adds the caches of `package` to a request.
-    pub(super) fn add_to(&self, request: &mut Request, package: &Rc<Package>) {
+    pub(in crate::image_command::recipe) fn add_to(
+        &self,
+        request: &mut Request,
+        package: &Rc<Package>,
+    ) {
         for (number, row) in (0_u32..).zip(&self.rows) {
             if Rc::ptr_eq(&row.package, package) {
                 let (device, path) = (row.device.clone(), row.path.clone().into_bytes());
@@ -90,7 +96,11 @@ impl Caches {
     ///
     /// # Errors
     /// A cache cannot be read or written.
-    pub(super) fn keep(&self, scratch: &Tree, store: &Store) -> Result<()> {
+    pub(in crate::image_command::recipe) fn keep(
+        &self,
+        scratch: &Tree,
+        store: &Store,
+    ) -> Result<()> {
         for (number, row) in self.rows.iter().enumerate() {
             let upper = scratch.find(format!("caches/{number}/upper").as_bytes());
             let Some(at) = upper else { continue };
@@ -98,7 +108,9 @@ impl Caches {
                 continue;
             }
             let mut tree = match &row.file {
-                Some(file) => erofs::read(Arc::new(file.try_clone()?)).context("read a kept cache")?,
+                Some(file) => {
+                    erofs::read(Arc::new(file.try_clone()?)).context("read a kept cache")?
+                }
                 None => Tree::new(Meta { permissions: 0o755, ..Meta::default() }),
             };
             overlay::apply(&mut tree, scratch, at, RootMeta::OfLayer)?;

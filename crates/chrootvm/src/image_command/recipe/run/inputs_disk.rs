@@ -9,21 +9,21 @@ use image::tree::{Meta, Tree};
 use recipe::{Mode, PutStep};
 use step::request::{Access, Bind, Request, mount_point};
 
-use super::edits::Editor;
-use super::inputs::Input;
-use super::plan::{Planned, Work};
-use super::store::{Store, write_image};
+use super::super::kept::store::{Store, write_image};
+use super::super::package::inputs::Input;
+use super::super::package::plan::{Planned, Work};
+use super::super::tree::edits::Editor;
 
 /// Where a step sees its inputs.
 const INPUTS: &str = "/run/inputs";
 /// Where a step sees its program, if that is a file of the package.
-pub(super) const SCRIPT: &str = "/run/script";
+pub(in crate::image_command::recipe) const SCRIPT: &str = "/run/script";
 
 /// The disk.
 #[derive(Debug, Default)]
-pub(super) struct InputsDisk {
+pub(in crate::image_command::recipe) struct InputsDisk {
     /// Its device in the machine.
-    pub(super) device: String,
+    pub(in crate::image_command::recipe) device: String,
     rows: Vec<Row>,
 }
 
@@ -51,7 +51,7 @@ impl InputsDisk {
     ///
     /// # Errors
     /// An input cannot be read; the disk cannot be written.
-    pub(super) fn write(
+    pub(in crate::image_command::recipe) fn write(
         steps: &[Planned],
         missing: &[usize],
         editor: &Editor<'_>,
@@ -82,7 +82,13 @@ impl InputsDisk {
     }
 
     /// Adds an input, which is seen in the directory `at`.
-    fn add(&mut self, tree: &mut Tree, (index, for_all): (usize, ForAll), input: &Input, at: &str) -> Result<()> {
+    fn add(
+        &mut self,
+        tree: &mut Tree,
+        (index, for_all): (usize, ForAll),
+        input: &Input,
+        at: &str,
+    ) -> Result<()> {
         let dir = format!("{index}{at}").into_bytes();
         let source = [&dir[..], b"/", &input.name].concat();
         let into = if input.is_directory { &source } else { &dir };
@@ -93,7 +99,13 @@ impl InputsDisk {
     }
 
     /// Adds the files of a put step.
-    fn mount(&mut self, tree: &mut Tree, index: usize, put: &PutStep, sources: &[Input]) -> Result<()> {
+    fn mount(
+        &mut self,
+        tree: &mut Tree,
+        index: usize,
+        put: &PutStep,
+        sources: &[Input],
+    ) -> Result<()> {
         let is_inside = sources.len() != 1 || put.to.ends_with('/');
         for source in sources {
             let dir = format!("{index}/mount").into_bytes();
@@ -110,7 +122,7 @@ impl InputsDisk {
     }
 
     /// Adds what the command with this index sees to its request.
-    pub(super) fn add_to(&self, request: &mut Request, index: usize) {
+    pub(in crate::image_command::recipe) fn add_to(&self, request: &mut Request, index: usize) {
         let is_seen = |row: &&Row| match row.for_all {
             ForAll::Yes => row.index < index,
             ForAll::No => row.index == index,

@@ -19,20 +19,20 @@ use oci::image::Image;
 use oci::name::platform::Platform;
 use recipe::{Base, From};
 
-use super::super::options::reading;
-use super::super::sources::{Opened, ReadSource, SourceKind, Sources};
-use super::inputs::{digest, file_digest, remembered};
-use super::key::Key;
-use super::package::Package;
-use super::store::{Kind, Store, write_image};
+use super::super::super::options::reading;
+use super::super::super::sources::{Opened, ReadSource, SourceKind, Sources};
+use super::super::kept::key::{Key, hex};
+use super::super::kept::store::{Kind, Store, write_image};
+use super::super::package::Package;
+use super::super::package::inputs::{digest, file_digest, remembered};
 use crate::logger::warn_all;
 use crate::pull::PullArguments;
 
 /// A base that is known, but may not have been read.
 #[derive(Debug)]
-pub(super) struct OpenBase {
+pub(in crate::image_command::recipe) struct OpenBase {
     /// Names the base; `None` for an empty tree.
-    pub(super) key: Option<Key>,
+    pub(in crate::image_command::recipe) key: Option<Key>,
     word: OsString,
     sources: Option<Sources>,
     opened: Option<Opened>,
@@ -42,15 +42,15 @@ pub(super) struct OpenBase {
 
 /// A base of a registry: its reference, and the digest to which it led.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Resolved {
-    pub(super) name: String,
-    pub(super) platform: String,
-    pub(super) digest: String,
+pub(in crate::image_command::recipe) struct Resolved {
+    pub(in crate::image_command::recipe) name: String,
+    pub(in crate::image_command::recipe) platform: String,
+    pub(in crate::image_command::recipe) digest: String,
 }
 
 /// What a lock file says about the base.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pin {
+pub(in crate::image_command::recipe) enum Pin {
     /// Use this digest.
     Digest(String),
     /// There is no entry: ask as usual.
@@ -66,7 +66,7 @@ impl OpenBase {
     /// # Errors
     /// The base does not exist, or has another digest than the recipe says; a registry that does
     /// not answer.
-    pub(super) fn open(
+    pub(in crate::image_command::recipe) fn open(
         package: &Package,
         pull: &PullArguments,
         store: &Store,
@@ -107,8 +107,7 @@ impl OpenBase {
         };
         let sources = Sources::new(&[&word], &[], reading(), &pull)?;
         let sources = sources.with_own_options(&[PullArguments::PLATFORM]);
-        let mut open =
-            Self { key: None, word, sources: Some(sources), opened: None, read: None };
+        let mut open = Self { key: None, word, sources: Some(sources), opened: None, read: None };
         let resolved = match base {
             Base::Image(_) | Base::Tar(_) | Base::Dir(_) => {
                 open.identify_file(base, digest.as_deref(), store)?;
@@ -143,7 +142,7 @@ impl OpenBase {
         }
         ensure!(metadata.is_file(), "{shown} is no file; a directory is written from.dir");
         let found = file_digest(path, store).with_context(|| format!("read {shown}"))?;
-        let text = found.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let text = hex(&found);
         if let Some(wanted) = wanted {
             ensure!(
                 wanted == format!("sha256:{text}"),
@@ -170,14 +169,15 @@ impl OpenBase {
             anyhow::bail!("{} is no OCI image", self.word.display());
         };
         let image = &source.image;
-        let (config, manifest) = (image.config_digest.to_string(), image.manifest_digest.to_string());
+        let (config, manifest) =
+            (image.config_digest.to_string(), image.manifest_digest.to_string());
         self.key = Some(Key::first(&[b"image", config.as_bytes()]));
         self.opened = Some(opened);
         Ok(manifest)
     }
 
     /// The command of an OCI image and its surroundings.
-    pub(super) fn process(&self) -> Option<&Process> {
+    pub(in crate::image_command::recipe) fn process(&self) -> Option<&Process> {
         match (&self.opened, &self.read) {
             (Some(Opened::Oci(source)), _) => Some(&source.image.config.process),
             (_, Some((_, Some(image)))) => Some(&image.config.process),
@@ -186,7 +186,7 @@ impl OpenBase {
     }
 
     /// The OCI image that the base is.
-    pub(super) fn image(&self) -> Option<&Image> {
+    pub(in crate::image_command::recipe) fn image(&self) -> Option<&Image> {
         match (&self.opened, &self.read) {
             (Some(Opened::Oci(source)), _) => Some(&source.image),
             (_, Some((_, image))) => image.as_deref(),
@@ -198,7 +198,7 @@ impl OpenBase {
     ///
     /// # Errors
     /// The source is damaged, too large, or cannot be fetched.
-    pub(super) fn tree(&mut self, store: &Store) -> Result<Tree> {
+    pub(in crate::image_command::recipe) fn tree(&mut self, store: &Store) -> Result<Tree> {
         let Some(key) = &self.key else { return Ok(Tree::new(root_meta())) };
         if let Some((tree, _)) = &self.read {
             return Ok(tree.clone());
@@ -226,7 +226,10 @@ impl OpenBase {
     ///
     /// # Errors
     /// Those of [`Self::tree`]; the image cannot be written.
-    pub(super) fn disk(&mut self, store: &Store) -> Result<Option<(File, Tree)>> {
+    pub(in crate::image_command::recipe) fn disk(
+        &mut self,
+        store: &Store,
+    ) -> Result<Option<(File, Tree)>> {
         let Some(key) = self.key else { return Ok(None) };
         let file = match store.open(Kind::Base, &key) {
             Some(file) => file,
@@ -241,7 +244,7 @@ impl OpenBase {
 }
 
 /// Metadata of the root of an empty tree.
-pub(super) fn root_meta() -> image::tree::Meta {
+pub(in crate::image_command::recipe) fn root_meta() -> image::tree::Meta {
     image::tree::Meta { permissions: 0o755, ..image::tree::Meta::default() }
 }
 

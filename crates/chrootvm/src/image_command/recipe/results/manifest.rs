@@ -8,11 +8,11 @@ use image::tree::Tree;
 use oci::name::platform::Platform;
 use serde_json::{Value, json};
 
-use super::inputs::file_digest;
-use super::key::Key;
-use super::outputs::{Contents, Planned};
-use super::package::Package;
-use super::store::Store;
+use super::super::kept::key::{Key, hex};
+use super::super::kept::store::Store;
+use super::super::package::Package;
+use super::super::package::inputs::file_digest;
+use super::super::results::outputs::{Contents, Planned};
 
 /// Version of the form of the file.
 const VERSION: u32 = 1;
@@ -22,7 +22,11 @@ const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 
 /// Where the manifest `file` of a package is written: beside the outputs, whose place `-o` may
 /// give.
-pub(super) fn place(package: &Package, file: &Path, output: Option<&Path>) -> PathBuf {
+pub(in crate::image_command::recipe) fn place(
+    package: &Package,
+    file: &Path,
+    output: Option<&Path>,
+) -> PathBuf {
     let Some(output) = output else { return package.of_host(file) };
     let dir = if output.is_dir() { output.to_path_buf() } else { output::directory(output) };
     dir.join(file.file_name().unwrap_or_default())
@@ -32,7 +36,7 @@ pub(super) fn place(package: &Package, file: &Path, output: Option<&Path>) -> Pa
 ///
 /// # Errors
 /// An output cannot be read; the file cannot be written.
-pub(super) fn write(
+pub(in crate::image_command::recipe) fn write(
     path: &Path,
     contents: &Contents<'_>,
     base: Option<&Key>,
@@ -45,7 +49,7 @@ pub(super) fn write(
         let file = &output.path;
         let size = file.metadata().with_context(|| format!("look at {}", file.display()))?.len();
         let digest = file_digest(file, store).with_context(|| format!("read {}", file.display()))?;
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&digest);
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         Ok(json!({ "file": name, "format": output.format.0.name(), "size": size, "sha256": digest }))
     });
@@ -90,7 +94,7 @@ fn network(network: recipe::Network) -> Value {
 }
 
 /// Releases of the kernels whose modules the tree has.
-pub(super) fn kernels(tree: &Tree) -> Vec<String> {
+pub(in crate::image_command::recipe) fn kernels(tree: &Tree) -> Vec<String> {
     let found = MODULES.iter().find_map(|path| tree.find(path.as_bytes()));
     let names = found.and_then(|id| tree.children(id)).into_iter().flatten();
     names.map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect()

@@ -10,13 +10,13 @@ use crate::pull::{PullArguments, explain_size};
 
 /// Fetches files, with the options of registries.
 #[derive(Debug)]
-pub(super) struct Fetcher {
+pub(in crate::image_command::recipe) struct Fetcher {
     pull: PullArguments,
 }
 
 impl Fetcher {
     /// A fetcher with these options.
-    pub(super) fn new(pull: &PullArguments) -> Self {
+    pub(in crate::image_command::recipe) fn new(pull: &PullArguments) -> Self {
         Self { pull: pull.clone() }
     }
 
@@ -24,7 +24,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// The server does not answer; the file is another one, or too large.
-    pub(super) fn fetch(&self, url: &str, sha256: &str) -> Result<File> {
+    pub(in crate::image_command::recipe) fn fetch(&self, url: &str, sha256: &str) -> Result<File> {
         let OpenOptions { registry, cache, max_size, .. } = self.pull.open_options()?;
         let digest = format!("sha256:{sha256}").parse().context("sha256")?;
         download::fetch(url, &digest, &registry, &cache, max_size).map_err(explain_size)

@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use recipe::{
-    Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network, Program,
-    PutStep, Scope, Step,
+    Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network,
+    Program, PutStep, Scope, Step,
 };
 
-use super::inputs::Input;
-use super::key::Key;
-use super::package::{Package, WrongRecipe, is_glob};
+use super::super::kept::key::Key;
+use super::super::package::inputs::Input;
+use super::super::package::{Package, WrongRecipe, is_glob};
 
 /// Most recipes that build one on another.
 const DEPTH_MAX: usize = 16;
@@ -24,23 +24,23 @@ const TITLE_MAX: usize = 60;
 
 /// A step with everything that it needs from the host.
 #[derive(Debug)]
-pub(super) struct Planned {
+pub(in crate::image_command::recipe) struct Planned {
     /// The package of its recipe.
-    pub(super) package: Rc<Package>,
+    pub(in crate::image_command::recipe) package: Rc<Package>,
     /// Its name for people.
-    pub(super) title: String,
+    pub(in crate::image_command::recipe) title: String,
     /// Where its recipe has it.
-    pub(super) place: String,
-    pub(super) work: Work,
+    pub(in crate::image_command::recipe) place: String,
+    pub(in crate::image_command::recipe) work: Work,
     /// What the key consists of, besides the key before.
-    pub(super) parts: Vec<Part>,
+    pub(in crate::image_command::recipe) parts: Vec<Part>,
     /// Key of the state after the step.
-    pub(super) key: Key,
+    pub(in crate::image_command::recipe) key: Key,
 }
 
 /// What a step does, with the files that it needs.
 #[derive(Debug)]
-pub(super) enum Work {
+pub(in crate::image_command::recipe) enum Work {
     /// Makes the directories of an empty tree.
     Skeleton,
     /// Installs busybox.
@@ -61,23 +61,23 @@ pub(super) enum Work {
 
 /// A command step.
 #[derive(Debug)]
-pub(super) struct Command {
-    pub(super) step: CommandStep,
+pub(in crate::image_command::recipe) struct Command {
+    pub(in crate::image_command::recipe) step: CommandStep,
     /// Its network.
-    pub(super) network: Network,
+    pub(in crate::image_command::recipe) network: Network,
     /// Files at `/run/inputs`.
-    pub(super) inputs: Vec<Input>,
+    pub(in crate::image_command::recipe) inputs: Vec<Input>,
     /// The program, if it is a file of the package.
-    pub(super) script: Option<Input>,
+    pub(in crate::image_command::recipe) script: Option<Input>,
 }
 
 /// One thing that decides about the result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(in crate::image_command::recipe) struct Part {
     /// What it is, as the subject of a sentence.
-    pub(super) what: String,
+    pub(in crate::image_command::recipe) what: String,
     /// Its value, or a hash of that.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::image_command::recipe) bytes: Vec<u8>,
 }
 
 impl Part {
@@ -86,11 +86,20 @@ impl Part {
     }
 }
 
+/// What all commands of a build see of it, whatever their recipe says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::image_command::recipe) struct Surroundings {
+    /// Processor for which the steps run.
+    pub(in crate::image_command::recipe) platform: String,
+    /// Time that is given for the build; `None` for that of the base.
+    pub(in crate::image_command::recipe) time: Option<u32>,
+}
+
 /// The recipe and those that it builds on, the lowest first.
 ///
 /// # Errors
 /// A recipe that cannot be read; a circle; more than [`DEPTH_MAX`] recipes.
-pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
+pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
     let mut chain = vec![Rc::new(package)];
     loop {
         let upper = chain.last().context("there is one recipe at least")?;
@@ -101,7 +110,10 @@ pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
         let lower = Package::open(&found)?;
         let is_same = |known: &Rc<Package>| known.file.canonicalize().ok().as_ref() == Some(&found);
         if chain.iter().any(is_same) {
-            bail!(WrongRecipe(format!("{}: the recipes build on each other in a circle", naming())));
+            bail!(WrongRecipe(format!(
+                "{}: the recipes build on each other in a circle",
+                naming()
+            )));
         }
         ensure!(chain.len() < DEPTH_MAX, "{}: more than {DEPTH_MAX} recipes", naming());
         chain.push(Rc::new(lower));
@@ -110,12 +122,15 @@ pub(super) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
     Ok(chain)
 }
 
-/// The steps of `chain`. `base` is the key of the base, and `platform` the processor for which
-/// the steps run.
+/// The steps of `chain`. `base` is the key of the base.
 ///
 /// # Errors
 /// A file that a step names is missing or leads out of the package.
-pub(super) fn plan(chain: &[Rc<Package>], base: Option<Key>, platform: &str) -> Result<Vec<Planned>> {
+pub(in crate::image_command::recipe) fn plan(
+    chain: &[Rc<Package>],
+    base: Option<Key>,
+    surroundings: &Surroundings,
+) -> Result<Vec<Planned>> {
     let mut planned = Vec::new();
     let mut key = base.unwrap_or_else(|| Key::first(&[b"empty"]));
     let mut mounted: Vec<Part> = Vec::new();
@@ -128,19 +143,26 @@ pub(super) fn plan(chain: &[Rc<Package>], base: Option<Key>, platform: &str) -> 
     for (depth, package) in chain.iter().enumerate() {
         let shown = package.file.display().to_string();
         if depth == 0 && base.is_none() {
-            add(package, "directories of an empty image".into(), shown.clone(), Work::Skeleton, Vec::new());
+            add(
+                package,
+                "directories of an empty image".into(),
+                shown.clone(),
+                Work::Skeleton,
+                Vec::new(),
+            );
         }
         if let Some(busybox) = &package.recipe.busybox {
-            let (work, parts) = plan_busybox(package, busybox).context("[busybox]").context(shown.clone())?;
+            let (work, parts) =
+                plan_busybox(package, busybox).context("[busybox]").context(shown.clone())?;
             add(package, "busybox".into(), shown, work, parts);
         }
         for step in &package.recipe.steps {
             let place = package.place(step.position);
             let (work, mut parts) = plan_step(package, step).with_context(|| place.clone())?;
-            parts.insert(0, Part::new("its text", step.canonical()));
+            parts.insert(0, Part::new("its text", text(step)));
             match &work {
                 Work::Command(command) => {
-                    parts.extend(settings(package, command.network, platform));
+                    parts.extend(settings(package, command.network, surroundings));
                     parts.extend(mounted.iter().cloned());
                 }
                 Work::Mount(..) => mounted.extend(parts.iter().cloned()),
@@ -202,8 +224,17 @@ fn plan_command(package: &Package, step: &CommandStep) -> Result<(Work, Vec<Part
     Ok((Work::Command(Box::new(command)), parts))
 }
 
+/// The text of a step, without its time limit: a step that ends in time does not notice it.
+fn text(step: &Step) -> Vec<u8> {
+    let mut step = step.clone();
+    if let Action::Command(command) = &mut step.action {
+        command.timeout = None;
+    }
+    step.canonical()
+}
+
 /// What a command step takes from its recipe's `[build]`. Limits and secrets are no part of it.
-fn settings(package: &Package, network: Network, platform: &str) -> [Part; 5] {
+fn settings(package: &Package, network: Network, surroundings: &Surroundings) -> [Part; 6] {
     let build = &package.recipe.build;
     let hosts: Vec<_> = build.volumes.keys().collect();
     [
@@ -211,7 +242,8 @@ fn settings(package: &Package, network: Network, platform: &str) -> [Part; 5] {
         Part::new("the environment of [build]", format!("{:?}", build.env)),
         Part::new("the host name", build.hostname.clone()),
         Part::new("the caches and volumes of [build]", format!("{:?} {hosts:?}", build.cache)),
-        Part::new("the processor", platform),
+        Part::new("the processor", surroundings.platform.clone()),
+        Part::new("the time of the build", format!("{:?}", surroundings.time)),
     ]
 }
 

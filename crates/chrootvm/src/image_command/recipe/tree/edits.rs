@@ -1,17 +1,19 @@
 //! Steps that change the tree without a machine.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use image::edit::put::{self, HostFile, ModeRule, Placing};
 use image::edit::remove::Removal;
+use image::elf;
 use image::tree::{Content, Id, Kind, Meta, Tree, components, directory, file_length, show};
 use recipe::{Busybox, BusyboxSource, Contents, DirectoryStep, LinkStep, Mode, PutStep};
 
-use super::super::build::user;
-use super::fetch::Fetcher;
-use super::inputs::Input;
-use super::plan::Work;
+use super::super::super::build::user;
+use super::super::package::inputs::Input;
+use super::super::package::plan::Work;
+use super::super::tree::fetch::Fetcher;
 
 /// Directories of an image without a base (Filesystem Hierarchy Standard 3.0), and their modes.
 #[rustfmt::skip]
@@ -45,10 +47,12 @@ const BUSYBOX_MAX: u64 = 64 << 20;
 
 /// Changes trees by steps.
 #[derive(Debug)]
-pub(super) struct Editor<'a> {
-    pub(super) fetcher: &'a Fetcher,
+pub(in crate::image_command::recipe) struct Editor<'a> {
+    pub(in crate::image_command::recipe) fetcher: &'a Fetcher,
     /// Time of the files that are added, in seconds since 1970.
-    pub(super) time: i64,
+    pub(in crate::image_command::recipe) time: i64,
+    /// Paths of the files that were put one by one.
+    pub(in crate::image_command::recipe) put: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Editor<'_> {
@@ -57,7 +61,11 @@ impl Editor<'_> {
     /// # Errors
     /// A path that leads through a file; an owner that the tree does not have; a download that
     /// fails.
-    pub(super) fn edit(&self, tree: &mut Tree, work: &Work) -> Result<()> {
+    pub(in crate::image_command::recipe) fn edit(
+        &self,
+        tree: &mut Tree,
+        work: &Work,
+    ) -> Result<()> {
         match work {
             Work::Skeleton => self.skeleton(tree),
             Work::Busybox(busybox, input) => self.busybox(tree, busybox, input.as_ref()),
@@ -74,7 +82,11 @@ impl Editor<'_> {
     ///
     /// # Errors
     /// The download fails.
-    pub(super) fn sources(&self, step: &PutStep, inputs: &[Input]) -> Result<Vec<Input>> {
+    pub(in crate::image_command::recipe) fn sources(
+        &self,
+        step: &PutStep,
+        inputs: &[Input],
+    ) -> Result<Vec<Input>> {
         Ok(match &step.contents {
             Contents::Files(_) => inputs.to_vec(),
             Contents::Text(text) => {
@@ -118,13 +130,19 @@ impl Editor<'_> {
             None => known_applets(&content)?,
         };
         let placing = self.placing((0, 0), Mode::Fixed(OF_PROGRAM));
-        let file = HostFile { name: b"busybox", content, permissions: OF_PROGRAM, mtime: self.time };
+        let file =
+            HostFile { name: b"busybox", content, permissions: OF_PROGRAM, mtime: self.time };
         let path = put::file(tree, busybox.to.as_bytes(), file, &placing)?;
         let (parent, name) = split(&path);
         let parent = tree.make_directories(parent)?;
         for applet in applets {
             if applet.as_bytes() != name && tree.child(parent, applet.as_bytes()).is_none() {
-                tree.add(parent, applet.as_bytes(), self.meta(0o777, (0, 0)), Kind::Symlink(name.into()))?;
+                tree.add(
+                    parent,
+                    applet.as_bytes(),
+                    self.meta(0o777, (0, 0)),
+                    Kind::Symlink(name.into()),
+                )?;
             }
         }
         Ok(())
@@ -153,7 +171,8 @@ impl Editor<'_> {
                 (false, _) => {
                     let inside = [to, b"/"].concat();
                     let to = if is_glob { &inside } else { to };
-                    put::file(tree, to, only_file(source)?, &placing)?;
+                    let path = put::file(tree, to, only_file(source)?, &placing)?;
+                    self.put.borrow_mut().push(path);
                 }
             }
         }
@@ -162,7 +181,7 @@ impl Editor<'_> {
 
     fn link(&self, tree: &mut Tree, step: &LinkStep) -> Result<()> {
         let owner = user::owner(tree, step.owner.as_deref())?;
-        let (parent, name) = self.place(tree, &step.to)?;
+        let (parent, name) = Self::place(tree, &step.to)?;
         let is_directory = tree.child(parent, &name).is_some_and(|id| tree.children(id).is_some());
         ensure!(!is_directory, "{} is a directory in the image", step.to);
         let target = step.target.as_bytes().into();
@@ -176,12 +195,12 @@ impl Editor<'_> {
             tree.node_mut(id).meta = meta;
             return Ok(());
         }
-        let (parent, name) = self.place(tree, &step.path)?;
+        let (parent, name) = Self::place(tree, &step.path)?;
         tree.add(parent, &name, self.meta(step.mode, owner), directory()).map(drop)
     }
 
     /// The directory above `path`, which is made if it is missing, and the last name.
-    fn place(&self, tree: &mut Tree, path: &str) -> Result<(Id, Vec<u8>)> {
+    fn place(tree: &mut Tree, path: &str) -> Result<(Id, Vec<u8>)> {
         let names = components(path.as_bytes()).collect::<Vec<_>>();
         let (name, above) = names.split_last().context("the path has no name")?;
         let parent = tree.make_directories(&above.join(&b'/'));
@@ -189,6 +208,28 @@ impl Editor<'_> {
             .with_context(|| format!("make the directories above {}", show(path.as_bytes())))?;
         Ok((parent, name.to_vec()))
     }
+}
+
+/// Warns about programs among the files that were put and that cannot run in the tree.
+///
+/// # Errors
+/// A program cannot be read.
+pub(in crate::image_command::recipe) fn check_programs(
+    tree: &Tree,
+    paths: &[Vec<u8>],
+) -> Result<()> {
+    for path in paths {
+        let Some(id) = tree.find(path) else { continue };
+        let Kind::File(content) = &tree.node(id).kind else { continue };
+        let mut magic = [0; 4];
+        let is_elf = content.open()?.read_exact(&mut magic).is_ok() && magic == *b"\x7fELF";
+        if is_elf {
+            for finding in elf::check(tree, path)? {
+                log::warn!("{finding}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn remove(tree: &mut Tree, patterns: &[String]) -> Result<()> {

@@ -21,12 +21,12 @@ use oci::document::config::Process;
 use oci::image::Image;
 use recipe::{Init, Output};
 
-use super::super::build::oci_archive::ImageParts;
-use super::super::build::output::FormatOptions;
-use super::key::Key;
-use super::package::Package;
-use super::store::{Kind, Store};
-use super::workload;
+use super::super::super::build::oci_archive::ImageParts;
+use super::super::super::build::output::FormatOptions;
+use super::super::kept::key::Key;
+use super::super::kept::store::{Kind, Store};
+use super::super::package::Package;
+use super::super::results::workload;
 use crate::logger::warn_all;
 
 /// Largest output that is kept, in bytes on the disk.
@@ -34,35 +34,40 @@ const KEPT_MAX: u64 = 4 << 30;
 
 /// A file to make.
 #[derive(Debug)]
-pub(super) struct Planned {
-    pub(super) path: PathBuf,
-    pub(super) output: Output,
-    pub(super) format: (Format, Method),
+pub(in crate::image_command::recipe) struct Planned {
+    pub(in crate::image_command::recipe) path: PathBuf,
+    pub(in crate::image_command::recipe) output: Output,
+    pub(in crate::image_command::recipe) format: (Format, Method),
     options: FormatOptions,
 }
 
 /// What all outputs are made of, besides the tree.
 #[derive(Debug)]
-pub(super) struct Contents<'a> {
-    pub(super) package: &'a Package,
-    pub(super) process: Process,
+pub(in crate::image_command::recipe) struct Contents<'a> {
+    pub(in crate::image_command::recipe) package: &'a Package,
+    pub(in crate::image_command::recipe) process: Process,
     /// The OCI image of the base, and the tree that it has.
-    pub(super) image: Option<(&'a Image, Tree)>,
+    pub(in crate::image_command::recipe) image: Option<(&'a Image, Tree)>,
     /// Time of the images, and the latest of a file.
-    pub(super) time: u32,
+    pub(in crate::image_command::recipe) time: u32,
     /// `/init` of the command line.
-    pub(super) init: Option<PathBuf>,
+    pub(in crate::image_command::recipe) init: Option<PathBuf>,
 }
 
 /// The files that `recipe` makes. `given` is the value of `-o`.
 ///
 /// # Errors
 /// No output is named; two have one name; an unknown format, or an option that is not for it.
-pub(super) fn plan(package: &Package, given: Option<&Path>) -> Result<Vec<Planned>> {
+pub(in crate::image_command::recipe) fn plan(
+    package: &Package,
+    given: Option<&Path>,
+) -> Result<Vec<Planned>> {
     let outputs = &package.recipe.outputs;
     let named: Vec<(PathBuf, Output)> = match (outputs.as_slice(), given) {
         ([], None) => bail!("{}: it has no [[output]]: give -o FILE", package.file.display()),
-        ([], Some(path)) => vec![(path.to_path_buf(), Output { file: path.into(), ..Output::default() })],
+        ([], Some(path)) => {
+            vec![(path.to_path_buf(), Output { file: path.into(), ..Output::default() })]
+        }
         ([output], Some(path)) if !is_directory(path) => vec![(path.to_path_buf(), output.clone())],
         (outputs, Some(path)) => {
             ensure!(
@@ -71,7 +76,8 @@ pub(super) fn plan(package: &Package, given: Option<&Path>) -> Result<Vec<Planne
                 path.display(),
                 outputs.len()
             );
-            let inside = |output: &Output| Some((path.join(output.file.file_name()?), output.clone()));
+            let inside =
+                |output: &Output| Some((path.join(output.file.file_name()?), output.clone()));
             outputs.iter().filter_map(inside).collect()
         }
         (outputs, None) => {
@@ -80,7 +86,8 @@ pub(super) fn plan(package: &Package, given: Option<&Path>) -> Result<Vec<Planne
     };
     let mut planned: Vec<Planned> = Vec::new();
     for (path, output) in named {
-        let is_same = |other: &Planned| host::absolute(&other.path).ok() == host::absolute(&path).ok();
+        let is_same =
+            |other: &Planned| host::absolute(&other.path).ok() == host::absolute(&path).ok();
         ensure!(!planned.iter().any(is_same), "two outputs are called {}", path.display());
         let context = || format!("output {}", output.file.display());
         let options = FormatOptions::of_recipe(&output).with_context(context)?;
@@ -96,13 +103,14 @@ fn is_directory(path: &Path) -> bool {
 
 impl Planned {
     /// Names the output; `None` if it is not kept.
-    pub(super) fn key(
+    pub(in crate::image_command::recipe) fn key(
         &self,
         last: &Key,
         time: Option<u32>,
         contents: &Contents<'_>,
     ) -> Result<Option<Key>> {
-        if self.format.0 == Format::Dir {
+        // A directory is not one file, and what standard output is, nobody knows later.
+        if self.format.0 == Format::Dir || self.path.as_os_str() == "-" {
             return Ok(None);
         }
         let Contents { package, init, .. } = contents;
@@ -115,7 +123,11 @@ impl Planned {
             Init::Image(_) | Init::None => Vec::new(),
         };
         // The name of the file is no part of it, but says the format.
-        let output = format!("{:?} {:?}", Output { file: PathBuf::new(), ..self.output.clone() }, self.format);
+        let output = format!(
+            "{:?} {:?}",
+            Output { file: PathBuf::new(), ..self.output.clone() },
+            self.format
+        );
         let build = &recipe.build.normalise;
         let own = format!("{output} {:?} {:?} {build:?} {time:?}", recipe.run, recipe.init);
         let process = format!("{:?}", contents.process);
@@ -127,14 +139,19 @@ impl Planned {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn copy(&self, key: &Key, store: &Store) -> Result<bool> {
+    pub(in crate::image_command::recipe) fn copy(&self, key: &Key, store: &Store) -> Result<bool> {
         let Some(kept) = store.open(Kind::Output, key) else { return Ok(false) };
         let start = Instant::now();
         let context = || format!("write {}", self.path.display());
         let output = OutputFile::create(&self.path)?;
         sparse::copy(&kept, &output.file).with_context(context)?;
         output.commit()?;
-        log::info!("{}: {} (kept), {:.2} s", self.path.display(), self.format.0, start.elapsed().as_secs_f64());
+        log::info!(
+            "{}: {} (kept), {:.2} s",
+            self.path.display(),
+            self.format.0,
+            start.elapsed().as_secs_f64()
+        );
         Ok(true)
     }
 
@@ -142,7 +159,11 @@ impl Planned {
     ///
     /// # Errors
     /// A tree that the format cannot hold; a file that cannot be read or written.
-    pub(super) fn write(&self, tree: &Tree, contents: &Contents<'_>) -> Result<()> {
+    pub(in crate::image_command::recipe) fn write(
+        &self,
+        tree: &Tree,
+        contents: &Contents<'_>,
+    ) -> Result<()> {
         let start = Instant::now();
         let mut notes = Notes::default();
         let tree = self.tree(tree, contents)?;
@@ -154,16 +175,22 @@ impl Planned {
             },
             _ => ImageParts::default(),
         };
-        let summary =
-            self.options.write((&tree, &parts), self.format, &self.path, contents.time, &mut notes)?;
+        let summary = self.options.write(
+            (&tree, &parts),
+            self.format,
+            &self.path,
+            contents.time,
+            &mut notes,
+        )?;
         warn_all(notes.lines());
         log::info!("{}", summary.line(&self.path, start.elapsed()));
         Ok(())
     }
 
     /// Keeps the file that was written.
-    pub(super) fn keep(&self, key: &Key, store: &Store) -> Result<()> {
-        let file = File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
+    pub(in crate::image_command::recipe) fn keep(&self, key: &Key, store: &Store) -> Result<()> {
+        let file =
+            File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
         let metadata = file.metadata()?;
         if metadata.is_file() && files::kept::size_on_disk(&metadata) <= KEPT_MAX {
             store.keep(Kind::Output, key, &mut |kept| sparse::copy(&file, kept))?;
@@ -175,7 +202,11 @@ impl Planned {
     fn init<'a>(&self, package: &'a Package) -> &'a Init {
         let usual = match &package.recipe.init {
             Some(init) => init,
-            None if package.recipe.run.command.is_empty() || self.format.0 == Format::OciArchive => &Init::None,
+            None if package.recipe.run.command.is_empty()
+                || self.format.0 == Format::OciArchive =>
+            {
+                &Init::None
+            }
             None => &Init::Builtin,
         };
         match (self.output.init, usual) {

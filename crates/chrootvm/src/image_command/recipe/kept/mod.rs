@@ -1,0 +1,4 @@
+//! What builds keep for later ones, by keys.
+
+pub(super) mod key;
+pub(super) mod store;

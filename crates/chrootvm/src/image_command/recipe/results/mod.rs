@@ -1,0 +1,5 @@
+//! What a recipe makes: outputs, the workload in them, and the manifest about them.
+
+pub(super) mod manifest;
+pub(super) mod outputs;
+pub(super) mod workload;

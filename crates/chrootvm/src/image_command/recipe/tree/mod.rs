@@ -1,0 +1,5 @@
+//! The tree that a recipe builds: its base, and the edits that need no machine.
+
+pub(super) mod base;
+pub(super) mod edits;
+pub(super) mod fetch;
