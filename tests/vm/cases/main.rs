@@ -70,6 +70,7 @@ const GROUPS: &[Group] = &[
     ("unprivileged::boots", registry::boots::CASES),
     ("unprivileged::breaks", registry::breaks::CASES),
     ("recipe::failures", recipes::failures::CASES),
+    ("recipe::changes", recipes::changes::CASES),
     ("recipe::kept", recipes::kept::CASES),
     ("recipe::secrets", recipes::secrets::CASES),
     ("recipe::networks", recipes::networks::CASES),

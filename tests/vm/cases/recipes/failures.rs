@@ -101,6 +101,7 @@ fn quiet_build_shows_last_lines(bed: &Bed) -> Result<()> {
     let site = Site::new(bed)?;
     let text = format!("{}{}{}", output("o.tar"), run("echo unwanted"), run("seq 1000; exit 5"));
     let built = site.build(&text, &["--quiet"])?;
-    let built = built.is(1, &["failed: exit status 5", "its last lines:\n", "    999\n    1000\n"])?;
+    let built =
+        built.is(1, &["failed: exit status 5", "its last lines:\n", "    999\n    1000\n"])?;
     built.lacks("unwanted")?.lacks("  900\n")?.lacks("step 1").map(drop)
 }

@@ -1,7 +1,4 @@
 //! Which steps a build runs, and which it takes from an earlier one.
-//!
-//! Which change of a recipe or a file makes which step run is a question that needs no machine:
-//! the tests of `chrootvm image` ask it with `--dry-run`. Here the steps do run.
 
 use std::fs;
 

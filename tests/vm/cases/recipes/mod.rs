@@ -1,5 +1,6 @@
 //! Recipes, whose steps run in a machine.
 
+pub(crate) mod changes;
 pub(crate) mod ends;
 pub(crate) mod failures;
 pub(crate) mod kept;

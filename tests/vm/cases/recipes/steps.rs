@@ -46,10 +46,7 @@ fn programs_have_their_surroundings(bed: &Bed) -> Result<()> {
     let built = site.build(&text.concat(), &[])?.is(0, &["#!/bin/cat\nthe text\n"])?;
     ensure!(built.ran() == [1, 2, 3, 4, 5, 6] && built.stdout.is_empty(), "{built}");
     for (path, expected) in [
-        (
-            "/tmp/id",
-            "uid=1000(app) gid=1001(app) groups=50(staff)\n/tmp\n/srv/app\n0022\n",
-        ),
+        ("/tmp/id", "uid=1000(app) gid=1001(app) groups=50(staff)\n/tmp\n/srv/app\n0022\n"),
         ("/tmp/numbers", "uid=12 gid=34\n/\n"),
         ("/host", "maker\n"),
         ("/words", "[][*][a b][$HOME][\"'`\\][a\nb][ü]"),

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use oci::name::digest::Digest;
 
-use super::{build, fails, listing, succeeds, OTHER};
+use super::{OTHER, build, fails, listing, succeeds};
 use crate::bench::Bench;
 use crate::layout::{self, Layout};
 use crate::server::Server;
@@ -27,7 +27,14 @@ const OUTPUT: &str = "[[output]]\nfile = \"o.tar\"\n";
 #[test]
 fn steps_without_commands_change_the_tree() {
     let bench = bench();
-    for (name, mode) in [("tool", 0o700), ("dir/plain", 0o600), ("dir/sub/run", 0o755), ("x.cfg", 0o644), ("y.cfg", 0o640), (".z.cfg", 0o644)] {
+    for (name, mode) in [
+        ("tool", 0o700),
+        ("dir/plain", 0o600),
+        ("dir/sub/run", 0o755),
+        ("x.cfg", 0o644),
+        ("y.cfg", 0o640),
+        (".z.cfg", 0o644),
+    ] {
         let path = bench.write(name, name);
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -125,7 +132,9 @@ fn downloads_have_the_bytes_of_their_digest() {
     let server = Server::start(&dir, None);
     let url = format!("http://{}/v2/x/blobs/{digest}", server.address);
     let text = |sha256: &str| {
-        format!("from.dir = \"base\"\n{OUTPUT}[[step]]\nurl = \"{url}\"\nsha256 = \"{sha256}\"\nto = \"/opt/got\"\n")
+        format!(
+            "from.dir = \"base\"\n{OUTPUT}[[step]]\nurl = \"{url}\"\nsha256 = \"{sha256}\"\nto = \"/opt/got\"\n"
+        )
     };
     let wrong = "0".repeat(64);
     let message = fails(build(&bench, &text(&wrong), &[]), OTHER);

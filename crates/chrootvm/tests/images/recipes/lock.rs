@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{build, fails, succeeds, OTHER, WRONG_RECIPE};
+use super::{OTHER, WRONG_RECIPE, build, fails, succeeds};
 use crate::bench::Bench;
 use crate::layout::{self, Layout};
 use crate::server::Server;
@@ -14,7 +14,8 @@ fn bench() -> (Bench, Server, String) {
     let bench = Bench::new();
     publish(&bench, &["first"]);
     let server = Server::start(&bench.path("img"), None);
-    let text = format!("from.oci = \"{}/acme/app:one\"\n[[output]]\nfile = \"o.tar\"\n", server.address);
+    let text =
+        format!("from.oci = \"{}/acme/app:one\"\n[[output]]\nfile = \"o.tar\"\n", server.address);
     (bench, server, text)
 }
 
@@ -59,7 +60,11 @@ fn a_moved_tag_is_used_when_it_is_asked_for() {
     for words in [&[][..], &["--no-cache"], &["--locked"]] {
         forget(&bench);
         succeeds(build(&bench, &text, words));
-        assert_eq!((word(&bench), locked(&bench)), ("first".to_owned(), first.clone()), "{words:?}");
+        assert_eq!(
+            (word(&bench), locked(&bench)),
+            ("first".to_owned(), first.clone()),
+            "{words:?}"
+        );
     }
     let name = format!("--update={}/acme/app:one", server.address);
     for (word_now, option) in [("second", name.as_str()), ("third", "--update")] {
@@ -83,10 +88,17 @@ fn locked_builds_need_an_entry() {
     let lock = fs::read_to_string(bench.path("recipe.lock")).unwrap();
     // An address that the lock file does not have, and one with another digest.
     let zeroes = "0".repeat(64);
-    let url = format!("{text}[[step]]\nurl = \"http://{}/x\"\nsha256 = \"{zeroes}\"\nto = \"/x\"\n", server.address);
+    let url = format!(
+        "{text}[[step]]\nurl = \"http://{}/x\"\nsha256 = \"{zeroes}\"\nto = \"/x\"\n",
+        server.address
+    );
     let message = fails(build(&bench, &url, &["--locked"]), OTHER);
     assert!(message.contains("has no entry for http://"), "{message}");
-    let entry = format!("{lock}\n[[url]]\nurl = \"http://{}/x\"\nsha256 = \"{}\"\n", server.address, "1".repeat(64));
+    let entry = format!(
+        "{lock}\n[[url]]\nurl = \"http://{}/x\"\nsha256 = \"{}\"\n",
+        server.address,
+        "1".repeat(64)
+    );
     bench.write("recipe.lock", &entry);
     let message = fails(build(&bench, &url, &["--locked"]), OTHER);
     assert!(message.contains("has another SHA-256 for http://"), "{message}");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{build, fails, succeeds, WRONG_RECIPE};
+use super::{WRONG_RECIPE, build, fails, succeeds};
 use crate::bench::Bench;
 
 const TEXT: &str = "from.dir = \"base\"
