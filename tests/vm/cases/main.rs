@@ -12,6 +12,7 @@ mod documents;
 mod harness;
 mod images;
 mod launcher;
+mod recipes;
 mod registry;
 mod root;
 mod warm;
@@ -68,6 +69,17 @@ const GROUPS: &[Group] = &[
     ("unprivileged::reads", registry::reads::CASES),
     ("unprivileged::boots", registry::boots::CASES),
     ("unprivileged::breaks", registry::breaks::CASES),
+    ("recipe::failures", recipes::failures::CASES),
+    ("recipe::changes", recipes::changes::CASES),
+    ("recipe::kept", recipes::kept::CASES),
+    ("recipe::secrets", recipes::secrets::CASES),
+    ("recipe::networks", recipes::networks::CASES),
+    ("recipe::layers", recipes::layers::CASES),
+    ("recipe::steps", recipes::steps::CASES),
+    ("recipe::outputs", recipes::outputs::CASES),
+    ("recipe::twice", recipes::twice::CASES),
+    ("recipe::ends", recipes::ends::CASES),
+    ("unprivileged::recipe", recipes::twice::CASES_OF_USERS),
     ("documents", documents::CASES),
     ("warm::answers", warm::answers::CASES),
     ("warm::twins", warm::twins::CASES),

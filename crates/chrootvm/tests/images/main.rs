@@ -15,6 +15,7 @@
 //! | `recipes_convert` | files of other tools as recipes |
 //! | `recipes_pack`, `recipes_unpack` | recipes and their files as archives |
 //! | `edits` | `--exclude`, `--inject` and the summary |
+//! | `recipes` | `image build` of recipes |
 
 mod bench;
 mod edits;
@@ -23,6 +24,7 @@ mod facts;
 mod layout;
 mod mkfs;
 mod oci_output;
+mod recipes;
 mod recipes_convert;
 mod recipes_pack;
 mod recipes_unpack;

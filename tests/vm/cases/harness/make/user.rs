@@ -49,7 +49,7 @@ impl UserBed {
         fs::write(at.join("etc/passwd"), format!("{passwd}vmtest:x:{UID}:{UID}::/:/bin/sh\n"))?;
         fs::write(at.join("etc/subuid"), ranges)?;
         fs::write(at.join("etc/subgid"), ranges)?;
-        for program in ["target/release/chrootvm", "target/guest/init"] {
+        for program in ["target/release/chrootvm", "target/guest/init", "target/guest/step"] {
             fs::copy(bed.workspace.join(program), at.join(program))?;
         }
         let image = at.join("kernel");

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use archive::compress::{Compression, Method};
@@ -81,18 +81,17 @@ impl Store {
         Self { files }
     }
 
-    /// The directory in which large files without names are made.
-    fn dir(&self) -> PathBuf {
-        let usual = std::env::temp_dir;
-        self.files.as_ref().map_or_else(usual, |files| files.dir().to_path_buf())
-    }
-
-    /// A new file without a name. It goes when it is closed.
+    /// A new file without a name, on the disk of the cache: it may be large. If that cannot be
+    /// written, it is where temporary files usually are. It goes when it is closed.
     ///
     /// # Errors
     /// Errors of open(2).
     pub(in crate::image_command::recipe) fn temporary(&self) -> Result<File> {
-        let dir = self.dir();
+        let of_cache = self.files.as_ref().map(|files| tempfile::tempfile_in(files.dir()));
+        if let Some(Ok(file)) = of_cache {
+            return Ok(file);
+        }
+        let dir = std::env::temp_dir();
         let making = || format!("make a temporary file in {}", dir.display());
         tempfile::tempfile_in(&dir).with_context(making)
     }

@@ -151,7 +151,8 @@ impl LockFile {
         if self.policy == Policy::Locked {
             return Ok(());
         }
-        let mut lock = Lock { recipe: Some(package.digest.clone()), ..Lock::default() };
+        let recipe = Some(format!("sha256:{}", package.digest));
+        let mut lock = Lock { recipe, ..Lock::default() };
         lock.urls.extend(downloads(package));
         if let Some(Resolved { name, platform, digest }) = resolved {
             // Entries for other platforms stay.
