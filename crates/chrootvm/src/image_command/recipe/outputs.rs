@@ -23,6 +23,7 @@ use recipe::{Init, Output};
 
 use super::super::build::oci_archive::ImageParts;
 use super::super::build::output::FormatOptions;
+use super::inputs::written;
 use super::key::Key;
 use super::package::Package;
 use super::store::{Kind, Store};
@@ -123,17 +124,22 @@ impl Planned {
         Ok(Some(last.then(&[&[&b"output"[..]], &parts[..]].concat())))
     }
 
-    /// Copies the output from the store; `false` if it is not kept.
+    /// Copies the output from the store, unless its file is still as an earlier build has left it;
+    /// `false` if it is not kept.
     ///
     /// # Errors
     /// It cannot be written.
     pub(super) fn copy(&self, key: &Key, store: &Store) -> Result<bool> {
         let Some(kept) = store.open(Kind::Output, key) else { return Ok(false) };
         let start = Instant::now();
-        let context = || format!("write {}", self.path.display());
-        let output = OutputFile::create(&self.path)?;
-        sparse::copy(&kept, &output.file).with_context(context)?;
-        output.commit()?;
+        let is_there = written(&self.path, key).and_then(|name| store.open(Kind::Written, &name));
+        if is_there.is_none() {
+            let context = || format!("write {}", self.path.display());
+            let output = OutputFile::create(&self.path)?;
+            sparse::copy(&kept, &output.file).with_context(context)?;
+            output.commit()?;
+            self.note(key, store);
+        }
         log::info!("{}: {} (kept), {:.2} s", self.path.display(), self.format.0, start.elapsed().as_secs_f64());
         Ok(true)
     }
@@ -167,8 +173,16 @@ impl Planned {
         let metadata = file.metadata()?;
         if metadata.is_file() && files::kept::size_on_disk(&metadata) <= KEPT_MAX {
             store.keep(Kind::Output, key, &mut |kept| sparse::copy(&file, kept))?;
+            self.note(key, store);
         }
         Ok(())
+    }
+
+    /// Notes that the file is the output.
+    fn note(&self, key: &Key, store: &Store) {
+        if let Some(name) = written(&self.path, key) {
+            store.note(Kind::Written, &name, &[]);
+        }
     }
 
     /// What this output has as PID 1.
