@@ -98,8 +98,9 @@ fn outputs_of_one_build_boot(bed: &Bed) -> Result<()> {
     fs::remove_file(site.own("m.json"))?;
     let before = fs::read(site.own("o.ext4"))?;
     fs::remove_file(site.own("o.ext4"))?;
-    let built =
-        site.build(&text, &[])?.is(0, &["o.ext4: ext4 (kept)", "less.tar.zst: tar, zstd (kept)"])?;
+    let built = site
+        .build(&text, &[])?
+        .is(0, &["o.ext4: ext4 (kept)", "less.tar.zst: tar, zstd (kept)"])?;
     ensure!(built.ran().is_empty() && fs::read(site.own("o.ext4"))? == before, "{built}");
     check_manifest(&site)
 }

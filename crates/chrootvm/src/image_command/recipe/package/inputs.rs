@@ -146,6 +146,20 @@ pub(in crate::image_command::recipe) fn remembered(
     Ok(digest)
 }
 
+/// Names the file at `path` as it is now, after it was written as the output that `key` names.
+/// Another file there, or a change of it, gives another name. `None` where a change could have the
+/// same time stamps: if the file system has none below a second.
+pub(in crate::image_command::recipe) fn written(path: &Path, key: &Key) -> Option<Key> {
+    let path = path.canonicalize().ok()?;
+    let metadata = path.symlink_metadata().ok()?;
+    if !metadata.is_file() || metadata.ctime_nsec() == 0 {
+        return None;
+    }
+    let mut stamp = Stamp { bytes: Vec::new(), newest: UNIX_EPOCH };
+    stamp.add(&path, &metadata).ok()?;
+    Some(key.then(&[b"written", &stamp.bytes]))
+}
+
 /// What stat(2) says about a file, or about all files of a directory.
 struct Stamp {
     bytes: Vec<u8>,
@@ -195,5 +209,31 @@ impl Write for Hasher {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_written_file_has_its_name_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("a"), dir.path().join("b"));
+        let (key, other_key) = (Key::first(&[b"a"]), Key::first(&[b"b"]));
+        fs::write(&path, "a").unwrap();
+        let name = written(&path, &key).unwrap();
+        assert_eq!(written(&path, &key), Some(name));
+        assert_ne!(written(&path, &other_key), Some(name));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let closed = written(&path, &key).unwrap();
+        assert_ne!(closed, name);
+        fs::write(&path, "longer").unwrap();
+        assert_ne!(written(&path, &key), Some(closed));
+        fs::rename(&path, &other).unwrap();
+        assert_eq!(written(&path, &key), None);
+        assert_eq!(written(dir.path(), &key), None);
     }
 }

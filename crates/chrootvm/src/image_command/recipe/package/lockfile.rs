@@ -193,3 +193,22 @@ fn downloads(package: &Package) -> Vec<(String, String)> {
     });
     of_steps.chain(of_busybox).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_a_build_has_written_is_read_by_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("recipe.toml");
+        let sha256 = "ab".repeat(32);
+        let step = format!("url = 'http://localhost/a'\nsha256 = '{sha256}'\nto = '/a'\n");
+        fs::write(&file, format!("version = 1\n[[step]]\n{step}")).unwrap();
+        let package = Package::open(&file).unwrap();
+        let open = |policy| LockFile::open(&package, policy).unwrap();
+        assert!(open(Policy::Locked).check(&package).is_err());
+        open(Policy::Usual).finish(&package, None).unwrap();
+        open(Policy::Locked).check(&package).unwrap();
+    }
+}
