@@ -31,6 +31,52 @@ const BUILDFS: &str = "[filesystem]\ntype = \"Ext4\"\nsize_mib = 250\n[container
                        [[overlays]]\nsource_inline = \"nameserver 9.9.9.9\"\ndestination = \"/etc/resolv.conf\"\n\
                        [export.directories]\ninclude = [\"/bin\", \"/etc\", \"/usr\"]\ncreate = [\"/proc\"]\n";
 
+/// The first Debian that buildfs' guide makes: everything is in the file.
+const GUIDE: &str = r#"
+[filesystem]
+type = "Ext4"
+size_mib = 250
+
+[container]
+engine = "Docker"
+image = { name = "debian", tag = "bookworm-slim" }
+
+[[commands]]
+script_inline = """
+apt update
+apt install -y udev systemd-sysv iputils-ping curl
+dropin=/etc/systemd/system/serial-getty@ttyS0.service.d
+mkdir $dropin
+printf '[Service]\\nExecStart=\\nExecStart=-/sbin/agetty --autologin root %%I\\n' > $dropin/login.conf
+passwd -d root
+"""
+
+[[overlays]]
+source_inline = "nameserver 9.9.9.9"
+destination = "/etc/resolv.conf"
+
+[export.directories]
+include = ["/bin", "/etc", "/home", "/lib", "/lib64", "/root", "/sbin", "/usr"]
+create = ["/var/lib/dpkg", "/dev", "/proc", "/sys", "/run", "/tmp", "/var/lib/systemd"]
+"#;
+
+#[test]
+fn a_file_that_names_no_others_needs_none() {
+    let bench = Bench::new();
+    bench.write("x/build.toml", GUIDE);
+    // It names no files, so it may be anywhere.
+    let messages = bench.messages(&["convert", "x", "-o", "recipe.toml"]);
+    assert!(messages.contains("container.engine (line 7)"), "{messages}");
+    assert!(!messages.contains("the recipe names files"), "{messages}");
+    let checked = bench.prints(&["check", "recipe.toml"]);
+    assert!(checked.starts_with("recipe.toml: ") && checked.ends_with(" 1 outputs\n"), "{checked}");
+    bench.messages(&["pack", "recipe.toml", "-o", "a.recipe.tar.gz"]);
+    assert_eq!(
+        bench.prints(&["check", "a.recipe.tar.gz"]),
+        checked.replace("recipe.toml", "a.recipe.tar.gz")
+    );
+}
+
 #[test]
 fn converted_files_are_recipes() {
     for (name, text, manifest, files, warning) in [
