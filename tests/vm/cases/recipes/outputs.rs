@@ -98,8 +98,9 @@ fn outputs_of_one_build_boot(bed: &Bed) -> Result<()> {
     fs::remove_file(site.own("m.json"))?;
     let before = fs::read(site.own("o.ext4"))?;
     fs::remove_file(site.own("o.ext4"))?;
-    let built =
-        site.build(&text, &[])?.is(0, &["o.ext4: ext4 (kept)", "less.tar.zst: tar, zstd (kept)"])?;
+    let built = site
+        .build(&text, &[])?
+        .is(0, &["o.ext4: ext4 (kept)", "less.tar.zst: tar, zstd (kept)"])?;
     ensure!(built.ran().is_empty() && fs::read(site.own("o.ext4"))? == before, "{built}");
     check_manifest(&site)
 }
@@ -109,13 +110,13 @@ fn check_manifest(site: &Site) -> Result<()> {
     let manifest = fs::read_to_string(site.own("m.json")).context("read the manifest")?;
     for image in ["o.erofs", "o.cpio.gz", "o.ext4", "o.tar", "part.tar", "less.tar.zst"] {
         let path = site.own(image);
-        let sums = stdout_of(Command::new("sha256sum").arg(&path))?;
-        let sum = sums.split_whitespace().next().context("no checksum")?;
-        let size = path.metadata()?.len();
+        let printed = stdout_of(Command::new("sha256sum").arg(&path))?;
+        let sum = printed.split_whitespace().next().context("no checksum")?;
+        let length = path.metadata()?.len();
         let (_, entry) =
             manifest.split_once(&format!("\"file\": \"{image}\"")).context("no entry")?;
         let entry = entry.split('}').next().unwrap_or_default();
-        for part in [format!("\"sha256\": \"{sum}\""), format!("\"size\": {size}")] {
+        for part in [format!("\"sha256\": \"{sum}\""), format!("\"size\": {length}")] {
             ensure!(entry.contains(&part), "{image}: no {part} in {entry}");
         }
     }
