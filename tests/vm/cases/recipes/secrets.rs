@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::ends::Live;
+use super::live::Live;
 use super::site::{HEAD, Site, run};
 use crate::harness::{Bed, Case};
 
