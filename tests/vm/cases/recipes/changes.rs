@@ -22,7 +22,7 @@ type Expected = [&'static str; 3];
 /// A change, and what follows from it.
 struct Change {
     name: &'static str,
-    change: fn(&Site) -> Result<()>,
+    make: fn(&Site) -> Result<()>,
     /// Words of the command line.
     words: &'static [&'static str],
     expected: Expected,
@@ -34,30 +34,30 @@ const SCRIPT: Expected = ["kept", "kept", "runs: the file script.sh has changed"
 
 #[rustfmt::skip]
 const CHANGES: &[Change] = &[
-    Change { name: "nothing",         change: |_| Ok(()), words: &[], expected: KEPT },
-    Change { name: "comment",         change: |site| replace(site, "# here", "# there"), words: &[], expected: KEPT },
-    Change { name: "label",           change: |site| replace(site, "label = \"first\"", "label = \"1\""), words: &[], expected: KEPT },
-    Change { name: "form of the text", change: |site| replace(site, "A = \"1\"", "\"A\" = '1'"), words: &[], expected: KEPT },
-    Change { name: "limits",          change: |site| replace(site, "[build]", "[build]\ntimeout = \"5m\"\nmemory = \"300M\"\ncpus = 1\ndisk = \"1G\""), words: &[], expected: KEPT },
-    Change { name: "time and owner",  change: |site| set_time_and_owner(site, "in/a"), words: &[], expected: KEPT },
-    Change { name: "output",          change: |site| replace(site, "o.tar", "other.erofs"), words: &[], expected: KEPT },
-    Change { name: "contents",        change: |site| site.write("in/a", "B"), words: &[], expected: INPUT },
-    Change { name: "mode",            change: |site| chmod(site, "in/a", 0o755), words: &[], expected: INPUT },
-    Change { name: "name",            change: |site| Ok(fs::rename(site.own("in/a"), site.own("in/b"))?), words: &[], expected: INPUT },
-    Change { name: "new name",        change: |site| site.write("in/new", ""), words: &[], expected: INPUT },
-    Change { name: "target of a link", change: |site| link(site, "in/link", "two"), words: &[], expected: INPUT },
-    Change { name: "script",          change: |site| site.write("script.sh", "#!/bin/sh\nexit 0\n"), words: &[], expected: SCRIPT },
-    Change { name: "mode of a script", change: |site| chmod(site, "script.sh", 0o755), words: &[], expected: SCRIPT },
-    Change { name: "file of a put",   change: |site| site.write("put.txt", "B"), words: &[], expected: ["kept", "runs: step 2 has changed", "runs: step 2 has changed"] },
-    Change { name: "text",            change: |site| replace(site, "echo one", "echo  one"), words: &[], expected: ["runs: its text has changed", "runs: step 1 has changed", "runs: step 1 has changed"] },
-    Change { name: "environment of a step", change: |site| replace(site, "A = \"1\"", "A = \"2\""), words: &[], expected: ["runs: its text has changed", "runs: step 1 has changed", "runs: step 1 has changed"] },
-    Change { name: "environment",     change: |site| replace(site, "B = \"1\"", "B = \"2\""), words: &[], expected: ["runs: the environment of [build] has changed"; 3] },
-    Change { name: "network",         change: |site| replace(site, "[build]", "[build]\nnetwork = \"user\""), words: &[], expected: ["runs: its network has changed"; 3] },
-    Change { name: "host name",       change: |site| replace(site, "[build]", "[build]\nhostname = \"x\""), words: &[], expected: ["runs: the host name has changed"; 3] },
-    Change { name: "caches",          change: |site| replace(site, "[build]", "[build]\ncache = [\"/x\"]"), words: &[], expected: ["runs: the caches and volumes of [build] has changed"; 3] },
-    Change { name: "base",            change: |site| Ok(fs::write(site.path("root/etc/group"), "")?), words: &[], expected: ["runs: the base has changed"; 3] },
-    Change { name: "from-step",       change: |_| Ok(()), words: &["--from-step", "3"], expected: ["kept", "runs: an option asks for it", "runs: an option asks for it"] },
-    Change { name: "no-cache",        change: |_| Ok(()), words: &["--no-cache"], expected: ["runs: an option asks for it"; 3] },
+    Change { name: "nothing",         make: |_| Ok(()), words: &[], expected: KEPT },
+    Change { name: "comment",         make: |site| replace(site, "# here", "# there"), words: &[], expected: KEPT },
+    Change { name: "label",           make: |site| replace(site, "label = \"first\"", "label = \"1\""), words: &[], expected: KEPT },
+    Change { name: "form of the text", make: |site| replace(site, "A = \"1\"", "\"A\" = '1'"), words: &[], expected: KEPT },
+    Change { name: "limits",          make: |site| replace(site, "[build]", "[build]\ntimeout = \"5m\"\nmemory = \"300M\"\ncpus = 1\ndisk = \"1G\""), words: &[], expected: KEPT },
+    Change { name: "time and owner",  make: |site| set_time_and_owner(site, "in/a"), words: &[], expected: KEPT },
+    Change { name: "output",          make: |site| replace(site, "o.tar", "other.erofs"), words: &[], expected: KEPT },
+    Change { name: "contents",        make: |site| site.write("in/a", "B"), words: &[], expected: INPUT },
+    Change { name: "mode",            make: |site| chmod(site, "in/a", 0o755), words: &[], expected: INPUT },
+    Change { name: "name",            make: |site| Ok(fs::rename(site.own("in/a"), site.own("in/b"))?), words: &[], expected: INPUT },
+    Change { name: "new name",        make: |site| site.write("in/new", ""), words: &[], expected: INPUT },
+    Change { name: "target of a link", make: |site| link(site, "in/link", "two"), words: &[], expected: INPUT },
+    Change { name: "script",          make: |site| site.write("script.sh", "#!/bin/sh\nexit 0\n"), words: &[], expected: SCRIPT },
+    Change { name: "mode of a script", make: |site| chmod(site, "script.sh", 0o755), words: &[], expected: SCRIPT },
+    Change { name: "file of a put",   make: |site| site.write("put.txt", "B"), words: &[], expected: ["kept", "runs: step 2 has changed", "runs: step 2 has changed"] },
+    Change { name: "text",            make: |site| replace(site, "echo one", "echo  one"), words: &[], expected: ["runs: its text has changed", "runs: step 1 has changed", "runs: step 1 has changed"] },
+    Change { name: "environment of a step", make: |site| replace(site, "A = \"1\"", "A = \"2\""), words: &[], expected: ["runs: its text has changed", "runs: step 1 has changed", "runs: step 1 has changed"] },
+    Change { name: "environment",     make: |site| replace(site, "B = \"1\"", "B = \"2\""), words: &[], expected: ["runs: the environment of [build] has changed"; 3] },
+    Change { name: "network",         make: |site| replace(site, "[build]", "[build]\nnetwork = \"user\""), words: &[], expected: ["runs: its network has changed"; 3] },
+    Change { name: "host name",       make: |site| replace(site, "[build]", "[build]\nhostname = \"x\""), words: &[], expected: ["runs: the host name has changed"; 3] },
+    Change { name: "caches",          make: |site| replace(site, "[build]", "[build]\ncache = [\"/x\"]"), words: &[], expected: ["runs: the caches and volumes of [build] has changed"; 3] },
+    Change { name: "base",            make: |site| Ok(fs::write(site.path("root/etc/group"), "")?), words: &[], expected: ["runs: the base has changed"; 3] },
+    Change { name: "from-step",       make: |_| Ok(()), words: &["--from-step", "3"], expected: ["kept", "runs: an option asks for it", "runs: an option asks for it"] },
+    Change { name: "no-cache",        make: |_| Ok(()), words: &["--no-cache"], expected: ["runs: an option asks for it"; 3] },
 ];
 
 fn replace(site: &Site, from: &str, to: &str) -> Result<()> {
@@ -117,9 +117,9 @@ fn changes_run_steps_again(bed: &Bed) -> Result<()> {
     ensure!(answers(&site, &["--dry-run"])? == [never; 3].map(str::to_owned));
     let built = site.run(&mut site.command(&["--explain"]))?.is(0, &[])?;
     ensure!(built.ran() == [1, 3, 4] && built.stdout.matches(never).count() == 3, "{built}");
-    for Change { name, change, words, expected } in CHANGES {
+    for Change { name, make, words, expected } in CHANGES {
         write_package(&site)?;
-        change(&site).with_context(|| (*name).to_owned())?;
+        make(&site).with_context(|| (*name).to_owned())?;
         let found = answers(&site, &[&["--dry-run"], *words].concat())?;
         ensure!(found == expected.map(str::to_owned), "{name}: {found:?}");
     }

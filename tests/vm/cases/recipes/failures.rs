@@ -4,8 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 
+use super::live::Live;
 use super::site::{HEAD, Site, output, run};
-use crate::harness::processes::{Victim, pid_of};
+use crate::harness::processes::{Victim, family, pid_of};
 use crate::harness::{Bed, Case};
 
 #[rustfmt::skip]
@@ -80,9 +81,9 @@ fn lost_machine_is_status_4(bed: &Bed) -> Result<()> {
     let text = format!("{HEAD}{}{}", head(), run("echo waiting; sleep 3600"));
     site.write("recipe.toml", text)?;
     let mut command = site.command(&[]);
-    let mut child = super::ends::Live::start(&mut command)?;
+    let mut child = Live::start(&mut command)?;
     child.wait_for("waiting")?;
-    let qemu = Victim::Qemu.find(&crate::harness::processes::family(pid_of(&child.process))?);
+    let qemu = Victim::Qemu.find(&family(pid_of(&child.process))?);
     kill(qemu.context("no QEMU runs")?, Signal::SIGKILL)?;
     let built = child.finish()?;
     site.leaves_nothing()?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-use super::ends::Live;
+use super::live::Live;
 use super::site::{HEAD, Site, output, run};
 use crate::harness::{Bed, Case};
 

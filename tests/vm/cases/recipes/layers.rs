@@ -89,22 +89,21 @@ fn files_are_as_steps_leave_them(bed: &Bed) -> Result<()> {
         ensure!(found == Some(expected), "{path}: {found:?} instead of {expected}");
     }
     // Two names of one file, whichever comes first.
-    let names = ["new", "moved"].map(|name| now.get(name).cloned().unwrap_or_default());
-    let pair = names.each_ref().map(String::as_str);
+    let links = ["new", "moved"].map(|name| now.get(name).cloned().unwrap_or_default());
+    let links = links.each_ref().map(String::as_str);
     ensure!(
-        matches!(pair, ["hard 6751 1000:4000000 -> moved", "file 6751 1000:4000000"]),
-        "hard links: {pair:?}"
+        matches!(links, ["hard 6751 1000:4000000 -> moved", "file 6751 1000:4000000"]),
+        "hard links: {links:?}"
     );
-    let names = ["kept/a", "kept/same"].map(|name| site.text("o.tar", name));
-    let [changed, same] = names;
+    let [changed, same] = ["kept/a", "kept/same"].map(|name| site.text("o.tar", name));
     ensure!(changed? == "base\nchanged\n", "kept/a has not changed");
     // Overlayfs copies a file of a lower layer under one of its names (kernel doc
     // filesystems/overlayfs, "Non-standard behavior").
     ensure!(same? == "base\n", "kept/same has changed");
     // Nothing else has changed, and nothing of the machine is there.
-    let made = |path: &str| {
-        let named = EXPECTED.iter().any(|(name, _)| *name == path);
-        named || ["new", "moved", "whiteouts"].contains(&path)
+    let is_expected = |path: &str| {
+        let is_listed = EXPECTED.iter().any(|(name, _)| *name == path);
+        is_listed || ["new", "moved", "whiteouts"].contains(&path)
     };
     let gone = [
         "gone",
@@ -121,14 +120,14 @@ fn files_are_as_steps_leave_them(bed: &Bed) -> Result<()> {
         match gone.contains(&path.as_str()) {
             true => ensure!(path == "was-file" || !now.contains_key(path), "{path} is still there"),
             false => ensure!(
-                made(path) || path == "kept/same" || now.get(path) == Some(old),
+                is_expected(path) || path == "kept/same" || now.get(path) == Some(old),
                 "{path} has changed: {:?}",
                 now.get(path)
             ),
         }
     }
     let new: Vec<_> =
-        now.keys().filter(|path| !before.contains_key(*path) && !made(path)).collect();
+        now.keys().filter(|path| !before.contains_key(*path) && !is_expected(path)).collect();
     ensure!(new.is_empty(), "new names: {new:?}");
     ensure!(site.text("o.tar", "/whiteouts")?.trim() == "0", "a step sees whiteouts");
     Ok(())

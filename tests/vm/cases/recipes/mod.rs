@@ -11,4 +11,5 @@ pub(crate) mod secrets;
 pub(crate) mod steps;
 pub(crate) mod twice;
 
+mod live;
 mod site;

@@ -110,13 +110,13 @@ fn check_manifest(site: &Site) -> Result<()> {
     let manifest = fs::read_to_string(site.own("m.json")).context("read the manifest")?;
     for image in ["o.erofs", "o.cpio.gz", "o.ext4", "o.tar", "part.tar", "less.tar.zst"] {
         let path = site.own(image);
-        let sums = stdout_of(Command::new("sha256sum").arg(&path))?;
-        let sum = sums.split_whitespace().next().context("no checksum")?;
-        let size = path.metadata()?.len();
+        let printed = stdout_of(Command::new("sha256sum").arg(&path))?;
+        let sum = printed.split_whitespace().next().context("no checksum")?;
+        let length = path.metadata()?.len();
         let (_, entry) =
             manifest.split_once(&format!("\"file\": \"{image}\"")).context("no entry")?;
         let entry = entry.split('}').next().unwrap_or_default();
-        for part in [format!("\"sha256\": \"{sum}\""), format!("\"size\": {size}")] {
+        for part in [format!("\"sha256\": \"{sum}\""), format!("\"size\": {length}")] {
             ensure!(entry.contains(&part), "{image}: no {part} in {entry}");
         }
     }

@@ -5,6 +5,7 @@
 //! temporary file or an unfinished file of the cache is a failure of the test.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,9 @@ use crate::harness::{Bed, new_directory};
 /// Prefix of a file that is still being written.
 const UNFINISHED: &str = ".virtinitrd-";
 
-/// What the tests of this crate share of a cache: it depends on the kernel and QEMU alone.
-const SHARED: [&str; 2] = ["vmlinux", "answers"];
+/// What the tests of this crate share of a cache: unpacked kernels, and templates of machines that
+/// have not run a step yet.
+const SHARED: [&str; 3] = ["vmlinux", "answers", "warm"];
 
 /// Beginning of a recipe whose base is the root of the site.
 pub(super) const HEAD: &str = "version = 1\nfrom.dir = \"../root\"\n";
@@ -204,16 +206,16 @@ fn describe<R: std::io::Read>(entry: &mut tar::Entry<'_, R>) -> Result<String> {
     if let (EntryType::Char | EntryType::Block, Some(major), Some(minor)) =
         (kind, header.device_major()?, header.device_minor()?)
     {
-        text.push_str(&format!(" {major}:{minor}"));
+        write!(text, " {major}:{minor}")?;
     }
     if let Some(target) = entry.link_name()? {
-        text.push_str(&format!(" -> {}", target.display()));
+        write!(text, " -> {}", target.display())?;
     }
     for extension in entry.pax_extensions()?.into_iter().flatten() {
         let extension = extension?;
         if let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) {
             let value = String::from_utf8_lossy(extension.value_bytes());
-            text.push_str(&format!(" {name}={value:?}"));
+            write!(text, " {name}={value:?}")?;
         }
     }
     Ok(text)
