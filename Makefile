@@ -54,6 +54,7 @@ install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MAN
 	install -D -m 0755 target/guest/step $(DESTDIR)$(LIBDIR)/virtinitrd/step
 	install -D -m 0755 -t $(DESTDIR)$(BINDIR) target/release/chrootvm target/release/mkvirtinitrd
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
+	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man5 man/recipe.toml.5
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/virtinitrd.7
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/bash-completion/completions target/completions/bash/*
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/zsh/site-functions target/completions/zsh/*

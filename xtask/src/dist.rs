@@ -104,6 +104,7 @@ impl DistCheck {
         for file in [
             "man/man1/chrootvm.1",
             "man/man1/mkvirtinitrd.1",
+            "man/man5/recipe.toml.5",
             "man/man7/virtinitrd.7",
             "bash-completion/completions/chrootvm",
             "zsh/site-functions/_chrootvm",

@@ -9,6 +9,7 @@
 //! | [`parse()`] | text → [`Recipe`] |
 //! | `to_toml` | [`Recipe::to_toml`]: [`Recipe`] → text |
 //! | `canonical` | [`Step::canonical`]: bytes for the keys of caches |
+//! | `references` | [`Recipe::references`]: the files that a recipe names |
 //! | [`lock`] | recipe.lock: text ↔ [`lock::Lock`] |
 //! | [`schema()`] | JSON schema of a recipe |
 //! | [`convert`] | files of buildfs and fledge → [`Recipe`] |
@@ -22,6 +23,7 @@ mod keys;
 pub mod lock;
 mod model;
 mod parse;
+mod references;
 mod schema;
 mod table;
 mod to_toml;
@@ -30,4 +32,5 @@ mod writer;
 
 pub use model::*;
 pub use parse::parse;
+pub use references::{Reference, Target, is_pattern};
 pub use schema::schema;

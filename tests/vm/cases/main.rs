@@ -55,6 +55,7 @@ const GROUPS: &[Group] = &[
     ("modules", launcher::modules::CASES),
     ("pvh", launcher::pvh::CASES),
     ("image", images::image::CASES),
+    ("examples", images::examples::CASES),
     ("initramfs", images::initramfs::CASES),
     ("roots", root::roots::CASES),
     ("image_runs", images::image_runs::CASES),

@@ -15,6 +15,7 @@ pub mod measure;
 pub mod oci;
 pub mod pack;
 pub mod payload;
+pub mod recipe;
 pub mod report;
 pub mod roots;
 pub mod size;
@@ -43,6 +44,7 @@ enum What {
     E2e(e2e::E2e),
     Oci(oci::Oci),
     Pack(pack::Pack),
+    Recipe(recipe::Recipe),
     Size(size::Size),
     Io(io::Io),
     Roots(roots::Roots),
@@ -85,6 +87,7 @@ impl What {
             What::E2e(e2e) => &e2e.output,
             What::Oci(oci) => &oci.output,
             What::Pack(pack) => &pack.output,
+            What::Recipe(recipe) => &recipe.output,
             What::Size(size) => &size.output,
             What::Io(io) => &io.output,
             What::Roots(roots) => &roots.output,
@@ -98,6 +101,7 @@ impl What {
             What::E2e(e2e) => e2e.measure(),
             What::Oci(oci) => oci.measure(),
             What::Pack(pack) => pack.measure(),
+            What::Recipe(recipe) => recipe.measure(),
             What::Size(size) => size.measure(),
             What::Io(io) => io.measure(),
             What::Roots(roots) => roots.measure(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use chrootvm::image_command::rootdir;
+use chrootvm::image_command::{guarded, rootdir};
 use chrootvm::line::foreign;
 use chrootvm::run::SingleWord;
 use chrootvm::{
@@ -136,6 +136,7 @@ const INTERNAL_SUBCOMMANDS: &[(&str, Subcommand)] = &[
     (child::SUBCOMMAND,    |words| done(child::BoundExec::parse(words.into_iter().skip(1))?.run())),
     (userns::SUBCOMMAND,   |_| done(userns::hold())),
     (terminal::SUBCOMMAND, |_| done(terminal::guard())),
+    (guarded::SUBCOMMAND,  |words| done(guarded::guard(words.into_iter().skip(1)))),
     (rootdir::SUBCOMMAND,  |words| done(rootdir::in_namespace(words.into_iter().skip(1)))),
     (pack::SUBCOMMAND,     |words| done(parse::<ChrootVmPack>(words, EXIT_TROUBLE).pack.run())),
 ];

@@ -8,14 +8,16 @@ use files::tell;
 
 use super::recipe;
 
-/// Check a recipe: its keys and values, and that every file that it names exists
+/// Check a recipe, and that every file that it names exists
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  chrootvm image check recipe.toml",
+    before_help = "Examples:\n  \
+                   chrootvm image check recipe.toml\n  \
+                   chrootvm image check app.recipe.tar.gz",
     after_help = "Exit status: 2 if the recipe is wrong."
 )]
 pub(super) struct CheckRecipe {
-    /// The recipe
+    /// The recipe, packed or not
     recipe: PathBuf,
 }
 

@@ -10,16 +10,20 @@
 mod build;
 mod cat;
 mod check;
+mod convert;
 mod diff;
 mod inspect;
 mod layers;
 pub mod ls;
 mod options;
+mod pack;
 mod recipe;
 mod sources;
+mod unpack;
 mod verify;
+mod write;
 
-pub use recipe::kept_steps;
+pub use recipe::{guarded, kept_steps};
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -29,7 +33,7 @@ use anyhow::Result;
 use files::tell::while_read;
 use machine::isolation::userns::UserNamespace;
 
-pub use build::mkfs::rootdir;
+pub use write::mkfs::rootdir;
 
 use crate::logger::{Verbosity, set_verbosity, warn_all};
 
@@ -39,11 +43,7 @@ const EXIT_FOUND: u8 = 1;
 /// Make images of directories, archives and OCI images, and look into them
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  \
-                   chrootvm image build ./debian -o debian.erofs\n  \
-                   chrootvm image cat oci:debian:12 /etc/os-release",
-    after_help = "SOURCE and IMAGE are a directory, a file (cpio, tar, erofs, ext4, squashfs), - for \
-                  standard input, or an OCI image, such as oci:debian:12.",
+    before_help = "Examples:\n  chrootvm image build oci:debian:12 -o debian.erofs",
     after_long_help = "SOURCE and IMAGE are one of\n  \
         DIR                            directory, or the layout of an OCI image\n  \
         FILE                           cpio, tar, erofs, ext4, squashfs, or an archive\n                                 \
@@ -71,10 +71,13 @@ enum ImageTask {
     Build(Box<build::BuildImage>),
     Cat(cat::CatFile),
     Check(check::CheckRecipe),
+    Convert(convert::ConvertFile),
     Diff(diff::DiffImages),
     Inspect(inspect::InspectImage),
     Layers(layers::ListLayers),
     Ls(ls::ListImage),
+    Pack(pack::PackRecipe),
+    Unpack(unpack::UnpackRecipe),
     Verify(verify::VerifyImage),
 }
 
@@ -88,11 +91,14 @@ impl Image {
         match self.task {
             ImageTask::Build(task) => task.run(self.init_binary),
             ImageTask::Check(task) => task.run(),
+            ImageTask::Convert(task) => task.run(),
             ImageTask::Cat(task) => done(while_read(task.run())),
             ImageTask::Diff(task) => task.run(),
             ImageTask::Inspect(task) => done(while_read(task.run())),
             ImageTask::Layers(task) => done(while_read(task.run())),
             ImageTask::Ls(task) => done(while_read(task.run())),
+            ImageTask::Pack(task) => task.run(),
+            ImageTask::Unpack(task) => task.run(),
             ImageTask::Verify(task) => task.run(),
         }
     }

@@ -12,6 +12,8 @@
 //! | `oci_output` | images of OCI as results |
 //! | `errors` | what goes wrong with OCI images |
 //! | `mkfs` | btrfs, xfs and vfat, which programs of the distribution make |
+//! | `recipes_convert` | files of other tools as recipes |
+//! | `recipes_pack`, `recipes_unpack` | recipes and their files as archives |
 //! | `edits` | `--exclude`, `--inject` and the summary |
 //! | `recipes` | `image build` of recipes |
 
@@ -23,6 +25,9 @@ mod layout;
 mod mkfs;
 mod oci_output;
 mod recipes;
+mod recipes_convert;
+mod recipes_pack;
+mod recipes_unpack;
 mod registry;
 mod server;
 mod sources;

@@ -34,26 +34,66 @@ const SOCKET: &str = "sockets are left out, because a tar archive has none";
 /// # Errors
 /// Contents that cannot be read; errors of writing to `out`.
 pub fn write(tree: &Tree, out: &mut dyn Write, notes: &mut Notes) -> Result<()> {
-    let mut first_names = HashMap::new();
     copying(tree, |copier| {
-        tree.walk(&mut |path, id| {
-            let node = tree.node(id);
-            if matches!(node.kind, Kind::Socket) {
-                notes.add(SOCKET, path);
-                return Ok(());
-            }
-            let first = (node.names > 1).then(|| first_name(&mut first_names, id, path)).flatten();
-            let sparse = match &node.kind {
-                Kind::File(content) if first.is_none() => SparseMember::new(content),
-                _ => Ok(None),
-            };
-            let sparse = sparse.with_context(|| format!("read {}", show(path)))?;
-            let member = NewMember::new(path, node, first.as_deref(), sparse);
-            member.write(path, out, copier).with_context(|| show(path))
-        })
+        let mut writer = ArchiveWriter { tree, out, notes, copier, first_names: HashMap::new() };
+        tree.walk(&mut |path, id| writer.member(path, id))
     })?;
-    out.write_all(&[0; 2 * BLOCK])?;
-    Ok(())
+    end(out)
+}
+
+/// Like [`write()`], but the file `first` is the first member, and the root is no member.
+///
+/// # Errors
+/// Those of [`write()`]; `first` is missing.
+pub fn write_beginning_with(
+    first: &[u8],
+    tree: &Tree,
+    out: &mut dyn Write,
+    notes: &mut Notes,
+) -> Result<()> {
+    let id = tree.find(first).with_context(|| format!("{} is missing", show(first)))?;
+    // Reading ahead keeps to the order of the tree, so this copier does not read ahead.
+    let copier = &mut Copier::new();
+    let mut writer = ArchiveWriter { tree, out, notes, copier, first_names: HashMap::new() };
+    writer.member(first, id)?;
+    tree.walk(&mut |path, id| match path.is_empty() || path == first {
+        true => Ok(()),
+        false => writer.member(path, id),
+    })?;
+    end(out)
+}
+
+/// Writes the two blocks that end an archive.
+fn end(out: &mut dyn Write) -> Result<()> {
+    Ok(out.write_all(&[0; 2 * BLOCK])?)
+}
+
+/// Writer of the members of an archive.
+struct ArchiveWriter<'a> {
+    tree: &'a Tree,
+    out: &'a mut dyn Write,
+    notes: &'a mut Notes,
+    copier: &'a mut Copier,
+    /// First paths of the nodes with several names.
+    first_names: HashMap<Id, Box<[u8]>>,
+}
+
+impl ArchiveWriter<'_> {
+    fn member(&mut self, path: &[u8], id: Id) -> Result<()> {
+        let node = self.tree.node(id);
+        if matches!(node.kind, Kind::Socket) {
+            self.notes.add(SOCKET, path);
+            return Ok(());
+        }
+        let first = (node.names > 1).then(|| first_name(&mut self.first_names, id, path)).flatten();
+        let sparse = match &node.kind {
+            Kind::File(content) if first.is_none() => SparseMember::new(content),
+            _ => Ok(None),
+        };
+        let sparse = sparse.with_context(|| format!("read {}", show(path)))?;
+        let member = NewMember::new(path, node, first.as_deref(), sparse);
+        member.write(path, self.out, self.copier).with_context(|| show(path))
+    }
 }
 
 /// The path under which node `id` was written before; `None` if `path` is its first one.
@@ -254,6 +294,28 @@ fn decimal(seconds: i64, nanoseconds: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::{Content, directory};
+
+    #[test]
+    fn a_file_can_be_the_first_member() {
+        let mut tree = Tree::new(Meta::default());
+        let file = |text: &str| Kind::File(Content::Bytes(text.as_bytes().into()));
+        for (path, text) in [("a/b", "one"), ("b", "two"), ("z", "three")] {
+            tree.put(path.as_bytes(), Meta::default(), file(text)).unwrap();
+        }
+        tree.put(b"c", Meta::default(), directory()).unwrap();
+        let mut bytes = Vec::new();
+        write_beginning_with(b"z", &tree, &mut bytes, &mut Notes::default()).unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let members = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let path = String::from_utf8(entry.path_bytes().to_vec()).unwrap();
+            let text = std::io::read_to_string(&mut entry).unwrap();
+            format!("{path} {text}")
+        });
+        assert_eq!(members.collect::<Vec<_>>(), ["z three", "a/ ", "a/b one", "b two", "c/ "]);
+        assert!(write_beginning_with(b"y", &tree, &mut bytes, &mut Notes::default()).is_err());
+    }
 
     #[test]
     fn times_are_decimal_numbers() {

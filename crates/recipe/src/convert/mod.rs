@@ -79,6 +79,13 @@ impl Converted {
     }
 }
 
+impl Kind {
+    /// Keys by which the tool's file is known.
+    pub fn marks(self) -> impl Iterator<Item = &'static str> {
+        MARKS.iter().filter(move |(_, kind)| *kind == self).map(|(name, _)| *name)
+    }
+}
+
 /// Recognises the file of a tool by its keys.
 #[must_use]
 pub fn recognise(text: &str) -> Option<Kind> {

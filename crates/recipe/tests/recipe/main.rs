@@ -2,6 +2,7 @@
 
 mod bad;
 mod good;
+mod references;
 mod round_trip;
 mod schema;
 mod strategies;

@@ -86,6 +86,11 @@ impl Checkout {
         Ok(())
     }
 
+    /// Writes a file into the directory.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
+        fs::write(self.directory.path().join(name), text).context(name.to_owned())
+    }
+
     /// Runs a step, whose output must be that of the document. A step beside a job in the
     /// background is repeated until it is: the job needs time to start, as does a reader.
     pub(super) fn run(&mut self, step: &Step) -> Result<()> {

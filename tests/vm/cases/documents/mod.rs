@@ -2,8 +2,8 @@
 //!
 //! Each document is one test: README's preparation, then the document's blocks marked
 //! `console`, in order, in one directory. The line of debootstrap, which needs a network, is
-//! replaced by the testbed's Debian. `virtinitrd_vm_tests::console` describes how the output
-//! is compared.
+//! replaced by the testbed's Debian. A recipe that begins with a comment of its name is a file
+//! in that directory. `virtinitrd_vm_tests::console` describes how the output is compared.
 
 mod checkout;
 mod manual;
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
-use virtinitrd_vm_tests::console::{Block, blocks};
+use virtinitrd_vm_tests::console::{Block, Step, blocks};
 
 use crate::documents::checkout::Checkout;
 use crate::harness::trial::needs;
@@ -28,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     ("oci",                          |bed| examples_run(bed, "docs/oci.md")),
     ("initrd",                       |bed| examples_run(bed, "docs/initrd.md")),
     ("configuration",                |bed| examples_run(bed, "docs/configuration.md")),
+    ("recipes",                      |bed| examples_run(bed, "docs/recipes.md")),
     ("manual_pages",                 manual::examples_run),
 ];
 
@@ -35,6 +36,7 @@ pub(crate) const CASES: &[Case] = &[
 #[rustfmt::skip]
 const RUN: &[&str] = &[
     "README.md", "docs/running.md", "docs/images.md", "docs/oci.md", "docs/initrd.md", "docs/configuration.md",
+    "docs/recipes.md",
 ];
 
 /// Blocks that are not run: the document, the first command, and the reason.
@@ -90,6 +92,15 @@ fn prepared(bed: &Bed) -> Result<Checkout> {
 /// The document's blocks run, and the terminal shows what the document says.
 fn examples_run(bed: &Bed, document: &str) -> Result<()> {
     let mut checkout = prepared(bed)?;
+    let text = fs::read_to_string(bed.workspace.join(document)).context(document.to_owned())?;
+    let recipes = named_recipes(&text);
+    for (name, recipe) in &recipes {
+        checkout.write(name, &format!("# {name}\n{recipe}\n"))?;
+    }
+    if !recipes.is_empty() {
+        // A step whose layer an earlier test has kept would not run.
+        checkout.run(&Step::new("export XDG_CACHE_HOME=\"$PWD/cache\"", ""))?;
+    }
     for block in blocks_of(bed, document)? {
         let first = first_command(&block);
         if is_listed(document, first) || first.starts_with(PREPARATION.1) {
@@ -100,6 +111,14 @@ fn examples_run(bed: &Bed, document: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Recipes of a document and their file names: blocks marked `toml` whose first line is a comment
+/// with the name, and whose next one is the version.
+fn named_recipes(markdown: &str) -> Vec<(&str, &str)> {
+    let blocks = markdown.split("\n```toml\n# ").skip(1);
+    let named = blocks.filter_map(|rest| rest.split_once("\n```")?.0.split_once('\n'));
+    named.filter(|(_, text)| text.starts_with("version = ")).collect()
 }
 
 /// No block is forgotten, and the list of the blocks that are not run has no stale row.

@@ -2,12 +2,6 @@
 //! left to [`recipe`].
 
 mod edits;
-pub(super) mod mkfs;
-pub(super) mod oci_archive;
-pub(super) mod output;
-mod summary;
-pub(super) mod user;
-pub(super) mod workload;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,23 +27,21 @@ use machine::root::needed_modules::POWER_BUTTON;
 use oci::name::platform::Platform;
 
 use self::edits::Edits;
-use self::oci_archive::ImageParts;
-use self::output::FormatOptions;
-use self::workload::{Uses, WorkloadOptions};
 use super::options::ReadArguments;
 use super::recipe::{self, BuildRecipe, RecipeOptions};
 use super::sources::{ReadSource, SourceKind, Sources};
+use super::write::oci_archive::ImageParts;
+use super::write::output::FormatOptions;
+use super::write::workload::{Uses, WorkloadOptions};
 use crate::logger::warn_all;
 use crate::pull::PullArguments;
 
 /// Make an image of a directory, an archive, an OCI image or a recipe
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "chrootvm image build [OPTIONS] SOURCE -o FILE\n       \
-                      chrootvm image build [OPTIONS] SOURCE -o FILE --run -- COMMAND [ARG]...\n       \
-                      chrootvm image build [OPTIONS] RECIPE.toml [-o FILE]",
+    override_usage = "chrootvm image build [OPTIONS] SOURCE -o FILE [--run -- COMMAND [ARG]...]\n       \
+                      chrootvm image build [OPTIONS] RECIPE [-o FILE]",
     before_help = "Examples:\n  \
-                   chrootvm image build ./debian -o debian.erofs\n  \
                    chrootvm image build oci:debian:12 -o debian.cpio.zst --init\n  \
                    chrootvm image build ./www -o www.erofs --init --run -- /bin/httpd -f\n  \
                    chrootvm image build recipe.toml",
@@ -58,8 +50,14 @@ use crate::pull::PullArguments;
                         A compressed archive is unpacked into a file in $TMPDIR."
 )]
 pub(super) struct BuildImage {
-    /// Directory, archive or image, such as oci:debian:12, or a recipe, whose name ends in .toml; - is
-    /// standard input
+    /// Directory, archive or image, such as oci:debian:12; - is standard input; or a recipe: *.toml,
+    /// *.recipe.tar.gz
+    ///
+    /// A recipe is a file whose name ends in .toml, or in .recipe.tar.gz or .recipe.tar if `chrootvm
+    /// image pack` has packed it. A directory is a source, also if a recipe is in it: for the recipe, give DIR/recipe.toml. A
+    /// packed recipe is unpacked into a directory in $TMPDIR, which is removed at the end. Its
+    /// outputs go to the current directory, from where it also finds files of the host, and its
+    /// recipe.lock is not written.
     source: OsString,
     /// File to write; - is standard output
     ///
@@ -118,7 +116,9 @@ impl BuildImage {
         }
         if let Some(option) = self.recipe.first_given() {
             let source = source.display();
-            bail!("{option} is for recipes, whose names end in .toml, and {source} is none");
+            bail!(
+                "{option} is for recipes, whose names end in .toml, .recipe.tar or .recipe.tar.gz, and {source} is none"
+            );
         }
         let output = self.output.clone().context("which file? Give -o FILE")?;
         self.write(&output, init_path).map(|()| ExitCode::SUCCESS)

@@ -18,14 +18,15 @@ use super::kept::key::Key;
 use super::kept::store::Store;
 use super::options::RecipeOptions;
 use super::package::Package;
-use super::package::lockfile::{LockFile, Policy};
+use super::package::lockfile::{LockFile, Policy, Resolved};
 use super::package::plan::{self, Planned, Work};
+use super::packed::RecipeFile;
 use super::results::outputs::{self, Contents};
 use super::results::{manifest, workload};
 use super::run::machine::MachineSettings;
 use super::run::request::{self, Surroundings};
 use super::run::{self, Builder, Manner, OnFailure, Reuse};
-use super::tree::base::{OpenBase, Resolved};
+use super::tree::base::OpenBase;
 use super::tree::edits::{Editor, check_programs};
 use super::tree::fetch::Fetcher;
 use super::{exit_status, twice};
@@ -55,9 +56,14 @@ struct Ready {
 impl BuildRecipe<'_> {
     /// Builds the recipe.
     pub(in crate::image_command) fn run(&self) -> Result<ExitCode> {
+        let recipe = match RecipeFile::open(self.file) {
+            Ok(recipe) => recipe,
+            Err(error) => return exit_status(Err(error)),
+        };
+        let build = |dir: &Path, manner: &Manner| self.build(&recipe, Some(dir), manner);
         match self.options.shown.check {
-            true => twice::build_twice(&self.usual(), &|dir, manner| self.build(Some(dir), manner)),
-            false => exit_status(self.build(self.output, &self.usual())),
+            true => twice::build_twice(&self.usual(), &build),
+            false => exit_status(self.build(&recipe, self.output, &self.usual())),
         }
     }
 
@@ -75,9 +81,9 @@ impl BuildRecipe<'_> {
     }
 
     /// Builds the recipe; outputs go to `output`, as `-o` says.
-    fn build(&self, output: Option<&Path>, manner: &Manner) -> Result<()> {
+    fn build(&self, recipe: &RecipeFile<'_>, output: Option<&Path>, manner: &Manner) -> Result<()> {
         let Ready { package, steps, mut base, resolved, lock, store, outputs } =
-            self.prepare(output)?;
+            self.prepare(recipe, output)?;
         let record = Record::of(base.key.as_ref(), &steps);
         let missing = run::missing(&steps, &store, manner.reuse);
         if self.options.shown.dry_run || self.options.shown.explain {
@@ -136,8 +142,8 @@ impl BuildRecipe<'_> {
     }
 
     /// Reads the recipe and everything that it names, and checks it.
-    fn prepare(&self, output: Option<&Path>) -> Result<Ready> {
-        let package = Package::open(self.file)?;
+    fn prepare(&self, recipe: &RecipeFile<'_>, output: Option<&Path>) -> Result<Ready> {
+        let package = recipe.package()?;
         let policy = match (self.options.locked, &self.options.update) {
             (true, _) => Policy::Locked,
             (false, Some(name)) => Policy::Update(name.clone()),

@@ -99,6 +99,5 @@ pub(super) fn reasons(
 }
 
 fn key(package: &Package) -> Key {
-    let recipe = package.dir.join(package.file.file_name().unwrap_or_default());
-    Key::first(&[b"record", recipe.as_os_str().as_bytes()])
+    Key::first(&[b"record", package.identity().as_os_str().as_bytes()])
 }

@@ -9,13 +9,17 @@
 //! | `tree` | the base, and edits of the tree |
 //! | `run` | runs the list of steps, and commands in a machine |
 //! | `results` | the files that are made |
+//! | `packed` | a recipe and its files in one archive |
+//! | `check` | checks a recipe without building it |
 //! | `explain`, `twice` | why a step runs; whether two builds give the same bytes |
 
 mod build;
+mod check;
 mod explain;
 mod kept;
 mod options;
 mod package;
+mod packed;
 mod results;
 mod run;
 mod tree;
@@ -24,20 +28,21 @@ mod twice;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use self::kept::key::Key;
-use self::package::{Package, WrongRecipe, plan};
-use self::results::outputs;
+use self::package::WrongRecipe;
 use self::run::failure::{EXIT_RECIPE, Failed};
 
 pub(super) use build::BuildRecipe;
+pub(super) use check::{check, pack};
 pub use kept::store::kept_steps;
 pub(super) use options::RecipeOptions;
+pub use packed::guarded;
+pub(super) use packed::unpack::unpack;
 
-/// Whether `source` names a recipe: a file whose name ends in `.toml`.
+/// Whether `source` names a recipe: a file whose name ends in `.toml`, or the archive of a package.
 pub(super) fn is_recipe(source: &Path) -> bool {
-    source.extension().is_some_and(|ending| ending == "toml")
+    source.extension().is_some_and(|ending| ending == "toml") || packed::is_package(source)
 }
 
 /// Turns the failures that have an exit status of their own into one.
@@ -54,17 +59,7 @@ pub(super) fn exit_status(result: Result<()>) -> Result<ExitCode> {
     }
 }
 
-/// Checks a recipe and everything that it names, but no base.
-///
-/// # Errors
-/// [`WrongRecipe`]; a file that is missing.
-pub(super) fn check(file: &Path) -> Result<String> {
-    let chain = plan::chain(Package::open(file)?)?;
-    let steps = plan::plan(&chain, Some(Key::first(&[])), &plan::Surroundings::default())?;
-    let package = chain.last().context("there is one recipe at least")?;
-    if !package.recipe.outputs.is_empty() {
-        outputs::plan(package, None)?;
-    }
-    let outputs = package.recipe.outputs.len();
-    Ok(format!("{}: {} steps, {outputs} outputs\n", file.display(), steps.len()))
+/// The error about a mistake in a recipe, or in what should become one.
+pub(super) fn wrong(message: String) -> anyhow::Error {
+    WrongRecipe(message).into()
 }

@@ -23,7 +23,8 @@ const WINDOW: usize = 4 << 10;
 const BLOCK_BYTES: u64 = BLOCK as u64;
 
 const ANOTHER: &str = "another archive after the end of the first is read, too, as tar -i does";
-const NO_END: &str = "no block of zeros ends the archive: if it was cut, members are missing";
+/// Beginning of the note about an archive that may have been cut.
+pub const NO_END: &str = "no block of zeros ends the archive: if it was cut, members are missing";
 const LEFT_OUT: &str = "data after the end of the archive is left out";
 const REST: &str = "data after the end of the archive is not an archive and is left out";
 

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 
+pub use self::blocks::NO_END;
 use self::blocks::Reading;
 pub use self::budget::Budget;
 use self::members::{Entry, Member, TarMembers};

@@ -47,6 +47,8 @@ pub(in crate::image_command::recipe) enum Kind {
     Output,
     /// Digest of an input that has not changed since.
     Input,
+    /// That a file is an output, which nobody has changed since. It has no contents.
+    Written,
     /// What the last build of a recipe was made of.
     Record,
 }
@@ -60,6 +62,7 @@ impl Kind {
             Self::Cache => "cache",
             Self::Output => "output",
             Self::Input => "input",
+            Self::Written => "written",
             Self::Record => "record",
         }
     }

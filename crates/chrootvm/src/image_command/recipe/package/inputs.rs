@@ -3,6 +3,7 @@
 //! A digest covers names, kinds, modes, extended attributes and contents, but neither times nor
 //! owners: a step does not see them.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +33,7 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// A file or a directory of the host.
 #[derive(Clone, Debug)]
 pub(in crate::image_command::recipe) struct Input {
-    /// Its last name.
+    /// The last name of the path in the recipe.
     pub(in crate::image_command::recipe) name: Vec<u8>,
     /// A file becomes a tree of one name; a directory is the root of the tree.
     pub(in crate::image_command::recipe) tree: Tree,
@@ -41,12 +42,12 @@ pub(in crate::image_command::recipe) struct Input {
 }
 
 impl Input {
-    /// Reads the file or directory at `path`.
+    /// Reads the file or directory at `path`, to which a link with another `name` may have led.
     ///
     /// # Errors
     /// It is missing, neither a file nor a directory, or cannot be read.
-    pub(in crate::image_command::recipe) fn read(path: &Path) -> Result<Self> {
-        let name = path.file_name().context("it has no name")?.as_bytes().to_vec();
+    pub(in crate::image_command::recipe) fn read(path: &Path, name: &OsStr) -> Result<Self> {
+        let name = name.as_bytes().to_vec();
         let metadata = path.metadata().context("look at it")?;
         if metadata.is_dir() {
             let mut notes = Notes::default();
@@ -145,6 +146,20 @@ pub(in crate::image_command::recipe) fn remembered(
     Ok(digest)
 }
 
+/// Names the file at `path` as it is now, after it was written as the output that `key` names.
+/// Another file there, or a change of it, gives another name. `None` where a change could have the
+/// same time stamps: if the file system has none below a second.
+pub(in crate::image_command::recipe) fn written(path: &Path, key: &Key) -> Option<Key> {
+    let path = path.canonicalize().ok()?;
+    let metadata = path.symlink_metadata().ok()?;
+    if !metadata.is_file() || metadata.ctime_nsec() == 0 {
+        return None;
+    }
+    let mut stamp = Stamp { bytes: Vec::new(), newest: UNIX_EPOCH };
+    stamp.add(&path, &metadata).ok()?;
+    Some(key.then(&[b"written", &stamp.bytes]))
+}
+
 /// What stat(2) says about a file, or about all files of a directory.
 struct Stamp {
     bytes: Vec<u8>,
@@ -194,5 +209,31 @@ impl Write for Hasher {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_written_file_has_its_name_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("a"), dir.path().join("b"));
+        let (key, other_key) = (Key::first(&[b"a"]), Key::first(&[b"b"]));
+        fs::write(&path, "a").unwrap();
+        let name = written(&path, &key).unwrap();
+        assert_eq!(written(&path, &key), Some(name));
+        assert_ne!(written(&path, &other_key), Some(name));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let closed = written(&path, &key).unwrap();
+        assert_ne!(closed, name);
+        fs::write(&path, "longer").unwrap();
+        assert_ne!(written(&path, &key), Some(closed));
+        fs::rename(&path, &other).unwrap();
+        assert_eq!(written(&path, &key), None);
+        assert_eq!(written(dir.path(), &key), None);
     }
 }

@@ -14,10 +14,28 @@ use recipe::lock::{self, ImageName, Lock};
 use recipe::{Action, BusyboxSource, Contents};
 
 use super::super::package::{Package, WrongRecipe};
-use super::super::tree::base::{Pin, Resolved};
 
 /// Most bytes of a lock file; the parser has the same limit.
 const LOCK_MAX: u64 = 1 << 20;
+
+/// A base of a registry: its reference, and the digest to which it led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::image_command::recipe) struct Resolved {
+    pub(in crate::image_command::recipe) name: String,
+    pub(in crate::image_command::recipe) platform: String,
+    pub(in crate::image_command::recipe) digest: String,
+}
+
+/// What a lock file says about the base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::image_command::recipe) enum Pin {
+    /// Use this digest.
+    Digest(String),
+    /// There is no entry: ask as usual.
+    Open,
+    /// Ask the registry, even if the image is kept.
+    Ask,
+}
 
 /// Which entries are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +52,8 @@ pub(in crate::image_command::recipe) enum Policy {
 #[derive(Debug)]
 pub(in crate::image_command::recipe) struct LockFile {
     path: PathBuf,
+    /// Path for messages.
+    shown: PathBuf,
     lock: Lock,
     policy: Policy,
     /// Names for which `--update` was asked, and which were found.
@@ -49,8 +69,9 @@ impl LockFile {
         package: &Package,
         policy: Policy,
     ) -> Result<Self> {
-        let path = package.file.with_extension("lock");
-        let shown = path.display();
+        let path = package.path().with_extension("lock");
+        let name = package.file.with_extension("lock");
+        let shown = name.display();
         let lock = match fs::metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Lock::default(),
             Err(error) => return Err(error).with_context(|| format!("read {shown}")),
@@ -65,7 +86,7 @@ impl LockFile {
                 })?
             }
         };
-        Ok(Self { path, lock, policy, updated: RefCell::default() })
+        Ok(Self { path, shown: name, lock, policy, updated: RefCell::default() })
     }
 
     /// What the file says about the image `name` for `platform`.
@@ -87,7 +108,7 @@ impl LockFile {
             (Some(digest), _) => Ok(Pin::Digest(digest.clone())),
             (None, Policy::Locked) => bail!(
                 "--locked: {} has no entry for {name} ({platform}); a build without --locked adds it",
-                self.path.display()
+                self.shown.display()
             ),
             (None, _) => Ok(Pin::Open),
         }
@@ -106,7 +127,7 @@ impl LockFile {
         if self.policy != Policy::Locked {
             return Ok(());
         }
-        let shown = self.path.display();
+        let shown = self.shown.display();
         for (url, sha256) in downloads(package) {
             match self.lock.urls.get(&url) {
                 Some(known) if *known == sha256 => {}
@@ -117,7 +138,8 @@ impl LockFile {
         Ok(())
     }
 
-    /// Writes the file after a build that has used `resolved`, if that changes it.
+    /// Writes the file after a build that has used `resolved`, if that changes it. For a package
+    /// in an archive, a warning says so instead.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -143,6 +165,14 @@ impl LockFile {
         if lock == self.lock || (is_empty && self.lock == Lock::default()) {
             return Ok(());
         }
+        if package.is_of_archive() {
+            log::warn!(
+                "{} is not written, and would change: unpack the package, build it there, and pack \
+                 it again",
+                self.shown.display()
+            );
+            return Ok(());
+        }
         output::write(&self.path, lock.to_text().as_bytes()).context("write the lock file")
     }
 }
@@ -162,4 +192,23 @@ fn downloads(package: &Package) -> Vec<(String, String)> {
         BusyboxSource::Path(_) => None,
     });
     of_steps.chain(of_busybox).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_a_build_has_written_is_read_by_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("recipe.toml");
+        let sha256 = "ab".repeat(32);
+        let step = format!("url = 'http://localhost/a'\nsha256 = '{sha256}'\nto = '/a'\n");
+        fs::write(&file, format!("version = 1\n[[step]]\n{step}")).unwrap();
+        let package = Package::open(&file).unwrap();
+        let open = |policy| LockFile::open(&package, policy).unwrap();
+        assert!(open(Policy::Locked).check(&package).is_err());
+        open(Policy::Usual).finish(&package, None).unwrap();
+        open(Policy::Locked).check(&package).unwrap();
+    }
 }

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail, ensure};
 use recipe::{
     Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network,
-    Program, PutStep, Scope, Step,
+    Program, PutStep, Scope, Step, is_pattern,
 };
 
 use super::super::kept::key::Key;
 use super::super::package::inputs::Input;
-use super::super::package::{Package, WrongRecipe, is_glob};
+use super::super::package::{Package, WrongRecipe};
 
 /// Most recipes that build one on another.
 const DEPTH_MAX: usize = 16;
@@ -107,8 +107,9 @@ pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc
         let shown = upper.file.display();
         let naming = || format!("{shown}: from.recipe: {}", path.display());
         let found = upper.own(path).with_context(naming)?;
-        let lower = Package::open(&found)?;
-        let is_same = |known: &Rc<Package>| known.file.canonicalize().ok().as_ref() == Some(&found);
+        let lower = upper.open_other(&found)?;
+        let is_same =
+            |known: &Rc<Package>| known.path().canonicalize().ok().as_ref() == Some(&found);
         if chain.iter().any(is_same) {
             bail!(WrongRecipe(format!(
                 "{}: the recipes build on each other in a circle",
@@ -250,7 +251,7 @@ fn settings(package: &Package, network: Network, surroundings: &Surroundings) ->
 /// The files of a put step, and their digests.
 fn files(package: &Package, contents: &Contents) -> Result<(Vec<Input>, Vec<Part>)> {
     let Contents::Files(path) = contents else { return Ok((Vec::new(), Vec::new())) };
-    let paths = match is_glob(path) {
+    let paths = match is_pattern(path) {
         true => package.matches(path)?,
         false => vec![path.into()],
     };
@@ -266,7 +267,10 @@ fn files(package: &Package, contents: &Contents) -> Result<(Vec<Input>, Vec<Part
 
 fn input(package: &Package, path: &std::path::Path) -> Result<Input> {
     let reading = || format!("read {}", path.display());
-    Input::read(&package.own(path)?).with_context(reading)
+    let found = package.own(path)?;
+    // The directory of the package has no name in the recipe.
+    let name = path.file_name().or(found.file_name()).with_context(reading)?;
+    Input::read(&found, name).with_context(reading)
 }
 
 /// The title of a step: its label, or else its beginning.

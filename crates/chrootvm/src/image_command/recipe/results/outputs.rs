@@ -21,11 +21,12 @@ use oci::document::config::Process;
 use oci::image::Image;
 use recipe::{Init, Output};
 
-use super::super::super::build::oci_archive::ImageParts;
-use super::super::super::build::output::FormatOptions;
+use super::super::super::write::oci_archive::ImageParts;
+use super::super::super::write::output::FormatOptions;
 use super::super::kept::key::Key;
 use super::super::kept::store::{Kind, Store};
 use super::super::package::Package;
+use super::super::package::inputs::written;
 use super::super::results::workload;
 use crate::logger::warn_all;
 
@@ -135,7 +136,8 @@ impl Planned {
         Ok(Some(last.then(&[&[&b"output"[..]], &parts[..]].concat())))
     }
 
-    /// Copies the output from the store; `false` if it is not kept.
+    /// Copies the output from the store, unless its file is still as an earlier build has left it;
+    /// `false` if it is not kept.
     ///
     /// # Errors
     /// It cannot be written.
@@ -194,8 +196,16 @@ impl Planned {
         let metadata = file.metadata()?;
         if metadata.is_file() && files::kept::size_on_disk(&metadata) <= KEPT_MAX {
             store.keep(Kind::Output, key, &mut |kept| sparse::copy(&file, kept))?;
+            self.note(key, store);
         }
         Ok(())
+    }
+
+    /// Notes that the file is the output.
+    fn note(&self, key: &Key, store: &Store) {
+        if let Some(name) = written(&self.path, key) {
+            store.note(Kind::Written, &name, &[]);
+        }
     }
 
     /// What this output has as PID 1.

@@ -8,7 +8,7 @@ use image::tree::Tree;
 use oci::document::config::{Healthcheck, Process};
 use recipe::{Health, HealthCommand, Run};
 
-use super::super::super::build::workload::{Given, add_run_file};
+use super::super::super::write::workload::{Given, add_run_file};
 use crate::image_config::{self, SYSTEMS};
 
 /// The command and its surroundings, as the config of an image has them.

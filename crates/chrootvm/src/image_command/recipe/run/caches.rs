@@ -52,8 +52,7 @@ impl Caches {
                 if rows.iter().any(|row| is_same(&row)) {
                     continue;
                 }
-                let recipe =
-                    step.package.dir.join(step.package.file.file_name().unwrap_or_default());
+                let recipe = step.package.identity();
                 let key = Key::first(&[b"cache", recipe.as_os_str().as_bytes(), path.as_bytes()]);
                 let file = store.open(Kind::Cache, &key);
                 let package = Rc::clone(&step.package);

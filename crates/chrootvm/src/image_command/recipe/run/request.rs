@@ -9,7 +9,7 @@ use image::tree::Tree;
 use recipe::{Network, Program, Secret};
 use step::request::{self, Access, Bind, Request};
 
-use super::super::super::build::user;
+use super::super::super::write::user;
 use super::super::package::Package;
 use super::super::package::plan::{Command, Planned};
 use super::inputs_disk::SCRIPT;

@@ -25,6 +25,7 @@ use super::super::kept::key::{Key, hex};
 use super::super::kept::store::{Kind, Store, write_image};
 use super::super::package::Package;
 use super::super::package::inputs::{digest, file_digest, remembered};
+use super::super::package::lockfile::{Pin, Resolved};
 use crate::logger::warn_all;
 use crate::pull::PullArguments;
 
@@ -38,25 +39,6 @@ pub(in crate::image_command::recipe) struct OpenBase {
     opened: Option<Opened>,
     /// The image and its tree, once they were read.
     read: Option<(Tree, Option<Box<Image>>)>,
-}
-
-/// A base of a registry: its reference, and the digest to which it led.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::image_command::recipe) struct Resolved {
-    pub(in crate::image_command::recipe) name: String,
-    pub(in crate::image_command::recipe) platform: String,
-    pub(in crate::image_command::recipe) digest: String,
-}
-
-/// What a lock file says about the base.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::image_command::recipe) enum Pin {
-    /// Use this digest.
-    Digest(String),
-    /// There is no entry: ask as usual.
-    Open,
-    /// Ask the registry, even if the image is kept.
-    Ask,
 }
 
 impl OpenBase {

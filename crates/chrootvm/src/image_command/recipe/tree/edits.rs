@@ -10,7 +10,7 @@ use image::elf;
 use image::tree::{Content, Id, Kind, Meta, Tree, components, directory, file_length, show};
 use recipe::{Busybox, BusyboxSource, Contents, DirectoryStep, LinkStep, Mode, PutStep};
 
-use super::super::super::build::user;
+use super::super::super::write::user;
 use super::super::package::inputs::Input;
 use super::super::package::plan::Work;
 use super::super::tree::fetch::Fetcher;

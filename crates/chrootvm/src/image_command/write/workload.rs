@@ -20,7 +20,7 @@ use crate::image_config::{self, ImageSettings, SYSTEMS};
 
 /// The command that an image runs, and its surroundings
 #[derive(Debug, Default, clap::Args)]
-pub(super) struct WorkloadOptions {
+pub(in crate::image_command) struct WorkloadOptions {
     /// Make COMMAND the workload of the image
     ///
     /// It is written to /etc/virtinit/run. /init runs it if neither chrootvm nor the kernel command
@@ -51,11 +51,11 @@ pub(super) struct WorkloadOptions {
 
 /// Parts of an image that use its workload, besides the run file of `--run`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Uses {
+pub(in crate::image_command) struct Uses {
     /// Whether the image gets `/init`, which runs the workload.
-    pub(super) init: bool,
+    pub(in crate::image_command) init: bool,
     /// Whether an OCI image is written, whose config has the workload.
-    pub(super) config: bool,
+    pub(in crate::image_command) config: bool,
 }
 
 /// What becomes of the options and a config.
@@ -78,7 +78,7 @@ impl WorkloadOptions {
     /// Options that do not go together, or do not fit the source; a config with NUL in it; a user
     /// that the tree does not have; a file
     /// in place of one of the directories that the workload needs.
-    pub(super) fn apply(
+    pub(in crate::image_command) fn apply(
         &self,
         tree: &mut Tree,
         source: &SourceKind,
@@ -153,7 +153,10 @@ impl WorkloadOptions {
     ///
     /// # Errors
     /// Text that is not UTF-8; a restart, which a config cannot have.
-    pub(super) fn process(&self, base: Option<&Process>) -> Result<Option<Process>> {
+    pub(in crate::image_command) fn process(
+        &self,
+        base: Option<&Process>,
+    ) -> Result<Option<Process>> {
         if self.first_given().is_none() {
             return Ok(None);
         }
@@ -188,7 +191,7 @@ impl WorkloadOptions {
     }
 
     /// Whether there are any.
-    pub(super) fn is_given(&self) -> bool {
+    pub(in crate::image_command) fn is_given(&self) -> bool {
         self.run || self.first_given().is_some()
     }
 

@@ -17,7 +17,7 @@ const FILE_MAX: u64 = 16 << 20;
 ///
 /// # Errors
 /// `tree` does not have the user or the group; its files of accounts cannot be read.
-pub(super) fn choose<'a>(
+pub(in crate::image_command) fn choose<'a>(
     tree: &Tree,
     given: Option<&'a OsStr>,
     of_image: &'a str,
