@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("failed_steps_are_named",       failed_steps_are_named),
     ("lost_machine_is_status_4",     lost_machine_is_status_4),
     ("quiet_build_shows_last_lines", quiet_build_shows_last_lines),
+    ("shell_sees_the_failed_step",   shell_sees_the_failed_step),
 ];
 
 /// A way to fail.
@@ -105,4 +106,20 @@ fn quiet_build_shows_last_lines(bed: &Bed) -> Result<()> {
     let built =
         built.is(1, &["failed: exit status 5", "its last lines:\n", "    999\n    1000\n"])?;
     built.lacks("unwanted")?.lacks("  900\n")?.lacks("step 1").map(drop)
+}
+
+/// A shell in the place of the step has its files and variables; the build fails as before.
+fn shell_sees_the_failed_step(bed: &Bed) -> Result<()> {
+    let site = Site::new(bed)?;
+    let step = run("echo half > /half; exit 7");
+    let step =
+        step.replace("[[step]]\n", "[[step]]\nworkdir = \"/etc\"\nenv = { WORD = \"word\" }\n");
+    site.write("recipe.toml", format!("{HEAD}{}{step}", output("o.tar")))?;
+    site.write("typed", "cat /half\necho $WORD in $PWD\nexit 0\n")?;
+    let typed = std::fs::File::open(site.own("typed"))?;
+    let built = site.run(site.command(&["--shell-on-error"]).stdin(typed))?;
+    let built = built.is(1, &["step 1 (run echo half", "failed: exit status 7"])?;
+    ensure!(built.stdout == "half\nword in /etc\n", "{built}");
+    ensure!(!site.own("o.tar").exists() && site.kept("layer")?.is_empty(), "{built}");
+    Ok(())
 }

@@ -13,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("kept_steps_do_not_run",    kept_steps_do_not_run),
     ("one_boot_serves_all_steps", one_boot_serves_all_steps),
     ("builds_at_the_same_time",  builds_at_the_same_time),
+    ("more_layers_than_disks",   more_layers_than_disks),
 ];
 
 /// A script that tells in the file `name` in which machine, and when in it, the step ran.
@@ -157,5 +158,25 @@ fn builds_at_the_same_time(bed: &Bed) -> Result<()> {
     let built = site.build(&text, &[])?.is(0, &[])?;
     ensure!(built.ran().is_empty(), "{built}");
     ensure!(site.text("o.tar", "/sum")? == site.text("a.tar", "/sum")?);
+    Ok(())
+}
+
+/// A machine has few disks; a recipe may have more steps, and more files between them.
+fn more_layers_than_disks(bed: &Bed) -> Result<()> {
+    let site = Site::new(bed)?;
+    let pair = |number: usize| {
+        let text = format!("[[step]]\ntext = \"{number}\\n\"\nto = \"/put\"\n");
+        format!("{text}{}", run("cat /put >> /all; sleep 0"))
+    };
+    for pairs in [1..=30, 1..=31] {
+        let last = *pairs.end();
+        let text: String = pairs.clone().map(pair).collect();
+        let built = site.build(&format!("{}{text}", output("o.tar")), &[])?.is(0, &[])?;
+        let ran = if last == 30 { 30 } else { 1 };
+        ensure!(built.ran().len() == ran, "{built}");
+        ensure!(
+            site.text("o.tar", "/all")? == crate::harness::programs::numbers(u32::try_from(last)?)
+        );
+    }
     Ok(())
 }
