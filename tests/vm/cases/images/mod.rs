@@ -1,7 +1,6 @@
 //! Images and archives, as the kernel and other programs read them.
 
 pub(crate) mod archive;
-pub(crate) mod examples;
 pub(crate) mod image;
 pub(crate) mod image_runs;
 pub(crate) mod initramfs;

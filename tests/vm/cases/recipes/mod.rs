@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod ends;
+pub(crate) mod examples;
 pub(crate) mod failures;
 pub(crate) mod kept;
 pub(crate) mod layers;
