@@ -36,7 +36,7 @@ pub(super) const BUILD: Table = Table { name: "[build]", example: "[build]", key
     Key { name: "cache",     need: May, form: Texts(rule::GUEST_PATH),          about: "Directories that are kept between builds and are not in the image" },
     Key { name: "volumes",   need: May, form: Named(rule::GUEST_PATH, &VOLUME), about: "Directories of the host by the path at which steps see them" },
     Key { name: "normalise", need: May, form: TruthOrTexts(rule::NORMALISATION), about: "What is made equal in all builds: true (default) for everything, false, or a list" },
-    Key { name: "time",      need: May, form: Number(0, u32::MAX),              about: "Latest time of a file and time of the image, in seconds since 1970; SOURCE_DATE_EPOCH by default, else 0" },
+    Key { name: "time",      need: May, form: Number(0, u32::MAX),              about: "Latest time of a file and time of the image, in seconds since 1970; SOURCE_DATE_EPOCH by default, else the newest time of a file of the base" },
 ] };
 
 /// Keys of one secret.

@@ -96,7 +96,7 @@ pub struct Build {
     /// What is made equal in all builds.
     pub normalise: Vec<Normalisation>,
     /// Latest time of a file and time of the image, in seconds since 1970; `None` for
-    /// `SOURCE_DATE_EPOCH`, else 0.
+    /// `SOURCE_DATE_EPOCH`, else the newest time of a file of the base.
     pub time: Option<u32>,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use archive::source_date_epoch;
 use files::tell;
 use image::format::Format;
@@ -60,7 +60,12 @@ impl BuildRecipe<'_> {
             Ok(recipe) => recipe,
             Err(error) => return exit_status(Err(error)),
         };
-        let build = |dir: &Path, manner: &Manner| self.build(&recipe, Some(dir), manner);
+        // A name of -o says the format.
+        let name = self.output.filter(|output| !output.is_dir()).and_then(Path::file_name);
+        let build = |dir: &Path, manner: &Manner| {
+            let output = name.map_or_else(|| dir.to_path_buf(), |name| dir.join(name));
+            self.build(&recipe, Some(&output), manner)
+        };
         match self.options.shown.check {
             true => twice::build_twice(&self.usual(), &build),
             false => exit_status(self.build(&recipe, self.output, &self.usual())),
@@ -165,6 +170,13 @@ impl BuildRecipe<'_> {
         let package = Rc::clone(package);
         for each in &chain {
             lock.check(each)?;
+        }
+        if let Some(number) = self.options.from_step {
+            let last = steps.len();
+            ensure!(
+                usize::try_from(number)? <= last,
+                "--from-step {number}: the last step is {last}"
+            );
         }
         let outputs = outputs::plan(&package, output)?;
         Ok(Ready { package, steps, base, resolved, lock, store, outputs })

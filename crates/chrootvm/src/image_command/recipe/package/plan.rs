@@ -159,7 +159,9 @@ pub(in crate::image_command::recipe) fn plan(
         }
         for step in &package.recipe.steps {
             let place = package.place(step.position);
-            let (work, mut parts) = plan_step(package, step).with_context(|| place.clone())?;
+            let planned = plan_step(package, step);
+            let wrong = |error| WrongRecipe(format!("{place}: {error:#}"));
+            let (work, mut parts) = planned.map_err(wrong)?;
             parts.insert(0, Part::new("its text", text(step)));
             match &work {
                 Work::Command(command) => {

@@ -27,11 +27,43 @@ const FULL: u64 = 8 << 20;
 /// after the step.
 const FULL_INODES: u64 = 64;
 
+/// What a step that failed may have lacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::image_command::recipe) enum Wish {
+    /// Nothing that shows.
+    Nothing,
+    /// The network: it had none, and what it wrote says so.
+    Network,
+}
+
+impl Wish {
+    /// Parts of what programs say if there is no network, in lower case.
+    const WORDS: [&str; 8] = [
+        "unreachable",
+        "resolv",
+        "bad address",
+        "name resolution",
+        "no route",
+        "can't connect",
+        "could not connect",
+        "network is down",
+    ];
+
+    /// What a step with this network lacked, that has written `lines` last.
+    pub(in crate::image_command::recipe) fn of(network: Network, lines: &str) -> Self {
+        let lines = lines.to_lowercase();
+        match network == Network::None && Self::WORDS.iter().any(|words| lines.contains(words)) {
+            true => Self::Network,
+            false => Self::Nothing,
+        }
+    }
+}
+
 /// Why a step has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::image_command::recipe) enum Why {
-    /// The program ended with another status than 0; the network that it had.
-    Exit(u8, Network),
+    /// The program ended with another status than 0, and may have lacked something.
+    Exit(u8, Wish),
     /// A signal killed it.
     Signal(u8),
     /// It could not be started.
@@ -48,7 +80,7 @@ pub(in crate::image_command::recipe) enum Why {
 
 impl Why {
     /// The reason of a report whose step did not end with status 0.
-    pub(in crate::image_command::recipe) fn of(report: &Report, network: Network) -> Self {
+    pub(in crate::image_command::recipe) fn of(report: &Report, wish: Wish) -> Self {
         let ended = match &report.outcome {
             Outcome::Exit(status) => format!("exit status {status}"),
             Outcome::Signal(number) => format!("killed by {}", signal_name(*number)),
@@ -61,7 +93,7 @@ impl Why {
             return Self::OutOfMemory(ended);
         }
         match &report.outcome {
-            Outcome::Exit(status) => Self::Exit(*status, network),
+            Outcome::Exit(status) => Self::Exit(*status, wish),
             Outcome::Signal(number) => Self::Signal(*number),
             Outcome::Fault(text) => Self::Fault(text.clone()),
         }
@@ -80,14 +112,17 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exit(status, Network::User) => write!(f, "exit status {status}"),
-            Self::Exit(status, Network::None) => {
+            Self::Exit(status, Wish::Nothing) => write!(f, "exit status {status}"),
+            Self::Exit(status, Wish::Network) => {
                 write!(
                     f,
                     "exit status {status}; it had no network (network = \"user\" gives it one)"
                 )
             }
             Self::Signal(number) => write!(f, "killed by {}", signal_name(*number)),
+            Self::Fault(text) if text.contains("ENOENT") => {
+                write!(f, "{text}; the image has no such program, or lacks what runs it")
+            }
             Self::Fault(text) => f.write_str(text),
             Self::DiskFull(ended) => {
                 write!(f, "{ended}: the disk of the build is full ([build] disk sets its size)")
@@ -170,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_report_becomes_a_reason() {
-        let report = |outcome| Report { outcome, left: 0, oom: 0, free: 1 << 30, free_inodes: 1 << 20 };
+        let report =
+            |outcome| Report { outcome, left: 0, oom: 0, free: 1 << 30, free_inodes: 1 << 20 };
         let exit = || report(Outcome::Exit(7));
         #[rustfmt::skip]
         let cases = [
@@ -182,7 +218,7 @@ mod tests {
             (Report { oom: 2, ..report(Outcome::Signal(9)) }, EXIT_ROOM, "killed by SIGKILL: the memory was full"),
         ];
         for (report, status, text) in cases {
-            let why = Why::of(&report, Network::None);
+            let why = Why::of(&report, Wish::Network);
             assert_eq!(why.exit_status(), status, "{report:?}");
             assert!(why.to_string().contains(text), "{why}");
         }

@@ -24,7 +24,7 @@ use step::report::{Outcome, Report};
 use step::request::Lower;
 
 use self::caches::Caches;
-use self::failure::{Failed, Why};
+use self::failure::{Failed, Why, Wish};
 use self::inputs_disk::InputsDisk;
 use self::machine::{BuildMachine, MachineSettings, Ran, Tail};
 use self::request::Surroundings;
@@ -233,7 +233,7 @@ impl Builder<'_> {
         let (start, mut tail) = (Instant::now(), Tail::default());
         let ran = running.machine.run(&request, timeout, &mut live(), &mut tail)?;
         let why = match ran {
-            Ran::Reported(report) => why(&report, command.network),
+            Ran::Reported(report) => why(&report, Wish::of(command.network, &tail.text())),
             Ran::TimedOut => Some(Why::TimedOut(timeout)),
             Ran::Lost => Some(Why::Lost(running.machine.ended())),
         };
@@ -325,7 +325,7 @@ fn apply(state: &mut State, file: File) -> Result<()> {
 }
 
 /// Why a step has failed; `None` if it has not.
-fn why(report: &Report, network: Network) -> Option<Why> {
+fn why(report: &Report, wish: Wish) -> Option<Why> {
     match report.outcome {
         Outcome::Exit(0) => {
             if report.left > 0 {
@@ -336,7 +336,7 @@ fn why(report: &Report, network: Network) -> Option<Why> {
             }
             None
         }
-        _ => Some(Why::of(report, network)),
+        _ => Some(Why::of(report, wish)),
     }
 }
 

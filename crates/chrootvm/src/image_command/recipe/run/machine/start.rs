@@ -128,7 +128,8 @@ impl BuildMachine {
         for file in disks.iter().chain(&slots) {
             command.arg("--data").arg(format!("{}:ro", descriptor(file)?));
         }
-        command.args(&settings.words).arg(descriptor(&root(store)?)?);
+        let root_path = descriptor(&root(store)?)?;
+        command.args(&settings.words).arg(&root_path);
         command.args(["--", "/step", "hold"]);
         let number = |(fd, parent_fd)| FdMapping { parent_fd, child_fd: fd };
         command.fd_mappings((FIRST_FD..).zip(fds).map(number).collect())?;
@@ -155,6 +156,8 @@ impl BuildMachine {
         if line.trim_end() != READY {
             drop(machine.stdin.take());
             let words = machine.last_words();
+            // The root has no name that means something to the user.
+            let words = words.replace(&root_path, "the machine of a build");
             ensure!(!words.is_empty(), "the machine of the build did not come up");
             bail!("the machine of the build did not come up: {words}");
         }
