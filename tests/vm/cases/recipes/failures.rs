@@ -37,6 +37,8 @@ const FAILURES: &[Failure] = &[
     Failure { step: "run = \"true\"\nworkdir = \"/no/such\"", status: 1, says: &["enter the working directory /no/such"] },
     Failure { step: "run = \"echo c > /proc/sysrq-trigger\"", status: 4, says: &["the machine of the build has ended", "sysrq triggered crash"] },
     Failure { step: "run = \"dd if=/dev/zero of=/big bs=1M count=100\"", status: 3, says: &["the disk of the build is full ([build] disk sets its size)"] },
+    Failure { step: "run = \"for i in $(seq 20000); do : > /tmp/$i; done\"", status: 3, says: &["the disk of the build is full"] },
+    Failure { step: "run = \"a=x; while :; do a=$a$a$a; done\"", status: 3, says: &["killed by SIGKILL: the memory was full ([build] memory sets its size)"] },
     Failure { step: "run = \"sleep 3600\"\ntimeout = \"2s\"", status: 124, says: &["it has not ended after 2 s (timeout sets the limit)"] },
 ];
 
@@ -45,7 +47,11 @@ const FOREIGN: &[u8; 20] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0";
 
 /// The step before, and the settings.
 fn head() -> String {
-    format!("build.disk = \"64M\"\n{}{}", output("o.tar"), run("echo one > /one"))
+    format!(
+        "build.disk = \"64M\"\nbuild.memory = \"256M\"\n{}{}",
+        output("o.tar"),
+        run("echo one > /one")
+    )
 }
 
 fn failed_steps_are_named(bed: &Bed) -> Result<()> {

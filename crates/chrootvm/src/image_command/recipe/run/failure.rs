@@ -23,6 +23,10 @@ pub(in crate::image_command::recipe) const EXIT_MACHINE: u8 = 4;
 /// Free bytes below which a disk counts as full: what ext4 and a package manager hold back.
 const FULL: u64 = 8 << 20;
 
+/// Free inodes below which a disk counts as full: the guest removes some directories of its own
+/// after the step.
+const FULL_INODES: u64 = 64;
+
 /// What a step that failed may have lacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::image_command::recipe) enum Wish {
@@ -82,7 +86,7 @@ impl Why {
             Outcome::Signal(number) => format!("killed by {}", signal_name(*number)),
             Outcome::Fault(text) => text.clone(),
         };
-        if report.free < FULL || report.free_inodes == 0 {
+        if report.free < FULL || report.free_inodes < FULL_INODES {
             return Self::DiskFull(ended);
         }
         if report.oom > 0 {
@@ -201,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_report_becomes_a_reason() {
-        let report = |outcome| Report { outcome, left: 0, oom: 0, free: 1 << 30, free_inodes: 9 };
+        let report =
+            |outcome| Report { outcome, left: 0, oom: 0, free: 1 << 30, free_inodes: 1 << 20 };
         let exit = || report(Outcome::Exit(7));
         #[rustfmt::skip]
         let cases = [
@@ -209,7 +214,7 @@ mod tests {
             (report(Outcome::Signal(9)), EXIT_STEP, "killed by SIGKILL"),
             (report(Outcome::Fault("no such program".into())), EXIT_STEP, "no such program"),
             (Report { free: 100, ..exit() }, EXIT_ROOM, "exit status 7: the disk of the build is full"),
-            (Report { free_inodes: 0, ..exit() }, EXIT_ROOM, "the disk of the build is full"),
+            (Report { free_inodes: 5, ..exit() }, EXIT_ROOM, "the disk of the build is full"),
             (Report { oom: 2, ..report(Outcome::Signal(9)) }, EXIT_ROOM, "killed by SIGKILL: the memory was full"),
         ];
         for (report, status, text) in cases {

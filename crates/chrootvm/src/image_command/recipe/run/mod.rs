@@ -213,9 +213,14 @@ impl Builder<'_> {
         state: &mut State,
     ) -> Result<()> {
         let step = self.steps.get(index).context("no such step")?;
+        if state.is_edited && state.running.as_ref().is_some_and(|one| !one.machine.has_slot()) {
+            self.end(state)?;
+            self.flatten(state)?;
+        }
         self.cover(state)?;
         if state.running.is_none() {
-            state.running = Some(self.boot(missing, state)?);
+            let left = missing.get(missing.partition_point(|at| *at < index)..);
+            state.running = Some(self.boot(left.unwrap_or_default(), state)?);
         }
         let running = state.running.as_mut().context("the machine does not run")?;
         let mut request = request::request(step, command, &self.surroundings, &state.tree)?;
@@ -262,11 +267,11 @@ impl Builder<'_> {
         let edits = left.windows(2).filter(|pair| is_edit(&pair[0]) && !is_edit(&pair[1]));
         let slots = edits.count();
         let caches = Caches::of(steps, self.store)?;
-        if state.files.len() + slots + caches.files().count() + 2 > DISKS_MAX {
-            let file = self.store.temporary()?;
-            write_image(state.covered.as_ref().context("the stack has no tree")?, &file)?;
-            state.files = vec![file];
+        let others = caches.files().count() + 2;
+        if state.files.len() + slots + others > DISKS_MAX {
+            self.flatten(state)?;
         }
+        let slots = slots.min(DISKS_MAX.saturating_sub(state.files.len() + others));
         let mut disks: Vec<File> = std::mem::take(&mut state.files);
         let layers = disks.len();
         let (file, mut inputs) = InputsDisk::write(steps, missing, &self.editor, self.store)?;
@@ -290,6 +295,14 @@ impl Builder<'_> {
         inputs.device.clone_from(of_inputs);
         let stack = of_layers.iter().cloned().map(Lower::Disk).collect();
         Ok(Running { machine, stack, inputs, caches: caches.at(of_caches) })
+    }
+
+    /// Makes one layer of all layers for a machine that has not started.
+    fn flatten(&self, state: &mut State) -> Result<()> {
+        let file = self.store.temporary()?;
+        write_image(state.covered.as_ref().context("the stack has no tree")?, &file)?;
+        state.files = vec![file];
+        Ok(())
     }
 
     /// Keeps the caches, and ends the machine.

@@ -59,6 +59,11 @@ pub(in crate::image_command::recipe) struct BuildMachine {
 }
 
 impl BuildMachine {
+    /// Whether a layer can be added.
+    pub(in crate::image_command::recipe) fn has_slot(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// Lets `write` write an image into the next slot, and returns the slot's device.
     ///
     /// # Errors
