@@ -59,33 +59,34 @@ fn mistakes_have_a_place_and_a_status() {
     }
 }
 
-/// Mistakes about files, which other files than the recipe may cause.
+/// Mistakes about files: text, status, parts of the message. A file that a step names is the
+/// recipe's matter; a base, or a tree in which a step cannot be done, is other trouble.
 #[rustfmt::skip]
-const FILES: &[Case] = &[
-    ("from.dir = \"none\"",                        &["recipe.toml: [from]", "none"]),
-    ("from.dir = \"file\"",                        &["from.dir", "file is no directory"]),
-    ("from.image = \"dir\"",                       &["dir is no file", "from.dir"]),
-    ("from.tar = \"file\"",                        &["file"]),
-    ("from.recipe = \"none.toml\"",                &["recipe.toml: from.recipe: none.toml"]),
-    ("from.oci-layout = \"none\"",                 &["none"]),
-    ("[[step]]\nput = \"none\"\nto = \"/x\"",    &["recipe.toml:2:1: ", "none"]),
-    ("[[step]]\nput = \"*.none\"\nto = \"/x\"",  &["recipe.toml:2:1: ", "no file matches *.none"]),
-    ("[[step]]\nput = \"pkg/secret\"\nto = \"/x\"\n[[step]]\nput = \"no\"\nto = \"/x\"", &["recipe.toml:5:1: ", "no"]),
-    ("[[step]]\nrun = \"x\"\ninputs = [\"none\"]", &["recipe.toml:2:1: ", "none"]),
-    ("[[step]]\nscript = \"dir\"",                 &["recipe.toml:2:1: ", "script dir is a directory"]),
-    ("[[step]]\ntext = \"x\"\nto = \"/x\"\nowner = \"nobody-here\"", &["recipe.toml:2:1: ", "nobody-here"]),
-    ("from.dir = \"base\"\n[[step]]\ntext = \"x\"\nto = \"/etc/passwd/x\"", &["recipe.toml:3:1: "]),
-    ("from.dir = \"base\"\n[[step]]\nlink = \"x\"\nto = \"/etc\"", &["recipe.toml:3:1: ", "/etc is a directory in the image"]),
-    ("from.dir = \"base\"\n[run]\ncommand = [\"/bin/none\"]", &["[run] command /bin/none", "missing"]),
-    ("from.dir = \"base\"\n[run]\nargs = [\"x\"]\nuser = \"none\"", &["none"]),
-    ("[init]\nimage = \"/sbin/none\"",             &["init.image: /sbin/none is missing"]),
+const FILES: &[(&str, i32, &[&str])] = &[
+    ("from.dir = \"none\"",                        OTHER, &["recipe.toml: [from]", "none"]),
+    ("from.dir = \"file\"",                        OTHER, &["from.dir", "file is no directory"]),
+    ("from.image = \"dir\"",                       OTHER, &["dir is no file", "from.dir"]),
+    ("from.tar = \"file\"",                        OTHER, &["file"]),
+    ("from.recipe = \"none.toml\"",                OTHER, &["recipe.toml: from.recipe: none.toml"]),
+    ("from.oci-layout = \"none\"",                 OTHER, &["none"]),
+    ("[[step]]\nput = \"none\"\nto = \"/x\"",    WRONG_RECIPE, &["recipe.toml:2:1: ", "none"]),
+    ("[[step]]\nput = \"*.none\"\nto = \"/x\"",  WRONG_RECIPE, &["recipe.toml:2:1: ", "no file matches *.none"]),
+    ("[[step]]\nput = \"pkg/secret\"\nto = \"/x\"\n[[step]]\nput = \"no\"\nto = \"/x\"", WRONG_RECIPE, &["recipe.toml:5:1: ", "no"]),
+    ("[[step]]\nrun = \"x\"\ninputs = [\"none\"]", WRONG_RECIPE, &["recipe.toml:2:1: ", "none"]),
+    ("[[step]]\nscript = \"dir\"",                 WRONG_RECIPE, &["recipe.toml:2:1: ", "script dir is a directory"]),
+    ("[[step]]\ntext = \"x\"\nto = \"/x\"\nowner = \"nobody-here\"", OTHER, &["recipe.toml:2:1: ", "nobody-here"]),
+    ("from.dir = \"base\"\n[[step]]\ntext = \"x\"\nto = \"/etc/passwd/x\"", OTHER, &["recipe.toml:3:1: "]),
+    ("from.dir = \"base\"\n[[step]]\nlink = \"x\"\nto = \"/etc\"", OTHER, &["recipe.toml:3:1: ", "/etc is a directory in the image"]),
+    ("from.dir = \"base\"\n[run]\ncommand = [\"/bin/none\"]", OTHER, &["[run] command /bin/none", "missing"]),
+    ("from.dir = \"base\"\n[run]\nargs = [\"x\"]\nuser = \"none\"", OTHER, &["none"]),
+    ("[init]\nimage = \"/sbin/none\"",             OTHER, &["init.image: /sbin/none is missing"]),
 ];
 
 #[test]
 fn mistakes_of_files_leave_nothing() {
     let bench = bench();
-    for (text, parts) in FILES {
-        let message = fails(build(&bench, text, &["-o", "o.erofs"]), OTHER);
+    for (text, status, parts) in FILES {
+        let message = fails(build(&bench, text, &["-o", "o.erofs"]), *status);
         for part in *parts {
             assert!(message.contains(part), "{text}: no {part:?} in {message}");
         }
@@ -97,19 +98,20 @@ fn mistakes_of_files_leave_nothing() {
 #[test]
 fn a_package_ends_at_its_directory() {
     let bench = bench();
-    for text in [
-        "[[step]]\nput = \"secret\"\nto = \"/x\"",
-        "[[step]]\nput = \"out\"\nto = \"/x\"",
-        "[[step]]\nput = \"out/secret\"\nto = \"/x\"",
-        "[[step]]\nput = \"out/*\"\nto = \"/x\"",
-        "[[step]]\nrun = \"x\"\ninputs = [\"secret\"]",
-        "[[step]]\nscript = \"secret\"",
-        "[busybox]\npath = \"secret\"",
-        "from.recipe = \"out/secret\"",
-        "[init]\nfile = \"secret\"",
+    for (text, status) in [
+        ("[[step]]\nput = \"secret\"\nto = \"/x\"", WRONG_RECIPE),
+        ("[[step]]\nput = \"out\"\nto = \"/x\"", WRONG_RECIPE),
+        ("[[step]]\nput = \"out/secret\"\nto = \"/x\"", WRONG_RECIPE),
+        ("[[step]]\nput = \"out/*\"\nto = \"/x\"", WRONG_RECIPE),
+        ("[[step]]\nrun = \"x\"\ninputs = [\"secret\"]", WRONG_RECIPE),
+        ("[[step]]\nscript = \"secret\"", WRONG_RECIPE),
+        ("[busybox]\npath = \"secret\"", OTHER),
+        ("from.recipe = \"out/secret\"", OTHER),
+        ("[init]\nfile = \"secret\"", OTHER),
     ] {
         bench.write("pkg/recipe.toml", format!("version = 1\n{text}\n"));
-        let message = fails(bench.command(&["build", "pkg/recipe.toml", "-o", "o.tar"]), OTHER);
+        let command = bench.command(&["build", "pkg/recipe.toml", "-o", "o.tar"]);
+        let message = fails(command, status);
         assert!(message.contains("leads out of the directory of the recipe"), "{text}: {message}");
         assert!(!bench.path("o.tar").exists(), "{text}");
     }
