@@ -50,6 +50,7 @@ fn lowers() -> impl Strategy<Value = Vec<Lower>> {
 prop_compose! {
     fn requests()(
         lowers in lowers(),
+        disks in vec(devices(), 0..3),
         args in vec(texts(1..20), 1..4),
         env in vec(texts(0..20).prop_map(|value| [b"NAME=", &*value].concat()), 0..4),
         user in option::of(texts(0..9)),
@@ -66,7 +67,7 @@ prop_compose! {
         };
         let number = 0;
         Request {
-            number, lowers, args, env, user, cwd, hostname, network, binds, caches, secrets,
+            number, lowers, disks, args, env, user, cwd, hostname, network, binds, caches, secrets,
         }
     }
 }
@@ -94,12 +95,13 @@ fn few_records_are_enough() {
 
 #[test]
 fn records_are_as_the_table_says() {
-    let text = b"arg=sh\0arg=-c\0arg=\0number=3\0lower=disk:/dev/vdb\0lower=step:2\0env=A=b=c\0\
+    let text = b"arg=sh\0arg=-c\0arg=\0number=3\0lower=disk:/dev/vdb\0lower=step:2\0disk=/dev/vdd\0env=A=b=c\0\
         user=app\0cwd=/srv\0hostname=build\0network=user\0resolv-conf=nameserver 10.0.2.3\n\0\
         bind=ro 4 /a b /c d\0cache=- 1 /var/cache\0cache=/dev/vdc 2 /x\0secret=key 00ff\0";
     let expected = Request {
         number: 3,
         lowers: vec![Lower::Disk("/dev/vdb".to_owned()), Lower::Step(2)],
+        disks: vec!["/dev/vdd".to_owned()],
         args: vec![b"sh".to_vec(), b"-c".to_vec(), Vec::new()],
         env: vec![b"A=b=c".to_vec()],
         user: Some(b"app".to_vec()),
