@@ -1,6 +1,6 @@
 //! Adds files and directories of the host to a tree, with an owner and with modes by a rule.
 //!
-//! Paths are those of [`graft`](super::graft): links above them are followed within the tree, no
+//! Paths are those of [`graft`]: links above them are followed within the tree, no
 //! path leaves it, and directories that exist keep their attributes. Directories that are
 //! missing above a path are made as any other reader makes them: they belong to root.
 
