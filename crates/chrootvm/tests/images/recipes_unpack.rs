@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use machine::process::signals::pass_on_defaults;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -153,6 +154,8 @@ fn wait_until(is_so: impl Fn() -> bool) -> bool {
 
 #[test]
 fn the_directory_of_a_build_is_gone_however_it_ends() {
+    // The build must not ignore what the caller of this test ignores.
+    pass_on_defaults(Signal::iterator()).unwrap();
     let bench = Bench::new();
     let text = "version = 1\n[[step]]\ntext = \"x\"\nto = \"/x\"\n[[output]]\nfile = \"o\"\nformat = \"tar\"\n";
     bench.write("recipe.toml", text);

@@ -25,7 +25,7 @@ use super::results::outputs::{self, Contents};
 use super::results::{manifest, workload};
 use super::run::machine::MachineSettings;
 use super::run::request::{self, Surroundings};
-use super::run::{self, Builder, Manner, OnFailure, Reuse};
+use super::run::{self, Builder, Keeping, Manner, OnFailure, Reuse};
 use super::tree::base::OpenBase;
 use super::tree::edits::{Editor, check_programs};
 use super::tree::fetch::Fetcher;
@@ -44,6 +44,8 @@ pub(in crate::image_command) struct BuildRecipe<'a> {
 
 /// A recipe that is ready to be built.
 struct Ready {
+    /// The recipe and those that it builds on, the lowest first.
+    chain: Vec<Rc<Package>>,
     package: Rc<Package>,
     steps: Vec<Planned>,
     base: OpenBase,
@@ -82,13 +84,14 @@ impl BuildRecipe<'_> {
                 (false, None) => Reuse::All,
             },
             machine_words: self.options.machine_words(),
+            keeping: Keeping::Everything,
         }
     }
 
     /// Builds the recipe; outputs go to `output`, as `-o` says.
     fn build(&self, recipe: &RecipeFile<'_>, output: Option<&Path>, manner: &Manner) -> Result<()> {
-        let Ready { package, steps, mut base, resolved, lock, store, outputs } =
-            self.prepare(recipe, output)?;
+        let Ready { chain, package, steps, mut base, resolved, lock, store, outputs } =
+            self.prepare(recipe, output, manner.keeping)?;
         let record = Record::of(base.key.as_ref(), &steps);
         let missing = run::missing(&steps, &store, manner.reuse);
         if self.options.shown.dry_run || self.options.shown.explain {
@@ -130,10 +133,14 @@ impl BuildRecipe<'_> {
                 let before = base.tree(&store)?;
                 contents.image = base.image().map(|image| (image, before));
             }
-            for (output, key) in left {
+            for (output, _) in &left {
                 output.write(&tree, &contents)?;
-                if let Some(key) = key {
-                    output.keep(&key, &store)?;
+            }
+            steps.iter().try_for_each(Planned::check_unchanged)?;
+            for (output, key) in left {
+                // The output is there; only the next build takes longer.
+                if let Some(error) = key.and_then(|key| output.keep(&key, &store).err()) {
+                    log::warn!("{} is not kept: {error:#}", output.path.display());
                 }
             }
             if let Some(path) = &package.recipe.manifest {
@@ -142,12 +149,20 @@ impl BuildRecipe<'_> {
                 manifest::write(&path, &contents, base.key.as_ref(), &kernels, &outputs, &store)?;
             }
         }
+        if manner.keeping == Keeping::Nothing {
+            return Ok(());
+        }
         record.keep(&package, &store);
-        lock.finish(&package, resolved.as_ref())
+        lock.finish(&chain, resolved.as_ref())
     }
 
     /// Reads the recipe and everything that it names, and checks it.
-    fn prepare(&self, recipe: &RecipeFile<'_>, output: Option<&Path>) -> Result<Ready> {
+    fn prepare(
+        &self,
+        recipe: &RecipeFile<'_>,
+        output: Option<&Path>,
+        keeping: Keeping,
+    ) -> Result<Ready> {
         let package = recipe.package()?;
         let policy = match (self.options.locked, &self.options.update) {
             (true, _) => Policy::Locked,
@@ -157,7 +172,10 @@ impl BuildRecipe<'_> {
         let lock = LockFile::open(&package, policy)?;
         let chain = plan::chain(package)?;
         let lowest = chain.first().context("there is one recipe at least")?;
-        let store = Store::of_user();
+        let store = match keeping {
+            Keeping::Everything => Store::of_user(),
+            Keeping::Nothing => Store::unkept(),
+        };
         let pin = |name: &str, platform: &str| lock.pin(name, platform);
         let opened = OpenBase::open(lowest, self.pull, &store, &pin);
         let (base, resolved) =
@@ -179,7 +197,7 @@ impl BuildRecipe<'_> {
             );
         }
         let outputs = outputs::plan(&package, output)?;
-        Ok(Ready { package, steps, base, resolved, lock, store, outputs })
+        Ok(Ready { chain, package, steps, base, resolved, lock, store, outputs })
     }
 
     /// The tree after all steps.
@@ -248,5 +266,5 @@ fn given_time(package: &Package) -> Result<Option<u32>> {
 /// The newest time of a file; 0 for a tree whose files have none.
 fn newest(tree: &Tree) -> u32 {
     let times = tree.nodes().map(|node| node.meta.mtime);
-    times.max().and_then(|time| u32::try_from(time).ok()).unwrap_or(0)
+    times.max().map_or(0, |time| u32::try_from(time.max(0)).unwrap_or(u32::MAX))
 }

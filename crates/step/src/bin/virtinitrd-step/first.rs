@@ -111,7 +111,11 @@ fn wait_for(program: Pid) -> Result<Outcome> {
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
                 return Ok(Outcome::Signal(u8::try_from(signal as i32)?));
             }
-            Ok(_) | Err(Errno::EINTR) => {}
+            // nix has no name for a real-time signal, and says EINVAL after it has reaped the process.
+            Ok(_) | Err(Errno::EINTR | Errno::EINVAL) => {}
+            Err(Errno::ECHILD) => {
+                return Ok(Outcome::fault("a real-time signal has killed the program"));
+            }
             Err(errno) => return Err(errno).describe(|| "wait for the program".to_owned()),
         }
     }

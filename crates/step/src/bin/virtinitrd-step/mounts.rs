@@ -36,6 +36,7 @@ struct Fixed {
 const FIXED: &[Fixed] = &[
     Fixed { at: "/sys", kind: "sysfs", flags: NOSUID_NODEV_NOEXEC.union(MsFlags::MS_RDONLY), data: "" },
     Fixed { at: "/dev", kind: "bind",  flags: BIND,                                          data: "" },
+    Fixed { at: "/dev/shm", kind: "tmpfs", flags: NOSUID_NODEV,                              data: "mode=1777" },
     Fixed { at: "/run", kind: "tmpfs", flags: NOSUID_NODEV,                                  data: "mode=0755" },
 ];
 
@@ -179,6 +180,12 @@ fn hosts(request: &Request, root: &Path) -> Result<()> {
 }
 
 fn secrets(request: &Request, ids: &Ids, root: &Path) -> Result<()> {
+    if request.secrets.is_empty() {
+        return Ok(());
+    }
+    // A cache or a volume may be mounted above.
+    let dir = target(root, Path::new(SECRETS), Point::Directory)?;
+    fault::mount(Path::new("tmpfs"), &dir, "tmpfs", NOSUID_NODEV_NOEXEC, "mode=0755")?;
     for secret in &request.secrets {
         let file = target(root, &Path::new(SECRETS).join(&secret.name), Point::File)?;
         tree::write(&file, SECRET_MODE, &secret.bytes)?;

@@ -84,6 +84,11 @@ impl Store {
         Self { files }
     }
 
+    /// A store that keeps nothing.
+    pub(in crate::image_command::recipe) fn unkept() -> Self {
+        Self { files: None }
+    }
+
     /// A new file without a name, on the disk of the cache: it may be large. If that cannot be
     /// written, it is where temporary files usually are. It goes when it is closed.
     ///
@@ -103,7 +108,10 @@ impl Store {
     pub(in crate::image_command::recipe) fn open(&self, kind: Kind, key: &Key) -> Option<File> {
         let name = name(kind, key);
         match self.files.as_ref()?.open(&name) {
-            Ok(file) => file.inspect(note_use),
+            // A power cut may leave a file without its contents.
+            Ok(file) => {
+                file.filter(|file| kind == Kind::Written || has_bytes(file)).inspect(note_use)
+            }
             Err(error) => {
                 log::warn!("kept {name} is not used: {error:#}");
                 None
@@ -173,6 +181,11 @@ impl Store {
 #[must_use]
 pub fn kept_steps(home: &Path) -> Option<KeptFiles> {
     KeptFiles::below(home, &RULES)
+}
+
+/// Whether a file is not empty.
+fn has_bytes(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.len() > 0)
 }
 
 fn name(kind: Kind, key: &Key) -> String {

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 use image::source::{self, ReadOptions};
-use image::tree::{Content, Kind as NodeKind, Meta, Tree};
+use image::tree::{Content, Kind as NodeKind, Meta, Tree, show};
 use image::write::tar;
 use sha2::{Digest, Sha256};
 
@@ -39,6 +39,8 @@ pub(in crate::image_command::recipe) struct Input {
     pub(in crate::image_command::recipe) tree: Tree,
     /// Which of them it is.
     pub(in crate::image_command::recipe) is_directory: bool,
+    /// Its digest when it was read; `None` for what this program has made.
+    pub(in crate::image_command::recipe) known: Option<[u8; DIGEST]>,
 }
 
 impl Input {
@@ -53,7 +55,7 @@ impl Input {
             let mut notes = Notes::default();
             let tree = source::open(path, &ReadOptions::default(), &mut notes)?.tree;
             warn_all(notes.lines());
-            return Ok(Self { name, tree, is_directory: true });
+            return Ok(Self { name, tree, is_directory: true, known: None });
         }
         ensure!(metadata.is_file(), "it is neither a file nor a directory");
         let file = File::open(path).context("open it")?;
@@ -74,14 +76,46 @@ impl Input {
         let mut tree = Tree::new(Meta::default());
         let meta = Meta { permissions, ..Meta::default() };
         tree.add(Tree::ROOT, &name, meta, NodeKind::File(content))?;
-        Ok(Self { name, tree, is_directory: false })
+        Ok(Self { name, tree, is_directory: false, known: None })
+    }
+
+    /// Computes the digest, by which a change is noticed later. Returns it.
+    ///
+    /// # Errors
+    /// Contents cannot be read.
+    pub(in crate::image_command::recipe) fn identify(&mut self) -> Result<[u8; DIGEST]> {
+        let digest = self.digest()?;
+        self.known = Some(digest);
+        Ok(digest)
+    }
+
+    /// Fails if the input has changed since it was identified: then a part of what was made of it
+    /// has the old contents, and another part the new ones.
+    ///
+    /// # Errors
+    /// It has changed, or cannot be read any more.
+    pub(in crate::image_command::recipe) fn check_unchanged(&self) -> Result<()> {
+        let Some(known) = self.known else { return Ok(()) };
+        let has_length = |content: &Content| match content {
+            Content::Part { archive, offset: 0, size } => {
+                archive.metadata().is_ok_and(|found| found.len() == *size)
+            }
+            _ => true,
+        };
+        let is_whole = self.tree.nodes().all(|node| match &node.kind {
+            NodeKind::File(content) => has_length(content),
+            _ => true,
+        });
+        let is_same = is_whole && self.digest().is_ok_and(|digest| digest == known);
+        ensure!(is_same, "{} has changed during the build", show(&self.name));
+        Ok(())
     }
 
     /// The digest of the input.
     ///
     /// # Errors
     /// Contents cannot be read.
-    pub(in crate::image_command::recipe) fn digest(&self) -> Result<[u8; DIGEST]> {
+    fn digest(&self) -> Result<[u8; DIGEST]> {
         let mut tree = self.tree.clone();
         for meta in tree.metas_mut() {
             *meta = Meta {
@@ -139,8 +173,9 @@ pub(in crate::image_command::recipe) fn remembered(
     if let Some(digest) = kept.and_then(|bytes| bytes.try_into().ok()) {
         return Ok(digest);
     }
+    let now = SystemTime::now();
     let digest = compute()?;
-    if SystemTime::now().duration_since(stamp.newest).is_ok_and(|age| age > SETTLED) {
+    if now.duration_since(stamp.newest).is_ok_and(|age| age > SETTLED) {
         store.note(Kind::Input, &key, &digest);
     }
     Ok(digest)

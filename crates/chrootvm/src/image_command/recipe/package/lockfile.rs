@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use files::output;
@@ -138,22 +139,24 @@ impl LockFile {
         Ok(())
     }
 
-    /// Writes the file after a build that has used `resolved`, if that changes it. For a package
+    /// Writes the file after a build of the last recipe of `chain` that has used `resolved`, if that
+    /// changes it. For a package
     /// in an archive, a warning says so instead.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(in crate::image_command::recipe) fn finish(
         &self,
-        package: &Package,
+        chain: &[Rc<Package>],
         resolved: Option<&Resolved>,
     ) -> Result<()> {
         if self.policy == Policy::Locked {
             return Ok(());
         }
+        let package = chain.last().context("there is one recipe at least")?;
         let recipe = Some(format!("sha256:{}", package.digest));
         let mut lock = Lock { recipe, ..Lock::default() };
-        lock.urls.extend(downloads(package));
+        lock.urls.extend(chain.iter().flat_map(|package| downloads(package)));
         if let Some(Resolved { name, platform, digest }) = resolved {
             // Entries for other platforms stay.
             let others = self.lock.images.iter().filter(|(key, _)| key.reference == *name);
@@ -205,10 +208,10 @@ mod tests {
         let sha256 = "ab".repeat(32);
         let step = format!("url = 'http://localhost/a'\nsha256 = '{sha256}'\nto = '/a'\n");
         fs::write(&file, format!("version = 1\n[[step]]\n{step}")).unwrap();
-        let package = Package::open(&file).unwrap();
+        let package = Rc::new(Package::open(&file).unwrap());
         let open = |policy| LockFile::open(&package, policy).unwrap();
         assert!(open(Policy::Locked).check(&package).is_err());
-        open(Policy::Usual).finish(&package, None).unwrap();
+        open(Policy::Usual).finish(std::slice::from_ref(&package), None).unwrap();
         open(Policy::Locked).check(&package).unwrap();
     }
 }

@@ -80,6 +80,22 @@ pub(in crate::image_command::recipe) struct Part {
     pub(in crate::image_command::recipe) bytes: Vec<u8>,
 }
 
+impl Planned {
+    /// Fails if a file of the package has changed since the step was planned.
+    ///
+    /// # Errors
+    /// A file has changed, or cannot be read any more.
+    pub(in crate::image_command::recipe) fn check_unchanged(&self) -> Result<()> {
+        let inputs: Vec<&Input> = match &self.work {
+            Work::Busybox(_, input) => input.iter().collect(),
+            Work::Command(command) => command.inputs.iter().chain(&command.script).collect(),
+            Work::Put(_, inputs) | Work::Mount(_, inputs) => inputs.iter().collect(),
+            Work::Skeleton | Work::Link(_) | Work::Directory(_) | Work::Remove(_) => Vec::new(),
+        };
+        inputs.into_iter().try_for_each(Input::check_unchanged).with_context(|| self.place.clone())
+    }
+}
+
 impl Part {
     fn new(what: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         Self { what: what.into(), bytes: bytes.into() }
@@ -181,9 +197,9 @@ fn plan_busybox(package: &Package, busybox: &Busybox) -> Result<(Work, Vec<Part>
     let text = Part::new("its text", format!("{busybox:?}"));
     Ok(match &busybox.source {
         BusyboxSource::Path(path) => {
-            let input = input(package, path)?;
+            let mut input = input(package, path)?;
             ensure!(!input.is_directory, "{} is a directory", path.display());
-            let digest = Part::new(format!("the file {}", path.display()), input.digest()?);
+            let digest = Part::new(format!("the file {}", path.display()), input.identify()?);
             (Work::Busybox(busybox.clone(), Some(input)), vec![text, digest])
         }
         BusyboxSource::Url { .. } => (Work::Busybox(busybox.clone(), None), vec![text]),
@@ -197,7 +213,13 @@ fn plan_step(package: &Package, step: &Step) -> Result<(Work, Vec<Part>)> {
             let (inputs, parts) = files(package, &put.contents)?;
             match put.scope {
                 Scope::Image => (Work::Put(put.clone(), inputs), parts),
-                Scope::Build => (Work::Mount(put.clone(), inputs), parts),
+                Scope::Build => {
+                    ensure!(
+                        put.owner.is_none(),
+                        "owner is not for mount = true: root owns the file"
+                    );
+                    (Work::Mount(put.clone(), inputs), parts)
+                }
             }
         }
         Action::Link(link) => (Work::Link(link.clone()), Vec::new()),
@@ -209,8 +231,8 @@ fn plan_step(package: &Package, step: &Step) -> Result<(Work, Vec<Part>)> {
 fn plan_command(package: &Package, step: &CommandStep) -> Result<(Work, Vec<Part>)> {
     let mut parts = Vec::new();
     let mut read = |path: &std::path::Path| -> Result<Input> {
-        let input = input(package, path)?;
-        parts.push(Part::new(format!("the file {}", path.display()), input.digest()?));
+        let mut input = input(package, path)?;
+        parts.push(Part::new(format!("the file {}", path.display()), input.identify()?));
         Ok(input)
     };
     let script = match &step.program {
@@ -259,8 +281,14 @@ fn files(package: &Package, contents: &Contents) -> Result<(Vec<Input>, Vec<Part
     };
     let (mut inputs, mut parts) = (Vec::new(), Vec::new());
     for path in paths {
-        let input = input(package, &path)?;
-        let name = [&input.name[..], b"\0", &input.digest()?].concat();
+        let mut input = input(package, &path)?;
+        ensure!(
+            inputs.iter().all(|other: &Input| other.name != input.name),
+            "two files are called {}",
+            String::from_utf8_lossy(&input.name)
+        );
+        let digest = input.identify()?;
+        let name = [&input.name[..], b"\0", &digest].concat();
         parts.push(Part::new(format!("the file {}", path.display()), name));
         inputs.push(input);
     }

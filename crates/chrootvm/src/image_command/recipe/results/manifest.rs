@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use files::output;
+use image::format::Format;
 use image::tree::Tree;
 use oci::name::platform::Platform;
 use serde_json::{Value, json};
@@ -47,6 +48,11 @@ pub(in crate::image_command::recipe) fn write(
     let recipe = &contents.package.recipe;
     let outputs = outputs.iter().map(|output| {
         let file = &output.path;
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let format = output.format.0.name();
+        if output.format.0 == Format::Dir {
+            return Ok(json!({ "file": name, "format": format, "size": null, "sha256": null }));
+        }
         let size = file.metadata().with_context(|| format!("look at {}", file.display()))?.len();
         let digest = file_digest(file, store).with_context(|| format!("read {}", file.display()))?;
         let digest = hex(&digest);
@@ -60,7 +66,7 @@ pub(in crate::image_command::recipe) fn write(
     let value = json!({
         "version": VERSION,
         "name": recipe.name,
-        "platform": Platform::host().to_string(),
+        "platform": recipe.from.platform.clone().unwrap_or_else(|| Platform::host().to_string()),
         "recipe": format!("sha256:{}", contents.package.digest),
         "base": base.map(ToString::to_string),
         "time": contents.time,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use archive::compress::Method;
 use files::notes::Notes;
-use files::output::Output as OutputFile;
+use files::output::{Output as OutputFile, existing};
 use files::sparse;
 use image::edit::exclude::Exclusion;
 use image::edit::{inject, normalise, remove};
@@ -110,8 +110,11 @@ impl Planned {
         time: Option<u32>,
         contents: &Contents<'_>,
     ) -> Result<Option<Key>> {
-        // A directory is not one file, and what standard output is, nobody knows later.
-        if self.format.0 == Format::Dir || self.path.as_os_str() == "-" {
+        // The programs of the distribution change without this one. A directory is not one file,
+        // and a pipe or a device cannot be read again.
+        let is_ours = !matches!(self.format.0, Format::Dir | Format::OtherDisk(_));
+        let is_file = existing(&self.path).is_none_or(|found| found.is_file());
+        if !is_ours || !is_file || self.path.as_os_str() == "-" {
             return Ok(None);
         }
         let Contents { package, init, .. } = contents;
@@ -144,10 +147,14 @@ impl Planned {
     pub(in crate::image_command::recipe) fn copy(&self, key: &Key, store: &Store) -> Result<bool> {
         let Some(kept) = store.open(Kind::Output, key) else { return Ok(false) };
         let start = Instant::now();
-        let context = || format!("write {}", self.path.display());
-        let output = OutputFile::create(&self.path)?;
-        sparse::copy(&kept, &output.file).with_context(context)?;
-        output.commit()?;
+        let is_there = written(&self.path, key).and_then(|name| store.open(Kind::Written, &name));
+        if is_there.is_none() {
+            let context = || format!("write {}", self.path.display());
+            let output = OutputFile::create(&self.path)?;
+            sparse::copy(&kept, &output.file).with_context(context)?;
+            output.commit()?;
+            self.note(key, store);
+        }
         log::info!(
             "{}: {} (kept), {:.2} s",
             self.path.display(),

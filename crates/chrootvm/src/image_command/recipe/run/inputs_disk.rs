@@ -6,7 +6,7 @@ use std::fs::File;
 use anyhow::{Context, Result};
 use image::edit::graft;
 use image::tree::{Meta, Tree};
-use recipe::{Mode, PutStep};
+use recipe::{Contents, Mode, PutStep, is_pattern};
 use step::request::{Access, Bind, Request, mount_point};
 
 use super::super::kept::store::{Store, write_image};
@@ -106,13 +106,14 @@ impl InputsDisk {
         put: &PutStep,
         sources: &[Input],
     ) -> Result<()> {
-        let is_inside = sources.len() != 1 || put.to.ends_with('/');
+        let is_glob = matches!(&put.contents, Contents::Files(path) if is_pattern(path));
+        let is_inside = is_glob || put.to.ends_with('/');
         for source in sources {
             let dir = format!("{index}/mount").into_bytes();
             let below = [&dir[..], b"/", &source.name].concat();
             let into = if source.is_directory { &below } else { &dir };
-            graft::directory(tree, into, &with_mode(source, put.mode).tree)?;
-            let path = match is_inside && !(source.is_directory && sources.len() == 1) {
+            graft::directory(tree, into, &with_mode(source, put.mode, &put.to).tree)?;
+            let path = match is_inside && (is_glob || !source.is_directory) {
                 true => [put.to.trim_end_matches('/').as_bytes(), b"/", &source.name].concat(),
                 false => put.to.trim_end_matches('/').as_bytes().to_vec(),
             };
@@ -145,12 +146,23 @@ fn runnable(script: &Input) -> Input {
 }
 
 /// An input whose file has the mode of its put step.
-fn with_mode(input: &Input, mode: Mode) -> Input {
+fn with_mode(input: &Input, mode: Mode, to: &str) -> Input {
     let mut input = input.clone();
-    if let (Mode::Fixed(mode), false) = (mode, input.is_directory) {
+    if !input.is_directory {
         for meta in input.tree.metas_mut() {
-            meta.permissions = mode;
+            let is_program = meta.permissions & 0o111 != 0 || is_of_programs(to);
+            meta.permissions = match mode {
+                Mode::Fixed(mode) => mode,
+                Mode::Auto if is_program => 0o755,
+                Mode::Auto => 0o644,
+            };
         }
     }
     input
+}
+
+/// Whether `path` is directly in a directory of programs.
+fn is_of_programs(path: &str) -> bool {
+    let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+    matches!(dir.rsplit('/').next(), Some("bin" | "sbin"))
 }

@@ -45,9 +45,20 @@ pub(in crate::image_command::recipe) enum Reuse {
     Before(usize),
 }
 
+/// What a build leaves for later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::image_command::recipe) enum Keeping {
+    /// Layers, outputs, caches, the record of the build, and the lock file.
+    Everything,
+    /// Nothing: the build only shows something.
+    Nothing,
+}
+
 /// How steps run.
 #[derive(Clone, Debug)]
 pub(in crate::image_command::recipe) struct Manner {
+    /// What the build leaves for later ones.
+    pub(in crate::image_command::recipe) keeping: Keeping,
     pub(in crate::image_command::recipe) reuse: Reuse,
     /// Words for the `chrootvm run` of the machine.
     pub(in crate::image_command::recipe) machine_words: Vec<OsString>,
@@ -246,6 +257,7 @@ impl Builder<'_> {
             bail!(failed);
         }
         log::debug!("step {} took {:.2} s", index + 1, start.elapsed().as_secs_f64());
+        step.check_unchanged()?;
         running.stack.push(Lower::Step(request.number));
         let scratch = running.machine.scratch()?;
         let upper = format!("{}/upper", request.number);
@@ -321,7 +333,7 @@ fn is_edit(step: &Planned) -> bool {
 /// Applies a layer that is kept in `file`.
 fn apply(state: &mut State, file: File) -> Result<()> {
     let layer = erofs::read(Arc::new(file)).context("read a kept layer")?;
-    overlay::apply(&mut state.tree, &layer, Tree::ROOT, RootMeta::OfTree)
+    overlay::apply(&mut state.tree, &layer, Tree::ROOT, RootMeta::OfLayer)
 }
 
 /// Why a step has failed; `None` if it has not.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 use image::erofs;
 use image::format::Format;
-use image::source::{self, ReadOptions};
+use image::source::{self, ReadOptions, SIZE_MAX};
 use image::tree::Tree;
 use oci::document::config::Process;
 use oci::image::Image;
@@ -26,6 +26,7 @@ use super::super::kept::store::{Kind, Store, write_image};
 use super::super::package::Package;
 use super::super::package::inputs::{digest, file_digest, remembered};
 use super::super::package::lockfile::{Pin, Resolved};
+use crate::line::locations::locate;
 use crate::logger::warn_all;
 use crate::pull::PullArguments;
 
@@ -35,6 +36,8 @@ pub(in crate::image_command::recipe) struct OpenBase {
     /// Names the base; `None` for an empty tree.
     pub(in crate::image_command::recipe) key: Option<Key>,
     word: OsString,
+    /// The base, if it is a file or a directory.
+    plain: Option<Base>,
     sources: Option<Sources>,
     opened: Option<Opened>,
     /// The image and its tree, once they were read.
@@ -89,10 +92,12 @@ impl OpenBase {
         };
         let sources = Sources::new(&[&word], &[], reading(), &pull)?;
         let sources = sources.with_own_options(&[PullArguments::PLATFORM]);
-        let mut open = Self { key: None, word, sources: Some(sources), opened: None, read: None };
+        let mut open =
+            Self { key: None, word, plain: None, sources: Some(sources), opened: None, read: None };
         let resolved = match base {
             Base::Image(_) | Base::Tar(_) | Base::Dir(_) => {
                 open.identify_file(base, digest.as_deref(), store)?;
+                open.plain = Some(base.clone());
                 None
             }
             _ => {
@@ -104,12 +109,25 @@ impl OpenBase {
     }
 
     fn empty() -> Self {
-        Self { key: None, word: OsString::new(), sources: None, opened: None, read: None }
+        Self {
+            key: None,
+            word: OsString::new(),
+            plain: None,
+            sources: None,
+            opened: None,
+            read: None,
+        }
     }
 
     /// Finds the digest of a file or a directory.
     fn identify_file(&mut self, base: &Base, wanted: Option<&str>, store: &Store) -> Result<()> {
         let path = std::path::Path::new(&self.word);
+        let kind = locate(&self.word, SIZE_MAX)?;
+        ensure!(
+            kind.is_none(),
+            "{} is an OCI image: write from.oci-layout, from.oci-archive or from.docker-archive",
+            path.display()
+        );
         let metadata = path.metadata().with_context(|| format!("find {}", path.display()))?;
         let shown = path.display();
         if let Base::Dir(_) = base {
@@ -200,6 +218,11 @@ impl OpenBase {
             SourceKind::Oci(image) => Some(image),
             SourceKind::Plain(_) => None,
         };
+        if let Some(base) = self.plain.clone() {
+            let before = self.key;
+            self.identify_file(&base, None, store)?;
+            ensure!(self.key == before, "{} has changed during the build", self.word.display());
+        }
         self.read = Some((tree.clone(), image));
         Ok(tree)
     }

@@ -8,7 +8,9 @@ use image::edit::put::{self, HostFile, ModeRule, Placing};
 use image::edit::remove::Removal;
 use image::elf;
 use image::tree::{Content, Id, Kind, Meta, Tree, components, directory, file_length, show};
-use recipe::{Busybox, BusyboxSource, Contents, DirectoryStep, LinkStep, Mode, PutStep};
+use recipe::{
+    Busybox, BusyboxSource, Contents, DirectoryStep, LinkStep, Mode, PutStep, is_pattern,
+};
 
 use super::super::super::write::user;
 use super::super::package::inputs::Input;
@@ -159,7 +161,7 @@ impl Editor<'_> {
     fn put(&self, tree: &mut Tree, step: &PutStep, inputs: &[Input]) -> Result<()> {
         let placing = self.placing(user::owner(tree, step.owner.as_deref())?, step.mode);
         let sources = self.sources(step, inputs)?;
-        let is_glob = sources.len() != 1;
+        let is_glob = matches!(&step.contents, Contents::Files(path) if is_pattern(path));
         let to = step.to.as_bytes();
         for source in &sources {
             match (source.is_directory, is_glob) {
