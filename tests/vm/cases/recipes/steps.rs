@@ -14,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("files_of_the_package_are_seen",    files_of_the_package_are_seen),
     ("volumes_and_caches",               volumes_and_caches),
     ("processes_left_behind_are_killed", processes_left_behind_are_killed),
+    ("only_layers_reach_later_steps",    only_layers_reach_later_steps),
 ];
 
 /// A step with settings.
@@ -180,5 +181,21 @@ fn processes_left_behind_are_killed(bed: &Bed) -> Result<()> {
         built.is(0, &["warning: ", " of the step still ran at its end, and were killed"])?;
     ensure!(built.stderr.matches("still ran").count() == 1, "{built}");
     ensure!(site.text("o.tar", "/before")? == site.text("o.tar", "/after")?, "it still writes");
+    Ok(())
+}
+
+/// What a step leaves outside of its layer would be missing if the layer were kept. The root
+/// directory itself belongs to the layer.
+fn only_layers_reach_later_steps(bed: &Bed) -> Result<()> {
+    let site = Site::new(bed)?;
+    let leave = "echo x > /dev/shm/x; echo x > /run/x; echo x > /layer; chmod 0711 /";
+    let look = "test -e /layer; test ! -e /dev/shm/x; test ! -e /run/x; ls -ld / > /mode";
+    let text = [output("o.tar"), run(leave), run(look)].concat();
+    site.build(&text, &[])?.is(0, &[])?;
+    ensure!(
+        site.text("o.tar", "/mode")?.starts_with("drwx--x--x"),
+        "{}",
+        site.text("o.tar", "/mode")?
+    );
     Ok(())
 }

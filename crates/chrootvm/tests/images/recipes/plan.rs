@@ -151,3 +151,41 @@ fn a_cache_is_not_needed() {
         fs::remove_file(bench.path("o.tar")).unwrap();
     }
 }
+
+#[test]
+fn two_builds_for_a_comparison_leave_nothing() {
+    let bench = bench();
+    let text = "from.dir = \"base\"
+[[step]]
+text = \"x\"
+to = \"/x\"
+[[output]]
+file = \"o.tar\"
+[[output]]
+file = \"d/\"
+";
+    let before = {
+        bench.write("recipe.toml", "");
+        names(&bench)
+    };
+    let output = build(&bench, text, &["--check"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout, "d: the same bytes twice\no.tar: the same bytes twice\n");
+    assert_eq!(names(&bench), before);
+    assert!(!bench.path("home/virtinitrd/steps").exists());
+}
+
+#[test]
+fn a_pattern_is_one_even_if_one_file_matches() {
+    let bench = bench();
+    bench.write("a/app.conf", "a");
+    let text = |pattern: &str| {
+        format!("[[step]]\nput = \"{pattern}\"\nto = \"/conf\"\n[[output]]\nfile = \"o.tar\"\n")
+    };
+    succeeds(build(&bench, &text("a/*"), &[]));
+    assert_eq!(bench.prints(&["cat", "o.tar", "/conf/app.conf"]), "a");
+    bench.write("b/app.conf", "b");
+    let message = fails(build(&bench, &text("[ab]/app.conf"), &[]), WRONG_RECIPE);
+    assert!(message.contains("two files are called app.conf"), "{message}");
+}

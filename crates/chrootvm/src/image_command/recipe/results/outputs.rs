@@ -92,7 +92,9 @@ pub(in crate::image_command::recipe) fn plan(
         ensure!(!planned.iter().any(is_same), "two outputs are called {}", path.display());
         let context = || format!("output {}", output.file.display());
         let options = FormatOptions::of_recipe(&output).with_context(context)?;
-        let format = options.choose(&path).with_context(context)?;
+        // A slash at the end says that it is a directory, and no path of the file has it.
+        let name = if path.file_name() == output.file.file_name() { &output.file } else { &path };
+        let format = options.choose(name).with_context(context)?;
         planned.push(Planned { path, output, format, options });
     }
     Ok(planned)
