@@ -17,7 +17,7 @@ use files::notes::Notes;
 use files::output;
 use image::progress::Progress;
 use image::source::{self, ReadOptions};
-use image::tree::Tree;
+use image::tree::{Kind, Tree};
 use image::write::tar;
 use machine::doctor::packages::Tool;
 use machine::isolation::userns::UserNamespace;
@@ -33,6 +33,8 @@ pub const SUBCOMMAND: &str = "make-btrfs";
 
 /// Size of the buffer before the archive, in bytes.
 const BUFFER: usize = 1 << 18;
+/// Note about what is left out of every btrfs.
+const DEVICES: &str = "device nodes are left out, because mkfs.btrfs loses their numbers";
 /// Label of the messages of the child that are warnings.
 const WARNING: &str = "warning: ";
 
@@ -46,6 +48,7 @@ pub(super) fn make(
 ) -> Result<()> {
     let mkfs = Program::find("mkfs.btrfs", Tool::Btrfs)?;
     let words = btrfs::options(options, options.uuid(tree, "btrfs")?);
+    let tree = &without_devices(tree, notes)?;
     out.set_len(btrfs::size(tree, options)).context("set the size of the image")?;
     run(tree, &mkfs, &words, options.time, out, notes, progress)?;
     let made = out.metadata()?.len();
@@ -55,6 +58,26 @@ pub(super) fn make(
         }
         _ => Ok(()),
     }
+}
+
+/// The tree without its devices: mkfs.btrfs loses their numbers.
+fn without_devices(tree: &Tree, notes: &mut Notes) -> Result<Tree> {
+    let mut found = Vec::new();
+    tree.walk(&mut |path, id| {
+        if let Kind::CharDevice(..) | Kind::BlockDevice(..) = tree.node(id).kind {
+            found.push(path.to_vec());
+        }
+        Ok(())
+    })?;
+    let mut tree = tree.clone();
+    for path in found {
+        notes.add(DEVICES, &path);
+        let at = path.iter().rposition(|&byte| byte == b'/');
+        let (above, name) = path.split_at(at.map_or(0, |at| at + 1));
+        let parent = tree.find(above).context("a file has no directory")?;
+        tree.remove(parent, name);
+    }
+    Ok(tree)
 }
 
 /// Chooses who writes the directory.
