@@ -24,7 +24,7 @@ pub(super) struct ReadArguments {
 }
 
 impl ReadArguments {
-    /// Whether one is given.
+    /// Whether an option for reading is given.
     pub(super) fn is_given(&self) -> bool {
         !self.xattrs.is_empty()
     }

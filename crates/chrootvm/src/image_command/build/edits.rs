@@ -89,7 +89,7 @@ impl Injection {
 }
 
 impl Edits {
-    /// Whether there are any.
+    /// Whether files are left out or added.
     pub(super) fn is_given(&self) -> bool {
         !(self.exclude.is_empty() && self.inject.is_empty())
     }

@@ -47,6 +47,8 @@ struct Ready {
     /// The recipe and those that it builds on, the lowest first.
     chain: Vec<Rc<Package>>,
     package: Rc<Package>,
+    /// Time that the recipe or `SOURCE_DATE_EPOCH` gives.
+    time: Option<u32>,
     steps: Vec<Planned>,
     base: OpenBase,
     resolved: Option<Resolved>,
@@ -90,8 +92,17 @@ impl BuildRecipe<'_> {
 
     /// Builds the recipe; outputs go to `output`, as `-o` says.
     fn build(&self, recipe: &RecipeFile<'_>, output: Option<&Path>, manner: &Manner) -> Result<()> {
-        let Ready { chain, package, steps, mut base, resolved, lock, store, outputs } =
-            self.prepare(recipe, output, manner.keeping)?;
+        let Ready {
+            chain,
+            package,
+            time: given_time,
+            steps,
+            mut base,
+            resolved,
+            lock,
+            store,
+            outputs,
+        } = self.prepare(recipe, output, manner.keeping)?;
         let record = Record::of(base.key.as_ref(), &steps);
         let missing = run::missing(&steps, &store, manner.reuse);
         if self.options.shown.dry_run || self.options.shown.explain {
@@ -106,7 +117,6 @@ impl BuildRecipe<'_> {
         if self.options.shown.dry_run {
             return Ok(());
         }
-        let given_time = given_time(&package)?;
         let process = workload::process(base.process(), &package.recipe.run);
         let mut contents =
             Contents { package: &package, process, image: None, time: 0, init: self.init.clone() };
@@ -180,12 +190,10 @@ impl BuildRecipe<'_> {
         let opened = OpenBase::open(lowest, self.pull, &store, &pin);
         let (base, resolved) =
             opened.with_context(|| format!("{}: [from]", lowest.file.display()))?;
-        let upper = chain.last().context("there is one recipe at least")?;
-        let time = given_time(upper)?;
+        let package = Rc::clone(chain.last().context("there is one recipe at least")?);
+        let time = given_time(&package)?;
         let platform = Platform::host().to_string();
         let steps = plan::plan(&chain, base.key, &plan::Surroundings { platform, time })?;
-        let package = chain.last().context("there is one recipe at least")?;
-        let package = Rc::clone(package);
         for each in &chain {
             lock.check(each)?;
         }
@@ -197,7 +205,7 @@ impl BuildRecipe<'_> {
             );
         }
         let outputs = outputs::plan(&package, output)?;
-        Ok(Ready { chain, package, steps, base, resolved, lock, store, outputs })
+        Ok(Ready { chain, package, time, steps, base, resolved, lock, store, outputs })
     }
 
     /// The tree after all steps.

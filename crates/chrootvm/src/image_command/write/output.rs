@@ -110,7 +110,7 @@ impl FormatOptions {
         })
     }
 
-    /// Whether one is given, besides the number of threads.
+    /// Whether an option of a format is given, besides the number of threads.
     pub(in crate::image_command) fn is_given(&self) -> bool {
         self.format.is_some()
             || self.compress.is_some()

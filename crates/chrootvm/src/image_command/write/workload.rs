@@ -190,7 +190,7 @@ impl WorkloadOptions {
         Ok(Some(process))
     }
 
-    /// Whether there are any.
+    /// Whether an option of a workload is given.
     pub(in crate::image_command) fn is_given(&self) -> bool {
         self.run || self.first_given().is_some()
     }

@@ -92,7 +92,7 @@ fn names_of_a_layer_replace_those_below() {
 
 #[test]
 fn a_layer_may_be_a_directory_of_a_disk() {
-    let disk = tree(&["1/upper/a/!", "1/upper/a/b=2", "1/upper/gone!", "1/work/x=1", "2/upper/"]);
+    let disk = tree(&["1/upper/a/!", "1/upper/a/b=2", "1/upper/gone!", "1/points/x=1", "2/upper/"]);
     let mut disk = disk;
     let top = disk.find(b"1/upper").unwrap();
     let root = xattr("trusted.overlay.impure", "y");
@@ -100,7 +100,7 @@ fn a_layer_may_be_a_directory_of_a_disk() {
     let file = disk.find(b"1/upper/a/b").unwrap();
     disk.node_mut(file).meta = xattr("trusted.overlay.origin", "x");
     disk.node_mut(file).meta.xattrs.insert(b"user.a"[..].into(), b"1"[..].into());
-    disk.put_link(b"1/work/index", file).unwrap();
+    disk.put_link(b"1/points/index", file).unwrap();
     for (root, uid) in [(RootMeta::OfTree, 0), (RootMeta::OfLayer, 7)] {
         let mut found = tree(&["a/x=1", "gone=1", "kept=1"]);
         apply(&mut found, &disk, top, root).unwrap();
