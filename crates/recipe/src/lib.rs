@@ -12,12 +12,14 @@
 //! | `references` | [`Recipe::references`]: the files that a recipe names |
 //! | [`lock`] | recipe.lock: text ↔ [`lock::Lock`] |
 //! | [`schema()`] | JSON schema of a recipe |
+//! | [`containerfile`] | Containerfiles: text → what their instructions do |
 //! | [`convert`] | files of buildfs and fledge → [`Recipe`] |
 //! | [`values`] | sizes, percentages, durations and modes in texts |
 //! | `keys`, `table` | the grammar as tables, and what reads a text by such a table |
 //! | `writer` | writes TOML |
 
 mod canonical;
+pub mod containerfile;
 pub mod convert;
 mod keys;
 pub mod lock;

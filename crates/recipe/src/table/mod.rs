@@ -17,6 +17,6 @@ mod together;
 pub(crate) use fields::{Fields, Item};
 pub(crate) use forms::{Form, Key, Need, Table};
 pub(crate) use lines::{Fault, Lines};
-pub(crate) use quote::{nearest, quote};
+pub(crate) use quote::{list, nearest, quote};
 pub(crate) use reader::read;
 pub(crate) use rules::{Pattern, Rule, rule};
