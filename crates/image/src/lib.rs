@@ -63,7 +63,7 @@
 //! |---|---|
 //! | [`source`] | reads a directory, cpio, tar, EROFS, ext4 or squashfs as a tree |
 //! | [`tree`] | the tree: nodes, contents, attributes, look-ups by path |
-//! | [`edit`] | removes and adds files, adds `/init` and a workload, applies layers, makes builds equal |
+//! | [`edit`] | removes, selects and adds files, adds `/init` and a workload, applies layers, makes builds equal |
 //! | [`elf`] | tells whether a program of a tree can run there |
 //! | [`mod@write`] | writes a tree as cpio, tar, a directory, EROFS, ext4 or squashfs |
 //! | [`mod@format`] | recognises formats, by contents or by the ending of a name |
@@ -74,7 +74,8 @@
 //! writer and the layout of one disk format. [`source::open`] and [`write::disk`] call them.
 //!
 //! Dependencies between the modules go in one direction: `source` and `write` use the disk
-//! formats and `format`. All of them but `format` use `tree`, and `tree` uses none of them.
+//! formats and `format`, and `source` uses the patterns of [`edit::ignore`]. All of them but
+//! `format` use `tree`, and `tree` uses none of them.
 //!
 //! # Limits
 //!
@@ -85,6 +86,7 @@
 //! | sparse file in a tar | 16 TiB |
 //! | copy of a source in `$TMPDIR` | [`source::ReadOptions::max_size`], 64 GiB by default |
 //! | names, nodes and targets of links | 2 GiB in memory ([`tree::MEMORY_MAX`]), about 12 million files |
+//! | `.dockerignore` | 256 KiB, 10,000 patterns, 4096 bytes in one of them |
 //! | extended attributes of a disk image | 256 MiB in memory |
 //! | extended attributes of a tar | 1 GiB, counted for each member |
 //! | extended attributes of all layers of an image | 256 MiB, counted for each member |

@@ -57,6 +57,15 @@ pub fn directory(tree: &mut Tree, path: &[u8], directory: &Tree) -> Result<()> {
     directory_with(tree, path, directory, &|_, node| of_root(&node.meta))
 }
 
+/// Adds the contents of a directory as [`directory()`] does, but the files keep their owners and
+/// set-id bits.
+///
+/// # Errors
+/// Those of [`directory()`].
+pub fn directory_with_owners(tree: &mut Tree, path: &[u8], directory: &Tree) -> Result<()> {
+    directory_with(tree, path, directory, &|_, node| node.meta.clone())
+}
+
 /// Adds the contents of a directory as [`directory()`] does, with the metadata that `meta`
 /// returns for each path and node of `directory`.
 pub(super) fn directory_with(
@@ -197,6 +206,12 @@ mod tests {
         let new = tree.node(tree.find(b"srv/new").unwrap());
         assert_eq!((new.meta.permissions, new.meta.uid), (0o750, 0));
         assert!(tree.find(b"srv/new/bin/two").is_some());
+        directory_with_owners(&mut tree, b"srv/own", &from).unwrap();
+        let metas = [&b"srv/own"[..], b"srv/own/etc/one", b"srv/own/sub"].map(|path| {
+            let meta = &tree.node(tree.find(path).unwrap()).meta;
+            (meta.permissions, meta.uid, meta.gid)
+        });
+        assert_eq!(metas, [(0o750, 9, 0), (0o4640, 9, 9), (0o2711, 9, 9)]);
         for bad in [&b"../x"[..], b"usr/bin/sh"] {
             assert!(directory(&mut image(), bad, &from).is_err());
         }

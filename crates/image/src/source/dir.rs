@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::FileId;
+use crate::edit::ignore::{Doubtful, Patterns};
 use crate::tree::{
     Content, HostDirectory, Id, Kind, Meta, NANOSECONDS_MAX, PATH_MAX, Tree, Xattrs, kind_of, show,
 };
@@ -44,20 +45,37 @@ const XATTR_MAX: usize = 1 << 16;
 /// # Errors
 /// A file that cannot be read, with its path.
 pub fn read(path: &Path, notes: &mut Notes) -> Result<Tree> {
-    read_without(path, &[], notes)
+    read_without(path, Without::default(), notes)
 }
 
-/// Like [`read`], but leaves out the files and directories in `left_out`.
+/// What [`read_without`] leaves out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Without<'a> {
+    /// Files and directories by their identity.
+    pub files: &'a [FileId],
+    /// Paths below the directory that is read. A directory below which nothing can stay is not
+    /// opened.
+    pub paths: Option<&'a Patterns>,
+}
+
+/// Like [`read`], but leaves some files and directories out.
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn read_without(path: &Path, left_out: &[FileId], notes: &mut Notes) -> Result<Tree> {
+pub fn read_without(path: &Path, without: Without<'_>, notes: &mut Notes) -> Result<Tree> {
     let root = Arc::new(RootDir::open(path)?);
     let fd = root.directory(Path::new("."))?;
     let stat = stat(fd.as_fd(), c"")?;
     let meta = meta(&stat, xattrs(fd.as_fd(), b".")?);
     let device = (stat.stx_dev_major, stat.stx_dev_minor);
-    let mut scan = Scan { device, tree: Tree::new(meta), links: HashMap::new(), left_out, notes };
+    let mut scan = Scan {
+        device,
+        tree: Tree::new(meta),
+        links: HashMap::new(),
+        without,
+        doubtful: Doubtful::default(),
+        notes,
+    };
     let mut pending = vec![(Tree::ROOT, PathBuf::new())];
     while let Some((id, path)) = pending.pop() {
         let directory = Arc::new(HostDirectory { root: Arc::clone(&root), path });
@@ -66,6 +84,7 @@ pub fn read_without(path: &Path, left_out: &[FileId], notes: &mut Notes) -> Resu
             format!("read directory {}", root.host_path(&directory.path).display())
         })?;
     }
+    scan.doubtful.remove_empty(&mut scan.tree);
     Ok(scan.tree)
 }
 
@@ -74,7 +93,9 @@ struct Scan<'a> {
     tree: Tree,
     /// Files with several names, by device and inode.
     links: HashMap<(u32, u32, u64), Id>,
-    left_out: &'a [FileId],
+    without: Without<'a>,
+    /// Directories that a pattern leaves out, unless something below them stays.
+    doubtful: Doubtful,
     notes: &'a mut Notes,
 }
 
@@ -115,9 +136,19 @@ impl Scan<'_> {
     ) -> Result<Option<(Id, PathBuf)>> {
         let path = directory.path.join(OsStr::from_bytes(name.to_bytes()));
         ensure!(path.as_os_str().len() <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
+        let bytes = path.as_os_str().as_bytes();
+        let filter = self.without.paths;
+        if filter.is_some_and(|filter| filter.excludes_all_below(bytes)) {
+            return Ok(None);
+        }
         let stat = stat(fd.as_fd(), name)?;
-        if self.left_out.contains(&id_of(&stat)) {
-            self.notes.add(OUTPUT, path.as_os_str().as_bytes());
+        let is_directory = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory;
+        let is_excluded = filter.is_some_and(|filter| filter.excludes(bytes));
+        if is_excluded && !is_directory {
+            return Ok(None);
+        }
+        if self.without.files.contains(&id_of(&stat)) {
+            self.notes.add(OUTPUT, bytes);
             return Ok(None);
         }
         let key = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
@@ -127,7 +158,6 @@ impl Scan<'_> {
         }
         let kind = kind(fd, name, directory, &stat)?;
         let meta = meta(&stat, xattrs(fd.as_fd(), name.to_bytes())?);
-        let is_directory = matches!(kind, Kind::Directory(_));
         let id = self.tree.add(parent, name.to_bytes(), meta, kind)?;
         if !is_directory {
             if stat.stx_nlink > 1 {
@@ -135,8 +165,11 @@ impl Scan<'_> {
             }
             return Ok(None);
         }
+        if is_excluded {
+            self.doubtful.note(parent, name.to_bytes(), id);
+        }
         if self.is_mounted(&stat) {
-            self.notes.add(MOUNTED, path.as_os_str().as_bytes());
+            self.notes.add(MOUNTED, bytes);
             return Ok(None);
         }
         Ok(Some((id, path)))

@@ -36,6 +36,7 @@ use archive::spool::{BUFFER, TooLarge, spool};
 use files::notes::Notes;
 
 use self::xattr_policy::{Origin, Selection};
+use crate::edit::ignore::Patterns;
 use crate::format::{self, Format};
 use crate::tree::Tree;
 use crate::{erofs, ext4, squashfs};
@@ -78,6 +79,9 @@ pub struct ReadOptions {
     pub max_size: u64,
     /// Files and directories to leave out of a directory of the host.
     pub left_out: Vec<FileId>,
+    /// Paths to leave out of a directory of the host, such as those of a `.dockerignore` file.
+    /// A directory that is left out stays if something below it is brought back.
+    pub filter: Option<Arc<Patterns>>,
 }
 
 /// Most bytes of a copy by default. A root file system should be smaller, and a zstd file of
@@ -91,6 +95,7 @@ impl Default for ReadOptions {
             xattrs_hint: "",
             max_size: SIZE_MAX,
             left_out: Vec::new(),
+            filter: None,
         }
     }
 }
@@ -110,12 +115,23 @@ pub fn open(path: &Path, options: &ReadOptions, notes: &mut Notes) -> Result<Sou
     read(path, file, options, notes).with_context(|| format!("read {}", path.display()))
 }
 
+/// Reads an archive or an image, as [`open`] does.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn read_file(file: File, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
+    read(Path::new("."), file, options, notes)
+}
+
 fn read(path: &Path, file: File, options: &ReadOptions, notes: &mut Notes) -> Result<Source> {
     let file = seekable(file, options.max_size)?;
     let format = format::recognise(&file)?;
     let file = Arc::new(file);
     let mut tree = match format {
-        Format::Dir => dir::read_without(path, &options.left_out, notes)?,
+        Format::Dir => {
+            let (files, paths) = (&options.left_out[..], options.filter.as_deref());
+            dir::read_without(path, dir::Without { files, paths }, notes)?
+        }
         Format::Cpio(_) => cpio::read(&file, options.max_size, notes)?,
         Format::Tar(_) => tar::read(&unpacked(&file, options.max_size)?, notes)?,
         Format::Squashfs => squashfs::read(Arc::clone(&file))?,

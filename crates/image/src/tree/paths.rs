@@ -18,18 +18,18 @@ const LINKS_MAX: u32 = 40;
 const TOO_LONG: &str = "the path has more than 4095 bytes";
 
 /// Metadata of a directory that an archive needs, but does not contain.
-fn implied() -> Meta {
+pub(crate) fn implied() -> Meta {
     Meta { permissions: 0o755, ..Meta::default() }
 }
 
 /// Result of following a path up to its end, or up to the first name that is missing.
-struct Followed {
+pub(crate) struct Followed {
     /// The last node that exists.
-    at: Id,
+    pub(crate) at: Id,
     /// Bytes of that node's own path, including one slash for each name.
-    length: usize,
+    pub(crate) length: usize,
     /// The names that do not exist, in the order of the path.
-    missing: Vec<Box<[u8]>>,
+    pub(crate) missing: Vec<Box<[u8]>>,
 }
 
 impl Tree {
@@ -129,7 +129,16 @@ impl Tree {
         Ok(missing.is_empty().then_some(at))
     }
 
-    fn follow_by(&self, path: &[u8], visit: &mut dyn FnMut(Id, &[u8])) -> Result<Followed> {
+    /// Follows `path` and the links in it as far as they lead. Passes every name on the way, and
+    /// the directory that has it, to `visit`.
+    ///
+    /// # Errors
+    /// Those of [`Tree::trace`].
+    pub(crate) fn follow_by(
+        &self,
+        path: &[u8],
+        visit: &mut dyn FnMut(Id, &[u8]),
+    ) -> Result<Followed> {
         let reversed = |path: &[u8]| {
             let mut names: Vec<Box<[u8]>> = components(path).map(Into::into).collect();
             names.reverse();

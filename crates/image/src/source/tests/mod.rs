@@ -1,7 +1,8 @@
-//! Tar archives as other writers make them, and damaged ones.
+//! Tar archives as other writers make them, and damaged ones; directories with a filter.
 
 mod attributes;
 mod fields;
+mod filter;
 mod layer_members;
 mod layers;
 mod limits;
