@@ -31,7 +31,7 @@
 //! # std::env::set_current_dir(dir.path())?;
 //! # let mut app = Tree::new(Meta::default());
 //! # app.put(b"etc/motd", Meta::default(), Kind::File(Content::Bytes(b"hello\n"[..].into())))?;
-//! # let options = ArchiveOptions { tag: Some("1.0"), ..ArchiveOptions::default() };
+//! # let options = ArchiveOptions { tag: Some("app:1.0"), ..ArchiveOptions::default() };
 //! # let mut made = File::create_new("app.tar")?;
 //! # write::archive(&app, &options, &mut made, &mut Notes::default())?;
 //! let location = Location::parse("oci-archive:app.tar:1.0".as_ref())?.expect("a location");

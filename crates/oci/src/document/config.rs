@@ -1,7 +1,8 @@
 //! The config of an image: what runs in it, as whom and where, and the digests of its unpacked
 //! layers.
 //!
-//! Format: OCI image specification, `config.md`; `Healthcheck` and `Shell` are Docker's.
+//! Format: OCI image specification, `config.md`; `Healthcheck`, `Shell` and `OnBuild` are
+//! Docker's.
 //! Unknown members are ignored, as the specification demands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -69,6 +70,10 @@ pub struct Process {
     pub exposed_ports: Vec<String>,
     /// Names and values for people.
     pub labels: BTreeMap<String, String>,
+    /// The shell of lines of a Containerfile, as words; empty for `/bin/sh -c`.
+    pub shell: Vec<String>,
+    /// Lines of a Containerfile for images that are built from this one.
+    pub on_build: Vec<String>,
     /// How to find out whether the command works.
     pub health: Option<Healthcheck>,
 }
@@ -140,6 +145,8 @@ impl Config {
                 volumes: process.volumes.0.into_iter().collect(),
                 exposed_ports: process.exposed_ports.0.into_iter().collect(),
                 labels: process.labels,
+                shell: process.shell,
+                on_build: process.on_build,
                 health: process.healthcheck,
             },
         })
@@ -210,6 +217,10 @@ struct RawProcess {
     exposed_ports: Keys,
     #[serde(default, deserialize_with = "or_default")]
     labels: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    shell: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    on_build: Vec<String>,
     healthcheck: Option<Healthcheck>,
 }
 

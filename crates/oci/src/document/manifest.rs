@@ -27,6 +27,9 @@ pub const LAYERS_MAX: usize = 512;
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 /// Annotation of an entry of a layout's index: its tag.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Annotation of an entry of a layout's index in which containerd and Docker store the whole name
+/// of an image.
+pub const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// Kind of a document or a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

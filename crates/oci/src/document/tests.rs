@@ -30,6 +30,7 @@ fn a_config_is_read_with_all_its_members() {
             "Env": ["PATH=/sbin", "=x", "word", "PATH=/bin"], "Entrypoint": ["/bin/app"], "Cmd": ["-v"],
             "Volumes": { "/b": {}, "/a": {} }, "ExposedPorts": { "80/tcp": {}, "53/udp": {} },
             "Labels": { "k": "v" }, "Shell": ["/bin/sh"], "ArgsEscaped": true,
+            "OnBuild": ["RUN a"],
             "Healthcheck": {
                 "Test": ["CMD-SHELL", "true"], "Interval": 30_000_000_000_u64, "Retries": 3,
             },
@@ -45,6 +46,7 @@ fn a_config_is_read_with_all_its_members() {
     assert_eq!(process.volumes, ["/a", "/b"]);
     assert_eq!(process.exposed_ports, ["53/udp", "80/tcp"]);
     assert_eq!(process.labels["k"], "v");
+    assert_eq!((process.shell, process.on_build), (words(&["/bin/sh"]), words(&["RUN a"])));
     let test = words(&["CMD-SHELL", "true"]);
     let health =
         Healthcheck { test, interval: 30_000_000_000, retries: 3, ..Healthcheck::default() };
@@ -58,7 +60,7 @@ fn members_may_be_missing_or_null() {
         json!({ "config": null, "rootfs": { "type": "layers", "diff_ids": null } }),
         json!({ "config": { "Env": null, "Cmd": null, "Entrypoint": null, "Labels": null,
             "Volumes": null, "ExposedPorts": null, "User": null, "WorkingDir": null,
-            "StopSignal": "", "Healthcheck": null } }),
+            "StopSignal": "", "Healthcheck": null, "Shell": null, "OnBuild": null } }),
     ] {
         assert_eq!(config(&value), Config::default(), "{value}");
     }

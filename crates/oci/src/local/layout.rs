@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::container::Container;
-use crate::document::manifest::{DOCUMENT_MAX, Descriptor, REF_NAME, is_image};
+use crate::document::manifest::{DOCUMENT_MAX, Descriptor, IMAGE_NAME, REF_NAME, is_image};
 use crate::name::digest::Digest;
 use crate::name::location::Selector;
 use crate::origin::{Origin, RawDocument};
@@ -25,8 +25,6 @@ const VERSION_MAX: u64 = 4096;
 /// Beginning of the versions that this program knows.
 const VERSION: &str = "1.";
 
-/// Annotation in which containerd and Docker store the whole name of an image.
-const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Media type of an index.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::name::digest::Digest;
 
@@ -38,6 +38,20 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// Parses the name that a new image gets: `[HOST[:PORT]/]NAME[:TAG]`. A name without a tag gets
+    /// the tag `latest`.
+    ///
+    /// # Errors
+    /// Text that is no name; a digest, for the contents of the image give it.
+    pub fn for_new_image(text: &str) -> Result<Self> {
+        let refused = || format!("name of the new image {}", text.escape_debug());
+        let parsed = match text.contains('@') {
+            true => Err(anyhow!("a digest cannot be chosen: give NAME[:TAG]")),
+            false => parse(text),
+        };
+        parsed.with_context(refused)
+    }
+
     /// The part of a request's path that names the manifest: the digest, or else the tag.
     #[must_use]
     pub fn selector(&self) -> &str {
@@ -102,7 +116,7 @@ fn check_host(host: &str) -> Result<()> {
         Some(rest) => {
             let (address, rest) = rest.split_once(']').context("a [ without ]")?;
             let address = address.parse::<std::net::Ipv6Addr>();
-            address.map_err(|_| anyhow::anyhow!("[…] is not an IPv6 address"))?;
+            address.map_err(|_| anyhow!("[…] is not an IPv6 address"))?;
             ("v6", rest.strip_prefix(':').or((!rest.is_empty()).then_some("")))
         }
         None => match host.split_once(':') {
@@ -253,6 +267,30 @@ mod tests {
         ] {
             let error = text.parse::<Reference>().expect_err(text);
             assert!(format!("{error:#}").contains(word), "{text}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn a_new_image_has_a_name_and_a_tag() {
+        for (text, tag, shown) in [
+            ("app", "latest", "docker.io/library/app:latest"),
+            ("app:1", "1", "docker.io/library/app:1"),
+            ("localhost/app:1", "1", "localhost/app:1"),
+            ("r.example:5000/a/b:v1.0", "v1.0", "r.example:5000/a/b:v1.0"),
+        ] {
+            let found = Reference::for_new_image(text).unwrap();
+            assert_eq!((found.tag.as_deref(), &*found.to_string()), (Some(tag), shown), "{text}");
+        }
+        let with_digest = format!("app:1@{}", Digest::of(b""));
+        for (text, word) in [
+            ("", "empty"),
+            ("App", "lower case"),
+            ("app:", "not a tag"),
+            ("app@1", "NAME[:TAG]"),
+            (&with_digest, "NAME[:TAG]"),
+        ] {
+            let error = format!("{:#}", Reference::for_new_image(text).expect_err(text));
+            assert!(error.starts_with("name of the new image ") && error.contains(word), "{error}");
         }
     }
 

@@ -4,15 +4,25 @@
 //! does not know is kept.
 
 use anyhow::{Context, Result, ensure};
+use files::notes::Notes;
 use serde_json::{Map, Value, json};
 
-use super::ArchiveOptions;
+use super::blob::NewLayer;
+use super::history::Base;
+use super::time::timestamp;
+use super::{ArchiveOptions, Made, history};
 use crate::document::config::{Healthcheck, Process};
-use crate::name::digest::Digest;
 
-/// The config: that of the base, or a new one. `diff_id` is that of the new layer, if there is
-/// one.
-pub(super) fn config(options: &ArchiveOptions<'_>, diff_id: Option<&Digest>) -> Result<Vec<u8>> {
+/// The config: that of the base, or a new one. `made` are the steps with their layers, and the last
+/// layer with what the history says about it.
+///
+/// # Errors
+/// A member of the base's config that has the wrong type.
+pub(super) fn config(
+    options: &ArchiveOptions<'_>,
+    made: &[(Made<'_>, Option<NewLayer>)],
+    notes: &mut Notes,
+) -> Result<Vec<u8>> {
     let mut config = match options.base {
         Some(base) => serde_json::from_slice(&base.config_bytes).context("config of the base")?,
         None => json!({}),
@@ -30,20 +40,24 @@ pub(super) fn config(options: &ArchiveOptions<'_>, diff_id: Option<&Digest>) -> 
         }
     }
     config_map.insert("created".into(), created.clone().into());
+    if let Some(author) = options.author {
+        config_map.insert("author".into(), author.into());
+    }
     if let Some(process) = options.process {
         set_process(config_map.entry("config").or_insert_with(|| json!({})), process);
     }
-    let Some(diff_id) = diff_id else { return Ok(config.to_string().into_bytes()) };
+    if made.is_empty() && options.base.is_some() {
+        return Ok(config.to_string().into_bytes());
+    }
     let rootfs = config_map.entry("rootfs").or_insert_with(|| json!({ "type": "layers" }));
     let diff_ids = array(rootfs, "diff_ids")?;
-    diff_ids.push(json!(diff_id));
-    let count = diff_ids.len();
-    // A history that does not agree with the layers says nothing about the new one.
-    let history = array(&mut config, "history")?;
-    let is_layer = |step: &&Value| step.get("empty_layer") != Some(&Value::Bool(true));
-    if history.iter().filter(is_layer).count() + 1 == count {
-        history.push(json!({ "created": created, "created_by": options.created_by }));
-    }
+    let base = options.base.map_or_else(Base::default, |base| Base {
+        name: &base.name,
+        layers: diff_ids.len(),
+        created: base.config.created,
+    });
+    diff_ids.extend(made.iter().filter_map(|(_, layer)| Some(json!(layer.as_ref()?.diff_id))));
+    history::add(array(&mut config, "history")?, &base, made, &created, notes);
     Ok(config.to_string().into_bytes())
 }
 
@@ -59,7 +73,7 @@ fn array<'a>(object: &'a mut Value, name: &str) -> Result<&'a mut Vec<Value>> {
 }
 
 /// Sets the members of `config` that `process` has; what is empty is left out. Other members, such
-/// as `Shell` and `OnBuild`, stay.
+/// as `ArgsEscaped`, stay.
 fn set_process(config: &mut Value, process: &Process) {
     let object = |names: &[String]| -> Value {
         names.iter().map(|name| (name.clone(), json!({}))).collect::<Map<_, _>>().into()
@@ -74,6 +88,8 @@ fn set_process(config: &mut Value, process: &Process) {
         ("WorkingDir", json!(process.working_dir)),
         ("Labels", json!(process.labels)),
         ("StopSignal", json!(process.stop_signal.as_deref().unwrap_or_default())),
+        ("Shell", json!(process.shell)),
+        ("OnBuild", json!(process.on_build)),
         ("Healthcheck", process.health.as_ref().map_or(Value::Null, health_value)),
     ];
     let is_empty = |value: &Value| match value {
@@ -110,29 +126,6 @@ fn health_value(health: &Healthcheck) -> Value {
     value.into()
 }
 
-/// A time as RFC 3339 has it, in UTC. A time outside of the years 0 to 9999 becomes the nearest
-/// one inside.
-#[must_use]
-pub fn timestamp(seconds: i64) -> String {
-    const DAY: i64 = 86_400;
-    const FIRST: i64 = -62_167_219_200;
-    const LAST: i64 = 253_402_300_799;
-    let seconds = seconds.clamp(FIRST, LAST);
-    let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
-    // Days since 0000-03-01, so that the leap day is the last day of a year (Howard Hinnant,
-    // "chrono-Compatible Low-Level Date Algorithms").
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = year + era * 400 + carry;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,11 +135,13 @@ mod tests {
         let process = Process { cmd: vec!["new".into()], ..Process::default() };
         let known = json!({ "Cmd": ["new"] });
         let mut base = json!({
-            "Shell": ["/bin/bash"], "OnBuild": null, "Cmd": ["old"], "Env": ["A=1"], "User": "ada"
+            "Shell": ["/bin/bash"], "OnBuild": ["RUN a"], "Cmd": ["old"], "Env": ["A=1"],
+            "User": "ada", "ArgsEscaped": true, "StopTimeout": 5, "Hostname": null,
         });
         set_process(&mut base, &process);
-        let expected = json!({ "Shell": ["/bin/bash"], "OnBuild": null, "Cmd": ["new"] });
-        assert_eq!(base, expected);
+        let unknown =
+            json!({ "ArgsEscaped": true, "StopTimeout": 5, "Hostname": null, "Cmd": ["new"] });
+        assert_eq!(base, unknown);
         for mut base in [Value::Null, json!({}), json!("text")] {
             set_process(&mut base, &process);
             assert_eq!(base, known);

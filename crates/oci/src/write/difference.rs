@@ -16,11 +16,13 @@ fn whiteout(name: &[u8]) -> (Vec<u8>, Kind) {
     ([WHITEOUT, name].concat(), Kind::File(Content::Bytes([].into())))
 }
 
-/// The layer that turns the tree `base` into `tree`; `None` if they are equal.
+/// The layer that turns the tree `base` into `tree`, in the form of an OCI layer; `None` if they
+/// are equal. The root of the layer has the attributes of the root of `tree`.
 ///
 /// # Errors
-/// Contents that cannot be read.
-pub(super) fn difference(base: &Tree, tree: &Tree) -> Result<Option<Tree>> {
+/// A file of `tree` whose name a layer reserves for its own use; contents that cannot be read.
+pub fn layer(base: &Tree, tree: &Tree) -> Result<Option<Tree>> {
+    check_names(tree)?;
     let layer = layer_between(base, tree, FORM)?;
     let is_same_root = base.node(Tree::ROOT).meta == tree.node(Tree::ROOT).meta;
     Ok((layer.len() > 1 || !is_same_root).then_some(layer))

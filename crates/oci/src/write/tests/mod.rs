@@ -1,15 +1,19 @@
 //! Tests of written archives: read again by this program, skopeo and umoci. A check by another
 //! program is left out where that program is missing.
 
+mod steps;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use archive::compress::{Compression, Method};
 use image::compare::compare;
 use image::source::{self, ReadOptions};
 use image::tree::{Content, Kind, Meta, directory};
 
 use super::*;
-use crate::image::{OpenOptions, open};
+use crate::document::config::Process;
+use crate::image::{Image, OpenOptions, open};
 use crate::name::location::{Location, Selector};
 use crate::progress::Silent;
 use crate::sample::{LayoutDir, file, run, tar};
@@ -103,6 +107,8 @@ fn a_tree_becomes_an_image_of_one_layer() {
         volumes: vec!["/data".into()],
         exposed_ports: vec!["80/tcp".into()],
         labels: [("k".into(), "v".into())].into(),
+        shell: vec!["/bin/ash".into(), "-c".into()],
+        on_build: vec!["RUN a".into()],
         health: Some(crate::document::config::Healthcheck {
             test: vec!["CMD".into(), "true".into()],
             interval: 5,
@@ -115,7 +121,7 @@ fn a_tree_becomes_an_image_of_one_layer() {
             process: Some(&process),
             platform: PLATFORM.parse().unwrap(),
             method: Method { compression, level: None },
-            tag: Some("1.0"),
+            tag: Some("localhost/app:1.0"),
             time: TIME,
             ..ArchiveOptions::default()
         };
@@ -138,27 +144,37 @@ fn a_tree_becomes_an_image_of_one_layer() {
     }
 }
 
-/// Checks that skopeo copies an archive, and that umoci unpacks the same files from it.
+/// Checks that skopeo finds `tag` in an archive and copies it, and that umoci unpacks the same files
+/// from its layout.
 fn others_read(archive: &Path, tree: &Tree, tag: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let layout = format!("{}:{tag}", dir.path().join("layout").display());
+    let copy = format!("oci:{}:copy", dir.path().join("copy").display());
     let source = format!("oci-archive:{}", archive.display());
-    let copied = run("skopeo", &["--insecure-policy", "copy", &source, &format!("oci:{layout}")]);
-    let Some(copied) = copied else { return };
-    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-    let inspected = run("skopeo", &["inspect", "--config", &source]).unwrap();
-    assert!(inspected.status.success(), "{}", String::from_utf8_lossy(&inspected.stderr));
-
-    let index = std::fs::read_to_string(dir.path().join("layout/index.json")).unwrap();
+    let tagged = format!("{source}:{tag}");
+    for arguments in [
+        &["--insecure-policy", "copy", &source, &copy][..],
+        &["inspect", &source],
+        &["inspect", "--config", &tagged],
+    ] {
+        let Some(output) = run("skopeo", arguments) else { return };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     let is_zstd = read(archive).manifest.layers.iter().any(|it| it.media_type.ends_with("zstd"));
     // umoci 0.4 knows no zstd, and restores owners and devices as root only.
     if is_zstd || !rustix::process::geteuid().is_root() {
         return;
     }
+    let layout = dir.path().join("layout");
+    ::tar::Archive::new(std::fs::File::open(archive).unwrap()).unpack(&layout).unwrap();
+    let image = format!("{}:{tag}", layout.display());
     let bundle = dir.path().join("bundle");
-    let unpack = ["raw", "unpack", "--image", &layout, bundle.to_str().unwrap()];
-    let Some(unpacked) = run("umoci", &unpack) else { return };
-    assert!(unpacked.status.success(), "{index}: {}", String::from_utf8_lossy(&unpacked.stderr));
+    for arguments in [
+        &["stat", "--image", &image][..],
+        &["raw", "unpack", "--image", &image, bundle.to_str().unwrap()],
+    ] {
+        let Some(output) = run("umoci", arguments) else { return };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     let found = source::open(&bundle, &ReadOptions::default(), &mut Notes::default()).unwrap();
     assert_eq!(differences(tree, &found.tree), [""; 0]);
 }
@@ -171,6 +187,27 @@ fn base() -> LayoutDir {
     let entry = dir.image(PLATFORM, &[bytes, tar(&[("second", "2")])]);
     dir.enter(entry, "");
     dir
+}
+
+/// A layout with a base of one layer, whose config has these further members.
+fn base_with_config(members: &Value) -> LayoutDir {
+    let mut dir = LayoutDir::new();
+    let layer = tar(&[("a", "1")]);
+    let mut config = json!({
+        "os": "linux", "architecture": "amd64",
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&layer)] },
+    });
+    config.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let config = dir.blob(config.to_string().as_bytes(), CONFIG);
+    let layer = dir.blob(&layer, "application/vnd.docker.image.rootfs.diff.tar");
+    let entry = dir.manifest(&config, &[layer]);
+    dir.enter(entry, "");
+    dir
+}
+
+/// The image of a layout.
+fn image_of(dir: &LayoutDir) -> Image {
+    open(&Location::Layout(dir.path().to_path_buf(), Selector::Only), &options()).unwrap()
 }
 
 /// A change of a tree.
@@ -207,13 +244,12 @@ fn changes_become_a_layer_upon_those_of_the_base() {
             &[".wh.dir", ".wh.etc", ".wh.file", ".wh.home", ".wh.second"]),
     ];
     let dir = base();
-    let location = Location::Layout(dir.path().to_path_buf(), Selector::Only);
-    let image = open(&location, &options()).unwrap();
+    let image = image_of(&dir);
     let base_tree = tree_of(&image);
     for (name, change, expected) in rows {
         let mut tree = base_tree.clone();
         change(&mut tree);
-        let layer = difference::difference(&base_tree, &tree).unwrap();
+        let layer = layer(&base_tree, &tree).unwrap();
         let mut paths = Vec::new();
         if let Some(layer) = &layer {
             let mut visit = |path: &[u8], _| {
@@ -228,7 +264,7 @@ fn changes_become_a_layer_upon_those_of_the_base() {
             base: Some(&image),
             base_tree: Some(&base_tree),
             time: TIME,
-            tag: Some("t"),
+            tag: Some("app:t"),
             ..ArchiveOptions::default()
         };
         let (file, _) = written(&tree, &options);
@@ -259,8 +295,7 @@ fn what_a_layer_cannot_express_is_refused() {
 
     // A layer of the base is damaged after it was read.
     let dir = base();
-    let location = Location::Layout(dir.path().to_path_buf(), Selector::Only);
-    let image = open(&location, &options()).unwrap();
+    let image = image_of(&dir);
     let base_tree = tree_of(&image);
     let path = dir.file(&image.manifest.layers[1].digest);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -278,20 +313,11 @@ fn what_a_layer_cannot_express_is_refused() {
 
 #[test]
 fn the_config_of_the_base_is_kept() {
-    let mut dir = LayoutDir::new();
-    let layer = tar(&[("a", "1")]);
-    let config = json!({
-        "os": "linux", "architecture": "amd64", "author": "nobody", "x.unknown": [1],
-        "config": { "Cmd": ["/a"], "ArgsEscaped": true },
-        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&layer)] },
+    let dir = base_with_config(&json!({
+        "author": "nobody", "x.unknown": [1], "config": { "Cmd": ["/a"], "ArgsEscaped": true },
         "history": [{ "created_by": "one" }, { "created_by": "two", "empty_layer": true }],
-    });
-    let config = dir.blob(config.to_string().as_bytes(), CONFIG);
-    let layer = dir.blob(&layer, "application/vnd.docker.image.rootfs.diff.tar");
-    let entry = dir.manifest(&config, &[layer]);
-    dir.enter(entry, "");
-    let location = Location::Layout(dir.path().to_path_buf(), Selector::Only);
-    let image = open(&location, &options()).unwrap();
+    }));
+    let image = image_of(&dir);
     let base_tree = tree_of(&image);
     let mut tree = base_tree.clone();
     put(&mut tree, "new", contents("n"));
@@ -321,6 +347,6 @@ fn times_are_written_as_the_config_has_them() {
         (i64::MAX, "9999-12-31T23:59:59Z"),
         (i64::MIN, "0000-01-01T00:00:00Z"),
     ] {
-        assert_eq!(config::timestamp(seconds), expected);
+        assert_eq!(time::timestamp(seconds), expected);
     }
 }
