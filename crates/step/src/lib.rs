@@ -18,7 +18,8 @@
 //! | `/N/upper` | what step N has changed, as the upper directory of overlayfs |
 //! | `/N/work` | work directory of overlayfs, only while step N runs |
 //! | `/N/points` | mount points that the image lacks, only while step N runs |
-//! | `/caches/K/upper`, `/caches/K/work` | likewise for cache K |
+//! | `/N/dropped` | what step N writes and nobody keeps, only while step N runs |
+//! | `/caches/K/upper`, `/caches/K/work`, `/caches/K/points` | likewise for cache K |
 
 #![cfg_attr(
     not(test),

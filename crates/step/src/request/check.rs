@@ -5,13 +5,31 @@ use std::collections::HashSet;
 use proto::error::{Error, Result};
 use proto::text::show;
 
-use super::{Bind, Cache, Lower, Network, Request, Secret};
+use super::{Bind, Cache, Lower, MODE_MAX, Network, Request, Secret, Tmpfs};
 
 /// Longest host name in bytes (`__NEW_UTS_LEN`).
 const HOSTNAME_MAX: usize = 64;
 
-/// Longest name of a secret in bytes (`NAME_MAX`).
-const NAME_MAX: usize = 255;
+/// Longest path in bytes. The kernel's limit is 4096 (`PATH_MAX`); the machine puts its own
+/// directories before the path.
+const PATH_MAX: usize = 4000;
+
+/// Most bytes of a long path in a message.
+const SHOWN_MAX: usize = 100;
+
+/// Most mounts of one step. The kernel has a limit for all mounts of a namespace
+/// (`fs.mount-max`, 100,000).
+pub(super) const MOUNTS_MAX: usize = 10_000;
+
+/// Most bytes of a tmpfs: the largest file offset (`loff_t`). The kernel rounds the size up to
+/// pages, and takes 0 pages for no limit.
+const TMPFS_MAX: u64 = i64::MAX.cast_unsigned();
+
+/// chown(2) takes this number for an owner that does not change.
+const UNCHANGED: u32 = u32::MAX;
+
+/// Where the file system of processes is mounted, after all mounts of the request.
+const PROC: &[u8] = b"proc";
 
 /// Most lower layers; overlayfs allows a few more (`OVL_MAX_STACK`, `fs/overlayfs/super.c`).
 pub(super) const LOWERS_MAX: usize = 400;
@@ -63,21 +81,49 @@ pub(super) fn check(request: &Request) -> Result<()> {
     let name = &request.hostname;
     let fits = (1..=HOSTNAME_MAX).contains(&name.len());
     ensure(fits, "hostname", name, "it must have 1 to 64 bytes")?;
-    for Bind { source, path, .. } in &request.binds {
+    check_mounts(request)?;
+    texts(request)
+        .try_for_each(|text| ensure(!text.contains(&0), "value", text, "it must have no NUL"))
+}
+
+fn check_mounts(request: &Request) -> Result<()> {
+    let Request { binds, caches, tmpfs, secrets, .. } = request;
+    let count = binds.len() + caches.len() + tmpfs.len() + secrets.len();
+    let hint = "these mounts are too many: put several files into one directory";
+    ensure(count <= MOUNTS_MAX, "mount count", count.to_string().as_bytes(), hint)?;
+    for Bind { source, path, .. } in binds {
         check_path("source of a bind", source)?;
         check_mount_point("path of a bind", path)?;
     }
-    for Cache { device, path, .. } in &request.caches {
+    for Cache { device, path, mode, uid, gid, .. } in caches {
         device.as_deref().map_or(Ok(()), check_device)?;
         check_mount_point("path of a cache", path)?;
+        check_attributes("cache", *mode, [*uid, *gid])?;
     }
-    let mut names = HashSet::new();
-    for Secret { name, .. } in &request.secrets {
-        check_name(name)?;
-        ensure(names.insert(name), "secret", name.as_bytes(), "it is given twice")?;
+    for Tmpfs { size, path } in tmpfs {
+        check_mount_point("path of a tmpfs", path)?;
+        let size = size.unwrap_or(TMPFS_MAX);
+        let hint = "it must be at least 1, and less than 2^63";
+        let fits = (1..=TMPFS_MAX).contains(&size);
+        ensure(fits, "size of a tmpfs", size.to_string().as_bytes(), hint)?;
     }
-    texts(request)
-        .try_for_each(|text| ensure(!text.contains(&0), "value", text, "it must have no NUL"))
+    let mut paths = HashSet::new();
+    for Secret { path, mode, uid, gid, .. } in secrets {
+        check_mount_point("path of a secret", path)?;
+        check_attributes("secret", *mode, [*uid, *gid])?;
+        let is_new = paths.insert(parts(path).collect::<Vec<_>>());
+        ensure(is_new, "path of a secret", path, "it is given twice")?;
+    }
+    Ok(())
+}
+
+fn check_attributes(what: &str, mode: u16, owner: [u32; 2]) -> Result<()> {
+    let shown = format!("{mode:o}");
+    let hint = "it must be at most 7777, octal";
+    ensure(mode <= MODE_MAX, &format!("mode of a {what}"), shown.as_bytes(), hint)?;
+    let shown = UNCHANGED.to_string();
+    let is_owner = !owner.contains(&UNCHANGED);
+    ensure(is_owner, &format!("owner of a {what}"), shown.as_bytes(), "it is no user or group")
 }
 
 /// All values that are written as they are.
@@ -90,7 +136,9 @@ fn texts(request: &Request) -> impl Iterator<Item = &[u8]> {
     let one = [&request.cwd, &request.hostname].into_iter();
     let texts = request.args.iter().chain(&request.env).chain(&request.user).chain(one);
     let texts = texts.chain(resolv_conf).chain(binds);
-    texts.chain(request.caches.iter().map(|cache| &cache.path)).map(Vec::as_slice)
+    let texts = texts.chain(request.caches.iter().map(|cache| &cache.path));
+    let texts = texts.chain(request.tmpfs.iter().map(|tmpfs| &tmpfs.path));
+    texts.chain(request.secrets.iter().map(|secret| &secret.path)).map(Vec::as_slice)
 }
 
 /// Checks a device: its name becomes part of a mount option.
@@ -102,19 +150,20 @@ fn check_device(device: &str) -> Result<()> {
 }
 
 fn check_path(what: &str, path: &[u8]) -> Result<()> {
-    let is_inside = !path.split(|&byte| byte == b'/').any(|part| part == b"..");
-    ensure(path.starts_with(b"/") && is_inside, what, path, "it must be absolute, without ..")
+    let is_inside = parts(path).all(|part| part != b"..");
+    ensure(path.starts_with(b"/") && is_inside, what, path, "it must be absolute, without ..")?;
+    let shown = path.get(..SHOWN_MAX).unwrap_or(path);
+    ensure(path.len() <= PATH_MAX, what, shown, "it is longer than 4000 bytes")
 }
 
 fn check_mount_point(what: &str, path: &[u8]) -> Result<()> {
     check_path(what, path)?;
-    let is_below = path.split(|&byte| byte == b'/').any(|part| !part.is_empty() && part != b".");
-    ensure(is_below, what, path, "nothing can be mounted at the root of the image")
+    let first = parts(path).next();
+    ensure(first.is_some(), what, path, "nothing can be mounted at the root of the image")?;
+    ensure(first != Some(PROC), what, path, "nothing can be mounted in /proc")
 }
 
-fn check_name(name: &str) -> Result<()> {
-    let fits = (1..=NAME_MAX).contains(&name.len()) && name != "." && name != "..";
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    let hint = "it must have letters, digits, dots, dashes and underscores";
-    ensure(fits && is_plain, "name of a secret", name.as_bytes(), hint)
+/// The names in a path.
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".")
 }

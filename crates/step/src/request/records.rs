@@ -6,16 +6,32 @@ use proto::error::{Error, Result};
 use proto::text::show;
 use proto::words::{hex, number, text};
 
-use super::{Access, Bind, Cache, Lower, MAX, Network, Request, Secret, check};
+use super::{
+    Access, Bind, BindAccess, Cache, EtcFiles, Lower, MAX, Network, Request, RunDirectory, Secret,
+    Tmpfs, check,
+};
 
-/// Value of `cache=` for a cache without a device.
-const NO_DEVICE: &[u8] = b"-";
+/// Word for a device or a size that is not given.
+const NOT_GIVEN: &[u8] = b"-";
 
 /// Keys of records that may come only once.
-const ONCE: [&str; 6] = ["number", "user", "cwd", "hostname", "network", "resolv-conf"];
+const ONCE: [&str; 8] =
+    ["number", "user", "cwd", "hostname", "network", "resolv-conf", "run", "etc"];
+
+/// What is in `/run`, as words.
+const RUN_DIRECTORIES: [(&str, RunDirectory); 2] =
+    [("fresh", RunDirectory::Fresh), ("image", RunDirectory::Image)];
+
+/// What the files in `/etc` are, as words.
+const ETC_FILES: [(&str, EtcFiles); 2] =
+    [("image", EtcFiles::Image), ("private", EtcFiles::Private)];
 
 /// Accesses as words.
 const ACCESSES: [(&str, Access); 2] = [("ro", Access::ReadOnly), ("rw", Access::ReadWrite)];
+
+/// Accesses to binds as words.
+const BIND_ACCESSES: [(&str, BindAccess); 3] =
+    [("ro", BindAccess::ReadOnly), ("rw", BindAccess::ReadWrite), ("scratch", BindAccess::Scratch)];
 
 impl Request {
     /// The records.
@@ -51,17 +67,25 @@ impl Request {
                 put("resolv-conf", &[resolv_conf]);
             }
         }
+        put("run", &[word(&RUN_DIRECTORIES, &self.run).as_bytes()]);
+        put("etc", &[word(&ETC_FILES, &self.etc).as_bytes()]);
         for Bind { access, source, path } in &self.binds {
-            let access = ACCESSES.iter().find(|(_, row)| row == access).map_or("", |row| row.0);
-            let head = format!("{access} {} ", source.len());
+            let head = format!("{} {} ", word(&BIND_ACCESSES, access), source.len());
             put("bind", &[head.as_bytes(), source, b" ", path]);
         }
-        for Cache { device, number, path } in &self.caches {
-            let device = device.as_deref().map_or(NO_DEVICE, str::as_bytes);
-            put("cache", &[device, b" ", number.to_string().as_bytes(), b" ", path]);
+        for Cache { device, number, access, mode, uid, gid, path } in &self.caches {
+            let device = device.as_deref().map_or(NOT_GIVEN, str::as_bytes);
+            let access = word(&ACCESSES, access);
+            let middle = format!(" {number} {access} {mode:o} {uid} {gid} ");
+            put("cache", &[device, middle.as_bytes(), path]);
         }
-        for Secret { name, bytes } in &self.secrets {
-            put("secret", &[name.as_bytes(), b" ", to_hex(bytes).as_bytes()]);
+        for Tmpfs { size, path } in &self.tmpfs {
+            let size = size.map(|size| size.to_string().into_bytes());
+            put("tmpfs", &[size.as_deref().unwrap_or(NOT_GIVEN), b" ", path]);
+        }
+        for Secret { path, mode, uid, gid, bytes } in &self.secrets {
+            let head = format!("{mode:o} {uid} {gid} {} ", path.len());
+            put("secret", &[head.as_bytes(), path, b" ", to_hex(bytes).as_bytes()]);
         }
         check_length(out.len())?;
         Ok(out)
@@ -114,9 +138,9 @@ fn shown(record: &[u8]) -> Vec<u8> {
     /// Most bytes of a record in a message.
     const SHOWN_MAX: usize = 100;
     let key = record.split(|&byte| byte == b'=').next().unwrap_or_default();
-    match key {
-        b"secret" => b"secret=...".to_vec(),
-        _ => record.iter().copied().take(SHOWN_MAX).collect(),
+    match key.starts_with(b"secret") {
+        true => b"secret=...".to_vec(),
+        false => record.iter().copied().take(SHOWN_MAX).collect(),
     }
 }
 
@@ -156,8 +180,11 @@ impl Reader {
                 }
             }
             "resolv-conf" => self.resolv_conf = Some(value.to_vec()),
+            "run" => request.run = with_word(&RUN_DIRECTORIES, value)?,
+            "etc" => request.etc = with_word(&ETC_FILES, value)?,
             "bind" => request.binds.push(bind(value)?),
             "cache" => request.caches.push(cache(value)?),
+            "tmpfs" => request.tmpfs.push(tmpfs(value)?),
             "secret" => request.secrets.push(secret(value)?),
             _ => return None,
         }
@@ -174,26 +201,70 @@ fn lower(value: &[u8]) -> Option<Lower> {
 }
 
 fn bind(value: &[u8]) -> Option<Bind> {
-    let (access, rest) = split(value, b' ')?;
-    let access = ACCESSES.iter().find(|(word, _)| *word == text(access))?.1;
-    let (length, rest) = split(rest, b' ')?;
-    let (source, rest) = rest.split_at_checked(usize::try_from(number(length)?).ok()?)?;
-    Some(Bind { access, source: source.to_vec(), path: rest.strip_prefix(b" ")?.to_vec() })
+    let ([access, length], rest) = words(value)?;
+    let access = with_word(&BIND_ACCESSES, access)?;
+    let (source, path) = counted(length, rest)?;
+    Some(Bind { access, source: source.to_vec(), path: path.to_vec() })
 }
 
 fn cache(value: &[u8]) -> Option<Cache> {
-    let (device, rest) = split(value, b' ')?;
-    let (number, path) = split(rest, b' ')?;
-    let device = if device == NO_DEVICE { None } else { Some(string(device)?) };
-    Some(Cache { device, number: number32(number)?, path: path.to_vec() })
+    let ([device, number, access, mode, uid, gid], path) = words(value)?;
+    Some(Cache {
+        device: if device == NOT_GIVEN { None } else { Some(string(device)?) },
+        number: number32(number)?,
+        access: with_word(&ACCESSES, access)?,
+        mode: octal(mode)?,
+        uid: number32(uid)?,
+        gid: number32(gid)?,
+        path: path.to_vec(),
+    })
+}
+
+fn tmpfs(value: &[u8]) -> Option<Tmpfs> {
+    let ([size], path) = words(value)?;
+    let size = if size == NOT_GIVEN { None } else { Some(number(size)?) };
+    Some(Tmpfs { size, path: path.to_vec() })
 }
 
 fn secret(value: &[u8]) -> Option<Secret> {
-    let (name, digits) = split(value, b' ')?;
+    let ([mode, uid, gid, length], rest) = words(value)?;
+    let (path, digits) = counted(length, rest)?;
     let (pairs, odd) = digits.as_chunks::<2>();
     let byte = |pair: &[u8; 2]| u8::try_from(hex(pair)?).ok();
     let bytes = pairs.iter().map(byte).collect::<Option<_>>()?;
-    odd.is_empty().then_some(Secret { name: string(name)?, bytes })
+    let (mode, uid, gid) = (octal(mode)?, number32(uid)?, number32(gid)?);
+    odd.is_empty().then_some(Secret { path: path.to_vec(), mode, uid, gid, bytes })
+}
+
+/// The word of a row.
+fn word<T: PartialEq>(rows: &[(&'static str, T)], value: &T) -> &'static str {
+    rows.iter().find(|(_, row)| row == value).map_or("", |row| row.0)
+}
+
+/// The value of the row with this word.
+fn with_word<T: Copy>(rows: &[(&str, T)], word: &[u8]) -> Option<T> {
+    rows.iter().find(|(row, _)| *row == text(word)).map(|row| row.1)
+}
+
+/// The first words, each of which a blank ends, and the bytes after them.
+fn words<const N: usize>(mut text: &[u8]) -> Option<([&[u8]; N], &[u8])> {
+    let mut words = [&[][..]; N];
+    for word in &mut words {
+        (*word, text) = split(text, b' ')?;
+    }
+    Some((words, text))
+}
+
+/// The first `length` bytes, which a blank ends, and the bytes after them.
+fn counted<'a>(length: &[u8], text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (head, rest) = text.split_at_checked(usize::try_from(number(length)?).ok()?)?;
+    Some((head, rest.strip_prefix(b" ")?))
+}
+
+/// An octal number; digits only.
+fn octal(text: &[u8]) -> Option<u16> {
+    let is_octal = !text.is_empty() && text.iter().all(|byte| matches!(byte, b'0'..=b'7'));
+    u16::from_str_radix(std::str::from_utf8(text).ok()?, 8).ok().filter(|_| is_octal)
 }
 
 /// The bytes before and after the first `separator`.

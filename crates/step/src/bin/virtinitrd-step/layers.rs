@@ -4,17 +4,18 @@
 //! may new times of the directory that holds it. So a first overlay makes the mount points in
 //! a layer of their own, `points`. Overlayfs copies the directories above them with all their
 //! attributes. That layer is the highest lower layer of the second overlay, in which the step
-//! runs: whatever the step changes goes to `upper`.
+//! runs: whatever the step changes goes to `upper`. A cache in which something else is mounted is
+//! made likewise.
 //!
 //! Paths are relative to [`paths::STATE`]; see there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use virtinitrd_step::request::{Lower, Request};
+use virtinitrd_step::request::{Cache, Lower, Request};
 
 use crate::fault::{self, Describe};
 use crate::{paths, tree};
@@ -73,6 +74,31 @@ impl Overlay<'_> {
     }
 }
 
+/// An overlay with mount points that stay in a layer of their own.
+struct WithPoints<'a> {
+    /// Lower directories, the highest first, without that of the mount points.
+    lowers: &'a [String],
+    upper: &'a str,
+    work: &'a str,
+    points: &'a str,
+}
+
+impl WithPoints<'_> {
+    /// Mounts it at `target`, where `make_points` makes the mount points.
+    fn mount(&self, target: &Path, make_points: impl FnOnce() -> Result<()>) -> Result<()> {
+        let Self { lowers, upper, work, points } = *self;
+        tree::make_empty(Path::new(points))?;
+        // What an earlier run has changed may hide a mount point, or have it already.
+        let below_points = [&[upper.to_owned()], lowers].concat();
+        Overlay { lowers: &below_points, upper: points, work }.mount(target)?;
+        let made = make_points();
+        umount2(target, MntFlags::empty()).describe(|| format!("unmount {}", target.display()))?;
+        made?;
+        let below = [&[points.to_owned()], lowers].concat();
+        Overlay { lowers: &below, upper, work }.mount(target)
+    }
+}
+
 /// Lower layers of a step, the highest first.
 fn lowers(request: &Request) -> Vec<String> {
     let path = |lower: &Lower| match lower {
@@ -100,30 +126,62 @@ pub(crate) fn mount_image(
             tree::copy_attributes(Path::new(highest), Path::new(&upper))?;
         }
     }
-    tree::make_empty(Path::new(&points))?;
-    // A shell sees what the step has changed before.
-    let below_points = [std::slice::from_ref(&upper), &image].concat();
-    Overlay { lowers: &below_points, upper: &points, work: &work }.mount(root)?;
-    let made = make_points(root);
-    umount2(root, MntFlags::empty()).describe(|| format!("unmount {}", root.display()))?;
-    made?;
-    let below = [&[points], &*image].concat();
-    Overlay { lowers: &below, upper: &upper, work: &work }.mount(root)
+    WithPoints { lowers: &image, upper: &upper, work: &work, points: &points }
+        .mount(root, || make_points(root))
 }
 
-/// Mounts cache `number` above the EROFS in `device` at `target`.
-pub(crate) fn mount_cache(number: u32, device: Option<&str>, target: &Path) -> Result<()> {
-    let (upper, work) = (paths::cache(number, "upper"), paths::cache(number, "work"));
-    let lower = device.map(paths::disk);
-    if !Path::new(&upper).exists() {
-        tree::make(Path::new(&upper))?;
-        let like = lower.as_ref().map_or(target, Path::new);
-        tree::copy_attributes(like, Path::new(&upper))?;
+/// Mounts a cache at `target`. `make_points` makes the mount points that the step needs in it; it
+/// is `None` if nothing is mounted in the cache.
+pub(crate) fn mount_cache(
+    cache: &Cache,
+    target: &Path,
+    make_points: Option<&dyn Fn() -> Result<()>>,
+) -> Result<()> {
+    let name = |name| paths::cache(cache.number, name);
+    let (upper, work, points) = (name("upper"), name("work"), name("points"));
+    let device = cache.device.as_deref().map(paths::disk);
+    let dir = Path::new(&upper);
+    if !dir.exists() {
+        tree::make(dir)?;
+        match &device {
+            Some(lower) => tree::copy_attributes(Path::new(lower), dir)?,
+            None => tree::set_attributes(dir, cache.mode, cache.uid, cache.gid)?,
+        }
     }
-    match lower {
-        Some(lower) => Overlay { lowers: &[lower], upper: &upper, work: &work }.mount(target),
-        None => fault::mount(Path::new(&upper), target, "bind", MsFlags::MS_BIND, ""),
+    let lowers = device.as_slice();
+    match make_points {
+        Some(make_points) => WithPoints { lowers, upper: &upper, work: &work, points: &points }
+            .mount(target, make_points),
+        None if lowers.is_empty() => {
+            fault::mount(Path::new(&upper), target, "bind", MsFlags::MS_BIND, "")
+        }
+        None => Overlay { lowers, upper: &upper, work: &work }.mount(target),
     }
+}
+
+/// Mounts the directory `source` at `target`, writable. The changes are dropped after the step.
+/// The names are the number of the step and that of the mount.
+pub(crate) fn mount_scratch(names: [u32; 2], source: &Path, target: &Path) -> Result<()> {
+    let [number, index] = names;
+    let name = |name| paths::dropped(number, index, name);
+    let (upper, work, lower) = (name("upper"), name("work"), paths::source(index));
+    tree::make_empty(Path::new(&upper))?;
+    tree::make(Path::new(&lower))?;
+    tree::copy_attributes(source, Path::new(&upper))?;
+    fault::mount(source, Path::new(&lower), "bind", MsFlags::MS_BIND, "")?;
+    Overlay { lowers: &[lower], upper: &upper, work: &work }.mount(target)
+}
+
+/// Copies the file `source`, and gives the path of the copy. It is dropped after the step. The
+/// names are the number of the step and that of the mount.
+pub(crate) fn copy_file(names: [u32; 2], source: &Path) -> Result<PathBuf> {
+    let [number, index] = names;
+    let copy = PathBuf::from(paths::dropped(number, index, "copy"));
+    if let Some(dir) = copy.parent() {
+        tree::make_empty(dir)?;
+    }
+    tree::copy_file(source, &copy)?;
+    Ok(copy)
 }
 
 /// Unmounts the image with all that is mounted in it, and removes what only the running step
@@ -133,9 +191,10 @@ pub(crate) fn unmount(request: &Request) -> Result<()> {
     let unmounted = umount2(root, MntFlags::MNT_DETACH);
     for name in ["work", "points"] {
         tree::remove(Path::new(&paths::step(request.number, name)))?;
+        for cache in &request.caches {
+            tree::remove(Path::new(&paths::cache(cache.number, name)))?;
+        }
     }
-    for cache in &request.caches {
-        tree::remove(Path::new(&paths::cache(cache.number, "work")))?;
-    }
+    tree::remove(Path::new(&paths::dropped_dir(request.number)))?;
     unmounted.describe(|| format!("unmount {}", root.display()))
 }

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, ensure};
@@ -13,6 +15,9 @@ use crate::fault::Describe;
 
 /// Most links of one path (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: usize = 40;
+
+/// Most bytes that are read of a file of the image.
+const FILE_MAX: u64 = 16 << 20;
 
 /// Follows all links of `path` in the image at `root`. The result is absolute in the image, and
 /// has no links; its last parts may be missing.
@@ -55,6 +60,18 @@ pub(crate) fn locate(root: &Path, path: &Path) -> Result<PathBuf> {
 /// The absolute path `path` of the image at `root`, as a path of the machine.
 pub(crate) fn within(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The contents of a file of the image; empty if it is missing or no regular file.
+pub(crate) fn read(root: &Path, path: &str) -> Result<Vec<u8>> {
+    let file = within(root, &locate(root, Path::new(path))?);
+    let mut bytes = Vec::new();
+    if file.is_file() {
+        let opened = File::open(&file).map(|file| file.take(FILE_MAX));
+        let read = opened.and_then(|mut file| file.read_to_end(&mut bytes));
+        read.describe(|| format!("read {path} of the image"))?;
+    }
+    Ok(bytes)
 }
 
 /// Names of a path, and `..`.

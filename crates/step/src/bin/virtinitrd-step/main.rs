@@ -7,17 +7,19 @@
 //! | Process | Module | Does |
 //! |---|---|---|
 //! | `/step run` | `run` | mounts the disks; makes the namespaces; mounts the image; cleans up; reports |
-//! | `first` | `first` | is PID 1 of the step: mounts /proc, waits, counts what is left |
+//! | `first` | `first` | is PID 1 of the step: mounts /proc, makes the image its root, waits, counts what is left |
 //! | `program` | `program` | takes the identity of the step's user and becomes the program |
 //!
-//! They pass each other files in [`paths::STATE`], which the step's program cannot see.
+//! They pass each other files in [`paths::STATE`], a directory that the step's program cannot see.
 
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+mod dev;
 mod disks;
+mod etc;
 mod fault;
 mod first;
 mod layers;
@@ -26,6 +28,7 @@ mod loopback;
 mod mounts;
 mod paths;
 mod program;
+mod requested;
 mod run;
 mod tree;
 mod user;

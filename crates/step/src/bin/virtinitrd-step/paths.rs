@@ -33,14 +33,36 @@ pub(crate) const RESOLV_CONF: &str = "/run/step/resolv.conf";
 /// Contents of the step's `/etc/hosts`.
 pub(crate) const HOSTS: &str = "/run/step/hosts";
 
+/// Mount point of a file system in memory with the secrets of a step.
+pub(crate) const SECRETS: &str = "/run/step/secrets";
+
+/// Start of the name of a mount point of [`disk`], in [`STATE`].
+pub(crate) const DISK: &str = "disk-";
+
 /// Mount point of a disk with an EROFS image, in [`STATE`].
 pub(crate) fn disk(device: &str) -> String {
-    format!("disk-{}", device.rsplit('/').next().unwrap_or(device))
+    format!("{DISK}{}", device.rsplit('/').next().unwrap_or(device))
 }
 
 /// Directory `name` of step `number`, in [`STATE`].
 pub(crate) fn step(number: u32, name: &str) -> String {
     format!("{SCRATCH}/{number}/{name}")
+}
+
+/// Mount point of the source of mount `index` of a step, in [`STATE`]. A source itself may have a
+/// name that options of overlayfs cannot have.
+pub(crate) fn source(index: u32) -> String {
+    format!("source-{index}")
+}
+
+/// Directory of the mounts of step `number` whose changes are dropped, in [`STATE`].
+pub(crate) fn dropped_dir(number: u32) -> String {
+    step(number, "dropped")
+}
+
+/// Directory or file `name` of mount `index` of step `number`, in [`STATE`].
+pub(crate) fn dropped(number: u32, index: u32, name: &str) -> String {
+    format!("{}/{index}/{name}", dropped_dir(number))
 }
 
 /// Directory `name` of cache `number`, in [`STATE`].

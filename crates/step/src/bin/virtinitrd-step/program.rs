@@ -1,8 +1,7 @@
 //! The process that becomes the step's program.
 //!
-//! It starts outside of the image. It enters the image, takes the identity of the user, and
-//! executes the program. If that fails, it leaves the reason in [`paths::FAULT`], a file that
-//! it opens before: afterwards the path leads elsewhere.
+//! It starts in the image, takes the identity of the user, and executes the program. If that
+//! fails, it leaves the reason in a file that it opens before: the user may not open it.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, OpenOptions};
@@ -17,15 +16,14 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    AccessFlags, Gid, Pid, Uid, access, chroot, execve, getpid, setgid, setgroups, setpgid, setsid,
-    setuid, tcsetpgrp,
+    AccessFlags, Gid, Pid, Uid, access, execve, getpid, setgid, setgroups, setpgid, setsid, setuid,
+    tcsetpgrp,
 };
 use proto::text::show;
 use virtinitrd_step::request::Request;
 
 use crate::fault::Describe;
 use crate::first::{self, Streams};
-use crate::paths;
 use crate::user::Ids;
 
 /// Name of this process among the commands of the program.
@@ -54,18 +52,19 @@ const EXEC_HINTS: &[(Errno, &str)] = &[
     (Errno::ENOMEM,  "the machine has too little memory"),
 ];
 
-/// Becomes the program. The words are those of the streams, the file with the request, and the
-/// numbers of the user.
+/// Becomes the program. The words are those of the streams, the file for a fault, the file with
+/// the request, and the numbers of the user.
 pub(crate) fn run(words: &[OsString]) -> Result<u8> {
-    let fault = OpenOptions::new().write(true).open(paths::FAULT);
-    let mut fault = fault.describe(|| format!("open {}", paths::FAULT))?;
-    let Err(error) = start(words);
+    let [streams, fault, rest @ ..] = words else { bail!("too few words for the program") };
+    let opened = OpenOptions::new().write(true).open(fault);
+    let mut fault = opened.describe(|| format!("open {}", fault.display()))?;
+    let Err(error) = start(streams, rest);
     fault.write_all(format!("{error:#}").as_bytes()).context("report a fault")?;
     Ok(NOT_STARTED)
 }
 
-fn start(words: &[OsString]) -> Result<std::convert::Infallible> {
-    let [streams, file, numbers @ ..] = words else { bail!("too few words for the program") };
+fn start(streams: &OsStr, words: &[OsString]) -> Result<std::convert::Infallible> {
+    let [file, numbers @ ..] = words else { bail!("too few words for the program") };
     let ids = Ids::from_words(numbers.iter().filter_map(|word| word.to_str()));
     let ids = ids.context("bad numbers of a user")?;
     let bytes = fs::read(file).describe(|| format!("read {}", file.display()))?;
@@ -80,8 +79,6 @@ fn start(words: &[OsString]) -> Result<std::convert::Infallible> {
     } else if std::io::stdin().is_terminal() {
         take_terminal().describe(|| "take the terminal".to_owned())?;
     }
-    chroot(paths::ROOT).describe(|| "enter the image".to_owned())?;
-    std::env::set_current_dir("/").describe(|| "enter the image".to_owned())?;
     let groups: Vec<Gid> = ids.groups.iter().copied().map(Gid::from_raw).collect();
     setgroups(&groups).describe(|| "set the supplementary groups".to_owned())?;
     setgid(Gid::from_raw(ids.gid)).describe(|| format!("set the group id {}", ids.gid))?;

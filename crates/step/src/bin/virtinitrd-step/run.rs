@@ -17,7 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{sethostname, syncfs};
+use nix::unistd::{sethostname, syncfs, ttyname};
 use virtinitrd_step::report::{Outcome, Report};
 use virtinitrd_step::request::{self, Network, Request};
 
@@ -105,12 +105,16 @@ fn enter() -> Result<Flock<File>> {
 fn run_step(request: &Request, file: &str, streams: Streams) -> Result<Ended> {
     disks::mount_all(request)?;
     let scratch = File::open(paths::SCRATCH).describe(|| "open the scratch disk".to_owned())?;
+    let terminal = match streams {
+        Streams::Caller => ttyname(std::io::stdin()).ok(),
+        Streams::Report => None,
+    };
     leave_namespaces(request)?;
     let root = Path::new(paths::ROOT);
     let ended =
         layers::mount_image(request, |root| mounts::make_points(request, root)).and_then(|()| {
             let ids = Ids::find(root, request.user.as_deref())?;
-            mounts::mount_all(request, &ids, root)?;
+            mounts::mount_all(request, root, terminal.as_deref())?;
             start(file, &ids, streams)
         });
     let cleaned = layers::unmount(request);

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::fault::Describe;
 
@@ -86,7 +86,23 @@ pub(crate) fn write(path: &Path, permissions: u32, bytes: &[u8]) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(permissions)).describe(describe)
 }
 
-/// Copies owner, permissions, extended attributes and times of a directory.
+/// Sets mode and owner of a file or directory.
+pub(crate) fn set_attributes(path: &Path, mode: u16, uid: u32, gid: u32) -> Result<()> {
+    let describe = || format!("set owner and mode of {}", path.display());
+    chown(path, Some(uid), Some(gid)).describe(describe)?;
+    // Last: a change of the owner may take bits from the mode (chown(2)).
+    fs::set_permissions(path, Permissions::from_mode(mode.into())).describe(describe)
+}
+
+/// Copies a regular file with its attributes.
+pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    // To read a pipe or a device may never end.
+    ensure!(from.is_file(), "copy {}: it is no regular file", from.display());
+    fs::copy(from, to).describe(|| format!("copy {} to {}", from.display(), to.display()))?;
+    copy_attributes(from, to)
+}
+
+/// Copies owner, permissions, extended attributes and times of a file or directory.
 pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<()> {
     let describe = || format!("copy the attributes of {} to {}", from.display(), to.display());
     let meta = fs::metadata(from).describe(describe)?;
@@ -100,5 +116,5 @@ pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<()> {
     }
     let modified = meta.modified().describe(describe)?;
     let times = FileTimes::new().set_accessed(modified).set_modified(modified);
-    File::open(to).and_then(|dir| dir.set_times(times)).describe(describe)
+    File::open(to).and_then(|copy| copy.set_times(times)).describe(describe)
 }

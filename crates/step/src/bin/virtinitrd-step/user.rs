@@ -1,17 +1,11 @@
 //! The user of a step, by the files of the image.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use proto::text::show;
 
-use crate::fault::Describe;
-use crate::locate::{locate, within};
-
-/// Most bytes that are read of /etc/passwd or /etc/group.
-const FILE_MAX: u64 = 16 << 20;
+use crate::locate::read;
 
 /// Numbers of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,18 +44,6 @@ impl Ids {
         let (&[uid, gid], groups) = numbers.split_first_chunk::<2>()?;
         Some(Self { uid, gid, groups: groups.to_vec() })
     }
-}
-
-/// The contents of a file of the image; empty if it is missing or no regular file.
-fn read(root: &Path, path: &str) -> Result<Vec<u8>> {
-    let file = within(root, &locate(root, Path::new(path))?);
-    let mut bytes = Vec::new();
-    if file.is_file() {
-        let opened = File::open(&file).map(|file| file.take(FILE_MAX));
-        let read = opened.and_then(|mut file| file.read_to_end(&mut bytes));
-        read.describe(|| format!("read {path} of the image"))?;
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
