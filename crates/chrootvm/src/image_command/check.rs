@@ -1,4 +1,5 @@
-//! `chrootvm image check`: reads a recipe and everything that it names, and runs nothing.
+//! `chrootvm image check`: reads a recipe and everything that it names, or a Containerfile, and runs
+//! nothing.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,24 +7,30 @@ use std::process::ExitCode;
 use anyhow::Result;
 use files::tell;
 
-use super::recipe;
+use super::recipe::{self, containerfile};
 
-/// Check a recipe, and that every file that it names exists
+/// Check a recipe and every file that it names, or a Containerfile
 #[derive(Debug, clap::Args)]
 #[command(
     before_help = "Examples:\n  \
                    chrootvm image check recipe.toml\n  \
-                   chrootvm image check app.recipe.tar.gz",
-    after_help = "Exit status: 2 if the recipe is wrong."
+                   chrootvm image check app.recipe.tar.gz\n  \
+                   chrootvm image check Containerfile",
+    after_help = "Exit status: 2 if the recipe or the Containerfile is wrong."
 )]
 pub(super) struct CheckRecipe {
-    /// The recipe, packed or not
+    /// The recipe, packed or not; or a file called Containerfile, Dockerfile, Containerfile.*,
+    /// *.Containerfile (or so with Dockerfile)
     recipe: PathBuf,
 }
 
 impl CheckRecipe {
     /// Prints one line about a recipe that is right.
     pub(super) fn run(self) -> Result<ExitCode> {
-        recipe::exit_status(recipe::check(&self.recipe).and_then(tell::result))
+        let checked = match containerfile::is_name_of_containerfile(&self.recipe) {
+            true => containerfile::check(&self.recipe),
+            false => recipe::check(&self.recipe),
+        };
+        recipe::exit_status(checked.and_then(tell::result))
     }
 }

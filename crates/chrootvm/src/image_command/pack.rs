@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::recipe;
+use super::recipe::containerfile::is_name_of_containerfile;
 
 /// Pack a recipe and every file that it names into one archive
 ///
@@ -27,6 +28,11 @@ pub(super) struct PackRecipe {
 impl PackRecipe {
     /// Writes the package.
     pub(super) fn run(self) -> Result<ExitCode> {
+        ensure!(
+            !is_name_of_containerfile(&self.recipe),
+            "{}: a Containerfile is not packed: it needs its whole context",
+            self.recipe.display()
+        );
         recipe::exit_status(recipe::pack(&self.recipe, &self.output))
     }
 }

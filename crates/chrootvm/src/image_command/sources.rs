@@ -23,9 +23,11 @@ use image::source::{self, ReadOptions, Source};
 use image::tree::Tree;
 use nix::unistd::dup2_stdin;
 use oci::cache::Cache;
+use oci::document::config::Process;
 use oci::image::{Image, OpenOptions};
 use oci::local::{self, ArchiveKind};
 use oci::name::location::{Location, Selector};
+use oci::name::platform::Platform;
 
 use super::see_owners_as_the_guest;
 use crate::line::locations;
@@ -68,14 +70,46 @@ pub(super) enum SourceKind {
     Plain(Format),
     /// An OCI image.
     Oci(Box<Image>),
+    /// What instructions have made.
+    Built(Box<BuiltImage>),
+}
+
+/// An image that was built on another one, or on nothing.
+#[derive(Debug)]
+pub(super) struct BuiltImage {
+    /// The image on which it was built.
+    pub(super) base: Option<Box<Image>>,
+    /// Its command and surroundings.
+    pub(super) process: Process,
+    /// Its platform.
+    pub(super) platform: Platform,
 }
 
 impl SourceKind {
-    /// The OCI image, if it is one.
+    /// The OCI image, if it is one, or the one on which it was built.
     pub(super) fn image(&self) -> Option<&Image> {
         match self {
             Self::Plain(_) => None,
             Self::Oci(image) => Some(image),
+            Self::Built(built) => built.base.as_deref(),
+        }
+    }
+
+    /// The command of an image and its surroundings.
+    pub(super) fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Oci(image) => Some(&image.config.process),
+            Self::Built(built) => Some(&built.process),
+        }
+    }
+
+    /// The platform of an image.
+    pub(super) fn platform(&self) -> Option<&Platform> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Oci(image) => Some(&image.config.platform),
+            Self::Built(built) => Some(&built.platform),
         }
     }
 
@@ -83,7 +117,7 @@ impl SourceKind {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Plain(format) => format.to_string(),
-            Self::Oci(_) => "OCI image".into(),
+            Self::Oci(_) | Self::Built(_) => "OCI image".into(),
         }
     }
 }

@@ -16,8 +16,10 @@
 //! | `recipes_pack`, `recipes_unpack` | recipes and their files as archives |
 //! | `edits` | `--exclude`, `--inject` and the summary |
 //! | `recipes` | `image build` of recipes |
+//! | `containerfiles` | `image build` of Containerfiles |
 
 mod bench;
+mod containerfiles;
 mod edits;
 mod errors;
 mod facts;

@@ -1,6 +1,7 @@
 //! `chrootvm image build`: makes an image of a directory, an archive or another image. Recipes are
 //! left to [`recipe`].
 
+mod containerfile;
 mod edits;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use archive::compress::Method;
 use archive::source_date_epoch;
 use files::notes::Notes;
 use files::output::{self as output_file, directory, existing};
@@ -28,6 +30,7 @@ use oci::name::platform::Platform;
 
 use self::edits::Edits;
 use super::options::ReadArguments;
+use super::recipe::containerfile::{BuiltLayers, ContainerfileOptions};
 use super::recipe::{self, BuildRecipe, RecipeOptions};
 use super::sources::{ReadSource, SourceKind, Sources};
 use super::write::oci_archive::ImageParts;
@@ -36,28 +39,31 @@ use super::write::workload::{Uses, WorkloadOptions};
 use crate::logger::warn_all;
 use crate::pull::PullArguments;
 
-/// Make an image of a directory, an archive, an OCI image or a recipe
+/// Make an image of a directory, OCI image, Containerfile or recipe
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "chrootvm image build [OPTIONS] SOURCE -o FILE [--run -- COMMAND [ARG]...]\n       \
                       chrootvm image build [OPTIONS] RECIPE [-o FILE]",
     before_help = "Examples:\n  \
                    chrootvm image build oci:debian:12 -o debian.cpio.zst --init\n  \
-                   chrootvm image build ./www -o www.erofs --init --run -- /bin/httpd -f\n  \
+                   chrootvm image build ./Containerfile -o app.erofs --init\n  \
                    chrootvm image build recipe.toml",
     after_long_help = "Equal sources give equal bytes. SOURCE_DATE_EPOCH is the time of the image, \
-                        and the latest of a file (default: 0, and as they are).\n\
+                        and the latest of a file (default: 0, and as they are; a Containerfile's \
+                        image has the time of its newest file).\n\
                         A compressed archive is unpacked into a file in $TMPDIR."
 )]
 pub(super) struct BuildImage {
-    /// Directory, archive or image, such as oci:debian:12; - is standard input; or a recipe: *.toml,
-    /// *.recipe.tar.gz
+    /// Directory, archive, image (oci:debian:12), Containerfile or recipe (*.toml,
+    /// *.recipe.tar.gz); - is standard input
     ///
-    /// A recipe is a file whose name ends in .toml, or in .recipe.tar.gz or .recipe.tar if `chrootvm
-    /// image pack` has packed it. A directory is a source, also if a recipe is in it: for the recipe, give DIR/recipe.toml. A
-    /// packed recipe is unpacked into a directory in $TMPDIR, which is removed at the end. Its
-    /// outputs go to the current directory, from where it also finds files of the host, and its
-    /// recipe.lock is not written.
+    /// A file called Containerfile or Dockerfile is built, and its directory has the files for
+    /// COPY; see --file for other names and directories. A recipe is a file whose name ends in
+    /// .toml, or in .recipe.tar.gz or .recipe.tar if `chrootvm image pack` has packed it. A
+    /// directory is a source, also if a Containerfile or a recipe is in it: to build that, give
+    /// DIR/Containerfile or DIR/recipe.toml. A packed recipe is unpacked into a directory in
+    /// $TMPDIR, which is removed at the end. Its outputs go to the current directory, from where it
+    /// also finds files of the host, and its recipe.lock is not written.
     source: OsString,
     /// File to write; - is standard output
     ///
@@ -91,6 +97,22 @@ pub(super) struct BuildImage {
     pull: PullArguments,
     #[command(flatten)]
     recipe: RecipeOptions,
+    #[command(flatten)]
+    containerfile: ContainerfileOptions,
+}
+
+/// A tree to write, and where it comes from.
+struct Given {
+    source: ReadSource,
+    /// How it was read, and how files that are added are read.
+    reading: ReadOptions,
+    /// Time of the image, and the latest of a file if `epoch` is given.
+    mtime: u32,
+    /// Value of `SOURCE_DATE_EPOCH`.
+    epoch: Option<String>,
+    /// Layers for an OCI archive.
+    layers: BuiltLayers,
+    start: Instant,
 }
 
 impl BuildImage {
@@ -105,6 +127,9 @@ impl BuildImage {
                     source.display()
                 );
             }
+            if let Some(option) = self.containerfile.first_given() {
+                bail!("{option} is for Containerfiles, and {} is a recipe", source.display());
+            }
             let task = BuildRecipe {
                 file: source,
                 output: self.output.as_deref(),
@@ -114,13 +139,22 @@ impl BuildImage {
             };
             return task.run();
         }
+        if let Some(paths) = self.paths_of_containerfile()? {
+            return recipe::exit_status(self.write_containerfile(&paths, init_path));
+        }
         if let Some(option) = self.recipe.first_given() {
             let source = source.display();
             bail!(
-                "{option} is for recipes, whose names end in .toml, .recipe.tar or .recipe.tar.gz, and {source} is none"
+                "{option} is for recipes, whose names end in .toml, .recipe.tar or .recipe.tar.gz, \
+                 and for Containerfiles, and {source} is none"
             );
         }
+        if let Some(option) = self.containerfile.first_given() {
+            let source = source.display();
+            bail!("{option} is for Containerfiles, and {source} is none: -f FILE names one");
+        }
         let output = self.output.clone().context("which file? Give -o FILE")?;
+        containerfile::tell_apart(source);
         self.write(&output, init_path).map(|()| ExitCode::SUCCESS)
     }
 
@@ -137,42 +171,71 @@ impl BuildImage {
         rows.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
     }
 
-    /// Writes the image to `output`, then the initrd of `--boot-initrd`.
+    /// Writes the image of a directory, an archive or another image to `output`.
     fn write(self, output: &Path, init_path: Option<PathBuf>) -> Result<()> {
         let start = Instant::now();
         let chosen = self.format.choose(output)?;
+        let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+        let mtime = source_date_epoch(epoch.as_deref())?;
+        let mut notes = Notes::default();
+        let reading = ReadOptions { left_out: self.outputs(output), ..self.reading.options()? };
+        let sources = self.sources(output, chosen.0, &reading)?;
+        let opened = sources.open(&self.source, &mut notes)?;
+        let source = sources.tree(opened, &mut notes)?;
+        let is_layered = chosen.0 == Format::OciArchive && source.kind.image().is_some();
+        let before = is_layered.then(|| source.tree.clone());
+        let layers = BuiltLayers { before, ..BuiltLayers::default() };
+        let given = Given { source, reading, mtime, epoch, layers, start };
+        self.finish(given, output, chosen, init_path, notes)
+    }
+
+    /// Adds to a tree what the options ask for, and writes it to `output`, then the initrd of
+    /// `--boot-initrd`.
+    fn finish(
+        &self,
+        given: Given,
+        output: &Path,
+        chosen: (Format, Method),
+        init_path: Option<PathBuf>,
+        mut notes: Notes,
+    ) -> Result<()> {
+        let Given { source, reading, mtime, epoch, mut layers, start } = given;
+        let ReadSource { mut tree, kind } = source;
         let init_path = match &self.init {
             Some(Some(path)) => Some(path.clone()),
             _ => init_path,
         };
-        let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
-        let mtime = source_date_epoch(epoch.as_deref())?;
-        let mut notes = Notes::default();
-        let options = ReadOptions { left_out: self.outputs(output), ..self.reading.options()? };
-        let sources = self.sources(output, chosen.0, &options)?;
-        let opened = sources.open(&self.source, &mut notes)?;
-        let ReadSource { mut tree, kind } = sources.tree(opened, &mut notes)?;
-        let is_image = chosen.0 == Format::OciArchive;
-        let before = (is_image && kind.image().is_some()).then(|| tree.clone());
-        self.edits.apply(&mut tree, &options, &mut notes)?;
+        self.edits.apply(&mut tree, &reading, &mut notes)?;
         if self.init.is_some() {
             let init = pack::read_init(&find_init(init_path.as_deref())?)?;
             inject::init(&mut tree, chosen.0, init, mtime.into())?;
             self.warn_about_platform(&kind);
         }
+        let is_image = chosen.0 == Format::OciArchive;
         let uses = Uses { init: self.init.is_some(), config: is_image };
         self.workload.apply(&mut tree, &kind, uses, mtime.into())?;
         if epoch.is_some() {
             inject::clamp_times(&mut tree, mtime);
+            if matches!(kind, SourceKind::Built(_)) {
+                layers.clamp_times(mtime);
+            }
         }
         let initrd = match &self.boot_initrd {
             Some(_) => Some(self.initrd(&kind, chosen.0, &find_init(init_path.as_deref())?)?),
             None => None,
         };
+        let own = match &kind {
+            SourceKind::Built(built) => Some(built.process.clone()),
+            SourceKind::Plain(_) | SourceKind::Oci(_) => None,
+        };
         let parts = match is_image {
             true => ImageParts {
-                base: kind.image().zip(before.as_ref()),
-                process: self.workload.process(kind.image().map(|image| &image.config.process))?,
+                image: kind.image(),
+                before: layers.before.as_ref(),
+                steps: layers.instructions,
+                tag: self.containerfile.tag(),
+                author: layers.author.as_deref(),
+                process: self.workload.process(kind.process())?.or(own),
                 platform: self.pull.platform().cloned(),
             },
             false => ImageParts::default(),
@@ -188,8 +251,8 @@ impl BuildImage {
 
     /// Warns if the installed `/init` does not run on the processor for which the image is.
     fn warn_about_platform(&self, source: &SourceKind) {
-        let Some(image) = source.image() else { return };
-        let (host, platform) = (Platform::host(), &image.config.platform);
+        let Some(platform) = source.platform() else { return };
+        let host = Platform::host();
         if matches!(self.init, Some(None)) && host.architecture != platform.architecture {
             log::warn!(
                 "the image is for {platform}, but --init adds the /init for {host}: give --init=FILE"

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use archive::source_date_epoch;
 use files::tell;
 use image::format::Format;
@@ -19,13 +19,15 @@ use super::kept::store::Store;
 use super::options::RecipeOptions;
 use super::package::Package;
 use super::package::lockfile::{LockFile, Policy, Resolved};
-use super::package::plan::{self, Planned, Work};
+use super::package::plan;
+use super::package::planned::{Planned, Work};
 use super::packed::RecipeFile;
 use super::results::outputs::{self, Contents};
 use super::results::{manifest, workload};
+use super::run::halt::{self, Halt};
 use super::run::machine::MachineSettings;
 use super::run::request::{self, Surroundings};
-use super::run::{self, Builder, Keeping, Manner, OnFailure, Reuse};
+use super::run::{self, Builder, Keeping, Manner, OnFailure, Reusable, Reuse};
 use super::tree::base::OpenBase;
 use super::tree::edits::{Editor, check_programs};
 use super::tree::fetch::Fetcher;
@@ -45,8 +47,8 @@ pub(in crate::image_command) struct BuildRecipe<'a> {
 /// A recipe that is ready to be built.
 struct Ready {
     /// The recipe and those that it builds on, the lowest first.
-    chain: Vec<Rc<Package>>,
-    package: Rc<Package>,
+    chain: Vec<Arc<Package>>,
+    package: Arc<Package>,
     /// Time that the recipe or `SOURCE_DATE_EPOCH` gives.
     time: Option<u32>,
     steps: Vec<Planned>,
@@ -92,21 +94,14 @@ impl BuildRecipe<'_> {
 
     /// Builds the recipe; outputs go to `output`, as `-o` says.
     fn build(&self, recipe: &RecipeFile<'_>, output: Option<&Path>, manner: &Manner) -> Result<()> {
-        let Ready {
-            chain,
-            package,
-            time: given_time,
-            steps,
-            mut base,
-            resolved,
-            lock,
-            store,
-            outputs,
-        } = self.prepare(recipe, output, manner.keeping)?;
+        let Ready { chain, package, time: given_time, steps, base, resolved, lock, store, outputs } =
+            self.prepare(recipe, output, manner.keeping)?;
         let record = Record::of(base.key.as_ref(), &steps);
-        let missing = run::missing(&steps, &store, manner.reuse);
+        let built = Mutex::default();
+        let reusable = Reusable { store: &store, reuse: manner.reuse, built: &built };
+        let missing = run::missing(&steps, &reusable);
         if self.options.shown.dry_run || self.options.shown.explain {
-            let last = Record::last(&package, &store);
+            let last = Record::last(&package.identity(), &store);
             let forced = match manner.reuse {
                 Reuse::All => None,
                 Reuse::Before(index) => Some(index),
@@ -117,16 +112,17 @@ impl BuildRecipe<'_> {
         if self.options.shown.dry_run {
             return Ok(());
         }
+        let key = base.key;
         let process = workload::process(base.process(), &package.recipe.run);
         let mut contents =
             Contents { package: &package, process, image: None, time: 0, init: self.init.clone() };
-        let last = steps.last().map(|step| step.key).or(base.key);
+        let last = steps.last().map(|step| step.key).or(key);
         let last = last.unwrap_or_else(|| Key::first(&[]));
         let mut left = Vec::new();
         for output in &outputs {
             let key = output.key(&last, given_time, &contents)?;
             let is_copied = match (&key, manner.reuse) {
-                (Some(key), Reuse::All) => output.copy(key, &store)?,
+                (Some(key), Reuse::All) => output.kept(*key).copy(&store)?,
                 _ => false,
             };
             if !is_copied {
@@ -134,11 +130,13 @@ impl BuildRecipe<'_> {
             }
         }
         if !left.is_empty() || package.recipe.manifest.is_some() {
+            let base = Mutex::new(base);
             contents.time = match given_time {
                 Some(time) => time,
-                None => newest(&base.tree(&store)?),
+                None => newest(&halt::lock(&base).tree(&store)?),
             };
-            let tree = self.tree(&steps, &mut base, &store, contents.time, manner)?;
+            let tree = self.tree(&steps, &base, reusable, contents.time, manner)?;
+            let mut base = base.into_inner().unwrap_or_else(PoisonError::into_inner);
             if left.iter().any(|(output, _)| output.format.0 == Format::OciArchive) {
                 let before = base.tree(&store)?;
                 contents.image = base.image().map(|image| (image, before));
@@ -148,21 +146,20 @@ impl BuildRecipe<'_> {
             }
             steps.iter().try_for_each(Planned::check_unchanged)?;
             for (output, key) in left {
-                // The output is there; only the next build takes longer.
-                if let Some(error) = key.and_then(|key| output.keep(&key, &store).err()) {
-                    log::warn!("{} is not kept: {error:#}", output.path.display());
+                if let Some(key) = key {
+                    output.kept(key).keep(&store);
                 }
             }
             if let Some(path) = &package.recipe.manifest {
                 let path = manifest::place(&package, path, output);
                 let kernels = manifest::kernels(&tree);
-                manifest::write(&path, &contents, base.key.as_ref(), &kernels, &outputs, &store)?;
+                manifest::write(&path, &contents, key.as_ref(), &kernels, &outputs, &store)?;
             }
         }
         if manner.keeping == Keeping::Nothing {
             return Ok(());
         }
-        record.keep(&package, &store);
+        record.keep(&package.identity(), &store);
         lock.finish(&chain, resolved.as_ref())
     }
 
@@ -190,7 +187,7 @@ impl BuildRecipe<'_> {
         let opened = OpenBase::open(lowest, self.pull, &store, &pin);
         let (base, resolved) =
             opened.with_context(|| format!("{}: [from]", lowest.file.display()))?;
-        let package = Rc::clone(chain.last().context("there is one recipe at least")?);
+        let package = Arc::clone(chain.last().context("there is one recipe at least")?);
         let time = given_time(&package)?;
         let platform = Platform::host().to_string();
         let steps = plan::plan(&chain, base.key, &plan::Surroundings { platform, time })?;
@@ -212,28 +209,42 @@ impl BuildRecipe<'_> {
     fn tree(
         &self,
         steps: &[Planned],
-        base: &mut OpenBase,
-        store: &Store,
+        base: &Mutex<OpenBase>,
+        reusable: Reusable<'_>,
         time: u32,
         manner: &Manner,
     ) -> Result<Tree> {
         let fetcher = Fetcher::new(self.pull);
-        let env = base.process().map(|process| process.env.clone()).unwrap_or_default();
+        let mut env = vec![
+            "LANG=C.UTF-8".to_owned(),
+            "TZ=UTC".to_owned(),
+            format!("SOURCE_DATE_EPOCH={time}"),
+        ];
+        env.extend(
+            halt::lock(base).process().map(|process| process.env.clone()).unwrap_or_default(),
+        );
         let volumes = request::volumes(steps);
         let mut builder = Builder {
-            store,
+            reusable,
             steps,
+            first_told: 0,
+            prefix: "",
             base,
-            editor: Editor { fetcher: &fetcher, time: time.into(), put: RefCell::default() },
-            reuse: manner.reuse,
+            editor: Editor {
+                fetcher: &fetcher,
+                time: time.into(),
+                put: RefCell::default(),
+                select: &|_| bail!("a recipe has only one tree"),
+            },
+            halt: &Halt::default(),
             on_failure: match self.options.shell_on_error {
                 true => OnFailure::Shell,
                 false => OnFailure::End,
             },
             machine: MachineSettings::of(steps, &volumes, &manner.machine_words),
-            surroundings: Surroundings { env, time: time.into(), volumes },
+            surroundings: Surroundings { env, volumes },
         };
-        let tree = builder.run()?;
+        let tree = builder.run(None)?;
         check_programs(&tree, &builder.editor.put.borrow())?;
         Ok(tree)
     }
@@ -272,7 +283,7 @@ fn given_time(package: &Package) -> Result<Option<u32>> {
 }
 
 /// The newest time of a file; 0 for a tree whose files have none.
-fn newest(tree: &Tree) -> u32 {
+pub(in crate::image_command) fn newest(tree: &Tree) -> u32 {
     let times = tree.nodes().map(|node| node.meta.mtime);
     times.max().map_or(0, |time| u32::try_from(time.max(0)).unwrap_or(u32::MAX))
 }

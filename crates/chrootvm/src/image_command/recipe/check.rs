@@ -1,7 +1,7 @@
 //! Checking a recipe and everything that it names, without a machine.
 
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use recipe::Init;
@@ -35,7 +35,7 @@ pub(in crate::image_command) fn pack(file: &Path, output: &Path) -> Result<()> {
 /// A recipe that was checked.
 struct Checked {
     /// The recipe and those that it builds on, the lowest first.
-    chain: Vec<Rc<Package>>,
+    chain: Vec<Arc<Package>>,
     /// Number of steps.
     steps: usize,
 }

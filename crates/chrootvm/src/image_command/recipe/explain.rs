@@ -1,13 +1,13 @@
 //! Why a step runs: what the last build of the recipe was made of, and what is different now.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::kept::key::Key;
 use super::kept::store::{Kind, Store};
-use super::package::Package;
-use super::package::plan::{Planned, Work};
+use super::package::planned::{Planned, Work};
 
 /// Most bytes of a record.
 const RECORD_MAX: u64 = 16 << 20;
@@ -36,16 +36,16 @@ impl Record {
         Self { base, steps: steps.iter().map(step).collect() }
     }
 
-    /// The record of the last build of `package`.
-    pub(super) fn last(package: &Package, store: &Store) -> Option<Self> {
-        let bytes = store.read(Kind::Record, &key(package), RECORD_MAX)?;
+    /// The record of the last build of what `path` names.
+    pub(super) fn last(path: &Path, store: &Store) -> Option<Self> {
+        let bytes = store.read(Kind::Record, &key(path), RECORD_MAX)?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Keeps the record as that of the last build of `package`.
-    pub(super) fn keep(&self, package: &Package, store: &Store) {
+    /// Keeps the record as that of the last build of what `path` names.
+    pub(super) fn keep(&self, path: &Path, store: &Store) {
         if let Ok(bytes) = serde_json::to_vec(self) {
-            store.note(Kind::Record, &key(package), &bytes);
+            store.note(Kind::Record, &key(path), &bytes);
         }
     }
 
@@ -89,7 +89,7 @@ pub(super) fn reasons(
         if forced_from.is_some_and(|first| index >= first) {
             return Some("an option asks for it".to_owned());
         }
-        let Some(last) = last else { return Some("the recipe was not built here yet".to_owned()) };
+        let Some(last) = last else { return Some("it was not built here yet".to_owned()) };
         let own = now.difference(last, index).or_else(|| changed_before(index));
         let earlier = missing.first().filter(|first| **first < index);
         let earlier = earlier.map(|first| format!("step {} runs", first + 1));
@@ -98,6 +98,6 @@ pub(super) fn reasons(
     steps.iter().enumerate().map(reason).collect()
 }
 
-fn key(package: &Package) -> Key {
-    Key::first(&[b"record", package.identity().as_os_str().as_bytes()])
+fn key(path: &Path) -> Key {
+    Key::first(&[b"record", path.as_os_str().as_bytes()])
 }

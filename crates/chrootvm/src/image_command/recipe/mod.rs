@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `build` | a build from the command line to the outputs |
 //! | `options` | the options that only recipes have |
+//! | [`containerfile`] | another front: Containerfiles |
 //! | `package` | a recipe, the files that belong to it, its lock file, and the list of its steps |
 //! | `kept` | keys, and what is kept between builds |
 //! | `tree` | the base, and edits of the tree |
@@ -15,6 +16,7 @@
 
 mod build;
 mod check;
+pub(super) mod containerfile;
 mod explain;
 mod kept;
 mod options;
@@ -33,12 +35,15 @@ use anyhow::Result;
 use self::package::WrongRecipe;
 use self::run::failure::{EXIT_RECIPE, Failed};
 
-pub(super) use build::BuildRecipe;
+pub(super) use build::{BuildRecipe, newest};
 pub(super) use check::{check, pack};
+pub(super) use kept::key::Key;
 pub use kept::store::kept_steps;
 pub(super) use options::RecipeOptions;
 pub use packed::guarded;
 pub(super) use packed::unpack::unpack;
+pub(super) use results::kept_output::{KeptOutput, may_be_kept};
+pub(super) use run::Keeping;
 
 /// Whether `source` names a recipe: a file whose name ends in `.toml`, or the archive of a package.
 pub(super) fn is_recipe(source: &Path) -> bool {

@@ -85,7 +85,7 @@ impl WorkloadOptions {
         wanted: Uses,
         mtime: i64,
     ) -> Result<()> {
-        let process = source.image().map(|image| &image.config.process);
+        let process = source.process();
         let words = match self.decide(process, wanted)? {
             Decision::Nothing => return Ok(()),
             Decision::System(program) => {

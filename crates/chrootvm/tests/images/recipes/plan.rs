@@ -42,9 +42,9 @@ fn dry_run_prints_the_steps_and_builds_nothing() {
     let bench = bench();
     let output = build(&bench, TEXT, &["--dry-run"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let expected = "  1  run make it … (runs: the recipe was not built here yet)
+    let expected = "  1  run make it … (runs: it was not built here yet)
   2  text to /x (needs no machine)
-  3  the tool (runs: the recipe was not built here yet)
+  3  the tool (runs: it was not built here yet)
   -> DIR/o.tar (tar)
   -> DIR/o.erofs (erofs)
 ";

@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 
 /// Version of what a step sees: the layout of its machine, and the form of a kept layer. Change it
 /// when one of them changes.
-const VERSION: &[u8] = b"1";
+const VERSION: &[u8] = b"2";
 
 /// Hash that names a state of the tree, or a file that is made of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::image_command::recipe) struct Key([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::image_command) struct Key([u8; 32]);
 
 impl Key {
     /// The key of the first state, which consists of `parts`.
@@ -22,8 +22,13 @@ impl Key {
     }
 
     /// The key of what follows on this state by `parts`.
-    pub(in crate::image_command::recipe) fn then(&self, parts: &[&[u8]]) -> Self {
+    pub(in crate::image_command) fn then(&self, parts: &[&[u8]]) -> Self {
         Self::hash(&[&[&self.0[..]], parts].concat())
+    }
+
+    /// The hash.
+    pub(in crate::image_command::recipe) fn bytes(self) -> [u8; 32] {
+        self.0
     }
 
     fn hash(parts: &[&[u8]]) -> Self {

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
+use image::edit::select::Selected;
 use image::source::{self, ReadOptions};
 use image::tree::{Content, Kind as NodeKind, Meta, Tree, show};
 use image::write::tar;
@@ -24,7 +25,16 @@ use super::super::kept::store::{Kind, Store};
 use crate::logger::warn_all;
 
 /// Bytes of a SHA-256.
-const DIGEST: usize = 32;
+pub(in crate::image_command::recipe) const DIGEST: usize = 32;
+
+/// Whether a digest covers the owners of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::image_command::recipe) enum Owners {
+    /// It does: a step sees them.
+    Count,
+    /// It does not: they are those of the host.
+    Ignored,
+}
 
 /// Age that a change must have before what is known of a file is kept: the time stamps of a file
 /// system do not tell two quick changes apart (Linux: one jiffy; FAT: two seconds).
@@ -40,7 +50,7 @@ pub(in crate::image_command::recipe) struct Input {
     /// Which of them it is.
     pub(in crate::image_command::recipe) is_directory: bool,
     /// Its digest when it was read; `None` for what this program has made.
-    pub(in crate::image_command::recipe) known: Option<[u8; DIGEST]>,
+    pub(in crate::image_command::recipe) known: Option<(Owners, [u8; DIGEST])>,
 }
 
 impl Input {
@@ -79,13 +89,36 @@ impl Input {
         Ok(Self { name, tree, is_directory: false, known: None })
     }
 
+    /// What a pattern has selected in a tree.
+    pub(in crate::image_command::recipe) fn of_selected(selected: Selected) -> Self {
+        let Selected { name, tree, is_directory } = selected;
+        Self { name, tree, is_directory, known: None }
+    }
+
+    /// Sets the times of all files, in seconds since 1970.
+    pub(in crate::image_command::recipe) fn set_time(&mut self, time: i64) {
+        for meta in self.tree.metas_mut() {
+            (meta.mtime, meta.nanoseconds) = (time, 0);
+        }
+    }
+
+    /// Sets the permissions of all files.
+    pub(in crate::image_command::recipe) fn set_permissions(&mut self, permissions: u16) {
+        for meta in self.tree.metas_mut() {
+            meta.permissions = permissions;
+        }
+    }
+
     /// Computes the digest, by which a change is noticed later. Returns it.
     ///
     /// # Errors
     /// Contents cannot be read.
-    pub(in crate::image_command::recipe) fn identify(&mut self) -> Result<[u8; DIGEST]> {
-        let digest = self.digest()?;
-        self.known = Some(digest);
+    pub(in crate::image_command::recipe) fn identify(
+        &mut self,
+        owners: Owners,
+    ) -> Result<[u8; DIGEST]> {
+        let digest = self.digest(owners)?;
+        self.known = Some((owners, digest));
         Ok(digest)
     }
 
@@ -95,7 +128,7 @@ impl Input {
     /// # Errors
     /// It has changed, or cannot be read any more.
     pub(in crate::image_command::recipe) fn check_unchanged(&self) -> Result<()> {
-        let Some(known) = self.known else { return Ok(()) };
+        let Some((owners, known)) = self.known else { return Ok(()) };
         let has_length = |content: &Content| match content {
             Content::Part { archive, offset: 0, size } => {
                 archive.metadata().is_ok_and(|found| found.len() == *size)
@@ -106,7 +139,7 @@ impl Input {
             NodeKind::File(content) => has_length(content),
             _ => true,
         });
-        let is_same = is_whole && self.digest().is_ok_and(|digest| digest == known);
+        let is_same = is_whole && self.digest(owners).is_ok_and(|digest| digest == known);
         ensure!(is_same, "{} has changed during the build", show(&self.name));
         Ok(())
     }
@@ -115,16 +148,19 @@ impl Input {
     ///
     /// # Errors
     /// Contents cannot be read.
-    fn digest(&self) -> Result<[u8; DIGEST]> {
+    fn digest(&self, owners: Owners) -> Result<[u8; DIGEST]> {
         let mut tree = self.tree.clone();
         for meta in tree.metas_mut() {
-            *meta = Meta {
-                permissions: meta.permissions,
-                xattrs: meta.xattrs.clone(),
-                ..Meta::default()
+            let (uid, gid) = match owners {
+                Owners::Count => (meta.uid, meta.gid),
+                Owners::Ignored => (0, 0),
             };
+            let xattrs = meta.xattrs.clone();
+            *meta = Meta { permissions: meta.permissions, uid, gid, xattrs, ..Meta::default() };
         }
-        digest(&tree)
+        // A file and a directory that holds it are different inputs of one tree.
+        let kind: &[u8] = if self.is_directory { b"directory" } else { b"file" };
+        Ok(Key::first(&[kind, &digest(&tree)?]).bytes())
     }
 }
 

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use files::output;
@@ -147,7 +147,7 @@ impl LockFile {
     /// The file cannot be written.
     pub(in crate::image_command::recipe) fn finish(
         &self,
-        chain: &[Rc<Package>],
+        chain: &[Arc<Package>],
         resolved: Option<&Resolved>,
     ) -> Result<()> {
         if self.policy == Policy::Locked {
@@ -208,7 +208,7 @@ mod tests {
         let sha256 = "ab".repeat(32);
         let step = format!("url = 'http://localhost/a'\nsha256 = '{sha256}'\nto = '/a'\n");
         fs::write(&file, format!("version = 1\n[[step]]\n{step}")).unwrap();
-        let package = Rc::new(Package::open(&file).unwrap());
+        let package = Arc::new(Package::open(&file).unwrap());
         let open = |policy| LockFile::open(&package, policy).unwrap();
         assert!(open(Policy::Locked).check(&package).is_err());
         open(Policy::Usual).finish(std::slice::from_ref(&package), None).unwrap();

@@ -5,9 +5,11 @@
 //! directory in which this program runs takes the place of the package's directory: there its
 //! outputs go, and from there it looks for files of the host.
 
+pub(super) mod front;
 pub(super) mod inputs;
 pub(super) mod lockfile;
 pub(super) mod plan;
+pub(super) mod planned;
 
 use std::fs::File;
 use std::io::Read;
@@ -17,6 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use recipe::Recipe;
 use sha2::{Digest, Sha256};
 
+use self::front::Front;
 use super::kept::key::hex;
 
 /// Most bytes of a recipe; the parser has the same limit.
@@ -42,6 +45,8 @@ impl std::error::Error for WrongRecipe {}
 /// A recipe that was read.
 #[derive(Debug)]
 pub(in crate::image_command::recipe) struct Package {
+    /// What it was made of.
+    pub(in crate::image_command::recipe) front: Front,
     /// Path of the recipe for messages: as the user gave it, or the archive and the path in it.
     pub(in crate::image_command::recipe) file: PathBuf,
     /// Its directory, canonical.
@@ -74,6 +79,18 @@ impl Package {
     /// The file cannot be read; [`WrongRecipe`].
     pub(in crate::image_command::recipe) fn open(file: &Path) -> Result<Self> {
         Self::read(file, file.to_path_buf(), None)
+    }
+
+    /// The package of the Containerfile `file` with this context, whose settings are those of
+    /// `recipe`. The paths of secrets are those of the current directory.
+    pub(in crate::image_command::recipe) fn of_containerfile(
+        file: &Path,
+        context: &Path,
+        recipe: Recipe,
+        text: &str,
+    ) -> Self {
+        let (file, dir) = (file.to_path_buf(), context.to_path_buf());
+        Self { front: Front::Containerfile, file, dir, recipe, digest: digest(text), archive: None }
     }
 
     /// Reads the recipe of the package `archive`, whose files were unpacked into `directory`.
@@ -118,7 +135,8 @@ impl Package {
         let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
         let dir = parent.unwrap_or(Path::new("."));
         let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
-        Ok(Self { file: name, dir, recipe, digest: digest(&text), archive })
+        let digest = digest(&text);
+        Ok(Self { front: Front::Recipe, file: name, dir, recipe, digest, archive })
     }
 
     /// Path of the recipe, without links above it.

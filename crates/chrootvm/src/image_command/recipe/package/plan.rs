@@ -4,17 +4,20 @@
 //! and each step knows the package that it belongs to. A key covers the key before it and all
 //! parts of the step; a part has a name, by which `--explain` calls it.
 
-use std::rc::Rc;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use recipe::{
-    Action, Base, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, LinkStep, Network,
-    Program, PutStep, Scope, Step, is_pattern,
+    Action, Base, Busybox, BusyboxSource, CommandStep, Contents, Network, Program, Scope, Step,
+    is_pattern,
 };
+use step::request::Access;
 
 use super::super::kept::key::Key;
-use super::super::package::inputs::Input;
+use super::super::package::inputs::{Input, Owners};
 use super::super::package::{Package, WrongRecipe};
+use super::planned::{CacheUse, Command, Mount, Part, Planned, SecretUse, Work};
 
 /// Most recipes that build one on another.
 const DEPTH_MAX: usize = 16;
@@ -22,85 +25,8 @@ const DEPTH_MAX: usize = 16;
 /// Longest title of a step, in characters.
 const TITLE_MAX: usize = 60;
 
-/// A step with everything that it needs from the host.
-#[derive(Debug)]
-pub(in crate::image_command::recipe) struct Planned {
-    /// The package of its recipe.
-    pub(in crate::image_command::recipe) package: Rc<Package>,
-    /// Its name for people.
-    pub(in crate::image_command::recipe) title: String,
-    /// Where its recipe has it.
-    pub(in crate::image_command::recipe) place: String,
-    pub(in crate::image_command::recipe) work: Work,
-    /// What the key consists of, besides the key before.
-    pub(in crate::image_command::recipe) parts: Vec<Part>,
-    /// Key of the state after the step.
-    pub(in crate::image_command::recipe) key: Key,
-}
-
-/// What a step does, with the files that it needs.
-#[derive(Debug)]
-pub(in crate::image_command::recipe) enum Work {
-    /// Makes the directories of an empty tree.
-    Skeleton,
-    /// Installs busybox.
-    Busybox(Busybox, Option<Input>),
-    /// Runs a program.
-    Command(Box<Command>),
-    /// Puts files into the tree. A download has no inputs.
-    Put(PutStep, Vec<Input>),
-    /// Shows files to the commands that follow. A download has no inputs.
-    Mount(PutStep, Vec<Input>),
-    /// Makes a link.
-    Link(LinkStep),
-    /// Makes a directory.
-    Directory(DirectoryStep),
-    /// Removes files.
-    Remove(Vec<String>),
-}
-
-/// A command step.
-#[derive(Debug)]
-pub(in crate::image_command::recipe) struct Command {
-    pub(in crate::image_command::recipe) step: CommandStep,
-    /// Its network.
-    pub(in crate::image_command::recipe) network: Network,
-    /// Files at `/run/inputs`.
-    pub(in crate::image_command::recipe) inputs: Vec<Input>,
-    /// The program, if it is a file of the package.
-    pub(in crate::image_command::recipe) script: Option<Input>,
-}
-
-/// One thing that decides about the result of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::image_command::recipe) struct Part {
-    /// What it is, as the subject of a sentence.
-    pub(in crate::image_command::recipe) what: String,
-    /// Its value, or a hash of that.
-    pub(in crate::image_command::recipe) bytes: Vec<u8>,
-}
-
-impl Planned {
-    /// Fails if a file of the package has changed since the step was planned.
-    ///
-    /// # Errors
-    /// A file has changed, or cannot be read any more.
-    pub(in crate::image_command::recipe) fn check_unchanged(&self) -> Result<()> {
-        let inputs: Vec<&Input> = match &self.work {
-            Work::Busybox(_, input) => input.iter().collect(),
-            Work::Command(command) => command.inputs.iter().chain(&command.script).collect(),
-            Work::Put(_, inputs) | Work::Mount(_, inputs) => inputs.iter().collect(),
-            Work::Skeleton | Work::Link(_) | Work::Directory(_) | Work::Remove(_) => Vec::new(),
-        };
-        inputs.into_iter().try_for_each(Input::check_unchanged).with_context(|| self.place.clone())
-    }
-}
-
-impl Part {
-    fn new(what: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { what: what.into(), bytes: bytes.into() }
-    }
-}
+/// Directory in which steps see secrets.
+const SECRETS: &str = "/run/secrets";
 
 /// What all commands of a build see of it, whatever their recipe says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,8 +41,8 @@ pub(in crate::image_command::recipe) struct Surroundings {
 ///
 /// # Errors
 /// A recipe that cannot be read; a circle; more than [`DEPTH_MAX`] recipes.
-pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc<Package>>> {
-    let mut chain = vec![Rc::new(package)];
+pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Arc<Package>>> {
+    let mut chain = vec![Arc::new(package)];
     loop {
         let upper = chain.last().context("there is one recipe at least")?;
         let Base::Recipe(path) = &upper.recipe.from.base else { break };
@@ -125,7 +51,7 @@ pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc
         let found = upper.own(path).with_context(naming)?;
         let lower = upper.open_other(&found)?;
         let is_same =
-            |known: &Rc<Package>| known.path().canonicalize().ok().as_ref() == Some(&found);
+            |known: &Arc<Package>| known.path().canonicalize().ok().as_ref() == Some(&found);
         if chain.iter().any(is_same) {
             bail!(WrongRecipe(format!(
                 "{}: the recipes build on each other in a circle",
@@ -133,7 +59,7 @@ pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc
             )));
         }
         ensure!(chain.len() < DEPTH_MAX, "{}: more than {DEPTH_MAX} recipes", naming());
-        chain.push(Rc::new(lower));
+        chain.push(Arc::new(lower));
     }
     chain.reverse();
     Ok(chain)
@@ -144,18 +70,19 @@ pub(in crate::image_command::recipe) fn chain(package: Package) -> Result<Vec<Rc
 /// # Errors
 /// A file that a step names is missing or leads out of the package.
 pub(in crate::image_command::recipe) fn plan(
-    chain: &[Rc<Package>],
+    chain: &[Arc<Package>],
     base: Option<Key>,
     surroundings: &Surroundings,
 ) -> Result<Vec<Planned>> {
     let mut planned = Vec::new();
     let mut key = base.unwrap_or_else(|| Key::first(&[b"empty"]));
     let mut mounted: Vec<Part> = Vec::new();
-    let mut add = |package: &Rc<Package>, title: String, place: String, work, parts: Vec<Part>| {
+    let mut add = |package: &Arc<Package>, title: String, place: String, work, parts: Vec<Part>| {
         let bytes: Vec<&[u8]> =
             parts.iter().flat_map(|part| [part.what.as_bytes(), &part.bytes]).collect();
         key = key.then(&bytes);
-        planned.push(Planned { package: Rc::clone(package), title, place, work, parts, key });
+        let (package, number) = (Arc::clone(package), format!("step {}", planned.len() + 1));
+        planned.push(Planned { package, number, title, place, work, parts, key });
     };
     for (depth, package) in chain.iter().enumerate() {
         let shown = package.file.display().to_string();
@@ -199,7 +126,8 @@ fn plan_busybox(package: &Package, busybox: &Busybox) -> Result<(Work, Vec<Part>
         BusyboxSource::Path(path) => {
             let mut input = input(package, path)?;
             ensure!(!input.is_directory, "{} is a directory", path.display());
-            let digest = Part::new(format!("the file {}", path.display()), input.identify()?);
+            let digest =
+                Part::new(format!("the file {}", path.display()), input.identify(Owners::Ignored)?);
             (Work::Busybox(busybox.clone(), Some(input)), vec![text, digest])
         }
         BusyboxSource::Url { .. } => (Work::Busybox(busybox.clone(), None), vec![text]),
@@ -232,7 +160,10 @@ fn plan_command(package: &Package, step: &CommandStep) -> Result<(Work, Vec<Part
     let mut parts = Vec::new();
     let mut read = |path: &std::path::Path| -> Result<Input> {
         let mut input = input(package, path)?;
-        parts.push(Part::new(format!("the file {}", path.display()), input.identify()?));
+        parts.push(Part::new(
+            format!("the file {}", path.display()),
+            input.identify(Owners::Ignored)?,
+        ));
         Ok(input)
     };
     let script = match &step.program {
@@ -245,8 +176,40 @@ fn plan_command(package: &Package, step: &CommandStep) -> Result<(Work, Vec<Part
     };
     let inputs = step.inputs.iter().map(|path| read(path)).collect::<Result<_>>()?;
     let network = step.network.unwrap_or(package.recipe.build.network);
-    let command = Command { step: step.clone(), network, inputs, script };
+    let command = Command {
+        step: step.clone(),
+        network,
+        inputs,
+        script,
+        hidden_env: Vec::new(),
+        caches: package.recipe.build.cache.iter().map(|path| cache(package, path)).collect(),
+        mounts: step.secrets.iter().map(|name| Mount::Secret(secret(name))).collect(),
+    };
     Ok((Work::Command(Box::new(command)), parts))
+}
+
+/// The cache at `path`, which belongs to the recipe.
+fn cache(package: &Package, path: &str) -> CacheUse {
+    let recipe = package.identity();
+    CacheUse {
+        key: Key::first(&[b"cache", recipe.as_os_str().as_bytes(), path.as_bytes()]),
+        path: path.to_owned(),
+        access: Access::ReadWrite,
+        meta: None,
+        seed: None,
+    }
+}
+
+/// How steps of recipes see the secret `name`.
+fn secret(name: &str) -> SecretUse {
+    SecretUse {
+        id: name.to_owned(),
+        path: Some(format!("{SECRETS}/{name}")),
+        env: None,
+        is_required: true,
+        mode: 0o400,
+        owner: None,
+    }
 }
 
 /// The text of a step, without its time limit: a step that ends in time does not notice it.
@@ -287,7 +250,7 @@ fn files(package: &Package, contents: &Contents) -> Result<(Vec<Input>, Vec<Part
             "two files are called {}",
             String::from_utf8_lossy(&input.name)
         );
-        let digest = input.identify()?;
+        let digest = input.identify(Owners::Ignored)?;
         let name = [&input.name[..], b"\0", &digest].concat();
         parts.push(Part::new(format!("the file {}", path.display()), name));
         inputs.push(input);
@@ -323,6 +286,11 @@ fn title(step: &Step) -> String {
         Action::Directory(directory) => format!("mkdir {}", directory.path),
         Action::Remove(patterns) => format!("remove {}", patterns.join(" ")),
     };
+    short(&whole)
+}
+
+/// The beginning of a text, for people.
+pub(in crate::image_command::recipe) fn short(whole: &str) -> String {
     let line = whole.lines().next().unwrap_or_default();
     let short: String = line.chars().take(TITLE_MAX).collect();
     match short.len() < whole.len() {

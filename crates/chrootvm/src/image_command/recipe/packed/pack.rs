@@ -4,7 +4,7 @@
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use archive::compress::{Encoder, Method};
@@ -27,7 +27,7 @@ const BUFFER: usize = 1 << 18;
 ///
 /// # Errors
 /// A file cannot be read or written, or no package can hold it.
-pub(in super::super) fn write(chain: &[Rc<Package>], output: &Path) -> Result<()> {
+pub(in super::super) fn write(chain: &[Arc<Package>], output: &Path) -> Result<()> {
     let mut tree = tree(chain, output)?;
     rules::check(&tree)?;
     rules::level(&mut tree, Owner::Root)?;
@@ -63,7 +63,7 @@ pub(in super::super) fn check_names(recipe: &Path, output: &Path) -> Result<()> 
 }
 
 /// The tree of the package.
-fn tree(chain: &[Rc<Package>], output: &Path) -> Result<Tree> {
+fn tree(chain: &[Arc<Package>], output: &Path) -> Result<Tree> {
     let top = chain.last().context("there is one recipe at least")?;
     let mut collector = Collector::new(top, output)?;
     for package in chain {

@@ -1,14 +1,11 @@
 //! The files that a recipe makes, all of one tree.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use archive::compress::Method;
 use files::notes::Notes;
-use files::output::{Output as OutputFile, existing};
-use files::sparse;
 use image::edit::exclude::Exclusion;
 use image::edit::{inject, normalise, remove};
 use image::elf;
@@ -24,14 +21,10 @@ use recipe::{Init, Output};
 use super::super::super::write::oci_archive::ImageParts;
 use super::super::super::write::output::FormatOptions;
 use super::super::kept::key::Key;
-use super::super::kept::store::{Kind, Store};
 use super::super::package::Package;
-use super::super::package::inputs::written;
 use super::super::results::workload;
+use super::kept_output::{KeptOutput, may_be_kept};
 use crate::logger::warn_all;
-
-/// Largest output that is kept, in bytes on the disk.
-const KEPT_MAX: u64 = 4 << 30;
 
 /// A file to make.
 #[derive(Debug)]
@@ -112,11 +105,7 @@ impl Planned {
         time: Option<u32>,
         contents: &Contents<'_>,
     ) -> Result<Option<Key>> {
-        // The programs of the distribution change without this one. A directory is not one file,
-        // and a pipe or a device cannot be read again.
-        let is_ours = !matches!(self.format.0, Format::Dir | Format::OtherDisk(_));
-        let is_file = existing(&self.path).is_none_or(|found| found.is_file());
-        if !is_ours || !is_file || self.path.as_os_str() == "-" {
+        if !may_be_kept(&self.path, self.format.0) {
             return Ok(None);
         }
         let Contents { package, init, .. } = contents;
@@ -141,31 +130,6 @@ impl Planned {
         Ok(Some(last.then(&[&[&b"output"[..]], &parts[..]].concat())))
     }
 
-    /// Copies the output from the store, unless its file is still as an earlier build has left it;
-    /// `false` if it is not kept.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub(in crate::image_command::recipe) fn copy(&self, key: &Key, store: &Store) -> Result<bool> {
-        let Some(kept) = store.open(Kind::Output, key) else { return Ok(false) };
-        let start = Instant::now();
-        let is_there = written(&self.path, key).and_then(|name| store.open(Kind::Written, &name));
-        if is_there.is_none() {
-            let context = || format!("write {}", self.path.display());
-            let output = OutputFile::create(&self.path)?;
-            sparse::copy(&kept, &output.file).with_context(context)?;
-            output.commit()?;
-            self.note(key, store);
-        }
-        log::info!(
-            "{}: {} (kept), {:.2} s",
-            self.path.display(),
-            self.format.0,
-            start.elapsed().as_secs_f64()
-        );
-        Ok(true)
-    }
-
     /// Writes the output of `tree`.
     ///
     /// # Errors
@@ -180,9 +144,10 @@ impl Planned {
         let tree = self.tree(tree, contents)?;
         let parts = match self.format.0 {
             Format::OciArchive => ImageParts {
-                base: contents.image.as_ref().map(|(image, tree)| (*image, tree)),
+                image: contents.image.as_ref().map(|(image, _)| *image),
+                before: contents.image.as_ref().map(|(_, tree)| tree),
                 process: Some(contents.process.clone()),
-                platform: None,
+                ..ImageParts::default()
             },
             _ => ImageParts::default(),
         };
@@ -198,23 +163,9 @@ impl Planned {
         Ok(())
     }
 
-    /// Keeps the file that was written.
-    pub(in crate::image_command::recipe) fn keep(&self, key: &Key, store: &Store) -> Result<()> {
-        let file =
-            File::open(&self.path).with_context(|| format!("open {}", self.path.display()))?;
-        let metadata = file.metadata()?;
-        if metadata.is_file() && files::kept::size_on_disk(&metadata) <= KEPT_MAX {
-            store.keep(Kind::Output, key, &mut |kept| sparse::copy(&file, kept))?;
-            self.note(key, store);
-        }
-        Ok(())
-    }
-
-    /// Notes that the file is the output.
-    fn note(&self, key: &Key, store: &Store) {
-        if let Some(name) = written(&self.path, key) {
-            store.note(Kind::Written, &name, &[]);
-        }
+    /// The output as a kept file with this name.
+    pub(in crate::image_command::recipe) fn kept(&self, key: Key) -> KeptOutput<'_> {
+        KeptOutput { path: &self.path, format: self.format.0, key }
     }
 
     /// What this output has as PID 1.

@@ -5,8 +5,6 @@
 //! same time do not disturb each other; the one that ends last is kept.
 
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -17,8 +15,7 @@ use step::request::{Cache, Request};
 
 use super::super::kept::key::Key;
 use super::super::kept::store::{Kind, Store, write_image};
-use super::super::package::Package;
-use super::super::package::plan::Planned;
+use super::super::package::planned::{CacheUse, Command, Files, Planned, Select, Work};
 
 /// The caches of all steps.
 #[derive(Debug)]
@@ -29,35 +26,38 @@ pub(in crate::image_command::recipe) struct Caches {
 /// One cache.
 #[derive(Debug)]
 struct Row {
-    package: Rc<Package>,
-    path: String,
     key: Key,
-    /// What an earlier build has kept.
+    /// Path in the image of the first command that uses it, for messages.
+    path: String,
+    /// What an earlier build has kept, or what a new cache begins with.
     file: Option<File>,
     /// Device of that file in the machine.
     device: Option<String>,
 }
 
 impl Caches {
-    /// The caches that the packages of `steps` name.
+    /// The caches of the commands `missing` of `steps`.
     ///
     /// # Errors
-    /// There are more than 2^32.
-    pub(in crate::image_command::recipe) fn of(steps: &[Planned], store: &Store) -> Result<Self> {
+    /// There are more than 2^32; what a new cache begins with cannot be read.
+    pub(in crate::image_command::recipe) fn of(
+        steps: &[Planned],
+        missing: &[usize],
+        store: &Store,
+        select: &Select<'_>,
+    ) -> Result<Self> {
         let mut rows: Vec<Row> = Vec::new();
-        for step in steps {
-            for path in &step.package.recipe.build.cache {
-                let is_same =
-                    |row: &&Row| Rc::ptr_eq(&row.package, &step.package) && row.path == *path;
-                if rows.iter().any(|row| is_same(&row)) {
-                    continue;
-                }
-                let recipe = step.package.identity();
-                let key = Key::first(&[b"cache", recipe.as_os_str().as_bytes(), path.as_bytes()]);
-                let file = store.open(Kind::Cache, &key);
-                let package = Rc::clone(&step.package);
-                rows.push(Row { package, path: path.clone(), key, file, device: None });
+        let steps = missing.iter().filter_map(|index| steps.get(*index));
+        for cache in steps.flat_map(caches) {
+            if rows.iter().any(|row| row.key == cache.key) {
+                continue;
             }
+            let file = match (store.open(Kind::Cache, &cache.key), &cache.seed) {
+                (Some(kept), _) => Some(kept),
+                (None, Some(seed)) => Some(seeded(seed, store, select)?),
+                (None, None) => None,
+            };
+            rows.push(Row { key: cache.key, path: cache.path.clone(), file, device: None });
         }
         u32::try_from(rows.len()).context("too many caches")?;
         Ok(Self { rows })
@@ -77,17 +77,26 @@ impl Caches {
         self
     }
 
-    /// Adds the caches of `package` to a request.
+    /// Adds the caches of a command, which sees `tree`, to its request.
     pub(in crate::image_command::recipe) fn add_to(
         &self,
         request: &mut Request,
-        package: &Rc<Package>,
+        command: &Command,
+        tree: &Tree,
     ) {
-        for (number, row) in (0_u32..).zip(&self.rows) {
-            if Rc::ptr_eq(&row.package, package) {
-                let (device, path) = (row.device.clone(), row.path.clone().into_bytes());
-                request.caches.push(Cache { device, number, path });
-            }
+        for CacheUse { key, path, access, meta, .. } in &command.caches {
+            let (mode, uid, gid) = meta.unwrap_or_else(|| of_directory(tree, path));
+            let found = (0_u32..).zip(&self.rows).find(|(_, row)| row.key == *key);
+            let Some((number, row)) = found else { continue };
+            request.caches.push(Cache {
+                device: row.device.clone(),
+                number,
+                access: *access,
+                mode,
+                uid,
+                gid,
+                path: path.clone().into_bytes(),
+            });
         }
     }
 
@@ -118,4 +127,31 @@ impl Caches {
         }
         Ok(())
     }
+}
+
+/// The caches of a step.
+fn caches(step: &Planned) -> &[CacheUse] {
+    match &step.work {
+        Work::Command(command) => &command.caches,
+        _ => &[],
+    }
+}
+
+/// Permissions, user and group of the directory at `path`; 0755 and root if there is none.
+fn of_directory(tree: &Tree, path: &str) -> (u16, u32, u32) {
+    let found = tree.find_directory(path.as_bytes());
+    found.map_or((0o755, 0, 0), |(id, _)| {
+        let Meta { permissions, uid, gid, .. } = tree.node(id).meta;
+        (permissions, uid, gid)
+    })
+}
+
+/// An image of what a new cache begins with.
+fn seeded(seed: &Files, store: &Store, select: &Select<'_>) -> Result<File> {
+    let inputs = seed.inputs(select)?;
+    let directory = inputs.iter().find(|input| input.is_directory);
+    let directory = directory.context("a cache begins with a directory, and `from` names none")?;
+    let file = store.temporary()?;
+    write_image(&directory.tree, &file)?;
+    Ok(file)
 }

@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use recipe::Network;
 use step::report::{Outcome, Report};
 
-use super::super::package::plan::Planned;
+use super::super::package::front::Front;
+use super::super::package::planned::Planned;
 use super::machine::Tail;
 
 /// Exit status if a step has failed.
@@ -107,67 +108,71 @@ impl Why {
             Self::Lost(_) => EXIT_MACHINE,
         }
     }
+
+    /// The reason for people, with a hint for this kind of file.
+    fn describe(&self, front: Front) -> String {
+        let hints = front.hints();
+        match self {
+            Self::Exit(status, Wish::Nothing) => format!("exit status {status}"),
+            Self::Exit(status, Wish::Network) => {
+                format!("exit status {status}; it had no network ({})", hints.network)
+            }
+            Self::Signal(number) => format!("killed by {}", signal_name(*number)),
+            Self::Fault(text) if text.contains("ENOENT") => {
+                format!("{text}; the image has no such program, or lacks what runs it")
+            }
+            Self::Fault(text) => text.clone(),
+            Self::DiskFull(ended) => {
+                format!("{ended}: the disk of the build is full ({})", hints.disk)
+            }
+            Self::OutOfMemory(ended) => format!("{ended}: the memory was full ({})", hints.memory),
+            Self::TimedOut(limit) => {
+                format!("it has not ended after {} s ({})", limit.as_secs_f64(), hints.timeout)
+            }
+            Self::Lost(None) => "the machine of the build does not answer any more".to_owned(),
+            Self::Lost(Some(words)) if words.is_empty() => {
+                "the machine of the build has ended".to_owned()
+            }
+            Self::Lost(Some(words)) => format!("the machine of the build has ended: {words}"),
+        }
+    }
 }
 
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exit(status, Wish::Nothing) => write!(f, "exit status {status}"),
-            Self::Exit(status, Wish::Network) => {
-                write!(
-                    f,
-                    "exit status {status}; it had no network (network = \"user\" gives it one)"
-                )
+/// Why a step has failed; `None` if it has not.
+pub(super) fn why(report: &Report, wish: Wish) -> Option<Why> {
+    match report.outcome {
+        Outcome::Exit(0) => {
+            if report.left > 0 {
+                log::warn!(
+                    "{} processes of the step still ran at its end, and were killed",
+                    report.left
+                );
             }
-            Self::Signal(number) => write!(f, "killed by {}", signal_name(*number)),
-            Self::Fault(text) if text.contains("ENOENT") => {
-                write!(f, "{text}; the image has no such program, or lacks what runs it")
-            }
-            Self::Fault(text) => f.write_str(text),
-            Self::DiskFull(ended) => {
-                write!(f, "{ended}: the disk of the build is full ([build] disk sets its size)")
-            }
-            Self::OutOfMemory(ended) => {
-                write!(f, "{ended}: the memory was full ([build] memory sets its size)")
-            }
-            Self::TimedOut(limit) => {
-                write!(
-                    f,
-                    "it has not ended after {} s (timeout sets the limit)",
-                    limit.as_secs_f64()
-                )
-            }
-            Self::Lost(None) => f.write_str("the machine of the build does not answer any more"),
-            Self::Lost(Some(words)) if words.is_empty() => {
-                f.write_str("the machine of the build has ended")
-            }
-            Self::Lost(Some(words)) => write!(f, "the machine of the build has ended: {words}"),
+            None
         }
+        _ => Some(Why::of(report, wish)),
     }
 }
 
 /// A step that has failed.
 #[derive(Debug)]
 pub(in crate::image_command::recipe) struct Failed {
-    number: usize,
+    number: String,
     title: String,
     place: String,
+    front: Front,
     why: Why,
     /// The last lines that it has written, if nobody has seen them yet.
     lines: String,
 }
 
 impl Failed {
-    /// The step `number`, which has written `tail`.
-    pub(in crate::image_command::recipe) fn new(
-        number: usize,
-        step: &Planned,
-        why: Why,
-        tail: &mut Tail,
-    ) -> Self {
+    /// A step which has written `tail`.
+    pub(in crate::image_command::recipe) fn new(step: &Planned, why: Why, tail: &mut Tail) -> Self {
         let was_shown = log::log_enabled!(log::Level::Info);
         let lines = if was_shown { String::new() } else { tail.text() };
-        Self { number, title: step.title.clone(), place: step.place.clone(), why, lines }
+        let (number, front) = (step.number.clone(), step.package.front);
+        Self { number, title: step.title.clone(), place: step.place.clone(), front, why, lines }
     }
 
     /// Exit status of the build.
@@ -183,8 +188,8 @@ impl Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, title, place, why, lines } = self;
-        write!(f, "{place}: step {number} ({title}) failed: {why}")?;
+        let Self { number, title, place, front, why, lines } = self;
+        write!(f, "{place}: {number} ({title}) failed: {}", why.describe(*front))?;
         match lines.is_empty() {
             true => Ok(()),
             false => write!(f, "\nits last lines:\n{}", lines.trim_end()),
@@ -220,7 +225,8 @@ mod tests {
         for (report, status, text) in cases {
             let why = Why::of(&report, Wish::Network);
             assert_eq!(why.exit_status(), status, "{report:?}");
-            assert!(why.to_string().contains(text), "{why}");
+            let shown = why.describe(Front::Recipe);
+            assert!(shown.contains(text), "{shown}");
         }
         let statuses = [EXIT_STEP, EXIT_RECIPE, EXIT_ROOM, EXIT_MACHINE, EXIT_TIMEOUT];
         assert_eq!(std::collections::BTreeSet::from(statuses).len(), statuses.len());

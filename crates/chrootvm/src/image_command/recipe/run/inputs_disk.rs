@@ -1,5 +1,6 @@
 //! The disk with the files of the packages that the commands see: `/N/inputs` and `/N/script` for
-//! the command with index N, `/N/mount` for a put step that shows files during the build only.
+//! the command with index N, `/N/bindM` for the mount M of that command, `/N/mount` for a put step that shows
+//! files during the build only.
 
 use std::fs::File;
 
@@ -7,11 +8,11 @@ use anyhow::{Context, Result};
 use image::edit::graft;
 use image::tree::{Meta, Tree};
 use recipe::{Contents, Mode, PutStep, is_pattern};
-use step::request::{Access, Bind, Request, mount_point};
+use step::request::{Bind, BindAccess, Request, mount_point};
 
 use super::super::kept::store::{Store, write_image};
 use super::super::package::inputs::Input;
-use super::super::package::plan::{Planned, Work};
+use super::super::package::planned::{Command, Mount, Planned, Select, Work};
 use super::super::tree::edits::Editor;
 
 /// Where a step sees its inputs.
@@ -38,6 +39,7 @@ struct Row {
     source: Vec<u8>,
     /// Path in the image.
     path: Vec<u8>,
+    access: BindAccess,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ impl InputsDisk {
                     if let Some(script) = &command.script {
                         disk.add(&mut tree, (index, ForAll::No), &runnable(script), SCRIPT)?;
                     }
+                    let bound = disk.bind(&mut tree, index, command, editor.select);
+                    bound.with_context(|| step.place.clone())?;
                 }
                 Work::Mount(put, inputs) => {
                     let added = disk.mount(&mut tree, index, put, &editor.sources(put, inputs)?);
@@ -94,7 +98,32 @@ impl InputsDisk {
         let into = if input.is_directory { &source } else { &dir };
         graft::directory(tree, into, &input.tree)?;
         let path = [at.as_bytes(), b"/", &input.name].concat();
-        self.rows.push(Row { index, for_all, source, path });
+        self.rows.push(Row { index, for_all, source, path, access: BindAccess::ReadOnly });
+        Ok(())
+    }
+
+    /// Adds what a command binds. Files of another stage or image keep their owners; those of a
+    /// directory of the host belong to root already.
+    fn bind(
+        &mut self,
+        tree: &mut Tree,
+        index: usize,
+        command: &Command,
+        select: &Select<'_>,
+    ) -> Result<()> {
+        for (number, mount) in command.mounts.iter().enumerate() {
+            let Mount::Files { files, path, access } = mount else { continue };
+            let inputs = files.inputs(select)?;
+            let input = inputs.first().with_context(|| format!("nothing to mount at {path}"))?;
+            let dir = format!("{index}/bind{number}").into_bytes();
+            graft::directory_with_owners(tree, &dir, &input.tree)?;
+            let source = match input.is_directory {
+                true => dir,
+                false => [&dir[..], b"/", &input.name].concat(),
+            };
+            let path = path.clone().into_bytes();
+            self.rows.push(Row { index, for_all: ForAll::No, source, path, access: *access });
+        }
         Ok(())
     }
 
@@ -117,7 +146,8 @@ impl InputsDisk {
                 true => [put.to.trim_end_matches('/').as_bytes(), b"/", &source.name].concat(),
                 false => put.to.trim_end_matches('/').as_bytes().to_vec(),
             };
-            self.rows.push(Row { index, for_all: ForAll::Yes, source: below, path });
+            let access = BindAccess::ReadOnly;
+            self.rows.push(Row { index, for_all: ForAll::Yes, source: below, path, access });
         }
         Ok(())
     }
@@ -131,7 +161,7 @@ impl InputsDisk {
         request.disks.push(self.device.clone());
         for row in self.rows.iter().filter(is_seen) {
             let source = [mount_point(&self.device).as_bytes(), b"/", &row.source].concat();
-            request.binds.push(Bind { source, path: row.path.clone(), access: Access::ReadOnly });
+            request.binds.push(Bind { source, path: row.path.clone(), access: row.access });
         }
     }
 }

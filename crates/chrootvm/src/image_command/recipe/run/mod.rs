@@ -6,13 +6,16 @@
 
 mod caches;
 pub(super) mod failure;
-mod inputs_disk;
+pub(super) mod halt;
+pub(super) mod inputs_disk;
+mod live;
 pub(super) mod machine;
 pub(super) mod request;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -20,21 +23,28 @@ use image::edit::overlay::{self, RootMeta};
 use image::erofs;
 use image::tree::Tree;
 use recipe::Network;
-use step::report::{Outcome, Report};
 use step::request::Lower;
 
 use self::caches::Caches;
-use self::failure::{Failed, Why, Wish};
+use self::failure::{Failed, Why, Wish, why};
+use self::halt::{Halt, lock};
 use self::inputs_disk::InputsDisk;
+use self::live::live;
 use self::machine::{BuildMachine, MachineSettings, Ran, Tail};
 use self::request::Surroundings;
+use super::kept::key::Key;
 use super::kept::store::{Kind, Store, write_image};
-use super::package::plan::{Command, Planned, Work};
+use super::package::WrongRecipe;
+use super::package::planned::{Command, Planned, Work};
 use super::tree::base::OpenBase;
 use super::tree::edits::Editor;
 
 /// Most disks of a machine: each needs a slot of its PCI bus.
 const DISKS_MAX: usize = 20;
+
+/// Most layers of a stack: the names of all layers must fit into one page of options of a mount
+/// (mount(2)).
+const STACK_MAX: usize = 150;
 
 /// Whether a step that could take its layer from the store does so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +55,30 @@ pub(in crate::image_command::recipe) enum Reuse {
     Before(usize),
 }
 
+/// The layers that a step can have without running.
+#[derive(Debug)]
+pub(in crate::image_command::recipe) struct Reusable<'a> {
+    pub(in crate::image_command::recipe) store: &'a Store,
+    pub(in crate::image_command::recipe) reuse: Reuse,
+    /// Keys of the steps that this build has run.
+    pub(in crate::image_command::recipe) built: &'a Mutex<HashSet<Key>>,
+}
+
+impl Reusable<'_> {
+    /// Whether the step with this index need not run.
+    fn has(&self, index: usize, step: &Planned) -> bool {
+        let may = match self.reuse {
+            Reuse::All => true,
+            Reuse::Before(first) => index < first,
+        };
+        (may || lock(self.built).contains(&step.key))
+            && self.store.open(Kind::Layer, &step.key).is_some()
+    }
+}
+
 /// What a build leaves for later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::image_command::recipe) enum Keeping {
+pub(in crate::image_command) enum Keeping {
     /// Layers, outputs, caches, the record of the build, and the lock file.
     Everything,
     /// Nothing: the build only shows something.
@@ -73,14 +104,22 @@ pub(in crate::image_command::recipe) enum OnFailure {
     Shell,
 }
 
+/// What is told about a step after it: its index, and the trees before and after it.
+pub(in crate::image_command::recipe) type Observe<'a> =
+    dyn FnMut(usize, &Tree, &Tree) -> Result<()> + 'a;
+
 /// Everything that running the steps takes.
 pub(in crate::image_command::recipe) struct Builder<'a> {
-    pub(in crate::image_command::recipe) store: &'a Store,
+    pub(in crate::image_command::recipe) reusable: Reusable<'a>,
     pub(in crate::image_command::recipe) steps: &'a [Planned],
-    pub(in crate::image_command::recipe) base: &'a mut OpenBase,
+    /// Index of the first step that was not told about before.
+    pub(in crate::image_command::recipe) first_told: usize,
+    /// Beginning of the lines that the programs of steps write.
+    pub(in crate::image_command::recipe) prefix: &'a str,
+    pub(in crate::image_command::recipe) base: &'a Mutex<OpenBase>,
     pub(in crate::image_command::recipe) editor: Editor<'a>,
-    pub(in crate::image_command::recipe) reuse: Reuse,
     pub(in crate::image_command::recipe) on_failure: OnFailure,
+    pub(in crate::image_command::recipe) halt: &'a Halt,
     /// Settings of the machine; the network follows from the steps.
     pub(in crate::image_command::recipe) machine: MachineSettings,
     /// Secrets by package and name are read when a step needs them.
@@ -111,30 +150,25 @@ struct Running {
 /// it.
 pub(in crate::image_command::recipe) fn missing(
     steps: &[Planned],
-    store: &Store,
-    reuse: Reuse,
+    reusable: &Reusable<'_>,
 ) -> Vec<usize> {
     let commands = steps.iter().enumerate();
     let commands = commands.filter(|(_, step)| matches!(step.work, Work::Command(_)));
-    let is_kept = |index: usize, step: &Planned| {
-        let may = match reuse {
-            Reuse::All => true,
-            Reuse::Before(first) => index < first,
-        };
-        may && store.open(Kind::Layer, &step.key).is_some()
-    };
-    let first = commands.clone().find(|(index, step)| !is_kept(*index, step));
+    let first = commands.clone().find(|(index, step)| !reusable.has(*index, step));
     let Some((first, _)) = first else { return Vec::new() };
     commands.map(|(index, _)| index).filter(|index| *index >= first).collect()
 }
 
 impl Builder<'_> {
-    /// The tree after all steps.
+    /// The tree after all steps. `observe` is told about each of them.
     ///
     /// # Errors
-    /// [`Failed`]; a file that cannot be read or written.
-    pub(in crate::image_command::recipe) fn run(&mut self) -> Result<Tree> {
-        let missing = missing(self.steps, self.store, self.reuse);
+    /// [`Failed`]; a file that cannot be read or written; those of `observe`.
+    pub(in crate::image_command::recipe) fn run(
+        &mut self,
+        mut observe: Option<&mut Observe<'_>>,
+    ) -> Result<Tree> {
+        let missing = missing(self.steps, &self.reusable);
         let last = missing.last().copied();
         let mut state = self.start(&missing)?;
         let steps = self.steps;
@@ -143,6 +177,7 @@ impl Builder<'_> {
             if last.is_some_and(|last| index == last + 1) {
                 self.end(&mut state)?;
             }
+            let before = observe.is_some().then(|| state.tree.clone());
             match &step.work {
                 Work::Command(command) => match missing.contains(&index) {
                     true => self.command(index, command, &missing, &mut state)?,
@@ -153,6 +188,9 @@ impl Builder<'_> {
                     self.editor.edit(&mut state.tree, work).with_context(|| step.place.clone())?;
                     state.is_edited = true;
                 }
+            }
+            if let (Some(observe), Some(before)) = (&mut observe, before) {
+                observe(index, &before, &state.tree).with_context(|| step.place.clone())?;
             }
         }
         self.end(&mut state)?;
@@ -168,10 +206,10 @@ impl Builder<'_> {
             running: None,
         };
         if missing.is_empty() {
-            state.tree = self.base.tree(self.store)?;
+            state.tree = lock(self.base).tree(self.reusable.store)?;
             return Ok(state);
         }
-        if let Some((file, tree)) = self.base.disk(self.store)? {
+        if let Some((file, tree)) = lock(self.base).disk(self.reusable.store)? {
             state.files.push(file);
             state.tree = tree;
         }
@@ -182,14 +220,16 @@ impl Builder<'_> {
     /// Takes the kept layer of a command. `is_below` says that commands are left to run.
     fn kept(&mut self, index: usize, is_below: bool, state: &mut State) -> Result<()> {
         let step = self.steps.get(index).context("no such step")?;
-        let file = self.store.open(Kind::Layer, &step.key);
+        let file = self.reusable.store.open(Kind::Layer, &step.key);
         let file =
             file.with_context(|| format!("{}: its layer was removed meanwhile", step.title))?;
         if is_below {
             self.cover(state)?;
             state.files.push(file.try_clone()?);
         }
-        log::info!("step {}: {} (kept)", index + 1, step.title);
+        if index >= self.first_told {
+            log::info!("{}: {} (kept)", step.number, step.title);
+        }
         apply(state, file)
     }
 
@@ -206,7 +246,7 @@ impl Builder<'_> {
                 running.stack.push(Lower::Disk(device));
             }
             None => {
-                let file = self.store.temporary()?;
+                let file = self.reusable.store.temporary()?;
                 write_image(&layer, &file)?;
                 state.files.push(file);
             }
@@ -223,8 +263,12 @@ impl Builder<'_> {
         missing: &[usize],
         state: &mut State,
     ) -> Result<()> {
+        self.halt.check()?;
         let step = self.steps.get(index).context("no such step")?;
-        if state.is_edited && state.running.as_ref().is_some_and(|one| !one.machine.has_slot()) {
+        let is_full = state.running.as_ref().is_some_and(|one| {
+            one.stack.len() >= STACK_MAX || state.is_edited && !one.machine.has_slot()
+        });
+        if is_full {
             self.end(state)?;
             self.flatten(state)?;
         }
@@ -234,37 +278,51 @@ impl Builder<'_> {
             state.running = Some(self.boot(left.unwrap_or_default(), state)?);
         }
         let running = state.running.as_mut().context("the machine does not run")?;
-        let mut request = request::request(step, command, &self.surroundings, &state.tree)?;
+        let request = request::request(step, command, &self.surroundings, &state.tree);
+        let mut request = request.with_context(|| step.place.clone())?;
         request.number = u32::try_from(index + 1)?;
         request.lowers.clone_from(&running.stack);
         running.inputs.add_to(&mut request, index);
-        running.caches.add_to(&mut request, &step.package);
+        running.caches.add_to(&mut request, command, &state.tree);
+        let checked = request.to_bytes();
+        checked.map_err(|error| WrongRecipe(format!("{}: {error}", step.place)))?;
         let timeout = command.step.timeout.unwrap_or(step.package.recipe.build.timeout);
-        log::info!("step {}: {}", index + 1, step.title);
+        log::info!("{}: {}", step.number, step.title);
         let (start, mut tail) = (Instant::now(), Tail::default());
-        let ran = running.machine.run(&request, timeout, &mut live(), &mut tail)?;
+        let ran = running.machine.run(&request, timeout, &mut live(self.prefix), &mut tail)?;
         let why = match ran {
             Ran::Reported(report) => why(&report, Wish::of(command.network, &tail.text())),
             Ran::TimedOut => Some(Why::TimedOut(timeout)),
             Ran::Lost => Some(Why::Lost(running.machine.ended())),
         };
         if let Some(why) = why {
-            let failed = Failed::new(index + 1, step, why, &mut tail);
+            let failed = Failed::new(step, why, &mut tail);
             if self.on_failure == OnFailure::Shell && failed.leaves_machine() {
+                // One after the other: there is one terminal.
+                let _turn = self.halt.turn();
+                self.halt.check()?;
                 log::error!("{failed}");
                 running.machine.shell()?;
             }
             bail!(failed);
         }
-        log::debug!("step {} took {:.2} s", index + 1, start.elapsed().as_secs_f64());
-        step.check_unchanged()?;
+        log::debug!("{} took {:.2} s", step.number, start.elapsed().as_secs_f64());
+        // The layer must be that of its key, which covers the edits since the last command.
+        let before = self.steps.get(..index).unwrap_or_default();
+        let is_command = |step: &Planned| matches!(step.work, Work::Command(_));
+        let since = before.iter().rposition(is_command).map_or(0, |last| last + 1);
+        let of_layer = self.steps.get(since..=index).unwrap_or_default();
+        of_layer.iter().try_for_each(Planned::check_unchanged)?;
         running.stack.push(Lower::Step(request.number));
         let scratch = running.machine.scratch()?;
         let upper = format!("{}/upper", request.number);
         let at = scratch.find(upper.as_bytes()).context("the machine has left no layer")?;
         let layer = scratch.below(at)?;
-        let kept =
-            self.store.keep(Kind::Layer, &step.key, &mut |file| write_image(&layer, file))?;
+        let kept = self
+            .reusable
+            .store
+            .keep(Kind::Layer, &step.key, &mut |file| write_image(&layer, file))?;
+        lock(self.reusable.built).insert(step.key);
         apply(state, kept)?;
         state.covered = Some(state.tree.clone());
         Ok(())
@@ -278,7 +336,7 @@ impl Builder<'_> {
         let left = steps.get(first..=last).unwrap_or_default();
         let edits = left.windows(2).filter(|pair| is_edit(&pair[0]) && !is_edit(&pair[1]));
         let slots = edits.count();
-        let caches = Caches::of(steps, self.store)?;
+        let caches = Caches::of(steps, missing, self.reusable.store, self.editor.select)?;
         let others = caches.files().count() + 2;
         if state.files.len() + slots + others > DISKS_MAX {
             self.flatten(state)?;
@@ -286,7 +344,8 @@ impl Builder<'_> {
         let slots = slots.min(DISKS_MAX.saturating_sub(state.files.len() + others));
         let mut disks: Vec<File> = std::mem::take(&mut state.files);
         let layers = disks.len();
-        let (file, mut inputs) = InputsDisk::write(steps, missing, &self.editor, self.store)?;
+        let (file, mut inputs) =
+            InputsDisk::write(steps, missing, &self.editor, self.reusable.store)?;
         disks.push(file);
         for file in caches.files() {
             disks.push(file.try_clone()?);
@@ -300,7 +359,8 @@ impl Builder<'_> {
             false => Network::None,
         };
         self.machine.network = network;
-        let machine = BuildMachine::start(&self.machine, &disks, slots, self.store)?;
+        let machine = BuildMachine::start(&self.machine, &disks, slots, self.reusable.store)?;
+        self.halt.add(machine.hold());
         let devices = machine.devices.clone();
         let (of_layers, others) = devices.split_at(layers.min(devices.len()));
         let (of_inputs, of_caches) = others.split_first().context("the machine lacks a disk")?;
@@ -311,7 +371,7 @@ impl Builder<'_> {
 
     /// Makes one layer of all layers for a machine that has not started.
     fn flatten(&self, state: &mut State) -> Result<()> {
-        let file = self.store.temporary()?;
+        let file = self.reusable.store.temporary()?;
         write_image(state.covered.as_ref().context("the stack has no tree")?, &file)?;
         state.files = vec![file];
         Ok(())
@@ -321,7 +381,7 @@ impl Builder<'_> {
     fn end(&mut self, state: &mut State) -> Result<()> {
         let Some(running) = state.running.take() else { return Ok(()) };
         let scratch = running.machine.scratch()?;
-        running.caches.keep(&scratch, self.store)
+        running.caches.keep(&scratch, self.reusable.store)
     }
 }
 
@@ -334,28 +394,4 @@ fn is_edit(step: &Planned) -> bool {
 fn apply(state: &mut State, file: File) -> Result<()> {
     let layer = erofs::read(Arc::new(file)).context("read a kept layer")?;
     overlay::apply(&mut state.tree, &layer, Tree::ROOT, RootMeta::OfLayer)
-}
-
-/// Why a step has failed; `None` if it has not.
-fn why(report: &Report, wish: Wish) -> Option<Why> {
-    match report.outcome {
-        Outcome::Exit(0) => {
-            if report.left > 0 {
-                log::warn!(
-                    "{} processes of the step still ran at its end, and were killed",
-                    report.left
-                );
-            }
-            None
-        }
-        _ => Some(Why::of(report, wish)),
-    }
-}
-
-/// Where the output of a step goes: standard error, unless only errors are wanted.
-fn live() -> Box<dyn std::io::Write> {
-    match log::log_enabled!(log::Level::Info) {
-        true => Box::new(std::io::stderr()),
-        false => Box::new(std::io::sink()),
-    }
 }

@@ -1,17 +1,19 @@
 //! The request of a command step: what `/step` gets to know.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use image::tree::Tree;
 use recipe::{Network, Program, Secret};
-use step::request::{self, Access, Bind, Request};
+use step::request::{self, Access, Bind, BindAccess, EtcFiles, Request, RunDirectory, Tmpfs};
 
 use super::super::super::write::user;
-use super::super::package::Package;
-use super::super::package::plan::{Command, Planned};
+use super::super::package::front::Front;
+use super::super::package::planned::{Command, Mount, Planned, SecretUse, Work};
+use super::super::package::{Package, WrongRecipe};
 use super::inputs_disk::SCRIPT;
 
 /// Where programs are, if the base does not say.
@@ -26,10 +28,8 @@ const SECRET_MAX: u64 = 256 << 10;
 /// What all commands of a build have in common.
 #[derive(Clone, Debug, Default)]
 pub(in crate::image_command::recipe) struct Surroundings {
-    /// Variables of the base, each as `NAME=VALUE`.
+    /// Variables besides `PATH`, `HOME` and those of the steps, each as `NAME=VALUE`.
     pub(in crate::image_command::recipe) env: Vec<String>,
-    /// Value of `SOURCE_DATE_EPOCH`.
-    pub(in crate::image_command::recipe) time: i64,
     /// Volumes in the order in which the machine has them.
     pub(in crate::image_command::recipe) volumes: Vec<VolumeOf>,
 }
@@ -37,7 +37,7 @@ pub(in crate::image_command::recipe) struct Surroundings {
 /// A directory of the host that the commands of one package see.
 #[derive(Clone, Debug)]
 pub(in crate::image_command::recipe) struct VolumeOf {
-    pub(in crate::image_command::recipe) package: Rc<Package>,
+    pub(in crate::image_command::recipe) package: Arc<Package>,
     /// Path on the host.
     pub(in crate::image_command::recipe) host: PathBuf,
     /// Path in the image.
@@ -50,12 +50,12 @@ pub(in crate::image_command::recipe) fn volumes(steps: &[Planned]) -> Vec<Volume
     let mut found: Vec<VolumeOf> = Vec::new();
     for step in steps {
         let package = &step.package;
-        if found.iter().any(|volume| Rc::ptr_eq(&volume.package, package)) {
+        if found.iter().any(|volume| Arc::ptr_eq(&volume.package, package)) {
             continue;
         }
         for (path, volume) in &package.recipe.build.volumes {
             found.push(VolumeOf {
-                package: Rc::clone(package),
+                package: Arc::clone(package),
                 host: package.of_host(&volume.path),
                 path: path.clone(),
                 access: if volume.writable { Access::ReadWrite } else { Access::ReadOnly },
@@ -78,21 +78,43 @@ pub(in crate::image_command::recipe) fn request(
     let (package, step) = (&planned.package, &command.step);
     let build = &package.recipe.build;
     let home = user::home(tree, step.user.as_deref())?;
-    let mut env = vec![
-        PATH.as_bytes().to_vec(),
-        [b"HOME=", &home[..]].concat(),
-        b"LANG=C.UTF-8".to_vec(),
-        b"TZ=UTC".to_vec(),
-        format!("SOURCE_DATE_EPOCH={}", surroundings.time).into_bytes(),
-    ];
+    let mut env = vec![PATH.as_bytes().to_vec(), [b"HOME=", &home[..]].concat()];
     env.extend(surroundings.env.iter().map(|pair| pair.clone().into_bytes()));
     let pair = |(name, value): (&String, &String)| format!("{name}={value}").into_bytes();
     env.extend(build.env.iter().map(pair));
     env.extend(step.env.iter().map(pair));
+    env.extend(command.hidden_env.iter().map(|(name, value)| pair((name, value))));
+    // The guest tells of a user that is missing.
+    let owner = user::owner(tree, step.user.as_deref()).unwrap_or_default();
+    let mut secrets = Vec::new();
+    let mut tmpfs = Vec::new();
+    for mount in &command.mounts {
+        match mount {
+            Mount::Secret(secret) => {
+                let Some(bytes) = secret_bytes(package, secret)? else { continue };
+                if let Some(name) = &secret.env {
+                    env.push([name.as_bytes(), b"=", &bytes].concat());
+                }
+                if let Some(path) = &secret.path {
+                    let (uid, gid) = secret.owner.unwrap_or(owner);
+                    let path = path.clone().into_bytes();
+                    secrets.push(request::Secret { path, mode: secret.mode, uid, gid, bytes });
+                }
+            }
+            Mount::Tmpfs { path, size } => {
+                tmpfs.push(Tmpfs { size: *size, path: path.clone().into_bytes() });
+            }
+            // The disk of inputs has these.
+            Mount::Files { .. } => {}
+        }
+    }
     let volumes = surroundings.volumes.iter().enumerate();
-    let volumes = volumes.filter(|(_, volume)| Rc::ptr_eq(&volume.package, package));
+    let volumes = volumes.filter(|(_, volume)| Arc::ptr_eq(&volume.package, package));
     let binds = volumes.map(|(number, volume)| Bind {
-        access: volume.access,
+        access: match volume.access {
+            Access::ReadOnly => BindAccess::ReadOnly,
+            Access::ReadWrite => BindAccess::ReadWrite,
+        },
         source: format!("/run/volumes/{number}").into_bytes(),
         path: volume.path.clone().into_bytes(),
     });
@@ -107,7 +129,16 @@ pub(in crate::image_command::recipe) fn request(
             Network::User => request::Network::User { resolv_conf: RESOLV_CONF.to_vec() },
         },
         binds: binds.collect(),
-        secrets: step.secrets.iter().map(|name| secret(package, name)).collect::<Result<_>>()?,
+        secrets,
+        tmpfs,
+        run: match package.front {
+            Front::Recipe => RunDirectory::Fresh,
+            Front::Containerfile => RunDirectory::Image,
+        },
+        etc: match package.front {
+            Front::Recipe => EtcFiles::Image,
+            Front::Containerfile => EtcFiles::Private,
+        },
         ..Request::default()
     })
 }
@@ -140,30 +171,45 @@ fn last_of_each(env: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     found
 }
 
-/// Reads a secret.
-fn secret(package: &Package, name: &str) -> Result<request::Secret> {
-    let source = package.recipe.build.secrets.get(name);
-    let source = source.with_context(|| format!("secret {name}: [build] does not have it"))?;
-    let bytes = match source {
-        Secret::Env(variable) => {
+/// Fails if the package lacks a secret that a step requires.
+///
+/// # Errors
+/// [`WrongRecipe`], with the place of the step.
+pub(in crate::image_command::recipe) fn check_secrets(step: &Planned) -> Result<()> {
+    let Work::Command(command) = &step.work else { return Ok(()) };
+    for mount in &command.mounts {
+        let Mount::Secret(SecretUse { id, is_required: true, .. }) = mount else { continue };
+        let is_given = step.package.recipe.build.secrets.contains_key(id);
+        let hint = step.package.front.hints().secret;
+        ensure!(is_given, WrongRecipe(format!("{}: secret {id}: {hint}", step.place)));
+    }
+    Ok(())
+}
+
+/// The bytes of a secret; `None` for one that is missing and not required.
+fn secret_bytes(package: &Package, secret: &SecretUse) -> Result<Option<Vec<u8>>> {
+    let name = &secret.id;
+    let bytes = match package.recipe.build.secrets.get(name) {
+        None if !secret.is_required => return Ok(None),
+        None => bail!(WrongRecipe(format!("secret {name}: {}", package.front.hints().secret))),
+        Some(Secret::Env(variable)) => {
             let value = std::env::var_os(variable);
             let value = value
                 .with_context(|| format!("secret {name}: the variable {variable} is not set"))?;
             std::os::unix::ffi::OsStringExt::into_vec(value)
         }
-        Secret::File(path) => {
+        Some(Secret::File(path)) => {
             let path = package.of_host(path);
             let reading = || format!("secret {name}: read {}", path.display());
-            let size = fs::metadata(&path).with_context(reading)?.len();
-            anyhow::ensure!(
-                size <= SECRET_MAX,
-                "{}: it has more than {SECRET_MAX} bytes",
-                reading()
-            );
-            fs::read(&path).with_context(reading)?
+            let mut bytes = Vec::new();
+            let file = File::open(&path).with_context(reading)?;
+            file.take(SECRET_MAX + 1).read_to_end(&mut bytes).with_context(reading)?;
+            let fits = bytes.len() as u64 <= SECRET_MAX;
+            ensure!(fits, "{}: it has more than {SECRET_MAX} bytes", reading());
+            bytes
         }
     };
-    Ok(request::Secret { name: name.to_owned(), bytes })
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -62,53 +63,66 @@ impl OpenBase {
             Some(text) => Some(text.parse().with_context(|| format!("from.platform: {text}"))?),
             None => pull.platform().cloned(),
         };
-        let mut pull = pull.clone().with_platform(platform.clone());
+        let pull = pull.clone().with_platform(platform.clone());
         let platform = platform.unwrap_or_else(Platform::host).to_string();
-        let with_prefix = |prefix: &str, rest: &str| OsString::from(format!("{prefix}{rest}"));
-        // Archives and layouts are files of the host, relative to the recipe.
+        let Base::Oci(name) = base else {
+            let of_host = |path: &Path| package.of_host(path);
+            return Ok((Self::open_source(base, digest.as_deref(), &of_host, &pull, store)?, None));
+        };
+        let (word, pull) = match pin(name, &platform)? {
+            Pin::Digest(digest) => (pinned(name, &digest), pull),
+            Pin::Open => (name.clone(), pull),
+            Pin::Ask => (name.clone(), pull.asking()),
+        };
+        let mut open = Self::of_word(format!("oci:{word}").into(), &pull)?;
+        let digest = open.identify_image()?;
+        Ok((open, Some(Resolved { name: name.clone(), platform, digest })))
+    }
+
+    /// Opens a base. `of_host` finds files of the host.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub(in crate::image_command::recipe) fn open_source(
+        base: &Base,
+        digest: Option<&str>,
+        of_host: &dyn Fn(&Path) -> PathBuf,
+        pull: &PullArguments,
+        store: &Store,
+    ) -> Result<Self> {
         let local = |prefix: &str, rest: &str| {
             let mut word = OsString::from(prefix);
-            word.push(package.of_host(rest.as_ref()));
+            word.push(of_host(rest.as_ref()));
             word
         };
-        let mut asked = None;
         let word = match base {
-            Base::Empty | Base::Recipe(_) => return Ok((Self::empty(), None)),
-            Base::Oci(name) => {
-                asked = Some(name.clone());
-                match pin(name, &platform)? {
-                    Pin::Digest(digest) => with_prefix("oci:", &pinned(name, &digest)),
-                    Pin::Open => with_prefix("oci:", name),
-                    Pin::Ask => {
-                        pull = pull.asking();
-                        with_prefix("oci:", name)
-                    }
-                }
-            }
+            Base::Empty | Base::Recipe(_) => return Ok(Self::empty()),
+            Base::Oci(name) => format!("oci:{name}").into(),
             Base::OciLayout(rest) => local("oci-layout:", rest),
             Base::OciArchive(rest) => local("oci-archive:", rest),
             Base::DockerArchive(rest) => local("docker-archive:", rest),
-            Base::Image(path) | Base::Tar(path) | Base::Dir(path) => package.of_host(path).into(),
+            Base::Image(path) | Base::Tar(path) | Base::Dir(path) => of_host(path).into(),
         };
-        let sources = Sources::new(&[&word], &[], reading(), &pull)?;
-        let sources = sources.with_own_options(&[PullArguments::PLATFORM]);
-        let mut open =
-            Self { key: None, word, plain: None, sources: Some(sources), opened: None, read: None };
-        let resolved = match base {
+        let mut open = Self::of_word(word, pull)?;
+        match base {
             Base::Image(_) | Base::Tar(_) | Base::Dir(_) => {
-                open.identify_file(base, digest.as_deref(), store)?;
+                open.identify_file(base, digest, store)?;
                 open.plain = Some(base.clone());
-                None
             }
-            _ => {
-                let found = open.identify_image()?;
-                asked.map(|name| Resolved { name, platform, digest: found })
-            }
-        };
-        Ok((open, resolved))
+            _ => drop(open.identify_image()?),
+        }
+        Ok(open)
     }
 
-    fn empty() -> Self {
+    /// The base that a SOURCE of the command line names, before it is identified.
+    fn of_word(word: OsString, pull: &PullArguments) -> Result<Self> {
+        let sources = Sources::new(&[&word], &[], reading(), pull)?;
+        let sources = sources.with_own_options(&[PullArguments::PLATFORM]);
+        Ok(Self { key: None, word, plain: None, sources: Some(sources), opened: None, read: None })
+    }
+
+    /// An empty tree.
+    pub(in crate::image_command::recipe) fn empty() -> Self {
         Self {
             key: None,
             word: OsString::new(),
@@ -121,7 +135,7 @@ impl OpenBase {
 
     /// Finds the digest of a file or a directory.
     fn identify_file(&mut self, base: &Base, wanted: Option<&str>, store: &Store) -> Result<()> {
-        let path = std::path::Path::new(&self.word);
+        let path = Path::new(&self.word);
         let kind = locate(&self.word, SIZE_MAX)?;
         ensure!(
             kind.is_none(),
@@ -194,6 +208,15 @@ impl OpenBase {
         }
     }
 
+    /// Likewise, without the rest.
+    pub(in crate::image_command::recipe) fn into_image(self) -> Option<Box<Image>> {
+        match (self.opened, self.read) {
+            (Some(Opened::Oci(source)), _) => Some(Box::new(source.image)),
+            (_, Some((_, image))) => image,
+            _ => None,
+        }
+    }
+
     /// The tree of the base.
     ///
     /// # Errors
@@ -216,7 +239,7 @@ impl OpenBase {
         warn_all(notes.lines());
         let image = match kind {
             SourceKind::Oci(image) => Some(image),
-            SourceKind::Plain(_) => None,
+            SourceKind::Plain(_) | SourceKind::Built(_) => None,
         };
         if let Some(base) = self.plain.clone() {
             let before = self.key;

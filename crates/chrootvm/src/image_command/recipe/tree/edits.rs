@@ -14,7 +14,7 @@ use recipe::{
 
 use super::super::super::write::user;
 use super::super::package::inputs::Input;
-use super::super::package::plan::Work;
+use super::super::package::planned::{Select, Work};
 use super::super::tree::fetch::Fetcher;
 
 /// Directories of an image without a base (Filesystem Hierarchy Standard 3.0), and their modes.
@@ -48,13 +48,14 @@ const NAMELESS: &[u8] = b"file";
 const BUSYBOX_MAX: u64 = 64 << 20;
 
 /// Changes trees by steps.
-#[derive(Debug)]
 pub(in crate::image_command::recipe) struct Editor<'a> {
     pub(in crate::image_command::recipe) fetcher: &'a Fetcher,
     /// Time of the files that are added, in seconds since 1970.
     pub(in crate::image_command::recipe) time: i64,
     /// Paths of the files that were put one by one.
     pub(in crate::image_command::recipe) put: RefCell<Vec<Vec<u8>>>,
+    /// Reads files of other trees.
+    pub(in crate::image_command::recipe) select: &'a Select<'a>,
 }
 
 impl Editor<'_> {
@@ -75,6 +76,10 @@ impl Editor<'_> {
             Work::Link(step) => self.link(tree, step),
             Work::Directory(step) => self.directory(tree, step),
             Work::Remove(patterns) => remove(tree, patterns),
+            Work::Copy(step) => self.copy(tree, step),
+            Work::WorkingDirectory { path, owner } => {
+                self.working_directory(tree, path, owner.as_deref())
+            }
             // The machine does these.
             Work::Command(_) | Work::Mount(..) => Ok(()),
         }
@@ -99,7 +104,7 @@ impl Editor<'_> {
         })
     }
 
-    fn download(&self, url: &str, sha256: &str) -> Result<Input> {
+    pub(super) fn download(&self, url: &str, sha256: &str) -> Result<Input> {
         let file = self.fetcher.fetch(url, sha256)?;
         let size = file_length(&file)?;
         let path = url.split(['?', '#']).next().unwrap_or_default();
@@ -243,7 +248,7 @@ fn remove(tree: &mut Tree, patterns: &[String]) -> Result<()> {
 }
 
 /// The file of an input that is no directory.
-fn only_file(input: &Input) -> Result<HostFile<'_>> {
+pub(super) fn only_file(input: &Input) -> Result<HostFile<'_>> {
     let id = input.tree.child(Tree::ROOT, &input.name).context("the input has no file")?;
     let node = input.tree.node(id);
     let Kind::File(content) = &node.kind else { bail!("{} is no file", show(&input.name)) };

@@ -21,7 +21,7 @@ mod start;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
-use std::process::{Child, ChildStdin};
+use std::process::Child;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,6 +30,7 @@ use anyhow::{Context, Result};
 use image::ext4;
 use image::tree::Tree;
 
+use super::halt::{Hold, lock};
 pub(in crate::image_command::recipe) use exec::{Ran, Tail};
 pub(in crate::image_command::recipe) use start::MachineSettings;
 
@@ -48,7 +49,7 @@ pub(in crate::image_command::recipe) struct BuildMachine {
     name: String,
     child: Child,
     /// Its end ends the machine.
-    stdin: Option<ChildStdin>,
+    stdin: Arc<Hold>,
     /// What the machine's chrootvm says: errors.
     words: Option<JoinHandle<Vec<u8>>>,
     scratch: Arc<File>,
@@ -59,6 +60,11 @@ pub(in crate::image_command::recipe) struct BuildMachine {
 }
 
 impl BuildMachine {
+    /// What holds the machine.
+    pub(in crate::image_command::recipe) fn hold(&self) -> &Arc<Hold> {
+        &self.stdin
+    }
+
     /// Whether a layer can be added.
     pub(in crate::image_command::recipe) fn has_slot(&self) -> bool {
         !self.slots.is_empty()
@@ -106,7 +112,7 @@ impl BuildMachine {
 /// Ends the machine. One that does not end by itself is killed; QEMU ends with its chrootvm.
 impl Drop for BuildMachine {
     fn drop(&mut self) {
-        drop(self.stdin.take());
+        drop(lock(&self.stdin).take());
         let deadline = Instant::now() + END_LIMIT;
         while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() >= deadline {

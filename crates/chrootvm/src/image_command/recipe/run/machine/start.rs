@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 use command_fds::{CommandFdExt, FdMapping};
@@ -18,7 +18,8 @@ use recipe::Network;
 use step::request::Access;
 
 use super::super::super::kept::store::{Store, write_image};
-use super::super::super::package::plan::Planned;
+use super::super::super::package::planned::Planned;
+use super::super::halt::lock;
 use super::super::request::VolumeOf;
 use super::{BuildMachine, collect};
 
@@ -135,7 +136,7 @@ impl BuildMachine {
         command.fd_mappings((FIRST_FD..).zip(fds).map(number).collect())?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("start the machine of the build")?;
-        let stdin = child.stdin.take();
+        let stdin = Arc::new(Mutex::new(child.stdin.take()));
         let stderr = child.stderr.take().context("the machine has no standard error")?;
         let stdout = child.stdout.take().context("the machine has no standard output")?;
         let devices = (2..disks.len() + 2).map(device);
@@ -154,7 +155,7 @@ impl BuildMachine {
         let read = BufReader::new(stdout.take_line()).read_line(&mut line);
         read.context("wait for the machine of the build")?;
         if line.trim_end() != READY {
-            drop(machine.stdin.take());
+            drop(lock(&machine.stdin).take());
             let words = machine.last_words();
             // The root has no name that means something to the user.
             let words = words.replace(&root_path, "the machine of a build");
