@@ -8,6 +8,7 @@
 
 mod boot;
 mod commands;
+mod containerfiles;
 mod documents;
 mod harness;
 mod images;
@@ -80,7 +81,17 @@ const GROUPS: &[Group] = &[
     ("recipe::twice", recipes::twice::CASES),
     ("recipe::ends", recipes::ends::CASES),
     ("recipe::examples", recipes::examples::CASES),
+    ("containerfile::stages", containerfiles::stages::CASES),
+    ("containerfile::mounts", containerfiles::mounts::CASES),
+    ("containerfile::networks", containerfiles::networks::CASES),
+    ("containerfile::changes", containerfiles::changes::CASES),
+    ("containerfile::parallel", containerfiles::parallel::CASES),
+    ("containerfile::failures", containerfiles::failures::CASES),
+    ("containerfile::layers", containerfiles::layers::CASES),
+    ("containerfile::ends", containerfiles::ends::CASES),
+    ("containerfile::examples", containerfiles::examples::CASES),
     ("unprivileged::recipe", recipes::twice::CASES_OF_USERS),
+    ("unprivileged::containerfile", containerfiles::twice::CASES_OF_USERS),
     ("documents", documents::CASES),
     ("warm::answers", warm::answers::CASES),
     ("warm::twins", warm::twins::CASES),
@@ -168,6 +179,7 @@ fn run_all() -> ExitCode {
         ("unprivileged::", !harness::make::user::can_run()),
         ("block_devices::", !root::block_devices::can_run()),
         ("documents::", !documents::can_run()),
+        ("parallel::", !containerfiles::parallel::can_run()),
     ];
     let trials = tests().map(|(name, _)| {
         let (test, problem) = (name.clone(), problem.clone());

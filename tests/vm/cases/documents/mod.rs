@@ -2,8 +2,8 @@
 //!
 //! Each document is one test: README's preparation, then the document's blocks marked
 //! `console`, in order, in one directory. The line of debootstrap, which needs a network, is
-//! replaced by the testbed's Debian. A recipe that begins with a comment of its name is a file
-//! in that directory. `virtinitrd_vm_tests::console` describes how the output is compared.
+//! replaced by the testbed's Debian. A recipe or a Containerfile that begins with a comment of its
+//! name is a file in that directory. `virtinitrd_vm_tests::console` describes how the output is compared.
 
 mod checkout;
 mod manual;
@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     ("initrd",                       |bed| examples_run(bed, "docs/initrd.md")),
     ("configuration",                |bed| examples_run(bed, "docs/configuration.md")),
     ("recipes",                      |bed| examples_run(bed, "docs/recipes.md")),
+    ("containerfiles",               |bed| examples_run(bed, "docs/containerfiles.md")),
     ("manual_pages",                 manual::examples_run),
 ];
 
@@ -36,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
 #[rustfmt::skip]
 const RUN: &[&str] = &[
     "README.md", "docs/running.md", "docs/images.md", "docs/oci.md", "docs/initrd.md", "docs/configuration.md",
-    "docs/recipes.md",
+    "docs/recipes.md", "docs/containerfiles.md",
 ];
 
 /// Blocks that are not run: the document, the first command, and the reason.
@@ -93,11 +94,11 @@ fn prepared(bed: &Bed) -> Result<Checkout> {
 fn examples_run(bed: &Bed, document: &str) -> Result<()> {
     let mut checkout = prepared(bed)?;
     let text = fs::read_to_string(bed.workspace.join(document)).context(document.to_owned())?;
-    let recipes = named_recipes(&text);
-    for (name, recipe) in &recipes {
-        checkout.write(name, &format!("# {name}\n{recipe}\n"))?;
+    let files = named_files(&text);
+    for (name, rest) in &files {
+        checkout.write(name, &format!("# {name}\n{rest}\n"))?;
     }
-    if !recipes.is_empty() {
+    if !files.is_empty() {
         // A step whose layer an earlier test has kept would not run.
         checkout.run(&Step::new("export XDG_CACHE_HOME=\"$PWD/cache\"", ""))?;
     }
@@ -113,12 +114,20 @@ fn examples_run(bed: &Bed, document: &str) -> Result<()> {
     Ok(())
 }
 
-/// Recipes of a document and their file names: blocks marked `toml` whose first line is a comment
-/// with the name, and whose next one is the version.
-fn named_recipes(markdown: &str) -> Vec<(&str, &str)> {
-    let blocks = markdown.split("\n```toml\n# ").skip(1);
-    let named = blocks.filter_map(|rest| rest.split_once("\n```")?.0.split_once('\n'));
-    named.filter(|(_, text)| text.starts_with("version = ")).collect()
+/// How a block of a file begins, and its second line: of a recipe and of a Containerfile.
+const FILES: [(&str, &str); 2] =
+    [("\n```toml\n# ", "version = "), ("\n```dockerfile\n# ", "FROM ")];
+
+/// Recipes and Containerfiles of a document, and their file names: blocks whose first line is a
+/// comment with the name.
+fn named_files(markdown: &str) -> Vec<(&str, &str)> {
+    let of_kind = |(fence, second): &(&'static str, &'static str)| {
+        let blocks = markdown.split(*fence).skip(1);
+        let named = blocks.filter_map(|rest| rest.split_once("\n```")?.0.split_once('\n'));
+        let second = *second;
+        named.filter(move |(_, text)| text.starts_with(second)).collect::<Vec<_>>()
+    };
+    FILES.iter().flat_map(of_kind).collect()
 }
 
 /// No block is forgotten, and the list of the blocks that are not run has no stale row.

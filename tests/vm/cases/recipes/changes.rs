@@ -113,7 +113,7 @@ fn write_package(site: &Site) -> Result<()> {
 fn changes_run_steps_again(bed: &Bed) -> Result<()> {
     let site = Site::new(bed)?;
     write_package(&site)?;
-    let never = "runs: the recipe was not built here yet";
+    let never = "runs: it was not built here yet";
     ensure!(answers(&site, &["--dry-run"])? == [never; 3].map(str::to_owned));
     let built = site.run(&mut site.command(&["--explain"]))?.is(0, &[])?;
     ensure!(built.ran() == [1, 3, 4] && built.stdout.matches(never).count() == 3, "{built}");

@@ -34,7 +34,7 @@ const FAILURES: &[Failure] = &[
     Failure { step: "argv = [\"/run/inputs/foreign\"]\ninputs = [\"foreign\"]", status: 1, says: &["execute /run/inputs/foreign: ENOEXEC", "another architecture"] },
     Failure { step: "script = \"bad.sh\"", status: 1, says: &["script bad.sh", "its interpreter is missing"] },
     Failure { step: "run = \"true\"\nuser = \"nobody-here\"", status: 1, says: &["nobody-here"] },
-    Failure { step: "run = \"true\"\nworkdir = \"/no/such\"", status: 1, says: &["enter the working directory /no/such"] },
+    Failure { step: "run = \"true\"\nworkdir = \"/etc/passwd\"", status: 1, says: &["enter the working directory /etc/passwd: ENOTDIR"] },
     Failure { step: "run = \"echo c > /proc/sysrq-trigger\"", status: 4, says: &["the machine of the build has ended", "sysrq triggered crash"] },
     Failure { step: "run = \"dd if=/dev/zero of=/big bs=1M count=100\"", status: 3, says: &["the disk of the build is full ([build] disk sets its size)"] },
     Failure { step: "run = \"for i in $(seq 20000); do : > /tmp/$i; done\"", status: 3, says: &["the disk of the build is full"] },

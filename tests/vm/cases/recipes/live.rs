@@ -12,15 +12,15 @@ use crate::harness::processes::PATIENCE;
 use crate::harness::programs::{exit_status, send_chunks};
 
 /// A build that runs. Standard error is read while it runs.
-pub(super) struct Live {
-    pub(super) process: Child,
+pub(crate) struct Live {
+    pub(crate) process: Child,
     chunks: Receiver<Vec<u8>>,
     stderr: Vec<u8>,
 }
 
 impl Live {
     /// Starts a build in a process group of its own.
-    pub(super) fn start(command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("start {command:?}"))?;
         let (sender, chunks) = channel();
@@ -33,7 +33,7 @@ impl Live {
     }
 
     /// Waits until a line of standard error is `line`.
-    pub(super) fn wait_for(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn wait_for(&mut self, line: &str) -> Result<()> {
         while !self.text().lines().any(|found| found == line) {
             match self.chunks.recv_timeout(PATIENCE) {
                 Ok(chunk) => self.stderr.extend(chunk),
@@ -45,7 +45,7 @@ impl Live {
     }
 
     /// Waits for the end.
-    pub(super) fn finish(mut self) -> Result<Built> {
+    pub(crate) fn finish(mut self) -> Result<Built> {
         let mut stdout = String::new();
         let pipe = self.process.stdout.take();
         pipe.context("standard output")?.read_to_string(&mut stdout)?;

@@ -28,7 +28,7 @@ const UNFINISHED: &str = ".virtinitrd-";
 const SHARED: [&str; 3] = ["vmlinux", "answers", "warm"];
 
 /// Beginning of a recipe whose base is the root of the site.
-pub(super) const HEAD: &str = "version = 1\nfrom.dir = \"../root\"\n";
+pub(crate) const HEAD: &str = "version = 1\nfrom.dir = \"../root\"\n";
 
 /// Applets of busybox that the steps use.
 const APPLETS: &str = "[ cat chmod chown cp dd echo env find grep hostname id ln ls mkdir mkfifo mknod mv printf readlink \
@@ -39,7 +39,7 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:App:/srv/ap
 const GROUP: &str = "root:x:0:\napp:x:1001:\nstaff:x:50:app\n";
 
 /// The directories, and the programs that build.
-pub(super) struct Site {
+pub(crate) struct Site {
     directory: TempDir,
     program: PathBuf,
     kernel: [PathBuf; 2],
@@ -47,15 +47,15 @@ pub(super) struct Site {
 
 /// What a build has said, and how it ended.
 #[derive(Debug)]
-pub(super) struct Built {
-    pub(super) status: i32,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Built {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Site {
     /// A site with a root of busybox that has two users, and without a recipe.
-    pub(super) fn new(bed: &Bed) -> Result<Self> {
+    pub(crate) fn new(bed: &Bed) -> Result<Self> {
         let kernel = [bed.kernel.image.clone(), bed.kernel.modules.clone()];
         let site = Self { directory: new_directory()?, program: bed.chrootvm(), kernel };
         for name in ["package", "cache/virtinitrd", "home", "tmp", "root/etc"] {
@@ -78,34 +78,47 @@ impl Site {
     }
 
     /// A path in the directory.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// A path in the package.
-    pub(super) fn own(&self, name: &str) -> PathBuf {
+    pub(crate) fn own(&self, name: &str) -> PathBuf {
         self.path("package").join(name)
     }
 
     /// Writes a file of the package, and the directories above it.
-    pub(super) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
         let path = self.own(name);
         fs::create_dir_all(path.parent().context("a path in the package")?)?;
         fs::write(path, contents).with_context(|| format!("write {name}"))
     }
 
     /// `chrootvm image build recipe.toml WORDS` in the package.
-    pub(super) fn command(&self, words: &[&str]) -> Command {
-        let [image, modules] = &self.kernel;
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.command_without_kernel(&["recipe.toml"]);
+        self.give_kernel(&mut command);
+        command.args(words);
+        command
+    }
+
+    /// `chrootvm image build WORDS` in the package. A step that runs fails unless
+    /// [`Self::give_kernel`] is called.
+    pub(crate) fn command_without_kernel(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["image", "build", "recipe.toml", "--kernel"]).arg(image);
-        command.arg("--modules").arg(modules).args(words);
+        command.args(["image", "build"]).args(words);
         self.set_surroundings(&mut command);
         command
     }
 
+    /// Adds the options that name the kernel of the machine.
+    pub(crate) fn give_kernel(&self, command: &mut Command) {
+        let [image, modules] = &self.kernel;
+        command.arg("--kernel").arg(image).arg("--modules").arg(modules);
+    }
+
     /// Gives a program the directories of the site.
-    pub(super) fn set_surroundings(&self, command: &mut Command) {
+    pub(crate) fn set_surroundings(&self, command: &mut Command) {
         command.current_dir(self.path("package")).stdin(Stdio::null());
         command.env("XDG_CACHE_HOME", self.path("cache")).env("HOME", self.path("home"));
         command.env("TMPDIR", self.path("tmp")).env("CHROOTVM_NO_CONFIG", "1");
@@ -113,20 +126,20 @@ impl Site {
     }
 
     /// Writes the recipe [`HEAD`] with `text` behind it, and builds it.
-    pub(super) fn build(&self, text: &str, words: &[&str]) -> Result<Built> {
+    pub(crate) fn build(&self, text: &str, words: &[&str]) -> Result<Built> {
         self.write("recipe.toml", format!("{HEAD}{text}"))?;
         self.run(&mut self.command(words))
     }
 
     /// Runs a command, after which nothing may be left.
-    pub(super) fn run(&self, command: &mut Command) -> Result<Built> {
+    pub(crate) fn run(&self, command: &mut Command) -> Result<Built> {
         let output = command.output().with_context(|| format!("start {command:?}"))?;
         self.leaves_nothing().with_context(|| format!("{command:?}: {output:?}"))?;
         Ok(output.into())
     }
 
     /// Standard output of `chrootvm image WORDS` in the package, which must succeed.
-    pub(super) fn image(&self, words: &[&str]) -> Result<String> {
+    pub(crate) fn image(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.arg("image").args(words);
         self.set_surroundings(&mut command);
@@ -136,7 +149,7 @@ impl Site {
     }
 
     /// No process of this test runs, and no temporary file is left.
-    pub(super) fn leaves_nothing(&self) -> Result<()> {
+    pub(crate) fn leaves_nothing(&self) -> Result<()> {
         let this = Pid::this();
         eventually("all programs of the build have ended", || {
             let mut left = still_running(&family(this)?);
@@ -155,7 +168,7 @@ impl Site {
     }
 
     /// Paths of the files that builds have kept, with this ending.
-    pub(super) fn kept(&self, ending: &str) -> Result<Vec<PathBuf>> {
+    pub(crate) fn kept(&self, ending: &str) -> Result<Vec<PathBuf>> {
         let dir = self.path("cache/virtinitrd/steps");
         let mut found = Vec::new();
         for entry in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
@@ -168,7 +181,7 @@ impl Site {
     }
 
     /// What an archive in the package has, by path: see [`describe`].
-    pub(super) fn archive(&self, name: &str) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn archive(&self, name: &str) -> Result<BTreeMap<String, String>> {
         let file = fs::File::open(self.own(name)).with_context(|| format!("open {name}"))?;
         let mut archive = tar::Archive::new(file);
         let mut found = BTreeMap::new();
@@ -181,7 +194,7 @@ impl Site {
     }
 
     /// The text of a file in an archive of the package.
-    pub(super) fn text(&self, archive: &str, path: &str) -> Result<String> {
+    pub(crate) fn text(&self, archive: &str, path: &str) -> Result<String> {
         self.image(&["cat", archive, path])
     }
 }
@@ -233,7 +246,7 @@ impl From<Output> for Built {
 
 impl Built {
     /// Checks the exit status, and that standard error has all of `texts`.
-    pub(super) fn is(self, status: i32, texts: &[&str]) -> Result<Self> {
+    pub(crate) fn is(self, status: i32, texts: &[&str]) -> Result<Self> {
         ensure!(self.status == status, "status {} instead of {status}: {self}", self.status);
         for text in texts {
             ensure!(self.stderr.contains(text), "no {text:?}: {self}");
@@ -242,14 +255,14 @@ impl Built {
     }
 
     /// Checks that neither stream has `text`.
-    pub(super) fn lacks(self, text: &str) -> Result<Self> {
+    pub(crate) fn lacks(self, text: &str) -> Result<Self> {
         let has = self.stderr.contains(text) || self.stdout.contains(text);
         ensure!(!has, "{text:?} should not be there: {self}");
         Ok(self)
     }
 
     /// Numbers of the steps that ran, by the lines that name them.
-    pub(super) fn ran(&self) -> Vec<usize> {
+    pub(crate) fn ran(&self) -> Vec<usize> {
         let number = |line: &str| {
             let (number, title) = line.strip_prefix("step ")?.split_once(": ")?;
             number.parse().ok().filter(|_| !title.ends_with(" (kept)"))
@@ -265,11 +278,11 @@ impl std::fmt::Display for Built {
 }
 
 /// A step that runs a script, as text of a recipe.
-pub(super) fn run(script: &str) -> String {
+pub(crate) fn run(script: &str) -> String {
     format!("[[step]]\nrun = '''\n{script}\n'''\n")
 }
 
 /// An output, as text of a recipe.
-pub(super) fn output(file: &str) -> String {
+pub(crate) fn output(file: &str) -> String {
     format!("[[output]]\nfile = \"{file}\"\n")
 }

@@ -1,7 +1,6 @@
 //! The same bytes from the same recipe: twice, on another day, and for another user.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -79,35 +78,54 @@ fn same_bytes_for_a_user(bed: &Bed) -> Result<()> {
     site.write("dir/a", "a\n")?;
     site.build(&steady(), &[])?.is(0, &[])?;
     let first = bytes(&site)?;
-    let user = UserBed::new(bed, RANGES)?;
-    let kernel = user.bed.kernel.image.clone();
-    // The owners of a directory are part of it, so both builds read the same one.
     for name in FILES {
         fs::remove_file(site.own(name))?;
     }
+    let user = UserBed::new(bed, RANGES)?;
+    give_to_user(&site)?;
+    site.write("recipe.toml", format!("{HEAD}{}", steady()))?;
+    let built = site.run(&mut user_command(&site, &user, bed, &["recipe.toml"])?)?.is(0, &[])?;
+    ensure!(built.ran() == [1, 3], "{built}");
+    ensure!(bytes(&site)? == first, "a user's build gives other bytes");
+    Ok(())
+}
+
+/// Gives the directories of a site to the user, but the root: the owners of its files are part of
+/// the image, so both builds read the same one.
+pub(crate) fn give_to_user(site: &Site) -> Result<()> {
     open_to_all(&site.path(""))?;
     fs::create_dir(site.path("user"))?;
     for name in ["package", "home", "tmp", "user"] {
         give(&site.path(name), UID)?;
-        fs::set_permissions(site.path(name), fs::Permissions::from_mode(0o755))?;
+        open_to_all(&site.path(name))?;
     }
+    Ok(())
+}
+
+/// `chrootvm image build WORDS` in the package as the user, with a cache of its own.
+pub(crate) fn user_command(
+    site: &Site,
+    user: &UserBed,
+    bed: &Bed,
+    words: &[&str],
+) -> Result<Command> {
     let mut command = tool("setpriv");
     command.args([format!("--reuid={UID}"), format!("--regid={UID}"), "--clear-groups".to_owned()]);
     command.arg(user.bed.workspace.join("target/release/chrootvm"));
-    command.args(["image", "build", "recipe.toml", "--kernel"]).arg(kernel);
-    command.arg("--modules").arg(modules(&user, bed)?);
-    site.write("recipe.toml", format!("{HEAD}{}", steady()))?;
+    command.args(["image", "build"]).args(words).arg("--kernel").arg(&user.bed.kernel.image);
+    command.arg("--modules").arg(modules(user, bed)?);
     site.set_surroundings(&mut command);
-    let built = site.run(command.env("XDG_CACHE_HOME", site.path("user")))?.is(0, &[])?;
-    ensure!(built.ran() == [1, 3], "{built}");
-    ensure!(bytes(&site)? == first, "a user's build gives other bytes");
-    Ok(())
+    command.env("XDG_CACHE_HOME", site.path("user"));
+    Ok(command)
 }
 
 /// A copy of the kernel's modules that the user can read.
 fn modules(user: &UserBed, bed: &Bed) -> Result<std::path::PathBuf> {
     let from = &bed.kernel.modules;
     let to = user.bed.workspace.join(from.file_name().context("modules without a name")?);
+    if to.exists() {
+        return Ok(to);
+    }
     let status = Command::new("cp").arg("-r").arg(from).arg(&to).status()?;
     ensure!(status.success(), "cp has failed");
     Ok(to)
