@@ -1,5 +1,5 @@
-# Short names for `cargo xtask`, which has the logic. Only `make demo` and `make test`
-# install packages; the others name what is missing and fail.
+# Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test` and
+# `make test-containerfiles` install packages; the others name what is missing and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -14,7 +14,7 @@ XTASK    := cargo $(VENDORED) $(RUN)
 
 .PHONY: help
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .DEFAULT_GOAL := all
 
@@ -83,6 +83,12 @@ kernel: ## Build the small guest kernel of chrootvm --kernel-builtin
 test: ## Install what is missing, run every test
 	@scripts/setup test
 	@$(XTASK) test
+
+.PHONY: test-containerfiles
+test-containerfiles: ## Build tests/containerfiles, and compare the images with those of buildah
+	@scripts/setup test
+	@scripts/setup containerfiles
+	@$(XTASK) containerfiles --buildah
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml

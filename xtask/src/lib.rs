@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod containerfiles;
 pub mod demo;
 pub mod dist;
 pub mod fuzz;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, demo, dist, fuzz, guest, soak, test};
+use xtask::{bench, check, containerfiles, demo, dist, fuzz, guest, soak, test};
 
 /// Developers' tasks of virtinitrd
 #[derive(Debug, Parser)]
@@ -21,6 +21,7 @@ enum Task {
     Bench(bench::Bench),
     Build(guest::Build),
     Check(check::Check),
+    Containerfiles(containerfiles::Containerfiles),
     Demo(demo::Demo),
     Dist(dist::Dist),
     #[command(name = "distcheck")]
@@ -46,6 +47,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(task) => task.run(),
         Task::Build(task) => task.run(),
         Task::Check(task) => task.run(),
+        Task::Containerfiles(task) => task.run(),
         Task::Demo(task) => task.run(),
         Task::Dist(task) => task.run(),
         Task::DistCheck(task) => task.run(),

@@ -124,7 +124,7 @@ pub(super) fn archives() -> Result<Vec<Vec<u8>>> {
     let text = Kind::File(Content::Bytes(b"text"[..].into()));
     tree.put(b"etc/a", Meta::default(), text)?;
     let method = Method { compression: Compression::None, level: None };
-    let options = ArchiveOptions { method, tag: Some("1"), ..ArchiveOptions::default() };
+    let options = ArchiveOptions { method, tag: Some("app:1"), ..ArchiveOptions::default() };
     let mut bytes = Vec::new();
     write::archive(&tree, &options, &mut bytes, &mut Notes::default())?;
     Ok(vec![bytes])

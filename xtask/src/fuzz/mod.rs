@@ -8,6 +8,8 @@
 //! The rules: no panic, no hang, bounded memory; and an accepted image can be listed, read
 //! and written to the end.
 
+mod containerfiles;
+mod contexts;
 mod documents;
 mod guest;
 mod input;

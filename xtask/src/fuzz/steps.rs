@@ -11,7 +11,7 @@ use super::input::Answer;
 #[rustfmt::skip]
 pub(super) const REQUEST_WORDS: &[&str] = &[
     "number=", "lower=disk:", "lower=step:", "arg=", "env=", "user=", "cwd=", "hostname=", "network=none",
-    "network=user", "resolv-conf=", "bind=ro ", "bind=rw ", "cache=- ", "cache=", "secret=", "/dev/vdb", "/", "..",
+    "network=user", "resolv-conf=", "run=fresh", "run=image", "etc=image", "etc=private", "bind=ro ", "bind=rw ", "bind=scratch ", "cache=- ", "cache=", "tmpfs=", "tmpfs=- ", " rw 755 0 0 ", "secret=", "/dev/vdb", "/", "..",
     " ", "=", ":", "\0", "0", "00", "1", "4294967295", "4294967296", "A=b", "\n", "é",
 ];
 
@@ -20,8 +20,9 @@ pub(super) fn requests() -> Vec<Vec<u8>> {
     let texts = [
         "number=1\0arg=true\0",
         "number=3\0lower=disk:/dev/vdb\0lower=step:2\0arg=sh\0arg=-c\0arg=id\0env=A=b\0user=app:1\0\
-         cwd=/srv\0hostname=box\0network=user\0resolv-conf=nameserver 10.0.2.3\n\0bind=ro 4 /a b /c\0\
-         bind=rw 2 /d /e\0cache=- 1 /var/cache\0cache=/dev/vdc 2 /x\0secret=key 00ff\0",
+         cwd=/srv\0hostname=box\0network=user\0resolv-conf=nameserver 10.0.2.3\n\0run=image\0etc=private\0bind=ro 4 /a b /c\0\
+         bind=rw 2 /d /e\0cache=- 1 rw 755 0 0 /var/cache\0cache=/dev/vdc 2 ro 1770 5 6 /x\0\
+         tmpfs=4096 /t\0secret=400 0 0 2 /k 00ff\0",
     ];
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

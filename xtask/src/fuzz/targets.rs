@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use super::input::Answer;
 use super::mutate::{Seed, damaged};
 use super::{
-    documents, guest, kernels, layers, programs, recipes, registries, repair, steps, templates,
-    trees,
+    containerfiles, contexts, documents, guest, kernels, layers, programs, recipes, registries,
+    repair, steps, templates, trees,
 };
 use crate::random::Random;
 
@@ -83,6 +83,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "records",      about: "/virtinit.run and /etc/virtinit/run", seeds: || Ok(guest::records()),  words: guest::RECORD_WORDS,  repair: repair::nothing, check: guest::check_records },
     Target { name: "requests",     about: "requests of steps of recipes",        seeds: || Ok(steps::requests()), words: steps::REQUEST_WORDS, repair: repair::nothing, check: steps::check_request },
     Target { name: "manifests",    about: "manifests and indexes of images",      seeds: || Ok(documents::manifests()),    words: documents::MANIFEST_WORDS,    repair: repair::nothing, check: documents::check_manifest },
+    Target { name: "containerfiles", about: "Containerfiles",                     seeds: || Ok(containerfiles::seeds()),   words: containerfiles::WORDS,        repair: repair::nothing, check: containerfiles::check },
     Target { name: "erofs",        about: "EROFS images",                        seeds: trees::erofs,             words: NO_WORDS,             repair: repair::erofs,   check: trees::check },
     Target { name: "messages",     about: "control messages of a session",       seeds: || Ok(guest::messages()), words: guest::MESSAGE_WORDS, repair: repair::nothing, check: guest::check_messages },
     Target { name: "reports",      about: "reports of steps of recipes",         seeds: || Ok(steps::reports()),  words: steps::REPORT_WORDS,  repair: repair::nothing, check: steps::check_report },
@@ -92,6 +93,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "heads",        about: "starts of disks and programs",        seeds: || Ok(guest::heads()),    words: NO_WORDS,             repair: repair::nothing, check: guest::check_head },
     Target { name: "challenges",   about: "challenges of registries",            seeds: || Ok(registries::challenges()),  words: registries::CHALLENGE_WORDS,  repair: repair::nothing, check: registries::check_challenge },
     Target { name: "recipes",      about: "recipe.toml",                         seeds: || Ok(recipes::recipes()),        words: recipes::RECIPE_WORDS,        repair: repair::nothing, check: recipes::check_recipe },
+    Target { name: "contexts",     about: ".dockerignore and COPY",              seeds: || Ok(contexts::seeds()), words: contexts::WORDS,      repair: repair::nothing, check: contexts::check },
     Target { name: "tar",          about: "tar, with pax and holes",             seeds: trees::tar,               words: TAR_WORDS,            repair: repair::tar,     check: trees::check },
     Target { name: "blob",         about: "compressed layers of OCI images",     seeds: layers::blobs,            words: NO_WORDS,             repair: repair::nothing, check: layers::check_blob },
     Target { name: "module",       about: "kernel modules",                      seeds: kernels::modules,         words: NO_WORDS,             repair: repair::nothing, check: kernels::check_module },
