@@ -22,6 +22,13 @@ pub(crate) const SYSTEMS: &[&str] = &[
 /// Shell of a health check that is a line of text.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
+/// First word of a health check that is none (Docker, `HealthConfig.Test`).
+pub(crate) const NO_HEALTH: &str = "NONE";
+/// First word of a health check whose second word is a line for a shell.
+pub(crate) const HEALTH_SHELL: &str = "CMD-SHELL";
+/// First word of a health check whose other words are a command.
+pub(crate) const HEALTH_WORDS: &str = "CMD";
+
 /// Shortest time of a health check, the unit of its records.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -130,14 +137,19 @@ fn check_text(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// A time of a health check as a config has it, in nanoseconds; 0 without one.
+pub(crate) fn nanoseconds(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// The words and times of a health check. A time of 0 stands for the default.
 fn health(check: &Healthcheck, notes: &mut Vec<String>) -> Result<(Vec<CString>, Schedule)> {
     let (kind, rest) =
-        check.test.split_first().map_or(("NONE", &[][..]), |(kind, rest)| (kind, rest));
+        check.test.split_first().map_or((NO_HEALTH, &[][..]), |(kind, rest)| (kind, rest));
     let words: Vec<&str> = match (kind, rest) {
-        ("NONE", _) => Vec::new(),
-        ("CMD", [_, ..]) => rest.iter().map(String::as_str).collect(),
-        ("CMD-SHELL", [line]) => SHELL.into_iter().chain([line.as_str()]).collect(),
+        (NO_HEALTH, _) => Vec::new(),
+        (HEALTH_WORDS, [_, ..]) => rest.iter().map(String::as_str).collect(),
+        (HEALTH_SHELL, [line]) => SHELL.into_iter().chain([line.as_str()]).collect(),
         _ => {
             notes.push(format!("health check of the unknown kind {}", kind.escape_debug()));
             Vec::new()

@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::merge::{Clash, Merge};
 use super::select::Selected;
-use crate::tree::{Followed, Id, Kind, Meta, Node, PATH_MAX, Tree, components, show};
+use crate::tree::{Followed, Id, Kind, Meta, Node, PATH_MAX, Tree, components, joined, show};
 
 /// Permissions of a directory that is missing above a destination (`defaultDirectoryMode` of
 /// fsutil).
@@ -188,13 +188,6 @@ fn ensure_short(length: usize, name: &[u8]) -> Result<usize> {
     let length = length + 1 + name.len();
     ensure!(length <= PATH_MAX, "the path has more than {PATH_MAX} bytes");
     Ok(length)
-}
-
-fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
-    match path.is_empty() {
-        true => name.to_vec(),
-        false => [path, b"/", name].concat(),
-    }
 }
 
 /// Whether the last part of a path says that it is a directory.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::tree::{Id, Tree};
+use crate::tree::{Tree, joined};
 
 /// Patterns of files to leave out.
 #[derive(Clone, Debug)]
@@ -43,14 +43,8 @@ impl Exclusion {
         let mut count = 0;
         let mut pending = VecDeque::from([(Tree::ROOT, Vec::new())]);
         while let Some((parent, above)) = pending.pop_front() {
-            let children = tree.children(parent).into_iter().flatten();
-            let children: Vec<(Box<[u8]>, Id)> =
-                children.map(|(name, id)| (name.clone(), *id)).collect();
-            for (name, id) in children {
-                let path = match above.is_empty() {
-                    true => name.to_vec(),
-                    false => [&above, &b"/"[..], &name].concat(),
-                };
+            for (name, id) in tree.children_now(parent) {
+                let path = joined(&above, &name);
                 let is_directory = tree.children(id).is_some();
                 if self.matches(&path, is_directory) {
                     tree.remove(parent, &name);

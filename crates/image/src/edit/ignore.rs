@@ -21,7 +21,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::glob::{Glob, Stars};
-use crate::tree::{Id, Tree};
+use crate::tree::{Id, Tree, joined};
 
 /// Most bytes of a file of patterns.
 pub const TEXT_MAX: usize = 256 << 10;
@@ -143,14 +143,8 @@ impl Patterns {
         let mut doubtful = Doubtful::default();
         let mut pending = vec![(Tree::ROOT, Vec::new())];
         while let Some((parent, above)) = pending.pop() {
-            let children = tree.children(parent).into_iter().flatten();
-            let children: Vec<(Box<[u8]>, Id)> =
-                children.map(|(name, id)| (name.clone(), *id)).collect();
-            for (name, id) in children {
-                let path = match above.is_empty() {
-                    true => name.to_vec(),
-                    false => [&above, &b"/"[..], &name].concat(),
-                };
+            for (name, id) in tree.children_now(parent) {
+                let path = joined(&above, &name);
                 let is_directory = tree.children(id).is_some();
                 let is_excluded = self.excludes(&path);
                 if is_excluded && (!is_directory || self.excludes_all_below(&path)) {

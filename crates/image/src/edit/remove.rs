@@ -164,10 +164,7 @@ pub fn only<'a>(tree: &mut Tree, paths: impl IntoIterator<Item = &'a [u8]>) -> V
         if whole.contains(&parent) {
             continue;
         }
-        let children = tree.children(parent).into_iter().flatten();
-        let children: Vec<(Id, Box<[u8]>, Id)> =
-            children.map(|(name, id)| (parent, name.clone(), *id)).collect();
-        for (parent, name, id) in children {
+        for (name, id) in tree.children_now(parent) {
             let name = (parent, name);
             match names.contains(&name) {
                 true => pending.push(id),

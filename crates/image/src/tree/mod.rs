@@ -42,7 +42,7 @@ pub use node::{
     Children, Id, Kind, Meta, NAME_MAX, NANOSECONDS_MAX, Node, directory, kind_of, mode,
 };
 pub use paths::PATH_MAX;
-pub(crate) use paths::{Followed, implied};
+pub(crate) use paths::{Followed, implied, joined};
 pub use pieces::Reader;
 pub use xattrs::Xattrs;
 

@@ -22,6 +22,14 @@ pub(crate) fn implied() -> Meta {
     Meta { permissions: 0o755, ..Meta::default() }
 }
 
+/// The path of the child `name` of the directory at `path`, which is empty for the root.
+pub(crate) fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
+    match path.is_empty() {
+        true => name.to_vec(),
+        false => [path, b"/", name].concat(),
+    }
+}
+
 /// Result of following a path up to its end, or up to the first name that is missing.
 pub(crate) struct Followed {
     /// The last node that exists.
@@ -33,6 +41,12 @@ pub(crate) struct Followed {
 }
 
 impl Tree {
+    /// Names and numbers of the children of a node as they are now, for a walk that changes the tree.
+    pub(crate) fn children_now(&self, id: Id) -> Vec<(Box<[u8]>, Id)> {
+        let children = self.children(id).into_iter().flatten();
+        children.map(|(name, id)| (name.clone(), *id)).collect()
+    }
+
     /// Adds a node at `path`, and any missing directories above it. Links above the node are
     /// followed. If `path` is the root, `kind` must be a directory; the root then takes
     /// `meta`.

@@ -13,7 +13,7 @@
 //! another percentage always fits, so it is no reason for more.
 
 /// Default memory in MiB.
-const USUAL: u64 = 1024;
+pub const USUAL: u64 = 1024;
 
 /// Least default memory in MiB, in which a guest can still boot.
 const LEAST: u64 = 128;
@@ -112,7 +112,14 @@ impl MemoryUse {
 /// Memory in MiB that the host can spare: three quarters of the available memory; `None` if
 /// `meminfo` does not tell.
 fn spare(meminfo: &str) -> Option<u64> {
-    field(meminfo, "MemAvailable:").map(|kib| kib / 1024 * 3 / 4 / STEP * STEP)
+    available(meminfo).map(|mib| mib * 3 / 4 / STEP * STEP)
+}
+
+/// Memory in MiB that new programs can have without swapping (proc_meminfo(5), `MemAvailable`);
+/// `None` if `meminfo`, the text of /proc/meminfo, does not tell.
+#[must_use]
+pub fn available(meminfo: &str) -> Option<u64> {
+    field(meminfo, "MemAvailable:").map(|kib| kib / 1024)
 }
 
 /// The value in KiB of the line of `meminfo` that starts with `name`.

@@ -2,14 +2,12 @@
 //! runs them; then `--dry-run` answers for each change, and some are built.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
 use super::site::{build, command, kept, ran, without_machines, write};
 use crate::harness::{Bed, Case};
+use crate::recipes::changes::{chmod, set_time, set_time_and_owner};
 use crate::recipes::site::Site;
 
 #[rustfmt::skip]
@@ -91,20 +89,6 @@ const CHANGES: &[Change] = &[
 fn replace(site: &Site, from: &str, to: &str) -> Result<()> {
     ensure!(TEXT.contains(from), "the Containerfile has no {from:?}");
     write(site, &TEXT.replacen(from, to, 1))
-}
-
-fn chmod(site: &Site, name: &str, mode: u32) -> Result<()> {
-    Ok(fs::set_permissions(site.own(name), fs::Permissions::from_mode(mode))?)
-}
-
-fn set_time(path: &Path) -> Result<()> {
-    let file = fs::File::options().write(true).open(path)?;
-    Ok(file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))?)
-}
-
-fn set_time_and_owner(site: &Site, name: &str) -> Result<()> {
-    set_time(&site.own(name))?;
-    Ok(chown(site.own(name), Some(7), Some(7))?)
 }
 
 /// Writes the package as it was built.

@@ -1,12 +1,10 @@
 //! The network of RUN: that of the host's user, or none.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::site::{build, ran};
 use crate::harness::{Bed, Case};
+use crate::recipes::networks::OneAnswer;
 use crate::recipes::site::Site;
 
 #[rustfmt::skip]
@@ -24,14 +22,8 @@ ls /sys/class/net > /interfaces";
 
 fn run_has_a_network_or_none(bed: &Bed) -> Result<()> {
     let site = Site::new(bed)?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
-    let server = std::thread::spawn(move || -> std::io::Result<()> {
-        let (mut connection, _) = listener.accept()?;
-        let mut request = [0; 4];
-        connection.read_exact(&mut request)?;
-        connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhost\n")
-    });
+    let server = OneAnswer::start()?;
+    let port = server.port;
     let text = format!(
         "FROM base\n\
          RUN --network=none <<EOF\n{WITHOUT}\nEOF\n\
@@ -40,7 +32,7 @@ fn run_has_a_network_or_none(bed: &Bed) -> Result<()> {
          RUN --network=none <<EOF\n{WITHOUT}\nEOF\n"
     );
     let built = build(&site, &text, &["-o", "o.tar"])?.is(0, &[])?;
-    server.join().ok().context("the server has panicked")??;
+    server.finish()?;
     ensure!(ran(&built).len() == 4, "{built}");
     for (path, expected) in [
         ("/got", "hello\n"),

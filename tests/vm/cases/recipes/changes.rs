@@ -66,7 +66,7 @@ fn replace(site: &Site, from: &str, to: &str) -> Result<()> {
     site.write("recipe.toml", text.replace(from, to))
 }
 
-fn chmod(site: &Site, name: &str, mode: u32) -> Result<()> {
+pub(crate) fn chmod(site: &Site, name: &str, mode: u32) -> Result<()> {
     Ok(fs::set_permissions(site.own(name), fs::Permissions::from_mode(mode))?)
 }
 
@@ -75,12 +75,12 @@ fn link(site: &Site, name: &str, target: &str) -> Result<()> {
     Ok(symlink(target, site.own(name))?)
 }
 
-fn set_time(path: &Path) -> Result<()> {
+pub(crate) fn set_time(path: &Path) -> Result<()> {
     let file = fs::File::options().write(true).open(path)?;
     Ok(file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))?)
 }
 
-fn set_time_and_owner(site: &Site, name: &str) -> Result<()> {
+pub(crate) fn set_time_and_owner(site: &Site, name: &str) -> Result<()> {
     set_time(&site.own(name))?;
     Ok(chown(site.own(name), Some(7), Some(7))?)
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, ensure};
 
@@ -23,6 +24,32 @@ timeout 5 wget -q -O /dev/null http://example.com/ 2>/dev/null && exit 9; test $
 echo hello | nc -l -p 5 127.0.0.1 & until nc localhost 5 < /dev/null > /got; do :; done; wait
 ls /sys/class/net > /interfaces";
 
+/// A server on the host's loopback that answers one request with the line `host`.
+pub(crate) struct OneAnswer {
+    pub(crate) port: u16,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+impl OneAnswer {
+    /// Starts it.
+    pub(crate) fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let thread = std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept()?;
+            let mut request = [0; 4];
+            connection.read_exact(&mut request)?;
+            connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhost\n")
+        });
+        Ok(Self { port, thread })
+    }
+
+    /// Waits until it has answered.
+    pub(crate) fn finish(self) -> Result<()> {
+        Ok(self.thread.join().ok().context("the server has panicked")??)
+    }
+}
+
 fn steps_have_no_network(bed: &Bed) -> Result<()> {
     let site = Site::new(bed)?;
     // The network of another step is none of this one.
@@ -43,14 +70,8 @@ fn steps_have_no_network(bed: &Bed) -> Result<()> {
 fn user_network_reaches_host(bed: &Bed) -> Result<()> {
     let site = Site::new(bed)?;
     std::fs::write(site.path("root/etc/hosts"), "127.0.0.1 of-the-image\n")?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
-    let server = std::thread::spawn(move || -> std::io::Result<()> {
-        let (mut connection, _) = listener.accept()?;
-        let mut request = [0; 4];
-        connection.read_exact(&mut request)?;
-        connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhost\n")
-    });
+    let server = OneAnswer::start()?;
+    let port = server.port;
     let script = format!(
         "wget -q -O /got http://10.0.2.2:{port}/; cat /etc/resolv.conf > /seen; cat /etc/hosts >> /seen"
     );
@@ -58,7 +79,7 @@ fn user_network_reaches_host(bed: &Bed) -> Result<()> {
     let text = format!("build.network = \"user\"\n{}{}", output("o.tar"), run(&script));
     let built = site.build(&format!("{text}{}", run(failing)), &[])?;
     built.is(1, &["step 2", "failed: exit status 1\n"])?.lacks("it had no network")?;
-    server.join().ok().context("the server has panicked")??;
+    server.finish()?;
     site.build(&text, &[])?.is(0, &["(kept)"])?;
     ensure!(site.text("o.tar", "/got")? == "host\n");
     let seen = site.text("o.tar", "/seen")?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use archive::compress::Method;
 use archive::source_date_epoch;
 use files::notes::Notes;
 use image::format::Format;
@@ -14,7 +15,7 @@ use oci::name::reference::Reference;
 use super::super::recipe::containerfile::{
     BuildContainerfile, WantedLayers, is_name_of_containerfile,
 };
-use super::super::recipe::{Keeping, KeptOutput, Key, may_be_kept, newest};
+use super::super::recipe::{KeptOutput, Key, may_be_kept, newest};
 use super::{BuildImage, Given};
 
 /// Paths of a Containerfile and of its context.
@@ -95,7 +96,6 @@ impl BuildImage {
             of_recipes: &self.recipe,
             pull: &self.pull,
             left_out: output.map(|(path, _)| self.outputs(path)).unwrap_or_default(),
-            keeping: Keeping::Everything,
         };
         let source = build.read()?;
         let ready = build.prepare(&source)?;
@@ -105,7 +105,7 @@ impl BuildImage {
         let (path, chosen) = output.context("which file? Give -o FILE")?;
         let store = ready.store().clone();
         let key = match self.may_be_kept(path, chosen.0) {
-            true => Some(self.key(ready.key(), given_time, init_path.as_deref())?),
+            true => Some(self.key(ready.key(), chosen, given_time, init_path.as_deref())?),
             false => None,
         };
         let kept = key.map(|key| KeptOutput { path, format: chosen.0, key });
@@ -136,17 +136,22 @@ impl BuildImage {
     }
 
     /// Names the output.
-    fn key(&self, image: Key, time: Option<u32>, init: Option<&Path>) -> Result<Key> {
+    fn key(
+        &self,
+        image: Key,
+        chosen: (Format, Method),
+        time: Option<u32>,
+        init: Option<&Path>,
+    ) -> Result<Key> {
         // The program that writes the output decides about its bytes.
         let program = host::identity(&std::env::current_exe().context("find this program")?)?;
         let init = match &self.init {
             Some(given) => host::identity(&find_init(given.as_deref().or(init))?)?,
             None => Vec::new(),
         };
-        let output = self.output.as_deref().map(|path| self.format.choose(path)).transpose()?;
         let (tag, is_squashed) = (self.containerfile.tag(), self.containerfile.is_squashed());
         let options = format!(
-            "{output:?} {:?} {:?} {:?} {tag:?} {is_squashed} {time:?}",
+            "{chosen:?} {:?} {:?} {:?} {tag:?} {is_squashed} {time:?}",
             self.format, self.workload, self.reading
         );
         Ok(image.then(&[b"output", options.as_bytes(), &init, &program]))

@@ -43,7 +43,6 @@ pub(super) use options::RecipeOptions;
 pub use packed::guarded;
 pub(super) use packed::unpack::unpack;
 pub(super) use results::kept_output::{KeptOutput, may_be_kept};
-pub(super) use run::Keeping;
 
 /// Whether `source` names a recipe: a file whose name ends in `.toml`, or the archive of a package.
 pub(super) fn is_recipe(source: &Path) -> bool {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Rule, ensure_short, joined};
-use crate::tree::{Id, Kind, Node, Tree, directory, implied, show};
+use super::{Rule, ensure_short};
+use crate::tree::{Id, Kind, Node, Tree, directory, implied, joined, show};
 
 /// What happens if a name is that of a directory in one tree, and of something else in the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

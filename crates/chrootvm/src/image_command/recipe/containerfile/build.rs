@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +21,7 @@ use super::super::kept::key::Key;
 use super::super::kept::store::Store;
 use super::super::options::RecipeOptions;
 use super::super::package::planned::Work;
-use super::super::package::{Package, WrongRecipe};
+use super::super::package::{Package, WrongRecipe, text_of};
 use super::super::run::halt::lock;
 use super::super::run::{self, Keeping, Manner, OnFailure, Reuse};
 use super::super::tree::base::{OpenBase, root_meta};
@@ -31,11 +30,8 @@ use super::config::to_process;
 use super::context::Directory;
 use super::images::Images;
 use super::options::ContainerfileOptions;
-use super::stages::{Layers, Parts, Purpose, Stage, Stages};
+use super::stages::{Layers, Purpose, Settings, Stage, Stages};
 use crate::pull::PullArguments;
-
-/// Most bytes of a Containerfile; the parser has the same limit.
-const FILE_MAX: u64 = 1 << 20;
 
 /// Variable that is a build argument, too (reproducible-builds.org/specs/source-date-epoch).
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -55,20 +51,14 @@ pub(in crate::image_command) struct BuildContainerfile<'a> {
     pub(in crate::image_command) pull: &'a PullArguments,
     /// Outputs, which are no part of the context.
     pub(in crate::image_command) left_out: Vec<FileId>,
-    pub(in crate::image_command) keeping: Keeping,
 }
 
 /// A Containerfile that was read, with all that it needs.
 #[derive(Debug)]
 pub(in crate::image_command) struct Source {
-    file: Containerfile,
-    text: String,
-    /// Path for messages.
-    shown: PathBuf,
+    read: ReadText,
     store: Store,
     manner: Manner,
-    /// Time of files that have none, in seconds since 1970.
-    time: i64,
     /// Platform of the image.
     platform: Platform,
 }
@@ -80,7 +70,7 @@ pub(in crate::image_command) struct Ready<'a> {
     stage: Arc<Stage>,
 }
 
-/// What an OCI archive of a built image has besides the tree and the config.
+/// Layers and author of a built image, for an OCI archive.
 #[derive(Debug, Default)]
 pub(in crate::image_command) struct BuiltLayers {
     /// The tree below the layer that the output adds: with a layer of each instruction that after
@@ -88,7 +78,7 @@ pub(in crate::image_command) struct BuiltLayers {
     pub(in crate::image_command) before: Option<Tree>,
     /// The instructions and their layers, if they are wanted.
     pub(in crate::image_command) instructions: Vec<OwnedStep>,
-    /// Who made the image.
+    /// Author of the image.
     pub(in crate::image_command) author: Option<String>,
 }
 
@@ -104,7 +94,7 @@ impl BuiltLayers {
     }
 }
 
-/// Whether the layer of each instruction is wanted.
+/// Layers that the output needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::image_command) enum WantedLayers {
     /// Each one, for an OCI archive.
@@ -121,20 +111,16 @@ impl BuildContainerfile<'_> {
     /// # Errors
     /// It cannot be read; [`WrongRecipe`].
     pub(in crate::image_command) fn read(&self) -> Result<Source> {
-        let ReadText { file, text, shown, time } = ReadText::read(self.file)?;
         let reuse = if self.of_recipes.no_cache { Reuse::Before(0) } else { Reuse::All };
         Ok(Source {
-            file,
-            text,
+            read: ReadText::read(self.file)?,
             store: Store::of_user(),
             manner: Manner {
-                keeping: self.keeping,
+                keeping: Keeping::Everything,
                 reuse,
                 machine_words: self.of_recipes.machine_words(),
             },
-            time,
             platform: self.pull.platform().cloned().unwrap_or_else(Platform::host),
-            shown,
         })
     }
 
@@ -144,7 +130,8 @@ impl BuildContainerfile<'_> {
     /// A base that cannot be opened; a file that is missing; [`WrongRecipe`]. A stage that other
     /// stages copy from may have to be built first: errors of its steps.
     pub(in crate::image_command) fn prepare<'b>(&'b self, source: &'b Source) -> Result<Ready<'b>> {
-        let Source { file, store, platform, .. } = source;
+        let Source { read, store, manner, platform } = source;
+        let ReadText { file, text, shown, time } = read;
         let mut arguments = Arguments {
             given: self.options.arguments()?,
             build_platform: Platform::host().to_string(),
@@ -170,15 +157,15 @@ impl BuildContainerfile<'_> {
         ensure!(directory.is_dir(), "{} is no directory", self.context.display());
         let beside = (self.file.as_os_str() != STDIN).then_some(self.file);
         let context = Directory::context(&directory, beside, self.left_out.clone());
-        let settings = self.options.settings()?;
-        let stages = Stages::new(Parts {
+        let package = Package::of_containerfile(shown, &directory, self.options.settings()?, text);
+        let stages = Stages::new(Settings {
             file,
             arguments,
-            package: Package::of_containerfile(&source.shown, &directory, settings, &source.text),
+            package: Arc::new(package),
             context,
             images: Images::new(self.options.contexts(), &self.left_out, self.pull, store)?,
             store,
-            manner: &source.manner,
+            manner,
             on_failure: match self.of_recipes.shell_on_error {
                 true => OnFailure::Shell,
                 false => OnFailure::End,
@@ -189,7 +176,7 @@ impl BuildContainerfile<'_> {
                 (false, false) => Purpose::Build,
             },
             fetcher: Fetcher::new(self.pull),
-            time: source.time,
+            time: *time,
             platform: platform.clone(),
         })?;
         let stage = stages.told(stages.stage(target))?;
@@ -222,6 +209,7 @@ pub(in crate::image_command) fn check(file: &Path) -> Result<String> {
 }
 
 /// A Containerfile that was read.
+#[derive(Debug)]
 struct ReadText {
     file: Containerfile,
     text: String,
@@ -236,18 +224,15 @@ impl ReadText {
         let is_stdin = path.as_os_str() == STDIN;
         let shown = if is_stdin { PathBuf::from("standard input") } else { path.into() };
         let reading = || format!("read {}", shown.display());
-        let mut bytes = Vec::new();
         let mut time = 0;
-        match is_stdin {
-            true => std::io::stdin().take(FILE_MAX + 1).read_to_end(&mut bytes),
-            false => File::open(path).and_then(|file| {
+        let text = match is_stdin {
+            true => text_of(std::io::stdin()),
+            false => File::open(path).map_err(Into::into).and_then(|file| {
                 time = file.metadata()?.mtime();
-                file.take(FILE_MAX + 1).read_to_end(&mut bytes)
+                text_of(file)
             }),
-        }
-        .with_context(reading)?;
-        ensure!(bytes.len() as u64 <= FILE_MAX, "{}: it has more than {FILE_MAX} bytes", reading());
-        let text = String::from_utf8(bytes).context("it is not UTF-8").with_context(reading)?;
+        };
+        let text = text.with_context(reading)?;
         let name = shown.display();
         let parsed = containerfile::parse(&text);
         let file = parsed.map_err(|mistake| WrongRecipe(format!("{name}:{mistake}")))?;
@@ -266,9 +251,9 @@ impl Ready<'_> {
         self.stage.key.then(&[b"image", config.as_bytes()])
     }
 
-    /// What is kept between builds.
+    /// The store of layers and outputs that builds keep.
     pub(in crate::image_command) fn store(&self) -> &Store {
-        self.stages.store
+        self.stages.settings.store
     }
 
     /// Prints the steps of all stages that are needed.
@@ -308,7 +293,7 @@ impl Ready<'_> {
             }
         };
         let (tree, layers) = stages.told(built)?;
-        let store = stages.store.clone();
+        let store = stages.settings.store.clone();
         stages.check_unchanged(target)?;
         drop(stages);
         let mut made = match wanted {

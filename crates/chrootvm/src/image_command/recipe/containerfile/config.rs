@@ -5,10 +5,7 @@ use std::time::Duration;
 use oci::document::config::{Healthcheck, Process};
 use recipe::containerfile::{Config, Health, HealthTest};
 
-/// Kinds of a check in a config (Docker).
-const NONE: &str = "NONE";
-const SHELL: &str = "CMD-SHELL";
-const WORDS: &str = "CMD";
+use crate::image_config::{HEALTH_SHELL, HEALTH_WORDS, NO_HEALTH, nanoseconds};
 
 /// The config with which a stage begins whose base is an image with `process`.
 pub(super) fn of_process(process: &Process) -> Config {
@@ -32,7 +29,7 @@ pub(super) fn of_process(process: &Process) -> Config {
     }
 }
 
-/// What an OCI document says of `config`.
+/// The config in the form of an OCI document.
 pub(super) fn to_process(config: &Config) -> Process {
     Process {
         entrypoint: config.entrypoint.clone(),
@@ -52,9 +49,9 @@ pub(super) fn to_process(config: &Config) -> Process {
 
 fn health(check: &Healthcheck) -> Option<Health> {
     let test = match check.test.split_first() {
-        Some((kind, _)) if kind == NONE => HealthTest::None,
-        Some((kind, rest)) if kind == SHELL => HealthTest::Shell(rest.first()?.clone()),
-        Some((kind, words)) if kind == WORDS => HealthTest::Words(words.to_vec()),
+        Some((kind, _)) if kind == NO_HEALTH => HealthTest::None,
+        Some((kind, rest)) if kind == HEALTH_SHELL => HealthTest::Shell(rest.first()?.clone()),
+        Some((kind, words)) if kind == HEALTH_WORDS => HealthTest::Words(words.to_vec()),
         _ => return None,
     };
     let time = |nanoseconds: u64| (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds));
@@ -69,13 +66,10 @@ fn health(check: &Healthcheck) -> Option<Health> {
 }
 
 fn check(health: &Health) -> Healthcheck {
-    let nanoseconds = |time: Option<Duration>| {
-        time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-    };
     let test = match &health.test {
-        HealthTest::None => vec![NONE.to_owned()],
-        HealthTest::Shell(text) => vec![SHELL.to_owned(), text.clone()],
-        HealthTest::Words(words) => [&[WORDS.to_owned()][..], words].concat(),
+        HealthTest::None => vec![NO_HEALTH.to_owned()],
+        HealthTest::Shell(text) => vec![HEALTH_SHELL.to_owned(), text.clone()],
+        HealthTest::Words(words) => [&[HEALTH_WORDS.to_owned()][..], words].concat(),
     };
     Healthcheck {
         test,

@@ -1,4 +1,4 @@
-//! What is known of a stage that has failed, for those who wait for it.
+//! Error of a stage for the threads that wait for it: the reason is noted once, for the whole build.
 
 use std::fmt;
 

@@ -29,18 +29,17 @@ pub(super) type SharedBase = Arc<Mutex<OpenBase>>;
 pub(super) struct Images<'a> {
     pull: &'a PullArguments,
     store: &'a Store,
-    /// What `--build-context` names.
+    /// Bases by their names in `--build-context`.
     named: BTreeMap<&'a str, Base>,
     /// Those of them that are directories, for COPY.
     directories: BTreeMap<&'a str, Directory>,
-    /// What was opened, by name and platform.
+    /// Opened bases by name and platform.
     opened: Mutex<HashMap<(String, Option<Platform>), SharedBase>>,
 }
 
 impl<'a> Images<'a> {
     /// The images of a build. `contexts` are the names of `--build-context`; files of `left_out` are
-    /// in none of their directories. Call it before the
-    /// program has threads ([`see_owners_as_the_guest`]).
+    /// in none of their directories. Call it before the program has threads ([`see_owners_as_the_guest`]).
     ///
     /// # Errors
     /// A name that is given twice; a source that does not exist.

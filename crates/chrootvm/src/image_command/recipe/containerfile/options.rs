@@ -70,7 +70,7 @@ pub(in crate::image_command) struct ContainerfileOptions {
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = parse_size)]
     disk: Option<u64>,
     /// Time limit of each RUN [default: 1h]
-    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 }
 
@@ -112,10 +112,6 @@ fn parse_network(text: &str) -> Result<Network, String> {
         "default" => Ok(Network::User),
         _ => Err("default or none".into()),
     }
-}
-
-fn parse_time(text: &str) -> Result<Duration, String> {
-    parse_duration(text)
 }
 
 impl ContainerfileOptions {

@@ -16,7 +16,7 @@ use super::super::kept::store::Kind;
 use super::super::package::WrongRecipe;
 use super::super::package::inputs::{DIGEST, Owners};
 use super::super::package::plan::short;
-use super::super::package::planned::{Planned, Selection, TreeName};
+use super::super::package::planned::{Part, Planned, Selection, TreeName};
 use super::super::run::halt::lock;
 use super::super::run::{self, Reuse};
 use super::super::tree::base::OpenBase;
@@ -28,15 +28,15 @@ impl Stages<'_> {
     pub(super) fn plan(&self, index: usize) -> Result<Stage> {
         self.halt.check()?;
         let mut stage = self.begin(index)?;
-        let evaluated = self.file.evaluate(index, &stage.config, &self.arguments);
+        let evaluated = self.settings.file.evaluate(index, &stage.config, &self.settings.arguments);
         let has_no_workdir = stage.config.workdir.is_empty();
         let Evaluated { instructions, mut config } =
-            evaluated.map_err(|mistake| wrong(&self.package, &mistake))?;
+            evaluated.map_err(|mistake| wrong(&self.settings.package, &mistake))?;
         let actions: Vec<&Action> = instructions.iter().map(|done| &done.action).collect();
         self.prepare(&actions)?;
         let total = instructions.len();
         for (number, done) in instructions.iter().enumerate() {
-            let place = self.package.place(done.position);
+            let place = self.settings.package.place(done.position);
             if matches!(done.action, Action::Run(_)) && !runs_here(&stage.platform) {
                 let platform = &stage.platform;
                 bail!(WrongRecipe(format!(
@@ -49,12 +49,10 @@ impl Stages<'_> {
                 stage.history.push((done.text.clone(), None));
                 continue;
             };
-            let bytes: Vec<&[u8]> =
-                parts.iter().flat_map(|part| [part.what.as_bytes(), &part.bytes]).collect();
-            stage.key = stage.key.then(&bytes);
+            stage.key = Part::key_after(&stage.key, &parts);
             stage.history.push((done.text.clone(), Some(stage.steps.len())));
             stage.steps.push(Planned {
-                package: Arc::clone(&self.package),
+                package: Arc::clone(&self.settings.package),
                 number: format!("{} {}/{total}", self.label(index), number + 1),
                 title: short(&done.text.split_whitespace().collect::<Vec<_>>().join(" ")),
                 place,
@@ -74,7 +72,12 @@ impl Stages<'_> {
     /// What a stage begins with.
     fn begin(&self, index: usize) -> Result<Stage> {
         let From { base, platform } = self.froms.get(index).context("there is no such stage")?;
-        let place = self.file.stages.get(index).map(|stage| self.package.place(stage.position));
+        let place = self
+            .settings
+            .file
+            .stages
+            .get(index)
+            .map(|stage| self.settings.package.place(stage.position));
         let place = place.unwrap_or_default();
         let platform = match platform {
             Some(text) => {
@@ -103,7 +106,7 @@ impl Stages<'_> {
         let base = match name {
             None => Arc::new(Mutex::new(OpenBase::empty())),
             Some(name) => {
-                let open = self.images.open(name, platform.as_ref());
+                let open = self.settings.images.open(name, platform.as_ref());
                 open.with_context(|| {
                     format!(
                         "{place}: FROM {name} (--build-context {name}=SOURCE names another source)"
@@ -124,7 +127,7 @@ impl Stages<'_> {
             (_, process) => process.map(config::of_process).unwrap_or_default(),
         };
         let of_image = opened.image().map(|image| image.config.platform.clone());
-        let platform = of_image.or(platform).unwrap_or_else(|| self.platform.clone());
+        let platform = of_image.or(platform).unwrap_or_else(|| self.settings.platform.clone());
         let key = opened.key.unwrap_or_else(|| Key::first(&[b"empty"]));
         drop(opened);
         let (steps, history) = (Vec::new(), Vec::new());
@@ -133,7 +136,7 @@ impl Stages<'_> {
 
     /// Builds the stages whose files must be read for the keys of `actions`, at the same time.
     fn prepare(&self, actions: &[&Action]) -> Result<()> {
-        if self.purpose == Purpose::Show {
+        if self.settings.purpose == Purpose::Show {
             return Ok(());
         }
         let mut needed = BTreeSet::new();
@@ -152,7 +155,7 @@ impl Stages<'_> {
         let tree = match &selection.tree {
             TreeName::Stage(index) => self.stage(*index)?.key,
             TreeName::Image(name) => {
-                let base = self.images.open(name, None)?;
+                let base = self.settings.images.open(name, None)?;
                 let key = lock(&base).key;
                 key.unwrap_or_else(|| Key::first(&[b"empty"]))
             }
@@ -165,8 +168,10 @@ impl Stages<'_> {
     /// What an earlier build has found out about files. A build that runs all steps again finds
     /// other files.
     fn kept_digest(&self, name: &Key) -> Option<[u8; DIGEST]> {
-        match self.manner.reuse {
-            Reuse::All => self.store.read(Kind::Input, name, DIGEST as u64)?.try_into().ok(),
+        match self.settings.manner.reuse {
+            Reuse::All => {
+                self.settings.store.read(Kind::Input, name, DIGEST as u64)?.try_into().ok()
+            }
             Reuse::Before(_) => None,
         }
     }
@@ -181,7 +186,7 @@ impl Stages<'_> {
         if let Some(kept) = self.kept_digest(&name) {
             return Ok(Some(kept));
         }
-        if let (Purpose::Show, TreeName::Stage(stage)) = (self.purpose, &selection.tree) {
+        if let (Purpose::Show, TreeName::Stage(stage)) = (self.settings.purpose, &selection.tree) {
             let stage = self.stage(*stage)?;
             if !run::missing(&stage.steps, &self.reusable()).is_empty() {
                 return Ok(None);
@@ -197,7 +202,7 @@ impl Stages<'_> {
         if let TreeName::Stage(stage) = &selection.tree {
             self.check_unchanged(*stage)?;
         }
-        self.store.note(Kind::Input, &name, &digest);
+        self.settings.store.note(Kind::Input, &name, &digest);
         Ok(Some(digest))
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::super::run::halt::lock;
+use machine::plan::memory;
 
-/// Memory in MiB of a machine whose size the user does not set: the default of chrootvm.
-const USUAL: u64 = 1024;
+use super::super::run::halt::lock;
 
 /// Memory in MiB that QEMU and the other programs of a machine take besides.
 const BESIDE: u64 = 256;
@@ -27,7 +26,7 @@ impl Room {
     pub(super) fn of_host(memory: Option<u64>) -> Self {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let processors = std::thread::available_parallelism().map_or(1, Into::into);
-        Self::new(machines(&meminfo, memory.unwrap_or(USUAL), processors))
+        Self::new(machines(&meminfo, memory.unwrap_or(memory::USUAL), processors))
     }
 
     fn new(machines: usize) -> Self {
@@ -53,9 +52,7 @@ impl Drop for Permit<'_> {
 /// Number of machines of `memory` MiB: one for each processor, as far as the memory goes.
 /// `meminfo` is the text of /proc/meminfo.
 fn machines(meminfo: &str, memory: u64, processors: usize) -> usize {
-    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = available.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    let fit = kib.unwrap_or_default() / 1024 / (memory + BESIDE);
+    let fit = memory::available(meminfo).unwrap_or_default() / (memory + BESIDE);
     processors.min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
 }
 

@@ -80,10 +80,9 @@ pub(super) enum Purpose {
     Show,
 }
 
-/// All stages of a Containerfile, and what they are built with.
-pub(super) struct Stages<'a> {
+/// What the stages of a Containerfile are built with.
+pub(super) struct Settings<'a> {
     pub(super) file: &'a Containerfile,
-    pub(super) froms: Vec<From>,
     pub(super) arguments: Arguments,
     pub(super) package: Arc<Package>,
     pub(super) context: Directory,
@@ -97,27 +96,17 @@ pub(super) struct Stages<'a> {
     pub(super) time: i64,
     /// Platform of the image, unless a base says another one.
     pub(super) platform: Platform,
+}
+
+/// All stages of a Containerfile.
+pub(super) struct Stages<'a> {
+    pub(super) settings: Settings<'a>,
+    pub(super) froms: Vec<From>,
     rows: Vec<Row>,
     room: Room,
     pub(super) halt: Halt,
     built: Mutex<HashSet<Key>>,
     first_error: Mutex<Option<anyhow::Error>>,
-}
-
-/// What [`Stages`] are made of.
-pub(super) struct Parts<'a> {
-    pub(super) file: &'a Containerfile,
-    pub(super) arguments: Arguments,
-    pub(super) package: Package,
-    pub(super) context: Directory,
-    pub(super) images: Images<'a>,
-    pub(super) store: &'a Store,
-    pub(super) manner: &'a Manner,
-    pub(super) on_failure: OnFailure,
-    pub(super) purpose: Purpose,
-    pub(super) fetcher: Fetcher,
-    pub(super) time: i64,
-    pub(super) platform: Platform,
 }
 
 /// The layers of an image, by the indexes of its steps.
@@ -128,25 +117,14 @@ impl<'a> Stages<'a> {
     ///
     /// # Errors
     /// [`WrongRecipe`]: a FROM that has no meaning with these arguments.
-    pub(super) fn new(parts: Parts<'a>) -> Result<Self> {
-        let Parts { file, arguments, package, context, images, store, manner, .. } = parts;
-        let froms = file.froms(&arguments).map_err(|mistake| wrong(&package, &mistake))?;
-        let memory = package.recipe.build.memory.map(|bytes| bytes >> 20);
+    pub(super) fn new(settings: Settings<'a>) -> Result<Self> {
+        let froms = settings.file.froms(&settings.arguments);
+        let froms = froms.map_err(|mistake| wrong(&settings.package, &mistake))?;
+        let memory = settings.package.recipe.build.memory.map(|bytes| bytes >> 20);
         Ok(Self {
+            settings,
             rows: froms.iter().map(|_| Row::default()).collect(),
-            file,
             froms,
-            arguments,
-            package: Arc::new(package),
-            context,
-            images,
-            store,
-            manner,
-            on_failure: parts.on_failure,
-            purpose: parts.purpose,
-            fetcher: parts.fetcher,
-            time: parts.time,
-            platform: parts.platform,
             room: Room::of_host(memory),
             halt: Halt::default(),
             built: Mutex::default(),
@@ -211,7 +189,7 @@ impl<'a> Stages<'a> {
 
     /// The name of a stage for people.
     pub(super) fn name(&self, index: usize) -> String {
-        let name = self.file.stages.get(index).and_then(|stage| stage.name.clone());
+        let name = self.settings.file.stages.get(index).and_then(|stage| stage.name.clone());
         name.unwrap_or_else(|| format!("stage-{index}"))
     }
 
@@ -222,7 +200,7 @@ impl<'a> Stages<'a> {
     pub(super) fn select(&self, selection: &Selection) -> Result<Vec<Input>> {
         let (tree, name) = match &selection.tree {
             TreeName::Stage(index) => (self.tree(*index)?, self.name(*index)),
-            TreeName::Image(name) => (self.images.tree(name)?, name.clone()),
+            TreeName::Image(name) => (self.settings.images.tree(name)?, name.clone()),
         };
         let selected = select_from(&tree, &selection.pattern, &selection.exclude);
         selected.map_err(|error| WrongRecipe(format!("{name}: {error:#}")).into())
@@ -274,7 +252,11 @@ impl<'a> Stages<'a> {
     }
 
     pub(super) fn reusable(&self) -> Reusable<'_> {
-        Reusable { store: self.store, reuse: self.manner.reuse, built: &self.built }
+        Reusable {
+            store: self.settings.store,
+            reuse: self.settings.manner.reuse,
+            built: &self.built,
+        }
     }
 
     /// Builds stages; those that are left over at the same time.
@@ -317,7 +299,7 @@ impl<'a> Stages<'a> {
         self.build_all(&needed)?;
         let missing = run::missing(&stage.steps, &self.reusable());
         let record = Record::of(lock(&stage.base).key.as_ref(), &stage.steps);
-        if self.purpose == Purpose::Explain {
+        if self.settings.purpose == Purpose::Explain {
             self.explain(index, &stage, &record, &missing)?;
         }
         let is_run = !missing.is_empty();
@@ -332,19 +314,19 @@ impl<'a> Stages<'a> {
             prefix: if self.rows.len() > 1 { &name } else { "" },
             base: &stage.base,
             editor: Editor {
-                fetcher: &self.fetcher,
-                time: self.time,
+                fetcher: &self.settings.fetcher,
+                time: self.settings.time,
                 put: RefCell::default(),
                 select: &|selection| self.select(selection),
             },
-            on_failure: self.on_failure,
+            on_failure: self.settings.on_failure,
             halt: &self.halt,
-            machine: MachineSettings::of(&stage.steps, &[], &self.manner.machine_words),
+            machine: MachineSettings::of(&stage.steps, &[], &self.settings.manner.machine_words),
             surroundings: Surroundings::default(),
         };
         let tree = builder.run(observe)?;
         check_programs(&tree, &builder.editor.put.borrow())?;
-        record.keep(&self.identity(index), self.store);
+        record.keep(&self.identity(index), self.settings.store);
         Ok(tree)
     }
 
@@ -356,8 +338,8 @@ impl<'a> Stages<'a> {
         record: &Record,
         missing: &[usize],
     ) -> Result<()> {
-        let last = Record::last(&self.identity(index), self.store);
-        let forced = match self.manner.reuse {
+        let last = Record::last(&self.identity(index), self.settings.store);
+        let forced = match self.settings.manner.reuse {
             Reuse::All => None,
             Reuse::Before(first) => Some(first),
         };
@@ -374,7 +356,7 @@ impl<'a> Stages<'a> {
 
     /// Names a stage in what is kept of the last build.
     fn identity(&self, index: usize) -> PathBuf {
-        self.package.identity().join(self.name(index))
+        self.settings.package.identity().join(self.name(index))
     }
 }
 

@@ -17,8 +17,7 @@ use super::super::kept::key::Key;
 use super::super::package::WrongRecipe;
 use super::super::package::inputs::Input;
 use super::super::package::planned::{
-    CacheUse, Command, Copy, CopySource, Files, Mount, Part, SecretUse, Selection, TreeName,
-    Unpack, Work,
+    CacheUse, Command, Copy, CopySource, Files, Mount, Part, SecretUse, Selection, TreeName, Work,
 };
 use super::super::run::inputs_disk::SCRIPT;
 use super::context::Directory;
@@ -60,7 +59,7 @@ impl Stages<'_> {
         };
         let is_hidden = |(name, _): &&(String, String)| run.hidden_env.contains(name);
         let (hidden_env, env): (Vec<_>, Vec<_>) = run.env.iter().partition(is_hidden);
-        let of_build = self.package.recipe.build.network;
+        let of_build = self.settings.package.recipe.build.network;
         let step = CommandStep {
             user: Some(run.user.clone()).filter(|user| !user.is_empty()),
             workdir: Some(run.workdir.clone()),
@@ -121,14 +120,14 @@ impl Stages<'_> {
         if let Some(script) = &run.script {
             text.push_str(&script.text);
         }
-        let build = &self.package.recipe.build;
+        let build = &self.settings.package.recipe.build;
         let action = recipe::Action::Command(step.clone());
         let canonical = Step { position: Position::default(), label: None, action }.canonical();
         let own = [
             Part::new("its text", [&canonical[..], text.as_bytes()].concat()),
             Part::new("its network", format!("{network:?}")),
             Part::new("the host name", build.hostname.clone()),
-            Part::new("the processor", self.arguments.build_platform.clone()),
+            Part::new("the processor", self.settings.arguments.build_platform.clone()),
         ];
         parts.splice(0..0, own);
         let command = Command {
@@ -156,7 +155,7 @@ impl Stages<'_> {
                 Source::Text { name, text } => {
                     let content = Content::Bytes(text.as_bytes().into());
                     let mut input = Input::of_file(name.clone().into_bytes(), content, OF_TEXT)?;
-                    input.set_time(self.time);
+                    input.set_time(self.settings.time);
                     parts.push(Part::new(format!("the text {name}"), text.as_bytes()));
                     CopySource::Files(Files::Read(Arc::from([input])))
                 }
@@ -176,10 +175,7 @@ impl Stages<'_> {
             to: to.clone(),
             owner: owner.clone(),
             mode: mode.clone(),
-            unpack: match unpack {
-                containerfile::Unpack::Yes => Unpack::Archives,
-                containerfile::Unpack::No => Unpack::Never,
-            },
+            unpack: *unpack,
         };
         Ok((Work::Copy(copy), parts))
     }
@@ -193,8 +189,10 @@ impl Stages<'_> {
         parts: &mut Vec<Part>,
     ) -> Result<Files> {
         let tree = match origin {
-            Origin::Context => return of_directory(&self.context, pattern, exclude, parts),
-            Origin::Image(name) => match self.images.directory(name) {
+            Origin::Context => {
+                return of_directory(&self.settings.context, pattern, exclude, parts);
+            }
+            Origin::Image(name) => match self.settings.images.directory(name) {
                 Some(directory) => return of_directory(directory, pattern, exclude, parts),
                 None => TreeName::Image(name.clone()),
             },

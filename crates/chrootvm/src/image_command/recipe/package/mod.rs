@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use self::front::Front;
 use super::kept::key::hex;
 
-/// Most bytes of a recipe; the parser has the same limit.
+/// Most bytes of a recipe and of a Containerfile; their parsers have the same limit.
 const RECIPE_MAX: u64 = 1 << 20;
 
 /// Name of the recipe in an archive.
@@ -231,10 +231,17 @@ impl Archive {
     }
 }
 
-/// Reads a text that may be a recipe.
 fn read(file: &Path) -> Result<String> {
+    text_of(File::open(file)?)
+}
+
+/// Reads a text that may be a recipe or a Containerfile.
+///
+/// # Errors
+/// It is too long or not UTF-8; errors of reading.
+pub(in crate::image_command::recipe) fn text_of(input: impl Read) -> Result<String> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(RECIPE_MAX + 1).read_to_end(&mut bytes)?;
+    input.take(RECIPE_MAX + 1).read_to_end(&mut bytes)?;
     ensure!(bytes.len() as u64 <= RECIPE_MAX, "it has more than {RECIPE_MAX} bytes");
     String::from_utf8(bytes).context("it is not UTF-8")
 }

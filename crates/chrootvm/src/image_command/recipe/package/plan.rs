@@ -78,9 +78,7 @@ pub(in crate::image_command::recipe) fn plan(
     let mut key = base.unwrap_or_else(|| Key::first(&[b"empty"]));
     let mut mounted: Vec<Part> = Vec::new();
     let mut add = |package: &Arc<Package>, title: String, place: String, work, parts: Vec<Part>| {
-        let bytes: Vec<&[u8]> =
-            parts.iter().flat_map(|part| [part.what.as_bytes(), &part.bytes]).collect();
-        key = key.then(&bytes);
+        key = Part::key_after(&key, &parts);
         let (package, number) = (Arc::clone(package), format!("step {}", planned.len() + 1));
         planned.push(Planned { package, number, title, place, work, parts, key });
     };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use recipe::containerfile::CopyMode;
+use recipe::containerfile::{CopyMode, Unpack};
 use recipe::{Busybox, CommandStep, DirectoryStep, LinkStep, Network, PutStep};
 use step::request::{Access, BindAccess};
 
@@ -144,15 +144,6 @@ pub(in crate::image_command::recipe) struct Copy {
     pub(in crate::image_command::recipe) mode: Option<CopyMode>,
     /// Whether archives are unpacked.
     pub(in crate::image_command::recipe) unpack: Unpack,
-}
-
-/// Whether archives are unpacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::image_command::recipe) enum Unpack {
-    /// Every file is copied as it is.
-    Never,
-    /// The contents of tar archives are copied.
-    Archives,
 }
 
 /// What is copied.
@@ -303,6 +294,12 @@ impl Files {
 }
 
 impl Part {
+    /// The key of what follows on the state `key` by `parts`.
+    pub(in crate::image_command::recipe) fn key_after(key: &Key, parts: &[Self]) -> Key {
+        let bytes = parts.iter().flat_map(|part| [part.what.as_bytes(), &part.bytes]);
+        key.then(&bytes.collect::<Vec<_>>())
+    }
+
     /// The part called `what`, such as `its text`.
     pub(in crate::image_command::recipe) fn new(
         what: impl Into<String>,

@@ -1,7 +1,6 @@
 //! The workload of a recipe: its `[run]` above the config of an OCI image.
 
 use std::ffi::{OsStr, OsString};
-use std::time::Duration;
 
 use anyhow::Result;
 use image::tree::Tree;
@@ -9,7 +8,7 @@ use oci::document::config::{Healthcheck, Process};
 use recipe::{Health, HealthCommand, Run};
 
 use super::super::super::write::workload::{Given, add_run_file};
-use crate::image_config::{self, SYSTEMS};
+use crate::image_config::{self, HEALTH_SHELL, HEALTH_WORDS, SYSTEMS, nanoseconds};
 
 /// The command and its surroundings, as the config of an image has them.
 pub(in crate::image_command::recipe) fn process(base: Option<&Process>, run: &Run) -> Process {
@@ -51,12 +50,9 @@ pub(in crate::image_command::recipe) fn process(base: Option<&Process>, run: &Ru
 }
 
 fn check(health: &Health) -> Healthcheck {
-    let nanoseconds = |time: Option<Duration>| {
-        time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-    };
     let test = match &health.args {
-        HealthCommand::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
-        HealthCommand::Words(words) => [&["CMD".to_owned()][..], words].concat(),
+        HealthCommand::Shell(text) => vec![HEALTH_SHELL.to_owned(), text.clone()],
+        HealthCommand::Words(words) => [&[HEALTH_WORDS.to_owned()][..], words].concat(),
     };
     Healthcheck {
         test,

@@ -78,7 +78,7 @@ impl Reusable<'_> {
 
 /// What a build leaves for later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::image_command) enum Keeping {
+pub(in crate::image_command::recipe) enum Keeping {
     /// Layers, outputs, caches, the record of the build, and the lock file.
     Everything,
     /// Nothing: the build only shows something.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use image::tree::Tree;
+use recipe::containerfile::DEFAULT_PATH;
 use recipe::{Network, Program, Secret};
 use step::request::{self, Access, Bind, BindAccess, EtcFiles, Request, RunDirectory, Tmpfs};
 
@@ -15,9 +16,6 @@ use super::super::package::front::Front;
 use super::super::package::planned::{Command, Mount, Planned, SecretUse, Work};
 use super::super::package::{Package, WrongRecipe};
 use super::inputs_disk::SCRIPT;
-
-/// Where programs are, if the base does not say.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Name server of QEMU's user network (QEMU doc: system/devices/net).
 const RESOLV_CONF: &[u8] = b"nameserver 10.0.2.3\n";
@@ -78,7 +76,8 @@ pub(in crate::image_command::recipe) fn request(
     let (package, step) = (&planned.package, &command.step);
     let build = &package.recipe.build;
     let home = user::home(tree, step.user.as_deref())?;
-    let mut env = vec![PATH.as_bytes().to_vec(), [b"HOME=", &home[..]].concat()];
+    let mut env =
+        vec![[b"PATH=", DEFAULT_PATH.as_bytes()].concat(), [b"HOME=", &home[..]].concat()];
     env.extend(surroundings.env.iter().map(|pair| pair.clone().into_bytes()));
     let pair = |(name, value): (&String, &String)| format!("{name}={value}").into_bytes();
     env.extend(build.env.iter().map(pair));

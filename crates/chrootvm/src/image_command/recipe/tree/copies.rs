@@ -11,12 +11,12 @@ use image::edit::select::Selected;
 use image::format::{self, Format};
 use image::source::{self, ReadOptions};
 use image::tree::{Content, Kind, Meta, Tree, components, directory, show};
-use recipe::containerfile::{CopyMode, FileKind};
+use recipe::containerfile::{CopyMode, FileKind, Unpack};
 
 use super::super::super::write::user;
 use super::super::package::WrongRecipe;
 use super::super::package::inputs::Input;
-use super::super::package::planned::{Copy, CopySource, Unpack};
+use super::super::package::planned::{Copy, CopySource};
 use super::edits::{Editor, only_file};
 use crate::logger::warn_all;
 
@@ -43,10 +43,8 @@ impl Editor<'_> {
     /// Nothing to copy; an owner that the tree does not have; a file in the place of a directory,
     /// or the other way round.
     pub(super) fn copy(&self, tree: &mut Tree, step: &Copy) -> Result<()> {
-        let owner = match &step.owner {
-            Some(owner) => Some(owner_in(tree, Some(owner))?),
-            None => None,
-        };
+        let owner = step.owner.as_deref();
+        let owner = owner.map(|owner| owner_in(tree, Some(owner))).transpose()?;
         let mut sources = Vec::new();
         for source in &step.sources {
             match source {
@@ -146,11 +144,9 @@ fn selected(input: Input) -> Selected {
 
 /// An input, which may be an archive that is to be unpacked.
 fn opened(input: Input, unpack: Unpack) -> Result<Source> {
-    if unpack == Unpack::Never || input.is_directory {
-        return Ok(Source::Plain(selected(input)));
-    }
-    let is_file = input.tree.nodes().any(|node| matches!(node.kind, Kind::File(_)));
-    if !is_file {
+    let is_file =
+        !input.is_directory && input.tree.nodes().any(|node| matches!(node.kind, Kind::File(_)));
+    if unpack == Unpack::No || !is_file {
         return Ok(Source::Plain(selected(input)));
     }
     let content = only_file(&input)?.content;
