@@ -52,6 +52,21 @@ pub fn find(
 enum Need {
     Must,
     May,
+    /// It may be missing, or be in a directory of root that this user may not search: then it
+    /// has no login of this user.
+    MayBeOutOfReach,
+}
+
+impl Need {
+    /// Whether an error of opening the file means that there is none.
+    fn is_satisfied(self, error: ErrorKind) -> bool {
+        let is_missing = matches!(error, ErrorKind::NotFound | ErrorKind::NotADirectory);
+        match self {
+            Self::Must => false,
+            Self::May => is_missing,
+            Self::MayBeOutOfReach => is_missing || error == ErrorKind::PermissionDenied,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -67,22 +82,22 @@ fn candidates(environment: &Environment, auth_file: Option<&Path>) -> Vec<Candid
         return vec![Candidate { path, need: Need::Must }];
     }
     let of_session = match environment.path("XDG_RUNTIME_DIR") {
-        Some(dir) => dir.join(NAME),
-        None => environment.in_system(&format!("run/containers/{}/auth.json", geteuid().as_raw())),
+        Some(dir) => Candidate { path: dir.join(NAME), need: Need::May },
+        None => {
+            let name = format!("run/containers/{}/auth.json", geteuid().as_raw());
+            Candidate { path: environment.in_system(&name), need: Need::MayBeOutOfReach }
+        }
     };
     let docker = environment.path("DOCKER_CONFIG").or_else(|| environment.in_home(".docker"));
     let docker = docker.map(|dir| dir.join("config.json"));
-    [Some(of_session), environment.in_config(NAME), docker]
-        .into_iter()
-        .flatten()
-        .map(|path| Candidate { path, need: Need::May })
-        .collect()
+    let of_home = [environment.in_config(NAME), docker].into_iter().flatten();
+    let of_home = of_home.map(|path| Candidate { path, need: Need::May });
+    [of_session].into_iter().chain(of_home).collect()
 }
 
 fn read(path: &Path, need: Need) -> Result<Option<AuthFile>> {
-    let is_missing = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
     let file = match File::open(path) {
-        Err(error) if need == Need::May && is_missing(error.kind()) => return Ok(None),
+        Err(error) if need.is_satisfied(error.kind()) => return Ok(None),
         file => file?,
     };
     let mut bytes = Vec::new();
@@ -144,6 +159,19 @@ mod tests {
         match login? {
             Login::Password(UserPassword { user, .. }) => Some(user),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_in_a_directory_of_root_is_missing() {
+        for (error, satisfied) in [
+            (ErrorKind::NotFound, [false, true, true]),
+            (ErrorKind::NotADirectory, [false, true, true]),
+            (ErrorKind::PermissionDenied, [false, false, true]),
+            (ErrorKind::InvalidData, [false, false, false]),
+        ] {
+            let needs = [Need::Must, Need::May, Need::MayBeOutOfReach];
+            assert_eq!(needs.map(|need| need.is_satisfied(error)), satisfied, "{error}");
         }
     }
 
