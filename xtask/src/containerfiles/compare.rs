@@ -13,6 +13,9 @@ use super::explained::{
 };
 use crate::programs;
 
+/// Name of the field with the variables.
+const ENV: &str = "env";
+
 /// Exit status of `chrootvm image diff` if the images differ.
 const DIFFERENT: i32 = 1;
 
@@ -95,7 +98,12 @@ fn of_configs(
             .find(|row| row.field == field && row.fixture.is_none_or(|name| name == fixture));
         row.inspect(|row| log::debug!("{fixture}: {field}: {}", row.why)).is_some()
     };
-    let differ = fields.into_iter().filter(|field| ours.get(*field) != theirs.get(*field));
+    let comparable =
+        |of: &Map<String, Value>, field: &str| of.get(field).map(|value| in_order(field, value));
+    let differ = fields.into_iter().filter(|field| {
+        let (ours, theirs) = (comparable(ours, field), comparable(theirs, field));
+        ours != theirs
+    });
     let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".into(), Value::to_string);
     differ
         .filter(|field| !is_explained(field))
@@ -104,6 +112,16 @@ fn of_configs(
             format!("config: {field}: {ours}, buildah: {theirs}")
         })
         .collect()
+}
+
+/// A field for a comparison. The order of variables has no meaning: a new value stays in its place
+/// here, and goes to the end in an image of buildah.
+fn in_order(field: &str, value: &Value) -> Value {
+    let mut value = value.clone();
+    if let (ENV, Some(variables)) = (field, value.as_array_mut()) {
+        variables.sort_by_key(Value::to_string);
+    }
+    value
 }
 
 #[cfg(test)]
@@ -139,13 +157,15 @@ mod tests {
     fn fields_are_compared_by_value() {
         let object = |value: Value| value.as_object().unwrap().clone();
         let ours = object(json!({"cmd": ["a"], "user": "", "env": ["A=1", "B=2"]}));
-        let theirs = object(json!({"cmd": ["a"], "user": "b", "env": ["B=2", "A=1"], "x": null}));
+        let theirs = object(json!({"cmd": ["a"], "user": "b", "env": ["B=3", "A=1"], "x": null}));
         let row = ExplainedField { fixture: Some("c"), field: "env", why: "" };
         let user = "config: user: \"\", buildah: \"b\"";
-        let env = "config: env: [\"A=1\",\"B=2\"], buildah: [\"B=2\",\"A=1\"]";
+        let env = "config: env: [\"A=1\",\"B=2\"], buildah: [\"B=3\",\"A=1\"]";
         let missing = "config: x: nothing, buildah: null";
         assert_eq!(of_configs("c", &ours, &theirs, &[row]), [user, missing]);
         assert_eq!(of_configs("go", &ours, &theirs, &[row]), [env, user, missing]);
         assert_eq!(of_configs("go", &ours, &ours, &[]), [""; 0]);
+        let (one, other) = (json!({"env": ["A=1", "B=2"]}), json!({"env": ["B=2", "A=1"]}));
+        assert_eq!(of_configs("go", &object(one), &object(other), &[]), [""; 0]);
     }
 }

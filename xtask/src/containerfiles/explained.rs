@@ -23,6 +23,8 @@ pub(super) const ONLY_THEIRS: &str = "only theirs";
 const DATES: &str = "has dates";
 const INODES: &str = "has dates and inode numbers of files";
 const MOUNT_POINT: &str = "buildah leaves its mount point";
+const MODE: &str = "as with BuildKit, an octal --chmod is also the mode of a directory that COPY makes";
+const OWNER: &str = "buildah gives the owner of --chown to directories that are there";
 
 #[rustfmt::skip]
 pub(super) const EXPLAINED: &[Explained] = &[
@@ -36,6 +38,11 @@ pub(super) const EXPLAINED: &[Explained] = &[
     Explained { fixture: None, path: "etc/hostname",                    what: &[ONLY_THEIRS],       why: MOUNT_POINT },
     Explained { fixture: None, path: "etc/hosts",                       what: &[ONLY_THEIRS],       why: MOUNT_POINT },
     Explained { fixture: None, path: "etc/resolv.conf",                 what: &[ONLY_THEIRS],       why: MOUNT_POINT },
+    Explained { fixture: None, path: "var/log/journal",                 what: &["xattrs"],          why: "systemd gives it an ACL, which buildah leaves out" },
+    Explained { fixture: Some("distroless"), path: "www",               what: &["mode"],            why: MODE },
+    Explained { fixture: Some("matrix"), path: "opt",                   what: &["owner"],           why: OWNER },
+    Explained { fixture: Some("matrix"), path: "opt/app",               what: &["owner"],           why: OWNER },
+    Explained { fixture: Some("matrix"), path: "opt/app/doc",           what: &["mode"],            why: MODE },
     Explained { fixture: Some("secrets"), path: "home/app",             what: &[ONLY_THEIRS],       why: MOUNT_POINT },
     Explained { fixture: Some("secrets"), path: "root/.config",         what: &[ONLY_THEIRS],       why: MOUNT_POINT },
     Explained { fixture: Some("secrets"), path: "run/secrets",          what: &[ONLY_THEIRS],       why: MOUNT_POINT },

@@ -69,7 +69,7 @@ impl State<'_> {
             env,
             hidden_env,
             user: self.config.user.clone(),
-            workdir: self.config.workdir.clone(),
+            workdir: paths::absolute("/", &self.config.workdir),
             network: form.network,
             mounts,
         })

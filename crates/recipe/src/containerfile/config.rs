@@ -44,11 +44,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Config of the base `scratch`: a search path and `/`, as BuildKit has it.
+    /// Config of the base `scratch`: a search path, as BuildKit has it.
     #[must_use]
     pub fn scratch() -> Self {
         let env = vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())];
-        Self { env, workdir: "/".to_owned(), ..Self::default() }
+        Self { env, ..Self::default() }
     }
 
     /// Lengths in bytes of the texts that an image has many of, and of arguments: all but those

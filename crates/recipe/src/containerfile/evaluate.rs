@@ -105,7 +105,9 @@ impl<'f> State<'f> {
         let scope =
             Scope { env: Variables::new(&base.env), arguments: Variables::new(&base.arguments) };
         let mut config = base.clone();
-        config.workdir = paths::absolute("/", &base.workdir);
+        if !base.workdir.is_empty() {
+            config.workdir = paths::absolute("/", &base.workdir);
+        }
         (config.env, config.arguments) = (Vec::new(), Vec::new());
         let ports = config.ports.iter().cloned().collect();
         let volumes = config.volumes.iter().cloned().collect();

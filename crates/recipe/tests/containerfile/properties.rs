@@ -48,7 +48,8 @@ fn check(text: &str) {
             assert!(base < index, "a base is an earlier stage");
         }
         let Ok(done) = file.evaluate(index, &base(), &arguments) else { continue };
-        assert!(done.config.workdir.starts_with('/'));
+        let workdir = &done.config.workdir;
+        assert!(workdir.is_empty() || workdir.starts_with('/'));
         for action in done.instructions.into_iter().map(|done| done.action) {
             match action {
                 Action::Run(run) => {

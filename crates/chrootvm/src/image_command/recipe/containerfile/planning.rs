@@ -29,8 +29,7 @@ impl Stages<'_> {
         self.halt.check()?;
         let mut stage = self.begin(index)?;
         let evaluated = self.settings.file.evaluate(index, &stage.config, &self.settings.arguments);
-        let has_no_workdir = stage.config.workdir.is_empty();
-        let Evaluated { instructions, mut config } =
+        let Evaluated { instructions, config } =
             evaluated.map_err(|mistake| wrong(&self.settings.package, &mistake))?;
         let actions: Vec<&Action> = instructions.iter().map(|done| &done.action).collect();
         self.prepare(&actions)?;
@@ -60,10 +59,6 @@ impl Stages<'_> {
                 parts,
                 key: stage.key,
             });
-        }
-        // The config of an image without WORKDIR stays as it is.
-        if has_no_workdir && config.workdir == "/" {
-            config.workdir.clear();
         }
         stage.config = config;
         Ok(stage)
