@@ -93,11 +93,11 @@ test-containerfiles: ## Build tests/containerfiles, and compare the images with 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml
 	@scripts/setup --check test
-	@$(XTASK) bench boot --runs 7 --budget bench/budget.toml
+	@$(XTASK) bench boot --runs 5 --budget bench/budget.toml
 	@$(XTASK) bench size --budget bench/budget.toml
 
 .PHONY: fuzz
-fuzz: ## Feed damaged input to all readers, FUZZ_S (20) seconds each, two at a time
+fuzz: ## Feed damaged input to all readers, FUZZ_S (10) seconds each, two at a time
 	@$(XTASK) fuzz
 
 .PHONY: soak

@@ -23,7 +23,8 @@ pub(super) const ONLY_THEIRS: &str = "only theirs";
 const DATES: &str = "has dates";
 const INODES: &str = "has dates and inode numbers of files";
 const MOUNT_POINT: &str = "buildah leaves its mount point";
-const MODE: &str = "as with BuildKit, an octal --chmod is also the mode of a directory that COPY makes";
+const MODE: &str =
+    "as with BuildKit, an octal --chmod is also the mode of a directory that COPY makes";
 const OWNER: &str = "buildah gives the owner of --chown to directories that are there";
 
 #[rustfmt::skip]

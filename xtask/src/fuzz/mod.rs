@@ -43,7 +43,7 @@ use self::targets::{TARGETS, Target};
 use crate::workspace;
 
 /// Default of `--seconds`, unless the variable `FUZZ_S` is set.
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 10;
 
 /// Default number of targets at a time: machines of continuous integration have two
 /// processors.
@@ -55,7 +55,7 @@ pub struct Fuzz {
     /// Fuzz only this target; repeatable
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
-    /// How long each target is fuzzed [default: `FUZZ_S`, or 20]
+    /// How long each target is fuzzed [default: `FUZZ_S`, or 10]
     #[arg(long)]
     seconds: Option<u64>,
     /// Read this input of one target alone, by its number
