@@ -119,7 +119,8 @@ fn stages(text: &str) -> Result<Vec<Evaluated>, Mistake> {
 
 /// Rules for a stage.
 fn check_stage(stage: &Evaluated) -> Result<()> {
-    ensure!(is_absolute(&stage.config.workdir), "a working directory {:?}", stage.config.workdir);
+    let workdir = &stage.config.workdir;
+    ensure!(workdir.is_empty() || is_absolute(workdir), "a working directory {workdir:?}");
     for done in &stage.instructions {
         match &done.action {
             Action::Run(run) => {
