@@ -54,6 +54,7 @@ fn check(text: &str) {
             match action {
                 Action::Run(run) => {
                     assert!(run.words.is_empty() == run.script.is_some(), "words or a script");
+                    assert!(run.workdir.starts_with('/'), "{}", run.workdir);
                 }
                 Action::Copy(copy) => {
                     assert!(copy.to.starts_with('/') && !copy.sources.is_empty());

@@ -58,7 +58,7 @@ enum Need {
 }
 
 impl Need {
-    /// Whether an error of opening the file means that there is none.
+    /// Whether a file counts as missing if it cannot be opened because of `error`.
     fn is_satisfied(self, error: ErrorKind) -> bool {
         let is_missing = matches!(error, ErrorKind::NotFound | ErrorKind::NotADirectory);
         match self {
