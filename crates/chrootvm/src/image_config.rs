@@ -20,7 +20,7 @@ pub(crate) const SYSTEMS: &[&str] = &[
 ];
 
 /// Shell of a health check that is a line of text.
-const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+pub(crate) const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// First word of a health check that is none (Docker, `HealthConfig.Test`).
 pub(crate) const NO_HEALTH: &str = "NONE";

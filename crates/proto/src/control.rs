@@ -10,6 +10,7 @@ use core::time::Duration;
 use crate::settings::Size;
 use crate::text::compose;
 use crate::words;
+use crate::workload::WorkloadState;
 
 /// Longest line in bytes; a longer line is dropped.
 const LINE_MAX: usize = 4096;
@@ -28,6 +29,8 @@ pub enum ToGuest {
     Close(u8),
     /// `session`: serve one more session, whose ports have this number.
     Session(u32),
+    /// `restart`: end the workload, and start it again.
+    Restart,
 }
 
 /// A message of the guest.
@@ -42,6 +45,8 @@ pub enum ToHost {
         /// Time since the kernel's start at which the command started.
         now: Duration,
     },
+    /// `workload`: the state of the workload has changed.
+    Workload(WorkloadState),
     /// `killed`: the kernel has killed this many processes because memory ran out. It comes
     /// before `exited`, and so does `full`.
     Killed(u64),
@@ -86,6 +91,7 @@ impl fmt::Display for ToGuest {
             Self::Signal(number) => writeln!(f, "signal {number}"),
             Self::Close(stream) => writeln!(f, "close {stream}"),
             Self::Session(number) => writeln!(f, "session {number}"),
+            Self::Restart => f.write_str("restart\n"),
         }
     }
 }
@@ -103,6 +109,7 @@ impl ToGuest {
             "signal" => Self::Signal(number(&mut words)?),
             "close" => Self::Close(number(&mut words)?),
             "session" => Self::Session(number(&mut words)?),
+            "restart" => Self::Restart,
             _ => return None,
         };
         words.next().is_none().then_some(message)
@@ -117,6 +124,11 @@ impl ToHost {
             Self::Ready => b"ready\n".to_vec(),
             Self::Started { init, now } => {
                 compose(format_args!("started {} {}\n", micros(*init), micros(*now))).into_bytes()
+            }
+            Self::Workload(state) => {
+                let [phase, health, restarts, status] = state.to_numbers();
+                let line = format_args!("workload {phase} {health} {restarts} {status}\n");
+                compose(line).into_bytes()
             }
             Self::Killed(count) => compose(format_args!("killed {count}\n")).into_bytes(),
             Self::Full(full) => {
@@ -153,6 +165,11 @@ impl ToHost {
             "started" => {
                 let mut time = || Some(Duration::from_micros(number(&mut words)?));
                 Self::Started { init: time()?, now: time()? }
+            }
+            "workload" => {
+                let mut next = || number(&mut words);
+                let numbers = [next()?, next()?, next()?, next()?];
+                Self::Workload(WorkloadState::from_numbers(numbers)?)
             }
             "killed" => Self::Killed(number(&mut words)?),
             "full" => {
@@ -224,6 +241,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::{Health, Phase};
     use proptest::prelude::*;
     use std::string::ToString;
 
@@ -235,11 +253,12 @@ mod tests {
             ToGuest::Signal(15),
             ToGuest::Close(1),
             ToGuest::Session(7),
+            ToGuest::Restart,
         ] {
             let line = message.to_string();
             assert_eq!(ToGuest::parse(line.trim_end().as_bytes()), Some(message), "{line}");
         }
-        for bad in ["", "signal", "signal x", "signal 1 2", "signal 256", "other 1"] {
+        for bad in ["", "signal", "signal x", "signal 1 2", "signal 256", "restart 1", "other 1"] {
             assert_eq!(ToGuest::parse(bad.as_bytes()), None, "{bad}");
         }
     }
@@ -253,6 +272,13 @@ mod tests {
             ToHost::Killed(u64::MAX),
             ToHost::Full(FullFs::Overlay),
             ToHost::Full(FullFs::Tmp),
+            ToHost::Workload(WorkloadState::default()),
+            ToHost::Workload(WorkloadState {
+                phase: Phase::Pausing,
+                health: Some(Health::Unhealthy),
+                restarts: u32::MAX,
+                status: 137,
+            }),
             ToHost::Exited { status: 255, output: u64::MAX, error: 0 },
             ToHost::Failed { status: 127, message: b"execute \xff: ENOENT".to_vec() },
         ] {
@@ -273,6 +299,11 @@ mod tests {
             "full",
             "full x",
             "full tmp 1",
+            "workload 0 0 0",
+            "workload 4 0 0 0",
+            "workload 0 4 0 0",
+            "workload 0 0 0 256",
+            "workload 0 0 0 0 0",
         ] {
             assert_eq!(ToHost::parse(bad.as_bytes()), None, "{bad}");
         }

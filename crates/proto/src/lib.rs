@@ -32,25 +32,31 @@
 //! | `cwd=PATH` | working directory of the command; it must exist |
 //! | `make-cwd=PATH` | working directory of the command; if it is missing, it is made with mode 0755 for root |
 //! | `user=USER` | `NAME`, `UID`, `NAME:GROUP` or `UID:GID` |
+//! | `before=WORD` | first word of one more command that runs before the command of an image |
+//! | `before-arg=WORD` | one more word of the last of those commands |
 //! | `restart=WHEN` | `no`, `on-failure` or `always`: start the command of an image again |
+//! | `restart-max=NUMBER` | most starts of the command of an image after the first one |
+//! | `restart-backoff=FIRST LONGEST` | first and longest pause before it starts again, in milliseconds |
 //! | `stop-signal=NUMBER` | signal that asks the command to end, instead of SIGTERM (15): 1 to 31, or 34 to 64 for real-time signals |
+//! | `stop-timeout=MILLISECONDS` | time for the command of an image to end after that signal |
 //! | `image-volume=PATH` | directory of the root that is writable, even if the root is read-only |
 //! | `health-arg=WORD` | one more word of the health check of the command |
 //! | `health=TIMES RETRIES` | interval, time limit, start period and interval in the start period, each in milliseconds, and the number of failures |
+//! | `health-on-failure=ACTION` | `none`, `restart` or `poweroff`: what happens if the command of an image is unhealthy |
 //! | `terminal=ROWS COLUMNS` | give the command a terminal of this size; without a command, the console is one |
 //! | `hostname=NAME` | host name of the guest |
 //! | `volume=ro\|rw TAG PATH` | mount a virtiofs tag at a path of the root |
 //! | `file-volume=ro\|rw TAG PATH` | mount the file [`file`](volume::VOLUME_FILE) of a virtiofs tag at a path of the root |
 //! | `network=user` | set up QEMU's user network |
 //! | `alone=1` | power off after the command: no host waits for its status |
+//! | `workload=1` | the command is a workload; without words of its own, it is that of the image |
 //! | `words=WORDS` | words of the kernel command line that only this run has |
 //! | `time=NANOSECONDS` | time of day, since 1970 |
 //! | `seed=BYTES` | random bytes for the kernel |
 //!
-//! The first ten describe a [command](settings::Command), and are all that an image's
+//! Those above `terminal` describe a [command](settings::Command), and are all that an image's
 //! `/etc/virtinit/run` may have. `SIGRTMIN+N` of an image is the number 34+N, as
-//! [`signal`] reads it. `/init` checks the records of health checks, and does not run the
-//! checks yet ([`settings::health`]). The host writes records, and the guest reads them:
+//! [`signal`] reads it. The host writes records, and the guest reads them:
 //!
 //! ```
 //! use virtinitrd_proto::settings::{Record, Settings, encode};
@@ -86,6 +92,7 @@
 //! | `signal NUMBER` | send a signal to the command |
 //! | `close STREAM` | nobody reads stream 1 or 2 any more |
 //! | `session NUMBER` | serve one more session (on the control channel of session 0) |
+//! | `restart` | end the workload of session 0, and start it again |
 //!
 //! Lines of the guest ([`control::ToHost`]):
 //!
@@ -93,6 +100,7 @@
 //! |---|---|
 //! | `ready` | the machine waits for its orders (session 0 with `virtinit.orders` on the kernel command line) |
 //! | `started INIT NOW` | the command runs; microseconds since the kernel's start |
+//! | `workload PHASE HEALTH RESTARTS STATUS` | the state of the workload of session 0 has changed ([`workload::WorkloadState`]) |
 //! | `killed COUNT` | during the session, the kernel killed this many processes for lack of memory |
 //! | `full NAME` | a file system in memory has no room left: `overlay` or `tmp` |
 //! | `exited STATUS OUTPUT ERROR` | the command has ended after this many bytes of output |
@@ -151,3 +159,4 @@ pub mod text;
 pub mod user;
 pub mod volume;
 pub mod words;
+pub mod workload;

@@ -102,6 +102,16 @@ pub fn number(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, append).filter(|_| !text.is_empty())
 }
 
+/// Exactly `N` decimal numbers, each separated by one blank.
+#[must_use]
+pub fn numbers<const N: usize>(text: &[u8]) -> Option<[u64; N]> {
+    let (mut words, mut numbers) = (words(text), [0; N]);
+    for place in &mut numbers {
+        *place = number(words.next()?)?;
+    }
+    words.next().is_none().then_some(numbers)
+}
+
 /// A hexadecimal number of one to sixteen digits; digits only.
 #[must_use]
 #[inline(never)]

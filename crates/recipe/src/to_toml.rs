@@ -5,13 +5,16 @@
 
 use std::path::Path;
 
+use proto::settings::health::{UNHEALTHY, Unhealthy};
+use proto::settings::restart::{Backoff, RESTARTS, RestartPolicy};
+
 use crate::keys::VERSION;
 use crate::model::{
     Action, Base, Build, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, From,
-    Health, HealthCommand, HostVolume, Init, LinkStep, Machine, Mode, Network, Normalisation,
-    Output, Program, PutStep, Recipe, Restart, Run, Scope, Secret, Step,
+    Health, HostVolume, Init, LinkStep, Machine, Mode, Network, Normalisation, Output, Program,
+    PutStep, Recipe, Run, RunCommand, Scope, Secret, Step,
 };
-use crate::values::{show_duration, show_mode, show_size};
+use crate::values::{show_backoff, show_duration, show_mode, show_size};
 use crate::writer::{Writer, inline, key_of, quoted};
 
 impl Recipe {
@@ -227,7 +230,9 @@ fn write_run(to: &mut Writer, run: &Run) {
         user,
         workdir,
         stop_signal,
+        stop_timeout,
         volumes,
+        before,
         restart,
         health,
         expose,
@@ -240,26 +245,39 @@ fn write_run(to: &mut Writer, run: &Run) {
     to.maybe("user", user.as_deref());
     to.maybe("workdir", workdir.as_deref());
     to.maybe("stop-signal", stop_signal.as_deref());
+    to.maybe("stop-timeout", stop_timeout.map(show_duration));
     to.texts("volumes", volumes);
-    if let Some(restart) = restart {
-        let policy = quoted(name_of(Restart::ALL, restart));
-        to.raw("restart", inline([("policy", policy)]));
+    if let Some(RestartPolicy { when, max, backoff }) = restart {
+        let max = max.map(|max| ("max", max.to_string()));
+        let backoff = Some(*backoff).filter(|backoff| *backoff != Backoff::default());
+        let backoff = backoff.map(|backoff| ("backoff", quoted(&show_backoff(backoff))));
+        let policy = [("policy", quoted(name_of(&RESTARTS, when)))];
+        to.raw("restart", inline(policy.into_iter().chain(max).chain(backoff)));
     }
     to.texts("expose", expose);
     to.map("labels", labels);
-    // A table of its own comes last: keys after its header are its own.
+    // Tables of their own come last: keys after their headers are their own.
+    for command in before {
+        to.table("[[run.before]]");
+        write_run_command(to, command);
+    }
     if let Some(health) = health {
         write_health(to, health);
     }
 }
 
-fn write_health(to: &mut Writer, health: &Health) {
-    let Health { args, interval, timeout, start_period, start_interval, retries } = health;
-    to.table("[run.health]");
-    match args {
-        HealthCommand::Shell(text) => to.text("run", text),
-        HealthCommand::Words(words) => to.list("argv", words),
+fn write_run_command(to: &mut Writer, command: &RunCommand) {
+    match command {
+        RunCommand::Shell(text) => to.text("run", text),
+        RunCommand::Words(words) => to.list("argv", words),
     }
+}
+
+fn write_health(to: &mut Writer, health: &Health) {
+    let Health { args, interval, timeout, start_period, start_interval, retries, on_failure } =
+        health;
+    to.table("[run.health]");
+    write_run_command(to, args);
     to.maybe("interval", interval.map(show_duration));
     to.maybe("timeout", timeout.map(show_duration));
     to.maybe("start-period", start_period.map(show_duration));
@@ -267,6 +285,8 @@ fn write_health(to: &mut Writer, health: &Health) {
     if let Some(retries) = retries {
         to.raw("retries", retries);
     }
+    let on_failure = Some(on_failure).filter(|action| **action != Unhealthy::default());
+    to.maybe("on-failure", on_failure.map(|action| name_of(&UNHEALTHY, action)));
 }
 
 fn write_machine(to: &mut Writer, Machine { cpus, memory, network, publish }: &Machine) {

@@ -123,6 +123,7 @@ fn wait_for(child: Pid) {
     while wait().err() == Some(Errno::INTR) {}
 }
 
+#[inline(never)]
 fn mix_seed(seed: &[u8]) -> Result<(), Errno> {
     let seed = seed.try_into().map_err(|_| Errno::INVAL)?;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;

@@ -30,7 +30,7 @@ use crate::run::command::CommandMode;
 use crate::run::console::PayloadConsole;
 use crate::run::program::{Origin, Program};
 use crate::run::session::Session;
-use crate::run::{self, command, payload, supervise};
+use crate::run::{self, command, payload, workload};
 use crate::sys::devices::Devices;
 use crate::sys::error::{Context, ErrnoName, Error, Result};
 use crate::sys::file;
@@ -156,7 +156,7 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         Program::Workload(command) => {
             watch::stop();
             mount::delegate_cgroups();
-            supervise::run(&command, &mounts, end::devices())
+            workload::run(&command, &mounts, end::devices())
         }
         Program::Payload => {
             log::debug!("executing {}", show(config.init));

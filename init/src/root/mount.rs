@@ -40,6 +40,7 @@ impl BootedFrom {
 
 /// Mounts the root, unless the kernel has done so, and an overlay over it, if the command
 /// line asks for one.
+#[inline(never)]
 pub fn mount(booted_from: BootedFrom, config: &Config<'_>) -> Result<NewRoot> {
     let root = match booted_from {
         BootedFrom::Initramfs => mount_at_sysroot(config)?,

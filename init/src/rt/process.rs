@@ -51,6 +51,20 @@ pub fn uptime() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(nanos)
 }
 
+/// The uptime after another `pause`.
+#[must_use]
+#[inline(never)] // one copy instead of one at each call
+pub fn uptime_after(pause: Duration) -> Duration {
+    uptime().saturating_add(pause)
+}
+
+/// The time until the uptime `deadline`; 0 if it has passed.
+#[must_use]
+#[inline(never)] // as above
+pub fn time_until(deadline: Duration) -> Duration {
+    deadline.saturating_sub(uptime())
+}
+
 /// Ends the calling thread only (_exit(2), "C library/kernel differences").
 pub fn end_thread() -> ! {
     loop {

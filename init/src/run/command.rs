@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, WaitStatus};
 use crate::report::log;
 use crate::root::attachments::extra_mounts::ExtraMounts;
 use crate::rt;
-use crate::rt::process::uptime;
+use crate::rt::process::{time_until, uptime, uptime_after};
 use crate::run::session::Session;
 use crate::run::session::failure::Failure;
 use crate::sys::children::{self, shell_status};
@@ -130,13 +130,13 @@ fn answer_for(devices: &Devices, number: u32) {
 fn end_the_rest(session: &mut Session, signals: &OwnedFd) -> Result<(), Errno> {
     for signal in [Signal::TERM, Signal::KILL] {
         children::signal_all(signal);
-        let deadline = uptime() + GRACE;
+        let deadline = uptime_after(GRACE);
         loop {
             let (_, any_left) = session.reap(&mut |_, _| ());
             if !any_left && session.is_finished() {
                 return Ok(());
             }
-            let left = deadline.saturating_sub(uptime());
+            let left = time_until(deadline);
             // Wait for a host that reads slowly, but not for a process that does not end.
             if left.is_zero() && (signal == Signal::TERM || session.is_drained()) {
                 break;

@@ -11,4 +11,4 @@ pub mod orders;
 pub mod payload;
 pub mod program;
 pub mod session;
-pub mod supervise;
+pub mod workload;

@@ -61,6 +61,7 @@ const GROUPS: &[Group] = &[
     ("image_runs", images::image_runs::CASES),
     ("workload", images::workload::CASES),
     ("oci", images::oci::CASES),
+    ("supervision", images::supervision::CASES),
     ("block_devices", root::block_devices::CASES),
     ("mounts", root::mounts::CASES),
     ("open_files", root::open_files::CASES),
@@ -209,7 +210,10 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         launcher::console::ENDS.iter().map(|end| test("console", end.name, |bed| end.check(bed)));
     let disks =
         root::roots::DISKS.iter().map(|disk| test("roots", disk.name, |bed| disk.check(bed)));
-    let cases = cases.chain(faults).chain(ends).chain(inits).chain(disks);
+    let supervisions = images::supervision::SUPERVISIONS
+        .iter()
+        .map(|row| test("supervision", row.name, |bed| row.check(bed)));
+    let cases = cases.chain(faults).chain(ends).chain(inits).chain(disks).chain(supervisions);
     cases.chain(rust_cases).chain(cold_cases).chain(cold_ends)
 }
 

@@ -3,9 +3,12 @@
 //!
 //! Format of the run file: [`proto::settings`].
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use proto::settings::health::{Health, Schedule};
-use proto::settings::{IMAGE_FILE, MAX, MissingCwd, Record, Restart, encode};
+use proto::settings::health::{Health, Schedule, Unhealthy};
+use proto::settings::restart::{Backoff, Restart, RestartPolicy};
+use proto::settings::{IMAGE_FILE, MAX, MissingCwd, Record, encode};
 
 use crate::format::Format;
 use crate::tree::{Content, Id, Kind, Meta, Tree, components};
@@ -55,10 +58,14 @@ pub struct Workload<'a> {
     pub missing_cwd: MissingCwd,
     /// User and group, as text.
     pub user: Option<&'a [u8]>,
-    /// Whether `/init` starts the command again when it ends.
-    pub restart: Restart,
+    /// Commands to run before it, each with its arguments.
+    pub before: Vec<Vec<&'a [u8]>>,
+    /// Whether and when `/init` starts the command again.
+    pub restart: RestartPolicy,
     /// Number of the signal that asks the command to end ([`proto::signal`]).
     pub stop_signal: Option<u8>,
+    /// Time for the command to end after that signal.
+    pub stop_timeout: Option<Duration>,
     /// Absolute paths of directories that the command may write to, even in a read-only root.
     /// They are made in the image if they are missing there.
     pub volumes: Vec<&'a [u8]>,
@@ -82,7 +89,12 @@ pub fn workload(tree: &mut Tree, workload: &Workload<'_>, mtime: i64) -> Result<
         MissingCwd::Refuse => Record::Cwd(path),
         MissingCwd::Make => Record::MakeCwd(path),
     };
-    let Health { args, schedule } = &workload.health;
+    let RestartPolicy { when, max, backoff } = workload.restart;
+    let Health { args, schedule, unhealthy } = &workload.health;
+    let before = workload.before.iter().flat_map(|words| {
+        let first = words.iter().take(1).map(|word| Record::Before(word));
+        first.chain(words.iter().skip(1).map(|word| Record::BeforeArg(word)))
+    });
     let records: Vec<_> = workload
         .args
         .iter()
@@ -90,11 +102,16 @@ pub fn workload(tree: &mut Tree, workload: &Workload<'_>, mtime: i64) -> Result<
         .chain(workload.env.iter().map(|pair| Record::Env(pair)))
         .chain(workload.cwd.map(cwd))
         .chain(workload.user.map(Record::User))
-        .chain((workload.restart != Restart::No).then_some(Record::Restart(workload.restart)))
+        .chain(before)
+        .chain((when != Restart::No).then_some(Record::Restart(when)))
+        .chain(max.map(Record::RestartMax))
+        .chain((backoff != Backoff::default()).then_some(Record::RestartBackoff(backoff)))
         .chain(workload.stop_signal.map(Record::StopSignal))
+        .chain(workload.stop_timeout.map(Record::StopTimeout))
         .chain(workload.volumes.iter().map(|path| Record::ImageVolume(path)))
         .chain(args.iter().map(|word| Record::HealthArg(word.to_bytes())))
         .chain((*schedule != Schedule::default()).then_some(Record::Health(*schedule)))
+        .chain((*unhealthy != Unhealthy::Report).then_some(Record::Unhealthy(*unhealthy)))
         .collect();
     let bytes = encode(&records);
     ensure!(
@@ -165,12 +182,15 @@ mod tests {
             env: vec![b"A=1"],
             cwd: Some(b"/tmp"),
             user: Some(b"nobody"),
-            restart: Restart::Always,
+            before: vec![vec![b"mkdir", b"/run/a b"], vec![b"true"]],
+            restart: RestartPolicy { when: Restart::Always, max: Some(4), ..Default::default() },
             stop_signal: Some(3),
+            stop_timeout: Some(Duration::from_secs(90)),
             volumes: vec![b"/data"],
             health: Health {
                 args: vec![c"check", c""],
                 schedule: Schedule { retries: 1, ..Schedule::default() },
+                unhealthy: Unhealthy::Restart,
             },
             ..Workload::default()
         };
@@ -181,8 +201,10 @@ mod tests {
         assert_eq!(request.env, [c"A=1"]);
         assert_eq!(request.cwd, Some(c"/tmp"));
         assert_eq!(request.user, Some(&b"nobody"[..]));
-        assert_eq!(request.restart, Restart::Always);
+        assert_eq!(request.before, [&[c"mkdir", c"/run/a b"][..], &[c"true"]]);
+        assert_eq!(request.restart, wanted.restart);
         assert_eq!(request.stop_signal, Some(3));
+        assert_eq!(request.stop_timeout, wanted.stop_timeout);
         assert_eq!(request.image_volumes, [b"/data"]);
         assert_eq!(request.health, wanted.health);
         assert!(tree.find(b"tmp").is_none());

@@ -5,41 +5,15 @@
 
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use core::time::Duration;
 
-use super::health::{Health, Schedule};
+use super::health::{Health, Schedule, UNHEALTHY};
+use super::restart::{Backoff, RESTARTS, RestartPolicy};
 use super::{IMAGE_FILE, Size, take_all};
 use crate::error::{Error, Result};
 use crate::signal;
 use crate::text::show;
 use crate::words::{number, text};
-
-/// Whether the command of an image starts again after its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Restart {
-    /// No restart: the machine ends with the command.
-    #[default]
-    No,
-    /// A restart, unless the command has ended with status 0.
-    OnFailure,
-    /// A restart, whatever the status of the command.
-    Always,
-}
-
-impl Restart {
-    /// Whether a command that has ended with `status` is started again.
-    #[must_use]
-    pub fn is_due(self, status: u8) -> bool {
-        match self {
-            Self::No => false,
-            Self::OnFailure => status != 0,
-            Self::Always => true,
-        }
-    }
-}
-
-/// Values of `restart=`, and their meanings.
-pub const RESTARTS: [(&str, Restart); 3] =
-    [("no", Restart::No), ("on-failure", Restart::OnFailure), ("always", Restart::Always)];
 
 /// What happens if the working directory of a command is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +24,9 @@ pub enum MissingCwd {
     /// The directory and those above it are made, with mode 0755 for root.
     Make,
 }
+
+/// Time for a command to end after its stop signal, in container engines as well.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A command, and how to run it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,14 +44,25 @@ pub struct Command<'a> {
     /// Size of the controlling terminal. Without one, the command gets three streams. If there
     /// is no command, it is the size of the console.
     pub terminal: Option<Size>,
-    /// Whether the command starts again. It has a meaning only for the command of an image.
-    pub restart: Restart,
+    /// Commands to run before it, one after the other, each with its arguments; none is empty.
+    /// They have a meaning only for the command of an image, as have the next three.
+    pub before: Vec<Vec<&'a CStr>>,
+    /// Whether and when the command starts again.
+    pub restart: RestartPolicy,
     /// Number of the signal that asks the command to end ([`signal`]); the default is SIGTERM.
     pub stop_signal: Option<u8>,
+    /// Time for the command to end after that signal; the default is [`STOP_TIMEOUT`].
+    pub stop_timeout: Option<Duration>,
     /// Absolute paths of directories that the command may write to, even in a read-only root.
     pub image_volumes: Vec<&'a [u8]>,
     /// Health check of the command.
     pub health: Health<'a>,
+}
+
+/// The value with the name `word` in a table.
+fn named<T: Copy>(table: &[(&str, T)], word: &[u8]) -> Option<T> {
+    let word = text(word);
+    table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
 }
 
 impl<'a> Command<'a> {
@@ -113,12 +101,15 @@ impl<'a> Command<'a> {
                 let path = Some(bytes).filter(|path| path.starts_with(b"/"))?;
                 self.image_volumes.push(path);
             }
+            "before" => self.before.push([value].into()),
+            "before-arg" => self.before.last_mut()?.push(value),
+            "stop-timeout" => self.stop_timeout = Some(Duration::from_millis(number(bytes)?)),
+            "restart" => self.restart.when = named(&RESTARTS, bytes)?,
+            "restart-max" => self.restart.max = Some(u32::try_from(number(bytes)?).ok()?),
+            "restart-backoff" => self.restart.backoff = Backoff::parse(bytes)?,
             "health-arg" => self.health.args.push(value),
             "health" => self.health.schedule = Schedule::parse(bytes)?,
-            "restart" => {
-                let word = text(bytes);
-                self.restart = RESTARTS.iter().find(|(name, _)| *name == word)?.1;
-            }
+            "health-on-failure" => self.health.unhealthy = named(&UNHEALTHY, bytes)?,
             _ => return None,
         }
         Some(())

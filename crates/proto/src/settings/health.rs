@@ -4,14 +4,33 @@
 //! turns it into records: a check for a shell becomes the words `/bin/sh`, `-c` and the text,
 //! and a time that the image leaves out, or gives as 0, becomes its default.
 //!
-//! `/init` reads and checks the records. It does not run the check yet.
-
 use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::time::Duration;
 
-use crate::words::{number, words};
+use super::millis;
+use crate::words::numbers;
+
+/// What happens to a workload that has become unhealthy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unhealthy {
+    /// Nothing but a message.
+    #[default]
+    Report,
+    /// It is stopped and started again, whatever its restart policy says, but after the pauses
+    /// of that policy and at most as often.
+    Restart,
+    /// It is stopped, and the machine ends.
+    PowerOff,
+}
+
+/// Values of `health-on-failure=`, and their meanings.
+pub const UNHEALTHY: [(&str, Unhealthy); 3] = [
+    ("none", Unhealthy::Report),
+    ("restart", Unhealthy::Restart),
+    ("poweroff", Unhealthy::PowerOff),
+];
 
 /// A command that finds out whether a workload works, and how often to run it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,6 +40,8 @@ pub struct Health<'a> {
     pub args: Vec<&'a CStr>,
     /// Times and limits of the check.
     pub schedule: Schedule,
+    /// What happens if the workload is unhealthy.
+    pub unhealthy: Unhealthy,
 }
 
 /// Times and limits of a health check. The default is Docker's.
@@ -54,13 +75,8 @@ impl Schedule {
     /// Reads `INTERVAL TIMEOUT START-PERIOD START-INTERVAL RETRIES`: times in milliseconds, in
     /// decimal. Only the start period may be 0.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        let (mut words, mut numbers) = (words(value), [0; 5]);
-        for place in &mut numbers {
-            *place = number(words.next()?)?;
-        }
-        let [interval, timeout, start_period, start_interval, retries] = numbers;
-        let has_zero = [interval, timeout, start_interval, retries].contains(&0);
-        if has_zero || words.next().is_some() {
+        let [interval, timeout, start_period, start_interval, retries] = numbers(value)?;
+        if [interval, timeout, start_interval, retries].contains(&0) {
             return None;
         }
         let [interval, timeout, start_period, start_interval] =
@@ -76,11 +92,6 @@ impl Schedule {
             [interval, timeout, start_period, start_interval].map(millis);
         format!("{interval} {timeout} {start_period} {start_interval} {retries}").into_bytes()
     }
-}
-
-/// Milliseconds in 64 bits, enough for half a billion years.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -7,18 +7,21 @@
 
 mod command;
 pub mod health;
+pub mod restart;
 
 use alloc::format;
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use core::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::text::show;
 use crate::volume::{Volume, VolumeKind};
-use crate::words::{self, number};
+use crate::words::{self, number, numbers};
 
-pub use command::{Command, MissingCwd, RESTARTS, Restart};
-use health::Schedule;
+pub use command::{Command, MissingCwd, STOP_TIMEOUT};
+use health::{Schedule, UNHEALTHY, Unhealthy};
+use restart::{Backoff, RESTARTS, Restart};
 
 /// Name of the run file, in the root directory of the initramfs.
 pub const FILE: &str = "virtinit.run";
@@ -49,6 +52,10 @@ pub struct Settings<'a> {
     pub network: bool,
     /// Whether the guest powers off by itself: no host waits for the status of the command.
     pub alone: bool,
+    /// Whether the command is a workload: PID 1 obeys orders to end the machine while it runs. If
+    /// there are no `args`, it is the command of [`IMAGE_FILE`], whose records come before those
+    /// of this file.
+    pub workload: bool,
     /// Words of the kernel command line that only this run has.
     pub words: &'a [u8],
     /// Time of day, in nanoseconds since 1970.
@@ -72,16 +79,29 @@ pub enum Record<'a> {
     MakeCwd(&'a [u8]),
     /// User and group of the command.
     User(&'a [u8]),
-    /// Whether the command starts again after its end.
+    /// First word of one more command to run before the command.
+    Before(&'a [u8]),
+    /// One more word of the last of those commands.
+    BeforeArg(&'a [u8]),
+    /// After which end the command starts again.
     Restart(Restart),
+    /// Most starts after the first one.
+    RestartMax(u32),
+    /// Pauses before the command starts again.
+    RestartBackoff(Backoff),
     /// Number of the signal that asks the command to end.
     StopSignal(u8),
+    /// Time for the command to end after that signal. Parts of a millisecond count as a whole
+    /// one.
+    StopTimeout(Duration),
     /// One more directory that the command may write to.
     ImageVolume(&'a [u8]),
     /// One more word of the health check.
     HealthArg(&'a [u8]),
     /// Times and limits of the health check.
     Health(Schedule),
+    /// What happens if the command is unhealthy.
+    Unhealthy(Unhealthy),
     /// A terminal of this size for the command, or the size of the console without a command.
     Terminal(Size),
     /// Host name of the guest.
@@ -92,6 +112,8 @@ pub enum Record<'a> {
     Network,
     /// Power off after the command.
     Alone,
+    /// The command is a workload; without words of its own, it is that of the image.
+    Workload,
     /// Words of the kernel command line that only this run has. Those of the kernel come last,
     /// and win.
     Words(&'a [u8]),
@@ -111,14 +133,17 @@ impl Record<'_> {
             Self::Cwd(value) => ("cwd", value.to_vec()),
             Self::MakeCwd(value) => ("make-cwd", value.to_vec()),
             Self::User(value) => ("user", value.to_vec()),
+            Self::Before(value) => ("before", value.to_vec()),
+            Self::BeforeArg(value) => ("before-arg", value.to_vec()),
             Self::StopSignal(number) => ("stop-signal", format!("{number}").into_bytes()),
+            Self::StopTimeout(time) => ("stop-timeout", format!("{}", millis(time)).into_bytes()),
             Self::ImageVolume(path) => ("image-volume", path.to_vec()),
             Self::HealthArg(value) => ("health-arg", value.to_vec()),
             Self::Health(schedule) => ("health", schedule.to_value()),
-            Self::Restart(restart) => {
-                let name = RESTARTS.iter().find(|(_, row)| *row == restart);
-                ("restart", name.map_or("", |(name, _)| name).as_bytes().to_vec())
-            }
+            Self::Unhealthy(unhealthy) => ("health-on-failure", name_in(&UNHEALTHY, &unhealthy)),
+            Self::Restart(restart) => ("restart", name_in(&RESTARTS, &restart)),
+            Self::RestartMax(count) => ("restart-max", format!("{count}").into_bytes()),
+            Self::RestartBackoff(backoff) => ("restart-backoff", backoff.to_value()),
             Self::Hostname(value) => ("hostname", value.to_vec()),
             Self::Terminal(size) => {
                 ("terminal", format!("{} {}", size.rows, size.columns).into_bytes())
@@ -126,12 +151,24 @@ impl Record<'_> {
             Self::Volume(volume) => volume.key_and_value(),
             Self::Network => ("network", b"user".to_vec()),
             Self::Alone => ("alone", b"1".to_vec()),
+            Self::Workload => ("workload", b"1".to_vec()),
             Self::Words(words) => ("words", words.to_vec()),
             Self::Time(time) => ("time", format!("{time}").into_bytes()),
             Self::Seed(seed) => ("seed", seed.to_vec()),
         };
         [key.as_bytes(), b"=", &value].concat()
     }
+}
+
+/// The name of `value` in a table.
+fn name_in<T: PartialEq>(table: &[(&str, T)], value: &T) -> Vec<u8> {
+    let row = table.iter().find(|(_, row)| row == value);
+    row.map_or("", |(name, _)| name).as_bytes().to_vec()
+}
+
+/// Milliseconds in 64 bits, enough for half a billion years. Parts of one count as a whole one.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// The text of a run file with these records.
@@ -164,6 +201,7 @@ impl<'a> Settings<'a> {
             "hostname" => self.hostname = Some(bytes),
             "network" => self.network = true,
             "alone" => self.alone = true,
+            "workload" => self.workload = true,
             "words" => self.words = bytes,
             "time" => self.time = Some(number(bytes)?),
             "seed" => self.seed = bytes,
@@ -196,9 +234,8 @@ impl Size {
     /// Reads `ROWS COLUMNS` in decimal.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let at = text.iter().position(|&byte| byte == b' ')?;
-        let number = |text| u16::try_from(number(text)?).ok();
-        Some(Self { rows: number(text.get(..at)?)?, columns: number(text.get(at + 1..)?)? })
+        let [rows, columns] = numbers(text)?;
+        Some(Self { rows: u16::try_from(rows).ok()?, columns: u16::try_from(columns).ok()? })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the records.
 
 use super::health::Health;
+use super::restart::RestartPolicy;
 use super::*;
 use crate::access::Access;
 use proptest::prelude::*;
@@ -11,6 +12,7 @@ fn every_record_is_read_as_it_was_written() {
     let volume = |kind| Volume { kind, tag: b"v0", access: Access::ReadOnly, path: b"/a b" };
     let volumes = [VolumeKind::File, VolumeKind::Directory].map(volume);
     let schedule = Schedule { retries: 9, ..Schedule::default() };
+    let backoff = Backoff { first: Duration::from_millis(1), ..Backoff::default() };
     let text = encode(&[
         Record::Arg(b"ls"),
         Record::Arg(b""),
@@ -18,19 +20,27 @@ fn every_record_is_read_as_it_was_written() {
         Record::Env(b"A=b=c"),
         Record::Cwd(b"/x y"),
         Record::User(b"nobody:100"),
+        Record::Before(b"/bin/mkdir"),
+        Record::BeforeArg(b"/a b"),
+        Record::Before(b"true"),
         Record::Restart(Restart::OnFailure),
+        Record::RestartMax(5),
+        Record::RestartBackoff(backoff),
+        Record::StopTimeout(Duration::from_micros(1_500)),
         Record::StopSignal(37),
         Record::ImageVolume(b"/var/lib/a b"),
         Record::ImageVolume(b"/data"),
         Record::HealthArg(b"/bin/sh"),
         Record::HealthArg(b""),
         Record::Health(schedule),
+        Record::Unhealthy(Unhealthy::PowerOff),
         Record::Terminal(size),
         Record::Hostname(b"box"),
         Record::Volume(volumes[0]),
         Record::Volume(volumes[1]),
         Record::Network,
         Record::Alone,
+        Record::Workload,
         Record::Words(b"ro mount=\"a b\""),
         Record::Time(u64::MAX),
         Record::Seed(b"\xff\x01="),
@@ -40,6 +50,7 @@ fn every_record_is_read_as_it_was_written() {
         volumes: volumes.into(),
         network: true,
         alone: true,
+        workload: true,
         words: b"ro mount=\"a b\"",
         time: Some(u64::MAX),
         seed: b"\xff\x01=",
@@ -50,10 +61,16 @@ fn every_record_is_read_as_it_was_written() {
             missing_cwd: MissingCwd::Refuse,
             user: Some(b"nobody:100"),
             terminal: Some(size),
-            restart: Restart::OnFailure,
+            before: [[c"/bin/mkdir", c"/a b"].into(), [c"true"].into()].into(),
+            restart: RestartPolicy { when: Restart::OnFailure, max: Some(5), backoff },
             stop_signal: Some(37),
+            stop_timeout: Some(Duration::from_millis(2)),
             image_volumes: [&b"/var/lib/a b"[..], b"/data"].into(),
-            health: Health { args: [c"/bin/sh", c""].into(), schedule },
+            health: Health {
+                args: [c"/bin/sh", c""].into(),
+                schedule,
+                unhealthy: Unhealthy::PowerOff,
+            },
         },
     };
     assert_eq!(Settings::parse(&text).unwrap(), expected);
@@ -104,30 +121,29 @@ fn an_image_describes_its_command() {
         let text = encode(&[Record::Arg(b"httpd"), Record::Restart(restart)]);
         assert!(text.ends_with(&[name.as_bytes(), b"\0"].concat()));
         let command = Command::parse(&text).unwrap();
-        assert_eq!((&command.args[..], command.restart), (&[c"httpd"][..], restart));
+        assert_eq!((&command.args[..], command.restart.when), (&[c"httpd"][..], restart));
+    }
+    for (name, unhealthy) in UNHEALTHY {
+        let text = encode(&[Record::Arg(b"httpd"), Record::Unhealthy(unhealthy)]);
+        assert!(text.ends_with(&[name.as_bytes(), b"\0"].concat()));
+        assert_eq!(Command::parse(&text).unwrap().health.unhealthy, unhealthy);
     }
     for (text, why) in [
         ("", "no command: it needs arg="),
         ("env=A=1\0", "no command"),
         ("arg=a", "unknown record \"arg=a\""),
         ("arg=a\0restart=maybe\0", "unknown record \"restart=maybe"),
+        ("arg=a\0restart-max=-1\0", "unknown record \"restart-max=-1"),
+        ("arg=a\0restart-backoff=2 1\0", "unknown record \"restart-backoff=2 1"),
+        ("arg=a\0stop-timeout=10s\0", "unknown record \"stop-timeout=10s"),
+        ("arg=a\0before-arg=x\0", "unknown record \"before-arg=x"),
+        ("arg=a\0health-on-failure=stop\0", "unknown record \"health-on-failure=stop"),
         ("arg=a\0hostname=x\0", "unknown record \"hostname=x"),
         ("arg=a\0terminal=1 1\0", "unknown record"),
         ("arg=a\n\0\n", "unknown record"),
     ] {
         let error = Command::parse(text.as_bytes()).unwrap_err();
         assert!(format!("{error}").contains(why), "{text:?}: {error}");
-    }
-}
-
-#[test]
-fn policies_look_at_the_status() {
-    for (restart, of_success, of_failure) in [
-        (Restart::No, false, false),
-        (Restart::OnFailure, false, true),
-        (Restart::Always, true, true),
-    ] {
-        assert_eq!((restart.is_due(0), restart.is_due(1)), (of_success, of_failure));
     }
 }
 

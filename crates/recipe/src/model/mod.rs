@@ -17,7 +17,7 @@ pub use position::{Mistake, Position};
 pub use recipe::{
     Base, Build, Busybox, BusyboxSource, From, HostVolume, Init, Normalisation, Recipe, Secret,
 };
-pub use run::{Health, HealthCommand, Machine, Restart, Run};
+pub use run::{Health, Machine, Run, RunCommand};
 pub use step::{
     Action, CommandStep, Contents, DirectoryStep, LinkStep, Mode, Program, PutStep, Scope, Step,
 };

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proto::settings::health::Unhealthy;
+use proto::settings::restart::RestartPolicy;
+
 use super::network::Network;
 
 /// The workload. What is empty or `None` comes from the base's own configuration.
@@ -20,10 +23,14 @@ pub struct Run {
     pub workdir: Option<String>,
     /// Signal that ends the workload: a name with or without `SIG`, or a number.
     pub stop_signal: Option<String>,
+    /// Time for the workload to end after that signal.
+    pub stop_timeout: Option<Duration>,
     /// Guest paths of directories for data.
     pub volumes: Vec<String>,
+    /// Commands that run before the workload, one after the other.
+    pub before: Vec<RunCommand>,
     /// When the workload is started again.
-    pub restart: Option<Restart>,
+    pub restart: Option<RestartPolicy>,
     /// Health check.
     pub health: Option<Health>,
     /// Ports, `PORT`, `PORT/tcp` or `PORT/udp`.
@@ -32,28 +39,11 @@ pub struct Run {
     pub labels: BTreeMap<String, String>,
 }
 
-/// When a workload is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// Never.
-    No,
-    /// After it failed.
-    OnFailure,
-    /// Whenever it ends.
-    Always,
-}
-
-impl Restart {
-    /// All policies by their names in a recipe.
-    pub const ALL: &[(&str, Self)] =
-        &[("no", Self::No), ("on-failure", Self::OnFailure), ("always", Self::Always)];
-}
-
 /// Health check of a workload. `None` means the default of whoever runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// The check.
-    pub args: HealthCommand,
+    pub args: RunCommand,
     /// Time between two checks.
     pub interval: Option<Duration>,
     /// Time limit of one check.
@@ -64,11 +54,13 @@ pub struct Health {
     pub start_interval: Option<Duration>,
     /// Failures in a row that make the workload unhealthy.
     pub retries: Option<u32>,
+    /// What happens to an unhealthy workload.
+    pub on_failure: Unhealthy,
 }
 
-/// Command of a health check.
+/// A command beside the workload: its health check, or one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealthCommand {
+pub enum RunCommand {
     /// Text for `sh -c`.
     Shell(String),
     /// Program and its arguments; never empty.

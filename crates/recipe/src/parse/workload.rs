@@ -1,9 +1,12 @@
 //! `[run]` and `[machine]`.
 
 use super::build::memory;
-use crate::model::{Health, HealthCommand, Machine, Network, Restart, Run};
+use proto::settings::health::UNHEALTHY;
+use proto::settings::restart::{RESTARTS, RestartPolicy};
+
+use crate::model::{Health, Machine, Network, Run, RunCommand};
 use crate::table::{Fault, Fields};
-use crate::values::parse_duration;
+use crate::values::{parse_backoff, parse_duration};
 
 /// `[run]`.
 pub(super) fn run(fields: &Fields) -> Result<Run, Fault> {
@@ -14,26 +17,41 @@ pub(super) fn run(fields: &Fields) -> Result<Run, Fault> {
         user: fields.text("user"),
         workdir: fields.text("workdir"),
         stop_signal: fields.text("stop-signal"),
+        stop_timeout: fields.parsed("stop-timeout", parse_duration)?,
         volumes: fields.texts("volumes"),
-        restart: fields.table("restart").and_then(|table| table.named("policy", Restart::ALL)),
+        before: fields.tables("before").iter().map(command).collect(),
+        restart: fields.table("restart").map(restart).transpose()?,
         health: fields.table("health").map(health).transpose()?,
         expose: fields.texts("expose"),
         labels: fields.map("labels"),
     })
 }
 
+fn restart(fields: &Fields) -> Result<RestartPolicy, Fault> {
+    Ok(RestartPolicy {
+        when: fields.named("policy", &RESTARTS).unwrap_or_default(),
+        max: fields.number("max"),
+        backoff: fields.parsed("backoff", parse_backoff)?.unwrap_or_default(),
+    })
+}
+
+fn command(fields: &Fields) -> RunCommand {
+    match fields.verb() {
+        "argv" => RunCommand::Words(fields.texts("argv")),
+        verb => RunCommand::Shell(fields.text(verb).unwrap_or_default()),
+    }
+}
+
 fn health(fields: &Fields) -> Result<Health, Fault> {
     let duration = |key| fields.parsed(key, parse_duration);
     Ok(Health {
-        args: match fields.verb() {
-            "argv" => HealthCommand::Words(fields.texts("argv")),
-            verb => HealthCommand::Shell(fields.text(verb).unwrap_or_default()),
-        },
+        args: command(fields),
         interval: duration("interval")?,
         timeout: duration("timeout")?,
         start_period: duration("start-period")?,
         start_interval: duration("start-interval")?,
         retries: fields.number("retries"),
+        on_failure: fields.named("on-failure", &UNHEALTHY).unwrap_or_default(),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proto::settings::restart::Backoff;
+
 /// Parses a duration, such as `90`, `90s`, `500ms`, `5m`, `2h` or `30d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "give a number of seconds above 0, or one with a suffix ms, s, m, h or d";
@@ -33,6 +35,23 @@ pub fn show_duration(duration: Duration) -> String {
     }
 }
 
+/// Parses two pauses, such as `100ms..1m`: the first and the longest one.
+pub fn parse_backoff(text: &str) -> Result<Backoff, String> {
+    const FORM: &str = "give the first and the longest pause, such as 100ms..1m";
+    let (first, longest) = text.split_once("..").ok_or(FORM)?;
+    let (first, longest) = (parse_duration(first)?, parse_duration(longest)?);
+    match first <= longest {
+        true => Ok(Backoff { first, longest }),
+        false => Err(FORM.into()),
+    }
+}
+
+/// Writes pauses that [`parse_backoff`] reads.
+#[must_use]
+pub fn show_backoff(Backoff { first, longest }: Backoff) -> String {
+    format!("{}..{}", show_duration(first), show_duration(longest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +79,8 @@ mod tests {
             assert_eq!(show_duration(Duration::from_millis(millis)), text);
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)));
         }
+        let backoff = Backoff::default();
+        assert_eq!(show_backoff(backoff), "100ms..1m");
+        assert_eq!(parse_backoff("100ms..1m"), Ok(backoff));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use proto::settings::health::Unhealthy;
+use proto::settings::restart::{Backoff, Restart, RestartPolicy};
 use virtinitrd_recipe::{
     Action, Base, Build, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, From,
-    Health, HealthCommand, HostVolume, Init, LinkStep, Machine, Mode, Network, Normalisation,
-    Output, Position, Program, PutStep, Recipe, Restart, Run, Scope, Secret, parse,
+    Health, HostVolume, Init, LinkStep, Machine, Mode, Network, Normalisation, Output, Position,
+    Program, PutStep, Recipe, Run, RunCommand, Scope, Secret, parse,
 };
 
 /// 64 hexadecimal digits, some of them in capital letters.
@@ -73,9 +75,16 @@ user = "app"
 workdir = "/"
 stop-signal = "QUIT"
 volumes = ["/data"]
-restart = { policy = "on-failure" }
+stop-timeout = "90s"
+restart = { policy = "on-failure", max = 5, backoff = "1s..1m" }
 expose = ["8080/tcp"]
 labels = { "org.example/a" = "b" }
+
+[[run.before]]
+run = "mkdir -p /run/app"
+
+[[run.before]]
+argv = ["/usr/bin/migrate", ""]
 
 [run.health]
 run = "curl -fs localhost"
@@ -84,6 +93,7 @@ timeout = "2s"
 start-period = "20s"
 start-interval = "500ms"
 retries = 3
+on-failure = "restart"
 
 [machine]
 cpus = 2
@@ -182,13 +192,15 @@ fn every_key_of_the_whole() {
 fn every_key_of_the_workload() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     let health = Health {
-        args: HealthCommand::Shell("curl -fs localhost".into()),
+        args: RunCommand::Shell("curl -fs localhost".into()),
         interval: seconds(10),
         timeout: seconds(2),
         start_period: seconds(20),
         start_interval: Some(Duration::from_millis(500)),
         retries: Some(3),
+        on_failure: Unhealthy::Restart,
     };
+    let backoff = Backoff { first: Duration::from_secs(1), ..Backoff::default() };
     let run = Run {
         command: texts(&["/usr/bin/app", ""]),
         args: texts(&["-v"]),
@@ -196,15 +208,20 @@ fn every_key_of_the_workload() {
         user: Some("app".into()),
         workdir: Some("/".into()),
         stop_signal: Some("QUIT".into()),
+        stop_timeout: seconds(90),
         volumes: texts(&["/data"]),
-        restart: Some(Restart::OnFailure),
+        before: vec![
+            RunCommand::Shell("mkdir -p /run/app".into()),
+            RunCommand::Words(texts(&["/usr/bin/migrate", ""])),
+        ],
+        restart: Some(RestartPolicy { when: Restart::OnFailure, max: Some(5), backoff }),
         health: Some(health),
         expose: texts(&["8080/tcp"]),
         labels: [("org.example/a".into(), "b".into())].into(),
     };
     assert_eq!(parse(FULL).unwrap().run, run);
     let health = read("[run]\nhealth = { argv = ['a', 'b'] }").run.health.unwrap();
-    assert_eq!(health.args, HealthCommand::Words(texts(&["a", "b"])));
+    assert_eq!(health.args, RunCommand::Words(texts(&["a", "b"])));
     assert_eq!((health.interval, health.retries), (None, None));
 }
 

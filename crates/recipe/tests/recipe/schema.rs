@@ -79,6 +79,7 @@ fn the_schema_takes_what_the_parser_takes() {
         "[init]\nnone = true",
         "[build]\nnormalise = true",
         "[run.health]\nargv = ['a']",
+        "[run]\nbefore = [{ run = 'a' }, { argv = ['b'] }]",
     ] {
         let text = format!("version = 1\n{text}");
         assert!(parse(&text).is_ok(), "{text}");

@@ -8,10 +8,12 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proto::settings::health::Unhealthy;
+use proto::settings::restart::{Backoff, Restart, RestartPolicy};
 use virtinitrd_recipe::{
     Action, Base, Build, Busybox, BusyboxSource, CommandStep, Contents, DirectoryStep, From,
-    Health, HealthCommand, HostVolume, Init, LinkStep, Machine, Mode, Network, Normalisation,
-    Output, Position, Program, PutStep, Recipe, Restart, Run, Scope, Secret, Step,
+    Health, HostVolume, Init, LinkStep, Machine, Mode, Network, Normalisation, Output, Position,
+    Program, PutStep, Recipe, Run, RunCommand, Scope, Secret, Step,
 };
 
 /// Most entries of a list.
@@ -206,35 +208,45 @@ fn busybox() -> impl Strategy<Value = Busybox> {
     })
 }
 
+fn run_command() -> impl Strategy<Value = RunCommand> {
+    prop_oneof![command().prop_map(RunCommand::Shell), words().prop_map(RunCommand::Words)]
+}
+
+fn restart() -> impl Strategy<Value = RestartPolicy> {
+    let when = select(vec![Restart::No, Restart::OnFailure, Restart::Always]);
+    (when, of(1..u32::MAX), duration(), duration()).prop_map(|(when, max, first, second)| {
+        let backoff = Backoff { first: first.min(second), longest: first.max(second) };
+        RestartPolicy { when, max, backoff }
+    })
+}
+
 fn health() -> impl Strategy<Value = Health> {
-    let args = prop_oneof![
-        command().prop_map(HealthCommand::Shell),
-        words().prop_map(HealthCommand::Words),
-    ];
     let times = (of(duration()), of(duration()), of(duration()), of(duration()));
-    (args, times, of(1..u32::MAX)).prop_map(|(args, times, retries)| {
+    let unhealthy = select(vec![Unhealthy::Report, Unhealthy::Restart, Unhealthy::PowerOff]);
+    let rest = (of(1..u32::MAX), unhealthy);
+    (run_command(), times, rest).prop_map(|(args, times, (retries, on_failure))| {
         let (interval, timeout, start_period, start_interval) = times;
-        Health { args, interval, timeout, start_period, start_interval, retries }
+        Health { args, interval, timeout, start_period, start_interval, retries, on_failure }
     })
 }
 
 fn run() -> impl Strategy<Value = Run> {
     let command = prop_oneof![Just(Vec::new()), words()];
-    let restart = of(select(vec![Restart::No, Restart::OnFailure, Restart::Always]));
     let first = (command, texts(any_text()), env(), of(owner()), of(guest()));
     let signal = of(select(vec!["TERM".to_owned(), "SIGQUIT".to_owned(), "RTMIN+3".to_owned()]));
     let expose = texts("[1-9][0-9]{0,3}(/(tcp|udp))?");
     let second = (
-        signal,
+        (signal, of(duration())),
         texts(guest()),
-        restart,
+        (vec(run_command(), 0..=MOST), of(restart())),
         of(health()),
         expose,
         btree_map(line(), any_text(), 0..=MOST),
     );
     (first, second).prop_map(|(first, second)| {
         let (command, args, env, user, workdir) = first;
-        let (stop_signal, volumes, restart, health, expose, labels) = second;
+        let (stop, volumes, starts, health, expose, labels) = second;
+        let ((stop_signal, stop_timeout), (before, restart)) = (stop, starts);
         Run {
             command,
             args,
@@ -242,7 +254,9 @@ fn run() -> impl Strategy<Value = Run> {
             user,
             workdir,
             stop_signal,
+            stop_timeout,
             volumes,
+            before,
             restart,
             health,
             expose,

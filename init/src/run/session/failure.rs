@@ -24,7 +24,8 @@ impl Failure {
     }
 
     /// As [`Failure::trouble`], for a system call.
-    pub(super) fn of_call(operation: &str, errno: Errno) -> Self {
+    #[must_use]
+    pub fn of_call(operation: &str, errno: Errno) -> Self {
         Self::trouble(sys_error(format_args!("{operation}"), errno, ""))
     }
 }

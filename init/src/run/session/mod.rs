@@ -192,7 +192,7 @@ impl Session {
                     }
                 }
                 ToGuest::Session(number) => return Some(number),
-                ToGuest::Command(_) => {}
+                ToGuest::Command(_) | ToGuest::Restart => {}
             }
         }
         None

@@ -67,7 +67,7 @@ struct Child<'a> {
 pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
     let failed = |operation| move |errno| Failure::of_call(operation, errno);
     let home = home(user)?;
-    let child = Child::new(command, user, &home, stdio);
+    let child = Child::new(command, &command.args, user, &home, stdio);
     let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("make a pipe"))?;
     let Some(pid) = rt::process::fork().map_err(failed("fork"))? else {
         let Err((step, errno)) = child.become_command();
@@ -90,10 +90,16 @@ pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid
     }
 }
 
-/// Turns this process, which was forked already, into `command`; returns only on failure.
-pub fn execute(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<(), Failure> {
+/// Turns this process, which was forked already, into the words `args`, with everything else as
+/// `command` says; returns only on failure.
+pub fn execute(
+    command: &Command<'_>,
+    args: &[&CStr],
+    user: &User<'_>,
+    stdio: Stdio,
+) -> Result<(), Failure> {
     let home = home(user)?;
-    let child = Child::new(command, user, &home, stdio);
+    let child = Child::new(command, args, user, &home, stdio);
     let Err((step, errno)) = child.become_command();
     Err(child.explain(step, errno))
 }
@@ -137,16 +143,17 @@ fn candidates(name: &[u8], path: &[u8]) -> Vec<CString> {
 impl<'a> Child<'a> {
     fn new(
         command: &'a Command<'_>,
+        args: &'a [&'a CStr],
         user: &'a User<'_>,
         home: &'a CStr,
         stdio: Stdio,
     ) -> Child<'a> {
-        let name = command.args.first().copied().unwrap_or_default();
+        let name = args.first().copied().unwrap_or_default();
         let env = environment(&command.env, home);
         let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
         let paths = candidates(name.to_bytes(), path.unwrap_or_default());
         let (cwd, missing_cwd) = (command.cwd.unwrap_or(c"/"), command.missing_cwd);
-        Self { paths, args: &command.args, env, cwd, missing_cwd, user, stdio }
+        Self { paths, args, env, cwd, missing_cwd, user, stdio }
     }
 
     /// Turns the child into the command; returns the step that failed.

@@ -4,7 +4,8 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use proto::settings::{Record, Restart, encode};
+use proto::settings::restart::Restart;
+use proto::settings::{Record, encode};
 
 use crate::harness::make::disk::{EROFS, make_disk};
 use crate::harness::make::initrd;

@@ -5,4 +5,5 @@ pub(crate) mod image;
 pub(crate) mod image_runs;
 pub(crate) mod initramfs;
 pub(crate) mod oci;
+pub(crate) mod supervision;
 pub(crate) mod workload;

@@ -7,7 +7,8 @@ use archive::bytes::At;
 use image::format::Format;
 use image::source::Source;
 use image::tree::{Id, Kind, Tree, file_length, show};
-use proto::settings::{self, IMAGE_FILE, Restart};
+use proto::settings::restart::Restart;
+use proto::settings::{self, IMAGE_FILE};
 use proto::superblock;
 use serde::Serialize;
 
@@ -130,10 +131,11 @@ fn run_file_text(tree: &Tree, id: Id) -> Result<String> {
         let words = request.health.args.iter().map(|word| quoted(word.to_bytes()));
         parts.push(format!("checked by {}", words.collect::<Vec<_>>().join(" ")));
     }
-    parts.extend(match request.restart {
+    parts.extend(match request.restart.when {
         Restart::No => None,
         Restart::OnFailure => Some("again after a failure".into()),
         Restart::Always => Some("again and again".into()),
     });
+    parts.extend(request.restart.max.map(|max| format!("again at most {max} times")));
     Ok(parts.join(", "))
 }

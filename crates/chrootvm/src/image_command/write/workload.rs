@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use files::tell::show;
 use image::edit::inject::{self, Workload};
 use image::tree::Tree;
 use oci::document::config::Process;
-use proto::settings::health::Health;
-use proto::settings::{MissingCwd, Restart};
+use proto::settings::MissingCwd;
+use proto::settings::health::{Health, Unhealthy};
+use proto::settings::restart::RestartPolicy;
 
 use super::super::options::{parse_absolute, parse_pair, parse_restart};
 use super::super::sources::SourceKind;
@@ -41,9 +43,10 @@ pub(in crate::image_command) struct WorkloadOptions {
     /// image]
     #[arg(short, long, hide_short_help = true, value_name = "USER[:GROUP]")]
     user: Option<OsString>,
-    /// Whether the workload starts again after its end: no, on-failure or always [default: no]
-    #[arg(long, hide_short_help = true, value_name = "WHEN", value_parser = parse_restart)]
-    restart: Option<Restart>,
+    /// Whether the workload starts again after its end, and how often at most: no, on-failure or
+    /// always [default: no, any number]
+    #[arg(long, hide_short_help = true, value_name = "WHEN[:MAX]", value_parser = parse_restart)]
+    restart: Option<RestartPolicy>,
     /// Command of the workload, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -106,6 +109,7 @@ impl WorkloadOptions {
             workdir: self.workdir.as_deref(),
             user: self.user.as_deref(),
             restart: self.restart.unwrap_or_default(),
+            ..Given::default()
         };
         add_run_file(tree, &words, process.unwrap_or(&usual), &given, mtime)
     }
@@ -218,8 +222,14 @@ pub(in crate::image_command) struct Given<'a> {
     pub(in crate::image_command) workdir: Option<&'a OsStr>,
     /// User and group.
     pub(in crate::image_command) user: Option<&'a OsStr>,
-    /// Whether the workload starts again after its end.
-    pub(in crate::image_command) restart: Restart,
+    /// Commands that run before the workload.
+    pub(in crate::image_command) before: &'a [Vec<String>],
+    /// Whether and when the workload starts again after its end.
+    pub(in crate::image_command) restart: RestartPolicy,
+    /// Time for the workload to end after its stop signal.
+    pub(in crate::image_command) stop_timeout: Option<Duration>,
+    /// What happens to an unhealthy workload.
+    pub(in crate::image_command) unhealthy: Unhealthy,
 }
 
 /// Adds the run file of a workload to `tree`: the command `words` with the surroundings of
@@ -246,16 +256,19 @@ pub(in crate::image_command) fn add_run_file(
         (None, Some(dir)) => (Some(dir.as_bytes()), MissingCwd::Make),
         (None, None) => (None, MissingCwd::Refuse),
     };
+    let before = given.before.iter().map(|words| words.iter().map(String::as_bytes).collect());
     let workload = Workload {
         args: words.iter().map(|word| word.as_bytes()).collect(),
         env: merged(&process.env, given.env),
         cwd,
         missing_cwd,
         user: user::choose(tree, given.user, &process.user)?,
+        before: before.collect(),
         restart: given.restart,
         stop_signal: settings.stop_signal,
+        stop_timeout: given.stop_timeout,
         volumes: settings.volumes.iter().map(String::as_bytes).collect(),
-        health: Health { args: health, schedule: settings.schedule },
+        health: Health { args: health, schedule: settings.schedule, unhealthy: given.unhealthy },
     };
     inject::workload(tree, &workload, mtime)
 }
@@ -345,7 +358,7 @@ mod tests {
             (WorkloadOptions { env: strings(&["A=1"]), ..usual() }, "--env"),
             (WorkloadOptions { user: Some("ada".into()), ..usual() }, "--user"),
             (WorkloadOptions { workdir: Some("/x".into()), ..usual() }, "--workdir"),
-            (WorkloadOptions { restart: Some(Restart::Always), ..usual() }, "--restart"),
+            (WorkloadOptions { restart: Some(RestartPolicy::default()), ..usual() }, "--restart"),
             (WorkloadOptions { entrypoint: Some("/x".into()), ..usual() }, "--entrypoint"),
             (WorkloadOptions { command: strings(&["ls"]), ..usual() }, "ls"),
         ] {

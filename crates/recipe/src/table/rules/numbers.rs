@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use super::super::quote::quote;
-use crate::values::{parse_duration, parse_memory, parse_mode, parse_percent, parse_size};
+use crate::values::{
+    parse_backoff, parse_duration, parse_memory, parse_mode, parse_percent, parse_size,
+};
 
 /// The error of a parser, with the text.
 fn about<T>(text: &str, result: Result<T, String>) -> Result<(), String> {
@@ -24,6 +26,10 @@ pub(super) fn percent(text: &str) -> Result<(), String> {
 
 pub(super) fn duration(text: &str) -> Result<(), String> {
     about(text, parse_duration(text))
+}
+
+pub(super) fn backoff(text: &str) -> Result<(), String> {
+    about(text, parse_backoff(text))
 }
 
 pub(super) fn mode(text: &str) -> Result<(), String> {

@@ -1,6 +1,9 @@
 //! All rules, one a row.
 
-use crate::model::{Network, Normalisation, Restart};
+use proto::settings::health::UNHEALTHY as ACTIONS;
+use proto::settings::restart::RESTARTS;
+
+use crate::model::{Network, Normalisation};
 
 use super::Pattern::{Any, Names, Regex};
 use super::{Rule, names, numbers, paths};
@@ -50,7 +53,9 @@ rules! {
     /// Normalisation.
     NORMALISATION: |text| names::one_of(text, &names_of(Normalisation::ALL)), "logs", Names(|| names_of(Normalisation::ALL));
     /// Restart policy.
-    RESTART: |text| names::one_of(text, &names_of(Restart::ALL)), "on-failure", Names(|| names_of(Restart::ALL));
+    RESTART: |text| names::one_of(text, &names_of(&RESTARTS)), "on-failure", Names(|| names_of(&RESTARTS));
+    /// What happens to an unhealthy workload.
+    UNHEALTHY: |text| names::one_of(text, &names_of(&ACTIONS)), "restart", Names(|| names_of(&ACTIONS));
 
     /// Path of the image.
     GUEST_PATH: paths::guest, "/usr/bin/tool", Regex("^/");
@@ -69,6 +74,8 @@ rules! {
     PERCENT: numbers::percent, "10%", Regex("^[0-9]+%?$");
     /// Duration.
     DURATION: numbers::duration, "90s", Regex("^[0-9]+(ms|s|m|h|d)?$");
+    /// First and longest pause.
+    BACKOFF: numbers::backoff, "100ms..1m", Regex(r"^[0-9]+(ms|s|m|h|d)?\.\.[0-9]+(ms|s|m|h|d)?$");
     /// Mode of files.
     MODE: numbers::mode, "0644", Regex("^(auto|[0-7]{3,5})$");
     /// SHA-256.
@@ -123,6 +130,7 @@ mod tests {
             (MEMORY, &["512", "2G"], &["", "1M", "1B"]),
             (PERCENT, &["10", "10%"], &["", "%", "-1%", "1.5%"]),
             (DURATION, &["1", "5m"], &["", "0", "1w"]),
+            (BACKOFF, &["1..1", "1ms..2h"], &["", "1", "2..1", "..1", "1..", "0..1", "1..2..3"]),
             (
                 MODE,
                 &["auto", "644", "0644", "4755", "04755"],

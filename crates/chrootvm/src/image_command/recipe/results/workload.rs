@@ -5,7 +5,8 @@ use std::ffi::{OsStr, OsString};
 use anyhow::Result;
 use image::tree::Tree;
 use oci::document::config::{Healthcheck, Process};
-use recipe::{Health, HealthCommand, Run};
+use proto::settings::health::Unhealthy;
+use recipe::{Health, Run, RunCommand};
 
 use super::super::super::write::workload::{Given, add_run_file};
 use crate::image_config::{self, HEALTH_SHELL, HEALTH_WORDS, SYSTEMS, nanoseconds};
@@ -51,8 +52,8 @@ pub(in crate::image_command::recipe) fn process(base: Option<&Process>, run: &Ru
 
 fn check(health: &Health) -> Healthcheck {
     let test = match &health.args {
-        HealthCommand::Shell(text) => vec![HEALTH_SHELL.to_owned(), text.clone()],
-        HealthCommand::Words(words) => [&[HEALTH_WORDS.to_owned()][..], words].concat(),
+        RunCommand::Shell(text) => vec![HEALTH_SHELL.to_owned(), text.clone()],
+        RunCommand::Words(words) => [&[HEALTH_WORDS.to_owned()][..], words].concat(),
     };
     Healthcheck {
         test,
@@ -61,6 +62,16 @@ fn check(health: &Health) -> Healthcheck {
         start_period: nanoseconds(health.start_period),
         start_interval: nanoseconds(health.start_interval),
         retries: health.retries.unwrap_or(0),
+    }
+}
+
+/// The words of a command beside the workload.
+fn words_of(command: &RunCommand) -> Vec<String> {
+    match command {
+        RunCommand::Shell(text) => {
+            image_config::SHELL.into_iter().chain([text.as_str()]).map(str::to_owned).collect()
+        }
+        RunCommand::Words(words) => words.clone(),
     }
 }
 
@@ -90,15 +101,15 @@ pub(in crate::image_command::recipe) fn add(
     // What the recipe says need not be in the image, and is an error then.
     let workdir = run.workdir.as_ref().map(OsString::from);
     let user = run.user.as_ref().map(OsString::from);
+    let before: Vec<_> = run.before.iter().map(words_of).collect();
     let given = Given {
         env: &[],
         workdir: workdir.as_deref(),
         user: user.as_deref(),
-        restart: match run.restart {
-            Some(recipe::Restart::Always) => proto::settings::Restart::Always,
-            Some(recipe::Restart::OnFailure) => proto::settings::Restart::OnFailure,
-            Some(recipe::Restart::No) | None => proto::settings::Restart::No,
-        },
+        before: &before,
+        restart: run.restart.unwrap_or_default(),
+        stop_timeout: run.stop_timeout,
+        unhealthy: run.health.as_ref().map_or(Unhealthy::Report, |health| health.on_failure),
     };
     add_run_file(tree, &words, process, &given, time)
 }

@@ -1,0 +1,74 @@
+//! The state of a workload, as PID 1 reports it to the host.
+
+/// State of a workload, which PID 1 supervises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkloadState {
+    /// What PID 1 does with it.
+    pub phase: Phase,
+    /// What its checks say; `None` if it has no check, or does not run.
+    pub health: Option<Health>,
+    /// Number of starts after the first one.
+    pub restarts: u32,
+    /// Exit status of the run before, as a shell has it; 0 before the first end.
+    pub status: u8,
+}
+
+/// What PID 1 does with a workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// The commands before it run.
+    #[default]
+    Before,
+    /// It runs.
+    Running,
+    /// It has ended, and starts again after a pause.
+    Pausing,
+    /// It was asked to end.
+    Stopping,
+}
+
+/// What the checks say about a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// No check has passed, and too few have failed.
+    Starting,
+    /// The last check that counts has passed, or too few have failed since.
+    Healthy,
+    /// Too many checks have failed in a row.
+    Unhealthy,
+}
+
+/// Phases by their numbers in `workload`.
+const PHASES: [Phase; 4] = [Phase::Before, Phase::Running, Phase::Pausing, Phase::Stopping];
+
+/// States of health by their numbers in `workload`.
+const HEALTHS: [Option<Health>; 4] =
+    [None, Some(Health::Starting), Some(Health::Healthy), Some(Health::Unhealthy)];
+
+/// The value with this number in a table.
+fn numbered<T: Copy>(table: &[T], number: u64) -> Option<T> {
+    table.get(usize::try_from(number).ok()?).copied()
+}
+
+/// The number of `value` in a table.
+fn number_of<T: PartialEq>(table: &[T], value: T) -> u64 {
+    table.iter().zip(0..).find(|(row, _)| **row == value).map_or(0, |(_, number)| number)
+}
+
+impl WorkloadState {
+    /// The numbers after `workload`: phase, health, restarts and status.
+    pub(crate) fn to_numbers(self) -> [u64; 4] {
+        let Self { phase, health, restarts, status } = self;
+        [number_of(&PHASES, phase), number_of(&HEALTHS, health), restarts.into(), status.into()]
+    }
+
+    /// Reads those numbers. `None`: one of them has no meaning.
+    pub(crate) fn from_numbers([phase, health, restarts, status]: [u64; 4]) -> Option<Self> {
+        Some(Self {
+            phase: numbered(&PHASES, phase)?,
+            health: numbered(&HEALTHS, health)?,
+            restarts: restarts.try_into().ok()?,
+            status: status.try_into().ok()?,
+        })
+    }
+}
