@@ -126,8 +126,8 @@ impl ToHost {
                 compose(format_args!("started {} {}\n", micros(*init), micros(*now))).into_bytes()
             }
             Self::Workload(state) => {
-                let [phase, health, restarts, status] = state.to_numbers();
-                let line = format_args!("workload {phase} {health} {restarts} {status}\n");
+                let [phase, health, restarts, status, grace] = state.to_numbers();
+                let line = format_args!("workload {phase} {health} {restarts} {status} {grace}\n");
                 compose(line).into_bytes()
             }
             Self::Killed(count) => compose(format_args!("killed {count}\n")).into_bytes(),
@@ -168,7 +168,7 @@ impl ToHost {
             }
             "workload" => {
                 let mut next = || number(&mut words);
-                let numbers = [next()?, next()?, next()?, next()?];
+                let numbers = [next()?, next()?, next()?, next()?, next()?];
                 Self::Workload(WorkloadState::from_numbers(numbers)?)
             }
             "killed" => Self::Killed(number(&mut words)?),
@@ -278,6 +278,7 @@ mod tests {
                 health: Some(Health::Unhealthy),
                 restarts: u32::MAX,
                 status: 137,
+                stop_timeout: Duration::from_millis(10_001),
             }),
             ToHost::Exited { status: 255, output: u64::MAX, error: 0 },
             ToHost::Failed { status: 127, message: b"execute \xff: ENOENT".to_vec() },
@@ -299,11 +300,11 @@ mod tests {
             "full",
             "full x",
             "full tmp 1",
-            "workload 0 0 0",
-            "workload 4 0 0 0",
-            "workload 0 4 0 0",
-            "workload 0 0 0 256",
-            "workload 0 0 0 0 0",
+            "workload 0 0 0 0",
+            "workload 4 0 0 0 0",
+            "workload 0 4 0 0 0",
+            "workload 0 0 0 256 0",
+            "workload 0 0 0 0 0 0",
         ] {
             assert_eq!(ToHost::parse(bad.as_bytes()), None, "{bad}");
         }

@@ -100,7 +100,7 @@
 //! |---|---|
 //! | `ready` | the machine waits for its orders (session 0 with `virtinit.orders` on the kernel command line) |
 //! | `started INIT NOW` | the command runs; microseconds since the kernel's start |
-//! | `workload PHASE HEALTH RESTARTS STATUS` | the state of the workload of session 0 has changed ([`workload::WorkloadState`]) |
+//! | `workload PHASE HEALTH RESTARTS STATUS MILLISECONDS` | the state of the workload of session 0 has changed ([`workload::WorkloadState`]) |
 //! | `killed COUNT` | during the session, the kernel killed this many processes for lack of memory |
 //! | `full NAME` | a file system in memory has no room left: `overlay` or `tmp` |
 //! | `exited STATUS OUTPUT ERROR` | the command has ended after this many bytes of output |

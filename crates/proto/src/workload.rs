@@ -1,5 +1,9 @@
 //! The state of a workload, as PID 1 reports it to the host.
 
+use core::time::Duration;
+
+use crate::settings::millis;
+
 /// State of a workload, which PID 1 supervises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadState {
@@ -11,6 +15,8 @@ pub struct WorkloadState {
     pub restarts: u32,
     /// Exit status of the run before, as a shell has it; 0 before the first end.
     pub status: u8,
+    /// Time that it gets to end when it is asked to, in whole milliseconds.
+    pub stop_timeout: Duration,
 }
 
 /// What PID 1 does with a workload.
@@ -56,19 +62,22 @@ fn number_of<T: PartialEq>(table: &[T], value: T) -> u64 {
 }
 
 impl WorkloadState {
-    /// The numbers after `workload`: phase, health, restarts and status.
-    pub(crate) fn to_numbers(self) -> [u64; 4] {
-        let Self { phase, health, restarts, status } = self;
-        [number_of(&PHASES, phase), number_of(&HEALTHS, health), restarts.into(), status.into()]
+    /// The numbers after `workload`: phase, health, restarts, status and milliseconds.
+    pub(crate) fn to_numbers(self) -> [u64; 5] {
+        let Self { phase, health, restarts, status, stop_timeout } = self;
+        let (phase, health) = (number_of(&PHASES, phase), number_of(&HEALTHS, health));
+        [phase, health, restarts.into(), status.into(), millis(stop_timeout)]
     }
 
     /// Reads those numbers. `None`: one of them has no meaning.
-    pub(crate) fn from_numbers([phase, health, restarts, status]: [u64; 4]) -> Option<Self> {
+    pub(crate) fn from_numbers(numbers: [u64; 5]) -> Option<Self> {
+        let [phase, health, restarts, status, stop_timeout] = numbers;
         Some(Self {
             phase: numbered(&PHASES, phase)?,
             health: numbered(&HEALTHS, health)?,
             restarts: restarts.try_into().ok()?,
             status: status.try_into().ok()?,
+            stop_timeout: Duration::from_millis(stop_timeout),
         })
     }
 }

@@ -167,7 +167,7 @@ fn name_in<T: PartialEq>(table: &[(&str, T)], value: &T) -> Vec<u8> {
 }
 
 /// Milliseconds in 64 bits, enough for half a billion years. Parts of one count as a whole one.
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
