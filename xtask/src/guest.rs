@@ -29,6 +29,16 @@ const LLVM_OPTIONS: &[&str] = &[
     "--apply-ext-tsp-for-size",
     // Equal instructions of several functions become one.
     "--enable-machine-outliner=always",
+    // A call is shorter than the body of all but the smallest functions.
+    "--inline-threshold=10",
+    // Tables of jumps are larger than comparisons.
+    "--min-jump-table-entries=10",
+    // A value that is computed again needs no register to be kept in, and no room to save it.
+    "--disable-licm-promotion",
+    // It finds more values that are computed twice.
+    "--enable-newgvn",
+    // Both ways of a branch share what they begin with.
+    "--hoist-common-insts",
 ];
 
 /// Target and linker with which `/init` is linked against musl.

@@ -1,7 +1,7 @@
 //! Options of a command: `chrootvm … -- COMMAND` and `chrootvm exec` share them. They
 //! become records for `/init` ([`proto::settings`]).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Context, Result, anyhow, ensure};
 use machine::session::terminal;
 use nix::unistd::dup2_stdin;
+use proto::settings::health::Schedule;
 use proto::settings::{self, Record, Size};
 
 use crate::line::foreign::habit;
@@ -60,6 +61,10 @@ pub struct ImageCommand {
     pub stop_signal: Option<u8>,
     /// Paths of directories that the command may write to.
     pub volumes: Vec<String>,
+    /// Words of the health check, if the image's own command runs.
+    pub health_args: Vec<CString>,
+    /// Times of the health check.
+    pub schedule: Schedule,
 }
 
 /// Looks up a variable of the host's environment.
@@ -93,11 +98,18 @@ impl CommandOptions {
         Ok(())
     }
 
-    /// Size of the terminal that the command gets, if it gets one.
+    /// Whether the user asks for a terminal.
     #[must_use]
-    pub fn terminal(&self) -> Option<Size> {
+    pub fn wants_terminal(&self) -> bool {
+        self.tty
+    }
+
+    /// Size of the terminal that the command gets, if it gets one. What starts again has none.
+    #[must_use]
+    pub fn terminal(&self, starts_again: bool) -> Option<Size> {
         let are_terminals = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        let is_wanted = self.tty || (!self.no_tty && are_terminals && terminal::is_foreground());
+        let is_default = !self.no_tty && !starts_again && are_terminals;
+        let is_wanted = self.tty || (is_default && terminal::is_foreground());
         is_wanted.then(|| terminal::size().unwrap_or(DEFAULT_SIZE))
     }
 
@@ -141,6 +153,12 @@ impl CommandOptions {
         records.extend(stop_signal.map(|number| Record::StopSignal(number).to_bytes()));
         let volumes = volumes.iter().map(|path| Record::ImageVolume(path.as_bytes()).to_bytes());
         records.extend(volumes);
+        let ImageCommand { health_args, schedule, .. } = &self.of_image;
+        records
+            .extend(health_args.iter().map(|word| Record::HealthArg(word.to_bytes()).to_bytes()));
+        if !health_args.is_empty() {
+            records.push(Record::Health(*schedule).to_bytes());
+        }
         records.extend(terminal.map(|size| Record::Terminal(size).to_bytes()));
         records.extend(command.iter().map(|word| Record::Arg(word.as_bytes()).to_bytes()));
         let length: usize = records.iter().map(|record| record.len() + 1).sum();
@@ -174,7 +192,7 @@ mod tests {
     fn records(words: &[&str]) -> Result<Vec<String>> {
         let options = Options::parse_from([&["x"], words, &["--", "ls", "a b"]].concat());
         let variables = |name: &OsStr| (name == "TERM").then(|| "dumb".into());
-        let terminal = options.how.terminal();
+        let terminal = options.how.terminal(false);
         let records = options.how.records(&options.command, terminal, &variables)?;
         Ok(records.into_iter().map(|record| String::from_utf8(record).unwrap()).collect())
     }
@@ -200,6 +218,7 @@ mod tests {
             user: "www".into(),
             stop_signal: Some(3),
             volumes: vec!["/data".into()],
+            ..ImageCommand::default()
         };
         for (words, expected) in [
             (

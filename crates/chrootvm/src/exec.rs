@@ -63,7 +63,7 @@ impl Exec {
         // A limit beyond the range of the clock is no limit.
         let timeout = self.timeout.and_then(|limit| start.checked_add(limit));
         self.how.prepare_stdin()?;
-        let terminal = self.how.terminal();
+        let terminal = self.how.terminal(false);
         let with_terminal = terminal.is_some();
         let variables = |name: &OsStr| std::env::var_os(name);
         let records = self.how.records(&self.command, terminal, &variables)?;

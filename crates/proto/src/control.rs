@@ -2,13 +2,13 @@
 //!
 //! The [crate's documentation](crate) lists them.
 
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
 use core::str::SplitAsciiWhitespace;
 use core::time::Duration;
 
 use crate::settings::Size;
-use crate::text::compose;
 use crate::words;
 use crate::workload::WorkloadState;
 
@@ -120,35 +120,29 @@ impl ToHost {
     /// The line with its newline.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
-        match self {
-            Self::Ready => b"ready\n".to_vec(),
-            Self::Started { init, now } => {
-                compose(format_args!("started {} {}\n", micros(*init), micros(*now))).into_bytes()
-            }
-            Self::Workload(state) => {
-                let [phase, health, restarts, status, grace] = state.to_numbers();
-                let line = format_args!("workload {phase} {health} {restarts} {status} {grace}\n");
-                compose(line).into_bytes()
-            }
-            Self::Killed(count) => compose(format_args!("killed {count}\n")).into_bytes(),
+        let mut line = match self {
+            Self::Ready => words_of("ready", &[]),
+            Self::Started { init, now } => words_of("started", &[micros(*init), micros(*now)]),
+            Self::Workload(state) => words_of("workload", &state.to_numbers()),
+            Self::Killed(count) => words_of("killed", &[*count]),
             Self::Full(full) => {
                 let name = FULL.iter().find(|(_, row)| row == full).map_or("", |(name, _)| name);
-                compose(format_args!("full {name}\n")).into_bytes()
+                [b"full ", name.as_bytes()].concat()
             }
             Self::Exited { status, output, error } => {
-                compose(format_args!("exited {status} {output} {error}\n")).into_bytes()
+                words_of("exited", &[u64::from(*status), *output, *error])
             }
             Self::Failed { status, message } => {
-                let mut line = compose(format_args!("failed {status} ")).into_bytes();
+                let mut line = words_of("failed", &[u64::from(*status)]);
+                line.push(b' ');
                 let room = LINE_MAX - line.len() - 1;
-                for &byte in message.iter().take(room) {
-                    // Control characters become blanks, newlines included.
-                    line.push(byte.max(b' '));
-                }
-                line.push(b'\n');
+                // Control characters become blanks, newlines included.
+                line.extend(message.iter().take(room).map(|&byte| byte.max(b' ')));
                 line
             }
-        }
+        };
+        line.push(b'\n');
+        line
     }
 
     /// Reads a line without its newline. `None`: the line is no message.
@@ -187,13 +181,23 @@ impl ToHost {
     }
 }
 
+/// A word and numbers, each after a blank.
+fn words_of(word: &str, numbers: &[u64]) -> Vec<u8> {
+    let mut line = String::from(word);
+    for number in numbers {
+        // Writing to a string does not fail.
+        let _ = write!(line, " {number}");
+    }
+    line.into_bytes()
+}
+
 fn number<T: TryFrom<u64>>(words: &mut SplitAsciiWhitespace<'_>) -> Option<T> {
     words::number(words.next()?.as_bytes())?.try_into().ok()
 }
 
 /// Microseconds in 64 bits, enough for half a million years.
 fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into())
 }
 
 /// Buffer that cuts arriving bytes into lines. If all lines are taken after each push, it

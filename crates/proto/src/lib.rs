@@ -40,6 +40,7 @@
 //! | `stop-signal=NUMBER` | signal that asks the command to end, instead of SIGTERM (15): 1 to 31, or 34 to 64 for real-time signals |
 //! | `stop-timeout=MILLISECONDS` | time for the command of an image to end after that signal |
 //! | `image-volume=PATH` | directory of the root that is writable, even if the root is read-only |
+//! | `no-health=1` | the records `health-arg` before this one do not count |
 //! | `health-arg=WORD` | one more word of the health check of the command |
 //! | `health=TIMES RETRIES` | interval, time limit, start period and interval in the start period, each in milliseconds, and the number of failures |
 //! | `health-on-failure=ACTION` | `none`, `restart` or `poweroff`: what happens if the command of an image is unhealthy |

@@ -8,6 +8,8 @@ use crate::text::compose;
 /// `control`.
 #[must_use]
 pub fn port_name(number: u32, stream: &str) -> String {
+    // The guest writes all numbers as one type.
+    let number = u64::from(number);
     compose(format_args!("virtinit.{number}.{stream}"))
 }
 

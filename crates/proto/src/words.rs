@@ -105,11 +105,19 @@ pub fn number(text: &[u8]) -> Option<u64> {
 /// Exactly `N` decimal numbers, each separated by one blank.
 #[must_use]
 pub fn numbers<const N: usize>(text: &[u8]) -> Option<[u64; N]> {
-    let (mut words, mut numbers) = (words(text), [0; N]);
-    for place in &mut numbers {
+    let mut numbers = [0; N];
+    fill(text, &mut numbers).then_some(numbers)
+}
+
+/// Reads as many numbers as there are places, and no other word. One copy serves all lengths.
+#[inline(never)]
+fn fill(text: &[u8], places: &mut [u64]) -> bool {
+    let mut words = words(text);
+    let mut fill = |place: &mut u64| {
         *place = number(words.next()?)?;
-    }
-    words.next().is_none().then_some(numbers)
+        Some(())
+    };
+    places.iter_mut().all(|place| fill(place).is_some()) && words.next().is_none()
 }
 
 /// A hexadecimal number of one to sixteen digits; digits only.

@@ -44,10 +44,10 @@ pub enum Health {
     Unhealthy,
 }
 
-/// Phases by their numbers in `workload`.
+/// Phases in the order of their numbers in `workload`.
 const PHASES: [Phase; 4] = [Phase::Before, Phase::Running, Phase::Pausing, Phase::Stopping];
 
-/// States of health by their numbers in `workload`.
+/// States of health by their numbers in `workload`: 0, or one more than that of the value.
 const HEALTHS: [Option<Health>; 4] =
     [None, Some(Health::Starting), Some(Health::Healthy), Some(Health::Unhealthy)];
 
@@ -56,17 +56,12 @@ fn numbered<T: Copy>(table: &[T], number: u64) -> Option<T> {
     table.get(usize::try_from(number).ok()?).copied()
 }
 
-/// The number of `value` in a table.
-fn number_of<T: PartialEq>(table: &[T], value: T) -> u64 {
-    table.iter().zip(0..).find(|(row, _)| **row == value).map_or(0, |(_, number)| number)
-}
-
 impl WorkloadState {
     /// The numbers after `workload`: phase, health, restarts, status and milliseconds.
     pub(crate) fn to_numbers(self) -> [u64; 5] {
         let Self { phase, health, restarts, status, stop_timeout } = self;
-        let (phase, health) = (number_of(&PHASES, phase), number_of(&HEALTHS, health));
-        [phase, health, restarts.into(), status.into(), millis(stop_timeout)]
+        let health = health.map_or(0, |health| health as u64 + 1);
+        [phase as u64, health, restarts.into(), status.into(), millis(stop_timeout)]
     }
 
     /// Reads those numbers. `None`: one of them has no meaning.

@@ -12,7 +12,6 @@ use proto::settings::Settings;
 use proto::text::show;
 use proto::volume::VolumeKind;
 use rustix::io::Errno;
-use rustix::system::RebootCommand;
 
 use crate::boot::orders::Received;
 use crate::boot::{end, modules, mount, network, orders, tables};
@@ -26,13 +25,12 @@ use crate::root::mount::BootedFrom;
 use crate::root::new_root::NewRoot;
 use crate::root::{self, etc, hosts, image_volumes};
 use crate::rt;
-use crate::run::command::CommandMode;
 use crate::run::console::PayloadConsole;
+use crate::run::host::{self, HostedRun};
 use crate::run::program::{Origin, Program};
-use crate::run::session::Session;
-use crate::run::{self, command, payload, workload};
+use crate::run::{payload, workload};
 use crate::sys::devices::Devices;
-use crate::sys::error::{Context, ErrnoName, Error, Result};
+use crate::sys::error::{Context, ErrnoName, Result};
 use crate::sys::file;
 
 /// Path of the run file ([`proto::settings`]) in the initramfs.
@@ -125,7 +123,7 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
     }
     // The host's volumes cover those of the image.
     let origin = Origin::find(&settings, booted_from, &config, &new_root)?;
-    let program = origin.program()?;
+    let program = origin.program(&settings, &text)?;
     image_volumes::mount_all(&program.command(&settings).image_volumes, &new_root);
     // A volume may lie below /run, so mount the volumes after the move of /run.
     let mount_volumes = |kind| volumes::mount_all(&settings.volumes, kind, &new_root, &config);
@@ -152,16 +150,25 @@ fn run(environment: rt::Environment) -> Result<Infallible> {
         console.set_up();
     }
     match program {
-        Program::Session => run_command(session, &settings, &mounts, config.wait, began),
-        Program::Workload(command) => {
+        Program::Workload(command) if !settings.workload => {
             watch::stop();
             mount::delegate_cgroups();
-            workload::run(&command, &mounts, end::devices())
+            workload::console::run(&command, &mounts, end::devices())
         }
         Program::Payload => {
             log::debug!("executing {}", show(config.init));
             watch::enter(BootStep::Execute);
             payload::exec(&config, environment)
+        }
+        Program::Session | Program::Workload(_) => {
+            watch::enter(BootStep::Execute);
+            watch::stop();
+            if settings.workload {
+                mount::delegate_cgroups();
+            }
+            let (command, settings, mounts) = (program.command(&settings), &settings, &mounts);
+            let hosted = HostedRun { command, session, settings, mounts, began };
+            host::run(hosted, end::devices(), config.wait)
         }
     }
 }
@@ -193,20 +200,4 @@ fn set_up_host(settings: &Settings<'_>, root: &NewRoot, limit: Duration) -> Resu
         Some(devices) if settings.network => network::set_up(devices, root, limit),
         _ => Ok(()),
     }
-}
-
-/// Runs the command of the host, and powers off.
-fn run_command(
-    session: Option<Session>,
-    settings: &Settings<'_>,
-    mounts: &ExtraMounts<'_>,
-    limit: Duration,
-    began: Duration,
-) -> Result<Infallible> {
-    watch::enter(BootStep::Execute);
-    watch::stop();
-    let devices =
-        end::devices().ok_or_else(|| Error::new(format_args!("no ports"), "see above"))?;
-    command::run(CommandMode { devices, session, settings, mounts, began, limit })?;
-    run::orders::carry_out(RebootCommand::PowerOff)
 }

@@ -61,9 +61,10 @@ pub fn log(level: Level, message: fmt::Arguments<'_>) {
         return;
     }
     let level = level as u8;
+    let number = u64::from(level);
     let mut record = Record::new();
     // `Record` cuts instead of failing.
-    let _ = write!(record, "<{level}>{PREFIX}{message}");
+    let _ = write!(record, "<{number}>{PREFIX}{message}");
     write_record(record.finish(), level);
 }
 

@@ -15,8 +15,7 @@ use crate::root::overlay;
 use crate::sys::error::{Context, Hints, Result};
 
 /// Hints for a volume whose directory is missing.
-const HINTS: Hints =
-    &[(Some(Errno::NOENT), "no such directory in the root; make it there, or use --overlay")];
+const HINTS: Hints = &[(Some(Errno::NOENT), "the root lacks it; make it there, or use --overlay")];
 
 /// Makes the directories `paths` of `root` writable. A failure is no error: many commands run
 /// without writing to their volumes.

@@ -41,6 +41,7 @@ impl PayloadConsole {
         let size = settings.command.terminal?;
         let job_control = match program {
             Program::Session => return None,
+            Program::Workload(_) if settings.workload => return None,
             Program::Workload(_) => false,
             Program::Payload => {
                 is_shell(init, &root.read(SHELLS).ok().flatten().unwrap_or_default())

@@ -4,8 +4,8 @@
 //! Imports `root`, `transport`, `cmdline`, `sys` and `rt`. The order in which the boot calls
 //! this room is in `boot`.
 
-pub mod command;
 pub mod console;
+pub mod host;
 pub mod interpreter;
 pub mod orders;
 pub mod payload;

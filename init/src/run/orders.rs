@@ -12,7 +12,10 @@ use rustix::process::Signal;
 use rustix::system::RebootCommand;
 
 use crate::report::log;
+use crate::rt;
+use crate::run::session::spawn;
 use crate::sys::error::{Context, Result};
+use crate::sys::file;
 
 /// `SIGRTMIN` of glibc, from which systemd counts. glibc uses signals 32 and 33 itself.
 const RTMIN: c_int = 34;
@@ -38,6 +41,18 @@ const ORDERS: &[(c_int, RebootCommand)] = &[
 #[must_use]
 pub fn of_signal(signal: c_int) -> Option<RebootCommand> {
     ORDERS.iter().find(|(known, _)| *known == signal).map(|(_, order)| *order)
+}
+
+/// Makes PID 1 a supervisor: blocks all signals, and makes a signalfd(2) for SIGCHLD and for the
+/// signals of orders.
+#[inline(never)] // one copy instead of two
+pub fn signals() -> Result<OwnedFd> {
+    // The kernel never kills PID 1 of a machine, but that of a container. A root without /proc
+    // has no such file.
+    let _ = file::write(spawn::OOM_SCORE, b"-1000");
+    rt::process::hold_signals();
+    let is_wanted = |signal| signal == Signal::CHILD.as_raw() || of_signal(signal).is_some();
+    rt::process::signals(&is_wanted).context(format_args!("make a signalfd"))
 }
 
 /// Reads all signals that are pending in `fd`, a signalfd(2); returns the first order

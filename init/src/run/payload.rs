@@ -39,7 +39,7 @@ const CHECK_HINTS: Hints = &[
 
 /// Hints for a missing interpreter of the payload.
 const INTERPRETER_HINTS: Hints =
-    &[(Some(Errno::NOENT), "no such file; install it there, or name a program that needs none")];
+    &[(Some(Errno::NOENT), "install it there, or name a program that needs none")];
 
 /// Checks that `path` of the new root is a program that execve(2) can execute, and that its
 /// interpreter exists.

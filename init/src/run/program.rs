@@ -9,6 +9,7 @@ use alloc::ffi::CString;
 use alloc::vec::Vec;
 
 use proto::settings::{Command, IMAGE_FILE, Settings};
+use rustix::io::Errno;
 
 use crate::cmdline::Config;
 use crate::cmdline::config::DEFAULT_INIT;
@@ -69,17 +70,31 @@ impl Origin {
         let text = root.read(IMAGE_FILE.as_bytes());
         match (text.context(format_args!("read {IMAGE_FILE}"))?, booted_from) {
             (Some(text), _) => Ok(Self::Image(text)),
+            // The host waits for the workload.
+            (None, BootedFrom::Initramfs) if settings.workload => {
+                Err(Errno::NOENT).context(format_args!("read {IMAGE_FILE}"))
+            }
             (None, BootedFrom::Initramfs) => Ok(Self::Init),
             (None, BootedFrom::Root) => words(config).map(Self::Words),
         }
     }
 
-    /// Reads the description of the program.
-    pub fn program(&self) -> Result<Program<'_>> {
+    /// Reads the description of the program. The command of an image obeys the `settings` of the
+    /// host, whose text is `run_file`.
+    pub fn program<'a>(
+        &'a self,
+        settings: &Settings<'_>,
+        run_file: &'a [u8],
+    ) -> Result<Program<'a>> {
         Ok(match self {
             Self::RunFile => Program::Session,
             Self::Init => Program::Payload,
-            Self::Image(text) => Program::Workload(Box::new(Command::parse(text)?)),
+            Self::Image(text) => {
+                let mut command = Command::parse(text)?;
+                command.add(run_file);
+                command.terminal = settings.command.terminal;
+                Program::Workload(Box::new(command))
+            }
             Self::Words(words) => {
                 let args = words.iter().map(AsRef::as_ref).collect();
                 Program::Workload(Box::new(Command { args, ..Command::default() }))

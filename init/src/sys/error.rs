@@ -75,7 +75,7 @@ pub struct ErrnoName(pub Errno);
 
 impl fmt::Display for ErrnoName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = self.0.raw_os_error().unsigned_abs();
+        let number = u64::from(self.0.raw_os_error().unsigned_abs());
         // The kernel's errnos are below 4096 (`MAX_ERRNO`).
         let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         match at.and_then(|at| words(ERRNO_NAMES).nth(at)).filter(|name| *name != b"-") {

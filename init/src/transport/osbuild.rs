@@ -9,7 +9,6 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use proto::text::compose;
 use rustix::io::Result;
 
 use crate::sys::devices::Devices;
@@ -39,7 +38,12 @@ fn json_line(message: &str) -> Vec<u8> {
     for byte in message.bytes() {
         match byte {
             b'"' | b'\\' => line.extend_from_slice(&[b'\\', byte]),
-            ..b' ' => line.extend_from_slice(compose(format_args!("\\u{byte:04x}")).as_bytes()),
+            ..b' ' => {
+                let digit =
+                    |number: u8| if number < 10 { b'0' + number } else { b'a' - 10 + number };
+                line.extend_from_slice(b"\\u00");
+                line.extend([byte >> 4, byte & 15].map(digit));
+            }
             _ => line.push(byte),
         }
     }

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::{Context, Result};
 use image::source::ReadOptions;
 use image::source::xattr_policy::{Selection, SelectionWord};
-use proto::settings::restart::{RESTARTS, RestartPolicy};
 
 /// Options of a reader that keeps all attributes that it can.
 pub(super) fn reading() -> ReadOptions {
@@ -66,17 +65,6 @@ pub(super) fn parse_pair(text: &str) -> Result<OsString, String> {
         None | Some(0) => Err("NAME=VALUE".into()),
         Some(_) => Ok(text.into()),
     }
-}
-
-/// Parses a value of `--restart`: `WHEN`, or `WHEN:MAX` as container engines have it.
-pub(super) fn parse_restart(text: &str) -> Result<RestartPolicy, String> {
-    let (name, max) = text.split_once(':').map_or((text, None), |(name, max)| (name, Some(max)));
-    let row = RESTARTS.iter().find(|(row, _)| *row == name);
-    let names = || RESTARTS.map(|(name, _)| name).join(", ");
-    let when = row.map(|(_, when)| *when).ok_or_else(|| format!("one of {}", names()))?;
-    let max = max.map(str::parse).transpose();
-    let max = max.map_err(|_| "the most restarts, after the colon, are a number".to_owned())?;
-    Ok(RestartPolicy { when, max, ..RestartPolicy::default() })
 }
 
 /// Parses an absolute path in the guest.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use machine::plan::machine_plan::Publish;
 use machine::plan::shares::Access;
+use proto::settings::restart::{RESTARTS, RestartPolicy};
+use proto::signal;
 pub use recipe::values::parse_duration;
 
 /// Value of `--volume HOST:GUEST[:ro|rw]`.
@@ -82,6 +84,22 @@ pub fn parse_variable(
         None if bytes.is_empty() => Err("a variable has a name".into()),
         None => Ok(lookup(text).map(|value| [bytes, b"=", value.as_bytes()].concat())),
     }
+}
+
+/// Parses a value of `--restart`: `WHEN`, or `WHEN:MAX` as container engines have it.
+pub fn parse_restart(text: &str) -> Result<RestartPolicy, String> {
+    let (name, max) = text.split_once(':').map_or((text, None), |(name, max)| (name, Some(max)));
+    let row = RESTARTS.iter().find(|(row, _)| *row == name);
+    let names = || RESTARTS.map(|(name, _)| name).join(", ");
+    let when = row.map(|(_, when)| *when).ok_or_else(|| format!("one of {}", names()))?;
+    let max = max.map(str::parse).transpose();
+    let max = max.map_err(|_| "the most restarts, after the colon, are a number".to_owned())?;
+    Ok(RestartPolicy { when, max, ..RestartPolicy::default() })
+}
+
+/// Parses the name or the number of a signal.
+pub fn parse_signal(text: &str) -> Result<u8, String> {
+    signal::parse(text.as_bytes()).ok_or_else(|| "a signal, as in TERM, SIGRTMIN+3 or 15".into())
 }
 
 /// Parses the name of a machine or a host. The name becomes part of a socket's name.

@@ -10,9 +10,11 @@ use machine::root::kinds::Root;
 use machine::session::console_relay::PageDisplay;
 use machine::session::terminal;
 use proto::settings::Size;
+use proto::settings::restart::Restart;
 
 use super::directories::Directories;
 use super::machine_options::MachineOptions;
+use super::workload::{Configured, WorkloadOptions};
 use crate::command::{CommandOptions, DEFAULT_SIZE};
 use crate::line::foreign::habit;
 use crate::line::run_help;
@@ -42,7 +44,7 @@ pub struct RunArguments {
     ///
     /// INIT is the program that becomes PID 1: an absolute path in the guest, or a name to look up
     /// there. Without COMMAND and INIT, the guest runs the workload that /etc/virtinit/run in ROOTFS
-    /// configures, or /bin/sh. After an OCI image all words are a COMMAND, as for podman run: they
+    /// configures, or /bin/sh on the console. After an OCI image all words are a COMMAND, as for podman run: they
     /// replace the Cmd of the image, and follow its Entrypoint.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     words: Vec<OsString>,
@@ -55,6 +57,9 @@ pub struct RunArguments {
     /// The OCI image that ROOTFS is, once it is open.
     #[arg(skip)]
     pub(super) image: Option<KnownImage>,
+    /// What PID 1 supervises, once [`Self::choose_workload`] has set it.
+    #[arg(skip)]
+    pub(super) supervised: Option<Configured>,
     #[command(flatten)]
     pub(super) directories: Directories,
     #[command(flatten)]
@@ -72,6 +77,8 @@ pub struct RunArguments {
     pub(super) name: Option<String>,
     #[command(flatten)]
     pub(super) machine: MachineOptions,
+    #[command(flatten)]
+    pub(super) workload: WorkloadOptions,
     #[command(flatten)]
     pub(super) pull: PullArguments,
     #[command(flatten)]
@@ -94,6 +101,8 @@ pub(super) struct KnownImage {
     pub(super) name: String,
     /// Whether it has a kernel.
     pub(super) has_kernel: bool,
+    /// What it says about its own command, if that runs.
+    pub(super) configured: Option<Configured>,
 }
 
 /// Which messages and files a run leaves
@@ -169,25 +178,54 @@ impl RunArguments {
         }
     }
 
+    /// Decides whether PID 1 supervises what runs: if the open `root` configures it, or if an
+    /// option says how to do that.
+    pub(super) fn choose_workload(&mut self, root: &Root) {
+        let is_asked_for = self.workload.any_given().is_some();
+        self.supervised = match (&self.image, &self.payload) {
+            _ if self.workload.console => None,
+            (Some(image), None) => image.configured,
+            (None, None) if self.command.is_empty() => Configured::find(root),
+            _ => None,
+        }
+        .or_else(|| (is_asked_for && self.payload.is_none()).then(Configured::default));
+    }
+
+    /// Whether this host has the streams of what runs. Otherwise it has the console.
+    pub(super) fn is_hosted(&self) -> bool {
+        !self.command.is_empty() || self.supervised.is_some()
+    }
+
     /// Size of the terminal that COMMAND gets, or from which the console gets its keys; `None`
     /// if there is no such terminal.
     pub(super) fn terminal(&self) -> Option<Size> {
         let of_console = || terminal::size().unwrap_or(DEFAULT_SIZE);
-        match self.command.is_empty() {
-            true => std::io::stdin().is_terminal().then(of_console),
-            false => self.command_options.terminal(),
+        match self.is_hosted() {
+            true => self.command_options.terminal(self.starts_again()),
+            false => std::io::stdin().is_terminal().then(of_console),
         }
+    }
+
+    /// Whether PID 1 may start it again.
+    fn starts_again(&self) -> bool {
+        let restart = |known: Configured| self.workload.restart(known.restart);
+        self.supervised.is_some_and(|known| restart(known) != Restart::No)
     }
 
     /// The guest's hostname without `--hostname`. Without COMMAND and name the root sets it.
     pub(super) fn default_hostname(&self) -> Option<&str> {
-        self.name.as_deref().or((!self.command.is_empty()).then_some("localhost"))
+        self.name.as_deref().or(self.is_hosted().then_some("localhost"))
     }
 
     /// Refuses options that have no effect without a COMMAND. clap cannot check this: it does
     /// not know which words are a COMMAND.
     pub(super) fn check_command_options(&self) -> Result<()> {
-        if !self.command.is_empty() {
+        if self.is_hosted() {
+            ensure!(
+                !(self.command_options.wants_terminal() && self.starts_again()),
+                "--tty: a terminal hangs up at the end of its program, so what starts again has \
+                 none; add --restart no"
+            );
             return Ok(());
         }
         let others = [
@@ -196,7 +234,8 @@ impl RunArguments {
             (self.diagnostics.details.timing, "--timing"),
         ];
         let other = others.into_iter().find_map(|(given, name)| given.then_some(name));
-        match self.command_options.any_given().or(other) {
+        let of_workload = self.workload.any_given();
+        match self.command_options.any_given().or(of_workload).or(other) {
             Some(option) => match &self.payload {
                 Some(init) if self.image.is_some() => bail!(
                     "{option} is for a COMMAND, and the image boots {} as PID 1: chrootvm IMAGE -- \
@@ -208,7 +247,10 @@ impl RunArguments {
                      or use `chrootvm run`",
                     init.display()
                 ),
-                None => bail!("{option} is for a COMMAND: chrootvm ROOTFS -- COMMAND"),
+                None => bail!(
+                    "{option} is for a COMMAND or the workload of ROOTFS, and ROOTFS configures none: \
+                     chrootvm ROOTFS -- COMMAND"
+                ),
             },
             None => Ok(()),
         }

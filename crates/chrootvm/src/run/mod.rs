@@ -11,6 +11,7 @@
 //! | `warm` | whether the run starts from a saved machine, and from which one |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `remedies` | errors, with what helps against them |
+//! | `workload` | how PID 1 supervises what runs |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
 //!
 //! [`running::run`] runs the plan, or `--dry-run` prints it.
@@ -29,6 +30,7 @@ mod plan;
 mod remedies;
 mod runs;
 mod warm;
+mod workload;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -72,7 +74,6 @@ impl RunArguments {
             None => {
                 oci_image::refuse_options(&self)?;
                 self.take_words(line, single)?;
-                self.check_command_options()?;
             }
         }
         let limit = TimeLimit::start(self.timeout, &self.command)?;
@@ -90,11 +91,10 @@ impl RunArguments {
             Some(location) => Some(ImageRoot::open(location, &mut self)?),
             None => None,
         };
-        if image.is_some() {
-            self.check_command_options()?;
-        }
         let path = image.as_ref().map_or_else(|| rootfs.clone(), ImageRoot::path);
         let root = Root::open(&path).map_err(|error| self.explain_rootfs(error))?;
+        self.choose_workload(&root);
+        self.check_command_options()?;
         self.command_options.prepare_stdin()?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);

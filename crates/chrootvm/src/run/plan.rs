@@ -113,13 +113,15 @@ fn of_command(
     terminal: Option<Size>,
     variables: Variables<'_>,
 ) -> Result<Additions> {
-    let RunArguments { command, command_options, .. } = arguments;
-    if command.is_empty() {
+    let RunArguments { command, command_options, supervised, workload, .. } = arguments;
+    if !arguments.is_hosted() {
         let size = terminal.map(|size| Record::Terminal(size).to_bytes());
         return Ok(Additions { records: Vec::from_iter(size), ..Additions::default() });
     }
+    let mut records = command_options.records(command, terminal, variables)?;
+    records.extend(supervised.iter().flat_map(|known| workload.records(known.schedule)));
     Ok(Additions {
-        records: command_options.records(command, terminal, variables)?,
+        records,
         // It comes first, because `/init` reports through it.
         modules: vec!["virtio_console".into()],
         ..Additions::default()
@@ -185,9 +187,9 @@ fn virtiofsd(
 }
 
 fn mode(arguments: &RunArguments, host: &Host) -> RunMode {
-    match arguments.command.is_empty() {
-        true => RunMode::Console { monitor: host.terminal.is_some() },
-        false => RunMode::Command { terminal: host.terminal.is_some() },
+    match arguments.is_hosted() {
+        true => RunMode::Command { terminal: host.terminal.is_some() },
+        false => RunMode::Console { monitor: host.terminal.is_some() },
     }
 }
 

@@ -89,9 +89,9 @@ pub(super) fn template(
 
 /// Why this run cannot start from a saved machine, or would gain nothing.
 fn obstacle(arguments: &RunArguments, root: &Root, modules: Option<&Path>) -> Option<&'static str> {
-    let RunArguments { machine, diagnostics, command, .. } = arguments;
+    let RunArguments { machine, diagnostics, .. } = arguments;
     let obstacles = [
-        (command.is_empty(), "only a machine with a COMMAND waits for orders"),
+        (!arguments.is_hosted(), "only a machine with a COMMAND waits for orders"),
         (machine.initrd.is_some(), "the /init of --initrd may not know orders"),
         (!machine.qemu_arguments.is_empty(), "--qemu-arg may add what cannot be saved"),
         (diagnostics.keep, "--keep saves the commands of a boot"),

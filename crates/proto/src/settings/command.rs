@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::health::{Health, Schedule, UNHEALTHY};
 use super::restart::{Backoff, RESTARTS, RestartPolicy};
-use super::{IMAGE_FILE, Size, take_all};
+use super::{IMAGE_FILE, Size, from_millis, take_all};
 use crate::error::{Error, Result};
 use crate::signal;
 use crate::text::show;
@@ -84,6 +84,16 @@ impl<'a> Command<'a> {
         }
     }
 
+    /// Takes what a run file says about a command. The rest of it is for [`super::Settings`].
+    pub fn add(&mut self, run_file: &'a [u8]) {
+        let mut add = |key: &str, value| {
+            self.take(key, value);
+            Some(())
+        };
+        // Somebody has read all of the file before.
+        let _ = take_all(run_file, &mut add);
+    }
+
     pub(super) fn take(&mut self, key: &str, value: &'a CStr) -> Option<()> {
         let bytes = value.to_bytes();
         match key {
@@ -103,10 +113,11 @@ impl<'a> Command<'a> {
             }
             "before" => self.before.push([value].into()),
             "before-arg" => self.before.last_mut()?.push(value),
-            "stop-timeout" => self.stop_timeout = Some(Duration::from_millis(number(bytes)?)),
+            "stop-timeout" => self.stop_timeout = Some(from_millis(number(bytes)?)),
             "restart" => self.restart.when = named(&RESTARTS, bytes)?,
             "restart-max" => self.restart.max = Some(u32::try_from(number(bytes)?).ok()?),
             "restart-backoff" => self.restart.backoff = Backoff::parse(bytes)?,
+            "no-health" => self.health.args.clear(),
             "health-arg" => self.health.args.push(value),
             "health" => self.health.schedule = Schedule::parse(bytes)?,
             "health-on-failure" => self.health.unhealthy = named(&UNHEALTHY, bytes)?,

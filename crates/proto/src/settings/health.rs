@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::time::Duration;
 
-use super::millis;
+use super::{from_millis, millis};
 use crate::words::numbers;
 
 /// What happens to a workload that has become unhealthy.
@@ -80,7 +80,7 @@ impl Schedule {
             return None;
         }
         let [interval, timeout, start_period, start_interval] =
-            [interval, timeout, start_period, start_interval].map(Duration::from_millis);
+            [interval, timeout, start_period, start_interval].map(from_millis);
         let retries = u32::try_from(retries).ok()?;
         Some(Self { interval, timeout, start_period, start_interval, retries })
     }

@@ -96,6 +96,8 @@ pub enum Record<'a> {
     StopTimeout(Duration),
     /// One more directory that the command may write to.
     ImageVolume(&'a [u8]),
+    /// The words of the health check so far do not count.
+    NoHealth,
     /// One more word of the health check.
     HealthArg(&'a [u8]),
     /// Times and limits of the health check.
@@ -138,6 +140,7 @@ impl Record<'_> {
             Self::StopSignal(number) => ("stop-signal", format!("{number}").into_bytes()),
             Self::StopTimeout(time) => ("stop-timeout", format!("{}", millis(time)).into_bytes()),
             Self::ImageVolume(path) => ("image-volume", path.to_vec()),
+            Self::NoHealth => ("no-health", b"1".to_vec()),
             Self::HealthArg(value) => ("health-arg", value.to_vec()),
             Self::Health(schedule) => ("health", schedule.to_value()),
             Self::Unhealthy(unhealthy) => ("health-on-failure", name_in(&UNHEALTHY, &unhealthy)),
@@ -166,9 +169,16 @@ fn name_in<T: PartialEq>(table: &[(&str, T)], value: &T) -> Vec<u8> {
     row.map_or("", |(name, _)| name).as_bytes().to_vec()
 }
 
+/// A time of so many milliseconds.
+#[inline(never)] // one copy instead of one at each call
+pub(crate) fn from_millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
 /// Milliseconds in 64 bits, enough for half a billion years. Parts of one count as a whole one.
 pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    let rest = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+    time.as_secs().saturating_mul(1_000).saturating_add(rest)
 }
 
 /// The text of a run file with these records.

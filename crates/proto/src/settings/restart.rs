@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::millis;
+use super::{from_millis, millis};
 use crate::words::numbers;
 
 /// After which end the command of an image starts again.
@@ -47,7 +47,7 @@ impl Backoff {
 
     /// Reads `FIRST LONGEST`, times in milliseconds, in decimal.
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        let [first, longest] = numbers(value)?.map(Duration::from_millis);
+        let [first, longest] = numbers(value)?.map(from_millis);
         (!first.is_zero() && first <= longest).then_some(Self { first, longest })
     }
 

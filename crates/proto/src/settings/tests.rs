@@ -30,6 +30,8 @@ fn every_record_is_read_as_it_was_written() {
         Record::StopSignal(37),
         Record::ImageVolume(b"/var/lib/a b"),
         Record::ImageVolume(b"/data"),
+        Record::HealthArg(b"other"),
+        Record::NoHealth,
         Record::HealthArg(b"/bin/sh"),
         Record::HealthArg(b""),
         Record::Health(schedule),

@@ -25,10 +25,13 @@ pub const STAGE: &CStr = c"/run/stage";
 /// The whole of a staged file system, as a path in it.
 pub const ALL: &CStr = c".";
 
+/// Hint for a path that the root does not have.
+const MISSING: &str = "the root lacks it; make it there, mount below /run, or use --overlay";
+
 /// Hints for a failed move to a directory of the root.
 #[rustfmt::skip]
 const HINTS: Hints = &[
-    (Some(Errno::NOENT),  "no such directory in the root; make it there, mount below /run, or use --overlay"),
+    (Some(Errno::NOENT),  MISSING),
     (Some(Errno::NOTDIR), "it, or a part of its path, is no directory"),
     (Some(Errno::LOOP),   "too many symbolic links"),
 ];
@@ -36,7 +39,7 @@ const HINTS: Hints = &[
 /// Hints for a failed move to a file of the root.
 #[rustfmt::skip]
 const FILE_HINTS: Hints = &[
-    (Some(Errno::NOENT),  "no such file in the root; make it there, mount below /run, or use --overlay"),
+    (Some(Errno::NOENT),  MISSING),
     (Some(Errno::NOTDIR), "a part of its path is no directory"),
     (Some(Errno::INVAL),  "it is a directory, and the volume is a file"),
     (Some(Errno::LOOP),   "too many symbolic links"),

@@ -18,7 +18,7 @@ use crate::sys::wait::{self, Attempt};
 /// Hints for a failed virtiofs mount (`virtio_fs_get_tree()`, fs/fuse/virtio_fs.c).
 #[rustfmt::skip]
 const VIRTIOFS_HINTS: Hints = &[
-    (Some(Errno::INVAL), "no such tag; the host must export it (QEMU: -device vhost-user-fs-pci,tag=...), and its transport's module (virtio_pci, virtio_mmio) must be packed"),
+    (Some(Errno::INVAL), "no such tag; the host must export it (QEMU: -device vhost-user-fs-pci,tag=...), and its transport's module (virtio_pci) must be packed"),
     (Some(Errno::NODEV), "this kernel has no virtiofs; pack its module (virtiofs.ko)"),
     (Some(Errno::NOTCONN), "the host's virtiofsd has ended"),
 ];
@@ -26,7 +26,7 @@ const VIRTIOFS_HINTS: Hints = &[
 /// Hints for a failed virtiofs mount in a machine without any virtiofs device.
 #[rustfmt::skip]
 const NO_VIRTIOFS_DEVICE: Hints = &[
-    (Some(Errno::INVAL), "the machine has no virtiofs device, or its transport's module (virtio_pci, virtio_mmio) is not packed"),
+    (Some(Errno::INVAL), "the machine has no virtiofs device, or its transport's module (virtio_pci) is not packed"),
 ];
 
 /// Mounts `tag` at `at`; waits for a missing tag up to `wait`. The kernel logs every refusal,

@@ -16,6 +16,14 @@ pub struct Failure {
     pub message: Box<str>,
 }
 
+/// A system call without which no command can be run or watched.
+impl From<Errno> for Failure {
+    #[inline(never)] // one copy instead of one at each `?`
+    fn from(errno: Errno) -> Self {
+        Self::of_call("watch the command", errno)
+    }
+}
+
 impl Failure {
     /// A failure of this program, not of the command.
     #[must_use]

@@ -4,7 +4,7 @@
 //! ([`proto::control`]). The command itself gets pipes or a pseudo-terminal,
 //! because a port can be opened only once, but `/dev/stderr` must be openable again.
 //!
-//! The files here know nothing of other sessions; `super::command` serves several. They
+//! The files here know nothing of other sessions; `super::host` serves several. They
 //! import `orders`, `payload` and `interpreter` of the room `run`, and the rooms that `run`
 //! imports.
 
@@ -19,20 +19,20 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use proto::control::{Lines, ToGuest, ToHost};
-use proto::settings::{Command, Size};
+use proto::settings::Size;
 use proto::status::TROUBLE;
+use proto::workload::WorkloadState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitStatus};
+use rustix::system::RebootCommand;
 
 use self::failure::Failure;
 use self::relay::Relay;
-use self::stdio::Stdio;
+use self::stdio::{ChildEnds, ProcessSession};
 use self::user::User;
 use crate::rt;
 use crate::run::orders;
-use crate::sys::children;
 use crate::sys::devices::Devices;
 use crate::sys::error::{Context, Error};
 use crate::sys::wait::timespec;
@@ -49,18 +49,27 @@ const ORDERS_MAX: usize = 2 * proto::settings::MAX;
 /// Time limit for the host to read or send control data.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whether output is still on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The streams are at their end.
+    Finished,
+    /// All that was written is delivered, but a process holds a stream.
+    Drained,
+    /// More is to be delivered.
+    Waiting,
+}
+
 /// A running session.
 #[derive(Debug)]
 pub struct Session {
     number: u32,
     control: OwnedFd,
     lines: Lines,
-    /// The command, which leads a process group.
-    child: Option<Pid>,
-    /// Number of the signal that the command gets instead of SIGTERM.
-    stop_signal: Option<u8>,
     /// Our end of the command's terminal, to set its size.
     terminal: Option<OwnedFd>,
+    /// Ends from which each command of the session gets its streams.
+    ends: Option<ChildEnds>,
     /// Relays of standard input, output and error.
     relays: [Option<Relay>; 3],
     /// Number of processes that the kernel had killed for lack of memory before the session.
@@ -71,9 +80,8 @@ impl Session {
     /// Opens the control channel of session `number`; waits for it up to `limit`.
     pub fn open(devices: &Devices, number: u32, limit: Duration) -> Result<Self, Error> {
         let control = channels::open(devices, number, "control", limit)?;
-        let (lines, relays) = (Lines::default(), [None, None, None]);
-        let (child, stop_signal, terminal, killed_before) = (None, None, None, 0);
-        Ok(Self { number, control, lines, child, stop_signal, terminal, relays, killed_before })
+        let (lines, relays, terminal, ends) = (Lines::default(), [None, None, None], None, None);
+        Ok(Self { number, control, lines, terminal, ends, relays, killed_before: 0 })
     }
 
     /// Tells the host that the machine is ready, and waits for its orders without a limit.
@@ -117,29 +125,68 @@ impl Session {
         Ok(text)
     }
 
-    /// Starts `command`.
-    pub fn start(
+    /// Opens the streams of the session, and connects them with the channels by relays. With a
+    /// size, they become a terminal.
+    pub fn open_streams(
         &mut self,
         devices: &Devices,
-        command: &Command<'_>,
+        terminal: Option<Size>,
         limit: Duration,
-    ) -> Result<(), Failure> {
-        (self.stop_signal, self.killed_before) = (command.stop_signal, shortage::killed());
-        user::look_up(command.user, &mut |user| {
-            let stdio = self.prepare(devices, user, command.terminal, limit);
-            self.child = Some(spawn::spawn(command, user, stdio.map_err(Failure::trouble)?)?);
-            Ok(())
-        })
+    ) -> Result<(), Error> {
+        self.killed_before = shortage::killed();
+        let open = |stream| channels::open(devices, self.number, stream, limit);
+        let output = open("stdout")?;
+        // Standard output first: its port is later than that of standard input.
+        let input = channels::open_input(devices, self.number, limit)?;
+        if let Some(size) = terminal {
+            let made = stdio::terminal(devices, size);
+            let (ends, master) = made.context(format_args!("make a pseudo-terminal"))?;
+            self.relays = [
+                Some(Relay::to_terminal(input, master.to)),
+                Some(Relay::new(master.from, output)),
+                None,
+            ];
+            (self.terminal, self.ends) = (Some(master.control), Some(ends));
+            return Ok(());
+        }
+        let error = open("stderr")?;
+        let (ends, ours) = stdio::pipes().context(format_args!("make pipes"))?;
+        self.relays = [
+            Some(Relay::new(input, ours.input)),
+            Some(Relay::splice(ours.output, output)),
+            Some(Relay::splice(ours.error, error)),
+        ];
+        self.ends = Some(ends);
+        Ok(())
+    }
+
+    /// Gives this process, which will be one of `user`, the streams of the session.
+    pub fn take_streams(&self, user: &User<'_>) -> Result<ProcessSession, Errno> {
+        self.ends.as_ref().ok_or(Errno::BADF)?.take(user)
+    }
+
+    /// No further command starts in this session, so its streams end with the one that runs.
+    pub fn close_ends(&mut self) {
+        self.ends = None;
     }
 
     /// Closes the streams, which another process serves.
     pub fn close_streams(&mut self) {
-        (self.relays, self.terminal) = ([None, None, None], None);
+        (self.relays, self.terminal, self.ends) = ([None, None, None], None, None);
     }
 
-    /// Waits for an event, at most for `limit`, and relays all data that can be relayed.
-    /// Returns false if the host has closed its end.
-    pub fn step(&mut self, signals: &OwnedFd, limit: Option<Duration>) -> Result<bool, Errno> {
+    /// Waits for a signal, a message of the host, or `other`, at most for `limit`, and relays all
+    /// data that can be relayed. Returns an order to end the machine, which a program of the
+    /// guest has sent to PID 1.
+    ///
+    /// # Errors
+    /// EPIPE: the host has closed its end.
+    pub fn step(
+        &mut self,
+        signals: &OwnedFd,
+        other: Option<&OwnedFd>,
+        limit: Option<Duration>,
+    ) -> Result<Option<RebootCommand>, Errno> {
         // Placeholder entry for an idle relay.
         let idle = PollFd::new(signals, PollFlags::empty());
         let [input, output, error] = self
@@ -152,78 +199,62 @@ impl Session {
             input,
             output,
             error,
+            other.map_or(idle, |fd| PollFd::new(fd, PollFlags::IN)),
         ];
         match poll(&mut fds, limit.map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        let [signalled, controlled, events @ ..] = fds.map(|fd| fd.revents());
-        if !signalled.is_empty() {
-            // The signals only end the wait; wait(2) finds the children that have ended.
-            orders::take(signals);
-        }
+        let [signalled, controlled, events @ .., _] = fds.map(|fd| fd.revents());
+        // wait(2) finds the children that have ended.
+        let order = if signalled.is_empty() { None } else { orders::take(signals) };
         for (relay, events) in self.relays.iter_mut().zip(events) {
             if let Some(relay) = relay.as_mut().filter(|relay| relay.interest().is_some()) {
                 relay.step(events);
             }
         }
-        Ok(controlled.is_empty() || self.read_control())
+        match controlled.is_empty() || self.read_control() {
+            true => Ok(order),
+            false => Err(Errno::PIPE),
+        }
     }
 
-    /// Handles all messages of the host up to one that asks for a further session; returns
-    /// the number of that session.
-    pub fn handle_messages(&mut self) -> Option<u32> {
+    /// Handles all messages of the host up to one that is not for the streams alone, and returns
+    /// that one.
+    pub fn handle_messages(&mut self) -> Option<ToGuest> {
         while let Some(message) = self.next_message() {
             match message {
                 ToGuest::Resize(size) => {
                     // This fails if the terminal has hung up.
                     let _ = self.terminal.as_ref().map(|terminal| stdio::set_size(terminal, size));
                 }
-                ToGuest::Signal(number) => {
-                    let stops = i32::from(number) == Signal::TERM.as_raw();
-                    let number = self.stop_signal.filter(|_| stops).unwrap_or(number);
-                    if let Some(signal) = rt::process::signal(number) {
-                        self.signal(signal);
-                    }
-                }
                 ToGuest::Close(stream) => {
                     if let Some(Some(relay)) = self.relays.get_mut(usize::from(stream)) {
                         relay.close();
                     }
                 }
-                ToGuest::Session(number) => return Some(number),
-                ToGuest::Command(_) | ToGuest::Restart => {}
+                message => return Some(message),
             }
         }
         None
     }
 
-    /// Sends a signal to the command and its process group.
-    pub fn signal(&self, signal: Signal) {
-        if let Some(child) = self.child {
-            // This fails if the whole group has ended.
-            let _ = rustix::process::kill_process_group(child, signal);
+    /// Whether output is still to be sent to the host: each pipe is at its end or, if a background
+    /// process still holds it, empty.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        let relays = || self.relays.get(OUTPUT..).unwrap_or_default().iter().flatten();
+        let is_drained = |relay: &Relay| relay.is_done() || (!relay.is_full() && is_empty(relay));
+        match (relays().all(Relay::is_done), relays().all(is_drained)) {
+            (true, _) => Output::Finished,
+            (false, true) => Output::Drained,
+            (false, false) => Output::Waiting,
         }
     }
 
-    /// Reaps all children that have ended, and passes those other than the command to
-    /// `other`. Returns the command's status, if it has ended, and whether children are left.
-    pub fn reap(&self, other: &mut dyn FnMut(Pid, WaitStatus)) -> (Option<WaitStatus>, bool) {
-        children::reap(self.child, other)
-    }
-
-    /// Whether all output has been sent to the host: each pipe is at its end or, if a
-    /// background process still holds it, empty.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        let relays = self.relays.get(OUTPUT..).unwrap_or_default().iter().flatten();
-        relays.into_iter().all(|relay| relay.is_done() || (!relay.is_full() && is_empty(relay)))
-    }
-
-    /// Whether all outputs are at their end.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.relays.get(OUTPUT..).unwrap_or_default().iter().flatten().all(Relay::is_done)
+    /// Reports the state of the workload to the host.
+    pub fn report_state(&self, state: WorkloadState) -> Result<(), Errno> {
+        self.send(&ToHost::Workload(state))
     }
 
     /// Reports to the host that the command runs.
@@ -269,39 +300,6 @@ impl Session {
             true => Ok(()),
             false => Err(Errno::PIPE),
         }
-    }
-
-    /// Opens the streams of the command, and connects them with the channels by relays.
-    fn prepare(
-        &mut self,
-        devices: &Devices,
-        user: &User<'_>,
-        terminal: Option<Size>,
-        limit: Duration,
-    ) -> Result<Stdio, Error> {
-        let open = |stream| channels::open(devices, self.number, stream, limit);
-        let output = open("stdout")?;
-        // Standard output first: its port is later than that of standard input.
-        let input = channels::open_input(devices, self.number, limit)?;
-        if let Some(size) = terminal {
-            let made = stdio::terminal(devices, user, size);
-            let (stdio, master) = made.context(format_args!("make a pseudo-terminal"))?;
-            self.relays = [
-                Some(Relay::to_terminal(input, master.to)),
-                Some(Relay::new(master.from, output)),
-                None,
-            ];
-            self.terminal = Some(master.control);
-            return Ok(stdio);
-        }
-        let error = open("stderr")?;
-        let (stdio, ours) = stdio::pipes(user).context(format_args!("make pipes"))?;
-        self.relays = [
-            Some(Relay::new(input, ours.input)),
-            Some(Relay::splice(ours.output, output)),
-            Some(Relay::splice(ours.error, error)),
-        ];
-        Ok(stdio)
     }
 
     /// Reads control data. Returns false if the host has closed its end.

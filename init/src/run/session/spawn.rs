@@ -1,7 +1,6 @@
 //! Starting the command as a child.
 //!
-//! Interfaces: fork(2), setsid(2), credentials(7), execve(2). All decisions are made before
-//! the fork; the child only makes system calls.
+//! Interfaces: fork(2), setsid(2), credentials(7), execve(2).
 
 use alloc::ffi::CString;
 use alloc::vec::Vec;
@@ -10,8 +9,9 @@ use core::ffi::CStr;
 use core::fmt;
 
 use proto::settings::{Command, MissingCwd};
-use proto::status::{NOT_EXECUTABLE, NOT_FOUND};
+use proto::status::{NOT_EXECUTABLE, NOT_FOUND, TROUBLE};
 use proto::text::show;
+use proto::words::text;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -19,8 +19,8 @@ use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{Gid, Uid};
 
 use super::failure::Failure;
-use super::stdio::{ProcessSession, Stdio};
-use super::user::User;
+use super::stdio::ProcessSession;
+use super::user::{self, User};
 use crate::rt;
 use crate::run::interpreter;
 use crate::run::payload::{DEFAULT_PATH, EXEC_HINTS};
@@ -31,27 +31,22 @@ use crate::sys::file;
 /// services the same limits.
 const DESCRIPTORS_MAX: u64 = 524_288;
 
+/// The file by which a process says how fit it is to be killed for lack of memory (proc(5)).
+pub const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
+
+/// Longest status and message in bytes of a child that could not start the command.
+const FAILURE_MAX: usize = 1024;
+
 /// Step of a child, in the order of execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 enum ChildStep {
     Session,
-    Streams,
     Identity,
     Directory,
     Execute,
 }
 
-/// All steps, numbered as in their type.
-const STEPS: &[ChildStep] = &[
-    ChildStep::Session,
-    ChildStep::Streams,
-    ChildStep::Identity,
-    ChildStep::Directory,
-    ChildStep::Execute,
-];
-
-/// A child that is ready to be forked.
+/// A child that is about to become a command.
 struct Child<'a> {
     /// Paths to try to execute, in order.
     paths: Vec<CString>,
@@ -60,53 +55,56 @@ struct Child<'a> {
     cwd: &'a CStr,
     missing_cwd: MissingCwd,
     user: &'a User<'a>,
-    stdio: Stdio,
+    session: ProcessSession,
 }
 
-/// Starts `command`. The child leads a process group of its own.
-pub fn spawn(command: &Command<'_>, user: &User<'_>, stdio: Stdio) -> Result<Pid, Failure> {
-    let failed = |operation| move |errno| Failure::of_call(operation, errno);
-    let home = home(user)?;
-    let child = Child::new(command, &command.args, user, &home, stdio);
-    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(failed("make a pipe"))?;
-    let Some(pid) = rt::process::fork().map_err(failed("fork"))? else {
-        let Err((step, errno)) = child.become_command();
-        let [low, high, ..] = errno.raw_os_error().to_le_bytes();
-        // This fails only if the parent has ended.
-        let _ = file::write_all(&child_report, &[step as u8, low, high]);
-        rt::exit(NOT_FOUND.into());
+/// Gives this process, which will be one of the user, its standard streams. A child calls it, as
+/// root.
+pub type TakeStreams<'a> = &'a dyn Fn(&User<'_>) -> Result<ProcessSession, Errno>;
+
+/// Starts the words `args`, with everything else as `command` says. The child leads a process
+/// group of its own. It allocates all memory that a start needs, so that PID 1 can start any
+/// number of commands.
+pub fn spawn(command: &Command<'_>, args: &[&CStr], take: TakeStreams<'_>) -> Result<Pid, Failure> {
+    let failed = |errno| Failure::of_call("start the command", errno);
+    let (report, child_report) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    let Some(pid) = rt::process::fork().map_err(failed)? else {
+        let Failure { status, message } = become_command(command, args, take);
+        // These fail only if the parent has ended.
+        let _ = file::write_all(&child_report, &[status]);
+        let _ = file::write_all(&child_report, message.as_bytes());
+        rt::exit(status.into());
     };
     drop(child_report);
-    let mut failure = [0; 3];
-    match rustix::io::read(&report, &mut failure) {
-        Ok(3) => {
-            let [step, low, high] = failure;
-            let step = STEPS.iter().find(|known| **known as u8 == step).copied();
-            let errno = Errno::from_raw_os_error(i32::from_le_bytes([low, high, 0, 0]));
-            Err(child.explain(step.unwrap_or(ChildStep::Execute), errno))
+    let mut failure = [0; FAILURE_MAX];
+    match file::read_stream(&report, &mut failure) {
+        Ok([status, message @ ..]) => {
+            Err(Failure { status: *status, message: text(message).into() })
         }
         // The pipe was closed by execve(2).
-        _ => Ok(pid),
+        Ok(_) => Ok(pid),
+        Err(errno) => Err(failed(errno)),
     }
 }
 
-/// Turns this process, which was forked already, into the words `args`, with everything else as
-/// `command` says; returns only on failure.
-pub fn execute(
-    command: &Command<'_>,
-    args: &[&CStr],
-    user: &User<'_>,
-    stdio: Stdio,
-) -> Result<(), Failure> {
-    let home = home(user)?;
-    let child = Child::new(command, args, user, &home, stdio);
-    let Err((step, errno)) = child.become_command();
-    Err(child.explain(step, errno))
-}
-
-fn home(user: &User<'_>) -> Result<CString, Failure> {
-    let variable = file::c_string(&[b"HOME=", user.home]);
-    variable.map_err(|errno| Failure::of_call("name the home directory", errno))
+/// Turns this child of PID 1 into the words `args`, with everything else as `command` says;
+/// returns only on failure.
+pub fn become_command(command: &Command<'_>, args: &[&CStr], take: TakeStreams<'_>) -> Failure {
+    // The score of PID 1 is not for its children.
+    let _ = file::write(OOM_SCORE, b"0");
+    let result = user::look_up(command.user, &mut |user| {
+        let home = file::c_string(&[b"HOME=", user.home]);
+        let home = home.map_err(|errno| Failure::of_call("name the home directory", errno))?;
+        let session = take(user).map_err(|errno| Failure::of_call("set the streams", errno))?;
+        let child = Child::new(command, args, user, &home, session);
+        let Err((step, errno)) = child.become_command();
+        Err(child.explain(step, errno))
+    });
+    match result {
+        Err(failure) => failure,
+        // This cannot happen: a program that was executed does not return.
+        Ok(()) => rt::exit(TROUBLE.into()),
+    }
 }
 
 /// The environment of the command: defaults for `PATH` and `HOME`, then `wanted`. If a name
@@ -146,21 +144,20 @@ impl<'a> Child<'a> {
         args: &'a [&'a CStr],
         user: &'a User<'_>,
         home: &'a CStr,
-        stdio: Stdio,
+        session: ProcessSession,
     ) -> Child<'a> {
         let name = args.first().copied().unwrap_or_default();
         let env = environment(&command.env, home);
         let path = env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
         let paths = candidates(name.to_bytes(), path.unwrap_or_default());
         let (cwd, missing_cwd) = (command.cwd.unwrap_or(c"/"), command.missing_cwd);
-        Self { paths, args, env, cwd, missing_cwd, user, stdio }
+        Self { paths, args, env, cwd, missing_cwd, user, session }
     }
 
     /// Turns the child into the command; returns the step that failed.
     fn become_command(&self) -> Result<Infallible, (ChildStep, Errno)> {
         let at = |step| move |errno| (step, errno);
         self.start_session().map_err(at(ChildStep::Session))?;
-        self.set_streams().map_err(at(ChildStep::Streams))?;
         // The directory belongs to root.
         self.make_cwd().map_err(at(ChildStep::Directory))?;
         self.set_identity().map_err(at(ChildStep::Identity))?;
@@ -170,28 +167,22 @@ impl<'a> Child<'a> {
     }
 
     fn start_session(&self) -> Result<(), Errno> {
-        let Stdio { input, session, .. } = &self.stdio;
-        match session {
+        let terminal = rt::stderr();
+        match self.session {
             ProcessSession::Shared => {
                 rustix::process::setpgid(None, None)?;
                 // This fails if the console is no terminal.
-                let _ = rustix::termios::tcsetpgrp(input, rustix::process::getpid());
+                let _ = rustix::termios::tcsetpgrp(terminal, rustix::process::getpid());
             }
             ProcessSession::Bare | ProcessSession::Terminal => {
                 rustix::process::setsid()?;
             }
         }
-        if *session == ProcessSession::Terminal {
-            rustix::process::ioctl_tiocsctty(input)?;
+        if self.session == ProcessSession::Terminal {
+            rustix::process::ioctl_tiocsctty(terminal)?;
         }
         let limit = Rlimit { current: Some(1024), maximum: Some(DESCRIPTORS_MAX) };
         rustix::process::setrlimit(Resource::Nofile, limit)
-    }
-
-    fn set_streams(&self) -> Result<(), Errno> {
-        rustix::stdio::dup2_stdin(&self.stdio.input)?;
-        rustix::stdio::dup2_stdout(&self.stdio.output)?;
-        rustix::stdio::dup2_stderr(&self.stdio.error)
     }
 
     /// Makes the working directory and those above it, if the command asks for that.
@@ -235,8 +226,9 @@ impl<'a> Child<'a> {
         };
         match step {
             ChildStep::Session => sys(format_args!("start a session"), NO_HINT),
-            ChildStep::Streams => sys(format_args!("set the standard streams"), NO_HINT),
-            ChildStep::Identity => sys(format_args!("become user {}", self.user.uid), NO_HINT),
+            ChildStep::Identity => {
+                sys(format_args!("become user {}", u64::from(self.user.uid)), NO_HINT)
+            }
             ChildStep::Directory => {
                 let cwd = show(self.cwd.to_bytes());
                 sys(format_args!("enter the working directory {cwd}"), CWD_HINTS)
@@ -315,10 +307,5 @@ mod tests {
             let found: Vec<_> = found.iter().map(|path| path.to_str().unwrap()).collect();
             assert_eq!(found, expected, "{name} in {path}");
         }
-    }
-
-    #[test]
-    fn steps_are_listed_in_order() {
-        assert!(STEPS.iter().enumerate().all(|(at, step)| usize::from(*step as u8) == at));
     }
 }

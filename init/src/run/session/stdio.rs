@@ -14,25 +14,12 @@ use super::relay::PIPE_CAPACITY;
 use super::user::User;
 use crate::sys::devices::Devices;
 
-/// The child's standard streams.
-#[derive(Debug)]
-pub struct Stdio {
-    /// Standard input.
-    pub input: OwnedFd,
-    /// Standard output.
-    pub output: OwnedFd,
-    /// Standard error.
-    pub error: OwnedFd,
-    /// The session of the command (setsid(2)).
-    pub session: ProcessSession,
-}
-
 /// The session of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessSession {
     /// A new session without a terminal.
     Bare,
-    /// A new session, controlled by the terminal of the three streams.
+    /// A new session, controlled by the terminal that is standard input.
     Terminal,
     /// The session of PID 1. The command's process group gets the terminal, if there is
     /// one. If the command led a session, the terminal would hang up with its end, and a
@@ -62,15 +49,51 @@ pub struct Master {
     pub control: OwnedFd,
 }
 
-/// Makes three pipes. They belong to `user`, who may open them again as `/dev/stdout` and
-/// the like.
-pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
-    let pipe = || {
-        let (from, to) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-        rustix::fs::fchown(&from, Some(uid), Some(gid))?;
-        Ok((from, to))
-    };
+/// The other ends, from which each child gets its streams. As long as they are there, our ends
+/// are not at the end of the streams.
+#[derive(Debug)]
+pub enum ChildEnds {
+    /// Three pipes, in the order of the streams.
+    Pipes([OwnedFd; 3]),
+    /// A descriptor of the terminal's master.
+    Terminal(OwnedFd),
+}
+
+impl ChildEnds {
+    /// Makes them the streams of this process, which will be one of `user`. The user may open
+    /// them again as `/dev/stdout` and the like.
+    pub fn take(&self, user: &User<'_>) -> Result<ProcessSession> {
+        let uid = Some(Uid::from_raw(user.uid));
+        match self {
+            Self::Pipes(pipes) => {
+                for pipe in pipes {
+                    rustix::fs::fchown(pipe, uid, Some(Gid::from_raw(user.gid)))?;
+                }
+                take_streams(pipes.each_ref())?;
+                Ok(ProcessSession::Bare)
+            }
+            Self::Terminal(master) => {
+                let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+                // Open the terminal through its master, because the root may have no /dev.
+                let terminal = rustix::pty::ioctl_tiocgptpeer(master, flags)?;
+                rustix::fs::fchown(&terminal, uid, None)?;
+                take_streams([&terminal; 3])?;
+                Ok(ProcessSession::Terminal)
+            }
+        }
+    }
+}
+
+/// Makes these descriptors standard input, output and error of this process.
+pub fn take_streams([input, output, error]: [&OwnedFd; 3]) -> Result<()> {
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(error)
+}
+
+/// Makes three pipes.
+pub fn pipes() -> Result<(ChildEnds, Pipes)> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC);
     let ((input, our_input), (our_output, output), (our_error, error)) =
         (pipe()?, pipe()?, pipe()?);
     // This fails if memory is scarce; the default capacity works, too.
@@ -78,22 +101,17 @@ pub fn pipes(user: &User<'_>) -> Result<(Stdio, Pipes)> {
     for ours in [&our_input, &our_output, &our_error] {
         rustix::fs::fcntl_setfl(ours, OFlags::NONBLOCK)?;
     }
-    let stdio = Stdio { input, output, error, session: ProcessSession::Bare };
-    Ok((stdio, Pipes { input: our_input, output: our_output, error: our_error }))
+    let ends = ChildEnds::Pipes([input, output, error]);
+    Ok((ends, Pipes { input: our_input, output: our_output, error: our_error }))
 }
 
-/// Makes a pseudo-terminal of the given size that belongs to `user`.
-pub fn terminal(devices: &Devices, user: &User<'_>, size: Size) -> Result<(Stdio, Master)> {
+/// Makes a pseudo-terminal of the given size.
+pub fn terminal(devices: &Devices, size: Size) -> Result<(ChildEnds, Master)> {
     let control = devices.open_terminal()?;
     rustix::pty::unlockpt(&control)?;
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    // Open the terminal through its master, because the root may have no /dev.
-    let input = rustix::pty::ioctl_tiocgptpeer(&control, flags)?;
-    rustix::fs::fchown(&input, Some(Uid::from_raw(user.uid)), None)?;
     set_size(&control, size)?;
-    let (output, error) = (duplicate(&input)?, duplicate(&input)?);
-    let stdio = Stdio { input, output, error, session: ProcessSession::Terminal };
-    Ok((stdio, Master { to: duplicate(&control)?, from: duplicate(&control)?, control }))
+    let ends = ChildEnds::Terminal(duplicate(&control)?);
+    Ok((ends, Master { to: duplicate(&control)?, from: duplicate(&control)?, control }))
 }
 
 /// Sets the size of a terminal; its processes get SIGWINCH.

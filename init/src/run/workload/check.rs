@@ -16,12 +16,10 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitStatus};
 
-use super::health::CheckResult;
-use super::start::{become_command, duplicate};
 use crate::rt;
 use crate::rt::process::{uptime, uptime_after};
-use crate::run::session::failure::Failure;
-use crate::run::session::stdio::{ProcessSession, Stdio};
+use crate::run::session::spawn::become_command;
+use crate::run::session::stdio::{self, ProcessSession};
 use crate::run::session::user::User;
 use crate::sys::children::shell_status;
 use crate::sys::file;
@@ -31,15 +29,15 @@ const TEXT_MAX: usize = 512;
 
 /// A check that runs. It is killed when this value is dropped.
 #[derive(Debug)]
-pub(super) struct Check {
+pub struct Check {
     /// Its process, which leads a process group.
-    pub(super) pid: Pid,
+    pub pid: Pid,
     /// Time of its start.
-    pub(super) began: Duration,
+    pub began: Duration,
     /// Time at which it is given up, or given up again.
-    pub(super) deadline: Duration,
+    pub deadline: Duration,
     /// Our end of the pipe for its output; `None` at its end.
-    pub(super) output: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
     text: [u8; TEXT_MAX],
     length: usize,
     fate: Fate,
@@ -47,10 +45,15 @@ pub(super) struct Check {
 
 /// What has become of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub enum Fate {
+    /// It runs.
     Runs,
+    /// It has ended with this status.
     Ended(u8),
+    /// Its time was over before it ended.
     GivenUp,
+    /// It has ended after that.
+    EndedLate,
 }
 
 impl Check {
@@ -58,13 +61,13 @@ impl Check {
     ///
     /// # Errors
     /// There is no descriptor, memory or process left.
-    pub(super) fn start(command: &Command<'_>) -> Result<Self, Errno> {
+    pub fn start(command: &Command<'_>) -> Result<Self, Errno> {
         let health = &command.health;
         let (output, child_output) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
         let Some(pid) = rt::process::fork()? else {
-            let open = &mut |user: &User<'_>| streams(&child_output, user);
-            let failure = become_command(command, &health.args, open);
+            let take = &|user: &User<'_>| take_streams(&child_output, user);
+            let failure = become_command(command, &health.args, take);
             // This fails only if PID 1 has ended.
             let _ = file::write_all(&child_output, failure.message.as_bytes());
             rt::exit(failure.status.into());
@@ -77,17 +80,14 @@ impl Check {
 
     /// Reads what it has printed. The part that does not fit is dropped, so that the check goes
     /// on.
-    pub(super) fn read(&mut self) {
-        let mut chunk = [0; TEXT_MAX];
+    pub fn read(&mut self) {
+        let mut rest = [0; TEXT_MAX];
         while let Some(output) = &self.output {
-            match rustix::io::read(output, &mut chunk) {
+            let room = self.text.get_mut(self.length..).filter(|room| !room.is_empty());
+            let is_kept = room.is_some();
+            match rustix::io::read(output, room.unwrap_or(&mut rest)) {
                 Ok(count @ 1..) => {
-                    let room = self.text.get_mut(self.length..).unwrap_or_default();
-                    for (slot, byte) in room.iter_mut().zip(chunk.get(..count).unwrap_or_default())
-                    {
-                        *slot = *byte;
-                        self.length += 1;
-                    }
+                    self.length += if is_kept { count } else { 0 };
                     // A check that prints without end must not keep PID 1 here.
                     return;
                 }
@@ -98,22 +98,26 @@ impl Check {
         }
     }
 
-    /// Takes the status of its process. Returns the result, unless the check was given up
-    /// before.
-    pub(super) fn end(&mut self, status: WaitStatus) -> Option<CheckResult> {
+    /// Takes the status of its process.
+    pub fn end(&mut self, status: WaitStatus) {
         self.read();
-        let status = shell_status(status);
-        let is_first = self.fate == Fate::Runs;
-        self.fate = Fate::Ended(status);
-        is_first.then_some(if status == 0 { CheckResult::Passed } else { CheckResult::Failed })
+        self.fate = match self.fate {
+            Fate::Runs => Fate::Ended(shell_status(status)),
+            Fate::Ended(_) | Fate::GivenUp | Fate::EndedLate => Fate::EndedLate,
+        };
     }
 
     /// Kills it, because its time is over. A process that waits for a device does not end; it
     /// fails again at each deadline.
-    pub(super) fn give_up(&mut self) -> CheckResult {
+    pub fn give_up(&mut self) {
         self.kill();
         self.fate = Fate::GivenUp;
-        CheckResult::Failed
+    }
+
+    /// What has become of it.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.fate
     }
 
     fn kill(&self) {
@@ -125,7 +129,7 @@ impl Check {
 
 impl Drop for Check {
     fn drop(&mut self) {
-        if !matches!(self.fate, Fate::Ended(_)) {
+        if matches!(self.fate, Fate::Runs | Fate::GivenUp) {
             self.kill();
         }
     }
@@ -135,8 +139,10 @@ impl Drop for Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.fate {
-            Fate::Ended(status) => write!(f, "status {status}")?,
-            Fate::GivenUp | Fate::Runs => f.write_str("the time limit has passed")?,
+            Fate::Ended(status) => write!(f, "status {}", u64::from(status))?,
+            Fate::GivenUp | Fate::EndedLate | Fate::Runs => {
+                f.write_str("the time limit has passed")?;
+            }
         }
         let text = self.text.get(..self.length).unwrap_or_default();
         let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -144,15 +150,12 @@ impl fmt::Display for Check {
     }
 }
 
-/// The streams of a check: `output` belongs to its user, who may open it again as
+/// Gives a check its streams. `output` becomes that of `user`, who may open it again as
 /// `/dev/stdout`.
-fn streams(output: &OwnedFd, user: &User<'_>) -> Result<Stdio, Failure> {
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    // The check also runs with a pipe of root.
-    let _ = rustix::fs::fchown(output, Some(uid), Some(gid));
-    // Nobody writes to this pipe.
-    let (input, _) =
-        pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Failure::of_call("make a pipe", errno))?;
-    let session = ProcessSession::Bare;
-    Ok(Stdio { input, output: duplicate(output)?, error: duplicate(output)?, session })
+fn take_streams(output: &OwnedFd, user: &User<'_>) -> Result<ProcessSession, Errno> {
+    rustix::fs::fchown(output, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+    // Nobody writes to the pipe of its input.
+    let (input, _) = pipe_with(PipeFlags::CLOEXEC)?;
+    stdio::take_streams([&input, output, output])?;
+    Ok(ProcessSession::Bare)
 }

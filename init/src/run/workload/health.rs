@@ -7,17 +7,7 @@
 use core::time::Duration;
 
 use proto::settings::health::Schedule;
-
-/// What the checks say about a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// No check has passed, and too few have failed.
-    Starting,
-    /// The last check that counts has passed, or too few have failed since.
-    Healthy,
-    /// Too many checks have failed in a row.
-    Unhealthy,
-}
+use proto::workload::Health;
 
 /// Whether a check has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

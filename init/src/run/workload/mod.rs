@@ -1,207 +1,231 @@
-//! Supervision of a workload, the command of an image: PID 1 starts it, checks its health, starts
-//! it again, and ends the machine after its end or after an order ([`orders`]).
+//! Supervision of a command: PID 1 starts it, checks its health, starts it again, and ends all
+//! processes after its end or after an order.
 //!
-//! Interfaces: signal(7), wait(2), setsid(2), tcsetpgrp(3), reboot(2).
+//! Interfaces: signal(7), wait(2), kill(2).
 //!
 //! | Module | Content |
 //! |---|---|
-//! | `restarts` | whether and when it starts again; pure |
+//! | `outside` | what the supervisor needs of the world outside |
+//! | `console` | a machine of which people see the console |
+//! | `restarts` | whether and when the command starts again; pure |
 //! | `health` | when a check is due, and what its result means; pure |
-//! | `start` | becoming a command, as a child of PID 1 |
 //! | `check` | one health check: its process and its output |
-//! | `signals` | the descriptors that end a wait |
+//!
+//! The host as the world outside is `super::host`.
 //!
 //! Invariant: the memory of PID 1 does not grow with the number of starts and checks. The child
 //! allocates all memory that a start needs.
 
-mod check;
+pub mod check;
+pub mod console;
 pub mod health;
+pub mod outside;
 pub mod restarts;
-mod signals;
-mod start;
 
-use core::convert::Infallible;
 use core::ffi::CStr;
 use core::fmt;
 use core::time::Duration;
 
+use proto::settings::Command;
 use proto::settings::health::Unhealthy;
-use proto::settings::{Command, STOP_TIMEOUT};
-use proto::status::TROUBLE;
+use proto::settings::restart::RestartPolicy;
 use proto::text::show;
-use rustix::process::{Pid, Signal, WaitStatus};
+use proto::workload::{Health, Phase, WorkloadState};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
 use rustix::system::RebootCommand;
 
-use self::check::Check;
-use self::health::{CheckResult, Health, HealthWatch};
+use self::check::{Check, Fate};
+use self::health::{CheckResult, HealthWatch};
+use self::outside::{Order, Outside};
 use self::restarts::{End, Restarts};
-use self::signals::Signals;
-use self::start::start;
 use crate::report::log;
-use crate::root::attachments::extra_mounts::ExtraMounts;
 use crate::rt;
 use crate::rt::process::{time_until, uptime, uptime_after};
-use crate::run::orders;
+use crate::run::session::Output;
+use crate::run::session::failure::Failure;
+use crate::run::session::spawn;
 use crate::sys::children::{self, shell_status};
-use crate::sys::devices::Devices;
-use crate::sys::error::{ErrnoName, Error, Result};
-use crate::sys::file;
+use crate::sys::error::{ErrnoName, Error};
+use crate::sys::wait::{self, Pauses};
 
 /// Time limit for all processes to end after SIGKILL. A process that waits for a device
 /// never ends.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 
-/// The file by which a process says how fit it is to be killed for lack of memory (proc(5)).
-const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
-
-/// Supervisor of a workload.
-#[derive(Debug)]
+/// Supervisor of a command.
 struct Supervisor<'a> {
     command: &'a Command<'a>,
-    signals: Signals,
-    /// The first order to end the machine that nobody has obeyed yet.
-    order: Option<RebootCommand>,
+    outside: &'a mut dyn Outside,
+    /// The command, or one of those before it, as long as it runs.
+    child: Option<Pid>,
     /// The health check that runs.
     check: Option<Check>,
+    /// An order that nobody has obeyed yet.
+    order: Option<Order>,
+    state: WorkloadState,
 }
 
 /// What ends a wait.
 enum Event {
     /// The child has ended.
-    Ended(WaitStatus),
-    /// The health check has ended.
-    Checked(WaitStatus),
-    /// A signal or the power button orders PID 1 to end the machine in this way.
-    Ordered(RebootCommand),
+    Ended,
+    /// The health check has this result.
+    Checked(CheckResult),
+    /// An order to end the child.
+    Ordered(Order),
     /// The time has come.
     TimedOut,
 }
 
 /// Why the command does not run any more, or is to end.
 enum RunEnd {
-    /// It has ended with this status.
-    Status(u8),
+    /// It has ended by itself.
+    Ended,
     /// It is unhealthy, and something is to be done about it.
     Unhealthy,
-    /// An order to end the machine in this way.
-    Ordered(RebootCommand),
+    /// An order.
+    Ordered(Order),
 }
 
-/// Runs `command` until the machine is to end, unmounts `mounts`, and ends the machine. The
-/// power button is one of the `devices`.
+/// Runs `command` as often as its policy says, until the machine is to end, and ends all other
+/// processes. They get `grace` to end, unless the command says otherwise; `None` leaves them alone.
+/// Returns how the machine ends, and the last status of the command.
 ///
 /// # Errors
-/// The first start of the command fails, or a command before it fails.
-#[inline(never)]
-pub fn run(
+/// The first start of the command fails, or a command before it fails; or the outside is gone, and
+/// the command was ended.
+pub fn supervise(
     command: &Command<'_>,
-    mounts: &ExtraMounts<'_>,
-    devices: Option<&Devices>,
-) -> Result<Infallible> {
-    rt::process::hold_signals();
-    let signals = Signals::open(devices)?;
-    // Without this, the kernel resets the machine on Ctrl-Alt-Del by itself. In a container
-    // the call fails.
-    let _ = rustix::system::reboot(RebootCommand::CadOff);
-    // These fail if a shell was PID 1 before and leads its session already, or if the
-    // console is no terminal.
-    let _ = rustix::process::setsid();
-    let _ = rustix::process::ioctl_tiocsctty(rt::stderr());
-    // The kernel never kills PID 1 of a machine, but that of a container. A root without /proc
-    // has no such file.
-    let _ = file::write(OOM_SCORE, b"-1000");
-    let mut supervisor = Supervisor { command, signals, order: None, check: None };
-    let order = supervisor.supervise()?;
-    supervisor.end_processes()?;
-    mounts.sync_and_unmount();
-    orders::carry_out(order)
+    outside: &mut dyn Outside,
+    grace: Option<Duration>,
+) -> Result<(RebootCommand, u8), Failure> {
+    let stop_timeout = command.stop_timeout.or(grace).unwrap_or_default();
+    let state = WorkloadState { stop_timeout, ..WorkloadState::default() };
+    let mut supervisor =
+        Supervisor { command, outside, child: None, check: None, order: None, state };
+    let ended = supervisor.supervise().and_then(|order| {
+        if grace.is_some() {
+            supervisor.end_processes()?;
+        }
+        Ok((order, supervisor.state.status))
+    });
+    supervisor.hang_up();
+    ended
 }
 
 impl Supervisor<'_> {
     /// Runs the command as often as its policy says, until the machine is to end.
-    #[inline(never)]
-    fn supervise(&mut self) -> Result<RebootCommand> {
+    fn supervise(&mut self) -> Result<RebootCommand, Failure> {
         let command = self.command;
         for args in &command.before {
             if let Some(order) = self.run_before(args)? {
                 return Ok(order);
             }
         }
-        let mut restarts = Restarts::new(command.restart);
+        // A terminal hangs up at the end of its program, and nothing can start on it again.
+        let policy = command.restart;
+        let policy = if command.terminal.is_none() { policy } else { RestartPolicy::default() };
+        let mut restarts = Restarts::new(policy);
         // If the first start fails, the configuration is wrong, and a restart would not help.
-        let mut started = Ok(start(command, &command.args)?);
+        self.start(&command.args)?;
         loop {
             let began = uptime();
-            let end = match started {
-                Ok(child) => match self.watch(child)? {
-                    RunEnd::Status(status) => End::Status(status),
-                    RunEnd::Ordered(order) => {
-                        self.obey(child)?;
-                        return Ok(order);
+            let end = match self.watch()? {
+                RunEnd::Ended => End::Status(self.state.status),
+                RunEnd::Ordered(order) => {
+                    if let Some(end) = self.obey(order)? {
+                        return Ok(end);
                     }
-                    RunEnd::Unhealthy => {
-                        self.end_command(child, self.stop_signal().unwrap_or(Signal::TERM))?;
-                        if command.health.unhealthy == Unhealthy::PowerOff {
-                            return Ok(RebootCommand::PowerOff);
-                        }
-                        End::Unhealthy
+                    End::Ordered
+                }
+                RunEnd::Unhealthy => {
+                    self.end_command(self.stop_signal().unwrap_or(Signal::TERM))?;
+                    if command.health.unhealthy == Unhealthy::PowerOff {
+                        return Ok(RebootCommand::PowerOff);
                     }
-                },
-                Err(error) => {
-                    log::warn!("{error}");
-                    End::Status(TROUBLE)
+                    End::Unhealthy
                 }
             };
             if let End::Status(status @ 1..) = end {
-                log::warn!("the command has ended with status {status}");
+                log::warn!("the command has ended with status {}", u64::from(status));
             }
             let Some(pause) = restarts.after(end, uptime().saturating_sub(began)) else {
                 return Ok(RebootCommand::PowerOff);
             };
+            self.state.restarts = restarts.count();
+            self.tell(Phase::Pausing, None);
             // What it has left would hold its files and ports, or pile up.
             children::signal_all(Signal::KILL);
-            log::debug!("starting the command again after {} s", pause.as_secs());
-            if let Event::Ordered(order) = self.wait(None, Some(uptime_after(pause)))? {
-                return Ok(order);
+            if let Event::Ordered(order) = self.wait(Some(uptime_after(pause)))?
+                && let Some(end) = self.obey(order)?
+            {
+                return Ok(end);
             }
-            started = start(command, &command.args);
+            if let Err(failure) = self.start(&command.args) {
+                log::warn!("{}", &*failure.message);
+                self.state.status = failure.status;
+            }
         }
     }
 
-    /// Runs one of the commands before the command. Returns an order that has come meanwhile.
-    fn run_before(&mut self, args: &[&CStr]) -> Result<Option<RebootCommand>> {
-        let child = start(self.command, args)?;
-        match self.wait(Some(child), None)? {
-            Event::Ordered(order) => {
-                self.obey(child)?;
-                Ok(Some(order))
+    /// Starts the words `args`.
+    fn start(&mut self, args: &[&CStr]) -> Result<(), Failure> {
+        let outside = &*self.outside;
+        self.child = Some(spawn::spawn(self.command, args, &|user| outside.take_streams(user))?);
+        Ok(())
+    }
+
+    fn tell(&mut self, phase: Phase, health: Option<Health>) {
+        (self.state.phase, self.state.health) = (phase, health);
+        self.outside.tell(self.state);
+    }
+
+    /// Runs one of the commands before the command. Returns how the machine ends, if an order
+    /// has come meanwhile.
+    fn run_before(&mut self, args: &[&CStr]) -> Result<Option<RebootCommand>, Failure> {
+        self.start(args)?;
+        self.tell(Phase::Before, None);
+        // The wait has no limit, and there is no check.
+        while let Event::Ordered(order) = self.wait(None)? {
+            // A command that has not started yet cannot start again.
+            if order != Order::Restart {
+                return Ok(self.obey(order)?);
             }
-            Event::Ended(status) => match shell_status(status) {
-                0 => Ok(None),
-                status => {
-                    let name = show(args.first().copied().unwrap_or_default().to_bytes());
-                    let what = format_args!("run {name} before the command: status {status}");
-                    Err(Error::new(what, ""))
-                }
-            },
-            // The wait has no limit, and there is no check.
-            _ => Ok(None),
+        }
+        match self.state.status {
+            0 => Ok(None),
+            status => {
+                let name = show(args.first().copied().unwrap_or_default().to_bytes());
+                let status = u64::from(status);
+                let what = format_args!("run {name} before the command: status {status}");
+                Err(Failure::trouble(Error::new(what, "")))
+            }
         }
     }
 
     /// Waits for the end of the command, for an order, or until the command is unhealthy and
     /// something is to be done about it. Checks its health meanwhile.
     #[inline(never)]
-    fn watch(&mut self, child: Pid) -> Result<RunEnd> {
+    fn watch(&mut self) -> Result<RunEnd, Errno> {
         let health = &self.command.health;
+        let has_check = !health.args.is_empty();
         let mut watch = HealthWatch::new(health.schedule, uptime());
+        if self.child.is_some() {
+            self.tell(Phase::Running, has_check.then_some(Health::Starting));
+        }
         loop {
             let deadline = match &self.check {
                 Some(check) => Some(check.deadline),
-                None => (!health.args.is_empty()).then(|| watch.due()),
+                None => has_check.then(|| watch.due()),
             };
-            let changed = match (self.wait(Some(child), deadline)?, self.check.take()) {
-                (Event::Ended(status), _) => return Ok(RunEnd::Status(shell_status(status))),
+            let event = match self.child {
+                // It could not be started again.
+                None => Event::Ended,
+                Some(_) => self.wait(deadline)?,
+            };
+            let changed = match (event, self.check.take()) {
+                (Event::Ended, _) => return Ok(RunEnd::Ended),
                 (Event::Ordered(order), _) => return Ok(RunEnd::Ordered(order)),
                 (Event::TimedOut, None) => match Check::start(self.command) {
                     Ok(check) => {
@@ -219,38 +243,53 @@ impl Supervisor<'_> {
                     self.check = Some(check);
                     changed
                 }
-                (Event::Checked(status), Some(mut check)) => {
-                    let result = check.end(status);
-                    result.and_then(|result| note(&mut watch, result, check.began, &check))
+                (Event::Checked(result), Some(check)) => {
+                    note(&mut watch, result, check.began, &check)
                 }
                 // Only a check that is there can end.
                 (Event::Checked(_), None) => None,
             };
-            if changed == Some(Health::Unhealthy) && health.unhealthy != Unhealthy::Report {
-                self.check = None;
-                return Ok(RunEnd::Unhealthy);
+            if let Some(health) = changed {
+                self.tell(Phase::Running, changed);
+                if health == Health::Unhealthy && self.command.health.unhealthy != Unhealthy::Report
+                {
+                    self.check = None;
+                    return Ok(RunEnd::Unhealthy);
+                }
             }
         }
     }
 
-    /// Waits for an event, at most until `deadline`, and reaps all children that end.
-    fn wait(&mut self, child: Option<Pid>, deadline: Option<Duration>) -> Result<Event> {
+    /// Reaps all children that have ended. Returns whether children are left.
+    fn reap(&mut self) -> bool {
+        let (outside, check) = (&mut *self.outside, &mut self.check);
+        let (status, any_left) = children::reap(self.child, &mut |pid, status| match check {
+            Some(check) if check.pid == pid => check.end(status),
+            _ => outside.note_end(pid, status),
+        });
+        if let Some(status) = status {
+            (self.child, self.state.status) = (None, shell_status(status));
+        }
+        any_left
+    }
+
+    /// Waits for an event, at most until `deadline`.
+    fn wait(&mut self, deadline: Option<Duration>) -> Result<Event, Errno> {
+        let had_child = self.child.is_some();
         loop {
-            let check = self.check.as_ref().map(|check| check.pid);
-            let mut checked = None;
-            let other = &mut |pid, status| {
-                if Some(pid) == check {
-                    checked = Some(status);
-                }
-            };
-            if let (Some(status), _) = children::reap(child, other) {
-                return Ok(Event::Ended(status));
+            self.reap();
+            if had_child && self.child.is_none() {
+                return Ok(Event::Ended);
             }
             if let Some(order) = self.order.take() {
                 return Ok(Event::Ordered(order));
             }
-            if let Some(status) = checked {
-                return Ok(Event::Checked(status));
+            match self.check.as_ref().map(Check::fate) {
+                Some(Fate::Ended(0)) => return Ok(Event::Checked(CheckResult::Passed)),
+                Some(Fate::Ended(_)) => return Ok(Event::Checked(CheckResult::Failed)),
+                // Its result is known already.
+                Some(Fate::EndedLate) => self.check = None,
+                Some(Fate::Runs | Fate::GivenUp) | None => {}
             }
             let left = deadline.map(time_until);
             if left.is_some_and(|left| left.is_zero()) {
@@ -260,28 +299,25 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Waits until `is_over`, at most for `limit`. Returns whether it is.
-    fn wait_until(&mut self, is_over: &mut dyn FnMut() -> bool, limit: Duration) -> Result<bool> {
-        let deadline = uptime_after(limit);
-        while !is_over() {
-            let left = time_until(deadline);
-            if left.is_zero() {
-                return Ok(false);
+    /// Waits for anything that the outside knows of, at most for `limit`.
+    fn poll(&mut self, limit: Option<Duration>) -> Result<(), Errno> {
+        match self.outside.poll(self.check.as_mut(), limit)? {
+            Some(Order::Pass(signal)) => self.signal(signal),
+            // The first order to end the machine counts, and more than one to start again.
+            Some(order) if self.order.is_none_or(|known| known == Order::Restart) => {
+                self.order = Some(order);
             }
-            self.poll(Some(left))?;
+            _ => {}
         }
-        Ok(true)
-    }
-
-    /// Waits until no child is left, at most for `limit`.
-    fn wait_for_all(&mut self, limit: Duration) -> Result<()> {
-        self.wait_until(&mut || !children::reap(None, &mut |_, _| ()).1, limit).map(drop)
-    }
-
-    fn poll(&mut self, limit: Option<Duration>) -> Result<()> {
-        let order = self.signals.poll(self.check.as_mut(), limit)?;
-        self.order = self.order.or(order);
         Ok(())
+    }
+
+    /// Sends a signal to the child and its process group.
+    fn signal(&self, signal: Signal) {
+        if let Some(child) = self.child {
+            // This fails if the whole group has ended.
+            let _ = rustix::process::kill_process_group(child, signal);
+        }
     }
 
     /// The signal that asks the command to end, if it has one of its own.
@@ -289,52 +325,83 @@ impl Supervisor<'_> {
         self.command.stop_signal.and_then(rt::process::signal)
     }
 
-    /// Time for processes to end when they are asked to.
-    fn grace(&self) -> Duration {
-        self.command.stop_timeout.unwrap_or(STOP_TIMEOUT)
-    }
-
-    /// Ends the command after an order, if it has a stop signal. The other processes may still
-    /// be needed: databases write out what they hold.
-    fn obey(&mut self, child: Pid) -> Result<()> {
-        match self.stop_signal() {
-            Some(signal) => self.end_command(child, signal),
-            None => Ok(()),
+    /// Ends the child as `order` says. Returns how the machine ends, if it does. An order to end
+    /// the machine ends the command first if it has a stop signal: the other processes may still
+    /// be needed, because databases write out what they hold.
+    fn obey(&mut self, order: Order) -> Result<Option<RebootCommand>, Errno> {
+        let own = self.stop_signal();
+        let (signal, end) = match order {
+            Order::End(end) => (own, Some(end)),
+            Order::Stop(signal) => (Some(signal), Some(RebootCommand::PowerOff)),
+            Order::Restart | Order::Pass(_) => (own.or(Some(Signal::TERM)), None),
+        };
+        if let Some(signal) = signal {
+            self.end_command(signal)?;
         }
+        Ok(end)
     }
 
     /// Sends `signal` to the command and waits for its end; kills all processes if it does not
     /// end in time.
-    fn end_command(&mut self, child: Pid, signal: Signal) -> Result<()> {
-        log::debug!("ending the command by its stop signal");
-        for signal in [signal, Signal::CONT] {
-            // This fails if the whole group has ended.
-            let _ = rustix::process::kill_process_group(child, signal);
+    fn end_command(&mut self, signal: Signal) -> Result<(), Errno> {
+        self.check = None;
+        self.tell(Phase::Stopping, None);
+        self.signal(signal);
+        self.signal(Signal::CONT);
+        for limit in [self.state.stop_timeout, LAST_GRACE] {
+            let deadline = uptime_after(limit);
+            while self.child.is_some() && !time_until(deadline).is_zero() {
+                self.reap();
+                if self.child.is_some() {
+                    self.poll(Some(time_until(deadline)))?;
+                }
+            }
+            if self.child.is_none() {
+                break;
+            }
+            children::signal_all(Signal::KILL);
         }
-        let has_ended = &mut || children::reap(Some(child), &mut |_, _| ()).0.is_some();
-        match self.wait_until(has_ended, self.grace())? {
-            true => Ok(()),
-            false => {
-                children::signal_all(Signal::KILL);
-                self.wait_for_all(LAST_GRACE)
+        self.child = None;
+        Ok(())
+    }
+
+    /// Ends the command after its outside has gone.
+    fn hang_up(&mut self) {
+        for signal in [Signal::HUP, Signal::KILL] {
+            self.signal(signal);
+            self.signal(Signal::CONT);
+            for pause in Pauses::within(LAST_GRACE) {
+                self.reap();
+                if self.child.is_none() {
+                    return;
+                }
+                wait::sleep(pause);
             }
         }
     }
 
-    /// Ends all processes but PID 1.
-    fn end_processes(&mut self) -> Result<()> {
-        log::debug!("ending all processes");
-        for (signal, grace) in [(Signal::TERM, self.grace()), (Signal::KILL, LAST_GRACE)] {
+    /// Ends all processes but PID 1, and lets the rest of their output out.
+    fn end_processes(&mut self) -> Result<(), Errno> {
+        self.tell(Phase::Stopping, None);
+        for (signal, grace) in [(Signal::TERM, self.state.stop_timeout), (Signal::KILL, LAST_GRACE)]
+        {
             children::signal_all(signal);
-            self.wait_for_all(grace)?;
+            let deadline = uptime_after(grace);
+            loop {
+                let any_left = self.reap();
+                let output = self.outside.output();
+                if !any_left && output == Output::Finished {
+                    return Ok(());
+                }
+                let left = time_until(deadline);
+                // Wait for a host that reads slowly, but not for a process that does not end.
+                if left.is_zero() && (signal == Signal::TERM || output != Output::Waiting) {
+                    break;
+                }
+                self.poll((!left.is_zero()).then_some(left))?;
+            }
         }
-        // Output to a serial line may still be in the kernel's buffer. A child waits for it,
-        // because the wait never ends on a stopped terminal.
-        if let Ok(None) = rt::process::fork() {
-            let _ = rustix::termios::tcdrain(rt::stderr()); // fails if it is no terminal
-            rt::exit(0);
-        }
-        self.wait_for_all(LAST_GRACE)
+        Ok(())
     }
 }
 
@@ -349,7 +416,8 @@ fn note(
     let changed = watch.note(result, began, uptime());
     match (changed, result) {
         (Some(Health::Unhealthy), _) => {
-            log::warn!("the command is unhealthy: {} failed checks: {why}", watch.failures());
+            let failures = u64::from(watch.failures());
+            log::warn!("the command is unhealthy: {failures} failed checks: {why}");
         }
         (Some(_), _) => log::warn!("the command is healthy"),
         (None, _) => {}

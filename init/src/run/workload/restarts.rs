@@ -21,6 +21,8 @@ pub enum End {
     Status(u8),
     /// `/init` has ended it, because it was unhealthy and is to be started again.
     Unhealthy,
+    /// `/init` has ended it, because a person wants it to be started again.
+    Ordered,
 }
 
 impl Restarts {
@@ -30,10 +32,17 @@ impl Restarts {
         Self { policy, count: 0, pause: policy.backoff.first }
     }
 
+    /// Number of restarts so far, without those that were ordered.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
     /// The pause before the next start, after a run of length `ran`; `None` if the workload does
     /// not start again. Pauses double, until a run was long.
     pub fn after(&mut self, end: End, ran: Duration) -> Option<Duration> {
         let is_due = match (self.policy.when, end) {
+            (_, End::Ordered) => return Some(Duration::ZERO),
             (Restart::Always, _) | (_, End::Unhealthy) => true,
             (Restart::OnFailure, End::Status(status)) => status != 0,
             (Restart::No, End::Status(_)) => false,
@@ -82,9 +91,12 @@ mod tests {
             (Restart::OnFailure, false, true),
             (Restart::Always, true, true),
         ] {
-            for (end, expected) in
-                [(End::Status(0), success), (FAILED, failure), (End::Unhealthy, true)]
-            {
+            for (end, expected) in [
+                (End::Status(0), success),
+                (FAILED, failure),
+                (End::Unhealthy, true),
+                (End::Ordered, true),
+            ] {
                 let mut restarts = Restarts::new(RestartPolicy { when, ..Default::default() });
                 let is_due = restarts.after(end, Duration::ZERO).is_some();
                 assert_eq!(is_due, expected, "{when:?} {end:?}");
@@ -101,6 +113,16 @@ mod tests {
             let mut next = || restarts.after(FAILED, Backoff::STABLE);
             assert_eq!((0..9).filter(|_| next().is_some()).count(), expected, "{max:?}");
         }
+    }
+
+    #[test]
+    fn ordered_restarts_do_not_count() {
+        let policy = RestartPolicy { when: Restart::No, max: Some(0), ..Default::default() };
+        let mut restarts = Restarts::new(policy);
+        for _ in 0..9 {
+            assert_eq!(restarts.after(End::Ordered, Duration::ZERO), Some(Duration::ZERO));
+        }
+        assert_eq!(restarts.count(), 0);
     }
 
     #[test]

@@ -51,7 +51,7 @@ macro_rules! no_tag {
             $directory,
             ": EINVAL: no such tag; \
              the host must export it (QEMU: -device vhost-user-fs-pci,tag=...), and its \
-             transport's module (virtio_pci, virtio_mmio) must be packed"
+             transport's module (virtio_pci) must be packed"
         )
     };
 }
@@ -131,14 +131,14 @@ pub(crate) const MATRIX: &[Fault] = &[
     words!("device_of_unknown_type", "root=/dev/null rootfstype=nonsense", GivesUp, "virtinit: mount root=/dev/null at /sysroot: ENODEV: this kernel does not know that file system type; pack its module"),
     words!("device_uuid_malformed", "root=UUID=1234", GivesUp, "virtinit: UUID=1234: malformed: a UUID has 8-4-4-4-12 hexadecimal digits; a partition of an MBR, 8-2"),
     words!("root_is_neither_device_nor_tag", "root=host rootfstype=9p", Boots, "virtinit: root=host ignored: it is no device, and no tag without rootfstype=virtiofs"),
-    words!("extra_mount_without_directory", "virtinit.mount=x:/gone:tmpfs", GivesUp, "virtinit: mount virtinit.mount at /gone: ENOENT: no such directory in the root; make it there, mount below /run, or use --overlay"),
+    words!("extra_mount_without_directory", "virtinit.mount=x:/gone:tmpfs", GivesUp, "virtinit: mount virtinit.mount at /gone: ENOENT: the root lacks it; make it there, mount below /run, or use --overlay"),
     words!("extra_mount_with_fstab_options", "virtinit.mount=x:/tmp:tmpfs:nofail,noauto,_netdev,x-systemd.automount,async,atime,diratime,user,owner,group,size=1m virtinit.debug", Boots, "virtinit: mounted virtinit.mount at /tmp"),
     words!("extra_mount_of_missing_device_may_fail", "virtinit.mount=/dev/vdz:/tmp:ext4:ro,nofail virtinit.wait=0", Boots, "virtinit: find virtinit.mount=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk; going on without (nofail)"),
-    words!("extra_mount_without_directory_may_fail", "virtinit.mount=x:/gone:tmpfs:nofail", Boots, "virtinit: mount virtinit.mount at /gone: ENOENT: no such directory in the root; make it there, mount below /run, or use --overlay; going on without (nofail)"),
+    words!("extra_mount_without_directory_may_fail", "virtinit.mount=x:/gone:tmpfs:nofail", Boots, "virtinit: mount virtinit.mount at /gone: ENOENT: the root lacks it; make it there, mount below /run, or use --overlay; going on without (nofail)"),
     words!("extra_mount_malformed", "virtinit.mount=/dev/vdz", GivesUp, "virtinit: virtinit.mount=/dev/vdz: the value must be SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"),
     // Modules.
     modules!("no_modules", initrd::without_modules, GivesUp, "virtinit: mount virtiofs tag \"rootfs\" at /sysroot: ENODEV: this kernel has no virtiofs; pack its module (virtiofs.ko)"),
-    modules!("no_transport", |bed| initrd::without(bed, "virtio_pci"), GivesUp, "virtinit: mount virtiofs tag \"rootfs\" at /sysroot: EINVAL: the machine has no virtiofs device, or its transport's module (virtio_pci, virtio_mmio) is not packed"),
+    modules!("no_transport", |bed| initrd::without(bed, "virtio_pci"), GivesUp, "virtinit: mount virtiofs tag \"rootfs\" at /sysroot: EINVAL: the machine has no virtiofs device, or its transport's module (virtio_pci) is not packed"),
     modules!("dependency_missing", |bed| initrd::without(bed, "fuse"), GivesUp, "virtinit: load 008-virtiofs.ko: ENOENT: it needs a symbol of a module that is not packed, or that sorts after it, likely fuse; the kernel says: virtiofs: Unknown symbol …"),
     modules!("wrong_order", |bed| initrd::moved_to_front(bed, "virtiofs"), Boots, "virtinit: load 000-virtiofs.ko: ENOENT: it needs a symbol of a module that is not packed, or that sorts after it, likely virtio; the kernel says: virtiofs: Unknown symbol …"),
     modules!("module_twice", initrd::twice, Boots, REACHED),
@@ -161,8 +161,8 @@ pub(crate) const MATRIX: &[Fault] = &[
     payload!("payload_is_text", 0o755, b"echo hello\n", "virtinit: find init=/bin/payload in the new root: ENOEXEC: it is no program: neither ELF nor a script that starts with #!"),
     payload!("payload_foreign", 0o755, elf(EM_AARCH64), "virtinit: find init=/bin/payload in the new root: ENOEXEC: it is a program for another architecture"),
     payload!("payload_elf_cut", 0o755, elf(EM_X86_64)[..20], "virtinit: find init=/bin/payload in the new root: ENOEXEC: its ELF header is truncated"),
-    payload!("script_without_interpreter", 0o755, b"#!/usr/bin/python9 -u\n", "virtinit: find /usr/bin/python9, the interpreter of init=/bin/payload, in the new root: ENOENT: no such file; install it there, or name a program that needs none"),
-    machine!("elf_without_interpreter", |machine| payload(machine, 0o755, &fs::read("/bin/true")?), GivesUp, "virtinit: find /lib64/ld-linux-x86-64.so.2, the interpreter of init=/bin/payload, in the new root: ENOENT: no such file; install it there, or name a program that needs none"),
+    payload!("script_without_interpreter", 0o755, b"#!/usr/bin/python9 -u\n", "virtinit: find /usr/bin/python9, the interpreter of init=/bin/payload, in the new root: ENOENT: install it there, or name a program that needs none"),
+    machine!("elf_without_interpreter", |machine| payload(machine, 0o755, &fs::read("/bin/true")?), GivesUp, "virtinit: find /lib64/ld-linux-x86-64.so.2, the interpreter of init=/bin/payload, in the new root: ENOENT: install it there, or name a program that needs none"),
     payload!("elf_without_segments", 0o755, elf(EM_X86_64), "virtinit: execute init=/bin/payload: ENOEXEC: it is no program for this machine: wrong architecture, or a script without #!"),
     machine!("payload_link_dangles", |machine| link(machine, "/nowhere", "bin/payload").map(|()| machine.payload("/bin/payload")), GivesUp, "virtinit: find init=/bin/payload in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
     machine!("payload_link_loops", |machine| link(machine, "payload", "bin/payload").map(|()| machine.payload("/bin/payload")), GivesUp, "virtinit: find init=/bin/payload in the new root: ELOOP: too many symbolic links"),

@@ -139,7 +139,7 @@ fn volume_without_a_directory_is_refused(bed: &Bed) -> Result<()> {
     let mut run = bed.sh("echo not reached")?.options(&["--append", "rootfs=rootfs"]);
     let volume = run.machine.directory("volume")?;
     run.volume(&volume, "/mnt/x");
-    let words = "mount a volume at /mnt/x: ENOENT: no such directory in the root; make it there, \
+    let words = "mount a volume at /mnt/x: ENOENT: the root lacks it; make it there, \
                  mount below /run, or use --overlay";
     run.finish()?.says(125, "", &[words]).map(drop)
 }
@@ -187,7 +187,7 @@ fn file_without_a_file_is_refused(bed: &Bed) -> Result<()> {
         ("/bin", "mount a volume at /bin: EINVAL: it is a directory, and the volume is a file"),
         (
             "/bin/no",
-            "mount a volume at /bin/no: ENOENT: no such file in the root; make it there, mount below \
+            "mount a volume at /bin/no: ENOENT: the root lacks it; make it there, mount below \
              /run, or use --overlay",
         ),
     ] {

@@ -15,10 +15,11 @@ use proto::settings::MissingCwd;
 use proto::settings::health::{Health, Unhealthy};
 use proto::settings::restart::RestartPolicy;
 
-use super::super::options::{parse_absolute, parse_pair, parse_restart};
+use super::super::options::{parse_absolute, parse_pair};
 use super::super::sources::SourceKind;
 use super::user;
 use crate::image_config::{self, ImageSettings, SYSTEMS};
+use crate::line::values::parse_restart;
 
 /// The command that an image runs, and its surroundings
 #[derive(Debug, Default, clap::Args)]

@@ -22,10 +22,12 @@ use image::source::ReadOptions;
 use machine::running::published_ports;
 use oci::local;
 use oci::name::location::Location;
+use proto::settings::restart::Restart;
 
 use self::built::BuiltImage;
 use self::process::{DEFAULT, Start};
 use super::arguments::{KnownImage, RunArguments};
+use super::workload::Configured;
 use crate::command::ImageCommand;
 use crate::image_config::ImageSettings;
 use crate::line::locations;
@@ -116,8 +118,14 @@ fn apply(image: &BuiltImage, arguments: &mut RunArguments) -> Result<()> {
     for note in notes {
         log::warn!("left out of the config of image {}: {note}", image.name);
     }
-    let (name, has_kernel) = (image.name.clone(), image.facts.has_kernel);
-    arguments.image = Some(KnownImage { name, has_kernel });
+    // An image says how its own command is supervised, and not another one.
+    let is_own = arguments.command.is_empty() && arguments.entrypoint.is_none();
+    let configured = Configured { restart: Restart::No, schedule: settings.schedule };
+    arguments.image = Some(KnownImage {
+        name: image.name.clone(),
+        has_kernel: image.facts.has_kernel,
+        configured: is_own.then_some(configured),
+    });
     let words = std::mem::take(&mut arguments.command);
     match process::start(process, arguments.entrypoint.as_deref(), &words) {
         Start::Init(init) => {
@@ -140,6 +148,8 @@ fn apply(image: &BuiltImage, arguments: &mut RunArguments) -> Result<()> {
         user: process.user.clone(),
         stop_signal: settings.stop_signal,
         volumes: settings.volumes,
+        health_args: if is_own { settings.health_args } else { Vec::new() },
+        schedule: settings.schedule,
     };
     arguments.directories.write_to_memory();
     if arguments.machine.publish_all {
