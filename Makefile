@@ -1,5 +1,6 @@
-# Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test` and
-# `make test-containerfiles` install packages; the others name what is missing and fail.
+# Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`,
+# `make test-containerfiles` and `make test-inits` install packages; the others name what is
+# missing and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -89,6 +90,11 @@ test-containerfiles: ## Build tests/containerfiles, and compare the images with 
 	@scripts/setup test
 	@scripts/setup containerfiles
 	@$(XTASK) containerfiles --buildah
+
+.PHONY: test-inits
+test-inits: ## Run /init, tini and others as PID 1, and compare with docs/workloads.md
+	@scripts/setup test
+	@$(XTASK) inits
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml

@@ -8,6 +8,7 @@ pub mod dist;
 pub mod fuzz;
 pub mod guest;
 pub mod guest_binary;
+pub mod inits;
 pub mod programs;
 mod random;
 pub mod registry;

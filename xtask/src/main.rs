@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, containerfiles, demo, dist, fuzz, guest, soak, test};
+use xtask::{bench, check, containerfiles, demo, dist, fuzz, guest, inits, soak, test};
 
 /// Developers' tasks of virtinitrd
 #[derive(Debug, Parser)]
@@ -27,6 +27,7 @@ enum Task {
     #[command(name = "distcheck")]
     DistCheck(dist::DistCheck),
     Fuzz(fuzz::Fuzz),
+    Inits(inits::Inits),
     Pack(mkvirtinitrd::Pack),
     Ls(ls::ListInitrd),
     Soak(soak::Soak),
@@ -52,6 +53,7 @@ fn run(task: Task) -> Result<()> {
         Task::Dist(task) => task.run(),
         Task::DistCheck(task) => task.run(),
         Task::Fuzz(task) => task.run(),
+        Task::Inits(task) => task.run(),
         Task::Pack(task) => task.run(),
         Task::Ls(task) => task.run(),
         Task::Soak(task) => task.run(),

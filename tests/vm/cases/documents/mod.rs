@@ -4,9 +4,12 @@
 //! `console`, in order, in one directory. The line of debootstrap, which needs a network, is
 //! replaced by the testbed's Debian. A recipe or a Containerfile that begins with a comment of its
 //! name is a file in that directory. `virtinitrd_vm_tests::console` describes how the output is compared.
+//!
+//! The examples of systemd are checked by systemd-analyze(1).
 
 mod checkout;
 mod manual;
+mod units;
 
 use std::fs;
 use std::path::Path;
@@ -31,6 +34,8 @@ pub(crate) const CASES: &[Case] = &[
     ("recipes",                      |bed| examples_run(bed, "docs/recipes.md")),
     ("containerfiles",               |bed| examples_run(bed, "docs/containerfiles.md")),
     ("manual_pages",                 manual::examples_run),
+    ("units_have_no_fault",          units::units_have_no_fault),
+    ("units_are_those_of_the_document", units::units_are_those_of_the_document),
 ];
 
 /// Documents whose examples are run.
