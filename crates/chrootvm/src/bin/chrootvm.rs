@@ -9,7 +9,8 @@ use chrootvm::image_command::{guarded, rootdir};
 use chrootvm::line::foreign;
 use chrootvm::run::SingleWord;
 use chrootvm::{
-    cache_command, completions, exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop,
+    cache_command, completions, exec, image_command, kernel, mkvirtinitrd, program, ps, restart,
+    run, stop,
 };
 use clap::{Command, CommandFactory, Parser};
 use machine::isolation::userns;
@@ -94,6 +95,14 @@ struct ChrootVmStop {
     stop: stop::Stop,
 }
 
+/// End the workloads of running machines, and start them again
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm restart", version)]
+struct ChrootVmRestart {
+    #[command(flatten)]
+    restart: restart::Restart,
+}
+
 /// Pack an initrd, as `chrootvm --dry-run` prints it (internal)
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm pack-initrd")]
@@ -126,6 +135,7 @@ const SUBCOMMANDS: &[TypedSubcommand] = &[
     ("image",  ChrootVmImage::command,  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
     ("kernel", ChrootVmKernel::command, |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
     ("ps",     ChrootVmPs::command,     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
+    ("restart", ChrootVmRestart::command, |words| parse::<ChrootVmRestart>(words, EXIT_TROUBLE).restart.run()),
     ("run",    ChrootVmRun::command,    |words| run_machine(words, SingleWord::Command, |words| parse_run::<ChrootVmRun>(words).run)),
     ("stop",   ChrootVmStop::command,   |words| parse::<ChrootVmStop>(words, EXIT_TROUBLE).stop.run()),
 ];

@@ -1,6 +1,6 @@
 //! The broker of a machine: it gives ports to other chrootvm processes that want to run a
 //! command in the machine (`chrootvm exec`), describes the machine (`chrootvm ps`), and takes
-//! orders to end it (`chrootvm stop`).
+//! orders to end it or to start its workload again (`chrootvm stop`, `chrootvm restart`).
 //!
 //! Each client that runs a command gets the ports of a session, plugged in by QMP, and drives
 //! its session itself. The broker only plugs and unplugs ports. A client finds out that the
@@ -14,6 +14,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::registry;
+use super::state::{Activity, MachineState};
 use crate::plan::ports::STREAMS;
 use crate::process::messages::{self, Message, NO_FDS, ReceivedFd};
 use crate::process::qmp::Qmp;
@@ -29,8 +30,18 @@ pub const EXEC: &[u8] = b"exec";
 /// Request of a client to end the machine, as if its chrootvm got SIGTERM.
 pub const STOP: &[u8] = b"stop";
 
+/// Request of a client to end the workload of the machine, and to start it again. The answer comes
+/// at once, and [`RESTARTED`] follows.
+pub const RESTART: &[u8] = b"restart";
+
+/// Message to a client that the workload has started again.
+pub const RESTARTED: &[u8] = b"restarted";
+
 /// Answer to [`STOP`].
 const STOPPING: &str = "stopping";
+
+/// Answer to [`RESTART`].
+const RESTARTING: &str = "restarting";
 
 /// Start of an answer that reports an error.
 pub const ERROR: &str = "error ";
@@ -38,6 +49,13 @@ pub const ERROR: &str = "error ";
 /// Why a machine refuses [`EXEC`] if it runs no command of the host.
 const NO_COMMANDS: &str = "it was started without a COMMAND, so its PID 1 takes no further \
     commands; use its console, or start it as `chrootvm --name NAME ROOTFS -- COMMAND`";
+
+/// Why a machine refuses [`RESTART`] if it supervises nothing.
+const NO_WORKLOAD: &str = "it has no workload, which /init would start again: end it with \
+    `chrootvm stop`, and start it once more";
+
+/// Why a machine refuses [`RESTART`] before its guest has reported a workload.
+const BOOTS: &str = "it still boots; `chrootvm ps` tells when it runs";
 
 /// Time for the guest to find the ports of one session. Other clients wait meanwhile.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -47,7 +65,7 @@ const OPENING_LIMIT: Duration = Duration::from_secs(10);
 pub enum FurtherCommands {
     /// `/init` runs a command of the host, and serves further ones.
     Served,
-    /// PID 1 is INIT, or supervises a workload.
+    /// PID 1 is INIT.
     Refused,
 }
 
@@ -60,6 +78,8 @@ enum ClientStage {
     Waiting(Vec<ReceivedFd>),
     /// The client has the session of this number.
     Served(u32),
+    /// The client waits for a run of the workload that starts after this time.
+    Restarting(Instant),
 }
 
 /// A connected chrootvm process.
@@ -69,17 +89,26 @@ struct Client {
     stage: ClientStage,
 }
 
+/// What a client wants to happen to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// chrootvm gets this signal.
+    Signal(Signal),
+    /// The workload ends, and starts again.
+    Restart,
+}
+
 /// The broker of a machine.
 #[derive(Debug)]
 pub struct Broker {
     /// `None` if the machine has no socket.
     listener: Option<UnixListener>,
     clients: Vec<Client>,
-    /// Answer to [`INFO`].
+    /// Answer to [`INFO`], to which the line of the state is added.
     description: String,
     further_commands: FurtherCommands,
-    /// Signals to chrootvm that clients have asked for since the last [`Broker::take_signals`].
-    signals: Vec<Signal>,
+    /// Orders of clients since the last [`Broker::take_orders`].
+    orders: Vec<Order>,
     /// Number of the last session.
     last: u32,
     /// The session whose ports the guest has not found yet, and the time limit for that.
@@ -107,9 +136,9 @@ impl Broker {
                 Err(error) => (None, Some(error)),
             },
         };
-        let (clients, signals, last, opening) = (Vec::new(), Vec::new(), 0, None);
+        let (clients, orders, last, opening) = (Vec::new(), Vec::new(), 0, None);
         let broker =
-            Self { listener, clients, description, further_commands, signals, last, opening };
+            Self { listener, clients, description, further_commands, orders, last, opening };
         Ok((broker, failure))
     }
 
@@ -119,14 +148,14 @@ impl Broker {
         self.listener.iter().map(AsFd::as_fd).chain(clients).map(Awaited::readable)
     }
 
-    /// Serves all clients. Returns the number of a new session, which the guest has to be
-    /// told. Clients wait until the first command runs, as `is_running` tells.
-    pub fn serve(&mut self, qmp: &mut Qmp, is_running: bool) -> Option<u32> {
+    /// Serves all clients of a machine in this `state`. Returns the number of a new session, which
+    /// the guest has to be told. Clients wait until the first command runs, as `is_running` tells.
+    pub fn serve(&mut self, qmp: &mut Qmp, state: &MachineState, is_running: bool) -> Option<u32> {
         while let Some(socket) = self.listener.as_ref().and_then(registry::accept) {
             self.clients.push(Client { socket, stage: ClientStage::Connected });
         }
         let mut clients = std::mem::take(&mut self.clients);
-        clients.retain_mut(|client| self.serve_client(client, qmp));
+        clients.retain_mut(|client| self.serve_client(client, qmp, state));
         self.clients = clients;
         if let Some((number, limit)) = self.opening
             && (are_opened(qmp, number) || limit <= Instant::now())
@@ -136,22 +165,39 @@ impl Broker {
         if is_running && self.opening.is_none() { self.start_next(qmp) } else { None }
     }
 
-    /// Signals that clients have sent to chrootvm since the last call.
-    pub fn take_signals(&mut self) -> Vec<Signal> {
-        std::mem::take(&mut self.signals)
+    /// Orders of clients since the last call.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
     }
 
-    /// Handles a message of a client. Returns false if the client is gone.
-    fn serve_client(&mut self, client: &mut Client, qmp: &mut Qmp) -> bool {
+    /// Handles a message of a client, and tells it if its workload has started again. Returns
+    /// false if the client is gone.
+    fn serve_client(&mut self, client: &mut Client, qmp: &mut Qmp, state: &MachineState) -> bool {
+        if let ClientStage::Restarting(asked) = client.stage
+            && state.activity == Activity::Running
+            && state.since.is_some_and(|since| since > asked)
+        {
+            client.stage = ClientStage::Connected;
+            // If the client is gone, the next message shows that.
+            let _ = messages::send(&client.socket, RESTARTED, NO_FDS);
+        }
         let answer = match messages::receive(&client.socket) {
             Ok(None) => return true,
             Ok(Some(Message { text, fds })) => match (&text[..], &client.stage) {
                 (b"", _) => String::new(),
-                (INFO, _) => self.description.clone(),
+                (INFO, _) => format!("{}\n{}", self.description, state.to_line(Instant::now())),
                 (STOP, _) => {
-                    self.signals.push(Signal::SIGTERM);
+                    self.orders.push(Order::Signal(Signal::SIGTERM));
                     STOPPING.into()
                 }
+                (RESTART, ClientStage::Connected) => match refusal(state) {
+                    Some(why) => format!("{ERROR}{why}"),
+                    None => {
+                        client.stage = ClientStage::Restarting(Instant::now());
+                        self.orders.push(Order::Restart);
+                        RESTARTING.into()
+                    }
+                },
                 (EXEC, _) if self.further_commands == FurtherCommands::Refused => {
                     format!("{ERROR}{NO_COMMANDS}")
                 }
@@ -194,5 +240,35 @@ impl Broker {
         client.stage = ClientStage::Served(number);
         self.opening = Some((number, Instant::now() + OPENING_LIMIT));
         Some(number)
+    }
+}
+
+/// Why a machine in this `state` cannot start its workload again; `None` if it can.
+fn refusal(state: &MachineState) -> Option<&'static str> {
+    match (state.has_workload(), state.activity) {
+        (true, _) => None,
+        (false, Activity::Booting) => Some(BOOTS),
+        (false, _) => Some(NO_WORKLOAD),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_workload_starts_again() {
+        let state =
+            |activity, restarts| MachineState { activity, restarts, ..MachineState::BOOTING };
+        for (activity, restarts, expected) in [
+            (Activity::Booting, None, Some(BOOTS)),
+            (Activity::Running, None, Some(NO_WORKLOAD)),
+            (Activity::Stopping, None, Some(NO_WORKLOAD)),
+            (Activity::Before, Some(0), None),
+            (Activity::Running, Some(3), None),
+            (Activity::Stopping, Some(3), None),
+        ] {
+            assert_eq!(refusal(&state(activity, restarts)), expected, "{activity:?}");
+        }
     }
 }

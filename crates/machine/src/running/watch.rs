@@ -11,14 +11,16 @@ use nix::sys::signal::Signal;
 use proto::control::ToGuest;
 
 use super::boot_line::{self, BootLine};
-use super::broker::Broker;
+use super::broker::{Broker, Order};
 use super::outcome::{Outcome, RunReport};
+use super::state::MachineState;
 use super::time_limit::{RunPhase, TimeLimit};
 use super::timing::Timing;
 use super::warm::orders::Orders;
+use super::watched_daemons::WatchedDaemons;
 use super::watched_init::WatchedInit;
 use crate::plan::exit_status::EXIT_TROUBLE;
-use crate::process::child::{Child, describe};
+use crate::process::child::Child;
 use crate::process::qmp::{Qmp, ShutdownCause};
 use crate::process::signals::SignalReader;
 use crate::process::wait::{self, Awaited};
@@ -43,7 +45,7 @@ pub struct Watch {
     signals: SignalReader,
     qmp: Qmp,
     qemu: Child,
-    daemons: Vec<Child>,
+    daemons: WatchedDaemons,
     /// Serves `chrootvm exec`, `ps` and `stop`.
     broker: Broker,
     boot_line: BootLine,
@@ -96,7 +98,7 @@ impl Watch {
             signals,
             qmp,
             qemu,
-            daemons,
+            daemons: WatchedDaemons(daemons),
             broker,
             boot_line,
             deadline: None,
@@ -126,7 +128,8 @@ impl Watch {
             if let Some(command) = &mut command {
                 self.watch_command(command)?;
             }
-            self.serve_clients(command.as_mut());
+            let state = state(command.as_ref(), init.as_ref());
+            self.serve_clients(command.as_mut(), &state);
             self.take_signals(command.as_mut(), init.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
@@ -187,12 +190,13 @@ impl Watch {
 
     /// Waits for the daemons after QEMU has ended with `status`, and returns the outcome.
     fn conclude(mut self, status: ExitStatus) -> Result<Outcome> {
-        self.let_daemons_end()?;
+        // A daemon that still runs at the deadline is killed when its value is dropped.
+        self.daemons.let_end(&mut self.signals, Instant::now() + DAEMON_GRACE)?;
         let shutdown = self.qmp.shutdown().cloned();
         if self.outcome.is_none() && shutdown.is_none() && !status.success() {
             // QEMU may have failed because a daemon failed; the daemon's message tells more.
             self.outcome =
-                self.first_daemon(|status| status.code().is_some_and(|code| code != 0))?;
+                self.daemons.first(|status| status.code().is_some_and(|code| code != 0))?;
         }
         let words = self.qemu.messages();
         Ok(self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown)))
@@ -212,8 +216,18 @@ impl Watch {
         mut command: Option<&mut WatchedCommand<'_>>,
         mut init: Option<&mut WatchedInit>,
     ) -> Result<()> {
-        let ordered = self.broker.take_signals();
-        for signal in self.signals.take()?.into_iter().chain(ordered) {
+        let mut signals = self.signals.take()?;
+        for order in self.broker.take_orders() {
+            match (order, &mut command) {
+                (Order::Signal(signal), _) => signals.push(signal),
+                (Order::Restart, Some(command)) => {
+                    command.foreground.session.send(ToGuest::Restart);
+                }
+                // The broker refuses it.
+                (Order::Restart, None) => {}
+            }
+        }
+        for signal in signals {
             let ends = match (&mut command, &mut init) {
                 (Some(command), _) => command.foreground.handle(signal)?,
                 (None, Some(init)) => init.handle(signal, &mut self.qmp)?,
@@ -257,9 +271,9 @@ impl Watch {
     }
 
     /// Serves other chrootvm processes. A new session is announced to the guest.
-    fn serve_clients(&mut self, command: Option<&mut WatchedCommand<'_>>) {
+    fn serve_clients(&mut self, command: Option<&mut WatchedCommand<'_>>, state: &MachineState) {
         let is_running = command.as_ref().is_some_and(|command| command.foreground.is_running());
-        let session = self.broker.serve(&mut self.qmp, is_running);
+        let session = self.broker.serve(&mut self.qmp, state, is_running);
         if let (Some(number), Some(command)) = (session, command) {
             command.foreground.session.send(ToGuest::Session(number));
         }
@@ -317,7 +331,7 @@ impl Watch {
         if self.has_ended() {
             return Ok(());
         }
-        if let Some(dead) = self.first_daemon(|_| true)? {
+        if let Some(dead) = self.daemons.first(|_| true)? {
             self.qmp.read();
             if !self.has_ended() {
                 self.end(dead);
@@ -329,35 +343,6 @@ impl Watch {
     /// Whether QEMU has reported the end of the machine.
     fn has_ended(&self) -> bool {
         self.qmp.shutdown().is_some() || self.qmp.fd().is_none()
-    }
-
-    /// Outcome for the first daemon that has ended with a status that `is_wanted` accepts.
-    fn first_daemon(&mut self, is_wanted: fn(ExitStatus) -> bool) -> Result<Option<Outcome>> {
-        for daemon in &mut self.daemons {
-            if let Some(status) = daemon.try_wait()?.filter(|status| is_wanted(*status)) {
-                let (name, words) = (daemon.name.clone(), daemon.messages());
-                return Ok(Some(Outcome::DaemonDied(name, describe(status), words)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Waits for the daemons, which end when QEMU closes their sockets. A daemon that still
-    /// runs at the deadline is killed when its value is dropped.
-    fn let_daemons_end(&mut self) -> Result<()> {
-        let deadline = Instant::now() + DAEMON_GRACE;
-        self.deadline = Some(deadline);
-        loop {
-            self.signals.take()?;
-            let mut running = false;
-            for daemon in &mut self.daemons {
-                running |= daemon.try_wait()?.is_none();
-            }
-            if !running || deadline <= Instant::now() {
-                return Ok(());
-            }
-            wait::sleep(&[Awaited::readable(self.signals.fd())], Some(deadline))?;
-        }
     }
 
     /// Sleeps until a descriptor is ready or the next deadline has passed.
@@ -384,5 +369,14 @@ impl Watch {
             self.boot_line.next(),
         ];
         wait::sleep(&fds, deadlines.into_iter().flatten().min())
+    }
+}
+
+/// State of a machine with a command or INIT.
+fn state(command: Option<&WatchedCommand<'_>>, init: Option<&WatchedInit>) -> MachineState {
+    match (command, init) {
+        (Some(command), _) => MachineState::of_command(&command.foreground),
+        (None, Some(init)) => MachineState::of_init(init),
+        (None, None) => MachineState::BOOTING,
     }
 }

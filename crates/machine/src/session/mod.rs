@@ -15,3 +15,4 @@ pub mod passed_on;
 pub mod shortage;
 pub mod streams;
 pub mod terminal;
+pub mod workload;

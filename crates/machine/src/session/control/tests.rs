@@ -3,6 +3,8 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use proto::workload::Phase;
+
 use super::*;
 use crate::session::channels::Channels;
 use crate::session::streams::OutputTarget;
@@ -162,4 +164,21 @@ fn messages_reach_the_guest() {
     let mut text = [0; 26];
     ends[0].read_exact(&mut text).unwrap();
     assert_eq!(&text, b"resize 5 9\nrequest 7\narg=l");
+}
+
+/// A guest may report a workload at any time, in any order.
+#[test]
+fn the_last_state_of_a_workload_counts() {
+    let lines = "workload 0 0 0 0 5000\nstarted 1 2\nworkload 1 1 0 0 5000\nworkload 9 0 0 0 0\n";
+    let (mut session, mut ends) = session(lines, b"");
+    let phase = |session: &CommandSession| session.workload().map(|it| it.state().phase);
+    assert_eq!((phase(&session), session.since()), (None, None));
+    wait(&mut session, |state| *state == SessionState::Running);
+    assert_eq!(phase(&session), Some(Phase::Running));
+    let began = session.workload().unwrap().since().unwrap();
+    assert!(session.since().unwrap() <= began);
+    ends[0].write_all(b"workload 2 0 3 7 5000\nexited 7 0 0\n").unwrap();
+    wait(&mut session, |state| *state == SessionState::Ended(7));
+    let state = *session.workload().unwrap().state();
+    assert_eq!((state.phase, state.restarts, state.status), (Phase::Pausing, 3, 7));
 }
