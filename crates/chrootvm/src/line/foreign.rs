@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Other programs' words for one thing, and the line that helps whoever types one of them.
 pub type Hint = (&'static [&'static str], &'static str);
 
-const FOREGROUND: &str = "chrootvm stays in the foreground; with -n, and & at the end of the line, you keep the terminal";
+const FOREGROUND: &str = "`chrootvm exec` stays in the foreground; with -n, and & at the end of the line, you keep the terminal";
 const PULLED_WHEN_USED: &str =
     "`chrootvm oci:NAME` pulls the image that it boots; `chrootvm cache ls` lists what is kept";
 const ROOTFS_IS_A_WORD: &str = "ROOTFS is a word of its own: chrootvm ROOTFS [--] COMMAND [ARG]...";

@@ -11,6 +11,7 @@ use machine::session::console_relay::PageDisplay;
 use machine::session::terminal;
 use proto::settings::Size;
 
+use super::background::BackgroundOptions;
 use super::directories::Directories;
 use super::machine_options::MachineOptions;
 use crate::command::{CommandOptions, DEFAULT_SIZE};
@@ -70,6 +71,8 @@ pub struct RunArguments {
     /// chrootvm]
     #[arg(long, help_heading = "Machine", value_parser = parse_name)]
     pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) background: BackgroundOptions,
     #[command(flatten)]
     pub(super) machine: MachineOptions,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 //! | Module | Content |
 //! |---|---|
 //! | `arguments` | the arguments, with the options of `directories` and `machine_options` |
+//! | `background` | `--detach` and `--wait` |
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
@@ -17,6 +18,7 @@
 
 mod additions;
 mod arguments;
+mod background;
 mod configured;
 mod directories;
 mod doctor;
@@ -64,6 +66,9 @@ impl RunArguments {
         single: SingleWord,
         settings: &Settings,
     ) -> Result<ExitCode> {
+        if self.has_to_detach() {
+            return self.detach();
+        }
         let mut timing = Timing::start();
         let location = self.rootfs.as_deref().map(oci_image::location).transpose()?.flatten();
         match &location {
@@ -76,6 +81,7 @@ impl RunArguments {
             }
         }
         let limit = TimeLimit::start(self.timeout, &self.command)?;
+        let readiness = self.readiness()?;
         if self.doctor {
             let kernel = GivenKernel {
                 image: self.machine.kernel.as_deref(),
@@ -144,6 +150,7 @@ impl RunArguments {
             sandbox,
             template,
             name: self.name.clone(),
+            readiness,
             description: ps::description(
                 image.as_ref().map_or(&root.path().to_string_lossy(), ImageRoot::name),
                 &runs::line(&self.command, findings.payload.as_deref(), &root).to_string_lossy(),

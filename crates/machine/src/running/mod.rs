@@ -5,9 +5,11 @@
 
 pub mod boot_line;
 pub mod broker;
+pub mod detached;
 mod machine;
 pub mod outcome;
 pub mod published_ports;
+pub mod readiness;
 pub mod registry;
 pub mod run;
 pub mod script;

@@ -20,7 +20,7 @@ use super::settings::RunSettings;
 use super::timing::Timing;
 use super::warm::orders::{Orders, Saving, go_on};
 use super::warm::saved;
-use super::watch::{Origin, Watch, WatchedCommand};
+use super::watch::{Origin, Waits, Watch, WatchedCommand};
 use super::watched_init::WatchedInit;
 use crate::isolation::silent_mounts;
 use crate::isolation::userns::UserNamespace;
@@ -86,8 +86,13 @@ pub fn run(
     if let Some(error) = failure {
         log::warn!("`chrootvm exec`, `ps` and `stop` cannot reach this machine: {error:#}");
     }
-    let boot_line = BootLine::new(settings.boot_line);
-    let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, boot_line, settings.limit);
+    settings.readiness.begin()?;
+    let waits = Waits {
+        boot_line: BootLine::new(settings.boot_line),
+        limit: settings.limit,
+        readiness: settings.readiness,
+    };
+    let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, waits);
     let init = relay.map(|relay| {
         let terminal = match plan.mode {
             RunMode::Console { monitor: true } => Some(RawTerminal::prepare()?),

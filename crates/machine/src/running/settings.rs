@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use super::readiness::Readiness;
 use super::time_limit::TimeLimit;
 use crate::session::console_relay::PageDisplay;
 use crate::template::TemplateUse;
@@ -25,6 +26,8 @@ pub struct RunSettings {
     pub template: Option<TemplateUse>,
     /// Name by which other chrootvm processes find the machine.
     pub name: Option<String>,
+    /// The wait until the machine is ready.
+    pub readiness: Readiness,
     /// Description of the machine for `chrootvm ps`.
     pub description: String,
 }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use proto::workload::{Health, Phase};
 
 use super::watched_init::WatchedInit;
-use crate::session::control::SessionState;
 use crate::session::foreground::Foreground;
 use crate::session::workload::ReportedWorkload;
 
@@ -107,8 +106,10 @@ impl MachineState {
         let session = &foreground.session;
         let state = match session.workload() {
             Some(workload) => Self::of_workload(workload),
-            None if *session.state() == SessionState::Booting => Self::BOOTING,
-            None => Self { activity: Activity::Running, since: session.since(), ..Self::BOOTING },
+            None => match session.since() {
+                None => Self::BOOTING,
+                since => Self { activity: Activity::Running, since, ..Self::BOOTING },
+            },
         };
         match foreground.is_ending() {
             true => Self { activity: Activity::Stopping, ..state },

@@ -13,6 +13,7 @@ use proto::control::ToGuest;
 use super::boot_line::{self, BootLine};
 use super::broker::{Broker, Order};
 use super::outcome::{Outcome, RunReport};
+use super::readiness::Readiness;
 use super::state::MachineState;
 use super::time_limit::{RunPhase, TimeLimit};
 use super::timing::Timing;
@@ -48,14 +49,24 @@ pub struct Watch {
     daemons: WatchedDaemons,
     /// Serves `chrootvm exec`, `ps` and `stop`.
     broker: Broker,
-    boot_line: BootLine,
+    waits: Waits,
     /// Deadline before SIGKILL for QEMU; `None` while the machine is not being ended.
     deadline: Option<Instant>,
     start: Instant,
     /// Start of the boot that is being watched; later than `start` after a reset.
     boot: Instant,
-    limit: TimeLimit,
     outcome: Option<Outcome>,
+}
+
+/// Those who wait for the start or the end of a machine.
+#[derive(Debug)]
+pub struct Waits {
+    /// The line about the boot.
+    pub boot_line: BootLine,
+    /// Time limit of the run.
+    pub limit: TimeLimit,
+    /// Those who wait until the machine is ready.
+    pub readiness: Readiness,
 }
 
 /// Where a machine comes from.
@@ -89,10 +100,9 @@ impl Watch {
         qemu: Child,
         daemons: Vec<Child>,
         broker: Broker,
-        boot_line: BootLine,
-        mut limit: TimeLimit,
+        mut waits: Waits,
     ) -> Self {
-        limit.watched();
+        waits.limit.watched();
         let start = Instant::now();
         Self {
             signals,
@@ -100,11 +110,10 @@ impl Watch {
             qemu,
             daemons: WatchedDaemons(daemons),
             broker,
-            boot_line,
+            waits,
             deadline: None,
             start,
             boot: start,
-            limit,
             outcome: None,
         }
     }
@@ -130,7 +139,7 @@ impl Watch {
             }
             let state = state(command.as_ref(), init.as_ref());
             self.serve_clients(command.as_mut(), &state);
-            self.take_signals(command.as_mut(), init.as_mut())?;
+            self.take_signals(&state, command.as_mut(), init.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
                 if console.reports_halt() {
@@ -158,7 +167,8 @@ impl Watch {
         };
         self.qmp.read();
         let pid_1 = init.and_then(WatchedInit::finish);
-        let outcome = self.conclude(status)?.because_of(pid_1);
+        let (outcome, readiness) = self.conclude(status)?;
+        let outcome = readiness.conclude(outcome.because_of(pid_1));
         if let Some(console) = &mut console {
             console.read();
         }
@@ -188,8 +198,9 @@ impl Watch {
         self.outcome.is_none() && (shows_console || command.is_some_and(is_delivering))
     }
 
-    /// Waits for the daemons after QEMU has ended with `status`, and returns the outcome.
-    fn conclude(mut self, status: ExitStatus) -> Result<Outcome> {
+    /// Waits for the daemons after QEMU has ended with `status`. Returns the outcome, and those who
+    /// wait for the machine to be ready.
+    fn conclude(mut self, status: ExitStatus) -> Result<(Outcome, Readiness)> {
         // A daemon that still runs at the deadline is killed when its value is dropped.
         self.daemons.let_end(&mut self.signals, Instant::now() + DAEMON_GRACE)?;
         let shutdown = self.qmp.shutdown().cloned();
@@ -199,7 +210,8 @@ impl Watch {
                 self.daemons.first(|status| status.code().is_some_and(|code| code != 0))?;
         }
         let words = self.qemu.messages();
-        Ok(self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown)))
+        let outcome = self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown));
+        Ok((outcome, self.waits.readiness))
     }
 
     /// Ends the machine. If several outcomes are given, the first one counts.
@@ -213,6 +225,7 @@ impl Watch {
 
     fn take_signals(
         &mut self,
+        state: &MachineState,
         mut command: Option<&mut WatchedCommand<'_>>,
         mut init: Option<&mut WatchedInit>,
     ) -> Result<()> {
@@ -227,6 +240,10 @@ impl Watch {
                 (Order::Restart, None) => {}
             }
         }
+        let is_ending = self.outcome.is_some()
+            || command.as_ref().is_some_and(|command| command.foreground.is_ending())
+            || init.as_ref().is_some_and(|init| init.is_ending());
+        signals.extend(self.waits.readiness.update(state, is_ending));
         for signal in signals {
             let ends = match (&mut command, &mut init) {
                 (Some(command), _) => command.foreground.handle(signal)?,
@@ -305,8 +322,8 @@ impl Watch {
         };
         let is_booting = command.is_none_or(|command| command.foreground.is_booting());
         match is_booting && self.outcome.is_none() {
-            true => self.boot_line.update(state),
-            false => self.boot_line.end(),
+            true => self.waits.boot_line.update(state),
+            false => self.waits.boot_line.end(),
         }
     }
 
@@ -314,7 +331,7 @@ impl Watch {
         let now = Instant::now();
         let is_booting = command.is_some_and(|command| command.foreground.is_booting());
         let phase = if is_booting { RunPhase::Booting } else { RunPhase::Running };
-        if let Some(problem) = self.limit.passed(phase) {
+        if let Some(problem) = self.waits.limit.passed(phase) {
             self.end(Outcome::TimedOut(problem));
         }
         if is_booting && now >= self.boot + BOOT_LIMIT {
@@ -358,15 +375,16 @@ impl Watch {
         fds.extend(self.broker.awaited());
         fds.extend(command.iter().flat_map(|command| command.foreground.session.awaited()));
         fds.extend(init.map(WatchedInit::awaited));
+        fds.extend(self.waits.readiness.awaited());
         let is_booting = command.is_some_and(|command| command.foreground.is_booting());
         let grace = command.and_then(|command| command.foreground.deadline());
         let deadlines = [
             self.deadline,
-            self.limit.end().filter(|_| self.deadline.is_none()),
+            self.waits.limit.end().filter(|_| self.deadline.is_none()),
             (is_booting && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
             grace.filter(|_| self.deadline.is_none()),
             init.filter(|_| self.deadline.is_none()).map(WatchedInit::next),
-            self.boot_line.next(),
+            self.waits.boot_line.next(),
         ];
         wait::sleep(&fds, deadlines.into_iter().flatten().min())
     }

@@ -4,6 +4,7 @@ pub(crate) mod arguments;
 pub(crate) mod command;
 pub(crate) mod command_host;
 pub(crate) mod command_kills;
+pub(crate) mod detach;
 pub(crate) mod exec;
 pub(crate) mod network;
 pub(crate) mod streams;
