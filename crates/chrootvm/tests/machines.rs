@@ -281,7 +281,7 @@ fn the_end_of_a_machine_that_did_not_start_is_told() {
     let second = Machine::command(dir.path(), "fails", &["--detach", "--", "true"]).1.output();
     assert_is(&second.unwrap(), 125, "", "a machine of that name runs already", "taken");
     fs::write(dir.path().join("end"), "").unwrap();
-    assert_is(&output(&mut machine), 125, "", "QEMU failed", "fails");
+    assert_is(&output(&mut machine), 125, "", "(exit status 1)", "fails");
     fs::remove_file(dir.path().join("end")).unwrap();
 
     let mut machine = detached(dir.path(), "dies", &["--", "true"]);

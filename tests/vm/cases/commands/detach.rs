@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::command_run::CommandRun;
-use crate::harness::processes::{PATIENCE, Victim, eventually, family};
+use crate::harness::processes::{Family, PATIENCE, Victim, all_gone, eventually, family};
 use crate::harness::programs::stdout_of;
 use crate::harness::{Bed, Case, Machine};
 
@@ -59,14 +59,11 @@ impl<'a> Detached<'a> {
         Ok(Self { bed, name, pid: Pid::from_raw(pid.context("pid")?), _root: root })
     }
 
-    /// Waits until none of the processes `pids` runs any more.
-    fn is_gone(&self, pids: &[Pid]) -> Result<()> {
-        eventually("the machine has ended", || {
-            let is_there =
-                pids.iter().any(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true));
-            let is_listed = listed(self.bed, &self.name)?.is_some();
-            Ok((!is_there && !is_listed).then_some(()))
-        })
+    /// Waits until none of `processes` runs any more.
+    fn is_gone(&self, processes: &Family) -> Result<()> {
+        all_gone(processes)?;
+        ensure!(listed(self.bed, &self.name)?.is_none(), "ps lists it");
+        Ok(())
     }
 }
 
@@ -105,7 +102,7 @@ fn machine_outlives_its_starter(bed: &Bed) -> Result<()> {
     let restart = Command::new(bed.chrootvm()).args(["restart", &machine.name]).output()?;
     let problem = String::from_utf8_lossy(&restart.stderr);
     ensure!(restart.status.code() == Some(125) && problem.contains("no workload"), "{restart:?}");
-    let processes: Vec<_> = family(machine.pid)?.into_iter().map(|(pid, _)| pid).collect();
+    let processes = family(machine.pid)?;
     ensure!(processes.len() > 1, "{processes:?}");
     stdout_of(Command::new(bed.chrootvm()).args(["stop", &machine.name]))?;
     machine.is_gone(&processes)
@@ -123,7 +120,7 @@ fn machine_without_a_name_has_an_id(bed: &Bed) -> Result<()> {
 
 fn nothing_is_left_of_a_killed_one(bed: &Bed) -> Result<()> {
     let machine = Detached::start(bed, name("killed"), detached(bed, &["sh", "-c", LONG])?)?;
-    let processes: Vec<_> = family(machine.pid)?.into_iter().map(|(pid, _)| pid).collect();
+    let processes = family(machine.pid)?;
     ensure!(processes.len() > 1, "{processes:?}");
     kill(machine.pid, Signal::SIGKILL)?;
     machine.is_gone(&processes)
@@ -160,9 +157,10 @@ fn init_has_started_with_its_console(bed: &Bed) -> Result<()> {
     let machine = Detached::start(bed, name("init"), run)?;
     let row = listed(bed, &machine.name)?.context("ps does not list it")?;
     ensure!(row["state"] == "running" && row["command"] == "/bin/sh", "{row}");
+    let processes = family(machine.pid)?;
     let stop = Command::new(bed.chrootvm()).args(["stop", &machine.name]).output()?;
     ensure!(stop.status.success(), "{stop:?}");
-    machine.is_gone(&[machine.pid])
+    machine.is_gone(&processes)
 }
 
 /// The service manager of chrootvm learns of each change. No child of chrootvm has its socket.
