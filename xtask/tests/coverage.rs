@@ -33,8 +33,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--overlay", &["directories::overlay_is_discarded", "options::short_forms"]),
     ("`--volume", &["directories::volumes_and_tags_appear", "command_run", "directories::files_are_volumes"]),
     ("`--data", &["image::data_is_a_disk"]),
-    ("`--mount TAG", &["directories::volumes_and_tags_appear", "contract::mount_is_writable"]),
-    ("`--mount-ro", &["directories::volumes_and_tags_appear", "contract::mount_ro_is_read_only"]),
+    ("`--mount TAG", &["directories::volumes_and_tags_appear", "contract::mount_is_writable", "contract::mount_ro_is_read_only"]),
     ("`--cache", &["options::cache_mode_reaches_virtiofsd"]),
     ("`--virtiofsd", &["options::given_programs_are_run"]),
     // Command.
@@ -45,6 +44,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--no-stdin`", &["arguments::no_stdin_leaves_the_input_alone"]),
     ("`--timeout", &["command::timeout", "options::timeout_without_a_command"]),
     ("`--name", &["exec::command_has_its_own_streams"]),
+    ("`--detach", &["detach::machine_outlives_its_starter", "detach::command_is_not_healthy", "machines.rs::a_machine_ends_with_the_chrootvm_that_waits_for_it"]),
     // Machine.
     ("`--memory", &["command::out_of_memory", "options::short_forms", "fault::little_memory"]),
     ("`--cpus", &["options::machine_options_reach_the_guest", "options::short_forms"]),

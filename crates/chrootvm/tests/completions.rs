@@ -56,6 +56,8 @@ fn bash_completes_options_and_their_values() {
         (&["chrootvm", "exec", "--work"], &["--workdir"]),
         (&["chrootvm", "run", "--me"], &["--memory"]),
         (&["chrootvm", "stop", "--ti"], &["--timeout"]),
+        (&["chrootvm", "resta"], &["restart"]),
+        (&["chrootvm", "--wait", "h"], &["healthy"]),
         // Hidden options are not offered.
         (&["chrootvm", "--inter"], &[]),
         (&["mkvirtinitrd", "--tr"], &["--transport"]),

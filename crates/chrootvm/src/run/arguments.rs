@@ -67,8 +67,8 @@ pub struct RunArguments {
     /// End the machine this long after the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
-    /// Name of the machine for `chrootvm exec`, `ps` and `stop` [default: the process id of
-    /// chrootvm]
+    /// Name of the machine for `chrootvm exec`, `ps`, `restart` and `stop` [default: the process id
+    /// of chrootvm]
     #[arg(long, help_heading = "Machine", value_parser = parse_name)]
     pub(super) name: Option<String>,
     #[command(flatten)]
