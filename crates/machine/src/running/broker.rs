@@ -257,6 +257,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_client_learns_that_a_workload_has_started_again() {
+        let name = format!("broker-{}", std::process::id());
+        let served = FurtherCommands::Served;
+        let (mut broker, _) = Broker::open(Some(&name), "7\n/r\nhttpd".into(), served).unwrap();
+        let (mut qmp, _qemu) = Qmp::pair().unwrap();
+        let client = registry::connect(&name).unwrap();
+        let ask = |request| messages::send(&client, request, NO_FDS).unwrap();
+        let told = || {
+            let message = messages::receive(&client).unwrap();
+            message.map(|message| String::from_utf8(message.text).unwrap())
+        };
+        let first = Instant::now();
+        let running = |since, restarts| MachineState {
+            activity: Activity::Running,
+            restarts: Some(restarts),
+            since: Some(since),
+            ..MachineState::BOOTING
+        };
+        let mut serve = |state: MachineState| {
+            assert_eq!(broker.serve(&mut qmp, &state, true), None);
+            broker.take_orders()
+        };
+        ask(RESTART);
+        assert_eq!(serve(running(first, 0)), [Order::Restart]);
+        assert_eq!(told().as_deref(), Some(RESTARTING));
+        let stopping = MachineState { activity: Activity::Stopping, ..running(first, 0) };
+        for state in [running(first, 0), stopping] {
+            assert_eq!((serve(state), told()), (vec![], None), "{state:?}");
+        }
+        assert_eq!(serve(running(Instant::now(), 1)), []);
+        assert_eq!(told().map(String::into_bytes).as_deref(), Some(RESTARTED));
+        ask(INFO);
+        assert_eq!(serve(MachineState { since: None, ..running(first, 1) }), []);
+        assert_eq!(told().as_deref(), Some("7\n/r\nhttpd\nrunning restarts=1"));
+        ask(STOP);
+        assert_eq!(serve(running(first, 1)), [Order::Signal(Signal::SIGTERM)]);
+    }
+
+    #[test]
     fn only_a_workload_starts_again() {
         let state =
             |activity, restarts| MachineState { activity, restarts, ..MachineState::BOOTING };

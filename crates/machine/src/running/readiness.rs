@@ -35,19 +35,21 @@ impl Condition {
     /// Whether a machine in this `state` meets the condition.
     #[must_use]
     pub fn progress(self, state: &MachineState) -> Progress {
-        match (self, state.activity, state.health) {
-            (_, Activity::Booting | Activity::Before | Activity::Stopping, _) => Progress::Pending,
-            (Self::Started, Activity::Running | Activity::Restarting, _) => Progress::Met,
-            (Self::Healthy, ..) if !state.has_workload() => Progress::Never(
+        match state.activity {
+            Activity::Booting | Activity::Before | Activity::Stopping => return Progress::Pending,
+            Activity::Running | Activity::Restarting => {}
+        }
+        match (self, state.health) {
+            (Self::Started, _) | (Self::Healthy, Some(Health::Healthy)) => Progress::Met,
+            (Self::Healthy, _) if !state.has_workload() => Progress::Never(
                 "--wait healthy: the machine runs no workload, which has a health check",
             ),
-            (Self::Healthy, Activity::Restarting, _)
-            | (Self::Healthy, _, Some(Health::Starting)) => Progress::Pending,
-            (Self::Healthy, _, Some(Health::Healthy)) => Progress::Met,
-            (Self::Healthy, _, Some(Health::Unhealthy)) => {
+            (Self::Healthy, Some(Health::Starting)) => Progress::Pending,
+            (Self::Healthy, Some(Health::Unhealthy)) => {
                 Progress::Never("--wait healthy: the workload is unhealthy")
             }
-            (Self::Healthy, _, None) => {
+            (Self::Healthy, None) if state.activity == Activity::Restarting => Progress::Pending,
+            (Self::Healthy, None) => {
                 Progress::Never("--wait healthy: the workload has no health check")
             }
         }

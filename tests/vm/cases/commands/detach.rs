@@ -114,7 +114,7 @@ fn machine_without_a_name_has_an_id(bed: &Bed) -> Result<()> {
     let _root = starter.says(0, &pid, &[])?;
     let pid = pid.trim_end();
     let row = listed(bed, pid)?.context("ps does not list it")?;
-    ensure!(row["pid"].to_string() == pid, "{row}");
+    ensure!(row["pid"].as_u64() == pid.parse().ok(), "{row}");
     stdout_of(Command::new(bed.chrootvm()).args(["stop", pid])).map(drop)
 }
 
