@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`program`], [`logger`] | start and end of a program, its messages |
 //! | [`run`] | `chrootvm ROOTFS` |
-//! | [`exec`], [`ps`], [`stop`], [`restart`], [`kernel`] | subcommands of the same names |
+//! | [`exec`], [`ps`], [`logs`], [`stop`], [`restart`], [`kernel`] | subcommands of the same names |
 //! | `named_machine` | requests to a running machine, for [`stop`] and [`restart`] |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`cache_command`] | `chrootvm cache` |
@@ -31,6 +31,7 @@ pub mod json;
 pub mod kernel;
 pub mod line;
 pub mod logger;
+pub mod logs;
 pub mod ls;
 pub mod mkvirtinitrd;
 mod named_machine;

@@ -58,6 +58,7 @@ fn bash_completes_options_and_their_values() {
         (&["chrootvm", "stop", "--ti"], &["--timeout"]),
         (&["chrootvm", "resta"], &["restart"]),
         (&["chrootvm", "--wait", "h"], &["healthy"]),
+        (&["chrootvm", "logs", "--stream", "stdo"], &["stdout"]),
         // Hidden options are not offered.
         (&["chrootvm", "--inter"], &[]),
         (&["mkvirtinitrd", "--tr"], &["--transport"]),

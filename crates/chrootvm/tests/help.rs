@@ -22,6 +22,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     (CHROOTVM, &["exec"]),
     (CHROOTVM, &["ps"]),
     (CHROOTVM, &["restart"]),
+    (CHROOTVM, &["logs"]),
     (CHROOTVM, &["stop"]),
     (CHROOTVM, &["image"]),
     (CHROOTVM, &["image", "build"]),

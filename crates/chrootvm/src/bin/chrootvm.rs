@@ -9,8 +9,8 @@ use chrootvm::image_command::{guarded, rootdir};
 use chrootvm::line::foreign;
 use chrootvm::run::SingleWord;
 use chrootvm::{
-    cache_command, completions, exec, image_command, kernel, mkvirtinitrd, program, ps, restart,
-    run, stop,
+    cache_command, completions, exec, image_command, kernel, logs, mkvirtinitrd, program, ps,
+    restart, run, stop,
 };
 use clap::{Command, CommandFactory, Parser};
 use machine::isolation::userns;
@@ -80,6 +80,14 @@ struct ChrootVmKernel {
     kernel: kernel::Kernel,
 }
 
+/// Print the log files of a machine that was started with --logs
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm logs", version)]
+struct ChrootVmLogs {
+    #[command(flatten)]
+    logs: logs::Logs,
+}
+
 /// List your running machines
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm ps", version)]
@@ -135,6 +143,7 @@ const SUBCOMMANDS: &[TypedSubcommand] = &[
     ("help",   || Command::new("help"), help),
     ("image",  ChrootVmImage::command,  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
     ("kernel", ChrootVmKernel::command, |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
+    ("logs",   ChrootVmLogs::command,   |words| done(parse::<ChrootVmLogs>(words, EXIT_TROUBLE).logs.run())),
     ("ps",     ChrootVmPs::command,     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
     ("restart", ChrootVmRestart::command, |words| parse::<ChrootVmRestart>(words, EXIT_TROUBLE).restart.run()),
     ("run",    ChrootVmRun::command,    |words| run_machine(words, RUN, None)),

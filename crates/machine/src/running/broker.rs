@@ -7,7 +7,9 @@
 //! machine has ended by the end of its connection.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -37,6 +39,9 @@ pub const RESTART: &[u8] = b"restart";
 /// Message to a client that the workload has started again.
 pub const RESTARTED: &[u8] = b"restarted";
 
+/// Request of a client for the directory of the log files. The answer is its absolute path.
+pub const LOGS: &[u8] = b"logs";
+
 /// Answer to [`STOP`].
 const STOPPING: &str = "stopping";
 
@@ -56,6 +61,9 @@ const NO_WORKLOAD: &str = "it has no workload, which /init would start again: en
 
 /// Why a machine refuses [`RESTART`] before its guest has reported a workload.
 const BOOTS: &str = "it still boots; `chrootvm ps` tells when it runs";
+
+/// Why a machine refuses [`LOGS`] if its output goes elsewhere.
+const NO_LOGS: &str = "it keeps no log files; start it as `chrootvm --logs DIR ROOTFS -- COMMAND`";
 
 /// Time for the guest to find the ports of one session. Other clients wait meanwhile.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -106,6 +114,8 @@ pub struct Broker {
     clients: Vec<Client>,
     /// Answer to [`INFO`], to which the line of the state is added.
     description: String,
+    /// Answer to [`LOGS`].
+    logs: Vec<u8>,
     further_commands: FurtherCommands,
     /// Orders of clients since the last [`Broker::take_orders`].
     orders: Vec<Order>,
@@ -137,9 +147,20 @@ impl Broker {
             },
         };
         let (clients, orders, last, opening) = (Vec::new(), Vec::new(), 0, None);
+        let logs = format!("{ERROR}{NO_LOGS}").into();
         let broker =
-            Self { listener, clients, description, further_commands, orders, last, opening };
+            Self { listener, clients, description, logs, further_commands, orders, last, opening };
         Ok((broker, failure))
+    }
+
+    /// This broker of a machine with log files in the directory `dir`, an absolute path; `None` if
+    /// the machine has no log files.
+    #[must_use]
+    pub fn with_log_dir(mut self, dir: Option<&Path>) -> Self {
+        if let Some(dir) = dir {
+            self.logs = dir.as_os_str().as_bytes().to_vec();
+        }
+        self
     }
 
     /// Descriptors to wait for before the next [`Broker::serve`].
@@ -186,6 +207,11 @@ impl Broker {
             Ok(Some(Message { text, fds })) => match (&text[..], &client.stage) {
                 (b"", _) => String::new(),
                 (INFO, _) => format!("{}\n{}", self.description, state.to_line(Instant::now())),
+                (LOGS, _) => {
+                    // If the client is gone, the next message shows that.
+                    let _ = messages::send(&client.socket, &self.logs, NO_FDS);
+                    return true;
+                }
                 (STOP, _) => {
                     self.orders.push(Order::Signal(Signal::SIGTERM));
                     STOPPING.into()

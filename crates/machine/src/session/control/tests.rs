@@ -9,7 +9,6 @@ use proto::workload::Phase;
 use super::*;
 use crate::session::channels::Channels;
 use crate::session::foreground::Foreground;
-use crate::session::streams::OutputTarget;
 
 /// Sends a slow target the result of its next call.
 type Results = Sender<Result<(), Errno>>;
