@@ -34,7 +34,7 @@ Subcommands:
   run          run a command; unlike above, one word is a COMMAND, too
   exec         run one more command in a running machine
   ps           list the running machines
-  logs         print the log files of a machine that was started with --logs
+  logs         print the output of a machine with --logs or --detach
   restart      end workloads, and start them again
   stop         end machines
   image        make images of directories and archives, and look into them

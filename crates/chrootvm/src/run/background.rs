@@ -50,6 +50,11 @@ impl RunArguments {
         self.background.detach && self.background.starter.is_none() && runs
     }
 
+    /// Whether this process runs the machine in the background.
+    pub(super) fn is_in_background(&self) -> bool {
+        self.background.detach
+    }
+
     /// Starts the machine of this process' arguments in the background, and waits until it is
     /// ready. Returns the exit status.
     pub(super) fn detach(&self) -> Result<ExitCode> {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `arguments` | the arguments, with the options of `directories` and `machine_options` |
 //! | `background` | `--detach` and `--wait` |
-//! | `log_options` | options of log files |
+//! | `log_options`, `private_logs` | options of log files, and those of `--detach` without options |
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
@@ -30,6 +30,7 @@ mod log_options;
 mod machine_options;
 mod oci_image;
 mod plan;
+mod private_logs;
 mod remedies;
 mod runs;
 mod warm;
@@ -43,7 +44,7 @@ use anyhow::{Context, Result};
 use files::tell;
 use machine::doctor::kernel_facts::GivenKernel;
 use machine::plan::guest::name_server::NameServerDecision;
-use machine::plan::machine_plan::MachineStart;
+use machine::plan::machine_plan::{MachineStart, RunMode};
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
 use machine::running::settings::RunSettings;
@@ -55,6 +56,7 @@ pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 use last_words::InitWords;
 use oci_image::ImageRoot;
+use private_logs::PrivateLogs;
 
 use crate::config::merge::Settings;
 use crate::{logger, ps};
@@ -144,7 +146,12 @@ impl RunArguments {
             true => Some(keep::keep(&bytes, &script(sandbox)?)?),
             false => None,
         };
-        let logs = self.log_options.open()?;
+        let mut logs = self.log_options.open()?;
+        let mut private_logs = None;
+        if let (true, None, RunMode::Command { .. }) = (self.is_in_background(), &logs, plan.mode) {
+            let (directory, files) = PrivateLogs::make()?;
+            (private_logs, logs) = (Some(directory), Some(files));
+        }
         let log_dir = logs.as_ref().map(|logs| logs.path().to_path_buf());
         let settings = RunSettings {
             limit,
@@ -163,6 +170,11 @@ impl RunArguments {
             ),
         };
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
+        // The directory goes before signals can end this program.
+        match private_logs {
+            Some(logs) if !report.was_ready => logs.show(),
+            logs => drop(logs),
+        }
         let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, log_dir.as_deref(), timing)))

@@ -23,6 +23,8 @@ pub struct RunReport {
     pub console: LastWords,
     /// Lack of memory that the guest has reported.
     pub shortage: Shortage,
+    /// Whether the machine was ready for whoever waited for it; true if nobody did.
+    pub was_ready: bool,
 }
 
 /// End of a machine.

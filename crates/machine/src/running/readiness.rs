@@ -159,6 +159,12 @@ impl Readiness {
         news == StarterNews::Gone
     }
 
+    /// Whether the machine was ready; true if nobody waits for it.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.condition.is_none() || self.progress == Progress::Met
+    }
+
     /// The outcome of a machine that has ended with `outcome`, for whoever waits.
     #[must_use]
     pub fn conclude(&self, outcome: Outcome) -> Outcome {

@@ -100,9 +100,17 @@ impl MachineState {
         since: None,
     };
 
-    /// State of a machine with a command or a workload.
+    /// State of a machine with a command or a workload, or with INIT.
     #[must_use]
-    pub fn of_command(foreground: &Foreground) -> Self {
+    pub fn of(command: Option<&Foreground>, init: Option<&WatchedInit>) -> Self {
+        match (command, init) {
+            (Some(foreground), _) => Self::of_command(foreground),
+            (None, Some(init)) => Self::of_init(init),
+            (None, None) => Self::BOOTING,
+        }
+    }
+
+    fn of_command(foreground: &Foreground) -> Self {
         let session = &foreground.session;
         let state = match session.workload() {
             Some(workload) => Self::of_workload(workload),
@@ -117,9 +125,7 @@ impl MachineState {
         }
     }
 
-    /// State of a machine with INIT.
-    #[must_use]
-    pub fn of_init(init: &WatchedInit) -> Self {
+    fn of_init(init: &WatchedInit) -> Self {
         let activity = match (init.is_ending(), init.since()) {
             (true, _) => Activity::Stopping,
             (false, Some(_)) => Activity::Running,

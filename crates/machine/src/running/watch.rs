@@ -137,7 +137,8 @@ impl Watch {
             if let Some(command) = &mut command {
                 self.watch_command(command)?;
             }
-            let state = state(command.as_ref(), init.as_ref());
+            let foreground = command.as_ref().map(|command| &command.foreground);
+            let state = MachineState::of(foreground, init.as_ref());
             self.serve_clients(command.as_mut(), &state);
             self.take_signals(&state, command.as_mut(), init.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
@@ -169,6 +170,7 @@ impl Watch {
         let pid_1 = init.and_then(WatchedInit::finish);
         let (outcome, readiness) = self.conclude(status)?;
         let outcome = readiness.conclude(outcome.because_of(pid_1));
+        let was_ready = readiness.is_met();
         if let Some(console) = &mut console {
             console.read();
         }
@@ -178,7 +180,8 @@ impl Watch {
         };
         let console = console.map(|console| console.last_words(phase)).unwrap_or_default();
         let shortage = command.map(|command| command.foreground.session.shortage().clone());
-        Ok(RunReport { outcome, console, shortage: shortage.unwrap_or_default() })
+        let shortage = shortage.unwrap_or_default();
+        Ok(RunReport { outcome, console, shortage, was_ready })
     }
 
     /// Whether the machine has ended and some of its output is still being written.
@@ -387,14 +390,5 @@ impl Watch {
             self.waits.boot_line.next(),
         ];
         wait::sleep(&fds, deadlines.into_iter().flatten().min())
-    }
-}
-
-/// State of a machine with a command or INIT.
-fn state(command: Option<&WatchedCommand<'_>>, init: Option<&WatchedInit>) -> MachineState {
-    match (command, init) {
-        (Some(command), _) => MachineState::of_command(&command.foreground),
-        (None, Some(init)) => MachineState::of_init(init),
-        (None, None) => MachineState::BOOTING,
     }
 }

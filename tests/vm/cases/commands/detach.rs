@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::command_run::CommandRun;
-use crate::harness::processes::{Family, PATIENCE, Victim, all_gone, eventually, family};
+use crate::harness::processes::{Family, PATIENCE, Victim, all_gone, eventually, family, is_empty};
 use crate::harness::programs::stdout_of;
 use crate::harness::{Bed, Case, Machine};
 
@@ -84,7 +84,9 @@ fn listed(bed: &Bed, name: &str) -> Result<Option<serde_json::Value>> {
 /// The starter has ended, and nobody has its streams open. The machine runs on, in the directory
 /// and with the umask of the starter, and in a session of its own.
 fn machine_outlives_its_starter(bed: &Bed) -> Result<()> {
-    let run = detached(bed, &["sh", "-c", LONG])?.through("umask 027; cd /; exec \"$@\"");
+    let dir = tempfile::tempdir()?;
+    let run = detached(bed, &["sh", "-c", LONG])?.variable("XDG_RUNTIME_DIR", dir.path());
+    let run = run.through("umask 027; cd /; exec \"$@\"");
     let machine = Detached::start(bed, name("outlives"), run)?;
     let row = listed(bed, &machine.name)?.context("ps does not list it")?;
     ensure!(row["state"] == "running" && row["restarts"].is_null(), "{row}");
@@ -99,13 +101,18 @@ fn machine_outlives_its_starter(bed: &Bed) -> Result<()> {
         stdout_of(exec.args(["exec", "-n", &machine.name, "--", "sh", "-c", script]))
     };
     ensure!(exec("echo $((6 * 7))")? == "42\n");
+    eventually("its output is logged", || {
+        let logs = stdout_of(Command::new(bed.chrootvm()).args(["logs", &machine.name]))?;
+        Ok((logs == "up\n").then_some(()))
+    })?;
     let restart = Command::new(bed.chrootvm()).args(["restart", &machine.name]).output()?;
     let problem = String::from_utf8_lossy(&restart.stderr);
     ensure!(restart.status.code() == Some(125) && problem.contains("no workload"), "{restart:?}");
     let processes = family(machine.pid)?;
     ensure!(processes.len() > 1, "{processes:?}");
     stdout_of(Command::new(bed.chrootvm()).args(["stop", &machine.name]))?;
-    machine.is_gone(&processes)
+    machine.is_gone(&processes)?;
+    is_empty(dir.path())
 }
 
 fn machine_without_a_name_has_an_id(bed: &Bed) -> Result<()> {
