@@ -45,7 +45,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--logs", &["logs::output_goes_to_files", "logs::files_are_rotated_and_followed"]),
     ("`--timeout", &["command::timeout", "options::timeout_without_a_command"]),
     ("`--name", &["exec::command_has_its_own_streams"]),
-    ("`--detach", &["detach::machine_outlives_its_starter", "detach::command_is_not_healthy", "machines.rs::a_machine_ends_with_the_chrootvm_that_waits_for_it"]),
+    ("`--detach", &["detach::machine_outlives_its_starter", "detach::command_is_not_healthy", "machines/detach.rs::a_machine_ends_with_the_chrootvm_that_waits_for_it"]),
     // Machine.
     ("`--memory", &["command::out_of_memory", "options::short_forms", "fault::little_memory"]),
     ("`--cpus", &["options::machine_options_reach_the_guest", "options::short_forms"]),

@@ -1,5 +1,6 @@
 //! Options of machines that somebody waits for: `--detach` and `--wait`.
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -8,10 +9,8 @@ use machine::process::notify::{NOTIFY_SOCKET, Notifier};
 use machine::running::detached::{Background, Started, Starter};
 use machine::running::readiness::{Condition, Readiness};
 
-use super::arguments::RunArguments;
-
 /// Machines that somebody waits for
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct BackgroundOptions {
     /// Run the machine in the background: print its name, and return once it is ready
@@ -26,7 +25,7 @@ pub(super) struct BackgroundOptions {
     wait: Option<WaitFor>,
     /// The chrootvm that has started this one in the background.
     #[arg(skip)]
-    starter: Option<Starter>,
+    pub(super) starter: Option<Starter>,
 }
 
 /// Value of `--wait`.
@@ -36,35 +35,27 @@ enum WaitFor {
     Healthy,
 }
 
-impl RunArguments {
-    /// These arguments, in a process that `starter` has started in the background.
-    #[must_use]
-    pub fn started_by(mut self, starter: Starter) -> Self {
-        self.background.starter = Some(starter);
-        self
-    }
-
-    /// Whether another process has to run the machine, in the background.
+impl BackgroundOptions {
+    /// Whether the machine has to run in another process, in the background.
     pub(super) fn has_to_detach(&self) -> bool {
-        let runs = !self.dry_run && !self.doctor;
-        self.background.detach && self.background.starter.is_none() && runs
+        self.detach && self.starter.is_none()
     }
 
-    /// Whether this process runs the machine in the background.
+    /// Whether this process runs its machine in the background.
     pub(super) fn is_in_background(&self) -> bool {
-        self.background.detach
+        self.starter.is_some()
     }
 
     /// Starts the machine of this process' arguments in the background, and waits until it is
-    /// ready. Returns the exit status.
-    pub(super) fn detach(&self) -> Result<ExitCode> {
+    /// ready. `name` is that of `--name`. Returns the exit status.
+    pub(super) fn detach(&self, name: Option<&str>) -> Result<ExitCode> {
         let mut background = Background::start(std::env::args_os().skip(1))?;
         let started = background.wait()?;
         match started {
             Started::Ready => {
                 // If the name cannot be written, nobody knows the machine, and it ends.
                 let pid = background.pid().to_string();
-                tell::result(format!("{}\n", self.name.as_ref().unwrap_or(&pid)))?;
+                tell::result(format!("{}\n", name.unwrap_or(&pid)))?;
                 background.leave();
             }
             Started::Killed(signal) => {
@@ -75,23 +66,23 @@ impl RunArguments {
         Ok(ExitCode::from(started.exit_status()))
     }
 
-    /// The wait for the machine of these arguments.
+    /// The wait for the machine, which runs `init` as PID 1 if there is one.
     ///
     /// # Errors
     /// INIT has no health check.
-    pub(super) fn readiness(&mut self) -> Result<Readiness> {
-        let condition = self.background.wait.map(|wait| match wait {
+    pub(super) fn readiness(self, init: Option<&OsStr>) -> Result<Readiness> {
+        let condition = self.wait.map(|wait| match wait {
             WaitFor::Started => Condition::Started,
             WaitFor::Healthy => Condition::Healthy,
         });
         ensure!(
-            condition != Some(Condition::Healthy) || self.payload.is_none(),
+            condition != Some(Condition::Healthy) || init.is_none(),
             "--wait healthy is for a workload, which has a health check; INIT has none"
         );
         let notifier = match std::env::var_os(NOTIFY_SOCKET).filter(|name| !name.is_empty()) {
             Some(name) => Notifier::new(&name).map_err(|error| log::warn!("{error:#}")).ok(),
             None => None,
         };
-        Ok(Readiness::new(condition, notifier, self.background.starter.take()))
+        Ok(Readiness::new(condition, notifier, self.starter))
     }
 }

@@ -47,6 +47,7 @@ use machine::plan::guest::name_server::NameServerDecision;
 use machine::plan::machine_plan::{MachineStart, RunMode};
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
+use machine::running::detached::Starter;
 use machine::running::settings::RunSettings;
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
@@ -62,6 +63,13 @@ use crate::config::merge::Settings;
 use crate::{logger, ps};
 
 impl RunArguments {
+    /// These arguments, in a process that `starter` has started in the background.
+    #[must_use]
+    pub fn started_by(mut self, starter: Starter) -> Self {
+        self.background.starter = Some(starter);
+        self
+    }
+
     /// Boots, and returns chrootvm's exit status. `line` is the whole command line; `settings`
     /// are in the arguments already.
     pub fn run(
@@ -70,8 +78,8 @@ impl RunArguments {
         single: SingleWord,
         settings: &Settings,
     ) -> Result<ExitCode> {
-        if self.has_to_detach() {
-            return self.detach();
+        if self.background.has_to_detach() && !self.dry_run && !self.doctor {
+            return self.background.detach(self.name.as_deref());
         }
         let mut timing = Timing::start();
         let location = self.rootfs.as_deref().map(oci_image::location).transpose()?.flatten();
@@ -85,7 +93,9 @@ impl RunArguments {
             }
         }
         let limit = TimeLimit::start(self.timeout, &self.command)?;
-        let readiness = self.readiness()?;
+        let background = std::mem::take(&mut self.background);
+        let is_in_background = background.is_in_background();
+        let readiness = background.readiness(self.payload.as_deref())?;
         if self.doctor {
             let kernel = GivenKernel {
                 image: self.machine.kernel.as_deref(),
@@ -146,12 +156,11 @@ impl RunArguments {
             true => Some(keep::keep(&bytes, &script(sandbox)?)?),
             false => None,
         };
-        let mut logs = self.log_options.open()?;
-        let mut private_logs = None;
-        if let (true, None, RunMode::Command { .. }) = (self.is_in_background(), &logs, plan.mode) {
-            let (directory, files) = PrivateLogs::make()?;
-            (private_logs, logs) = (Some(directory), Some(files));
-        }
+        let needs_logs = is_in_background && matches!(plan.mode, RunMode::Command { .. });
+        let (logs, private_logs) = match (self.log_options.open()?, needs_logs) {
+            (None, true) => PrivateLogs::make()?,
+            (logs, _) => (logs, None),
+        };
         let log_dir = logs.as_ref().map(|logs| logs.path().to_path_buf());
         let settings = RunSettings {
             limit,
@@ -170,11 +179,7 @@ impl RunArguments {
             ),
         };
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
-        // The directory goes before signals can end this program.
-        match private_logs {
-            Some(logs) if !report.was_ready => logs.show(),
-            logs => drop(logs),
-        }
+        PrivateLogs::end(private_logs, report.was_ready);
         let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, log_dir.as_deref(), timing)))

@@ -35,11 +35,11 @@ const SHOWN: u64 = 2 << 10;
 pub(super) struct PrivateLogs(TempDir);
 
 impl PrivateLogs {
-    /// Makes the directory, and removes those that were left behind.
+    /// Makes the directory, and removes those that were left behind. Both values are there.
     ///
     /// # Errors
     /// The directory or a log file cannot be made.
-    pub(super) fn make() -> Result<(Self, LogFiles)> {
+    pub(super) fn make() -> Result<(Option<LogFiles>, Option<Self>)> {
         let base = base(std::env::var_os("XDG_RUNTIME_DIR"));
         remove_stale(&base, SystemTime::now());
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&base);
@@ -47,12 +47,18 @@ impl PrivateLogs {
             dir.with_context(|| format!("make a directory for log files in {}", base.display()))?;
         let settings = LogSettings { size: SIZE, ..LogSettings::new(dir.path().to_path_buf()) };
         let files = settings.open()?;
-        Ok((Self(dir), files))
+        Ok((Some(files), Some(Self(dir))))
     }
 
-    /// Shows the end of the output, and removes the directory. To be called if the machine was not
-    /// ready before its end: then whoever waits has not seen its output.
-    pub(super) fn show(self) {
+    /// Removes the directory of `logs`. To be called before signals can end this program. If the
+    /// machine was not ready before its end, whoever waits sees the end of its output.
+    pub(super) fn end(logs: Option<Self>, was_ready: bool) {
+        if let Some(logs) = logs.filter(|_| !was_ready) {
+            logs.show();
+        }
+    }
+
+    fn show(&self) {
         for stream in [LogStream::Output, LogStream::Error] {
             let text = tail(&self.0.path().join(stream.file_name(0)), SHOWN).unwrap_or_default();
             let lines: String = text.lines().flat_map(|line| ["  ", line, "\n"]).collect();
