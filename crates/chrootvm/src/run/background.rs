@@ -46,26 +46,6 @@ impl BackgroundOptions {
         self.starter.is_some()
     }
 
-    /// Starts the machine of this process' arguments in the background, and waits until it is
-    /// ready. `name` is that of `--name`. Returns the exit status.
-    pub(super) fn detach(&self, name: Option<&str>) -> Result<ExitCode> {
-        let mut background = Background::start(std::env::args_os().skip(1))?;
-        let started = background.wait()?;
-        match started {
-            Started::Ready => {
-                // If the name cannot be written, nobody knows the machine, and it ends.
-                let pid = background.pid().to_string();
-                tell::result(format!("{}\n", name.unwrap_or(&pid)))?;
-                background.leave();
-            }
-            Started::Killed(signal) => {
-                log::error!("signal {signal} has killed the chrootvm of the machine");
-            }
-            Started::Ended(_) => {}
-        }
-        Ok(ExitCode::from(started.exit_status()))
-    }
-
     /// The wait for the machine, which runs `init` as PID 1 if there is one.
     ///
     /// # Errors
@@ -85,4 +65,24 @@ impl BackgroundOptions {
         };
         Ok(Readiness::new(condition, notifier, self.starter))
     }
+}
+
+/// Starts the machine of this process' arguments in the background, and waits until it is
+/// ready. `name` is that of `--name`. Returns the exit status.
+pub(super) fn detach(name: Option<&str>) -> Result<ExitCode> {
+    let mut background = Background::start(std::env::args_os().skip(1))?;
+    let started = background.wait()?;
+    match started {
+        Started::Ready => {
+            // If the name cannot be written, nobody knows the machine, and it ends.
+            let pid = background.pid().to_string();
+            tell::result(format!("{}\n", name.unwrap_or(&pid)))?;
+            background.leave();
+        }
+        Started::Killed(signal) => {
+            log::error!("signal {signal} has killed the chrootvm of the machine");
+        }
+        Started::Ended(_) => {}
+    }
+    Ok(ExitCode::from(started.exit_status()))
 }

@@ -52,6 +52,7 @@ use machine::running::settings::RunSettings;
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
 use machine::running::{self, script};
+use machine::session::log_files::LogFiles;
 
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
@@ -79,7 +80,7 @@ impl RunArguments {
         settings: &Settings,
     ) -> Result<ExitCode> {
         if self.background.has_to_detach() && !self.dry_run && !self.doctor {
-            return self.background.detach(self.name.as_deref());
+            return background::detach(self.name.as_deref());
         }
         let mut timing = Timing::start();
         let location = self.rootfs.as_deref().map(oci_image::location).transpose()?.flatten();
@@ -156,11 +157,7 @@ impl RunArguments {
             true => Some(keep::keep(&bytes, &script(sandbox)?)?),
             false => None,
         };
-        let needs_logs = is_in_background && matches!(plan.mode, RunMode::Command { .. });
-        let (logs, private_logs) = match (self.log_options.open()?, needs_logs) {
-            (None, true) => PrivateLogs::make()?,
-            (logs, _) => (logs, None),
-        };
+        let (logs, private_logs) = self.open_logs(plan.mode, is_in_background)?;
         let log_dir = logs.as_ref().map(|logs| logs.path().to_path_buf());
         let settings = RunSettings {
             limit,
@@ -183,6 +180,20 @@ impl RunArguments {
         let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
         Ok(ExitCode::from(last_words::tell(report, &plan, &init, log_dir.as_deref(), timing)))
+    }
+}
+
+impl RunArguments {
+    /// The log files of a machine with this `mode`, and their directory if it is a private one.
+    fn open_logs(
+        &self,
+        mode: RunMode,
+        is_in_background: bool,
+    ) -> Result<(Option<LogFiles>, Option<PrivateLogs>)> {
+        match (self.log_options.open()?, mode) {
+            (None, RunMode::Command { .. }) if is_in_background => PrivateLogs::make(),
+            (logs, _) => Ok((logs, None)),
+        }
     }
 }
 
