@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`program`], [`logger`] | start and end of a program, its messages |
 //! | [`run`] | `chrootvm ROOTFS` |
-//! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
+//! | [`exec`], [`ps`], [`logs`], [`stop`], [`kernel`] | subcommands of the same names |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`cache_command`] | `chrootvm cache` |
 //! | [`pull`] | options and progress of reading OCI images |
@@ -30,6 +30,7 @@ pub mod json;
 pub mod kernel;
 pub mod line;
 pub mod logger;
+pub mod logs;
 pub mod ls;
 pub mod mkvirtinitrd;
 pub mod program;

@@ -146,7 +146,6 @@ fn subcommands_of_other_programs_get_a_hint() {
     };
     for (words, part) in [
         (&["ls", "-la"][..], "no subcommand ls: `chrootvm ps` lists the machines"),
-        (&["logs", "-f", "box"], "no subcommand logs: "),
         (&["pull", "debian"], "pulls the image that it boots"),
         (&["images"], "a directory images is typed ./images"),
         (&["./images"], "find ./images: No such file"),

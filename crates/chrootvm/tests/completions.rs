@@ -56,6 +56,7 @@ fn bash_completes_options_and_their_values() {
         (&["chrootvm", "exec", "--work"], &["--workdir"]),
         (&["chrootvm", "run", "--me"], &["--memory"]),
         (&["chrootvm", "stop", "--ti"], &["--timeout"]),
+        (&["chrootvm", "logs", "--stream", "stdo"], &["stdout"]),
         // Hidden options are not offered.
         (&["chrootvm", "--inter"], &[]),
         (&["mkvirtinitrd", "--tr"], &["--transport"]),

@@ -21,6 +21,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     (CHROOTVM, &["run"]),
     (CHROOTVM, &["exec"]),
     (CHROOTVM, &["ps"]),
+    (CHROOTVM, &["logs"]),
     (CHROOTVM, &["stop"]),
     (CHROOTVM, &["image"]),
     (CHROOTVM, &["image", "build"]),

@@ -161,6 +161,42 @@ fn a_machine_without_a_command_runs_no_others() {
     assert_is(&output, 125, "", "started without a COMMAND", "exec");
 }
 
+/// The files are there before the guest boots. Here, the test plays the guest, and writes to them.
+#[test]
+fn logs_are_found_by_the_name_of_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    let words = ["--logs", logs.to_str().unwrap(), "--", "true"];
+    let mut machine = Machine::start(dir.path(), "logging", &words);
+    fs::write(logs.join("stdout.log"), "one\ntwo\n").unwrap();
+    for (name, words, stdout) in [
+        ("all", &["logs", &machine.name][..], "one\ntwo\n"),
+        ("tail", &["logs", "--tail=1", &machine.name], "two\n"),
+        ("one stream", &["logs", "--stream=stderr", &machine.name], ""),
+    ] {
+        assert_is(&chrootvm(words), 0, stdout, "", name);
+    }
+    let mut command = Command::new(CHROOTVM);
+    command.args(["logs", "-f", &machine.name]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut follower = command.spawn().unwrap();
+    let mut first = [0; 4];
+    follower.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(first, *b"one\n");
+    fs::write(logs.join("stdout.log"), "one\ntwo\nthree\n").unwrap();
+    assert_is(&chrootvm(&["stop", &machine.name]), 0, "", "", "stop");
+    machine.end();
+    wait(&mut follower);
+    assert_is(&follower.wait_with_output().unwrap(), 0, "two\nthree\n", "", "follow");
+}
+
+#[test]
+fn a_machine_without_logs_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::start(dir.path(), "quiet", &["--", "true"]);
+    let output = chrootvm(&["logs", &machine.name]);
+    assert_is(&output, 125, "", "it keeps no log files; start it as `chrootvm --logs DIR", "logs");
+}
+
 #[test]
 fn one_bad_name_does_not_keep_other_machines_running() {
     let dir = tempfile::tempdir().unwrap();

@@ -9,7 +9,8 @@ use chrootvm::image_command::{guarded, rootdir};
 use chrootvm::line::foreign;
 use chrootvm::run::SingleWord;
 use chrootvm::{
-    cache_command, completions, exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop,
+    cache_command, completions, exec, image_command, kernel, logs, mkvirtinitrd, program, ps, run,
+    stop,
 };
 use clap::{Command, CommandFactory, Parser};
 use machine::isolation::userns;
@@ -78,6 +79,14 @@ struct ChrootVmKernel {
     kernel: kernel::Kernel,
 }
 
+/// Print the log files of a machine that was started with --logs
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm logs", version)]
+struct ChrootVmLogs {
+    #[command(flatten)]
+    logs: logs::Logs,
+}
+
 /// List your running machines
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm ps", version)]
@@ -125,6 +134,7 @@ const SUBCOMMANDS: &[TypedSubcommand] = &[
     ("help",   || Command::new("help"), help),
     ("image",  ChrootVmImage::command,  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
     ("kernel", ChrootVmKernel::command, |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
+    ("logs",   ChrootVmLogs::command,   |words| done(parse::<ChrootVmLogs>(words, EXIT_TROUBLE).logs.run())),
     ("ps",     ChrootVmPs::command,     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
     ("run",    ChrootVmRun::command,    |words| run_machine(words, SingleWord::Command, |words| parse_run::<ChrootVmRun>(words).run)),
     ("stop",   ChrootVmStop::command,   |words| parse::<ChrootVmStop>(words, EXIT_TROUBLE).stop.run()),

@@ -12,6 +12,7 @@ use machine::session::terminal;
 use proto::settings::Size;
 
 use super::directories::Directories;
+use super::log_options::LogOptions;
 use super::machine_options::MachineOptions;
 use crate::command::{CommandOptions, DEFAULT_SIZE};
 use crate::line::foreign::habit;
@@ -59,6 +60,8 @@ pub struct RunArguments {
     pub(super) directories: Directories,
     #[command(flatten)]
     pub(super) command_options: CommandOptions,
+    #[command(flatten)]
+    pub(super) log_options: LogOptions,
     /// Run PROGRAM with the words of COMMAND, instead of what the OCI image runs; an empty PROGRAM
     /// runs COMMAND alone
     #[arg(long, help_heading = "Command", value_name = "PROGRAM")]
@@ -66,8 +69,8 @@ pub struct RunArguments {
     /// End the machine this long after the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
-    /// Name of the machine for `chrootvm exec`, `ps` and `stop` [default: the process id of
-    /// chrootvm]
+    /// Name of the machine for `chrootvm exec`, `ps`, `logs` and `stop` [default: the process
+    /// id of chrootvm]
     #[arg(long, help_heading = "Machine", value_parser = parse_name)]
     pub(super) name: Option<String>,
     #[command(flatten)]
@@ -175,6 +178,7 @@ impl RunArguments {
         let of_console = || terminal::size().unwrap_or(DEFAULT_SIZE);
         match self.command.is_empty() {
             true => std::io::stdin().is_terminal().then(of_console),
+            false if self.log_options.is_given() => None,
             false => self.command_options.terminal(),
         }
     }
@@ -191,6 +195,7 @@ impl RunArguments {
             return Ok(());
         }
         let others = [
+            (self.log_options.is_given(), "--logs"),
             (self.diagnostics.keep, "--keep"),
             (self.diagnostics.verbose, "--verbose"),
             (self.diagnostics.details.timing, "--timing"),
@@ -345,6 +350,7 @@ pub(super) mod tests {
                 ),
             ),
             (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
+            (&["--logs=d", "/r"], Some("--logs is for a COMMAND: chrootvm ROOTFS -- COMMAND")),
         ] {
             let arguments = arguments(words, SingleWord::Init).unwrap();
             let error = arguments.check_command_options().err();

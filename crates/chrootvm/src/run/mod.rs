@@ -3,6 +3,7 @@
 //! | Module | Content |
 //! |---|---|
 //! | `arguments` | the arguments, with the options of `directories` and `machine_options` |
+//! | `log_options` | options of log files |
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
@@ -23,6 +24,7 @@ mod doctor;
 mod findings;
 mod keep;
 mod last_words;
+mod log_options;
 mod machine_options;
 mod oci_image;
 mod plan;
@@ -96,6 +98,7 @@ impl RunArguments {
         let path = image.as_ref().map_or_else(|| rootfs.clone(), ImageRoot::path);
         let root = Root::open(&path).map_err(|error| self.explain_rootfs(error))?;
         self.command_options.prepare_stdin()?;
+        self.log_options.prepare_stdin()?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);
         let findings = Findings::gather(&self, host, &root)?;
@@ -135,11 +138,14 @@ impl RunArguments {
             true => Some(keep::keep(&bytes, &script(sandbox)?)?),
             false => None,
         };
+        let logs = self.log_options.open()?;
+        let log_dir = logs.as_ref().map(|logs| logs.path().to_path_buf());
         let settings = RunSettings {
             limit,
             verbose: self.diagnostics.verbose || self.diagnostics.details.debug,
             boot_line: self.diagnostics.boot_line().then(|| rootfs.display().to_string()),
             console_log,
+            logs,
             page: self.diagnostics.page(),
             sandbox,
             template,
@@ -152,7 +158,7 @@ impl RunArguments {
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
         let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
-        Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
+        Ok(ExitCode::from(last_words::tell(report, &plan, &init, log_dir.as_deref(), timing)))
     }
 }
 

@@ -7,7 +7,9 @@
 //! machine has ended by the end of its connection.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -29,6 +31,9 @@ pub const EXEC: &[u8] = b"exec";
 /// Request of a client to end the machine, as if its chrootvm got SIGTERM.
 pub const STOP: &[u8] = b"stop";
 
+/// Request of a client for the directory of the log files. The answer is its absolute path.
+pub const LOGS: &[u8] = b"logs";
+
 /// Answer to [`STOP`].
 const STOPPING: &str = "stopping";
 
@@ -38,6 +43,9 @@ pub const ERROR: &str = "error ";
 /// Why a machine refuses [`EXEC`] if it runs no command of the host.
 const NO_COMMANDS: &str = "it was started without a COMMAND, so its PID 1 takes no further \
     commands; use its console, or start it as `chrootvm --name NAME ROOTFS -- COMMAND`";
+
+/// Why a machine refuses [`LOGS`] if its output goes elsewhere.
+const NO_LOGS: &str = "it keeps no log files; start it as `chrootvm --logs DIR ROOTFS -- COMMAND`";
 
 /// Time for the guest to find the ports of one session. Other clients wait meanwhile.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -77,6 +85,8 @@ pub struct Broker {
     clients: Vec<Client>,
     /// Answer to [`INFO`].
     description: String,
+    /// Answer to [`LOGS`].
+    logs: Vec<u8>,
     further_commands: FurtherCommands,
     /// Signals to chrootvm that clients have asked for since the last [`Broker::take_signals`].
     signals: Vec<Signal>,
@@ -108,9 +118,20 @@ impl Broker {
             },
         };
         let (clients, signals, last, opening) = (Vec::new(), Vec::new(), 0, None);
+        let logs = format!("{ERROR}{NO_LOGS}").into();
         let broker =
-            Self { listener, clients, description, further_commands, signals, last, opening };
+            Self { listener, clients, description, logs, further_commands, signals, last, opening };
         Ok((broker, failure))
+    }
+
+    /// This broker of a machine with log files in the directory `dir`, an absolute path; `None` if
+    /// the machine has no log files.
+    #[must_use]
+    pub fn with_log_dir(mut self, dir: Option<&Path>) -> Self {
+        if let Some(dir) = dir {
+            self.logs = dir.as_os_str().as_bytes().to_vec();
+        }
+        self
     }
 
     /// Descriptors to wait for before the next [`Broker::serve`].
@@ -148,6 +169,11 @@ impl Broker {
             Ok(Some(Message { text, fds })) => match (&text[..], &client.stage) {
                 (b"", _) => String::new(),
                 (INFO, _) => self.description.clone(),
+                (LOGS, _) => {
+                    // If the client is gone, the next message shows that.
+                    let _ = messages::send(&client.socket, &self.logs, NO_FDS);
+                    return true;
+                }
                 (STOP, _) => {
                     self.signals.push(Signal::SIGTERM);
                     STOPPING.into()

@@ -66,8 +66,12 @@ pub fn run(
     }
     let Machine { qemu, mut qmp, console, relay, channels, .. } = machine;
     let mut command = None;
+    let log_dir = settings.logs.as_ref().map(|logs| logs.path().to_path_buf());
     if let (RunMode::Command { terminal }, Some(channels)) = (plan.mode, channels) {
-        let mut session = CommandSession::start(channels, terminal)?;
+        let mut session = match settings.logs.take() {
+            Some(logs) => CommandSession::start_to(channels, logs.into_targets())?,
+            None => CommandSession::start(channels, terminal)?,
+        };
         let mut orders = orders;
         if let Some(orders) = orders.as_mut().filter(|_| origin == Origin::Template) {
             orders.give(&mut qmp, &mut session)?;
@@ -83,6 +87,7 @@ pub fn run(
     };
     let (broker, failure) =
         Broker::open(settings.name.as_deref(), settings.description, further_commands)?;
+    let broker = broker.with_log_dir(log_dir.as_deref());
     if let Some(error) = failure {
         log::warn!("`chrootvm exec`, `ps` and `stop` cannot reach this machine: {error:#}");
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use super::time_limit::TimeLimit;
 use crate::session::console_relay::PageDisplay;
+use crate::session::log_files::LogFiles;
 use crate::template::TemplateUse;
 
 /// Settings of a run that are not part of the machine.
@@ -17,6 +18,8 @@ pub struct RunSettings {
     pub boot_line: Option<String>,
     /// File for the text of the console.
     pub console_log: Option<File>,
+    /// Log files for the output of the command; `None` for chrootvm's own streams.
+    pub logs: Option<LogFiles>,
     /// Fate of the page of a panic that follows the end of INIT.
     pub page: PageDisplay,
     /// Whether QEMU has `-sandbox`.

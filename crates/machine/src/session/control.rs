@@ -19,7 +19,7 @@ use proto::settings::Size;
 use proto::status;
 
 use super::shortage::Shortage;
-use super::streams::{StreamEvent, Streams};
+use super::streams::{OutputTarget, StreamEvent, Streams};
 use crate::plan::exit_status::EXIT_TROUBLE;
 use crate::process::wait::Awaited;
 
@@ -89,6 +89,15 @@ impl CommandSession {
     pub fn start(channels: [OwnedFd; 4], is_terminal: bool) -> Result<Self> {
         let [control, ports @ ..] = channels;
         Self::with(control, Streams::start(ports, is_terminal)?)
+    }
+
+    /// Like [`CommandSession::start`] without a terminal, but output and error go to `targets`.
+    ///
+    /// # Errors
+    /// As [`CommandSession::start`].
+    pub fn start_to(channels: [OwnedFd; 4], targets: [Box<dyn OutputTarget>; 2]) -> Result<Self> {
+        let [control, ports @ ..] = channels;
+        Self::with(control, Streams::start_to(ports, false, targets)?)
     }
 
     /// A session on the control channel `control` and `streams`.

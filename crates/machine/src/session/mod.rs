@@ -10,6 +10,7 @@ pub mod control;
 pub mod escape;
 pub mod foreground;
 pub mod input;
+pub mod log_files;
 pub mod panic_page;
 pub mod passed_on;
 pub mod shortage;

@@ -5,6 +5,7 @@ pub(crate) mod command;
 pub(crate) mod command_host;
 pub(crate) mod command_kills;
 pub(crate) mod exec;
+pub(crate) mod logs;
 pub(crate) mod network;
 pub(crate) mod streams;
 pub(crate) mod tty;

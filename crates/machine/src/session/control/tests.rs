@@ -5,7 +5,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 use crate::session::channels::Channels;
-use crate::session::streams::OutputTarget;
 
 /// Sends a slow target the result of its next call.
 type Results = Sender<Result<(), Errno>>;
