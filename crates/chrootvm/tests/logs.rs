@@ -103,7 +103,7 @@ fn a_follower_gets_all_lines_and_ends_with_the_machine() {
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "0\n");
-    let lines: String = (1..100_000).map(|number| format!("{number}\n")).collect();
+    let lines: String = (1..100_000).map(|number| number.to_string() + "\n").collect();
     for chunk in lines.as_bytes().chunks(1000) {
         output.write(chunk).unwrap();
     }

@@ -71,7 +71,8 @@ fn output_goes_to_files(bed: &Bed) -> Result<()> {
     prints(&logs(bed, &[&name])?, "in\nup\n", "err\n")?;
     prints(&logs(bed, &["--stream", "stderr", &name])?, "", "err\n")?;
     let mut exec = Command::new(bed.chrootvm());
-    prints(&exec.args(["exec", "-n", &name, "echo", "exec"]).output()?, "exec\n", "")?;
+    let words = ["exec", "-n", &name, "sh", "-c", "echo exec"];
+    prints(&exec.args(words).output()?, "exec\n", "")?;
 
     live.signal(Signal::SIGTERM)?;
     // The directory is removed with the machine.

@@ -44,13 +44,13 @@ impl LogTarget {
         settings: &LogSettings,
     ) -> Result<Self, Errno> {
         let file = open_file(&dir, stream)?;
-        let size = file.metadata().map_err(errno_of)?.len();
+        let size = file.metadata().map_err(|error| errno_of(&error))?.len();
         let LogSettings { size: limit, keep, timestamps, .. } = *settings;
         let position = LinePosition::Start;
         let mut target = Self { dir, stream, file, size, position, limit, keep, timestamps };
         let mut last = [b'\n'];
         if size > 0 {
-            target.file.read_exact_at(&mut last, size - 1).map_err(errno_of)?;
+            target.file.read_exact_at(&mut last, size - 1).map_err(|error| errno_of(&error))?;
         }
         if last != [b'\n'] {
             target.append(b"\n")?;
@@ -81,7 +81,7 @@ impl LogTarget {
             self.remove(0)?;
         }
         let old = std::mem::replace(&mut self.file, open_file(&self.dir, self.stream)?);
-        self.size = self.file.metadata().map_err(errno_of)?.len();
+        self.size = self.file.metadata().map_err(|error| errno_of(&error))?.len();
         closed(old.into())
     }
 
@@ -154,7 +154,7 @@ fn closed(file: OwnedFd) -> Result<(), Errno> {
     }
 }
 
-fn errno_of(error: std::io::Error) -> Errno {
+fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 

@@ -61,7 +61,7 @@ proptest! {
     #[test]
     fn all_bytes_arrive(chunks in proptest::collection::vec("[ab\n]{0,12}", 0..12), size in 1u64..9) {
         let dir = tempfile::tempdir().unwrap();
-        let bytes: Vec<_> = chunks.iter().map(|chunk| chunk.as_bytes()).collect();
+        let bytes: Vec<_> = chunks.iter().map(String::as_bytes).collect();
         write(&settings(dir.path(), size, KEEP_MAX), &bytes);
         let found = files(dir.path());
         // At most 12 * 12 bytes: with a size of 1, the oldest of them are gone.
@@ -130,7 +130,7 @@ fn a_reader_that_follows_the_name_loses_nothing() {
             }
         };
     }
-    let expected: String = (0..100).map(|number| format!("{number}\n")).collect();
+    let expected: String = (0..100).map(|number| number.to_string() + "\n").collect();
     assert_eq!(text, expected);
 }
 
