@@ -33,8 +33,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--overlay", &["directories::overlay_is_discarded", "options::short_forms"]),
     ("`--volume", &["directories::volumes_and_tags_appear", "command_run", "directories::files_are_volumes"]),
     ("`--data", &["image::data_is_a_disk"]),
-    ("`--mount TAG", &["directories::volumes_and_tags_appear", "contract::mount_is_writable"]),
-    ("`--mount-ro", &["directories::volumes_and_tags_appear", "contract::mount_ro_is_read_only"]),
+    ("`--mount TAG", &["directories::volumes_and_tags_appear", "contract::mount_is_writable", "contract::mount_ro_is_read_only"]),
     ("`--cache", &["options::cache_mode_reaches_virtiofsd"]),
     ("`--virtiofsd", &["options::given_programs_are_run"]),
     // Command.
@@ -43,8 +42,10 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--user", &["arguments::user_names_are_the_roots"]),
     ("`--tty`", &["directories::one_static_program_is_enough", "tty::no_tty_leaves_signals_to_the_host", "options::short_forms"]),
     ("`--no-stdin`", &["arguments::no_stdin_leaves_the_input_alone"]),
+    ("`--logs", &["logs::output_goes_to_files", "logs::files_are_rotated_and_followed"]),
     ("`--timeout", &["command::timeout", "options::timeout_without_a_command"]),
     ("`--name", &["exec::command_has_its_own_streams"]),
+    ("`--detach", &["detach::machine_outlives_its_starter", "detach::command_is_not_healthy", "machines/detach.rs::a_machine_ends_with_the_chrootvm_that_waits_for_it"]),
     // Machine.
     ("`--memory", &["command::out_of_memory", "options::short_forms", "fault::little_memory"]),
     ("`--cpus", &["options::machine_options_reach_the_guest", "options::short_forms"]),
@@ -182,7 +183,7 @@ fn every_row_has_tests_that_run_it() {
     let (mut used, mut problems) = (BTreeSet::new(), Vec::new());
     for cell in &cells {
         let row = ROWS.iter().filter(|(start, _)| cell.starts_with(start));
-        // Take the longest beginning: `--mount` is also a beginning of `--mount-ro`.
+        // Take the longest beginning: `--publish` is also a beginning of `--publish-all`.
         let row = row.max_by_key(|(start, _)| start.len());
         let Some((start, tests)) = row else {
             problems.push(format!("no test runs this row: {cell}"));

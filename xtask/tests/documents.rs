@@ -64,11 +64,13 @@ fn manual_pages_have_every_option_and_parameter() {
     let pack =
         chrootvm::mkvirtinitrd::MkVirtInitrd::augment_args(clap::Command::new("mkvirtinitrd"));
     let exec = chrootvm::exec::Exec::augment_args(clap::Command::new("exec"));
+    let logs = chrootvm::logs::Logs::augment_args(clap::Command::new("logs"));
     let kernel = chrootvm::kernel::Kernel::augment_args(clap::Command::new("kernel"));
     let image = chrootvm::image_command::Image::augment_args(clap::Command::new("image"));
     for (page, names) in [
         ("man/chrootvm.1", options_of_chrootvm()),
         ("man/chrootvm.1", options(&exec)),
+        ("man/chrootvm.1", options(&logs)),
         ("man/chrootvm.1", options(&kernel)),
         ("man/chrootvm-image.1", options(&image)),
         ("man/mkvirtinitrd.1", options(&pack)),

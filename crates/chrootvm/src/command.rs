@@ -92,8 +92,7 @@ impl CommandOptions {
     /// looks at standard input.
     pub fn prepare_stdin(&self) -> Result<()> {
         if self.no_stdin {
-            let null = File::open("/dev/null").context("open /dev/null")?;
-            dup2_stdin(null).context("replace standard input by /dev/null")?;
+            empty_stdin()?;
         }
         Ok(())
     }
@@ -169,6 +168,15 @@ impl CommandOptions {
         );
         Ok(records)
     }
+}
+
+/// Replaces standard input by /dev/null.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn empty_stdin() -> Result<()> {
+    let null = File::open("/dev/null").context("open /dev/null")?;
+    dup2_stdin(null).context("replace standard input by /dev/null")
 }
 
 /// The name in a variable `NAME=VALUE`.

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`program`], [`logger`] | start and end of a program, its messages |
 //! | [`run`] | `chrootvm ROOTFS` |
-//! | [`exec`], [`ps`], [`stop`], [`kernel`] | subcommands of the same names |
+//! | [`exec`], [`ps`], [`logs`], [`stop`], [`restart`], [`kernel`] | subcommands of the same names |
+//! | `named_machine` | requests to a running machine, for [`stop`] and [`restart`] |
 //! | [`image_command`] | `chrootvm image` |
 //! | [`cache_command`] | `chrootvm cache` |
 //! | [`pull`] | options and progress of reading OCI images |
@@ -30,10 +31,13 @@ pub mod json;
 pub mod kernel;
 pub mod line;
 pub mod logger;
+pub mod logs;
 pub mod ls;
 pub mod mkvirtinitrd;
+mod named_machine;
 pub mod program;
 pub mod ps;
 pub mod pull;
+pub mod restart;
 pub mod run;
 pub mod stop;

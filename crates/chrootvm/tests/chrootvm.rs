@@ -43,6 +43,7 @@ fn usage_names_program_and_subcommand() {
     for words in [
         &["exec"][..],
         &["ps"],
+        &["logs"],
         &["stop"],
         &["image"],
         &["image", "build"],

@@ -113,8 +113,8 @@ fn options_of_other_programs_get_a_hint() {
     for (words, part) in [
         (&["run", "--network=host", "/r", "x"][..], "tip: --net user is"),
         (&["--network", "host", "/r", "x", "y"], "tip: --net user is"),
-        (&["run", "-itd", "/r", "x"], "tip: chrootvm stays in the foreground"),
-        (&["exec", "--detach", "box", "x"], "tip: chrootvm stays in the foreground"),
+        (&["run", "-itd", "/r", "x"], "'--tty' cannot be used with '--detach'"),
+        (&["exec", "--detach", "box", "x"], "tip: `chrootvm exec` stays in the foreground"),
         (&["run", "--restart", "always", "/r", "x"], "tip: there is none here"),
         (&["--mount", "type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
         (&["--mount=type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
@@ -146,7 +146,6 @@ fn subcommands_of_other_programs_get_a_hint() {
     };
     for (words, part) in [
         (&["ls", "-la"][..], "no subcommand ls: `chrootvm ps` lists the machines"),
-        (&["logs", "-f", "box"], "no subcommand logs: "),
         (&["pull", "debian"], "pulls the image that it boots"),
         (&["images"], "a directory images is typed ./images"),
         (&["./images"], "find ./images: No such file"),

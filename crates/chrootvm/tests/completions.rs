@@ -56,6 +56,9 @@ fn bash_completes_options_and_their_values() {
         (&["chrootvm", "exec", "--work"], &["--workdir"]),
         (&["chrootvm", "run", "--me"], &["--memory"]),
         (&["chrootvm", "stop", "--ti"], &["--timeout"]),
+        (&["chrootvm", "resta"], &["restart"]),
+        (&["chrootvm", "--wait", "h"], &["healthy"]),
+        (&["chrootvm", "logs", "--stream", "stdo"], &["stdout"]),
         // Hidden options are not offered.
         (&["chrootvm", "--inter"], &[]),
         (&["mkvirtinitrd", "--tr"], &["--transport"]),

@@ -21,6 +21,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     (CHROOTVM, &["run"]),
     (CHROOTVM, &["exec"]),
     (CHROOTVM, &["ps"]),
+    (CHROOTVM, &["restart"]),
+    (CHROOTVM, &["logs"]),
     (CHROOTVM, &["stop"]),
     (CHROOTVM, &["image"]),
     (CHROOTVM, &["image", "build"]),

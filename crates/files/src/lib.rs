@@ -13,6 +13,7 @@
 //! | [`kept`] | files in such a directory: listed, removed, cleaned by last use |
 //! | [`notes`] | warnings, grouped by kind |
 //! | [`sparse`] | files with holes |
+//! | [`time`] | times as RFC 3339 has them |
 //! | [`tell`] | messages for people, results for programs, names as printable text |
 
 pub mod kept;
@@ -25,3 +26,4 @@ pub mod private_dir;
 pub mod root_dir;
 pub mod sparse;
 pub mod tell;
+pub mod time;

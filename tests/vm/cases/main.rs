@@ -53,6 +53,8 @@ const GROUPS: &[Group] = &[
     ("command_kills", commands::command_kills::CASES),
     ("command_host", commands::command_host::CASES),
     ("exec", commands::exec::CASES),
+    ("detach", commands::detach::CASES),
+    ("logs", commands::logs::CASES),
     ("modules", launcher::modules::CASES),
     ("pvh", launcher::pvh::CASES),
     ("image", images::image::CASES),

@@ -4,18 +4,20 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use chrootvm::image_command::{guarded, rootdir};
 use chrootvm::line::foreign;
 use chrootvm::run::SingleWord;
 use chrootvm::{
-    cache_command, completions, exec, image_command, kernel, mkvirtinitrd, program, ps, run, stop,
+    cache_command, completions, exec, image_command, kernel, logs, mkvirtinitrd, program, ps,
+    restart, run, stop,
 };
 use clap::{Command, CommandFactory, Parser};
 use machine::isolation::userns;
 use machine::kernel::pack;
 use machine::plan::exit_status::EXIT_TROUBLE;
 use machine::process::child;
+use machine::running::detached::{self, Starter};
 use machine::session::terminal;
 use program::{parse, parse_with_hints};
 
@@ -78,6 +80,14 @@ struct ChrootVmKernel {
     kernel: kernel::Kernel,
 }
 
+/// Print the log files of a machine that was started with --logs
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm logs", version)]
+struct ChrootVmLogs {
+    #[command(flatten)]
+    logs: logs::Logs,
+}
+
 /// List your running machines
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm ps", version)]
@@ -92,6 +102,14 @@ struct ChrootVmPs {
 struct ChrootVmStop {
     #[command(flatten)]
     stop: stop::Stop,
+}
+
+/// End the workloads of running machines, and start them again
+#[derive(Debug, Parser)]
+#[command(name = "chrootvm restart", version)]
+struct ChrootVmRestart {
+    #[command(flatten)]
+    restart: restart::Restart,
 }
 
 /// Pack an initrd, as `chrootvm --dry-run` prints it (internal)
@@ -125,8 +143,10 @@ const SUBCOMMANDS: &[TypedSubcommand] = &[
     ("help",   || Command::new("help"), help),
     ("image",  ChrootVmImage::command,  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
     ("kernel", ChrootVmKernel::command, |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
+    ("logs",   ChrootVmLogs::command,   |words| done(parse::<ChrootVmLogs>(words, EXIT_TROUBLE).logs.run())),
     ("ps",     ChrootVmPs::command,     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
-    ("run",    ChrootVmRun::command,    |words| run_machine(words, SingleWord::Command, |words| parse_run::<ChrootVmRun>(words).run)),
+    ("restart", ChrootVmRestart::command, |words| parse::<ChrootVmRestart>(words, EXIT_TROUBLE).restart.run()),
+    ("run",    ChrootVmRun::command,    |words| run_machine(words, RUN, None)),
     ("stop",   ChrootVmStop::command,   |words| parse::<ChrootVmStop>(words, EXIT_TROUBLE).stop.run()),
 ];
 
@@ -138,6 +158,7 @@ const INTERNAL_SUBCOMMANDS: &[(&str, Subcommand)] = &[
     (terminal::SUBCOMMAND, |_| done(terminal::guard())),
     (guarded::SUBCOMMAND,  |words| done(guarded::guard(words.into_iter().skip(1)))),
     (rootdir::SUBCOMMAND,  |words| done(rootdir::in_namespace(words.into_iter().skip(1)))),
+    (detached::SUBCOMMAND, run_detached),
     (pack::SUBCOMMAND,     |words| done(parse::<ChrootVmPack>(words, EXIT_TROUBLE).pack.run())),
 ];
 
@@ -161,19 +182,50 @@ fn run(mut words: Vec<OsString>) -> Result<ExitCode> {
         let is_rootfs = Path::new(first).symlink_metadata().is_ok();
         ensure!(is_rootfs, "no subcommand {name}: {hint}; a directory {name} is typed ./{name}");
     }
-    run_machine(words, SingleWord::Init, |words| parse_run::<ChrootVm>(words).run)
+    run_machine(words, BOOT, None)
 }
 
-/// Boots the machine of a command line, which `parse` parses. Configuration files add words to
-/// the line.
-fn run_machine(
-    mut words: Vec<OsString>,
+/// A kind of command line that boots a machine.
+#[derive(Clone, Copy)]
+struct RunLine {
+    /// Meaning of a single word after ROOTFS.
     single: SingleWord,
     parse: fn(&[OsString]) -> run::RunArguments,
+}
+
+/// `chrootvm ROOTFS`.
+const BOOT: RunLine =
+    RunLine { single: SingleWord::Init, parse: |words| parse_run::<ChrootVm>(words).run };
+
+/// `chrootvm run ROOTFS`.
+const RUN: RunLine =
+    RunLine { single: SingleWord::Command, parse: |words| parse_run::<ChrootVmRun>(words).run };
+
+/// Boots the machine of a command line, for the process that has started it in the background if
+/// there is one. Configuration files add words to the line.
+fn run_machine(
+    mut words: Vec<OsString>,
+    line: RunLine,
+    starter: Option<Starter>,
 ) -> Result<ExitCode> {
-    let settings = parse(&words).settings(&words)?;
+    let settings = (line.parse)(&words).settings(&words)?;
     words.splice(1..1, settings.words());
-    parse(&words).run(&words, single, &settings)
+    let mut arguments = (line.parse)(&words);
+    if let Some(starter) = starter {
+        arguments = arguments.started_by(starter);
+    }
+    arguments.run(&words, line.single, &settings)
+}
+
+/// Boots the machine of a command line in the background. The words are the process id of the
+/// starter, and its arguments.
+fn run_detached(mut words: Vec<OsString>) -> Result<ExitCode> {
+    let pid = words.get(1).and_then(|pid| pid.to_str()?.parse().ok());
+    let starter = Starter::meet(pid.context("the process id of the starter is missing")?)?;
+    let is_run = words.get(2).is_some_and(|word| word == "run");
+    let (line, names, name) = if is_run { (RUN, 3, "chrootvm run") } else { (BOOT, 2, "chrootvm") };
+    words.splice(..names, [name.into()]);
+    run_machine(words, line, Some(starter))
 }
 
 /// Parses the arguments of something that other programs can run, too.

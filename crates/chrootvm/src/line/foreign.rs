@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// Other programs' words for one thing, and the line that helps whoever types one of them.
 pub type Hint = (&'static [&'static str], &'static str);
 
-const FOREGROUND: &str = "chrootvm stays in the foreground; with -n, and & at the end of the line, you keep the terminal";
+const FOREGROUND: &str = "`chrootvm exec` stays in the foreground; with -n, and & at the end of the line, you keep the terminal";
 const PULLED_WHEN_USED: &str =
     "`chrootvm oci:NAME` pulls the image that it boots; `chrootvm cache ls` lists what is kept";
 const ROOTFS_IS_A_WORD: &str = "ROOTFS is a word of its own: chrootvm ROOTFS [--] COMMAND [ARG]...";
@@ -46,6 +46,7 @@ pub const OPTIONS: &[Hint] = &[
     (&["--pid", "--ipc", "--uts"],                 WHOLE_MACHINE),
     (&["--arch", "--os"],                          "--platform [OS/]ARCH chooses an image; the machine has the processor of the host"),
     (&["--tls-verify"],                            "--insecure accepts a registry without TLS, --ca FILE another authority"),
+    (&["--log-opt", "--log-driver"],               "--logs DIR writes files, with --log-size SIZE, --log-keep N, --log-timestamps"),
     (&["--smp"],                                   "--cpus N"),
     (&["--kvm", "--enable-kvm"],                   "--accel kvm; without it, chrootvm uses KVM if that works"),
     (&["--disable-kvm"],                           "--accel tcg"),
@@ -63,7 +64,6 @@ pub const SUBCOMMANDS: &[Hint] = &[
     (&["boot"],                             "`chrootvm ROOTFS /sbin/init` boots the system in ROOTFS"),
     (&["top", "stats"],                     "`chrootvm exec NAME top` shows the processes of a machine, top(1) those of the host"),
     (&["attach", "enter", "shell"],         "`chrootvm exec NAME sh` runs a shell in a running machine"),
-    (&["logs"],                             "chrootvm prints what the command prints; --keep keeps the console's text"),
     (&["cp"],                               "--volume HOST:GUEST shares a directory"),
     (&["pull", "search"],                   PULLED_WHEN_USED),
     (&["login", "logout"],                  "chrootvm reads the credentials that `podman login` and `docker login` keep; or give --creds, --authfile"),
@@ -140,9 +140,10 @@ mod tests {
         let exec = ours(Exec::augment_args(Command::new("exec")));
         assert!(run.contains("--mount") && exec.contains("-t"));
         for word in OPTIONS.iter().flat_map(|(words, _)| *words) {
-            // The error about a wrong value of --mount has a hint.
-            let is_ours = run.contains(*word) || exec.contains(*word);
-            assert_eq!(is_ours, *word == "--mount", "{word}");
+            // The error about a wrong value of --mount has a hint, and exec has no --detach.
+            let of_run = ["--mount", "-d", "--detach"].contains(word);
+            assert_eq!(run.contains(*word), of_run, "{word}");
+            assert!(!exec.contains(*word), "{word}");
         }
     }
 

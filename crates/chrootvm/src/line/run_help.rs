@@ -8,7 +8,7 @@ pub(crate) const USAGE: &str = "\
 chrootvm [OPTIONS] ROOTFS [--] COMMAND [ARG]...
        chrootvm [OPTIONS] ROOTFS [INIT]
        chrootvm --doctor [ROOTFS]
-       chrootvm run|exec|ps|stop|image|cache|kernel|help ...";
+       chrootvm run|exec|ps|logs|restart|stop|image|cache|kernel|help ...";
 
 /// Examples, before the usage lines.
 pub(crate) const EXAMPLES: &str = "\
@@ -34,6 +34,8 @@ Subcommands:
   run          run a command; unlike above, one word is a COMMAND, too
   exec         run one more command in a running machine
   ps           list the running machines
+  logs         print the output of a machine with --logs or --detach
+  restart      end workloads, and start them again
   stop         end machines
   image        make images of directories and archives, and look into them
   kernel       build and list small kernels

@@ -10,9 +10,10 @@ use machine::root::kinds::Root;
 use machine::session::console_relay::PageDisplay;
 use machine::session::terminal;
 use proto::settings::Size;
-use proto::settings::restart::Restart;
 
+use super::background::BackgroundOptions;
 use super::directories::Directories;
+use super::log_options::LogOptions;
 use super::machine_options::MachineOptions;
 use super::workload::{Configured, WorkloadOptions};
 use crate::command::{CommandOptions, DEFAULT_SIZE};
@@ -64,6 +65,8 @@ pub struct RunArguments {
     pub(super) directories: Directories,
     #[command(flatten)]
     pub(super) command_options: CommandOptions,
+    #[command(flatten)]
+    pub(super) log_options: LogOptions,
     /// Run PROGRAM with the words of COMMAND, instead of what the OCI image runs; an empty PROGRAM
     /// runs COMMAND alone
     #[arg(long, help_heading = "Command", value_name = "PROGRAM")]
@@ -71,10 +74,12 @@ pub struct RunArguments {
     /// End the machine this long after the start of chrootvm: 90 (seconds), 500ms, 5m, 2h
     #[arg(long, help_heading = "Command", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) timeout: Option<Duration>,
-    /// Name of the machine for `chrootvm exec`, `ps` and `stop` [default: the process id of
-    /// chrootvm]
+    /// Name of the machine for `chrootvm exec`, `ps`, `logs`, `restart` and `stop` [default: the
+    /// process id of chrootvm]
     #[arg(long, help_heading = "Machine", value_parser = parse_name)]
     pub(super) name: Option<String>,
+    #[command(flatten)]
+    pub(super) background: BackgroundOptions,
     #[command(flatten)]
     pub(super) machine: MachineOptions,
     #[command(flatten)]
@@ -178,38 +183,15 @@ impl RunArguments {
         }
     }
 
-    /// Decides whether PID 1 supervises what runs: if the open `root` configures it, or if an
-    /// option says how to do that.
-    pub(super) fn choose_workload(&mut self, root: &Root) {
-        let is_asked_for = self.workload.any_given().is_some();
-        self.supervised = match (&self.image, &self.payload) {
-            _ if self.workload.console => None,
-            (Some(image), None) => image.configured,
-            (None, None) if self.command.is_empty() => Configured::find(root),
-            _ => None,
-        }
-        .or_else(|| (is_asked_for && self.payload.is_none()).then(Configured::default));
-    }
-
-    /// Whether this host has the streams of what runs. Otherwise it has the console.
-    pub(super) fn is_hosted(&self) -> bool {
-        !self.command.is_empty() || self.supervised.is_some()
-    }
-
     /// Size of the terminal that COMMAND gets, or from which the console gets its keys; `None`
     /// if there is no such terminal.
     pub(super) fn terminal(&self) -> Option<Size> {
         let of_console = || terminal::size().unwrap_or(DEFAULT_SIZE);
         match self.is_hosted() {
+            true if self.log_options.is_given() => None,
             true => self.command_options.terminal(self.starts_again()),
             false => std::io::stdin().is_terminal().then(of_console),
         }
-    }
-
-    /// Whether PID 1 may start it again.
-    fn starts_again(&self) -> bool {
-        let restart = |known: Configured| self.workload.restart(known.restart);
-        self.supervised.is_some_and(|known| restart(known) != Restart::No)
     }
 
     /// The guest's hostname without `--hostname`. Without COMMAND and name the root sets it.
@@ -229,6 +211,7 @@ impl RunArguments {
             return Ok(());
         }
         let others = [
+            (self.log_options.is_given(), "--logs"),
             (self.diagnostics.keep, "--keep"),
             (self.diagnostics.verbose, "--verbose"),
             (self.diagnostics.details.timing, "--timing"),
@@ -387,6 +370,7 @@ pub(super) mod tests {
                 ),
             ),
             (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
+            (&["--logs=d", "/r"], Some("--logs is for a COMMAND: chrootvm ROOTFS -- COMMAND")),
         ] {
             let arguments = arguments(words, SingleWord::Init).unwrap();
             let error = arguments.check_command_options().err();

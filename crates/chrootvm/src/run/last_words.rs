@@ -32,18 +32,21 @@ impl InitWords {
     }
 }
 
-/// Reports how the run of `plan` ended, and returns the exit status.
+/// Reports how the run of `plan` ended, and returns the exit status. `log_dir` is the directory of
+/// its log files, if it has any.
 pub(super) fn tell(
     report: RunReport,
     plan: &MachinePlan,
     init: &InitWords,
+    log_dir: Option<&Path>,
     timing: Option<&Timing>,
 ) -> u8 {
     // Messages may block. Signals must still end this program.
     signals::let_through();
-    let hint = match report.outcome {
-        Outcome::Pid1Ended(_) => &*init.hint,
-        _ => "",
+    let hint = match (&report.outcome, log_dir) {
+        (Outcome::Pid1Ended(_), _) => init.hint.clone(),
+        (Outcome::OutputLost(_), Some(dir)) => format!(" (--logs {})", dir.display()),
+        _ => String::new(),
     };
     let reason = report.console.reason.as_deref();
     let facts = RunFacts { mode: plan.mode, memory: plan.memory, init: &init.name, reason };

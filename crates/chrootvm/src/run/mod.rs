@@ -3,6 +3,8 @@
 //! | Module | Content |
 //! |---|---|
 //! | `arguments` | the arguments, with the options of `directories` and `machine_options` |
+//! | `background` | `--detach` and `--wait` |
+//! | `log_options`, `private_logs` | options of log files, and those of `--detach` without options |
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
@@ -18,15 +20,18 @@
 
 mod additions;
 mod arguments;
+mod background;
 mod configured;
 mod directories;
 mod doctor;
 mod findings;
 mod keep;
 mod last_words;
+mod log_options;
 mod machine_options;
 mod oci_image;
 mod plan;
+mod private_logs;
 mod remedies;
 mod runs;
 mod warm;
@@ -41,23 +46,33 @@ use anyhow::{Context, Result};
 use files::tell;
 use machine::doctor::kernel_facts::GivenKernel;
 use machine::plan::guest::name_server::NameServerDecision;
-use machine::plan::machine_plan::MachineStart;
+use machine::plan::machine_plan::{MachineStart, RunMode};
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
+use machine::running::detached::Starter;
 use machine::running::settings::RunSettings;
 use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
 use machine::running::{self, script};
+use machine::session::log_files::LogFiles;
 
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
 use last_words::InitWords;
 use oci_image::ImageRoot;
+use private_logs::PrivateLogs;
 
 use crate::config::merge::Settings;
 use crate::{logger, ps};
 
 impl RunArguments {
+    /// These arguments, in a process that `starter` has started in the background.
+    #[must_use]
+    pub fn started_by(mut self, starter: Starter) -> Self {
+        self.background.starter = Some(starter);
+        self
+    }
+
     /// Boots, and returns chrootvm's exit status. `line` is the whole command line; `settings`
     /// are in the arguments already.
     pub fn run(
@@ -66,6 +81,9 @@ impl RunArguments {
         single: SingleWord,
         settings: &Settings,
     ) -> Result<ExitCode> {
+        if self.background.has_to_detach() && !self.dry_run && !self.doctor {
+            return background::detach(self.name.as_deref());
+        }
         let mut timing = Timing::start();
         let location = self.rootfs.as_deref().map(oci_image::location).transpose()?.flatten();
         match &location {
@@ -77,6 +95,9 @@ impl RunArguments {
             }
         }
         let limit = TimeLimit::start(self.timeout, &self.command)?;
+        let background = std::mem::take(&mut self.background);
+        let is_in_background = background.is_in_background();
+        let readiness = background.readiness(self.payload.as_deref())?;
         if self.doctor {
             let kernel = GivenKernel {
                 image: self.machine.kernel.as_deref(),
@@ -96,6 +117,7 @@ impl RunArguments {
         self.choose_workload(&root);
         self.check_command_options()?;
         self.command_options.prepare_stdin()?;
+        self.log_options.prepare_stdin()?;
         let host = Host::gather(&self)?;
         let probe = QemuProbe::start(&host.qemu);
         let findings = Findings::gather(&self, host, &root)?;
@@ -135,24 +157,43 @@ impl RunArguments {
             true => Some(keep::keep(&bytes, &script(sandbox)?)?),
             false => None,
         };
+        let (logs, private_logs) = self.open_logs(plan.mode, is_in_background)?;
+        let log_dir = logs.as_ref().map(|logs| logs.path().to_path_buf());
         let settings = RunSettings {
             limit,
             verbose: self.diagnostics.verbose || self.diagnostics.details.debug,
             boot_line: self.diagnostics.boot_line().then(|| rootfs.display().to_string()),
             console_log,
+            logs,
             page: self.diagnostics.page(),
             sandbox,
             template,
             name: self.name.clone(),
+            readiness,
             description: ps::description(
                 image.as_ref().map_or(&root.path().to_string_lossy(), ImageRoot::name),
                 &runs::line(&self.command, findings.payload.as_deref(), &root).to_string_lossy(),
             ),
         };
         let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
+        PrivateLogs::end(private_logs, report.was_ready);
         let init = InitWords::new(&rootfs, self.payload.as_deref());
         let timing = self.diagnostics.details.timing.then_some(&timing);
-        Ok(ExitCode::from(last_words::tell(report, &plan, &init, timing)))
+        Ok(ExitCode::from(last_words::tell(report, &plan, &init, log_dir.as_deref(), timing)))
+    }
+}
+
+impl RunArguments {
+    /// The log files of a machine with this `mode`, and their directory if it is a private one.
+    fn open_logs(
+        &self,
+        mode: RunMode,
+        is_in_background: bool,
+    ) -> Result<(Option<LogFiles>, Option<PrivateLogs>)> {
+        match (self.log_options.open()?, mode) {
+            (None, RunMode::Command { .. }) if is_in_background => PrivateLogs::make(),
+            (logs, _) => Ok((logs, None)),
+        }
     }
 }
 

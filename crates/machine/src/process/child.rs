@@ -22,6 +22,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
+use super::notify::NOTIFY_SOCKET;
 use super::signals::pass_on_defaults;
 use crate::isolation::read_only::mount_read_only;
 use crate::isolation::{private_mounts, single_file};
@@ -151,6 +152,7 @@ impl Child {
     ) -> Result<Self> {
         let mut command = Command::new("/proc/self/exe");
         command.arg(SUBCOMMAND).args(["--parent", &std::process::id().to_string()]);
+        command.env_remove(NOTIFY_SOCKET);
         // In a process group of its own, so that no key of the terminal sends it a signal.
         command.process_group(0);
         let options = [

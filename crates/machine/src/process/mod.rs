@@ -7,6 +7,7 @@ pub mod answers;
 pub mod child;
 pub mod handover;
 pub mod messages;
+pub mod notify;
 pub mod open_files;
 pub mod qemu;
 pub mod qmp;

@@ -30,6 +30,16 @@ impl<'a> Awaited<'a> {
     }
 }
 
+/// Whether nobody reads any more what is written to `fd`: a pipe, a socket or a terminal whose other
+/// side is closed. A file always has a reader.
+#[must_use]
+pub fn is_reader_gone(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+    poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+        && fds.iter().any(|fd| fd.revents().is_some_and(|events| events.intersects(gone)))
+}
+
 /// Sleeps until one of `fds` is ready, the deadline has passed, or a signal handler ran.
 /// The caller finds out which.
 ///
@@ -50,5 +60,21 @@ pub fn sleep(fds: &[Awaited<'_>], deadline: Option<Instant>) -> Result<()> {
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno).context("poll"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_closed_reader_is_noticed() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(!is_reader_gone(writer.as_fd()));
+        drop(reader);
+        assert!(is_reader_gone(writer.as_fd()));
+        let null = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        assert!(!is_reader_gone(null.as_fd()));
     }
 }

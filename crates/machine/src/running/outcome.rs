@@ -23,6 +23,8 @@ pub struct RunReport {
     pub console: LastWords,
     /// Lack of memory that the guest has reported.
     pub shortage: Shortage,
+    /// Whether the machine was ready for whoever waited for it; true if nobody did.
+    pub was_ready: bool,
 }
 
 /// End of a machine.
@@ -45,6 +47,8 @@ pub enum Outcome {
     Command(u8),
     /// The command could not be started: exit status and reason.
     NotStarted(u8, String),
+    /// The machine was not ready before its end, for this reason.
+    NotReady(&'static str),
     /// The time limit (`--timeout`) was reached; the text says what has not ended.
     TimedOut(String),
     /// The guest has not reported its command within this time.
@@ -141,6 +145,7 @@ impl Outcome {
             Self::NotStarted(status, problem) => {
                 ExitReport { status, problem: Some(problem), shows_console: false }
             }
+            Self::NotReady(why) => ExitReport { shows_console: false, ..trouble(why.into()) },
             Self::TimedOut(problem) => ExitReport { status: EXIT_TIMEOUT, ..trouble(problem) },
             Self::Silent(limit) => trouble(format!(
                 "the boot hangs: not a word from the guest within {} s",
@@ -241,6 +246,7 @@ mod tests {
             (Outcome::Escaped, COMMAND, 129, ""),
             (Outcome::Command(255), COMMAND, 255, ""),
             (Outcome::NotStarted(127, "x: not found".into()), COMMAND, 127, "not found"),
+            (Outcome::NotReady("x is unhealthy"), COMMAND, 125, "x is unhealthy"),
             (Outcome::TimedOut("x has not ended".into()), COMMAND, 124, "x has not ended"),
             (Outcome::Silent(Duration::from_secs(60)), COMMAND, 125, "within 60 s"),
             (Outcome::Halted, COMMAND, 125, "halted before the command"),

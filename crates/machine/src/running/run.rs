@@ -20,7 +20,7 @@ use super::settings::RunSettings;
 use super::timing::Timing;
 use super::warm::orders::{Orders, Saving, go_on};
 use super::warm::saved;
-use super::watch::{Origin, Watch, WatchedCommand};
+use super::watch::{Origin, Waits, Watch, WatchedCommand};
 use super::watched_init::WatchedInit;
 use crate::isolation::silent_mounts;
 use crate::isolation::userns::UserNamespace;
@@ -66,8 +66,12 @@ pub fn run(
     }
     let Machine { qemu, mut qmp, console, relay, channels, .. } = machine;
     let mut command = None;
+    let log_dir = settings.logs.as_ref().map(|logs| logs.path().to_path_buf());
     if let (RunMode::Command { terminal }, Some(channels)) = (plan.mode, channels) {
-        let mut session = CommandSession::start(channels, terminal)?;
+        let mut session = match settings.logs.take() {
+            Some(logs) => CommandSession::start_to(channels, logs.into_targets())?,
+            None => CommandSession::start(channels, terminal)?,
+        };
         let mut orders = orders;
         if let Some(orders) = orders.as_mut().filter(|_| origin == Origin::Template) {
             orders.give(&mut qmp, &mut session)?;
@@ -83,11 +87,17 @@ pub fn run(
     };
     let (broker, failure) =
         Broker::open(settings.name.as_deref(), settings.description, further_commands)?;
+    let broker = broker.with_log_dir(log_dir.as_deref());
     if let Some(error) = failure {
         log::warn!("`chrootvm exec`, `ps` and `stop` cannot reach this machine: {error:#}");
     }
-    let boot_line = BootLine::new(settings.boot_line);
-    let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, boot_line, settings.limit);
+    settings.readiness.begin()?;
+    let waits = Waits {
+        boot_line: BootLine::new(settings.boot_line),
+        limit: settings.limit,
+        readiness: settings.readiness,
+    };
+    let watch = Watch::new(signals, qmp, qemu, daemons.running, broker, waits);
     let init = relay.map(|relay| {
         let terminal = match plan.mode {
             RunMode::Console { monitor: true } => Some(RawTerminal::prepare()?),

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 
+use super::readiness::Readiness;
 use super::time_limit::TimeLimit;
 use crate::session::console_relay::PageDisplay;
+use crate::session::log_files::LogFiles;
 use crate::template::TemplateUse;
 
 /// Settings of a run that are not part of the machine.
@@ -17,6 +19,8 @@ pub struct RunSettings {
     pub boot_line: Option<String>,
     /// File for the text of the console.
     pub console_log: Option<File>,
+    /// Log files for the output of the command; `None` for chrootvm's own streams.
+    pub logs: Option<LogFiles>,
     /// Fate of the page of a panic that follows the end of INIT.
     pub page: PageDisplay,
     /// Whether QEMU has `-sandbox`.
@@ -25,6 +29,8 @@ pub struct RunSettings {
     pub template: Option<TemplateUse>,
     /// Name by which other chrootvm processes find the machine.
     pub name: Option<String>,
+    /// The wait until the machine is ready.
+    pub readiness: Readiness,
     /// Description of the machine for `chrootvm ps`.
     pub description: String,
 }

@@ -11,14 +11,17 @@ use nix::sys::signal::Signal;
 use proto::control::ToGuest;
 
 use super::boot_line::{self, BootLine};
-use super::broker::Broker;
+use super::broker::{Broker, Order};
 use super::outcome::{Outcome, RunReport};
+use super::readiness::Readiness;
+use super::state::MachineState;
 use super::time_limit::{RunPhase, TimeLimit};
 use super::timing::Timing;
 use super::warm::orders::Orders;
+use super::watched_daemons::WatchedDaemons;
 use super::watched_init::WatchedInit;
 use crate::plan::exit_status::EXIT_TROUBLE;
-use crate::process::child::{Child, describe};
+use crate::process::child::Child;
 use crate::process::qmp::{Qmp, ShutdownCause};
 use crate::process::signals::SignalReader;
 use crate::process::wait::{self, Awaited};
@@ -43,17 +46,27 @@ pub struct Watch {
     signals: SignalReader,
     qmp: Qmp,
     qemu: Child,
-    daemons: Vec<Child>,
+    daemons: WatchedDaemons,
     /// Serves `chrootvm exec`, `ps` and `stop`.
     broker: Broker,
-    boot_line: BootLine,
+    waits: Waits,
     /// Deadline before SIGKILL for QEMU; `None` while the machine is not being ended.
     deadline: Option<Instant>,
     start: Instant,
     /// Start of the boot that is being watched; later than `start` after a reset.
     boot: Instant,
-    limit: TimeLimit,
     outcome: Option<Outcome>,
+}
+
+/// Those who wait for the start or the end of a machine.
+#[derive(Debug)]
+pub struct Waits {
+    /// The line about the boot.
+    pub boot_line: BootLine,
+    /// Time limit of the run.
+    pub limit: TimeLimit,
+    /// Those who wait until the machine is ready.
+    pub readiness: Readiness,
 }
 
 /// Where a machine comes from.
@@ -87,22 +100,20 @@ impl Watch {
         qemu: Child,
         daemons: Vec<Child>,
         broker: Broker,
-        boot_line: BootLine,
-        mut limit: TimeLimit,
+        mut waits: Waits,
     ) -> Self {
-        limit.watched();
+        waits.limit.watched();
         let start = Instant::now();
         Self {
             signals,
             qmp,
             qemu,
-            daemons,
+            daemons: WatchedDaemons(daemons),
             broker,
-            boot_line,
+            waits,
             deadline: None,
             start,
             boot: start,
-            limit,
             outcome: None,
         }
     }
@@ -126,8 +137,10 @@ impl Watch {
             if let Some(command) = &mut command {
                 self.watch_command(command)?;
             }
-            self.serve_clients(command.as_mut());
-            self.take_signals(command.as_mut(), init.as_mut())?;
+            let foreground = command.as_ref().map(|command| &command.foreground);
+            let state = MachineState::of(foreground, init.as_ref());
+            self.serve_clients(command.as_mut(), &state);
+            self.take_signals(&state, command.as_mut(), init.as_mut())?;
             if let (Some(command), Some(console)) = (&command, &mut console) {
                 self.watch_boot(command, console);
                 if console.reports_halt() {
@@ -155,7 +168,9 @@ impl Watch {
         };
         self.qmp.read();
         let pid_1 = init.and_then(WatchedInit::finish);
-        let outcome = self.conclude(status)?.because_of(pid_1);
+        let (outcome, readiness) = self.conclude(status)?;
+        let outcome = readiness.conclude(outcome.because_of(pid_1));
+        let was_ready = readiness.is_met();
         if let Some(console) = &mut console {
             console.read();
         }
@@ -165,7 +180,8 @@ impl Watch {
         };
         let console = console.map(|console| console.last_words(phase)).unwrap_or_default();
         let shortage = command.map(|command| command.foreground.session.shortage().clone());
-        Ok(RunReport { outcome, console, shortage: shortage.unwrap_or_default() })
+        let shortage = shortage.unwrap_or_default();
+        Ok(RunReport { outcome, console, shortage, was_ready })
     }
 
     /// Whether the machine has ended and some of its output is still being written.
@@ -185,17 +201,20 @@ impl Watch {
         self.outcome.is_none() && (shows_console || command.is_some_and(is_delivering))
     }
 
-    /// Waits for the daemons after QEMU has ended with `status`, and returns the outcome.
-    fn conclude(mut self, status: ExitStatus) -> Result<Outcome> {
-        self.let_daemons_end()?;
+    /// Waits for the daemons after QEMU has ended with `status`. Returns the outcome, and those who
+    /// wait for the machine to be ready.
+    fn conclude(mut self, status: ExitStatus) -> Result<(Outcome, Readiness)> {
+        // A daemon that still runs at the deadline is killed when its value is dropped.
+        self.daemons.let_end(&mut self.signals, Instant::now() + DAEMON_GRACE)?;
         let shutdown = self.qmp.shutdown().cloned();
         if self.outcome.is_none() && shutdown.is_none() && !status.success() {
             // QEMU may have failed because a daemon failed; the daemon's message tells more.
             self.outcome =
-                self.first_daemon(|status| status.code().is_some_and(|code| code != 0))?;
+                self.daemons.first(|status| status.code().is_some_and(|code| code != 0))?;
         }
         let words = self.qemu.messages();
-        Ok(self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown)))
+        let outcome = self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown));
+        Ok((outcome, self.waits.readiness))
     }
 
     /// Ends the machine. If several outcomes are given, the first one counts.
@@ -209,11 +228,26 @@ impl Watch {
 
     fn take_signals(
         &mut self,
+        state: &MachineState,
         mut command: Option<&mut WatchedCommand<'_>>,
         mut init: Option<&mut WatchedInit>,
     ) -> Result<()> {
-        let ordered = self.broker.take_signals();
-        for signal in self.signals.take()?.into_iter().chain(ordered) {
+        let mut signals = self.signals.take()?;
+        for order in self.broker.take_orders() {
+            match (order, &mut command) {
+                (Order::Signal(signal), _) => signals.push(signal),
+                (Order::Restart, Some(command)) => {
+                    command.foreground.session.send(ToGuest::Restart);
+                }
+                // The broker refuses it.
+                (Order::Restart, None) => {}
+            }
+        }
+        let is_ending = self.outcome.is_some()
+            || command.as_ref().is_some_and(|command| command.foreground.is_ending())
+            || init.as_ref().is_some_and(|init| init.is_ending());
+        signals.extend(self.waits.readiness.update(state, is_ending));
+        for signal in signals {
             let ends = match (&mut command, &mut init) {
                 (Some(command), _) => command.foreground.handle(signal)?,
                 (None, Some(init)) => init.handle(signal, &mut self.qmp)?,
@@ -257,9 +291,9 @@ impl Watch {
     }
 
     /// Serves other chrootvm processes. A new session is announced to the guest.
-    fn serve_clients(&mut self, command: Option<&mut WatchedCommand<'_>>) {
+    fn serve_clients(&mut self, command: Option<&mut WatchedCommand<'_>>, state: &MachineState) {
         let is_running = command.as_ref().is_some_and(|command| command.foreground.is_running());
-        let session = self.broker.serve(&mut self.qmp, is_running);
+        let session = self.broker.serve(&mut self.qmp, state, is_running);
         if let (Some(number), Some(command)) = (session, command) {
             command.foreground.session.send(ToGuest::Session(number));
         }
@@ -291,8 +325,8 @@ impl Watch {
         };
         let is_booting = command.is_none_or(|command| command.foreground.is_booting());
         match is_booting && self.outcome.is_none() {
-            true => self.boot_line.update(state),
-            false => self.boot_line.end(),
+            true => self.waits.boot_line.update(state),
+            false => self.waits.boot_line.end(),
         }
     }
 
@@ -300,7 +334,7 @@ impl Watch {
         let now = Instant::now();
         let is_booting = command.is_some_and(|command| command.foreground.is_booting());
         let phase = if is_booting { RunPhase::Booting } else { RunPhase::Running };
-        if let Some(problem) = self.limit.passed(phase) {
+        if let Some(problem) = self.waits.limit.passed(phase) {
             self.end(Outcome::TimedOut(problem));
         }
         if is_booting && now >= self.boot + BOOT_LIMIT {
@@ -317,7 +351,7 @@ impl Watch {
         if self.has_ended() {
             return Ok(());
         }
-        if let Some(dead) = self.first_daemon(|_| true)? {
+        if let Some(dead) = self.daemons.first(|_| true)? {
             self.qmp.read();
             if !self.has_ended() {
                 self.end(dead);
@@ -329,35 +363,6 @@ impl Watch {
     /// Whether QEMU has reported the end of the machine.
     fn has_ended(&self) -> bool {
         self.qmp.shutdown().is_some() || self.qmp.fd().is_none()
-    }
-
-    /// Outcome for the first daemon that has ended with a status that `is_wanted` accepts.
-    fn first_daemon(&mut self, is_wanted: fn(ExitStatus) -> bool) -> Result<Option<Outcome>> {
-        for daemon in &mut self.daemons {
-            if let Some(status) = daemon.try_wait()?.filter(|status| is_wanted(*status)) {
-                let (name, words) = (daemon.name.clone(), daemon.messages());
-                return Ok(Some(Outcome::DaemonDied(name, describe(status), words)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Waits for the daemons, which end when QEMU closes their sockets. A daemon that still
-    /// runs at the deadline is killed when its value is dropped.
-    fn let_daemons_end(&mut self) -> Result<()> {
-        let deadline = Instant::now() + DAEMON_GRACE;
-        self.deadline = Some(deadline);
-        loop {
-            self.signals.take()?;
-            let mut running = false;
-            for daemon in &mut self.daemons {
-                running |= daemon.try_wait()?.is_none();
-            }
-            if !running || deadline <= Instant::now() {
-                return Ok(());
-            }
-            wait::sleep(&[Awaited::readable(self.signals.fd())], Some(deadline))?;
-        }
     }
 
     /// Sleeps until a descriptor is ready or the next deadline has passed.
@@ -373,15 +378,16 @@ impl Watch {
         fds.extend(self.broker.awaited());
         fds.extend(command.iter().flat_map(|command| command.foreground.session.awaited()));
         fds.extend(init.map(WatchedInit::awaited));
+        fds.extend(self.waits.readiness.awaited());
         let is_booting = command.is_some_and(|command| command.foreground.is_booting());
         let grace = command.and_then(|command| command.foreground.deadline());
         let deadlines = [
             self.deadline,
-            self.limit.end().filter(|_| self.deadline.is_none()),
+            self.waits.limit.end().filter(|_| self.deadline.is_none()),
             (is_booting && self.deadline.is_none()).then(|| self.boot + BOOT_LIMIT),
             grace.filter(|_| self.deadline.is_none()),
             init.filter(|_| self.deadline.is_none()).map(WatchedInit::next),
-            self.boot_line.next(),
+            self.waits.boot_line.next(),
         ];
         wait::sleep(&fds, deadlines.into_iter().flatten().min())
     }

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use files::tell::printable;
@@ -19,7 +19,8 @@ use proto::settings::Size;
 use proto::status;
 
 use super::shortage::Shortage;
-use super::streams::{StreamEvent, Streams};
+use super::streams::{OutputTarget, StreamEvent, Streams};
+use super::workload::ReportedWorkload;
 use crate::plan::exit_status::EXIT_TROUBLE;
 use crate::process::wait::Awaited;
 
@@ -66,6 +67,10 @@ pub struct CommandSession {
     streams: Streams,
     state: SessionState,
     started: Option<StartTimes>,
+    /// Time at which the guest has reported the start, by the clock of the host.
+    since: Option<Instant>,
+    /// State of the workload that the guest supervises.
+    workload: Option<ReportedWorkload>,
     /// Message that the machine waits for its orders, until somebody takes it.
     ready: Option<ToHost>,
     /// Lack of memory in the guest.
@@ -91,6 +96,15 @@ impl CommandSession {
         Self::with(control, Streams::start(ports, is_terminal)?)
     }
 
+    /// Like [`CommandSession::start`] without a terminal, but output and error go to `targets`.
+    ///
+    /// # Errors
+    /// As [`CommandSession::start`].
+    pub fn start_to(channels: [OwnedFd; 4], targets: [Box<dyn OutputTarget>; 2]) -> Result<Self> {
+        let [control, ports @ ..] = channels;
+        Self::with(control, Streams::start_to(ports, false, targets)?)
+    }
+
     /// A session on the control channel `control` and `streams`.
     fn with(control: OwnedFd, streams: Streams) -> Result<Self> {
         let control = UnixStream::from(control);
@@ -102,6 +116,8 @@ impl CommandSession {
             streams,
             state: SessionState::Booting,
             started: None,
+            since: None,
+            workload: None,
             ready: None,
             shortage: Shortage::default(),
             ending: None,
@@ -122,6 +138,18 @@ impl CommandSession {
     #[must_use]
     pub fn started(&self) -> Option<StartTimes> {
         self.started
+    }
+
+    /// Start of the command by the clock of the host; `None` if it has not begun.
+    #[must_use]
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// The workload of session 0, which the guest supervises; `None` if it has reported none.
+    #[must_use]
+    pub fn workload(&self) -> Option<&ReportedWorkload> {
+        self.workload.as_ref()
     }
 
     /// Whether the machine has said since the last call that it waits for its orders, and has
@@ -271,7 +299,12 @@ impl CommandSession {
                 Some(ToHost::Started { init, now }) if self.state == SessionState::Booting => {
                     self.state = SessionState::Running;
                     self.started = Some(StartTimes { init, command: now });
+                    self.since = Some(Instant::now());
                     self.streams.opened();
+                }
+                Some(ToHost::Workload(state)) => {
+                    let next = ReportedWorkload::after(self.workload, state, Instant::now());
+                    self.workload = Some(next);
                 }
                 Some(ToHost::Killed(count)) => self.shortage.killed = count,
                 Some(ToHost::Full(full)) => self.shortage.add_full(full),

@@ -66,9 +66,16 @@ impl Foreground {
         Ok(())
     }
 
+    /// Whether a signal has asked the command to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.passed_on.is_some()
+    }
+
     /// Handles a signal to chrootvm: reacts to it, or passes it on to the command. Returns the
     /// signal if chrootvm has to end by it, because the command does not run, or because
-    /// another signal was passed on before.
+    /// another signal was passed on before. Whatever the signal, a workload is asked to end for
+    /// good.
     ///
     /// # Errors
     /// The terminal cannot be made raw.
@@ -80,8 +87,16 @@ impl Foreground {
                 if !self.is_running() || self.passed_on.is_some() {
                     return Ok(Some(signal));
                 }
-                self.session.signal(signal);
-                self.passed_on = Some(PassedOnSignal::new(signal, Instant::now()));
+                let now = Instant::now();
+                let limit = self.session.workload().map(|workload| workload.state().stop_timeout);
+                let (sent, passed_on) = match limit {
+                    Some(limit) => {
+                        (Signal::SIGTERM, PassedOnSignal::to_workload(signal, limit, now))
+                    }
+                    None => (signal, PassedOnSignal::new(signal, now)),
+                };
+                self.session.signal(sent);
+                self.passed_on = Some(passed_on);
             }
             _ => {}
         }

@@ -11,6 +11,10 @@ use nix::sys::signal::Signal;
 /// Time for a command to end after SIGTERM or SIGHUP, as container engines allow.
 const COMMAND_GRACE: Duration = Duration::from_secs(10);
 
+/// Time for a guest to end after its workload: the other processes of the guest end, and all files
+/// are written to disk.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+
 /// Time for a guest to power off after its power button was pressed. It is longer than that of
 /// a command: a whole system has to end its services.
 const POWER_OFF_GRACE: Duration = Duration::from_secs(30);
@@ -30,6 +34,13 @@ impl PassedOnSignal {
     pub fn new(signal: Signal, now: Instant) -> Self {
         let is_from_a_key = matches!(signal, Signal::SIGINT | Signal::SIGQUIT);
         Self { signal, deadline: (!is_from_a_key).then(|| now + COMMAND_GRACE) }
+    }
+
+    /// A signal that has asked a workload `now` to end for good, for which it has the time `limit`.
+    /// The guest kills the workload then, so even a signal of a person has a deadline.
+    #[must_use]
+    pub fn to_workload(signal: Signal, limit: Duration, now: Instant) -> Self {
+        Self { signal, deadline: now.checked_add(limit.saturating_add(LAST_STEPS)) }
     }
 
     /// A signal that has pressed the power button of the guest `now`.
@@ -56,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_signals_of_programs_have_a_deadline() {
+    fn signals_have_their_deadlines() {
         let now = Instant::now();
         for (signal, expected) in [
             (Signal::SIGTERM, Some(Signal::SIGTERM)),
@@ -67,6 +78,12 @@ mod tests {
             let passed_on = PassedOnSignal::new(signal, now);
             assert_eq!(passed_on.expired(now), None, "{signal}");
             assert_eq!(passed_on.expired(now + COMMAND_GRACE), expected, "{signal}");
+        }
+        let limit = Duration::from_secs(90);
+        for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            let passed_on = PassedOnSignal::to_workload(signal, limit, now);
+            assert_eq!(passed_on.expired(now + limit), None, "{signal}");
+            assert_eq!(passed_on.expired(now + limit + LAST_STEPS), Some(signal), "{signal}");
         }
         let passed_on = PassedOnSignal::to_power_button(Signal::SIGHUP, now);
         assert_eq!(passed_on.expired(now + COMMAND_GRACE), None);

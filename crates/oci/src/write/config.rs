@@ -5,11 +5,11 @@
 
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
+use files::time::timestamp;
 use serde_json::{Map, Value, json};
 
 use super::blob::NewLayer;
 use super::history::Base;
-use super::time::timestamp;
 use super::{ArchiveOptions, Made, history};
 use crate::document::config::{Healthcheck, Process};
 

@@ -12,11 +12,11 @@
 use std::iter::repeat_n;
 
 use files::notes::Notes;
+use files::time::timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Made;
 use super::blob::NewLayer;
-use super::time::timestamp;
 
 /// Remark of the entry that stands for a missing one.
 const MISSING: &str = "the base has no history of this layer";

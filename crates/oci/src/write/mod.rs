@@ -6,7 +6,6 @@
 //! | Module | Contents |
 //! |---|---|
 //! | `options` | what an archive is made of |
-//! | `time` | times in documents |
 //! | `difference` | the layer between two trees |
 //! | `blob` | a new layer, compressed |
 //! | `config` | the config of the image |
@@ -31,7 +30,6 @@ mod history;
 mod options;
 #[cfg(test)]
 mod tests;
-mod time;
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -46,7 +44,6 @@ use self::blob::NewLayer;
 use self::container::ArchiveWriter;
 pub use self::difference::layer;
 pub use self::options::{ArchiveOptions, Made};
-pub use self::time::timestamp;
 use crate::document::manifest::{Descriptor, IMAGE_NAME, LAYERS_MAX, REF_NAME};
 use crate::name::digest::Digest;
 use crate::name::reference::Reference;

@@ -28,7 +28,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ("chrootvm --overlay debian.erofs -- sh", "# touch /srv/x\n# ls /srv\nx\n# exit"),
         ("chrootvm --overlay -v ./project:/src/project:ro ./debian -- ls /src/project", "test.sh"),
         ("chrootvm -v ./project:/mnt -w /mnt ./debian -- sh test.sh", "tested on 6.1.0-50-cloud-amd64"),
-        ("chrootvm --name box ./debian -- sleep 1h &", ""),
+        ("chrootvm -d --name box ./debian -- sleep 1h", "box"),
         ("chrootvm exec box hostname", "box"),
         ("chrootvm stop box", ""),
         ("chrootvm ./debian bash", "…\nroot@(none):/# busybox poweroff -f\n[    3.2] reboot: Power down"),

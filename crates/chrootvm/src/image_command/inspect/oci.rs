@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use files::tell::show;
+use files::time::timestamp;
 use indicatif::HumanBytes;
 use oci::document::config::{Healthcheck, Process};
 use oci::image::Image;
-use oci::write::timestamp;
 use serde::Serialize;
 
 use super::Line;

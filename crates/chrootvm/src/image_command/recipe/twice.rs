@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use files::notes::Notes;
 use files::tell;
+use files::time::timestamp;
 use image::compare::compare;
 use image::source;
-use oci::write::timestamp;
 
 use super::super::options::reading;
 use super::exit_status;

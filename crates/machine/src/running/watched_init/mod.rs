@@ -46,6 +46,8 @@ pub struct WatchedInit {
     terminal: Option<RawTerminal>,
     halt: HaltDetector,
     look: Look,
+    /// Time at which the guest has opened its console; `None` if it has not.
+    since: Option<Instant>,
     power_off: PowerOff,
 }
 
@@ -87,7 +89,19 @@ impl WatchedInit {
             relay.opened();
         }
         let (halt, look) = (HaltDetector::new(), Look::Due(Instant::now()));
-        Ok(Self { relay, terminal, halt, look, power_off: PowerOff::Unasked })
+        Ok(Self { relay, terminal, halt, look, since: None, power_off: PowerOff::Unasked })
+    }
+
+    /// Time at which the guest has opened its console, as INIT does; `None` if it has not.
+    #[must_use]
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Whether a signal has asked the guest to power off.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        !matches!(self.power_off, PowerOff::Unasked)
     }
 
     /// Handles everything that has happened since the last call. Returns an outcome if the
@@ -112,7 +126,7 @@ impl WatchedInit {
 
     /// Lets input through once the guest has opened its console.
     fn watch_opening(&mut self, qmp: &mut Qmp) {
-        if !self.relay.is_unopened() {
+        if self.since.is_some() {
             return;
         }
         let now = Instant::now();
@@ -134,6 +148,7 @@ impl WatchedInit {
         // Without an answer, QEMU is about to end, or has no such command; then input arrives as
         // soon as possible.
         if is_open.unwrap_or(true) {
+            self.since = Some(now);
             self.relay.opened();
         }
     }
@@ -208,7 +223,7 @@ impl WatchedInit {
     #[must_use]
     pub fn next(&self) -> Instant {
         let look = match self.look {
-            Look::Due(due) if self.relay.is_unopened() => Some(due),
+            Look::Due(due) if self.since.is_none() => Some(due),
             _ => None,
         };
         let deadline = match &self.power_off {

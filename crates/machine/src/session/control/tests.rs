@@ -3,9 +3,12 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use nix::sys::signal::Signal;
+use proto::workload::Phase;
+
 use super::*;
 use crate::session::channels::Channels;
-use crate::session::streams::OutputTarget;
+use crate::session::foreground::Foreground;
 
 /// Sends a slow target the result of its next call.
 type Results = Sender<Result<(), Errno>>;
@@ -162,4 +165,39 @@ fn messages_reach_the_guest() {
     let mut text = [0; 26];
     ends[0].read_exact(&mut text).unwrap();
     assert_eq!(&text, b"resize 5 9\nrequest 7\narg=l");
+}
+
+/// A guest may report a workload at any time, in any order.
+#[test]
+fn the_last_state_of_a_workload_counts() {
+    let lines = "workload 0 0 0 0 5000\nstarted 1 2\nworkload 1 1 0 0 5000\nworkload 9 0 0 0 0\n";
+    let (mut session, mut ends) = session(lines, b"");
+    let phase = |session: &CommandSession| session.workload().map(|it| it.state().phase);
+    assert_eq!((phase(&session), session.since()), (None, None));
+    wait(&mut session, |state| *state == SessionState::Running);
+    assert_eq!(phase(&session), Some(Phase::Running));
+    let began = session.workload().unwrap().since().unwrap();
+    assert!(session.since().unwrap() <= began);
+    ends[0].write_all(b"workload 2 0 3 7 5000\nexited 7 0 0\n").unwrap();
+    wait(&mut session, |state| *state == SessionState::Ended(7));
+    let state = *session.workload().unwrap().state();
+    assert_eq!((state.phase, state.restarts, state.status), (Phase::Pausing, 3, 7));
+}
+
+/// Whatever the signal, a workload ends for good, in its own time.
+#[test]
+fn a_workload_gets_its_own_time_to_end() {
+    let lines = "workload 1 0 0 0 60000\nstarted 1 2\n";
+    let (mut session, mut ends) = session(lines, b"");
+    wait(&mut session, |state| *state == SessionState::Running);
+    let mut foreground = Foreground::new(session, None);
+    let before = Instant::now();
+    assert_eq!(foreground.handle(Signal::SIGINT).unwrap(), None);
+    let mut text = [0; 10];
+    ends[0].read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"signal 15\n");
+    assert!(foreground.is_ending() && foreground.expired().is_none());
+    assert!(foreground.deadline().unwrap() > before + Duration::from_secs(60));
+    // The second signal ends the machine.
+    assert_eq!(foreground.handle(Signal::SIGHUP).unwrap(), Some(Signal::SIGHUP));
 }

@@ -336,17 +336,3 @@ fn the_config_of_the_base_is_kept() {
     assert_eq!(steps, ["one", "two", "three"]);
     assert_eq!(found.manifest.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar");
 }
-
-#[test]
-fn times_are_written_as_the_config_has_them() {
-    for (seconds, expected) in [
-        (0, "1970-01-01T00:00:00Z"),
-        (951_782_400, "2000-02-29T00:00:00Z"),
-        (1_704_164_645, "2024-01-02T03:04:05Z"),
-        (-1, "1969-12-31T23:59:59Z"),
-        (i64::MAX, "9999-12-31T23:59:59Z"),
-        (i64::MIN, "0000-01-01T00:00:00Z"),
-    ] {
-        assert_eq!(time::timestamp(seconds), expected);
-    }
-}

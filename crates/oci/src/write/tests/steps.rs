@@ -144,7 +144,7 @@ fn an_image_from_nothing_has_the_layers_of_its_steps() {
         let expected = ["COPY a", "(ENV A=1)", "COPY b", "RUN rm", "chrootvm image build"];
         assert_eq!(history(&found), expected);
         let times: Vec<_> = found.config.history.iter().map(|step| &*step.created).collect();
-        assert_eq!(times, [&*time::timestamp(TIME); 5]);
+        assert_eq!(times, [&*files::time::timestamp(TIME); 5]);
         assert_eq!(found.config.history[1].comment, "a remark");
         assert_eq!(differences(&tree, &tree_of(&found)), [""; 0]);
         let config: Value = serde_json::from_slice(&found.config_bytes).unwrap();

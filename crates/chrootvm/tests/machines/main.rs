@@ -1,5 +1,7 @@
-//! Machines that boot for ever, because QEMU is a script that sleeps: `chrootvm ps` and `stop`,
-//! and the line about the boot.
+//! Machines that boot for ever, because QEMU is a script that sleeps: `chrootvm ps`, `stop` and
+//! `restart`, `--detach`, and the line about the boot.
+
+mod detach;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -104,14 +106,14 @@ impl Machine {
     /// Waits until the machine is listed.
     fn listed(self) -> Self {
         let deadline = Instant::now() + DEADLINE;
-        while self.row().is_none_or(|row| row == "(does not answer)") {
+        while self.row().is_none_or(|row| row == "- - - (does not answer)") {
             assert!(Instant::now() < deadline, "{} is not listed", self.name);
             std::thread::sleep(Duration::from_millis(20));
         }
         self
     }
 
-    /// Its row in the output of `chrootvm ps`, from ROOTFS on.
+    /// Its row in the output of `chrootvm ps`, from STATE on.
     fn row(&self) -> Option<String> {
         let listed = String::from_utf8(chrootvm(&["ps"]).stdout).unwrap();
         let row = listed.lines().find(|line| line.starts_with(&format!("{} ", self.name)))?;
@@ -144,7 +146,8 @@ fn machines_are_listed_and_stopped_whatever_they_run() {
         ("default", &[], "/bin/sh"),
     ] {
         let mut machine = Machine::start(dir.path(), name, words);
-        assert_eq!(machine.row().unwrap(), format!("{} {row}", rootfs.display()), "{name}");
+        let expected = format!("booting - - {} {row}", rootfs.display());
+        assert_eq!(machine.row().unwrap(), expected, "{name}");
         let stopped = chrootvm(&["stop", &machine.name]);
         assert_is(&stopped, 0, "", "", name);
         // The name is free at once, and chrootvm has ended as after SIGTERM.
@@ -159,6 +162,74 @@ fn a_machine_without_a_command_runs_no_others() {
     let machine = Machine::start(dir.path(), "others", &["init"]);
     let output = chrootvm(&["exec", &machine.name, "--", "true"]);
     assert_is(&output, 125, "", "started without a COMMAND", "exec");
+}
+
+/// The files are there before the guest boots. Here, the test plays the guest, and writes to them.
+#[test]
+fn logs_are_found_by_the_name_of_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    let words = ["--logs", logs.to_str().unwrap(), "--", "true"];
+    let mut machine = Machine::start(dir.path(), "logging", &words);
+    fs::write(logs.join("stdout.log"), "one\ntwo\n").unwrap();
+    for (name, words, stdout) in [
+        ("all", &["logs", &machine.name][..], "one\ntwo\n"),
+        ("tail", &["logs", "--tail=1", &machine.name], "two\n"),
+        ("one stream", &["logs", "--stream=stderr", &machine.name], ""),
+    ] {
+        assert_is(&chrootvm(words), 0, stdout, "", name);
+    }
+    let mut command = Command::new(CHROOTVM);
+    command.args(["logs", "-f", &machine.name]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut follower = command.spawn().unwrap();
+    let mut first = [0; 4];
+    follower.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(first, *b"one\n");
+    fs::write(logs.join("stdout.log"), "one\ntwo\nthree\n").unwrap();
+    assert_is(&chrootvm(&["stop", &machine.name]), 0, "", "", "stop");
+    machine.end();
+    wait(&mut follower);
+    assert_is(&follower.wait_with_output().unwrap(), 0, "two\nthree\n", "", "follow");
+}
+
+#[test]
+fn a_machine_without_logs_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::start(dir.path(), "quiet", &["--", "true"]);
+    let output = chrootvm(&["logs", &machine.name]);
+    assert_is(&output, 125, "", "it keeps no log files; start it as `chrootvm --logs DIR", "logs");
+}
+
+#[test]
+fn a_machine_without_a_workload_restarts_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = Machine::start(dir.path(), "restart", &["--", "true"]);
+    let gone = format!("gone-{}", std::process::id());
+    for (name, words, part) in [
+        ("boots", &["restart", &machine.name][..], "it still boots"),
+        ("unknown", &["restart", &gone], "of yours runs; `chrootvm ps` lists them"),
+        ("no name", &["restart"], "required"),
+    ] {
+        assert_is(&chrootvm(words), 125, "", part, name);
+    }
+    machine.signal(Signal::SIGSTOP);
+    let output = chrootvm(&["restart", "--timeout", "100ms", &machine.name]);
+    assert_is(&output, 124, "", "has not started again within 100ms", "timeout");
+    machine.signal(Signal::SIGCONT);
+    machine.signal(Signal::SIGTERM);
+    machine.end();
+}
+
+#[test]
+fn programs_read_the_list_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::start(dir.path(), "json", &["--", "sleep", "9"]);
+    let output = chrootvm(&["ps", "--json"]);
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let row = rows.iter().find(|row| row["name"] == machine.name.as_str()).unwrap();
+    assert_eq!(row["pid"], machine.process.id());
+    assert_eq!((&row["state"], &row["command"]), (&"booting".into(), &"sleep 9".into()));
+    assert!(row["uptime"].is_null() && row["restarts"].is_null(), "{row}");
 }
 
 #[test]
