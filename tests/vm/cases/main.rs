@@ -64,6 +64,7 @@ const GROUPS: &[Group] = &[
     ("workload", images::workload::CASES),
     ("oci", images::oci::CASES),
     ("supervision", images::supervision::CASES),
+    ("supervised", images::supervised::CASES),
     ("block_devices", root::block_devices::CASES),
     ("mounts", root::mounts::CASES),
     ("open_files", root::open_files::CASES),
@@ -214,8 +215,17 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         root::roots::DISKS.iter().map(|disk| test("roots", disk.name, |bed| disk.check(bed)));
     let supervisions = images::supervision::SUPERVISIONS
         .iter()
-        .map(|row| test("supervision", row.name, |bed| row.check(bed)));
-    let cases = cases.chain(faults).chain(ends).chain(inits).chain(disks).chain(supervisions);
+        .map(|row| test("supervision", row.name, |bed| row.on_the_console(bed)));
+    let supervised = images::supervision::SUPERVISIONS
+        .iter()
+        .map(|row| test("supervised", row.name, |bed| row.with_its_streams(bed)));
+    let cases = cases
+        .chain(faults)
+        .chain(ends)
+        .chain(inits)
+        .chain(disks)
+        .chain(supervisions)
+        .chain(supervised);
     cases.chain(rust_cases).chain(cold_cases).chain(cold_ends)
 }
 

@@ -310,6 +310,19 @@ impl FinishedCommand {
         })
     }
 
+    /// The status is `status`, standard output contains all of `texts`, and does not contain
+    /// `lacks`.
+    pub(crate) fn prints(mut self, status: i32, texts: &[&str], lacks: &str) -> Result<Machine> {
+        self.forget_restart();
+        let stdout = String::from_utf8_lossy(&self.output[0]).into_owned();
+        let is_expected = self.status == status
+            && texts.iter().all(|text| stdout.contains(text))
+            && !stdout.contains(lacks);
+        self.check(is_expected, || {
+            format!("expected: exit status {status}, {texts:?} on stdout, and not {lacks:?}")
+        })
+    }
+
     /// Removes the line of `--timing` from standard error, and returns it.
     pub(crate) fn take_timing(&mut self) -> Option<String> {
         let stderr = self.stderr();

@@ -5,5 +5,6 @@ pub(crate) mod image;
 pub(crate) mod image_runs;
 pub(crate) mod initramfs;
 pub(crate) mod oci;
+pub(crate) mod supervised;
 pub(crate) mod supervision;
 pub(crate) mod workload;

@@ -54,6 +54,7 @@ impl Workload {
         let shell = [Record::Arg(b"sh"), Record::Arg(b"-c"), Record::Arg(script.as_bytes())];
         self.file("etc/virtinit/run", encode(&[&shell, records].concat()))?;
         self.make_image()?;
+        self.machine.options(&["--console"]);
         Ok(self.machine)
     }
 
