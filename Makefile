@@ -85,6 +85,11 @@ test: ## Install what is missing, run every test
 	@scripts/setup test
 	@$(XTASK) test
 
+.PHONY: test-all
+test-all: ## As test, with the tests in machines that repeat others in another way
+	@scripts/setup test
+	@REPEAT_VM=1 $(XTASK) test
+
 .PHONY: test-containerfiles
 test-containerfiles: ## Build tests/containerfiles, and compare the images with those of buildah
 	@scripts/setup test
@@ -111,6 +116,12 @@ soak: ## Run SOAK (1000) commands in warm machines, and kill some; this takes lo
 	@scripts/setup --check test
 	@$(XTASK) build
 	@$(XTASK) soak
+
+.PHONY: test-day
+test-day: ## 10,000 restarts and 100,000 health checks of a workload; this takes long
+	@scripts/setup --check test
+	@$(XTASK) build
+	@$(XTASK) day
 
 .PHONY: check
 check: ## Check format, lints, documentation and scripts

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod containerfiles;
+pub mod day;
 pub mod demo;
 pub mod dist;
 pub mod fuzz;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, containerfiles, demo, dist, fuzz, guest, inits, soak, test};
+use xtask::{bench, check, containerfiles, day, demo, dist, fuzz, guest, inits, soak, test};
 
 /// Developers' tasks of virtinitrd
 #[derive(Debug, Parser)]
@@ -31,6 +31,7 @@ enum Task {
     Pack(mkvirtinitrd::Pack),
     Ls(ls::ListInitrd),
     Soak(soak::Soak),
+    Day(day::Day),
     Test(test::Test),
     Vendor(dist::Vendor),
     #[command(name = bench::measure::SUBCOMMAND, hide = true)]
@@ -57,6 +58,7 @@ fn run(task: Task) -> Result<()> {
         Task::Pack(task) => task.run(),
         Task::Ls(task) => task.run(),
         Task::Soak(task) => task.run(),
+        Task::Day(task) => task.run(),
         Task::Test(task) => task.run(),
         Task::Vendor(task) => task.run(),
         Task::Measure(task) => task.run(),

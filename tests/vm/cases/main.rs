@@ -4,7 +4,8 @@
 //! machine can be booted here, all tests are skipped, and counted as skipped; so is a test
 //! whose tools are missing. With `REQUIRE_VM=1` a skip is a failure. Each test runs in a
 //! process of its own, which `harness::trial` ends when its deadline has passed;
-//! `VM_DEADLINE` gives another deadline, in seconds.
+//! `VM_DEADLINE` gives another deadline, in seconds. Groups that repeat the tests of others in
+//! another way run only with `REPEAT_VM=1`.
 
 mod boot;
 mod commands;
@@ -63,7 +64,7 @@ const GROUPS: &[Group] = &[
     ("image_runs", images::image_runs::CASES),
     ("workload", images::workload::CASES),
     ("oci", images::oci::CASES),
-    ("supervision", images::supervision::CASES),
+    ("console_supervision", images::supervision::CASES),
     ("supervised", images::supervised::CASES),
     ("block_devices", root::block_devices::CASES),
     ("mounts", root::mounts::CASES),
@@ -115,6 +116,17 @@ const RUST_GROUPS: &[Group] = &[
     ("rust::host_root", root::host_root::CASES),
     ("rust::unprivileged::host_root", root::host_root::CASES_OF_USERS),
     ("rust::unprivileged::mounts", root::mounts::CASES_OF_USERS),
+];
+
+/// Variable without which the [`REPETITIONS`] do not run.
+const REPEAT: &str = "REPEAT_VM";
+
+/// Groups that run the tests of another group in another way. Some groups of each way always run.
+#[rustfmt::skip]
+const REPETITIONS: &[&str] = &[
+    "cold::command::", "cold::streams::", "cold::arguments::", "cold::network::", "cold::command_host::",
+    "rust::exec::", "rust::mounts::", "rust::open_files::", "rust::host_root::", "rust::unprivileged::",
+    "supervision::",
 ];
 
 /// Tests of commands, which also run in machines that boot.
@@ -185,7 +197,10 @@ fn run_all() -> ExitCode {
         ("documents::", !documents::can_run()),
         ("parallel::", !containerfiles::parallel::can_run()),
     ];
-    let trials = tests().map(|(name, _)| {
+    let repeats = std::env::var_os(REPEAT).is_some();
+    let is_repeated = |name: &str| REPETITIONS.iter().any(|group| name.starts_with(group));
+    let names = tests().map(|(name, _)| name).filter(|name| repeats || !is_repeated(name));
+    let trials = names.map(|name| {
         let (test, problem) = (name.clone(), problem.clone());
         let run = move || match problem {
             None => trial::run(&test).map_err(|error| Failed::from(format!("{error:#}"))),

@@ -74,8 +74,7 @@ impl Foreground {
 
     /// Handles a signal to chrootvm: reacts to it, or passes it on to the command. Returns the
     /// signal if chrootvm has to end by it, because the command does not run, or because
-    /// another signal was passed on before. Whatever the signal, a workload is asked to end for
-    /// good.
+    /// another signal was passed on before. Whatever the signal, a workload ends for good.
     ///
     /// # Errors
     /// The terminal cannot be made raw.
@@ -89,14 +88,11 @@ impl Foreground {
                 }
                 let now = Instant::now();
                 let limit = self.session.workload().map(|workload| workload.state().stop_timeout);
-                let (sent, passed_on) = match limit {
-                    Some(limit) => {
-                        (Signal::SIGTERM, PassedOnSignal::to_workload(signal, limit, now))
-                    }
-                    None => (signal, PassedOnSignal::new(signal, now)),
-                };
-                self.session.signal(sent);
-                self.passed_on = Some(passed_on);
+                self.session.signal(signal);
+                self.passed_on = Some(match limit {
+                    Some(limit) => PassedOnSignal::to_workload(signal, limit, now),
+                    None => PassedOnSignal::new(signal, now),
+                });
             }
             _ => {}
         }

@@ -36,11 +36,15 @@ impl PassedOnSignal {
         Self { signal, deadline: (!is_from_a_key).then(|| now + COMMAND_GRACE) }
     }
 
-    /// A signal that has asked a workload `now` to end for good, for which it has the time `limit`.
+    /// A signal that has asked a workload `now` to end for good. It has the time `limit`, and so has
+    /// what it leaves.
     /// The guest kills the workload then, so even a signal of a person has a deadline.
     #[must_use]
     pub fn to_workload(signal: Signal, limit: Duration, now: Instant) -> Self {
-        Self { signal, deadline: now.checked_add(limit.saturating_add(LAST_STEPS)) }
+        Self {
+            signal,
+            deadline: now.checked_add(limit.saturating_mul(2).saturating_add(LAST_STEPS)),
+        }
     }
 
     /// A signal that has pressed the power button of the guest `now`.
@@ -82,8 +86,8 @@ mod tests {
         let limit = Duration::from_secs(90);
         for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
             let passed_on = PassedOnSignal::to_workload(signal, limit, now);
-            assert_eq!(passed_on.expired(now + limit), None, "{signal}");
-            assert_eq!(passed_on.expired(now + limit + LAST_STEPS), Some(signal), "{signal}");
+            assert_eq!(passed_on.expired(now + 2 * limit), None, "{signal}");
+            assert_eq!(passed_on.expired(now + 2 * limit + LAST_STEPS), Some(signal), "{signal}");
         }
         let passed_on = PassedOnSignal::to_power_button(Signal::SIGHUP, now);
         assert_eq!(passed_on.expired(now + COMMAND_GRACE), None);
