@@ -13,7 +13,7 @@ use rustix::system::RebootCommand;
 
 use crate::report::log;
 use crate::rt;
-use crate::run::session::spawn;
+use crate::sys::children;
 use crate::sys::error::{Context, Result};
 use crate::sys::file;
 
@@ -49,7 +49,7 @@ pub fn of_signal(signal: c_int) -> Option<RebootCommand> {
 pub fn signals() -> Result<OwnedFd> {
     // The kernel never kills PID 1 of a machine, but that of a container. A root without /proc
     // has no such file.
-    let _ = file::write(spawn::OOM_SCORE, b"-1000");
+    let _ = file::write(children::OOM_SCORE, b"-1000");
     rt::process::hold_signals();
     let is_wanted = |signal| signal == Signal::CHILD.as_raw() || of_signal(signal).is_some();
     rt::process::signals(&is_wanted).context(format_args!("make a signalfd"))

@@ -2,6 +2,7 @@
 //!
 //! Interfaces: fork(2), wait(2), kill(2).
 
+use core::ffi::CStr;
 use core::time::Duration;
 
 use proto::status::{SIGNALLED, TROUBLE};
@@ -9,6 +10,9 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::rt;
 use crate::sys::wait::{self, Pauses};
+
+/// The file by which a process says how fit it is to be killed for lack of memory (proc(5)).
+pub const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
 
 /// Reaps all children that have ended, and passes those other than `child` to `other`.
 /// Returns the status of `child`, if it has ended, and whether children are left.

@@ -13,7 +13,7 @@
 //! | `warm` | whether the run starts from a saved machine, and from which one |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
 //! | `remedies` | errors, with what helps against them |
-//! | `workload` | how PID 1 supervises what runs |
+//! | `workload`, `hosted` | how PID 1 supervises what runs, and whether it does |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
 //!
 //! [`running::run`] runs the plan, or `--dry-run` prints it.
@@ -25,6 +25,7 @@ mod configured;
 mod directories;
 mod doctor;
 mod findings;
+mod hosted;
 mod keep;
 mod last_words;
 mod log_options;

@@ -14,7 +14,6 @@ use proto::settings::restart::{Backoff, Restart, RestartPolicy};
 use proto::settings::{self, Command, IMAGE_FILE, Record};
 use recipe::values::parse_backoff;
 
-use super::arguments::RunArguments;
 use crate::image_config::SHELL;
 use crate::line::values::{parse_duration, parse_restart, parse_signal};
 
@@ -144,43 +143,10 @@ pub(super) struct Configured {
     pub(super) schedule: Schedule,
 }
 
-impl RunArguments {
-    /// Decides whether PID 1 supervises what runs: if the open `root` configures it, or if an
-    /// option says how to do that.
-    pub(super) fn choose_workload(&mut self, root: &Root) {
-        let is_asked_for = self.workload.any_given().is_some();
-        self.supervised = match (&self.image, &self.payload) {
-            (_, Some(_)) => None,
-            _ if self.workload.console => None,
-            (Some(image), None) => image.configured,
-            (None, None) if !self.command.is_empty() => None,
-            (None, None) => match Configured::find(root) {
-                // The guest looks for the run file.
-                None if is_asked_for || self.log_options.is_given() => Some(Configured::default()),
-                found => found.flatten(),
-            },
-        };
-        if is_asked_for && !self.command.is_empty() {
-            self.supervised.get_or_insert_default();
-        }
-    }
-
-    /// Whether this host has the streams of what runs. Otherwise it has the console.
-    pub(super) fn is_hosted(&self) -> bool {
-        !self.command.is_empty() || self.supervised.is_some()
-    }
-
-    /// Whether PID 1 may start it again.
-    pub(super) fn starts_again(&self) -> bool {
-        let restart = |known: Configured| self.workload.restart(known.restart);
-        self.supervised.is_some_and(|known| restart(known) != Restart::No)
-    }
-}
-
 impl Configured {
     /// Looks for the run file in `root`; `Some(None)` if it has none, and `None` if only the guest
     /// can read the root.
-    fn find(root: &Root) -> Option<Option<Self>> {
+    pub(super) fn find(root: &Root) -> Option<Option<Self>> {
         let files = root.files().ok()?;
         let Ok(text) = files.read(Path::new(IMAGE_FILE), settings::MAX as u64) else {
             return Some(None);

@@ -52,7 +52,7 @@ const RESTARTING: &str = "restarting";
 pub const ERROR: &str = "error ";
 
 /// Why a machine refuses [`EXEC`] if it runs no command of the host.
-const NO_COMMANDS: &str = "it was started without a COMMAND, so its PID 1 takes no further \
+const NO_COMMANDS: &str = "it was started with INIT or --console, so its PID 1 takes no further \
     commands; use its console, or start it as `chrootvm --name NAME ROOTFS -- COMMAND`";
 
 /// Why a machine refuses [`RESTART`] if it supervises nothing.

@@ -24,15 +24,13 @@ use super::user::{self, User};
 use crate::rt;
 use crate::run::interpreter;
 use crate::run::payload::{DEFAULT_PATH, EXEC_HINTS};
+use crate::sys::children;
 use crate::sys::error::{Error, Hints, NO_HINT, hint_for, sys_error};
 use crate::sys::file;
 
 /// Hard limit of open descriptors; the soft limit is the kernel's 1024. systemd gives its
 /// services the same limits.
 const DESCRIPTORS_MAX: u64 = 524_288;
-
-/// The file by which a process says how fit it is to be killed for lack of memory (proc(5)).
-pub const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
 
 /// Longest status and message in bytes of a child that could not start the command.
 const FAILURE_MAX: usize = 1024;
@@ -91,7 +89,7 @@ pub fn spawn(command: &Command<'_>, args: &[&CStr], take: TakeStreams<'_>) -> Re
 /// returns only on failure.
 pub fn become_command(command: &Command<'_>, args: &[&CStr], take: TakeStreams<'_>) -> Failure {
     // The score of PID 1 is not for its children.
-    let _ = file::write(OOM_SCORE, b"0");
+    let _ = file::write(children::OOM_SCORE, b"0");
     let result = user::look_up(command.user, &mut |user| {
         let home = file::c_string(&[b"HOME=", user.home]);
         let home = home.map_err(|errno| Failure::of_call("name the home directory", errno))?;

@@ -158,7 +158,7 @@ fn lost_host_loses_no_data(bed: &Bed) -> Result<()> {
     running.wait_for("is up")?;
     drop(host);
     running.ends_with(0)?;
-    running.shows(&["virtinit: serve the command: EPIPE"])?;
+    running.shows(&["virtinit: tell the host: EPIPE"])?;
     let kept = stdout_of(tool("debugfs").args(["-R", "cat /new-file"]).arg(&image))?;
     ensure!(kept == "kept\n", "the file holds {kept:?}");
     Ok(())

@@ -109,7 +109,7 @@ fn bad_input_writes_nothing(bed: &Bed) -> Result<()> {
 }
 
 /// Largest size of `/init` in bytes, a little more than its size now.
-const INIT_MAX: u64 = 109_500;
+const INIT_MAX: u64 = 112_000;
 
 /// `/init` is small, and file(1) says that it is static.
 fn init_is_small_and_static(bed: &Bed) -> Result<()> {
