@@ -29,8 +29,10 @@ use crate::run::session::{Output, Session};
 use crate::run::workload::check::Check;
 use crate::run::workload::outside::{Order, Outside};
 use crate::run::workload::supervise;
+use crate::sys::children;
 use crate::sys::devices::Devices;
 use crate::sys::error::{Context, Error, Result, sys_error};
+use crate::sys::file;
 
 /// Time limit for the processes that a command of the host leaves, to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
@@ -182,6 +184,8 @@ impl<'a> Host<'a> {
                 // If this process kept the streams open, the first command's input would never
                 // end.
                 self.session.close_streams();
+                // The score of PID 1 is not for its children.
+                let _ = file::write(children::OOM_SCORE, b"0");
                 // On error, the parent reports through `answer_for`.
                 let served = serve_session(self.devices, self.signals, number);
                 rt::exit(i32::from(served.is_err()))

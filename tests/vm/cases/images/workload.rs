@@ -196,7 +196,7 @@ fn volume_of_the_user_wins(bed: &Bed) -> Result<()> {
 fn missing_volume_is_a_warning(bed: &Bed) -> Result<()> {
     let records = [Record::ImageVolume(b"/gone/away")];
     let machine = Workload::new(bed)?.running("echo runs", &records)?;
-    let warning = "virtinit: find /gone/away, a volume of the image: ENOENT: no such directory";
+    let warning = "virtinit: find /gone/away, a volume of the image: ENOENT: the root lacks it";
     powers_off(&machine, &[warning, "\nruns\n"], NOTHING)?;
     // With an overlay, it is made.
     let script = "echo x > /gone/away/new && echo wrote";
@@ -305,5 +305,7 @@ fn image_of_one_program_boots(bed: &Bed) -> Result<()> {
     CommandRun::new(make(&[])?, &words).finish()?.is(0, shown, "")?;
     let records = words.map(|word| Record::Arg(word.as_bytes()));
     let shown = shown.replace("dev proc", "dev etc proc");
-    powers_off(&make(&records)?, &[&shown], NOTHING)
+    let mut machine = make(&records)?;
+    machine.options(&["--console"]);
+    powers_off(&machine, &[&shown], NOTHING)
 }
