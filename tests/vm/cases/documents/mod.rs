@@ -33,6 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     ("configuration",                |bed| examples_run(bed, "docs/configuration.md")),
     ("recipes",                      |bed| examples_run(bed, "docs/recipes.md")),
     ("containerfiles",               |bed| examples_run(bed, "docs/containerfiles.md")),
+    ("workloads",                    |bed| examples_run(bed, "docs/workloads.md")),
     ("manual_pages",                 manual::examples_run),
     ("units_have_no_fault",          units::units_have_no_fault),
     ("units_are_those_of_the_document", units::units_are_those_of_the_document),
@@ -42,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
 #[rustfmt::skip]
 const RUN: &[&str] = &[
     "README.md", "docs/running.md", "docs/images.md", "docs/oci.md", "docs/initrd.md", "docs/configuration.md",
-    "docs/recipes.md", "docs/containerfiles.md",
+    "docs/recipes.md", "docs/containerfiles.md", "docs/workloads.md",
 ];
 
 /// Blocks that are not run: the document, the first command, and the reason.
