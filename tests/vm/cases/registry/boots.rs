@@ -16,11 +16,14 @@ pub(crate) const CASES: &[Case] = &[
     ("stop_signal_ends_the_workload",    stop_signal_ends_the_workload),
 ];
 
-/// Builds an EROFS of an image of the registry, as a user, and returns the user's machine.
+/// Builds an EROFS of an image of the registry, as a user, and returns the user's machine, which
+/// shows its console.
 fn machine(site: &Site, source: &str, options: &[&str]) -> Result<Machine> {
     let reader = site.reader(0)?;
     reader.prints(&[&["build", source, "-o", "x.erofs"][..], options].concat())?;
-    site.machine(&reader.path("x.erofs"))
+    let mut machine = site.machine(&reader.path("x.erofs"))?;
+    machine.options(&["--console"]);
+    Ok(machine)
 }
 
 /// Boots a machine that powers off after it has shown each of `texts`.
