@@ -3,7 +3,7 @@
 //!
 //! [`ROWS`] names the tests of each row. A test that boots a machine is
 //! `GROUP::NAME`, of `GROUP.rs` in a room of `tests/vm/cases`; one that does not is
-//! `FILE.rs::FUNCTION`, of `crates/chrootvm/tests`. Every row of the documents is here,
+//! `FILE.rs::FUNCTION`, of `crates/chrootvm/tests/cli`. Every row of the documents is here,
 //! every row here is in a document, every test exists, and some named test's file spells
 //! each option and each parameter of the row.
 
@@ -150,7 +150,7 @@ fn cells(text: &str, tables: &[&str]) -> (Vec<String>, Vec<String>) {
 fn place(test: &str) -> (PathBuf, String) {
     match test.split_once("::") {
         Some((file, function)) if Path::new(file).extension().is_some() => {
-            (root().join("crates/chrootvm/tests").join(file), format!("\nfn {function}()"))
+            (root().join("crates/chrootvm/tests/cli").join(file), format!("\nfn {function}()"))
         }
         Some((group, name)) => (in_a_room(group), format!("\"{name}\"")),
         // A file of the harness, which every test uses.

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{bench, build, listing, succeeds};
-use crate::bench::with_input;
-use crate::layout;
+use crate::images::bench::with_input;
+use crate::images::layout;
 
 const COPIES: &str = "FROM scratch\nCOPY a.txt /\n";
 

@@ -6,7 +6,7 @@ mod detach;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -14,9 +14,12 @@ use std::time::{Duration, Instant};
 
 use machine::kernel::vmlinux::samples::vmlinux;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::script;
 
 const CHROOTVM: &str = env!("CARGO_BIN_EXE_chrootvm");
 
@@ -88,8 +91,7 @@ impl Machine {
         // A second machine in the same directory finds the link.
         let _ = symlink("6.1.1-x", cache.join("current"));
         let program = dir.join(format!("program-{name}"));
-        fs::write(&program, SLEEPER).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        script::write(&program, SLEEPER);
         fs::create_dir_all(dir.join("root/bin")).unwrap();
         fs::write(dir.join("root/bin/init"), "").unwrap();
         let name = format!("{name}-{}", std::process::id());
@@ -281,11 +283,18 @@ fn a_machine_that_does_not_react_is_killed_after_the_time_limit() {
 fn on_terminal(dir: &Path, term: &str, words: &[&str]) -> (Machine, File) {
     // Wide enough for every path.
     let size = Winsize { ws_row: 24, ws_col: 5000, ws_xpixel: 0, ws_ypixel: 0 };
-    let terminal = openpty(&size, None).unwrap();
+    // Unlike those of openpty(3), these descriptors stay out of the programs of other tests, which
+    // would keep the terminal open.
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = openpt(flags).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let peer = ioctl_tiocgptpeer(&terminal, flags).unwrap();
+    tcsetwinsize(&peer, size).unwrap();
     let (name, mut command) = Machine::command(dir, "terminal", words);
-    command.stdout(Stdio::null()).stderr(terminal.slave).env("TERM", term);
+    command.stdout(Stdio::null()).stderr(peer).env("TERM", term);
     let process = command.spawn().unwrap();
-    (Machine { name, process }.listed(), terminal.master.into())
+    (Machine { name, process }.listed(), terminal.into())
 }
 
 /// Reads the terminal until it shows `part`, or, if that is `None`, until no program has it open.

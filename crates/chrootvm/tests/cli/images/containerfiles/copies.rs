@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::{bench, build, listing, succeeds};
-use crate::bench::Bench;
-use crate::layout::tar;
+use crate::images::bench::Bench;
+use crate::images::layout::tar;
 
 /// Instructions on an empty image, and what it has then, without its root.
 struct Row {

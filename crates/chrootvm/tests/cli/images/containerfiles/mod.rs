@@ -14,7 +14,7 @@ mod places;
 
 use std::process::Command;
 
-use crate::bench::Bench;
+use crate::images::bench::Bench;
 
 /// Exit status of a build whose Containerfile is wrong.
 const WRONG: i32 = 2;

@@ -13,8 +13,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tar::{Builder, EntryType, Header};
 
-use crate::bench::Bench;
-use crate::recipes_pack::bench;
+use crate::images::bench::Bench;
+use crate::images::recipes_pack::bench;
 
 /// Longest time for a program to end, and for its directory to disappear.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::layout;
+use crate::images::bench::Bench;
+use crate::images::layout;
 
 fn facts(bench: &Bench, word: &str) -> Value {
     serde_json::from_str(&bench.prints(&["inspect", word, "--json"])).unwrap()

@@ -14,7 +14,7 @@ mod plan;
 
 use std::process::{Command, Output};
 
-use crate::bench::Bench;
+use crate::images::bench::Bench;
 
 /// Exit status of a build whose recipe is wrong.
 const WRONG_RECIPE: i32 = 2;

@@ -10,6 +10,8 @@ use std::process::{Command, Output};
 
 use machine::kernel::vmlinux::samples::vmlinux;
 
+use crate::script;
+
 /// A project's directory with a root, a kernel and a volume, and the user's home directory
 /// beside it.
 struct Project {
@@ -20,8 +22,7 @@ impl Project {
     fn new() -> Self {
         let project = Self { dir: tempfile::tempdir().unwrap() };
         let program = project.path("program");
-        fs::write(&program, "#!/bin/sh\necho --shared-dir --readonly\n").unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        script::write(&program, script::VIRTIOFSD);
         for dir in ["project/debian", "project/below", "project/src", "home/data", "modules"] {
             fs::create_dir_all(project.path(dir)).unwrap();
         }

@@ -1,14 +1,14 @@
 //! Images of btrfs, xfs and vfat: checked and read back by the tools of the file systems.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use tar::{EntryType, Header};
 use virtinitrd_vm_tests::{has, tool};
 
-use crate::bench::Bench;
+use crate::images::bench::Bench;
+use crate::script;
 
 /// The three formats, the program that makes each, and the one that checks it.
 const FORMATS: &[(&str, &str, &[&str])] = &[
@@ -300,8 +300,9 @@ fn a_missing_program_is_named_with_its_package() {
 /// Puts a shell script in the place of mkfs.xfs. Returns PATH.
 fn stand_in(bench: &Bench, script: &str) -> String {
     let version = "[ $1 = -V ] && echo mkfs.xfs version 6.1.0 && exit";
-    let path = bench.write("bin/mkfs.xfs", format!("#!/bin/sh\n{version}\n{script}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = bench.path("bin/mkfs.xfs");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    script::write(&path, &format!("#!/bin/sh\n{version}\n{script}\n"));
     let own = path.parent().unwrap().to_str().unwrap().to_owned();
     format!("{own}:{}", std::env::var("PATH").unwrap())
 }

@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::json;
 
 use super::{OTHER, WRONG_RECIPE, build, fails, succeeds};
-use crate::bench::Bench;
-use crate::layout::{self, Layout};
-use crate::server::Server;
+use crate::images::bench::Bench;
+use crate::images::layout::{self, Layout};
+use crate::images::server::Server;
 
 /// A bench, and a registry with the image `acme/app:one`, whose file `/etc/word` is `first`.
 fn bench() -> (Bench, Server, String) {

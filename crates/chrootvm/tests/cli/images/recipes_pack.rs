@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::bench::Bench;
+use crate::images::bench::Bench;
 
 /// A recipe with every kind of reference to a file of its package.
 const RECIPE: &str = r#"version = 1

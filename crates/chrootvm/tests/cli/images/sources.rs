@@ -5,8 +5,8 @@ use std::fs;
 use archive::compress::{Compression, compress};
 use serde_json::json;
 
-use crate::bench::Bench;
-use crate::layout::{self, LAYERS, LISTING, Layout};
+use crate::images::bench::Bench;
+use crate::images::layout::{self, LAYERS, LISTING, Layout};
 
 /// A layout `img` with one image, and the same image as archives.
 fn bench() -> Bench {

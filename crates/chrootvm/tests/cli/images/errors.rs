@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::bench::Bench;
-use crate::layout::{self, LAYERS, Layout, arch};
+use crate::images::bench::Bench;
+use crate::images::layout::{self, LAYERS, Layout, arch};
 
 /// Replaces the bytes of the largest blob of the layout `img`, a layer, and keeps their number.
 fn damage(bench: &Bench) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::{OTHER, WRONG_RECIPE, build, fails};
-use crate::bench::Bench;
+use crate::images::bench::Bench;
 
 /// A package with a base and an output; the recipe's version is line 1.
 fn bench() -> Bench {

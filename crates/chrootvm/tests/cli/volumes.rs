@@ -1,12 +1,14 @@
 //! Paths of volumes that do not exist in the guest are errors before the boot.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+
+use crate::script;
 
 const CHROOTVM: &str = env!("CARGO_BIN_EXE_chrootvm");
 
@@ -23,8 +25,7 @@ fn make_root(dir: &Path) {
     symlink("root/file", dir.join("link")).unwrap();
     mkfifo(&dir.join("fifo"), Mode::S_IRWXU).unwrap();
     let program = dir.join("program");
-    fs::write(&program, "#!/bin/sh\necho --shared-dir --readonly\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    script::write(&program, script::VIRTIOFSD);
 }
 
 /// Standard error of a run of `rootfs` with these `words`, in the directory `dir`.

@@ -4,8 +4,8 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::layout;
+use crate::images::bench::Bench;
+use crate::images::layout;
 
 /// A bench with an image of this config.
 fn bench(config: &Value) -> Bench {

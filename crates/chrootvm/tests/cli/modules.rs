@@ -1,12 +1,13 @@
 //! A kernel and modules that do not suffice: what a run and `--doctor` say about them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use machine::kernel::modules::file::sample;
 use machine::kernel::vmlinux::samples::bzimage_of_version;
+
+use crate::script;
 
 /// Modules that guests use, as modules.builtin lists them.
 const BUILT_IN: [&str; 5] = [
@@ -25,8 +26,7 @@ fn make_kernel(dir: &Path, built_in: &[&str]) {
     fs::write(dir.join("kernel"), bzimage_of_version("6.1-a")).unwrap();
     fs::write(dir.join("6.1-a/modules.builtin"), built_in.join("\n")).unwrap();
     let program = dir.join("program");
-    fs::write(&program, "#!/bin/sh\necho --shared-dir --readonly\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    script::write(&program, script::VIRTIOFSD);
 }
 
 fn chrootvm(dir: &Path, words: &[&str]) -> Output {

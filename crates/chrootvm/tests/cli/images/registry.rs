@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use crate::bench::{Bench, with_input};
-use crate::layout::{self, LAYERS};
-use crate::server::Server;
+use crate::images::bench::{Bench, with_input};
+use crate::images::layout::{self, LAYERS};
+use crate::images::server::Server;
 
 /// A bench with a layout `img`, and a registry that serves it.
 fn bench(login: Option<&str>) -> (Bench, Server, String) {

@@ -6,9 +6,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use oci::name::digest::Digest;
 
 use super::{OTHER, build, fails, listing, succeeds};
-use crate::bench::Bench;
-use crate::layout::{self, Layout};
-use crate::server::Server;
+use crate::images::bench::Bench;
+use crate::images::layout::{self, Layout};
+use crate::images::server::Server;
 
 /// A package with a base `../base`, which has users.
 fn bench() -> Bench {

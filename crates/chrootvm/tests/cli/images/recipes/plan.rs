@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{WRONG_RECIPE, build, fails, succeeds};
-use crate::bench::Bench;
+use crate::images::bench::Bench;
 
 const TEXT: &str = "from.dir = \"base\"
 [[step]]

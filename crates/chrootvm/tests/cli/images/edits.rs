@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-use crate::bench::Bench;
+use crate::images::bench::Bench;
 
 /// A root file system with a merged /usr, and files to inject.
 fn bench() -> Bench {

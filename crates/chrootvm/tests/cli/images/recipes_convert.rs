@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::bench::Bench;
+use crate::images::bench::Bench;
 
 /// A static server of fledge's kind.
 const FLEDGE: &str =

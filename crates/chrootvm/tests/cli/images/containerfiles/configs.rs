@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{bench, build, listing, succeeds};
-use crate::bench::Bench;
-use crate::layout;
+use crate::images::bench::Bench;
+use crate::images::layout;
 
 /// The config of the image in a layout archive, and its history and layers.
 fn config(bench: &Bench, archive: &str) -> Value {

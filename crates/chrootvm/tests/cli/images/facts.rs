@@ -3,8 +3,8 @@
 use oci::name::digest::Digest;
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::layout::{self, LAYERS, arch};
+use crate::images::bench::Bench;
+use crate::images::layout::{self, LAYERS, arch};
 
 /// A config with all members; texts of it try to steer a terminal.
 fn config() -> Value {

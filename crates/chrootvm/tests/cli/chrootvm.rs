@@ -1,11 +1,13 @@
 //! The command line of chrootvm from outside: exit statuses, messages, closed streams.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use machine::kernel::vmlinux::samples::vmlinux;
+
+use crate::script;
 
 #[test]
 fn bad_arguments_exit_with_125() {
@@ -148,8 +150,7 @@ fn a_closed_standard_output_is_an_error() {
     fs::create_dir_all(&scripts).unwrap();
     fs::create_dir_all(&programs).unwrap();
     symlink(CHROOTVM, programs.join("chrootvm")).unwrap();
-    let script = scripts.join("chrootvm");
-    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/chrootvm"), &script).unwrap();
+    script::write(&scripts.join("chrootvm"), include_str!("../../../../scripts/chrootvm"));
     fs::write(dir.path().join("f"), "text").unwrap();
     let run = |end: &str, arguments: &str| {
         let line = format!("exec scripts/chrootvm image {arguments} {end}");
@@ -234,8 +235,7 @@ fn a_time_limit_counts_before_the_boot() {
     let (program, root) = (dir.path().join("program"), dir.path().join("root"));
     let pid = dir.path().join("pid");
     let text = format!("#!/bin/sh\nsleep 3600 &\necho $! > {}\nwait\n", pid.display());
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    script::write(&program, &text);
     for part in ["usr/lib/modules/6.9.1", "boot"] {
         fs::create_dir_all(root.join(part)).unwrap();
     }
@@ -299,8 +299,7 @@ fn a_closed_pipe_on_standard_output_changes_no_status() {
 /// A script with the options of virtiofsd stands for QEMU, virtiofsd and `/init`.
 fn builtin(dir: &Path, arguments: &[&str]) -> Output {
     let program = dir.join("program");
-    fs::write(&program, "#!/bin/sh\necho --shared-dir --readonly\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    script::write(&program, script::VIRTIOFSD);
     fs::create_dir_all(dir.join("root")).unwrap();
     let mut chrootvm = Command::new(CHROOTVM);
     chrootvm.args(arguments).arg("--kernel-builtin");
