@@ -16,11 +16,10 @@ impl RunArguments {
             _ if self.workload.console => None,
             (Some(image), None) => image.configured,
             (None, None) if !self.command.is_empty() => None,
-            (None, None) => match Configured::find(root) {
+            (None, None) => Configured::find(root).unwrap_or_else(|_| {
                 // The guest looks for the run file.
-                None if is_asked_for || self.log_options.is_given() => Some(Configured::default()),
-                found => found.flatten(),
-            },
+                (is_asked_for || self.log_options.is_given()).then(Configured::default)
+            }),
         };
         if is_asked_for && !self.command.is_empty() {
             self.supervised.get_or_insert_default();

@@ -93,6 +93,9 @@ impl RunArguments {
             None => {
                 oci_image::refuse_options(&self)?;
                 self.take_words(line, single)?;
+                if self.payload.is_some() {
+                    self.check_command_options()?;
+                }
             }
         }
         let limit = TimeLimit::start(self.timeout, &self.command)?;

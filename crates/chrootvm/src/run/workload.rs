@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Result;
 use machine::root::kinds::Root;
 use proto::settings::health::{Schedule, UNHEALTHY, Unhealthy};
 use proto::settings::restart::{Backoff, Restart, RestartPolicy};
@@ -144,19 +145,21 @@ pub(super) struct Configured {
 }
 
 impl Configured {
-    /// Looks for the run file in `root`; `Some(None)` if it has none, and `None` if only the guest
-    /// can read the root.
-    pub(super) fn find(root: &Root) -> Option<Option<Self>> {
-        let files = root.files().ok()?;
+    /// Looks for the run file in `root`; `None` if it has none.
+    ///
+    /// # Errors
+    /// Only the guest can read the root.
+    pub(super) fn find(root: &Root) -> Result<Option<Self>> {
+        let files = root.files()?;
         let Ok(text) = files.read(Path::new(IMAGE_FILE), settings::MAX as u64) else {
-            return Some(None);
+            return Ok(None);
         };
         // `/init` reports what cannot be parsed.
         let found = Command::parse(&text).map(|command| Self {
             restart: command.restart.when,
             schedule: command.health.schedule,
         });
-        Some(Some(found.unwrap_or_default()))
+        Ok(Some(found.unwrap_or_default()))
     }
 }
 
@@ -243,7 +246,7 @@ mod tests {
     fn the_run_file_of_a_root_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let root = || Root::open(dir.path()).unwrap();
-        assert_eq!(Configured::find(&root()), Some(None));
+        assert_eq!(Configured::find(&root()).unwrap(), None);
         std::fs::create_dir_all(dir.path().join("etc/virtinit")).unwrap();
         for (text, restart) in [
             ("arg=a\0", Restart::No),
@@ -251,7 +254,7 @@ mod tests {
             ("bad", Restart::No),
         ] {
             std::fs::write(dir.path().join("etc/virtinit/run"), text).unwrap();
-            let found = Configured::find(&root()).flatten().unwrap();
+            let found = Configured::find(&root()).unwrap().unwrap();
             assert_eq!(found.restart, restart, "{text:?}");
         }
     }

@@ -61,7 +61,7 @@ fn run_takes_words_of_podman() {
         (&["run", "-ti", "--interactive", "/nonexistent", "sh"], "find /nonexistent"),
         (&["run", "-i", "/nonexistent"], "find /nonexistent"),
         (&["--rm", "/nonexistent", "sh"], "find /nonexistent"),
-        (&["run", "--timing", "/nonexistent"], "--timing is for a COMMAND"),
+        (&["run", "--timing", "."], "--timing is for a COMMAND"),
         (&["run", "/nonexistent", "--"], "no COMMAND after --"),
         (&["run"], "Usage: chrootvm run [OPTIONS] ROOTFS"),
         (&["exec", "-it", "no-such-machine", "sh"], "no machine \"no-such-machine\""),
