@@ -223,16 +223,17 @@ impl Outside for Host<'_> {
     }
 
     fn tell(&mut self, state: WorkloadState) {
-        // The next step finds out that the host has gone.
+        // The next step finds out that the host has gone. When it learns that something runs, it
+        // knows already what.
+        if self.is_workload {
+            let _ = self.session.report_state(state);
+        }
         if !self.has_started {
             self.has_started = true;
             let _ = self.session.report_start(self.began);
             if !self.is_workload {
                 self.session.close_ends();
             }
-        }
-        if self.is_workload {
-            let _ = self.session.report_state(state);
         }
     }
 

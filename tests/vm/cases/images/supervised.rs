@@ -168,10 +168,10 @@ fn restart_starts_it_again(bed: &Bed) -> Result<()> {
     let script = format!("trap 'echo got QUIT; exit 0' QUIT; count; {WAIT}");
     let (name, mut running) = named(bed, "restart", &script, &[Record::StopSignal(3)])?;
     let mut exec = Command::new(bed.chrootvm());
-    let exec = exec.args(["exec", "-n", &name, "--", "busybox", "sleep", "600"]).spawn()?;
+    let other = "echo > /run/other; exec busybox sleep 600";
+    let exec = exec.args(["exec", "-n", &name, "--", "sh", "-c", other]).spawn()?;
     eventually("exec runs", || {
-        let found = chrootvm(bed, &["exec", "-n", &name, "--", "busybox", "pidof", "sleep"]);
-        Ok(found.ok().filter(|pids| pids.split_whitespace().count() >= 2))
+        Ok(chrootvm(bed, &["exec", "-n", &name, "--", "busybox", "cat", "/run/other"]).ok())
     })?;
     chrootvm(bed, &["restart", &name])?;
     running.wait_for("start 2")?;

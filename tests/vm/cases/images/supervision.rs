@@ -108,7 +108,7 @@ pub(crate) const SUPERVISIONS: &[Supervision] = &[
         prints: &["scores -1000 0"], says: &[], lacks: NOTHING, status: 0, gives_up: false },
     // The memory of PID 1, and its descriptors.
     Supervision { name: "restarts_cost_no_memory", script: "count > /dev/null; used() { echo $(grep VmData /proc/1/status) $(ls /proc/1/fd | wc -l); }
-            [ $n = 20 ] && used > /run/before; [ $n = 120 ] && used > /run/after && cat /run/before /run/after && cmp /run/before /run/after && echo the same; [ $n = 120 ]",
+            [ $n = 20 ] && used > /run/before; [ $n = 60 ] && used > /run/after && cat /run/before /run/after && cmp /run/before /run/after && echo the same; [ $n = 60 ]",
         records: &[ON_FAILURE, NO_PAUSE, CHECK_OFTEN, check("busybox"), check("true")],
         prints: &["the same"], says: &[], lacks: "differ", status: 0, gives_up: false },
     // The end.
