@@ -33,6 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     ("wait_fails_if_it_is_unhealthy",      wait_fails_if_it_is_unhealthy),
     ("wait_needs_a_check",                 wait_needs_a_check),
     ("options_win_over_the_image",         options_win_over_the_image),
+    ("health_and_its_end_are_options",     health_and_its_end_are_options),
     ("command_is_supervised_by_options",   command_is_supervised_by_options),
     ("streams_survive_restarts",           streams_survive_restarts),
     ("closed_streams_are_no_end",          closed_streams_are_no_end),
@@ -257,6 +258,20 @@ fn options_win_over_the_image(bed: &Bed) -> Result<()> {
     let options = [&options[..], &["--restart-backoff", "1ms..1ms", "--before", "echo first"]];
     let run = workload(bed, script, &records)?.options(&options.concat());
     run.finish()?.is(9, "first\nstart 1\nhost as 0\nstart 2\nhost as 0\n", "").map(drop)
+}
+
+/// It is healthy once, and then not any more.
+fn health_and_its_end_are_options(bed: &Bed) -> Result<()> {
+    let script = "trap 'echo got QUIT; exit 3' QUIT; echo > /run/fine
+                  while [ ! -e /run/seen ]; do sleep 0.1; done; busybox rm /run/fine";
+    let check = "test -e /run/fine && echo > /run/seen";
+    let times = ["--health-interval", "300ms", "--health-start-interval", "200ms"];
+    let limits =
+        ["--health-timeout", "10m", "--health-start-period", "1h", "--health-retries", "2"];
+    let end = ["--health-on-failure", "poweroff", "--stop-signal", "QUIT", "--stop-timeout", "5m"];
+    let run = workload(bed, &format!("{script}; {WAIT}"), &[ALWAYS])?;
+    let run = run.options(&["--health-cmd", check]).options(&times).options(&limits);
+    run.options(&end).finish()?.is(3, "up\ngot QUIT\n", "").map(drop)
 }
 
 fn command_is_supervised_by_options(bed: &Bed) -> Result<()> {
