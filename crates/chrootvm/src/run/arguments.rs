@@ -370,7 +370,7 @@ pub(super) mod tests {
                 ),
             ),
             (&["--timing", "/r", "INIT"], Some("--timing is for a COMMAND")),
-            (&["--logs=d", "/r"], Some("--logs is for a COMMAND: chrootvm ROOTFS -- COMMAND")),
+            (&["--logs=d", "/r"], Some("--logs is for a COMMAND or the workload of ROOTFS, ")),
         ] {
             let arguments = arguments(words, SingleWord::Init).unwrap();
             let error = arguments.check_command_options().err();

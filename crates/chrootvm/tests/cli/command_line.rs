@@ -115,7 +115,6 @@ fn options_of_other_programs_get_a_hint() {
         (&["--network", "host", "/r", "x", "y"], "tip: --net user is"),
         (&["run", "-itd", "/r", "x"], "'--tty' cannot be used with '--detach'"),
         (&["exec", "--detach", "box", "x"], "tip: `chrootvm exec` stays in the foreground"),
-        (&["run", "--restart", "always", "/r", "x"], "tip: there is none here"),
         (&["--mount", "type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
         (&["--mount=type=bind,src=/a,dst=/b", "/r", "x"], "tip: --volume HOST:GUEST"),
         (&["-D", "/r", "x"], "tip: ROOTFS is a word"),

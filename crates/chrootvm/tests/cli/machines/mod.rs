@@ -163,7 +163,7 @@ fn a_machine_without_a_command_runs_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let machine = Machine::start(dir.path(), "others", &["init"]);
     let output = chrootvm(&["exec", &machine.name, "--", "true"]);
-    assert_is(&output, 125, "", "started without a COMMAND", "exec");
+    assert_is(&output, 125, "", "started with INIT or --console", "exec");
 }
 
 /// The files are there before the guest boots. Here, the test plays the guest, and writes to them.
