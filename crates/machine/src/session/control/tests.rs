@@ -193,9 +193,9 @@ fn a_workload_gets_its_own_time_to_end() {
     let mut foreground = Foreground::new(session, None);
     let before = Instant::now();
     assert_eq!(foreground.handle(Signal::SIGINT).unwrap(), None);
-    let mut text = [0; 10];
+    let mut text = [0; 9];
     ends[0].read_exact(&mut text).unwrap();
-    assert_eq!(&text, b"signal 15\n");
+    assert_eq!(&text, b"signal 2\n");
     assert!(foreground.is_ending() && foreground.expired().is_none());
     assert!(foreground.deadline().unwrap() > before + Duration::from_secs(60));
     // The second signal ends the machine.
