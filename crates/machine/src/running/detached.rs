@@ -1,8 +1,8 @@
 //! Machines in the background: the chrootvm that a user starts, and the one that runs the machine.
 //!
 //! The first one, the starter, executes its own program again as [`SUBCOMMAND`], in a session of its
-//! own (setsid(2)), and waits. The second one sends [`READY`] when its machine is ready. The starter
-//! prints the name of the machine, answers [`LEFT`], and exits. Until that answer, the end of the
+//! own (setsid(2)), and waits. The second one sends `READY` when its machine is ready. The starter
+//! prints the name of the machine, answers `LEFT`, and exits. Until that answer, the end of the
 //! starter, however it ends, ends the machine: the socket between them is closed then, and before
 //! the second one watches its socket, the kernel kills it (`PR_SET_PDEATHSIG`, prctl(2)).
 
