@@ -8,13 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
-use files::tell::printable;
+use anyhow::{Result, ensure};
 use machine::plan::exit_status::{EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_TROUBLE};
 use machine::process::messages;
 use machine::process::signals::{self, SignalReader, is_end};
 use machine::process::wait::{self, Awaited};
-use machine::running::broker::{ERROR, EXEC};
+use machine::running::broker::{self, EXEC};
 use machine::running::registry;
 use machine::running::time_limit::{self, RunPhase};
 use machine::session::channels::Channels;
@@ -110,11 +109,8 @@ impl Exec {
                 return Ok(Answer::Signal(signal));
             }
             if let Some(message) = messages::receive(socket)? {
-                let answer = String::from_utf8_lossy(&message.text);
-                ensure!(!answer.is_empty(), "machine \"{}\" ended", self.name);
-                if let Some(problem) = answer.strip_prefix(ERROR) {
-                    bail!("machine \"{}\": {}", self.name, printable(problem.as_bytes()));
-                }
+                ensure!(!message.text.is_empty(), "machine \"{}\" ended", self.name);
+                broker::accept(&self.name, &message.text)?;
                 return Ok(Answer::Room);
             }
             if is_past(timeout) {

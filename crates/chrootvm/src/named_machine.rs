@@ -2,15 +2,14 @@
 //! request, and wait for what follows ([`machine::running::broker`]).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use files::tell::printable;
+use anyhow::{Context, Result};
 use machine::plan::exit_status::EXIT_TROUBLE;
 use machine::process::messages::{self, NO_FDS};
 use machine::process::wait::{self, Awaited};
-use machine::running::broker::ERROR;
-use machine::running::registry;
+use machine::running::{broker, registry};
 use nix::unistd::Pid;
 
 /// Longest wait for the answer of a machine without `--timeout`. chrootvm answers at once,
@@ -36,9 +35,18 @@ pub(crate) enum Waited {
     TimedOut,
 }
 
-/// Sends `request` to each of the machines `names`. Returns the machines, and the exit status: a
-/// machine that cannot be reached is reported, and does not keep the others from their request.
-pub(crate) fn ask_all<'a>(names: &'a [String], request: &[u8]) -> (Vec<NamedMachine<'a>>, u8) {
+/// A time limit and the end of it; `None` for no limit.
+pub(crate) type Limit = Option<(Duration, Instant)>;
+
+/// Sends `request` to each of the machines `names`, and lets `finish` wait for what follows, until
+/// `timeout` has passed. Returns the greatest exit status: a machine that fails is reported, and
+/// does not keep the others from their request.
+pub(crate) fn ask_all(
+    names: &[String],
+    request: &[u8],
+    timeout: Option<Duration>,
+    finish: fn(&NamedMachine<'_>, Limit) -> Result<u8>,
+) -> ExitCode {
     let mut status = 0;
     let mut machines: Vec<NamedMachine<'_>> = Vec::new();
     for name in names {
@@ -53,18 +61,18 @@ pub(crate) fn ask_all<'a>(names: &'a [String], request: &[u8]) -> (Vec<NamedMach
     for machine in &machines {
         machine.ask(request);
     }
-    (machines, status)
+    // A limit beyond the range of the clock is no limit.
+    let limit = timeout.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
+    for machine in &machines {
+        status = status.max(finish(machine, limit).unwrap_or_else(|error| failed(&error)));
+    }
+    ExitCode::from(status)
 }
 
 /// Reports `error`, and returns the exit status for it.
-pub(crate) fn failed(error: &anyhow::Error) -> u8 {
+fn failed(error: &anyhow::Error) -> u8 {
     log::error!("{error:#}");
     EXIT_TROUBLE
-}
-
-/// A time limit and the end of it. A limit beyond the range of the clock is no limit.
-pub(crate) fn with_deadline(limit: Option<Duration>) -> Option<(Duration, Instant)> {
-    limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)))
 }
 
 impl<'a> NamedMachine<'a> {
@@ -101,10 +109,7 @@ impl<'a> NamedMachine<'a> {
                 if expected == Some(&message.text) {
                     return Ok(Waited::Told);
                 }
-                let answer = String::from_utf8_lossy(&message.text);
-                if let Some(problem) = answer.strip_prefix(ERROR) {
-                    bail!("machine \"{}\": {}", self.name, printable(problem.as_bytes()));
-                }
+                broker::accept(self.name, &message.text)?;
                 limit = deadline;
             }
             if limit.is_some_and(|limit| limit <= Instant::now()) {

@@ -4,7 +4,7 @@
 //! until a new run of the workload has started ([`machine::running::broker`]).
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use machine::plan::exit_status::EXIT_TIMEOUT;
@@ -12,7 +12,7 @@ use machine::running::broker::{RESTART, RESTARTED};
 use machine::running::registry;
 
 use crate::line::values::{parse_duration, parse_name};
-use crate::named_machine::{NamedMachine, Waited, ask_all, failed, with_deadline};
+use crate::named_machine::{Limit, NamedMachine, Waited, ask_all};
 
 /// End the workloads of running machines, and start them again
 #[derive(Debug, clap::Args)]
@@ -38,18 +38,13 @@ impl Restart {
     /// Starts the workloads again, and returns the exit status. A machine that fails is reported,
     /// and does not keep the others from their restart.
     pub fn run(self) -> Result<ExitCode> {
-        let (machines, mut status) = ask_all(&self.names, RESTART);
-        let limit = with_deadline(self.timeout);
-        for machine in &machines {
-            status = status.max(wait(machine, limit).unwrap_or_else(|error| failed(&error)));
-        }
-        Ok(ExitCode::from(status))
+        Ok(ask_all(&self.names, RESTART, self.timeout, wait))
     }
 }
 
 /// Waits until the workload of `machine`, which was asked to, has started again. Returns the exit
 /// status.
-fn wait(machine: &NamedMachine<'_>, limit: Option<(Duration, Instant)>) -> Result<u8> {
+fn wait(machine: &NamedMachine<'_>, limit: Limit) -> Result<u8> {
     let name = machine.name;
     match machine.wait(limit.map(|(_, deadline)| deadline), Some(RESTARTED))? {
         Waited::Told => Ok(0),

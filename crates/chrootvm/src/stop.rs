@@ -15,7 +15,7 @@ use machine::running::registry;
 use nix::sys::signal::{Signal, kill};
 
 use crate::line::values::{parse_duration, parse_name};
-use crate::named_machine::{NamedMachine, Waited, ask_all, failed, with_deadline};
+use crate::named_machine::{Limit, NamedMachine, Waited, ask_all};
 
 /// Time for a machine to end after the second request: QEMU gets 2 s after SIGTERM.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -47,18 +47,13 @@ impl Stop {
     /// Ends the machines, and returns the exit status. A machine that cannot be ended is
     /// reported, and does not keep the others from being ended.
     pub fn run(self) -> Result<ExitCode> {
-        let (machines, mut status) = ask_all(&self.names, STOP);
-        let limit = with_deadline(self.timeout);
-        for machine in &machines {
-            status = status.max(end(machine, limit).unwrap_or_else(|error| failed(&error)));
-        }
-        Ok(ExitCode::from(status))
+        Ok(ask_all(&self.names, STOP, self.timeout, end))
     }
 }
 
 /// Waits until `machine`, which was asked to end, has ended. After `limit`, ends it at once.
 /// Returns the exit status.
-fn end(machine: &NamedMachine<'_>, limit: Option<(Duration, Instant)>) -> Result<u8> {
+fn end(machine: &NamedMachine<'_>, limit: Limit) -> Result<u8> {
     let NamedMachine { name, pid, .. } = machine;
     let wait = |deadline| machine.wait(deadline, None);
     if wait(limit.map(|(_, deadline)| deadline))? == Waited::Ended {

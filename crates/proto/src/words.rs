@@ -91,6 +91,19 @@ pub fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(u8::is_ascii_whitespace)
 }
 
+/// The value with the name `word` in a table of names.
+#[must_use]
+pub fn named<T: Copy>(table: &[(&str, T)], word: &[u8]) -> Option<T> {
+    let word = text(word);
+    table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
+}
+
+/// The name of `value` in a table of names; empty if it has none.
+#[must_use]
+pub fn name_in<'a, T: PartialEq>(table: &[(&'a str, T)], value: &T) -> &'a str {
+    table.iter().find(|(_, row)| row == value).map_or("", |(name, _)| name)
+}
+
 /// A decimal number; digits only.
 #[must_use]
 #[inline(never)]

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use machine::plan::machine_plan::Publish;
 use machine::plan::shares::Access;
+use proto::settings::health::{UNHEALTHY, Unhealthy};
 use proto::settings::restart::{RESTARTS, RestartPolicy};
 use proto::signal;
+use proto::words::named;
 pub use recipe::values::parse_duration;
 
 /// Value of `--volume HOST:GUEST[:ro|rw]`.
@@ -89,12 +91,21 @@ pub fn parse_variable(
 /// Parses a value of `--restart`: `WHEN`, or `WHEN:MAX` as container engines have it.
 pub fn parse_restart(text: &str) -> Result<RestartPolicy, String> {
     let (name, max) = text.split_once(':').map_or((text, None), |(name, max)| (name, Some(max)));
-    let row = RESTARTS.iter().find(|(row, _)| *row == name);
-    let names = || RESTARTS.map(|(name, _)| name).join(", ");
-    let when = row.map(|(_, when)| *when).ok_or_else(|| format!("one of {}", names()))?;
+    let when = one_of(&RESTARTS, name)?;
     let max = max.map(str::parse).transpose();
     let max = max.map_err(|_| "the most restarts, after the colon, are a number".to_owned())?;
     Ok(RestartPolicy { when, max, ..RestartPolicy::default() })
+}
+
+/// Parses a value of `--health-on-failure`.
+pub fn parse_unhealthy(text: &str) -> Result<Unhealthy, String> {
+    one_of(&UNHEALTHY, text)
+}
+
+/// The value with this name in a table.
+fn one_of<T: Copy>(table: &[(&str, T)], name: &str) -> Result<T, String> {
+    let names = || table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    named(table, name.as_bytes()).ok_or_else(|| format!("one of {}", names()))
 }
 
 /// Parses the name or the number of a signal.

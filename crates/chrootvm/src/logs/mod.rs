@@ -19,14 +19,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use files::named::Named;
-use files::tell::{self, printable};
+use files::tell;
 use machine::process::messages::{self, NO_FDS};
 use machine::process::wait::{self, Awaited};
-use machine::running::broker::{ERROR, LOGS};
-use machine::running::registry;
+use machine::running::broker::LOGS;
+use machine::running::{broker, registry};
 use machine::session::log_files::{LogStream, is_written};
 
 use self::chain::LogChain;
@@ -133,9 +133,7 @@ impl Subject {
                 let answer = registry::wait_and_receive(&socket)?;
                 let answer = answer.with_context(|| registry::no_answer(&name))?.text;
                 ensure!(!answer.is_empty(), "machine \"{name}\" ended");
-                if let Some(problem) = answer.strip_prefix(ERROR.as_bytes()) {
-                    bail!("machine \"{name}\": {}", printable(problem));
-                }
+                broker::accept(&name, &answer)?;
                 Ok(Found { dir: OsString::from_vec(answer).into(), machine: Some(socket) })
             }
         }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use machine::root::kinds::Root;
-use proto::settings::health::{Schedule, UNHEALTHY, Unhealthy};
+use proto::settings::health::{Schedule, Unhealthy};
 use proto::settings::restart::{Backoff, Restart, RestartPolicy};
 use proto::settings::{self, Command, IMAGE_FILE, Record};
 use recipe::values::parse_backoff;
 
 use crate::image_config::SHELL;
-use crate::line::values::{parse_duration, parse_restart, parse_signal};
+use crate::line::values::{parse_duration, parse_restart, parse_signal, parse_unhealthy};
 
 /// How /init supervises what runs
 #[derive(Debug, Default, clap::Args)]
@@ -168,12 +168,6 @@ fn parse_positive(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("a time greater than 0".into()),
         time => Ok(time),
     }
-}
-
-fn parse_unhealthy(text: &str) -> Result<Unhealthy, String> {
-    let row = UNHEALTHY.iter().find(|(name, _)| *name == text);
-    let names = || UNHEALTHY.map(|(name, _)| name).join(", ");
-    row.map(|(_, action)| *action).ok_or_else(|| format!("one of {}", names()))
 }
 
 #[cfg(test)]

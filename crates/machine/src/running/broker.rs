@@ -12,7 +12,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use files::tell::printable;
 use nix::sys::signal::Signal;
 
 use super::registry;
@@ -49,7 +50,18 @@ const STOPPING: &str = "stopping";
 const RESTARTING: &str = "restarting";
 
 /// Start of an answer that reports an error.
-pub const ERROR: &str = "error ";
+const ERROR: &str = "error ";
+
+/// Accepts the `answer` of the machine `name`.
+///
+/// # Errors
+/// The machine reports an error.
+pub fn accept(name: &str, answer: &[u8]) -> Result<()> {
+    match answer.strip_prefix(ERROR.as_bytes()) {
+        Some(problem) => bail!("machine \"{name}\": {}", printable(problem)),
+        None => Ok(()),
+    }
+}
 
 /// Why a machine refuses [`EXEC`] if it runs no command of the host.
 const NO_COMMANDS: &str = "it was started with INIT or --console, so its PID 1 takes no further \

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use proto::words::{name_in, named};
 use proto::workload::{Health, Phase};
 
 use super::watched_init::WatchedInit;
@@ -66,28 +67,18 @@ const HEALTHS: [(&str, Health); 3] = [
     ("unhealthy", Health::Unhealthy),
 ];
 
-/// The word of `value` in a table.
-fn word_of<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
-    table.iter().find(|(_, row)| row == value).map_or("", |(word, _)| word)
-}
-
-/// The value of `word` in a table.
-fn value_of<T: Copy>(table: &[(&str, T)], word: &str) -> Option<T> {
-    table.iter().find(|(row, _)| *row == word).map(|(_, value)| *value)
-}
-
 impl Activity {
     /// Its word.
     #[must_use]
     pub fn word(self) -> &'static str {
-        word_of(&ACTIVITIES, &self)
+        name_in(&ACTIVITIES, &self)
     }
 }
 
 /// The word for what the checks of a workload say.
 #[must_use]
 pub fn health_word(health: Health) -> &'static str {
-    word_of(&HEALTHS, &health)
+    name_in(&HEALTHS, &health)
 }
 
 impl MachineState {
@@ -181,11 +172,11 @@ impl MachineState {
     #[must_use]
     pub fn parse(line: &str, now: Instant) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
-        let activity = value_of(&ACTIVITIES, words.next()?)?;
+        let activity = named(&ACTIVITIES, words.next()?.as_bytes())?;
         let mut state = Self { activity, ..Self::BOOTING };
         for (key, value) in words.filter_map(|word| word.split_once('=')) {
             match key {
-                "health" => state.health = value_of(&HEALTHS, value),
+                "health" => state.health = named(&HEALTHS, value.as_bytes()),
                 "restarts" => state.restarts = value.parse().ok(),
                 "status" => state.status = value.parse().ok(),
                 "uptime" => {

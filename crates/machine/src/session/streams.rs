@@ -245,11 +245,15 @@ impl OutputTarget for OwnStream {
     fn close(&mut self) -> Result<(), Errno> {
         // A file system flushes and reports errors when any descriptor of the file is closed,
         // so close a copy. If there is no copy, no error can be found.
-        let Ok(copy) = self.with(|fd| fd.try_clone_to_owned()) else { return Ok(()) };
-        match nix::unistd::close(copy) {
-            Err(Errno::EINTR) => Ok(()),
-            result => result,
-        }
+        self.with(|fd| fd.try_clone_to_owned()).map_or(Ok(()), close)
+    }
+}
+
+/// Closes `file`, and returns the errors of writing that are reported only then.
+pub(super) fn close(file: OwnedFd) -> Result<(), Errno> {
+    match nix::unistd::close(file) {
+        Err(Errno::EINTR) => Ok(()),
+        result => result,
     }
 }
 

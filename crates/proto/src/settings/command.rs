@@ -13,7 +13,7 @@ use super::{IMAGE_FILE, Size, from_millis, take_all};
 use crate::error::{Error, Result};
 use crate::signal;
 use crate::text::show;
-use crate::words::{number, text};
+use crate::words::{named, number};
 
 /// What happens if the working directory of a command is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,12 +57,6 @@ pub struct Command<'a> {
     pub image_volumes: Vec<&'a [u8]>,
     /// Health check of the command.
     pub health: Health<'a>,
-}
-
-/// The value with the name `word` in a table.
-fn named<T: Copy>(table: &[(&str, T)], word: &[u8]) -> Option<T> {
-    let word = text(word);
-    table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
 }
 
 impl<'a> Command<'a> {

@@ -17,7 +17,7 @@ use core::time::Duration;
 use crate::error::{Error, Result};
 use crate::text::show;
 use crate::volume::{Volume, VolumeKind};
-use crate::words::{self, number, numbers};
+use crate::words::{self, name_in, number, numbers};
 
 pub use command::{Command, MissingCwd, STOP_TIMEOUT};
 use health::{Schedule, UNHEALTHY, Unhealthy};
@@ -143,8 +143,10 @@ impl Record<'_> {
             Self::NoHealth => ("no-health", b"1".to_vec()),
             Self::HealthArg(value) => ("health-arg", value.to_vec()),
             Self::Health(schedule) => ("health", schedule.to_value()),
-            Self::Unhealthy(unhealthy) => ("health-on-failure", name_in(&UNHEALTHY, &unhealthy)),
-            Self::Restart(restart) => ("restart", name_in(&RESTARTS, &restart)),
+            Self::Unhealthy(unhealthy) => {
+                ("health-on-failure", name_in(&UNHEALTHY, &unhealthy).into())
+            }
+            Self::Restart(restart) => ("restart", name_in(&RESTARTS, &restart).into()),
             Self::RestartMax(count) => ("restart-max", format!("{count}").into_bytes()),
             Self::RestartBackoff(backoff) => ("restart-backoff", backoff.to_value()),
             Self::Hostname(value) => ("hostname", value.to_vec()),
@@ -161,12 +163,6 @@ impl Record<'_> {
         };
         [key.as_bytes(), b"=", &value].concat()
     }
-}
-
-/// The name of `value` in a table.
-fn name_in<T: PartialEq>(table: &[(&str, T)], value: &T) -> Vec<u8> {
-    let row = table.iter().find(|(_, row)| row == value);
-    row.map_or("", |(name, _)| name).as_bytes().to_vec()
 }
 
 /// A time of so many milliseconds.

@@ -194,6 +194,7 @@ fn a_workload_gets_its_own_time_to_end() {
     let before = Instant::now();
     assert_eq!(foreground.handle(Signal::SIGINT).unwrap(), None);
     let mut text = [0; 9];
+    ends[0].set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     ends[0].read_exact(&mut text).unwrap();
     assert_eq!(&text, b"signal 2\n");
     assert!(foreground.is_ending() && foreground.expired().is_none());

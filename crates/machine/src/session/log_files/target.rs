@@ -1,7 +1,7 @@
 //! The log files of one stream, as the destination of that stream.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,11 +10,11 @@ use files::time::timestamp_micros;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::{UnlinkatFlags, close, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::steps::{self, LinePosition, Step};
 use super::{KEEP_MAX, LogDir, LogSettings, LogStream, Timestamps};
-use crate::session::streams::OutputTarget;
+use crate::session::streams::{OutputTarget, close};
 
 /// Error for a log file that is a FIFO, a device or the like.
 pub(super) const NOT_REGULAR: Errno = Errno::EINVAL;
@@ -82,7 +82,7 @@ impl LogTarget {
         }
         let old = std::mem::replace(&mut self.file, open_file(&self.dir, self.stream)?);
         self.size = self.file.metadata().map_err(|error| errno_of(&error))?.len();
-        closed(old.into())
+        close(old.into())
     }
 
     /// Removes files that an earlier machine has kept, which kept more of them.
@@ -125,7 +125,7 @@ impl OutputTarget for LogTarget {
 
     fn close(&mut self) -> Result<(), Errno> {
         // A copy is enough, as for `OwnStream`. If there is no copy, no error can be found.
-        self.file.try_clone().map_or(Ok(()), |copy| closed(copy.into()))
+        self.file.try_clone().map_or(Ok(()), |copy| close(copy.into()))
     }
 }
 
@@ -144,14 +144,6 @@ fn open_file(dir: &LogDir, stream: LogStream) -> Result<File, Errno> {
     let file = openat(dir, stream.file_name(0).as_str(), flags | guards, FILE_MODE)?;
     let kind = SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFREG { Ok(file.into()) } else { Err(NOT_REGULAR) }
-}
-
-/// Closes `file`. Network file systems report some errors of writing only then.
-fn closed(file: OwnedFd) -> Result<(), Errno> {
-    match close(file) {
-        Err(Errno::EINTR) => Ok(()),
-        result => result,
-    }
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {

@@ -6,13 +6,13 @@
 //! same directory in the user's configuration.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use ureq::tls::{Certificate, PemItem};
 
 use super::environment::Environment;
+use super::is_missing;
 
 /// Directories of certificates by host: those of the system, below `/`.
 const OF_SYSTEM: [&str; 2] = ["etc/containers/certs.d", "etc/docker/certs.d"];
@@ -73,7 +73,7 @@ pub fn of_directories(
 fn files_of(dir: &Path) -> Vec<PathBuf> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(error) if is_missing(error.kind()) => {
             return Vec::new();
         }
         Err(error) => {

@@ -12,8 +12,8 @@ use rustix::process::geteuid;
 
 use super::auth_file::{AuthFile, Coverage, Entry};
 use super::environment::Environment;
-use super::helper;
 use super::login::Login;
+use super::{helper, is_missing};
 
 /// Most bytes of a file of credentials.
 const FILE_MAX: u64 = 4 << 20;
@@ -60,7 +60,7 @@ enum Need {
 impl Need {
     /// Whether a file counts as missing if it cannot be opened because of `error`.
     fn is_satisfied(self, error: ErrorKind) -> bool {
-        let is_missing = matches!(error, ErrorKind::NotFound | ErrorKind::NotADirectory);
+        let is_missing = is_missing(error);
         match self {
             Self::Must => false,
             Self::May => is_missing,

@@ -20,3 +20,10 @@ pub mod mirrors;
 pub mod options;
 pub mod proxy;
 pub mod registries_conf;
+
+use std::io::ErrorKind;
+
+/// Whether there is no such file, or no such directory above it.
+fn is_missing(error: ErrorKind) -> bool {
+    matches!(error, ErrorKind::NotFound | ErrorKind::NotADirectory)
+}

@@ -6,13 +6,13 @@
 //! more of them.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::environment::Environment;
+use super::is_missing;
 use super::options::Insecure;
 
 /// Most bytes of a file.
@@ -201,7 +201,7 @@ impl RegistriesConf {
 fn read(path: &Path) -> Result<Option<String>> {
     let at = || format!("read {}", path.display());
     match fs::metadata(path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(error) if is_missing(error.kind()) => {
             return Ok(None);
         }
         found => {
@@ -215,7 +215,7 @@ fn read(path: &Path) -> Result<Option<String>> {
 /// The `*.conf` files of a directory, by name. A missing directory is not an error.
 fn parts(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(error) if is_missing(error.kind()) => {
             return Ok(Vec::new());
         }
         entries => entries.with_context(|| format!("list {}", dir.display()))?,
