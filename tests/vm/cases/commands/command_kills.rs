@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 
+use crate::harness::command_run::CommandRun;
 use crate::harness::make::random::Random;
 use crate::harness::processes::{
     Victim, all_gone, eventually, family, is_empty, no_process_mentions, still_running,
@@ -14,9 +15,9 @@ use crate::harness::{Bed, Case};
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
-    ("chrootvm_killed_at_any_moment",    |bed| killed_at_any_moment(bed, Victim::Chrootvm)),
-    ("qemu_killed_at_any_moment",        |bed| killed_at_any_moment(bed, Victim::Qemu)),
-    ("virtiofsd_killed_at_any_moment",   |bed| killed_at_any_moment(bed, Victim::Virtiofsd)),
+    ("chrootvm_killed_at_any_moment",    |bed| killed_at_any_moment(bed, Victim::Chrootvm, sleep)),
+    ("qemu_killed_at_any_moment",        |bed| killed_at_any_moment(bed, Victim::Qemu, sleep)),
+    ("virtiofsd_killed_at_any_moment",   |bed| killed_at_any_moment(bed, Victim::Virtiofsd, sleep)),
     ("signals_reach_the_command",        signals_reach_the_command),
     ("second_signal_ends_the_command",   second_signal_ends_the_command),
     ("signal_ends_a_boot",               signal_ends_a_boot),
@@ -36,19 +37,29 @@ const PLUG: &str = "error: plug in a device: ";
 /// Error if a daemon has ended.
 const DAEMON: &str = "error: virtiofsd for tag \"rootfs\" ended while the machine ran (";
 
-/// The moments lie between the start of `chrootvm` and some time after that of the command.
-fn killed_at_any_moment(bed: &Bed, victim: Victim) -> Result<()> {
+/// A command that prints nothing, and does not end.
+fn sleep(bed: &Bed) -> Result<CommandRun> {
+    bed.sh("exec sleep 3600")
+}
+
+/// Kills a program of machines that run what `make` makes, which prints nothing. The moments lie
+/// between the start of `chrootvm` and some time after that of the command.
+pub(crate) fn killed_at_any_moment(
+    bed: &Bed,
+    victim: Victim,
+    make: fn(&Bed) -> Result<CommandRun>,
+) -> Result<()> {
     let rounds = std::env::var("VM_KILLS").ok().and_then(|text| text.parse().ok());
     let mut random = Random::new(victim as u64);
     for _ in 0..rounds.unwrap_or(ROUNDS) {
         let moment = random.below(SPAN);
-        killed_at(bed, victim, moment).with_context(|| format!("{victim:?} at {moment} ms"))?;
+        let run = make(bed)?;
+        killed_at(run, victim, moment).with_context(|| format!("{victim:?} at {moment} ms"))?;
     }
     Ok(())
 }
 
-fn killed_at(bed: &Bed, victim: Victim, moment: u64) -> Result<()> {
-    let run = bed.sh("exec sleep 3600")?;
+fn killed_at(run: CommandRun, victim: Victim, moment: u64) -> Result<()> {
     let tmp = run.machine.directory("private-tmp")?;
     let root = run.machine.root();
     let live = run.variable("TMPDIR", &tmp).start()?;

@@ -11,8 +11,9 @@ use proto::settings::health::{Schedule, Unhealthy};
 use proto::settings::restart::{Backoff, Restart};
 
 use super::supervision::machine;
+use crate::commands::command_kills::killed_at_any_moment;
 use crate::harness::command_run::{CommandRun, RunningCommand};
-use crate::harness::processes::eventually;
+use crate::harness::processes::{Victim, eventually};
 use crate::harness::programs::stdout_of;
 use crate::harness::{Bed, Case};
 use crate::recipes::examples::get;
@@ -41,6 +42,10 @@ pub(crate) const CASES: &[Case] = &[
     ("clock_may_jump",                     clock_may_jump),
     ("full_run_is_no_end",                 full_run_is_no_end),
     ("its_image_may_have_no_workload",     its_image_may_have_no_workload),
+    ("its_processes_are_killed_at_random", its_processes_are_killed_at_random),
+    ("its_chrootvm_is_killed",             |bed| killed_at_any_moment(bed, Victim::Chrootvm, restless)),
+    ("its_qemu_is_killed",                 |bed| killed_at_any_moment(bed, Victim::Qemu, restless)),
+    ("its_virtiofsd_is_killed",            |bed| killed_at_any_moment(bed, Victim::Virtiofsd, restless)),
 ];
 
 const ALWAYS: Record<'_> = Record::Restart(Restart::Always);
@@ -57,6 +62,14 @@ const CHECK_OFTEN: Record<'_> = Record::Health(Schedule {
     timeout: Duration::from_secs(600),
     start_period: Duration::ZERO,
     start_interval: Duration::from_millis(100),
+    retries: 2,
+});
+
+const CHECK_ALWAYS: Record<'_> = Record::Health(Schedule {
+    interval: Duration::from_millis(1),
+    timeout: Duration::from_secs(600),
+    start_period: Duration::from_secs(3600),
+    start_interval: Duration::from_millis(1),
     retries: 2,
 });
 
@@ -95,43 +108,47 @@ fn is_listed(bed: &Bed, name: &str, texts: &[&str]) -> Result<String> {
     })
 }
 
+/// Sends `signal` to the chrootvm of a workload that is up. It ends with this status and output.
+fn ends_by(
+    bed: &Bed,
+    signal: Signal,
+    script: &str,
+    records: &[Record<'_>],
+    (status, output): (i32, &str),
+) -> Result<()> {
+    let mut running = workload(bed, script, records)?.start()?;
+    running.wait_for("up")?;
+    running.signal(signal)?;
+    running.finish()?.is(status, output, "").map(drop)
+}
+
 /// Each signal that ends chrootvm ends the workload, and nothing starts it again.
 fn signals_end_it_for_good(bed: &Bed) -> Result<()> {
     for (signal, trap) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT")] {
         let script = format!("trap 'echo got {trap}; exit 7' {trap}; {WAIT}");
-        let mut running = workload(bed, &script, &[ALWAYS, NO_PAUSE])?.start()?;
-        running.wait_for("up")?;
-        running.signal(signal)?;
-        running.finish()?.is(7, format!("up\ngot {trap}\n"), "")?;
+        let end = (7, &*format!("up\ngot {trap}\n"));
+        ends_by(bed, signal, &script, &[ALWAYS, NO_PAUSE], end)?;
     }
     Ok(())
 }
 
 fn its_own_signal_replaces_sigterm(bed: &Bed) -> Result<()> {
     let script = format!("trap 'echo got QUIT; exit 0' QUIT; trap 'echo got TERM' TERM; {WAIT}");
-    let mut running = workload(bed, &script, &[Record::StopSignal(3), ALWAYS])?.start()?;
-    running.wait_for("up")?;
-    running.signal(Signal::SIGTERM)?;
-    running.finish()?.is(0, "up\ngot QUIT\n", "").map(drop)
+    let records = [Record::StopSignal(3), ALWAYS];
+    ends_by(bed, Signal::SIGTERM, &script, &records, (0, "up\ngot QUIT\n"))
 }
 
 fn deaf_one_is_killed_in_its_time(bed: &Bed) -> Result<()> {
     let script = format!("trap '' TERM; {WAIT}");
     let records = [Record::StopTimeout(Duration::from_millis(300)), ALWAYS];
-    let mut running = workload(bed, &script, &records)?.start()?;
-    running.wait_for("up")?;
-    running.signal(Signal::SIGTERM)?;
-    running.finish()?.is(137, "up\n", "").map(drop)
+    ends_by(bed, Signal::SIGTERM, &script, &records, (137, "up\n"))
 }
 
 /// A command of the host would be ended after ten seconds.
 fn long_time_to_end_is_granted(bed: &Bed) -> Result<()> {
     let script = format!("trap 'sleep 14; echo saved; exit 5' TERM; {WAIT}");
     let records = [Record::StopTimeout(Duration::from_secs(60))];
-    let mut running = workload(bed, &script, &records)?.start()?;
-    running.wait_for("up")?;
-    running.signal(Signal::SIGTERM)?;
-    running.finish()?.is(5, "up\nsaved\n", "").map(drop)
+    ends_by(bed, Signal::SIGTERM, &script, &records, (5, "up\nsaved\n"))
 }
 
 fn second_signal_ends_it_at_once(bed: &Bed) -> Result<()> {
@@ -323,4 +340,30 @@ fn its_image_may_have_no_workload(bed: &Bed) -> Result<()> {
     let machine = bed.busybox_machine()?;
     let run = CommandRun::new(machine, &[]).without_separator().options(&["--restart", "always"]);
     run.finish()?.says(125, "", &["--restart is for a COMMAND or the workload"]).map(drop)
+}
+
+/// A workload that always starts again, is checked all the time, and prints nothing.
+fn restless(bed: &Bed) -> Result<CommandRun> {
+    let check = [Record::HealthArg(b"busybox"), Record::HealthArg(b"true"), CHECK_ALWAYS];
+    workload(bed, "sleep 0.1; exit 3", &[&check[..], &[ALWAYS, NO_PAUSE]].concat())
+}
+
+/// Each run of the workload kills arbitrary processes until it meets itself: its children, checks,
+/// and those who serve `exec`.
+fn its_processes_are_killed_at_random(bed: &Bed) -> Result<()> {
+    let script = "count; fds() { busybox ls /proc/1/fd | busybox wc -l; }
+                  [ $n = 5 ] && { fds > /run/fds; echo up; }
+                  [ $n = 25 ] && { [ $(fds) -lt $(($(cat /run/fds) + 8)) ] && echo as before; exit 0; }
+                  sleep 3600 & busybox setsid sleep 3600 & (sleep 3600 &)
+                  while :; do kill -9 $(($$ - 8 + RANDOM % 1024)); done 2> /dev/null";
+    let check = [Record::HealthArg(b"busybox"), Record::HealthArg(b"true"), CHECK_ALWAYS];
+    let records = [Record::Restart(Restart::OnFailure), NO_PAUSE];
+    let (name, running) = named(bed, "random", script, &[&check[..], &records].concat())?;
+    for _ in 0..5 {
+        let mut exec = Command::new(bed.chrootvm());
+        let ended = exec.args(["exec", "-n", &name, "--", "busybox", "sleep", "600"]).output()?;
+        let is_expected = matches!(ended.status.code(), Some(125 | 137));
+        ensure!(is_expected, "{ended:?}");
+    }
+    running.finish()?.prints(0, &["start 25\nas before"], "start 26").map(drop)
 }
