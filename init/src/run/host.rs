@@ -27,7 +27,7 @@ use crate::run::session::stdio::ProcessSession;
 use crate::run::session::user::User;
 use crate::run::session::{Output, Session};
 use crate::run::workload::check::Check;
-use crate::run::workload::outside::{Order, Outside};
+use crate::run::workload::outside::{Heard, Order, Outside};
 use crate::run::workload::supervise;
 use crate::sys::children;
 use crate::sys::devices::Devices;
@@ -144,18 +144,18 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Handles messages of the host up to one that is an order.
-    fn next_order(&mut self) -> Option<Order> {
+    /// Handles messages of the host up to one for the command.
+    fn hear(&mut self) -> Option<Heard> {
         while let Some(message) = self.session.handle_messages() {
             match message {
                 ToGuest::Session(number) => self.serve(number),
                 ToGuest::Signal(number) => {
-                    let order = self.order_of(number);
-                    if order.is_some() {
-                        return order;
+                    let heard = self.meaning_of(number);
+                    if heard.is_some() {
+                        return heard;
                     }
                 }
-                ToGuest::Restart if self.is_workload => return Some(Order::Restart),
+                ToGuest::Restart if self.is_workload => return Some(Heard::Order(Order::Restart)),
                 _ => {}
             }
         }
@@ -163,13 +163,17 @@ impl<'a> Host<'a> {
     }
 
     /// What a signal of the host means: those that end a program end a workload for good.
-    fn order_of(&self, number: u8) -> Option<Order> {
+    fn meaning_of(&self, number: u8) -> Option<Heard> {
         let stops = i32::from(number) == Signal::TERM.as_raw();
         let own = self.stop_signal.filter(|_| stops);
         let signal = rt::process::signal(own.unwrap_or(number))?;
         let ends = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
         let ends = ends.iter().any(|signal| signal.as_raw() == i32::from(number));
-        Some(if self.is_workload && ends { Order::Stop(signal) } else { Order::Pass(signal) })
+        Some(if self.is_workload && ends {
+            Heard::Order(Order::Stop(signal))
+        } else {
+            Heard::Signal(signal)
+        })
     }
 
     /// Forks a process that serves session `number`.
@@ -208,10 +212,10 @@ impl Outside for Host<'_> {
         &mut self,
         check: Option<&mut Check>,
         limit: Option<Duration>,
-    ) -> Result<Option<Order>, Errno> {
+    ) -> Result<Option<Heard>, Errno> {
         // The last step may have left messages.
-        if let Some(order) = self.next_order() {
-            return Ok(Some(order));
+        if let Some(heard) = self.hear() {
+            return Ok(Some(heard));
         }
         let output = check.as_ref().and_then(|check| check.output.as_ref());
         let ordered = self.session.step(self.signals, output, limit)?;
@@ -219,7 +223,7 @@ impl Outside for Host<'_> {
             check.read();
         }
         let ordered = ordered.filter(|_| self.is_workload).map(Order::End);
-        Ok(ordered.or_else(|| self.next_order()))
+        Ok(ordered.map(Heard::Order).or_else(|| self.hear()))
     }
 
     fn tell(&mut self, state: WorkloadState) {

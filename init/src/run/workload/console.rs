@@ -14,7 +14,7 @@ use rustix::process::{Pid, WaitStatus};
 use rustix::system::RebootCommand;
 
 use super::check::Check;
-use super::outside::{Order, Outside};
+use super::outside::{Heard, Order, Outside};
 use super::{LAST_GRACE, supervise};
 use crate::root::attachments::extra_mounts::ExtraMounts;
 use crate::rt;
@@ -78,7 +78,7 @@ impl Outside for Console {
         &mut self,
         check: Option<&mut Check>,
         limit: Option<Duration>,
-    ) -> Result<Option<Order>, Errno> {
+    ) -> Result<Option<Heard>, Errno> {
         let button = self.button.as_ref();
         let output = check.as_ref().and_then(|check| check.output.as_ref());
         let mut fds = [Some(&self.signals), button, output]
@@ -92,7 +92,7 @@ impl Outside for Console {
         }
         let is_pressed = button.is_some_and(power_button::is_pressed);
         let order = orders::take(&self.signals).or(is_pressed.then_some(RebootCommand::PowerOff));
-        Ok(order.map(Order::End))
+        Ok(order.map(Order::End).map(Heard::Order))
     }
 
     fn tell(&mut self, _: WorkloadState) {}

@@ -30,7 +30,7 @@ impl Supervisor<'_> {
         let (signal, end) = match order {
             Order::End(end) => (own, Some(end)),
             Order::Stop(signal) => (Some(signal), Some(RebootCommand::PowerOff)),
-            Order::Restart | Order::Pass(_) => (own.or(Some(Signal::TERM)), None),
+            Order::Restart => (own.or(Some(Signal::TERM)), None),
         };
         if let Some(signal) = signal {
             self.end_command(signal)?;

@@ -39,7 +39,7 @@ use rustix::system::RebootCommand;
 
 use self::check::{Check, Fate};
 use self::health::{CheckResult, HealthWatch};
-use self::outside::{Order, Outside};
+use self::outside::{Heard, Order, Outside};
 use self::restarts::{End, Restarts};
 use crate::report::log;
 use crate::rt::process::{time_until, uptime, uptime_after};
@@ -301,9 +301,9 @@ impl Supervisor<'_> {
     /// Waits for anything that the outside knows of, at most for `limit`.
     fn poll(&mut self, limit: Option<Duration>) -> Result<(), Errno> {
         match self.outside.poll(self.check.as_mut(), limit)? {
-            Some(Order::Pass(signal)) => self.signal(signal),
+            Some(Heard::Signal(signal)) => self.signal(signal),
             // The first order to end the machine counts, and more than one to start again.
-            Some(order) if self.order.is_none_or(|known| known == Order::Restart) => {
+            Some(Heard::Order(order)) if self.order.is_none_or(|known| known == Order::Restart) => {
                 self.order = Some(order);
             }
             _ => {}

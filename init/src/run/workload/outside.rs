@@ -22,8 +22,15 @@ pub enum Order {
     Stop(Signal),
     /// End the command, and start it again.
     Restart,
-    /// Pass this signal on to the command.
-    Pass(Signal),
+}
+
+/// What PID 1 hears from the world outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// An order.
+    Order(Order),
+    /// A signal for the command.
+    Signal(Signal),
 }
 
 /// A world outside.
@@ -35,7 +42,7 @@ pub trait Outside {
     fn take_streams(&self, user: &User<'_>) -> Result<ProcessSession, Errno>;
 
     /// Waits for a signal, an order or output of `check`, at most for `limit`. Reads the output,
-    /// and returns an order.
+    /// and returns what it has heard.
     ///
     /// # Errors
     /// The outside is gone, or a system call failed.
@@ -43,7 +50,7 @@ pub trait Outside {
         &mut self,
         check: Option<&mut Check>,
         limit: Option<Duration>,
-    ) -> Result<Option<Order>, Errno>;
+    ) -> Result<Option<Heard>, Errno>;
 
     /// Tells the state of the workload; for the first time when the first process runs.
     fn tell(&mut self, state: WorkloadState);
