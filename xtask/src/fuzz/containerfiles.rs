@@ -125,6 +125,7 @@ fn check_stage(stage: &Evaluated) -> Result<()> {
         match &done.action {
             Action::Run(run) => {
                 ensure!(run.words.is_empty() == run.script.is_some(), "{:?}", run.words);
+                ensure!(is_absolute(&run.workdir), "a working directory {:?}", run.workdir);
                 for mount in &run.mounts {
                     let target = match mount {
                         Mount::Cache { target, .. }
