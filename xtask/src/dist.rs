@@ -30,7 +30,7 @@ impl Vendor {
     /// unfinished `vendor/` is not used.
     pub fn run(self) -> Result<()> {
         let root = workspace::root()?;
-        let mut cargo = Command::new(workspace::cargo());
+        let mut cargo = workspace::cargo();
         cargo.current_dir(&root).args(["vendor", "--locked", "vendor"]);
         let output = cargo.output().context("run cargo vendor")?;
         let message = String::from_utf8_lossy(&output.stderr);

@@ -101,7 +101,7 @@ pub fn compile(symbols: Symbols) -> Result<PathBuf> {
             "{linker} not found: install it with `scripts/setup build` (Debian: musl-tools)"
         );
     }
-    let status = Command::new(workspace::cargo())
+    let status = workspace::cargo()
         .current_dir(&root)
         .args(["build", "--quiet", "--locked", "--profile", "guest"])
         .args(["--package", "virtinitrd-init", "--bin", "init", "--features", "guest"])

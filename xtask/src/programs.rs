@@ -14,7 +14,7 @@ use crate::workspace;
 /// The build fails, or a file cannot be written.
 pub fn build() -> Result<()> {
     let root = workspace::root()?;
-    let status = Command::new(workspace::cargo())
+    let status = workspace::cargo()
         .current_dir(&root)
         .args(["build", "--quiet", "--locked", "--release", "--package", "chrootvm"])
         .args(workspace::vendor_arguments(&root))

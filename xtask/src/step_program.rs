@@ -5,7 +5,6 @@
 //! glibc load its name services.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use machine::toolchain::{check_static, host_triple};
@@ -23,7 +22,7 @@ pub fn build() -> Result<PathBuf> {
     let root = workspace::root()?;
     let target_dir = root.join("target/guest");
     let host = host_triple()?;
-    let status = Command::new(workspace::cargo())
+    let status = workspace::cargo()
         .current_dir(&root)
         .args(["build", "--quiet", "--locked", "--profile", PROFILE])
         .args(["--package", "virtinitrd-step", "--bin", "virtinitrd-step"])

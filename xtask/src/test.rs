@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use files::tell;
@@ -34,7 +34,7 @@ impl Test {
         step_program::build()?;
         programs::build()?;
         let cargo_test = || {
-            let mut command = Command::new(workspace::cargo());
+            let mut command = workspace::cargo();
             command.current_dir(&root).arg("test").args(workspace::vendor_arguments(&root));
             command.args(["--locked", "--workspace", "--no-fail-fast"]);
             command

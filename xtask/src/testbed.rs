@@ -101,7 +101,7 @@ pub fn virtiofsd(workspace: &Path) -> Result<PathBuf> {
     }
     log::info!("building virtiofsd {VIRTIOFSD} in {} (about two minutes)", dir.display());
     let log = fs::File::create(dir.with_extension("log"))?;
-    let mut command = Command::new(workspace::cargo());
+    let mut command = workspace::cargo();
     command
         .args(["install", "virtiofsd", "--locked", "--version", VIRTIOFSD, "--root"])
         .arg(&unfinished)

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -28,10 +29,21 @@ pub fn step_path(root: &Path) -> PathBuf {
     root.join("target/guest/step")
 }
 
-/// The cargo that started this program.
+/// The cargo that started this program, as a user would start it.
+///
+/// cargo tells the programs that it runs about their package. Some build scripts watch these
+/// variables, as that of ring does: with them, cargo would compile such crates again, and all that
+/// depend on them.
 #[must_use]
-pub fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let is_of_package = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        if is_of_package("CARGO_MANIFEST_") || is_of_package("CARGO_PKG_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Directory in which cargo keeps the sources of crates.

@@ -44,7 +44,7 @@ impl Check {
         ensure!(faults.is_empty(), "{}", faults.join("\n"));
         for arguments in CARGO {
             tell::result(format_args!("cargo {}\n", arguments.join(" ")))?;
-            let mut cargo = Command::new(workspace::cargo());
+            let mut cargo = workspace::cargo();
             run(cargo.current_dir(&root).args(*arguments).env("RUSTDOCFLAGS", "-Dwarnings"))?;
         }
         tell::result("shellcheck scripts/* bench/plain-* .ci/run\n")?;
