@@ -91,6 +91,7 @@ fn process_of(marks: &[String]) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
     #[test]
@@ -99,7 +100,11 @@ mod tests {
         let marks = [mark.clone()];
         assert_eq!(process_of(&marks).unwrap(), None);
         let mut cat = Command::new("cat");
-        let mut cat = cat.env("A", format!("/x/{mark}/y")).stdin(Stdio::piped()).spawn().unwrap();
+        cat.env("A", format!("/x/{mark}/y")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut cat = cat.spawn().unwrap();
+        // Its command line is there a little later than the process; what answers has both.
+        cat.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         assert_eq!(process_of(&marks).unwrap().as_deref(), Some("cat "));
         drop(cat.stdin.take());
         cat.wait().unwrap();
