@@ -14,7 +14,7 @@ use proto::settings::health::Schedule;
 use proto::settings::restart::{Backoff, Restart};
 use proto::settings::{IMAGE_FILE, Record, encode};
 
-use crate::{testbed, workspace};
+use crate::{programs, testbed, workspace};
 
 /// Let a workload start again and be checked as often as in days, and compare the memory of PID 1
 /// and of chrootvm before and after
@@ -37,7 +37,8 @@ const LIMIT: &str = "2h";
 /// Growth of the resident memory of chrootvm in KiB that is no leak: pages of the allocator.
 const CHROOTVM_GROWTH_MAX: u64 = 512;
 
-/// The same for PID 1: less than seven bytes for each of ten thousand restarts.
+/// Growth of the memory of PID 1 in KiB that is no leak: less than seven bytes for each of ten
+/// thousand restarts.
 const INIT_GROWTH_MAX: u64 = 64;
 
 /// The shortest time of the records.
@@ -121,17 +122,9 @@ fn live(what: &str, count: u32, script: &str, records: &[Record<'_>]) -> Result<
     let kernel = testbed::kernel(&workspace)?;
     // A directory would cost a request to the host for each program that starts.
     let image = dir.path().join("root.erofs");
-    let chrootvm = workspace.join("scripts/chrootvm");
-    let mut build = Command::new(&chrootvm);
-    build
-        .args(["image", "build", "--quiet"])
-        .arg(&root)
-        .arg("-o")
-        .arg(&image)
-        .stdout(Stdio::null());
-    ensure!(build.status()?.success(), "cannot make an image of the root");
+    programs::make_image(&root, &image)?;
     let start = Instant::now();
-    let mut command = Command::new(&chrootvm);
+    let mut command = Command::new(workspace.join("scripts/chrootvm"));
     command.args(["--no-config", "--quiet", "--timeout", LIMIT]);
     command.arg("--kernel").arg(&kernel.image).arg("--modules").arg(&kernel.modules).arg(&image);
     let mut chrootvm = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);

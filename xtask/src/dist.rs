@@ -87,8 +87,8 @@ impl DistCheck {
             make.current_dir(&tree).arg("--no-print-directory");
             make.env("CARGO_NET_OFFLINE", "true");
             // These variables describe this tree, not the unpacked one.
-            make.env_remove("CARGO_MANIFEST_DIR").env_remove("MAKEFLAGS");
-            make
+            make.env_remove("MAKEFLAGS");
+            workspace::forget_package(make)
         };
         run(make().arg("all").env("CARGO_HOME", stage.path().join("cargo-home")))?;
         run(make().arg("install").arg(format!("DESTDIR={}", install.display())))?;

@@ -1,10 +1,11 @@
 //! The host's programs, `chrootvm` and `mkvirtinitrd`, in a checkout.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::testbed::run;
 use crate::workspace;
 
 /// Builds both programs in `target/release`, where the scripts look for them, and writes their
@@ -43,6 +44,15 @@ fn write_completions() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes the image `image`, in the format of its ending, of the directory `root`.
+///
+/// # Errors
+/// cargo did not start this program, or `chrootvm image build` fails.
+pub fn make_image(root: &Path, image: &Path) -> Result<()> {
+    let mut build = Command::new(chrootvm()?);
+    run(build.args(["image", "build", "--quiet"]).arg(root).arg("-o").arg(image))
 }
 
 /// Path of the built `chrootvm`.

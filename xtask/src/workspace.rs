@@ -36,7 +36,11 @@ pub fn step_path(root: &Path) -> PathBuf {
 /// depend on them.
 #[must_use]
 pub fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_package(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+}
+
+/// `command` without the variables that describe the package of this program.
+pub(crate) fn forget_package(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let is_of_package = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
         if is_of_package("CARGO_MANIFEST_") || is_of_package("CARGO_PKG_") {

@@ -4,7 +4,6 @@
 //! that a busy minute of the host affects all of them.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -67,7 +66,7 @@ impl Roots {
         let mut roots = vec![("directory", root.clone())];
         for kind in &self.kinds {
             let image = subject.scratch().join(format!("image.{kind}"));
-            build(&root, &image)?;
+            programs::make_image(&root, &image)?;
             roots.push((kind, image));
         }
         let mut runs = vec![Vec::new(); roots.len()];
@@ -95,12 +94,6 @@ impl Roots {
         let (boot, free) = parse(&text).with_context(|| format!("{command:?} says {text}"))?;
         Ok(RootRun { wall, boot, free })
     }
-}
-
-fn build(root: &Path, image: &Path) -> Result<()> {
-    let mut build = Command::new(programs::chrootvm()?);
-    build.args(["image", "build"]).arg(root).arg("-o").arg(image);
-    output(&mut build).map(drop)
 }
 
 /// Reads the uptime in milliseconds and the available memory in MiB.

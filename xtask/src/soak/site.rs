@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::kinds::{Answer, KINDS, Kind, Streams, TYPED, UP, input, is_warm, status};
@@ -53,9 +53,7 @@ impl Site {
         fs::create_dir_all(busybox.join("mnt"))?;
         fs::create_dir_all(busybox.join("etc"))?;
         let image = dir.path().join("root.erofs");
-        let mut build = Command::new(programs::chrootvm()?);
-        build.args(["image", "build"]).arg(&busybox).arg("-o").arg(&image);
-        ensure!(build.status()?.success(), "image build failed");
+        programs::make_image(&busybox, &image)?;
         let roots = vec![busybox, testbed::debian(&workspace)?, image];
         let kernel = testbed::kernel(&workspace)?;
         let program = workspace.join("scripts/chrootvm");

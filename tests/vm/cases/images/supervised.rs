@@ -126,8 +126,8 @@ fn ends_by(
 fn signals_end_it_for_good(bed: &Bed) -> Result<()> {
     for (signal, trap) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT")] {
         let script = format!("trap 'echo got {trap}; exit 7' {trap}; {WAIT}");
-        let end = (7, &*format!("up\ngot {trap}\n"));
-        ends_by(bed, signal, &script, &[ALWAYS, NO_PAUSE], end)?;
+        let output = format!("up\ngot {trap}\n");
+        ends_by(bed, signal, &script, &[ALWAYS, NO_PAUSE], (7, &output))?;
     }
     Ok(())
 }

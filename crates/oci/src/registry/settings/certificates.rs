@@ -73,9 +73,7 @@ pub fn of_directories(
 fn files_of(dir: &Path) -> Vec<PathBuf> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if is_missing(error.kind()) => {
-            return Vec::new();
-        }
+        Err(error) if is_missing(error.kind()) => return Vec::new(),
         Err(error) => {
             log::warn!("list {}: {error}", dir.display());
             return Vec::new();

@@ -23,7 +23,7 @@ pub mod registries_conf;
 
 use std::io::ErrorKind;
 
-/// Whether there is no such file, or no such directory above it.
+/// Whether an error says that a file is missing, or a directory above it.
 fn is_missing(error: ErrorKind) -> bool {
     matches!(error, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

@@ -201,9 +201,7 @@ impl RegistriesConf {
 fn read(path: &Path) -> Result<Option<String>> {
     let at = || format!("read {}", path.display());
     match fs::metadata(path) {
-        Err(error) if is_missing(error.kind()) => {
-            return Ok(None);
-        }
+        Err(error) if is_missing(error.kind()) => return Ok(None),
         found => {
             let size = found.with_context(at)?.len();
             ensure!(size <= FILE_MAX, "{}: more than {FILE_MAX} bytes", path.display());
@@ -215,9 +213,7 @@ fn read(path: &Path) -> Result<Option<String>> {
 /// The `*.conf` files of a directory, by name. A missing directory is not an error.
 fn parts(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
-        Err(error) if is_missing(error.kind()) => {
-            return Ok(Vec::new());
-        }
+        Err(error) if is_missing(error.kind()) => return Ok(Vec::new()),
         entries => entries.with_context(|| format!("list {}", dir.display()))?,
     };
     let mut paths = Vec::new();
