@@ -1,4 +1,4 @@
-# Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`,
+# Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`, `make test-kvm`,
 # `make test-containerfiles` and `make test-inits` install packages; the others name what is
 # missing and fail.
 
@@ -89,6 +89,11 @@ test: ## Install what is missing, run every test
 test-all: ## As test, with the tests in machines that repeat others in another way
 	@scripts/setup test
 	@REPEAT_VM=1 $(XTASK) test
+
+.PHONY: test-kvm
+test-kvm: ## Run tests in machines of KVM, in a machine that has it; this takes long
+	@scripts/setup test
+	@KVM_VM=1 VM_DEADLINE=7200 $(XTASK) test --machines kvm
 
 .PHONY: test-containerfiles
 test-containerfiles: ## Build tests/containerfiles, and compare the images with those of buildah

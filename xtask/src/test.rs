@@ -11,7 +11,11 @@ use crate::{guest, programs, step_program, testbed, workspace};
 
 /// Run every test
 #[derive(Debug, clap::Args)]
-pub struct Test {}
+pub struct Test {
+    /// Run only the tests in machines whose names contain NAME
+    #[arg(long, value_name = "NAME")]
+    machines: Option<String>,
+}
 
 /// Beginning of the line that a test prints when it skips itself.
 const SKIPPED: &str = "skipped: ";
@@ -36,7 +40,11 @@ impl Test {
         let cargo_test = || {
             let mut command = workspace::cargo();
             command.current_dir(&root).arg("test").args(workspace::vendor_arguments(&root));
-            command.args(["--locked", "--workspace", "--no-fail-fast"]);
+            command.args(["--locked", "--no-fail-fast"]);
+            command.args(match &self.machines {
+                Some(_) => &["--package", "virtinitrd-vm-tests", "--test", "vm"][..],
+                None => &["--workspace"],
+            });
             command
         };
         let mut build = cargo_test().arg("--no-run").spawn().context("run cargo test")?;
@@ -51,7 +59,9 @@ impl Test {
         if let Err(error) = virtiofsd {
             log::info!("no Rust virtiofsd to test with: {error:#}");
         }
-        let mut cargo = cargo_test().stdout(Stdio::piped()).spawn().context("run cargo test")?;
+        let names = self.machines.iter().flat_map(|name| ["--", name]);
+        let mut cargo =
+            cargo_test().args(names).stdout(Stdio::piped()).spawn().context("run cargo test")?;
         let output = cargo.stdout.take().context("no output of cargo test")?;
         let (mut count, mut failures) = (TestCount::default(), Failures::default());
         for line in BufReader::new(output).split(b'\n') {

@@ -5,7 +5,7 @@
 //! whose tools are missing. With `REQUIRE_VM=1` a skip is a failure. Each test runs in a
 //! process of its own, which `harness::trial` ends when its deadline has passed;
 //! `VM_DEADLINE` gives another deadline, in seconds. Groups that repeat the tests of others in
-//! another way run only with `REPEAT_VM=1`.
+//! another way run only with `REPEAT_VM=1`, or `KVM_VM=1` if they do it with KVM.
 
 mod boot;
 mod commands;
@@ -58,6 +58,9 @@ const GROUPS: &[Group] = &[
     ("logs", commands::logs::CASES),
     ("modules", launcher::modules::CASES),
     ("pvh", launcher::pvh::CASES),
+    ("kvm", launcher::kvm::CASES),
+    ("kvm_groups", launcher::kvm::GROUPS),
+    ("with_kvm", launcher::kvm::INSIDE),
     ("image", images::image::CASES),
     ("initramfs", images::initramfs::CASES),
     ("roots", root::roots::CASES),
@@ -118,16 +121,20 @@ const RUST_GROUPS: &[Group] = &[
     ("rust::unprivileged::mounts", root::mounts::CASES_OF_USERS),
 ];
 
-/// Variable without which the [`REPETITIONS`] do not run.
-const REPEAT: &str = "REPEAT_VM";
-
-/// Groups that run the tests of another group in another way. Some groups of each way always run.
+/// Groups that run only if a variable is set. They run the tests of another group in another way;
+/// some tests of each way always run.
 #[rustfmt::skip]
-const REPETITIONS: &[&str] = &[
-    "cold::command::", "cold::streams::", "cold::arguments::", "cold::network::", "cold::command_host::",
-    "rust::exec::", "rust::mounts::", "rust::open_files::", "rust::host_root::", "rust::unprivileged::",
-    "supervision::",
+const ON_REQUEST: &[(&str, &[&str])] = &[
+    ("REPEAT_VM", &[
+        "cold::command::", "cold::streams::", "cold::arguments::", "cold::network::", "cold::command_host::",
+        "rust::exec::", "rust::mounts::", "rust::open_files::", "rust::host_root::", "rust::unprivileged::",
+        "supervision::",
+    ]),
+    ("KVM_VM", &["kvm_groups::"]),
 ];
+
+/// Group of the tests that run on a host with KVM alone. Everywhere, `kvm::` runs them in a machine.
+const WITH_KVM: &str = "with_kvm::";
 
 /// Tests of commands, which also run in machines that boot.
 #[rustfmt::skip]
@@ -197,9 +204,7 @@ fn run_all() -> ExitCode {
         ("documents::", !documents::can_run()),
         ("parallel::", !containerfiles::parallel::can_run()),
     ];
-    let repeats = std::env::var_os(REPEAT).is_some();
-    let is_repeated = |name: &str| REPETITIONS.iter().any(|group| name.starts_with(group));
-    let names = tests().map(|(name, _)| name).filter(|name| repeats || !is_repeated(name));
+    let names = tests().map(|(name, _)| name).filter(|name| is_asked_for(name));
     let trials = names.map(|name| {
         let (test, problem) = (name.clone(), problem.clone());
         let run = move || match problem {
@@ -210,6 +215,16 @@ fn run_all() -> ExitCode {
         Trial::ignorable_test(name, run).with_ignored_flag(skip || lacks && !required)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// Whether a test runs on this host, with these variables.
+fn is_asked_for(name: &str) -> bool {
+    let begins = |groups: &[&str]| groups.iter().any(|group| name.starts_with(group));
+    let is_left_out = |(variable, groups): &(&str, &[&str])| {
+        begins(groups) && std::env::var_os(variable).is_none()
+    };
+    let lacks_kvm = || begins(&[WITH_KVM]) && machine::host::kvm_problem().is_some();
+    !(ON_REQUEST.iter().any(is_left_out) || lacks_kvm())
 }
 
 /// All tests, by their full names.

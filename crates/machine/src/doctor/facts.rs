@@ -107,6 +107,8 @@ pub struct Kvm {
     pub problem: Option<String>,
     /// The error of opening `/dev/kvm`; `None` if that works.
     pub device: Option<ErrorKind>,
+    /// Name of the group that may use `/dev/kvm`; `None` if there is no such device or group.
+    pub group: Option<String>,
     /// The processor.
     pub processor: Processor,
 }
@@ -179,7 +181,12 @@ pub(super) mod tests {
             distribution: Distribution::parse("ID=fedora\n"),
             qemu: Program::Works(working_qemu()),
             virtiofsd: daemon(Flavour::Rust { readonly: true }, Guard::Daemon),
-            kvm: Kvm { problem: None, device: None, processor: processor(Some("kvm_intel")) },
+            kvm: Kvm {
+                problem: None,
+                device: None,
+                group: None,
+                processor: processor(Some("kvm_intel")),
+            },
             given: None,
             kernels: Vec::new(),
             host_kernel: Err("it has none".into()),

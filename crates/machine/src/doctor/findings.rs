@@ -117,6 +117,10 @@ fn read_only(daemon: &Daemon, name: &str) -> (Status, String) {
 fn kvm(kvm: &Kvm, user: &User) -> (Status, String) {
     let Some(problem) = &kvm.problem else { return (Status::Ok, "/dev/kvm can be used".into()) };
     let mend = match (kvm.processor.module, kvm.device) {
+        // It is that of a paravirtual hypervisor such as PVM.
+        (None, None) if kvm.processor.is_guest => {
+            "use a host whose own virtual machines have nested virtualization".to_owned()
+        }
         (None, _) if kvm.processor.is_guest => {
             "this is a virtual machine: turn on nested virtualization on its host".to_owned()
         }
@@ -129,8 +133,12 @@ fn kvm(kvm: &Kvm, user: &User) -> (Status, String) {
             "let this container have /dev/kvm".to_owned()
         }
         (Some(_), Some(ErrorKind::PermissionDenied)) => {
-            let join = user.as_root(&format!("usermod -aG kvm {}", user.name));
+            let group = kvm.group.as_deref().unwrap_or("kvm");
+            let join = user.as_root(&format!("usermod -aG {group} {}", user.name));
             format!("{join}, and log in again")
+        }
+        (Some(_), Some(ErrorKind::ResourceBusy)) => {
+            "end the other hypervisor that uses the processor, such as VirtualBox".to_owned()
         }
         (Some(module), _) => format!("see `dmesg | grep kvm`; {module} drives it"),
     };
@@ -192,7 +200,7 @@ mod tests {
 
     fn broken_kvm(device: ErrorKind, module: Option<&'static str>) -> Kvm {
         let problem = Some("no".to_owned());
-        Kvm { problem, device: Some(device), processor: processor(module) }
+        Kvm { problem, device: Some(device), group: None, processor: processor(module) }
     }
 
     /// Checks the finding about `subject`.
@@ -267,7 +275,10 @@ mod tests {
             ("module", broken_kvm(ErrorKind::NotFound, intel), me(), Status::Note, "sudo modprobe kvm_intel"),
             ("group", broken_kvm(ErrorKind::PermissionDenied, intel), me(), Status::Note, "sudo usermod -aG kvm me"),
             ("container", broken_kvm(ErrorKind::PermissionDenied, intel), root(), Status::Note, "let this container"),
-            ("busy", broken_kvm(ErrorKind::ResourceBusy, intel), root(), Status::Note, "dmesg"),
+            ("busy", broken_kvm(ErrorKind::ResourceBusy, intel), root(), Status::Note, "VirtualBox"),
+            ("odd", broken_kvm(ErrorKind::Other, intel), root(), Status::Note, "dmesg"),
+            ("paravirtual", Kvm { device: None, ..broken_kvm(ErrorKind::Other, None) }, me(), Status::Note, "use a host whose"),
+            ("other group", Kvm { group: Some("virt".into()), ..broken_kvm(ErrorKind::PermissionDenied, intel) }, me(), Status::Note, "usermod -aG virt me"),
         ];
         for (name, kvm, user, status, text) in cases {
             check(name, &Facts { user, kvm, ..healthy() }, "KVM", status, text);

@@ -5,10 +5,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result};
+use nix::unistd::{Gid, Group};
 
 use super::facts::{Daemon, Facts, Ids, Kvm, Processor, Program, Qemu, User};
 use super::kernel_facts::{GivenKernel, given_kernel, host_kernel, root_kernels};
@@ -171,9 +173,12 @@ fn version_in(program: &[u8]) -> Option<String> {
 /// Checks KVM.
 fn kvm() -> Kvm {
     let device = OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    let owner = fs::metadata("/dev/kvm").ok().map(|device| Gid::from_raw(device.gid()));
+    let group = owner.and_then(|id| Group::from_gid(id).ok().flatten());
     Kvm {
         problem: host::kvm_problem(),
         device: device.err().map(|error| error.kind()),
+        group: group.map(|group| group.name),
         processor: processor(&host::cpuinfo()),
     }
 }

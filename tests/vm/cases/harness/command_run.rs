@@ -71,6 +71,8 @@ pub(crate) struct CommandRun {
     variables: Vec<(String, OsString)>,
     /// Whether a command whose machine hangs is started again.
     may_start_again: bool,
+    /// Longest time that the command may take.
+    limit: Duration,
 }
 
 impl CommandRun {
@@ -85,7 +87,13 @@ impl CommandRun {
             wrapper: None,
             variables: Vec::new(),
             may_start_again: true,
+            limit: DEADLINE,
         }
+    }
+
+    /// Gives the command this time instead of [`DEADLINE`].
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// Leaves out the `--` between ROOTFS and the command.
@@ -158,7 +166,7 @@ impl CommandRun {
         let input = self.input.clone();
         // A command need not read all of its input, so nobody joins this thread.
         std::thread::spawn(move || stdin.write_all(&input));
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + self.limit;
         let process = OwnedFamily(child);
         Ok(RunningCommand { run: self, process, chunks, output: Default::default(), deadline })
     }
@@ -227,10 +235,11 @@ impl RunningCommand {
             return run.start()?.finish();
         }
         let command = format!("{:?}", self.run.command());
+        let limit = self.run.limit.as_secs();
         let output = std::mem::take(&mut self.output);
         let finished = FinishedCommand { status, output, command, machine: self.run.machine };
         match hangs {
-            true => Err(finished.failure("chrootvm has not ended within 120 s")),
+            true => Err(finished.failure(&format!("chrootvm has not ended within {limit} s"))),
             false => Ok(finished),
         }
     }

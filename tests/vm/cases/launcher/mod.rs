@@ -2,6 +2,7 @@
 
 pub(crate) mod console;
 pub(crate) mod host;
+pub(crate) mod kvm;
 pub(crate) mod modules;
 pub(crate) mod options;
 pub(crate) mod pvh;

@@ -1,0 +1,89 @@
+//! Tests with KVM, on a host that need not have it.
+//!
+//! QEMU's translator emulates the virtualization of AMD's processors (SVM). So a machine on the
+//! root of this host, with the kernel's module `kvm-amd`, has a `/dev/kvm` that works, and this
+//! program runs there once more. The machines in that machine are slow, but they are those of
+//! KVM: tests there prove that something works, and nothing about its speed.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::harness::command_run::CommandRun;
+use crate::harness::{Bed, Case};
+
+#[rustfmt::skip]
+pub(crate) const CASES: &[Case] = &[
+    ("works_in_a_machine", |bed| pass(bed, &["with_kvm::"])),
+];
+
+#[rustfmt::skip]
+pub(crate) const GROUPS: &[Case] = &[
+    ("command",       |bed| pass(bed, &["command::"])),
+    ("streams",       |bed| pass(bed, &["streams::"])),
+    ("command_kills", |bed| pass(bed, &["command_kills::"])),
+    ("tty",           |bed| pass(bed, &["tty::"])),
+    ("pvh",           |bed| pass(bed, &["pvh::"])),
+    ("roots",         |bed| pass(bed, &["roots::"])),
+    ("warm_answers",  |bed| pass(bed, &["warm::answers::"])),
+    ("warm_kills",    |bed| pass(bed, &["warm::kills::"])),
+    ("warm_twins",    |bed| pass(bed, &["warm::twins::"])),
+];
+
+/// Tests that need KVM, and run in a machine that has it.
+pub(crate) const INSIDE: &[Case] = &[("is_used", is_used), ("microvm_starts", microvm_starts)];
+
+/// Deadline of a machine with tests in it; a group of them takes up to an hour.
+const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The tests with these names pass in a machine with KVM. A name that ends in `::` stands for all
+/// tests that begin with it.
+fn pass(bed: &Bed, names: &[&str]) -> Result<()> {
+    let program = std::env::current_exe().context("find this program")?;
+    let workspace = &bed.workspace;
+    // The sources are read-only in the machine, and the tests keep kernels and templates.
+    let cache = workspace.join("target/testbed/cache");
+    fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
+    let tests = names.iter().map(|name| {
+        let exact = if name.ends_with("::") { "" } else { "--exact" };
+        format!("'{}' {exact} '{name}'\n", program.display())
+    });
+    let mount = format!("mount -t tmpfs cache '{}'\n", cache.display());
+    let head = ["set -e\n".to_owned(), mount, "export REQUIRE_VM=1\n".to_owned()];
+    let script: String = head.into_iter().chain(tests).collect();
+    let machine = bed.machine_on(Path::new("/"))?.with_kernel(&bed.kernel);
+    let mut run = CommandRun::new(machine, &["sh", "-c", &script]).within(DEADLINE);
+    run.volume(workspace, &format!("{}:ro", workspace.display()));
+    // A saved machine has no module of its own, and KVM of this host would lack SVM.
+    let finished = run
+        .options(&["--overlay", "--accel", "tcg", "--memory", "6G", "--warm", "never"])
+        .options(&["--module", "kvm_amd"])
+        .finish()?;
+    let stdout = String::from_utf8_lossy(finished.stdout()).into_owned();
+    let passed = stdout.matches("test result: ok.").count();
+    let is_expected =
+        finished.status == 0 && passed == names.len() && !stdout.contains(" 0 passed");
+    finished.check(is_expected, || format!("{names:?} have not passed with KVM")).map(drop)
+}
+
+/// Without an option the machine runs by KVM, its kernel uses the clock of KVM, and its command
+/// has its streams and its status.
+fn is_used(bed: &Bed) -> Result<()> {
+    let script = "dmesg | grep -o 'Hypervisor detected: KVM'
+                  cat /sys/devices/system/clocksource/clocksource0/current_clocksource -
+                  echo error >&2; exit 7";
+    let finished = bed.cold().sh(script)?.input(b"input\n").finish()?;
+    finished.is(7, "Hypervisor detected: KVM\nkvm-clock\ninput\n", "error\n").map(drop)
+}
+
+/// QEMU's smallest machine has PCI if it is asked for, and runs a command.
+fn microvm_starts(bed: &Bed) -> Result<()> {
+    let finished = bed
+        .cold()
+        .sh("test ! -e /sys/firmware/dmi; exit 7")?
+        .options(&["--accel", "kvm", "--machine", "microvm,pcie=on,rtc=on"])
+        .finish()?;
+    finished.is(7, "", "").map(drop)
+}
