@@ -105,6 +105,8 @@ pub fn virtiofsd(workspace: &Path) -> Result<PathBuf> {
     command
         .args(["install", "virtiofsd", "--locked", "--version", VIRTIOFSD, "--root"])
         .arg(&unfinished)
+        // It takes as long as the rest of the build.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .stdout(log.try_clone()?)
         .stderr(log);
     run(&mut command).with_context(|| format!("see {}", dir.with_extension("log").display()))?;

@@ -24,7 +24,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use harness::{Bed, Case, CaseBody, trial};
+use harness::{Bed, Case, CaseBody, Processors, trial};
 use libtest_mimic::{Arguments, Failed, Trial};
 use machine::process::signals;
 use nix::sys::signal::{SigSet, Signal};
@@ -106,6 +106,10 @@ const GROUPS: &[Group] = &[
     ("warm::damage", warm::damage::CASES),
     ("warm::kills", warm::kills::CASES),
     ("warm::refusals", warm::refusals::CASES),
+    ("more::initramfs", images::initramfs::MORE),
+    ("more::pvh", launcher::pvh::MORE),
+    ("more::image", images::image::MORE),
+    ("more::warm::damage", warm::damage::MORE),
 ];
 
 /// Tests of shared directories, which also run with the Rust virtiofsd.
@@ -128,9 +132,16 @@ const ON_REQUEST: &[(&str, &[&str])] = &[
     ("REPEAT_VM", &[
         "cold::command::", "cold::streams::", "cold::arguments::", "cold::network::", "cold::command_host::",
         "rust::exec::", "rust::mounts::", "rust::open_files::", "rust::host_root::", "rust::unprivileged::",
-        "supervision::",
+        "supervision::", "cold::tty::", "cold::command_kills::", "more::",
     ]),
     ("KVM_VM", &["kvm_groups::"]),
+];
+
+/// Groups whose machines have as many processors as `chrootvm` gives them by itself.
+#[rustfmt::skip]
+const PARALLEL: &[&str] = &[
+    "contract::", "distribution::", "command::", "command_kills::", "arguments::", "exec::", "options::", "oci::",
+    "warm::answers::", "with_kvm::",
 ];
 
 /// Group of the tests that run on a host with KVM alone. Everywhere, `kvm::` runs them in a machine.
@@ -179,7 +190,18 @@ fn run_one(name: &OsStr) -> ExitCode {
         .map(|&(name, body)| (name.to_owned(), Box::new(body) as Body));
     let found = tests().chain(hidden).find(|(known, _)| **known == *name);
     let found = found.with_context(|| format!("no test is called {}", name.display()));
-    trial::run_here(|| (found?.1)(&Bed::new()?))
+    trial::run_here(|| {
+        let (name, body) = found?;
+        body(&Bed::new()?.with_processors(processors(&name)))
+    })
+}
+
+/// Number of processors of the machines of a test.
+fn processors(name: &str) -> Processors {
+    match PARALLEL.iter().any(|group| name.starts_with(group)) {
+        true => Processors::Default,
+        false => Processors::One,
+    }
 }
 
 /// Runs the tests that the arguments select, each in a process of its own.
@@ -245,11 +267,23 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         root::roots::DISKS.iter().map(|disk| test("roots", disk.name, |bed| disk.check(bed)));
     let supervisions = images::supervision::SUPERVISIONS
         .iter()
+        .chain(images::supervision::MORE)
         .map(|row| test("supervision", row.name, |bed| row.on_the_console(bed)));
     let supervised = images::supervision::SUPERVISIONS
         .iter()
         .map(|row| test("supervised", row.name, |bed| row.with_its_streams(bed)));
+    let more_faults = boot::fault::MORE
+        .iter()
+        .map(|fault| test("more::fault", fault.name, |bed| fault.check(bed)));
+    let more_disks =
+        root::roots::MORE.iter().map(|disk| test("more::roots", disk.name, |bed| disk.check(bed)));
+    let more_supervisions = images::supervision::MORE
+        .iter()
+        .map(|row| test("more::supervised", row.name, |bed| row.with_its_streams(bed)));
     let cases = cases
+        .chain(more_faults)
+        .chain(more_disks)
+        .chain(more_supervisions)
         .chain(faults)
         .chain(ends)
         .chain(inits)

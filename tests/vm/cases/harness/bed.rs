@@ -31,6 +31,17 @@ pub(crate) struct Bed {
     pub(crate) virtiofsd: Option<PathBuf>,
     /// Whether each machine boots; otherwise one with a command starts from a template.
     pub(crate) is_cold: bool,
+    /// Number of processors of each machine.
+    pub(crate) processors: Processors,
+}
+
+/// Number of processors of the machines of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processors {
+    /// As many as `chrootvm` gives a machine by itself: all of the host.
+    Default,
+    /// One. Without KVM, a boot with two costs a third more.
+    One,
 }
 
 impl Bed {
@@ -44,7 +55,14 @@ impl Bed {
         machine::process::virtiofsd::find(None)?;
         let kernel = testbed::kernel(&workspace)?;
         let busybox = testbed::busybox()?;
-        Ok(Self { workspace, kernel, busybox, virtiofsd: None, is_cold: false })
+        Ok(Self {
+            workspace,
+            kernel,
+            busybox,
+            virtiofsd: None,
+            is_cold: false,
+            processors: Processors::Default,
+        })
     }
 
     /// This bed with the Rust virtiofsd that the testbed built.
@@ -60,6 +78,11 @@ impl Bed {
     /// This bed, whose machines all boot.
     pub(crate) fn cold(&self) -> Self {
         Self { is_cold: true, ..self.clone() }
+    }
+
+    /// This bed, whose machines have this number of processors.
+    pub(crate) fn with_processors(self, processors: Processors) -> Self {
+        Self { processors, ..self }
     }
 
     /// This bed with another image of its kernel.
@@ -127,6 +150,9 @@ impl Bed {
         }
         if self.is_cold {
             machine.option("--warm", "never");
+        }
+        if self.processors == Processors::One {
+            machine.option("--cpus", "1");
         }
         machine
     }

@@ -20,7 +20,7 @@ mod running;
 
 use anyhow::Result;
 
-pub(crate) use bed::{Bed, new_directory, workspace};
+pub(crate) use bed::{Bed, Processors, new_directory, workspace};
 pub(crate) use machine::{Machine, hotplug, read_only_disk};
 pub(crate) use running::RunningMachine;
 

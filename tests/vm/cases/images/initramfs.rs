@@ -17,17 +17,22 @@ pub(crate) const CASES: &[Case] = &[
     ("xz_root",           |bed| root_boots(bed, "xz", None)),
     ("zstd_root",         |bed| root_boots(bed, "zst", None)),
     ("lz4_root_0_mod_4",  |bed| root_boots(bed, "lz4", Some(0))),
-    ("lz4_root_1_mod_4",  |bed| root_boots(bed, "lz4", Some(1))),
-    ("lz4_root_2_mod_4",  |bed| root_boots(bed, "lz4", Some(2))),
     ("lz4_root_3_mod_4",  |bed| root_boots(bed, "lz4", Some(3))),
-    ("gzip_initrd",       |bed| initrd_runs(bed, Compression::Gzip, None)),
-    ("xz_initrd",         |bed| initrd_runs(bed, Compression::Xz, None)),
     ("zstd_initrd",       |bed| initrd_runs(bed, Compression::Zstd, None)),
     ("lz4_initrd_0_mod_4", |bed| initrd_runs(bed, Compression::Lz4, Some(0))),
-    ("lz4_initrd_1_mod_4", |bed| initrd_runs(bed, Compression::Lz4, Some(1))),
-    ("lz4_initrd_2_mod_4", |bed| initrd_runs(bed, Compression::Lz4, Some(2))),
     ("lz4_initrd_3_mod_4", |bed| initrd_runs(bed, Compression::Lz4, Some(3))),
     ("odd_members_are_unpacked_alike", odd_members_are_unpacked_alike),
+];
+
+/// Rows that take the way of another row; they run on request.
+#[rustfmt::skip]
+pub(crate) const MORE: &[Case] = &[
+    ("lz4_root_1_mod_4",  |bed| root_boots(bed, "lz4", Some(1))),
+    ("lz4_root_2_mod_4",  |bed| root_boots(bed, "lz4", Some(2))),
+    ("gzip_initrd",       |bed| initrd_runs(bed, Compression::Gzip, None)),
+    ("xz_initrd",         |bed| initrd_runs(bed, Compression::Xz, None)),
+    ("lz4_initrd_1_mod_4", |bed| initrd_runs(bed, Compression::Lz4, Some(1))),
+    ("lz4_initrd_2_mod_4", |bed| initrd_runs(bed, Compression::Lz4, Some(2))),
 ];
 
 /// Alignment of an archive in bytes (`unpack_to_rootfs()` of `init/initramfs.c`).

@@ -353,7 +353,7 @@ fn restless(bed: &Bed) -> Result<CommandRun> {
 fn its_processes_are_killed_at_random(bed: &Bed) -> Result<()> {
     let script = "count; fds() { busybox ls /proc/1/fd | busybox wc -l; }
                   [ $n = 5 ] && { fds > /run/fds; echo up; }
-                  [ $n = 25 ] && { [ $(fds) -lt $(($(cat /run/fds) + 8)) ] && echo as before; exit 0; }
+                  [ $n = 12 ] && { [ $(fds) -lt $(($(cat /run/fds) + 8)) ] && echo as before; exit 0; }
                   sleep 3600 & busybox setsid sleep 3600 & (sleep 3600 &)
                   while :; do kill -9 $(($$ - 8 + RANDOM % 1024)); done 2> /dev/null";
     let check = [Record::HealthArg(b"busybox"), Record::HealthArg(b"true"), CHECK_ALWAYS];
@@ -365,5 +365,5 @@ fn its_processes_are_killed_at_random(bed: &Bed) -> Result<()> {
         let is_expected = matches!(ended.status.code(), Some(125 | 137));
         ensure!(is_expected, "{ended:?}");
     }
-    running.finish()?.prints(0, &["start 25\nas before"], "start 26").map(drop)
+    running.finish()?.prints(0, &["start 12\nas before"], "start 13").map(drop)
 }

@@ -30,22 +30,27 @@ const SHOW_ROOT: &str =
 #[rustfmt::skip]
 pub(crate) const DISKS: &[DiskBoot] = &[
     DiskBoot { name: "path",           disk: EXT4,     words: "root=/dev/vda",                                                 lines: &["/dev/vda ext4 ro"] },
+    DiskBoot { name: "uuid",           disk: EROFS,    words: "root=UUID=21223344-5566-7788-99AA-bbccddeeff00 rootfstype=ext4,erofs", lines: &["/dev/vda erofs ro"] },
+    DiskBoot { name: "partuuid_mbr",   disk: MBR,      words: "root=PARTUUID=deadbeef-02",                                     lines: &["/dev/vda2 ext4 ro"] },
+    DiskBoot { name: "overlay_squash", disk: SQUASHFS, words: "root=/dev/vda virtinit.overlay=16m",                            lines: &["overlay overlay rw", "written"] },
+    DiskBoot { name: "flags",          disk: EXT4,     words: "root=/dev/vda rootflags=noatime,nosuid,data=ordered",           lines: &["/dev/vda ext4 ro", "flags 1"] },
+    DiskBoot { name: "no_such_label",  disk: EXT4,     words: "root=LABEL=data virtinit.wait=0", lines: &["virtinit: find root=LABEL=data: no such label; block devices: vda (ext4, label \"the root\")"] },
+    DiskBoot { name: "delay",          disk: EROFS,    words: "root=/dev/vda rootdelay=1",                                     lines: &["/dev/vda erofs ro"] },
+    DiskBoot { name: "disk_without_a_file_system",  disk: ZEROS,  words: "root=/dev/vda", lines: &["virtinit: mount root=/dev/vda at /sysroot: ENODATA: no file system of a known type is on it (ext2-4, erofs, squashfs, btrfs, xfs): name its type"] },
+];
+
+/// Rows that take the way of another row; they run on request.
+#[rustfmt::skip]
+pub(crate) const MORE: &[DiskBoot] = &[
     DiskBoot { name: "path_erofs",     disk: EROFS,    words: "root=/dev/vda rootfstype=erofs",                                lines: &["/dev/vda erofs ro"] },
     DiskBoot { name: "number",         disk: SQUASHFS, words: "root=254:0 rw",                                                 lines: &["/dev/vda squashfs ro"] },
     DiskBoot { name: "label",          disk: EXT4,     words: "\"root=LABEL=the root\" rw",                                    lines: &["/dev/vda ext4 ro"] },
-    DiskBoot { name: "uuid",           disk: EROFS,    words: "root=UUID=21223344-5566-7788-99AA-bbccddeeff00 rootfstype=ext4,erofs", lines: &["/dev/vda erofs ro"] },
     DiskBoot { name: "partuuid",       disk: GPT,      words: "root=PARTUUID=31223344-5566-7788-99AA-BBCCDDEEFF00 rootwait",   lines: &["/dev/vda2 ext4 ro"] },
     DiskBoot { name: "partlabel",      disk: GPT,      words: "root=PARTLABEL=system",                                         lines: &["/dev/vda2 ext4 ro"] },
-    DiskBoot { name: "partuuid_mbr",   disk: MBR,      words: "root=PARTUUID=deadbeef-02",                                     lines: &["/dev/vda2 ext4 ro"] },
     DiskBoot { name: "overlay_erofs",  disk: EROFS,    words: "root=/dev/vda virtinit.overlay=16m",                            lines: &["overlay overlay rw", "written"] },
-    DiskBoot { name: "overlay_squash", disk: SQUASHFS, words: "root=/dev/vda virtinit.overlay=16m",                            lines: &["overlay overlay rw", "written"] },
     DiskBoot { name: "overlay_ext4",   disk: EXT4,     words: "root=/dev/vda virtinit.overlay=16m",                            lines: &["overlay overlay rw", "written"] },
-    DiskBoot { name: "flags",          disk: EXT4,     words: "root=/dev/vda rootflags=noatime,nosuid,data=ordered",           lines: &["/dev/vda ext4 ro", "flags 1"] },
-    DiskBoot { name: "no_such_label",  disk: EXT4,     words: "root=LABEL=data virtinit.wait=0", lines: &["virtinit: find root=LABEL=data: no such label; block devices: vda (ext4, label \"the root\")"] },
     DiskBoot { name: "no_such_device", disk: GPT,      words: "root=/dev/vdb virtinit.wait=0", lines: &["virtinit: find root=/dev/vdb: no such device; block devices: vda, vda1, vda2 (ext4), vda3"] },
-    DiskBoot { name: "delay",          disk: EROFS,    words: "root=/dev/vda rootdelay=1",                                     lines: &["/dev/vda erofs ro"] },
     DiskBoot { name: "wait_in_seconds", disk: EROFS,   words: "root=/dev/vdb rootwait=1", lines: &["virtinit: find root=/dev/vdb: no such device; block devices: vda (erofs)"] },
-    DiskBoot { name: "disk_without_a_file_system",  disk: ZEROS,  words: "root=/dev/vda", lines: &["virtinit: mount root=/dev/vda at /sysroot: ENODATA: no file system of a known type is on it (ext2-4, erofs, squashfs, btrfs, xfs): name its type"] },
 ];
 
 #[rustfmt::skip]

@@ -14,31 +14,40 @@ use crate::harness::{Bed, Case};
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
-    ("damaged_templates_are_replaced", damaged_templates_are_replaced),
+    ("damaged_templates_are_replaced", |bed| damaged_templates_are_replaced(bed, DAMAGES)),
     ("unusable_directories",           unusable_directories),
     ("read_only_directory_is_used",    read_only_directory_is_used),
 ];
+
+/// Cases that run on request.
+pub(crate) const MORE: &[Case] =
+    &[("damaged_templates_are_replaced", |bed| damaged_templates_are_replaced(bed, MORE_DAMAGES))];
 
 /// Damages a template, whose path it gets.
 type Damage = fn(&Path) -> Result<()>;
 
 #[rustfmt::skip]
 const DAMAGES: &[(&str, Damage)] = &[
-    ("first byte of the memory", |path| flip(path, data_at(path, 0)?)),
     ("a byte of the memory",     |path| flip(path, data_at(path, (16 << 20) + 4096)? + 100)),
     ("a byte of the state",      |path| flip(path, (MEMORY << 20) + 1000)),
-    ("last byte",                |path| flip(path, fs::metadata(path)?.len() - 1)),
     ("a lost end",               |path| cut(path, fs::metadata(path)?.len() - 1)),
-    ("a lost half",              |path| cut(path, fs::metadata(path)?.len() / 2)),
-    ("no bytes",                 |path| cut(path, 0)),
     ("write access for all",     |path| Ok(fs::set_permissions(path, Permissions::from_mode(0o666))?)),
 ];
 
-fn damaged_templates_are_replaced(bed: &Bed) -> Result<()> {
+/// Damages of the same kinds.
+#[rustfmt::skip]
+const MORE_DAMAGES: &[(&str, Damage)] = &[
+    ("first byte of the memory", |path| flip(path, data_at(path, 0)?)),
+    ("last byte",                |path| flip(path, fs::metadata(path)?.len() - 1)),
+    ("a lost half",              |path| cut(path, fs::metadata(path)?.len() / 2)),
+    ("no bytes",                 |path| cut(path, 0)),
+];
+
+fn damaged_templates_are_replaced(bed: &Bed, damages: &[(&'static str, Damage)]) -> Result<()> {
     let site = Site::new(bed)?;
     site.echoes(Start::Cold)?;
     site.echoes(Start::Warm)?;
-    for (name, damage) in DAMAGES {
+    for (name, damage) in damages {
         let path = template(&site)?;
         let before = fs::metadata(&path)?.ino();
         // The old file stays open, so that no new one gets its number.

@@ -27,7 +27,7 @@ enum Use {
 }
 
 /// Number of kills. The environment variable `VM_KILLS` gives another.
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 4;
 
 /// Age of files that a later run removes.
 const OLD: Duration = Duration::from_secs(2 * 3600);
