@@ -133,6 +133,16 @@ check: ## Check format, lints, documentation and scripts
 	@scripts/setup --check test
 	@$(XTASK) check
 
+.PHONY: deny
+deny: ## Check licences, sources and security advisories of all crates with cargo-deny
+	@command -v cargo-deny >/dev/null || { \
+		echo "make deny: cargo-deny is missing: run \`cargo install --locked cargo-deny\`" >&2; exit 1; \
+	}
+	cargo deny --locked check licenses bans sources
+	@cargo deny --locked fetch db 2>/dev/null || { \
+		echo "make deny: the advisories cannot be fetched: they were not checked" >&2; exit 0; \
+	}; cargo deny --locked check --disable-fetch advisories
+
 .PHONY: clean
 clean: ## Delete all that was built or fetched
 	rm -rf target vendor virtinitrd-*.tar.gz

@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod guest;
 pub mod guest_binary;
 pub mod inits;
+pub mod metadata;
 pub mod programs;
 mod random;
 pub mod registry;

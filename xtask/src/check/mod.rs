@@ -1,6 +1,7 @@
 //! `cargo xtask check`: rules that a program can check, so that no reviewer has to.
 
 pub mod crates;
+pub mod licences;
 pub mod paths;
 pub mod rooms;
 
@@ -10,6 +11,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use files::tell;
 
+use self::licences::Policy;
+use crate::metadata::Metadata;
 use crate::testbed::run;
 use crate::workspace;
 
@@ -41,6 +44,9 @@ impl Check {
         let root = workspace::root()?;
         tell::result("directions of imports\n")?;
         let faults = wrong_imports(&root)?;
+        ensure!(faults.is_empty(), "{}", faults.join("\n"));
+        tell::result("licences and sources of crates\n")?;
+        let faults = licences::faults(&Metadata::read(&root)?, &Policy::read(&root)?);
         ensure!(faults.is_empty(), "{}", faults.join("\n"));
         for arguments in CARGO {
             tell::result(format_args!("cargo {}\n", arguments.join(" ")))?;
