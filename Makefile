@@ -1,6 +1,6 @@
 # Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`, `make test-kvm`,
-# `make test-containerfiles` and `make test-inits` install packages; the others name what is
-# missing and fail.
+# `make test-containerfiles`, `make test-inits` and `make test-packages` install packages; the
+# others name what is missing and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -69,6 +69,20 @@ dist: vendor ## Make a release tarball that builds without a network
 distcheck: dist ## Build and install from the tarball, without a network
 	@$(XTASK) distcheck
 
+.PHONY: deb
+deb: ## Make a Debian package in target/packages
+	@scripts/setup --check packages
+	@$(XTASK) build
+	@$(XTASK) documents
+	@$(XTASK) deb
+
+.PHONY: rpm
+rpm: ## Make an RPM package in target/packages
+	@scripts/setup --check packages
+	@$(XTASK) build
+	@$(XTASK) documents
+	@$(XTASK) rpm
+
 .PHONY: demo
 demo: ## Install what is missing, boot a stock kernel on a small root, show its output
 	@scripts/setup demo
@@ -105,6 +119,12 @@ test-containerfiles: ## Build tests/containerfiles, and compare the images with 
 test-inits: ## Run /init, tini and others as PID 1, and compare with docs/workloads.md
 	@scripts/setup test
 	@$(XTASK) inits
+
+.PHONY: test-packages
+test-packages: ## Make both packages twice; check, install, use and remove them in a fresh Debian
+	@scripts/setup test
+	@scripts/setup packages
+	@$(XTASK) packages
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml

@@ -6,7 +6,10 @@ use anyhow::Result;
 use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
-use xtask::{bench, check, containerfiles, day, demo, dist, fuzz, guest, inits, soak, test};
+use xtask::{
+    bench, check, containerfiles, day, demo, dist, documents, fuzz, guest, inits, packages, soak,
+    test,
+};
 
 /// Developers' tasks of virtinitrd
 #[derive(Debug, Parser)]
@@ -22,13 +25,17 @@ enum Task {
     Build(guest::Build),
     Check(check::Check),
     Containerfiles(containerfiles::Containerfiles),
+    Deb(packages::Deb),
     Demo(demo::Demo),
     Dist(dist::Dist),
     #[command(name = "distcheck")]
     DistCheck(dist::DistCheck),
+    Documents(documents::Documents),
     Fuzz(fuzz::Fuzz),
     Inits(inits::Inits),
     Pack(mkvirtinitrd::Pack),
+    Packages(packages::Packages),
+    Rpm(packages::Rpm),
     Ls(ls::ListInitrd),
     Soak(soak::Soak),
     Day(day::Day),
@@ -61,6 +68,10 @@ fn run(task: Task) -> Result<()> {
         Task::Day(task) => task.run(),
         Task::Test(task) => task.run(),
         Task::Vendor(task) => task.run(),
+        Task::Deb(task) => task.run(),
+        Task::Documents(task) => task.run(),
+        Task::Packages(task) => task.run(),
+        Task::Rpm(task) => task.run(),
         Task::Measure(task) => task.run(),
     }
 }
