@@ -71,6 +71,17 @@ pub enum Accelerator {
     Tcg,
 }
 
+impl Accelerator {
+    /// QEMU's name of it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
 /// Part of the guest that uses chrootvm's standard streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunMode {

@@ -88,9 +88,10 @@ impl MachinePlan {
     pub fn qemu_arguments(&self, wiring: &Wiring<'_>) -> Vec<OsString> {
         let memory = self.memory;
         let architecture = self.architecture;
-        let (accelerator, cpu) = match self.accelerator {
-            Accelerator::Kvm => ("kvm", "host"),
-            Accelerator::Tcg => ("tcg", architecture.emulated_cpu),
+        let accelerator = self.accelerator.name();
+        let cpu = match self.accelerator {
+            Accelerator::Kvm => "host",
+            Accelerator::Tcg => architecture.emulated_cpu,
         };
         let machine = self.machine_type.as_deref().unwrap_or(architecture.machine);
         let cpu = self.cpu.as_deref().unwrap_or(cpu);

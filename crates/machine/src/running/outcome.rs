@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use proto::words::name_in;
 
 use crate::plan::exit_status::{EXIT_SIGNAL, EXIT_TIMEOUT, EXIT_TROUBLE};
 use crate::plan::machine_plan::RunMode;
@@ -23,6 +24,8 @@ pub struct RunReport {
     pub console: LastWords,
     /// Lack of memory that the guest has reported.
     pub shortage: Shortage,
+    /// The first signal that asked chrootvm to end, even if the command ended by itself then.
+    pub signal: Option<Signal>,
     /// Whether the machine was ready for whoever waited for it; true if nobody did.
     pub was_ready: bool,
 }
@@ -64,6 +67,9 @@ pub enum Outcome {
 /// Beginnings of the kernel's reasons for a panic because memory ran out (`mm/oom_kill.c`).
 const MEMORY_PANICS: &[&str] = &["Out of memory", "System is deadlocked on memory"];
 
+/// QEMU's cause of a shutdown by a signal (`SHUTDOWN_CAUSE_HOST_SIGNAL`, qapi/run-state.json).
+const HOST_SIGNAL: &str = "host-signal";
+
 /// QEMU's message about a disk image that another program uses (`raw_apply_lock_bytes()` of
 /// block/file-posix.c).
 const LOCKED: &str = "\" lock";
@@ -90,11 +96,48 @@ pub struct RunFacts<'a> {
     pub reason: Option<&'a str>,
 }
 
+/// Kind of an outcome, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The command or the workload has ended; the exit status is its own.
+    Exited,
+    /// The command could not be started.
+    NotStarted,
+    /// A machine without a command has ended by itself.
+    PoweredOff,
+    /// The time limit was reached.
+    TimeLimit,
+    /// A signal, or the user at the terminal, has ended chrootvm.
+    Interrupted,
+    /// chrootvm or the machine has failed.
+    Failed,
+}
+
+/// Endings by their words.
+pub const ENDINGS: [(&str, Ending); 6] = [
+    ("exited", Ending::Exited),
+    ("not-started", Ending::NotStarted),
+    ("powered-off", Ending::PoweredOff),
+    ("time-limit", Ending::TimeLimit),
+    ("interrupted", Ending::Interrupted),
+    ("failed", Ending::Failed),
+];
+
+impl Ending {
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        name_in(&ENDINGS, &self)
+    }
+}
+
 /// Exit status and message of chrootvm after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitReport {
     /// Exit status of chrootvm.
     pub status: u8,
+    /// Kind of the outcome.
+    pub ending: Ending,
     /// Error message, or a note if the status is 0; `None` if there is nothing to say.
     pub problem: Option<String>,
     /// Whether the last lines of the console may explain the error.
@@ -128,31 +171,51 @@ impl Outcome {
         }
     }
 
+    /// This outcome, or the `signal` that asked chrootvm to end, if QEMU or a daemon got it too and
+    /// was faster. Slurm and others send a signal to all processes of a task.
+    #[must_use]
+    pub fn after(self, signal: Option<Signal>) -> Self {
+        let is_shared = match &self {
+            Self::DaemonDied(..) => true,
+            Self::Ended { failure: None, shutdown: Some(ShutdownCause::Other(reason)) } => {
+                reason == HOST_SIGNAL
+            }
+            _ => false,
+        };
+        signal.filter(|_| is_shared).map_or(self, Self::Stopped)
+    }
+
     /// Exit status and message for this outcome.
     #[must_use]
     pub fn exit_report(self, facts: &RunFacts<'_>) -> ExitReport {
         let RunFacts { mode, init, .. } = *facts;
-        let plain = |status| ExitReport { status, problem: None, shows_console: false };
+        let plain =
+            |ending, status| ExitReport { status, ending, problem: None, shows_console: false };
+        let interrupted =
+            |signal| plain(Ending::Interrupted, EXIT_SIGNAL.saturating_add(signal as u8));
         let trouble = |problem: String| ExitReport {
             status: EXIT_TROUBLE,
+            ending: Ending::Failed,
             problem: Some(problem),
             shows_console: true,
         };
         match self {
-            Self::Command(status) => plain(status),
-            Self::Stopped(signal) => plain(EXIT_SIGNAL.saturating_add(signal as u8)),
-            Self::Escaped => plain(EXIT_SIGNAL.saturating_add(Signal::SIGHUP as u8)),
+            Self::Command(status) => plain(Ending::Exited, status),
+            Self::Stopped(signal) => interrupted(signal),
+            Self::Escaped => interrupted(Signal::SIGHUP),
             Self::NotStarted(status, problem) => {
-                ExitReport { status, problem: Some(problem), shows_console: false }
+                ExitReport { problem: Some(problem), ..plain(Ending::NotStarted, status) }
             }
             Self::NotReady(why) => ExitReport { shows_console: false, ..trouble(why.into()) },
-            Self::TimedOut(problem) => ExitReport { status: EXIT_TIMEOUT, ..trouble(problem) },
+            Self::TimedOut(problem) => {
+                ExitReport { status: EXIT_TIMEOUT, ending: Ending::TimeLimit, ..trouble(problem) }
+            }
             Self::Silent(limit) => trouble(format!(
                 "the boot hangs: not a word from the guest within {} s",
                 limit.as_secs()
             )),
             Self::Halted => match mode {
-                RunMode::Console { .. } => plain(0),
+                RunMode::Console { .. } => plain(Ending::PoweredOff, 0),
                 RunMode::Command { .. } => {
                     trouble("the machine was halted before the command had ended".into())
                 }
@@ -166,13 +229,18 @@ impl Outcome {
                 ExitReport { shows_console: false, ..trouble(problem) }
             }
             Self::Pid1Ended(end) => {
-                let (status, end) = match end {
-                    Pid1End::Exited(0) => (0, "status 0".into()),
-                    Pid1End::Exited(status) => (EXIT_TROUBLE, format!("status {status}")),
-                    Pid1End::Killed(signal) => (EXIT_TROUBLE, format!("signal {signal}")),
+                let words = match end {
+                    Pid1End::Exited(status) => format!("status {status}"),
+                    Pid1End::Killed(signal) => format!("signal {signal}"),
                 };
-                let problem = format!("{init} has ended with {end}, and with it the machine");
-                ExitReport { status, ..trouble(problem) }
+                let failed =
+                    trouble(format!("{init} has ended with {words}, and with it the machine"));
+                match end {
+                    Pid1End::Exited(0) => {
+                        ExitReport { status: 0, ending: Ending::PoweredOff, ..failed }
+                    }
+                    Pid1End::Exited(_) | Pid1End::Killed(_) => failed,
+                }
             }
             Self::DaemonDied(name, end, words) => {
                 let words = if words.is_empty() { words } else { format!(": {words}") };
@@ -185,7 +253,7 @@ impl Outcome {
                 (
                     Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host),
                     RunMode::Console { .. },
-                ) => plain(0),
+                ) => plain(Ending::PoweredOff, 0),
                 (
                     Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host),
                     RunMode::Command { .. },
@@ -280,6 +348,15 @@ mod tests {
             let shown = format!("{outcome:?}");
             let report = outcome.exit_report(&facts(mode, None));
             assert_eq!(report.status, status, "{shown}");
+            let endings: &[Ending] = match (status, mode) {
+                (0, CONSOLE) => &[Ending::PoweredOff],
+                (EXIT_TROUBLE, _) => &[Ending::Failed],
+                (EXIT_TIMEOUT, _) => &[Ending::TimeLimit],
+                (127, _) => &[Ending::NotStarted],
+                (129 | 130, _) => &[Ending::Interrupted],
+                _ => &[Ending::Exited],
+            };
+            assert!(endings.contains(&report.ending), "{shown}: {:?}", report.ending);
             let problem = report.problem.unwrap_or_default();
             assert_eq!(problem.is_empty(), words.is_empty(), "{shown}");
             assert!(problem.contains(words), "{shown}: {problem}");
@@ -301,6 +378,13 @@ mod tests {
             let report = reset.clone().exit_report(&facts(COMMAND, Some(reason)));
             assert_eq!(report.problem.unwrap(), format!("the guest gave up: {expected}"));
         }
+        let signalled = ended(None, Some(ShutdownCause::Other(HOST_SIGNAL.into())));
+        let died = Outcome::DaemonDied("virtiofsd".into(), "exit status 0".into(), String::new());
+        for outcome in [signalled, died] {
+            assert_eq!(outcome.clone().after(None), outcome);
+            assert_eq!(outcome.after(Some(Signal::SIGTERM)), Outcome::Stopped(Signal::SIGTERM));
+        }
+        assert_eq!(reset.clone().after(Some(Signal::SIGTERM)), reset);
         let end = Pid1End::Exited(1);
         assert_eq!(reset.clone().because_of(None), reset);
         assert_eq!(reset.because_of(Some(end)), Outcome::Pid1Ended(end));

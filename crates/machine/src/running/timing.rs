@@ -68,38 +68,49 @@ impl Timing {
         self.running.is_some()
     }
 
+    /// Time since the start of the run.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// One line with the duration of each phase in milliseconds. The benchmarks parse it.
     #[must_use]
     pub fn summary(&self) -> String {
+        let all = millis(self.elapsed());
+        let phases = self.phases();
+        if phases.is_empty() {
+            return format!("timing: {all} ms, the command did not run");
+        }
+        let is_warm = self.loaded.is_some() && self.ordered.is_some();
+        let note = if is_warm { " (warm)" } else { "" };
+        let phases: Vec<_> =
+            phases.into_iter().map(|(name, time)| format!("{name} {}", millis(time))).collect();
+        format!("timing: {}; {all} ms in all{note}", phases.join(", "))
+    }
+
+    /// Name and duration of each phase, in their order; none if the command did not run.
+    #[must_use]
+    pub fn phases(&self) -> Vec<(&'static str, Duration)> {
         let (Some(machine), Some((running, started))) = (self.machine, self.running) else {
-            return format!("timing: {} ms, the command did not run", millis(self.start.elapsed()));
+            return Vec::new();
         };
         let StartTimes { init, command } = started;
         let ended = self.ended.unwrap_or_else(Instant::now);
-        let (start, note) = match (self.loaded, self.ordered) {
-            (Some(loaded), Some(ordered)) => {
-                let phases = [
-                    ("load", loaded - machine),
-                    ("devices", ordered - loaded),
-                    ("init", running - ordered),
-                ];
-                (phases, " (warm)")
-            }
-            _ => {
-                let phases = [
-                    ("firmware", (running - machine).saturating_sub(command)),
-                    ("kernel", init),
-                    ("init", command.saturating_sub(init)),
-                ];
-                (phases, "")
-            }
+        let start = match (self.loaded, self.ordered) {
+            (Some(loaded), Some(ordered)) => [
+                ("load", loaded - machine),
+                ("devices", ordered - loaded),
+                ("init", running - ordered),
+            ],
+            _ => [
+                ("firmware", (running - machine).saturating_sub(command)),
+                ("kernel", init),
+                ("init", command.saturating_sub(init)),
+            ],
         };
         let phases = [("host set-up", machine - self.start)].into_iter().chain(start);
-        let phases = phases.chain([("command", ended - running), ("tear-down", ended.elapsed())]);
-        let phases: Vec<_> =
-            phases.map(|(name, time)| format!("{name} {}", millis(time))).collect();
-        let all = millis(self.start.elapsed());
-        format!("timing: {}; {all} ms in all{note}", phases.join(", "))
+        phases.chain([("command", ended - running), ("tear-down", ended.elapsed())]).collect()
     }
 }
 

@@ -23,7 +23,7 @@ use super::watched_init::WatchedInit;
 use crate::plan::exit_status::EXIT_TROUBLE;
 use crate::process::child::Child;
 use crate::process::qmp::{Qmp, ShutdownCause};
-use crate::process::signals::SignalReader;
+use crate::process::signals::{SignalReader, is_end};
 use crate::process::wait::{self, Awaited};
 use crate::session::console::{Console, MachinePhase};
 use crate::session::console_relay::GuestReset;
@@ -55,6 +55,8 @@ pub struct Watch {
     start: Instant,
     /// Start of the boot that is being watched; later than `start` after a reset.
     boot: Instant,
+    /// The first signal that asked chrootvm to end.
+    signal: Option<Signal>,
     outcome: Option<Outcome>,
 }
 
@@ -114,6 +116,7 @@ impl Watch {
             deadline: None,
             start,
             boot: start,
+            signal: None,
             outcome: None,
         }
     }
@@ -168,8 +171,8 @@ impl Watch {
         };
         self.qmp.read();
         let pid_1 = init.and_then(WatchedInit::finish);
-        let (outcome, readiness) = self.conclude(status)?;
-        let outcome = readiness.conclude(outcome.because_of(pid_1));
+        let (outcome, signal, readiness) = self.conclude(status)?;
+        let outcome = readiness.conclude(outcome.because_of(pid_1).after(signal));
         let was_ready = readiness.is_met();
         if let Some(console) = &mut console {
             console.read();
@@ -181,7 +184,7 @@ impl Watch {
         let console = console.map(|console| console.last_words(phase)).unwrap_or_default();
         let shortage = command.map(|command| command.foreground.session.shortage().clone());
         let shortage = shortage.unwrap_or_default();
-        Ok(RunReport { outcome, console, shortage, was_ready })
+        Ok(RunReport { outcome, console, shortage, signal, was_ready })
     }
 
     /// Whether the machine has ended and some of its output is still being written.
@@ -201,11 +204,11 @@ impl Watch {
         self.outcome.is_none() && (shows_console || command.is_some_and(is_delivering))
     }
 
-    /// Waits for the daemons after QEMU has ended with `status`. Returns the outcome, and those who
-    /// wait for the machine to be ready.
-    fn conclude(mut self, status: ExitStatus) -> Result<(Outcome, Readiness)> {
+    /// Waits for the daemons after QEMU has ended with `status`. Returns the outcome, the first signal
+    /// that asked chrootvm to end, and those who wait for the machine to be ready.
+    fn conclude(mut self, status: ExitStatus) -> Result<(Outcome, Option<Signal>, Readiness)> {
         // A daemon that still runs at the deadline is killed when its value is dropped.
-        self.daemons.let_end(&mut self.signals, Instant::now() + DAEMON_GRACE)?;
+        let last = self.daemons.let_end(&mut self.signals, Instant::now() + DAEMON_GRACE)?;
         let shutdown = self.qmp.shutdown().cloned();
         if self.outcome.is_none() && shutdown.is_none() && !status.success() {
             // QEMU may have failed because a daemon failed; the daemon's message tells more.
@@ -214,7 +217,7 @@ impl Watch {
         }
         let words = self.qemu.messages();
         let outcome = self.outcome.unwrap_or_else(|| Outcome::of_qemu(status, &words, shutdown));
-        Ok((outcome, self.waits.readiness))
+        Ok((outcome, self.signal.or(last), self.waits.readiness))
     }
 
     /// Ends the machine. If several outcomes are given, the first one counts.
@@ -247,6 +250,7 @@ impl Watch {
             || command.as_ref().is_some_and(|command| command.foreground.is_ending())
             || init.as_ref().is_some_and(|init| init.is_ending());
         signals.extend(self.waits.readiness.update(state, is_ending));
+        self.signal = self.signal.or(signals.iter().copied().find(|signal| is_end(*signal)));
         for signal in signals {
             let ends = match (&mut command, &mut init) {
                 (Some(command), _) => command.foreground.handle(signal)?,

@@ -4,10 +4,11 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use anyhow::Result;
+use nix::sys::signal::Signal;
 
 use super::outcome::Outcome;
 use crate::process::child::{Child, describe};
-use crate::process::signals::SignalReader;
+use crate::process::signals::{SignalReader, is_end};
 use crate::process::wait::{self, Awaited};
 
 /// The daemons; dropping this value kills those that still run.
@@ -30,19 +31,24 @@ impl WatchedDaemons {
     }
 
     /// Waits until all of them have ended, at most until `deadline`. They end when QEMU closes
-    /// their sockets. `signals` wake the wait, and are dropped.
+    /// their sockets. `signals` wake the wait; returns the first one that asks to end.
     ///
     /// # Errors
     /// A system call failed.
-    pub fn let_end(&mut self, signals: &mut SignalReader, deadline: Instant) -> Result<()> {
+    pub fn let_end(
+        &mut self,
+        signals: &mut SignalReader,
+        deadline: Instant,
+    ) -> Result<Option<Signal>> {
+        let mut found = None;
         loop {
-            signals.take()?;
+            found = found.or(signals.take()?.into_iter().find(|signal| is_end(*signal)));
             let mut running = false;
             for daemon in &mut self.0 {
                 running |= daemon.try_wait()?.is_none();
             }
             if !running || deadline <= Instant::now() {
-                return Ok(());
+                return Ok(found);
             }
             wait::sleep(&[Awaited::readable(signals.fd())], Some(deadline))?;
         }

@@ -152,7 +152,9 @@ impl Console {
             MachinePhase::Booting => &[PANIC, INIT],
             MachinePhase::Booted => &[PANIC],
         };
-        last_words(&printable(&bytes), starts, self.screen.is_none())
+        let tail = printable(&bytes);
+        let words = last_words(&tail, starts, self.screen.is_none());
+        LastWords { tail, ..words }
     }
 }
 
@@ -226,6 +228,8 @@ pub struct LastWords {
     /// Lines to show, each with its newline: the last lines, or those from the reason on.
     /// Empty if the console was already shown.
     pub lines: String,
+    /// All of the text that is kept, shown or not.
+    pub tail: String,
 }
 
 /// Finds the reason of a failure and the lines to show in `text`. A reason follows one of
@@ -243,7 +247,7 @@ fn last_words(text: &str, starts: &[&str], unseen: bool) -> LastWords {
     let first = lines.len().saturating_sub(TAIL).min(at.unwrap_or(usize::MAX));
     let shown = lines[first..].iter().take(if unseen { TAIL } else { 0 });
     let shown = shown.flat_map(|line| ["  ", line, "\n"]).collect();
-    LastWords { reason: at.and_then(|at| reason_of(lines[at])), lines: shown }
+    LastWords { reason: at.and_then(|at| reason_of(lines[at])), lines: shown, tail: String::new() }
 }
 
 /// `line`, cut to [`LINE`] characters.
