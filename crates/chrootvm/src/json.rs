@@ -8,14 +8,24 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+/// Context of errors.
+const WRITE: &str = "write JSON";
+
 /// The JSON text of `value`, with a newline at its end.
 ///
 /// # Errors
 /// A value that JSON cannot express.
 pub fn text(value: &impl Serialize) -> Result<String> {
-    let mut json = serde_json::to_string_pretty(value).context("write JSON")?;
-    json.push('\n');
-    Ok(escaped(&json))
+    Ok(escaped(&serde_json::to_string_pretty(value).context(WRITE)?) + "\n")
+}
+
+/// The JSON text of `value` in one line, with a newline at its end: values of many programs can
+/// stand in one file.
+///
+/// # Errors
+/// A value that JSON cannot express.
+pub fn line(value: &impl Serialize) -> Result<String> {
+    Ok(escaped(&serde_json::to_string(value).context(WRITE)?) + "\n")
 }
 
 /// Escapes what serde_json leaves as it is, though it may steer a terminal: everything beyond

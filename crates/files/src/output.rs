@@ -85,6 +85,13 @@ impl Output {
         Ok(Self { file, path: path.to_path_buf(), state, old })
     }
 
+    /// The file, if it is one that is not replaced: standard output, a pipe or a device. Nothing is
+    /// left of any other file.
+    #[must_use]
+    pub fn into_unreplaceable(self) -> Option<File> {
+        matches!(self.state, State::InPlace).then_some(self.file)
+    }
+
     /// Gives the file its name; it replaces the old file.
     ///
     /// # Errors
@@ -115,7 +122,8 @@ pub fn stdout() -> Result<File> {
 
 /// Whether `path` means standard output. A shell has opened its file, so it must not be
 /// replaced.
-fn is_stdout(path: &Path) -> bool {
+#[must_use]
+pub fn is_stdout(path: &Path) -> bool {
     ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
 }
 

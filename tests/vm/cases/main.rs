@@ -56,6 +56,7 @@ const GROUPS: &[Group] = &[
     ("exec", commands::exec::CASES),
     ("detach", commands::detach::CASES),
     ("logs", commands::logs::CASES),
+    ("report", commands::report::CASES),
     ("modules", launcher::modules::CASES),
     ("pvh", launcher::pvh::CASES),
     ("kvm", launcher::kvm::CASES),

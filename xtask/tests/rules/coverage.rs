@@ -68,6 +68,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--machine", &["options::machine_options_reach_the_guest", "options::given_programs_are_run", "command::timeout_of_a_boot"]),
     // Diagnostics.
     ("`--keep`", &["command_host::keep_verbose_and_timing_report"]),
+    ("`--report FILE`", &["report::endings_are_reported", "report::signal_is_reported", "report::lost_report_is_an_error", "report.rs::a_run_that_fails_before_its_machine_is_reported", "report.rs::a_file_that_cannot_be_written_is_an_error"]),
     ("`--no-config`", &["config.rs::options_win_over_the_files"]),
     ("`--quiet`", &["unprivileged::quiet_silences_the_warning", "options::short_forms"]),
     ("`--verbose`", &["command_host::keep_verbose_and_timing_report"]),

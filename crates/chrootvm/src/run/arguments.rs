@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use machine::root::kinds::Root;
-use machine::session::console_relay::PageDisplay;
 use machine::session::terminal;
 use proto::settings::Size;
 
 use super::background::BackgroundOptions;
+use super::diagnostics::Diagnostics;
 use super::directories::Directories;
 use super::log_options::LogOptions;
 use super::machine_options::MachineOptions;
@@ -20,7 +20,6 @@ use crate::command::{CommandOptions, DEFAULT_SIZE};
 use crate::line::foreign::habit;
 use crate::line::run_help;
 use crate::line::values::{parse_duration, parse_name};
-use crate::logger::Verbosity;
 use crate::pull::PullArguments;
 
 /// Run a command in a virtual machine, or boot one
@@ -108,34 +107,6 @@ pub(super) struct KnownImage {
     pub(super) has_kernel: bool,
     /// What it says about its own command, if that runs.
     pub(super) configured: Option<Configured>,
-}
-
-/// Which messages and files a run leaves
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Diagnostics")]
-pub(super) struct Diagnostics {
-    /// Keep the initrd, the commands and the console's text in a new directory; needs COMMAND
-    #[arg(long)]
-    pub(super) keep: bool,
-    /// Print errors only
-    #[arg(short, long, conflicts_with_all = ["verbose", "timing"])]
-    pub(super) quiet: bool,
-    /// Show the guest's console on standard error while COMMAND runs, and why it boots
-    #[arg(long)]
-    pub(super) verbose: bool,
-    #[command(flatten)]
-    pub(super) details: Details,
-}
-
-/// Messages in addition to warnings and errors
-#[derive(Debug, clap::Args)]
-pub(super) struct Details {
-    /// Show what /init does before COMMAND or INIT runs
-    #[arg(long)]
-    pub(super) debug: bool,
-    /// Print how long each part of the run took; needs COMMAND
-    #[arg(long)]
-    pub(super) timing: bool,
 }
 
 /// Meaning of a single word after ROOTFS that no `--` precedes.
@@ -246,32 +217,6 @@ fn wrong_overlay(size: &OsStr) -> String {
     format!("--overlay {size}: the size belongs to the option, as in --overlay={size}")
 }
 
-impl Diagnostics {
-    /// Fate of the page of a panic that follows the end of INIT. A file or a pipe gets the text
-    /// of the console unchanged.
-    pub(super) fn page(&self) -> PageDisplay {
-        match self.details.debug || !std::io::stdout().is_terminal() {
-            true => PageDisplay::Shown,
-            false => PageDisplay::Hidden,
-        }
-    }
-
-    /// Whether a line may say that the machine boots. The text of the console would interrupt
-    /// it.
-    pub(super) fn boot_line(&self) -> bool {
-        !(self.quiet || self.verbose || self.details.debug)
-    }
-
-    /// Selection of the log messages that are printed.
-    pub(super) fn verbosity(&self) -> Verbosity {
-        match (self.quiet, self.verbose || self.details.debug) {
-            (true, _) => Verbosity::Quiet,
-            (false, true) => Verbosity::Details,
-            (false, false) => Verbosity::Usual,
-        }
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -379,22 +324,6 @@ pub(super) mod tests {
                 Some(part) => assert!(error.starts_with(part), "{words:?}: {error}"),
                 None => assert_eq!(error, "", "{words:?}"),
             }
-        }
-    }
-
-    #[test]
-    fn quiet_and_debug_choose_the_messages() {
-        for (words, expected) in [
-            (&["/r"][..], Verbosity::Usual),
-            (&["-q", "/r"], Verbosity::Quiet),
-            (&["--debug", "/r"], Verbosity::Details),
-            (&["--verbose", "/r"], Verbosity::Details),
-            (&["-q", "--debug", "/r"], Verbosity::Quiet),
-        ] {
-            let line = RunLine::parse_from([&["x"], words].concat());
-            assert_eq!(line.arguments.diagnostics.verbosity(), expected, "{words:?}");
-            let is_usual = expected == Verbosity::Usual;
-            assert_eq!(line.arguments.diagnostics.boot_line(), is_usual, "{words:?}");
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use anyhow::Result;
 use files::tell;
-use machine::plan::machine_plan::MachinePlan;
+use machine::plan::machine_plan::{MachinePlan, RunMode};
 use machine::process::signals;
 use machine::running::outcome::{Outcome, RunFacts, RunReport};
 use machine::running::script;
 use machine::running::timing::Timing;
 
+use super::report::{End, Report};
 use crate::logger;
 
 /// INIT in messages.
@@ -32,17 +34,30 @@ impl InitWords {
     }
 }
 
-/// Reports how the run of `plan` ended, and returns the exit status. `log_dir` is the directory of
-/// its log files, if it has any.
+/// Where and with which words a run is reported.
+#[derive(Debug)]
+pub(super) struct Audience<'a> {
+    /// INIT in messages.
+    pub(super) init: InitWords,
+    /// Directory of the log files, if there are any.
+    pub(super) log_dir: Option<&'a Path>,
+    /// Whether to print how long each part took.
+    pub(super) shows_timing: bool,
+    /// The report of `--report`.
+    pub(super) file: &'a Report,
+}
+
+/// Reports how the run of `plan` ended, and returns the exit status.
+///
+/// # Errors
+/// The report of `--report` cannot be written.
 pub(super) fn tell(
     report: RunReport,
     plan: &MachinePlan,
-    init: &InitWords,
-    log_dir: Option<&Path>,
-    timing: Option<&Timing>,
-) -> u8 {
-    // Messages may block. Signals must still end this program.
-    signals::let_through();
+    timing: &Timing,
+    audience: &Audience<'_>,
+) -> Result<u8> {
+    let Audience { init, log_dir, shows_timing, file } = audience;
     let hint = match (&report.outcome, log_dir) {
         (Outcome::Pid1Ended(_), _) => init.hint.clone(),
         (Outcome::OutputLost(_), Some(dir)) => format!(" (--logs {})", dir.display()),
@@ -51,20 +66,35 @@ pub(super) fn tell(
     let reason = report.console.reason.as_deref();
     let facts = RunFacts { mode: plan.mode, memory: plan.memory, init: &init.name, reason };
     let exit = report.outcome.exit_report(&facts);
+    let problem = exit.problem.map(|problem| problem + &hint);
+    // Before messages: once signals are let through, the next one ends this program.
+    let written = file.finish(End {
+        status: exit.status,
+        ending: exit.ending,
+        signal: report.signal,
+        error: problem.clone(),
+        phases: timing.phases(),
+        console: match plan.mode {
+            RunMode::Command { .. } => Some(report.console.tail),
+            RunMode::Console { .. } => None,
+        },
+    });
+    // Messages may block. Signals must still end this program.
+    signals::let_through();
     if exit.shows_console && !report.console.lines.is_empty() {
         let lines = report.console.lines;
         tell::lines(format_args!("the last lines of the guest's console:\n{lines}"));
     }
     logger::warn_all(report.shortage.advice(Some(plan.memory)));
-    match exit.problem {
-        Some(problem) if exit.status == 0 => log::info!("chrootvm: {problem}{hint}"),
-        Some(problem) => log::error!("{problem}{hint}"),
+    match problem {
+        Some(problem) if exit.status == 0 => log::info!("chrootvm: {problem}"),
+        Some(problem) => log::error!("{problem}"),
         None => {}
     }
-    if let Some(timing) = timing {
+    if *shows_timing {
         tell::note(timing.summary());
     }
-    exit.status
+    written.map(|()| exit.status)
 }
 
 #[cfg(test)]

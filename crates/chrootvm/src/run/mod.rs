@@ -7,11 +7,13 @@
 //! | `log_options`, `private_logs` | options of log files, and those of `--detach` without options |
 //! | `additions` | modules, records and words that groups of options add to a run |
 //! | `configured` | settings of configuration files that apply to the arguments |
+//! | `diagnostics` | options about messages and files that a run leaves |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
 //! | `oci_image` | the root file system of an OCI image, and what its config sets |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `warm` | whether the run starts from a saved machine, and from which one |
 //! | `runs` | what the machine runs, for `chrootvm ps` |
+//! | `report` | `--report` |
 //! | `remedies` | errors, with what helps against them |
 //! | `workload`, `hosted` | how PID 1 supervises what runs, and whether it does |
 //! | `keep`, `last_words`, `doctor` | `--keep`, messages after the end, `--doctor` |
@@ -22,6 +24,7 @@ mod additions;
 mod arguments;
 mod background;
 mod configured;
+mod diagnostics;
 mod directories;
 mod doctor;
 mod findings;
@@ -34,6 +37,7 @@ mod oci_image;
 mod plan;
 mod private_logs;
 mod remedies;
+mod report;
 mod runs;
 mod warm;
 mod workload;
@@ -46,8 +50,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use files::tell;
 use machine::doctor::kernel_facts::GivenKernel;
+use machine::kernel::find;
+use machine::kernel::located::Located;
 use machine::plan::guest::name_server::NameServerDecision;
-use machine::plan::machine_plan::{MachineStart, RunMode};
+use machine::plan::machine_plan::{MachinePlan, MachineStart, RunMode};
 use machine::process::qemu::QemuProbe;
 use machine::root::kinds::Root;
 use machine::running::detached::Starter;
@@ -56,12 +62,14 @@ use machine::running::time_limit::TimeLimit;
 use machine::running::timing::Timing;
 use machine::running::{self, script};
 use machine::session::log_files::LogFiles;
+use oci::name::location::Location;
 
 pub use arguments::{RunArguments, SingleWord};
 use findings::{Findings, Host};
-use last_words::InitWords;
+use last_words::{Audience, InitWords};
 use oci_image::ImageRoot;
 use private_logs::PrivateLogs;
+use report::{KernelFacts, MachineFacts, Report, Run};
 
 use crate::config::merge::Settings;
 use crate::{logger, ps};
@@ -77,15 +85,32 @@ impl RunArguments {
     /// Boots, and returns chrootvm's exit status. `line` is the whole command line; `settings`
     /// are in the arguments already.
     pub fn run(
-        mut self,
+        self,
         line: &[OsString],
         single: SingleWord,
         settings: &Settings,
     ) -> Result<ExitCode> {
+        let file = self.diagnostics.report.as_deref();
         if self.background.has_to_detach() && !self.dry_run && !self.doctor {
+            report::check_detached(file)?;
             return background::detach(self.name.as_deref());
         }
         let mut timing = Timing::start();
+        let facts = || Run::new(self.name.as_deref(), self.rootfs.as_deref());
+        let report = Report::begin(file, facts)?;
+        let result = self.boot(line, single, settings, &report, &mut timing);
+        report.end(result, &timing)
+    }
+
+    /// Boots, and reports to `file`.
+    fn boot(
+        mut self,
+        line: &[OsString],
+        single: SingleWord,
+        settings: &Settings,
+        file: &Report,
+        timing: &mut Timing,
+    ) -> Result<ExitCode> {
         let location = self.rootfs.as_deref().map(oci_image::location).transpose()?.flatten();
         match &location {
             // podman's users give the command without `--`.
@@ -98,22 +123,19 @@ impl RunArguments {
                 }
             }
         }
-        let limit = TimeLimit::start(self.timeout, &self.command)?;
+        file.note(|run| run.runs(&self.command, self.payload.as_ref()));
+        let last = file.clone();
+        let limit =
+            TimeLimit::start(self.timeout, &self.command, move |why| last.time_is_over(why))?;
         let background = std::mem::take(&mut self.background);
         let is_in_background = background.is_in_background();
         let readiness = background.readiness(self.payload.as_deref())?;
         if self.doctor {
-            let kernel = GivenKernel {
-                image: self.machine.kernel.as_deref(),
-                modules: self.machine.modules.as_deref(),
-            };
-            // The kernels of an OCI image are not looked at before it is fetched.
-            let rootfs = self.rootfs.as_deref().filter(|_| location.is_none());
-            return doctor::run(rootfs, kernel, configured::findings(settings));
+            return self.check_host(location.is_some(), settings);
         }
         let rootfs = self.rootfs.clone().context("ROOTFS is missing")?;
         let image = match &location {
-            Some(location) => Some(ImageRoot::open(location, &mut self)?),
+            Some(location) => Some(self.open_image(location, file)?),
             None => None,
         };
         let path = image.as_ref().map_or_else(|| rootfs.clone(), ImageRoot::path);
@@ -131,6 +153,7 @@ impl RunArguments {
         let (plan, initrd, warning) =
             plan::plan(&self, &root, &findings, &|name| std::env::var_os(name))?;
         logger::warn_all(warning);
+        file.describe(|| machine_facts(&plan, &findings.kernel.image));
         let kernel_image = &findings.kernel.image;
         let kernel = kernel_image.bootable(self.machine.pvh)?;
         let script = |sandbox| -> Result<OsString> {
@@ -179,15 +202,39 @@ impl RunArguments {
                 &runs::line(&self.command, findings.payload.as_deref(), &root).to_string_lossy(),
             ),
         };
-        let report = running::run::run(&plan, kernel.file, &bytes, settings, &mut timing)?;
+        let report = running::run::run(&plan, kernel.file, &bytes, settings, timing)?;
         PrivateLogs::end(private_logs, report.was_ready);
-        let init = InitWords::new(&rootfs, self.payload.as_deref());
-        let timing = self.diagnostics.details.timing.then_some(&timing);
-        Ok(ExitCode::from(last_words::tell(report, &plan, &init, log_dir.as_deref(), timing)))
+        let audience = Audience {
+            init: InitWords::new(&rootfs, self.payload.as_deref()),
+            log_dir: log_dir.as_deref(),
+            shows_timing: self.diagnostics.details.timing,
+            file,
+        };
+        last_words::tell(report, &plan, timing, &audience).map(ExitCode::from)
     }
 }
 
 impl RunArguments {
+    /// `--doctor`. The kernels of an OCI image are not looked at before it is fetched.
+    fn check_host(&self, is_image: bool, settings: &Settings) -> Result<ExitCode> {
+        let kernel = GivenKernel {
+            image: self.machine.kernel.as_deref(),
+            modules: self.machine.modules.as_deref(),
+        };
+        let rootfs = self.rootfs.as_deref().filter(|_| !is_image);
+        doctor::run(rootfs, kernel, configured::findings(settings))
+    }
+
+    /// Opens the OCI image at `location`, which may have a command, and reports both to `file`.
+    fn open_image(&mut self, location: &Location, file: &Report) -> Result<ImageRoot> {
+        let image = ImageRoot::open(location, self)?;
+        file.note(|run| {
+            run.image = Some(image.facts());
+            run.runs(&self.command, self.payload.as_ref());
+        });
+        Ok(image)
+    }
+
     /// The log files of a machine with this `mode`, and their directory if it is a private one.
     fn open_logs(
         &self,
@@ -198,6 +245,21 @@ impl RunArguments {
             (None, RunMode::Command { .. }) if is_in_background => PrivateLogs::make(),
             (logs, _) => Ok((logs, None)),
         }
+    }
+}
+
+/// The machine of `plan` with the kernel `image` in a report.
+fn machine_facts(plan: &MachinePlan, image: &Located) -> MachineFacts {
+    let kernel = KernelFacts {
+        path: image.host_path().to_string_lossy().into_owned(),
+        // A kernel that cannot be read is an error later.
+        release: find::version(image).ok().flatten(),
+    };
+    MachineFacts {
+        kernel: Some(kernel),
+        accelerator: Some(plan.accelerator.name()),
+        memory: Some(plan.memory << 20),
+        processors: Some(plan.cpus),
     }
 }
 

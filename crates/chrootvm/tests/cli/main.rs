@@ -21,6 +21,7 @@
 //! | `logs` | `chrootvm logs` |
 //! | `machines` | machines that boot for ever: `ps`, `stop`, `restart`, `--detach` |
 //! | `modules` | kernels and modules that do not suffice |
+//! | `report` | `--report` without a machine |
 //! | `script` | scripts that stand for other programs |
 //! | `volumes` | paths of volumes that the guest lacks |
 
@@ -39,5 +40,6 @@ mod kernel;
 mod logs;
 mod machines;
 mod modules;
+mod report;
 mod script;
 mod volumes;

@@ -47,11 +47,15 @@ pub struct TimeLimit {
 impl TimeLimit {
     /// Starts the time of `command`, whose words are empty for a machine without a command.
     /// Until [`TimeLimit::watched`] is called, the end of the limit ends this program and its
-    /// children.
+    /// children; before that, `last` gets the message.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(limit: Option<Duration>, command: &[OsString]) -> Result<Self> {
+    pub fn start(
+        limit: Option<Duration>,
+        command: &[OsString],
+        last: impl FnOnce(&str) + Send + 'static,
+    ) -> Result<Self> {
         let subject = subject(command);
         // A limit beyond the range of the clock is no limit.
         let limit = limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
@@ -60,10 +64,11 @@ impl TimeLimit {
         let problem = problem(&subject, duration, RunPhase::Preparing);
         let keep = move || {
             if watched.recv_timeout(duration) == Err(RecvTimeoutError::Timeout) {
-                log::error!("{problem}");
                 // The main thread may be waiting for one of the children. The wait will fail, and
                 // the main thread must not report that.
                 PASSED.store(true, Ordering::Release);
+                last(&problem);
+                log::error!("{problem}");
                 kill_children_of(getpid());
                 std::process::exit(EXIT_TIMEOUT.into());
             }
@@ -155,10 +160,10 @@ mod tests {
     #[test]
     fn without_a_limit_there_is_no_end() {
         let passed = |limit: &TimeLimit| limit.passed(RunPhase::Running);
-        let none = TimeLimit::start(None, &[]).unwrap();
+        let none = TimeLimit::start(None, &[], |_| ()).unwrap();
         assert_eq!((none.end(), passed(&none)), (None, None));
-        assert_eq!(TimeLimit::start(Some(Duration::MAX), &[]).unwrap().end(), None);
-        let mut long = TimeLimit::start(Some(Duration::from_secs(3600)), &[]).unwrap();
+        assert_eq!(TimeLimit::start(Some(Duration::MAX), &[], |_| ()).unwrap().end(), None);
+        let mut long = TimeLimit::start(Some(Duration::from_secs(3600)), &[], |_| ()).unwrap();
         long.watched();
         assert!(long.end().is_some() && passed(&long).is_none());
     }

@@ -8,5 +8,6 @@ pub(crate) mod detach;
 pub(crate) mod exec;
 pub(crate) mod logs;
 pub(crate) mod network;
+pub(crate) mod report;
 pub(crate) mod streams;
 pub(crate) mod tty;

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::processes::{kill_family, pid_of};
+use crate::harness::processes::{family, kill_family, pid_of};
 use crate::harness::programs::{exit_status, send_chunks};
 use crate::harness::{Bed, Machine};
 
@@ -198,6 +198,15 @@ impl RunningCommand {
         kill(self.pid(), signal).with_context(|| format!("send {signal}"))
     }
 
+    /// Sends a signal to `chrootvm` and to all programs that it has started.
+    pub(crate) fn signal_all(&self, signal: Signal) -> Result<()> {
+        let others = family(self.pid())?.into_iter().filter(|(pid, _)| *pid != self.pid());
+        for (pid, _) in others {
+            let _ = kill(pid, signal); // it may have ended
+        }
+        self.signal(signal)
+    }
+
     /// Waits until standard output has shown `marker`.
     pub(crate) fn wait_for(&mut self, marker: &str) -> Result<()> {
         while !String::from_utf8_lossy(&self.output[0]).contains(marker) {
@@ -281,6 +290,11 @@ pub(crate) struct FinishedCommand {
 impl FinishedCommand {
     pub(crate) fn stdout(&self) -> &[u8] {
         &self.output[0]
+    }
+
+    /// A path in the directory of the machine.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.machine.path(name)
     }
 
     pub(crate) fn stderr(&self) -> String {

@@ -38,6 +38,8 @@ const STARTED: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) struct BuiltImage {
     /// The image's name.
     pub(super) name: String,
+    /// Digest of its config.
+    pub(super) digest: Digest,
     /// Its config.
     pub(super) config: Config,
     /// Facts about the root file system.
@@ -65,24 +67,24 @@ impl BuiltImage {
         let key = key(&image.config_digest, options.links);
         remember(location, &image, &options)?;
         if let Some(held) = options.cache.find_image(&key)? {
-            match Self::of(image.name.clone(), held) {
+            match Self::of(image.name.clone(), image.config_digest.clone(), held) {
                 Ok(built) => return Ok(built),
                 Err(error) => log::warn!("{error:#}; it is built again"),
             }
             options.cache.prune(|object| object.kind == Kind::Image && object.name == key)?;
         }
         let held = options.cache.image(&key, &image.name, |file| write(&image, location, file))?;
-        Self::of(image.name, held)
+        Self::of(image.name, image.config_digest, held)
     }
 
-    fn of(name: String, held: Held) -> Result<Self> {
+    fn of(name: String, digest: Digest, held: Held) -> Result<Self> {
         let read = || {
             let facts = Facts::read(held.file())?;
             Ok((Config::parse(facts.config.as_bytes())?, facts))
         };
         let read: Result<_> = read();
         let (config, facts) = read.with_context(|| format!("image {name} in the cache"))?;
-        Ok(Self { name, config, facts, held })
+        Ok(Self { name, digest, config, facts, held })
     }
 
     /// The path of the root file system, as long as this value lives.
@@ -191,7 +193,7 @@ fn kept(location: &Location, options: &OpenOptions) -> Result<Option<BuiltImage>
     };
     let shown = path.display();
     log::info!("{shown} does not exist any more; its image in the cache is started");
-    BuiltImage::of(shown.to_string(), held).map(Some)
+    BuiltImage::of(shown.to_string(), seen.digest, held).map(Some)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use proto::settings::restart::Restart;
 use self::built::BuiltImage;
 use self::process::{DEFAULT, Start};
 use super::arguments::{KnownImage, RunArguments};
+use super::report::ImageFacts;
 use super::workload::Configured;
 use crate::command::ImageCommand;
 use crate::image_config::ImageSettings;
@@ -93,6 +94,11 @@ impl ImageRoot {
     /// The image's name.
     pub(super) fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The image in a report.
+    pub(super) fn facts(&self) -> ImageFacts {
+        ImageFacts { name: self.0.name.clone(), digest: self.0.digest.to_string() }
     }
 
     /// The file with the root file system.

@@ -1,7 +1,8 @@
 //! Machines that boot for ever, because QEMU is a script that sleeps: `chrootvm ps`, `stop` and
-//! `restart`, `--detach`, and the line about the boot.
+//! `restart`, `--detach`, `--report`, and the line about the boot.
 
 mod detach;
+mod report;
 
 use std::fs::{self, File};
 use std::io::Read;
