@@ -1,6 +1,6 @@
 # Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`, `make test-kvm`,
-# `make test-containerfiles`, `make test-inits` and `make test-packages` install packages; the
-# others name what is missing and fail.
+# `make test-containerfiles`, `make test-inits`, `make test-packages` and `make test-fleets` install
+# packages; the others name what is missing and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -125,6 +125,12 @@ test-packages: ## Make both packages twice; check, install, use and remove them 
 	@scripts/setup test
 	@scripts/setup packages
 	@$(XTASK) packages
+
+.PHONY: test-fleets
+test-fleets: ## Run machines by Slurm and GNU parallel, validate the manifest for Kubernetes
+	@scripts/setup test
+	@scripts/setup fleets
+	@$(XTASK) fleets
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml

@@ -7,6 +7,7 @@ pub mod day;
 pub mod demo;
 pub mod dist;
 pub mod documents;
+pub mod fleets;
 pub mod fuzz;
 pub mod guest;
 pub mod guest_binary;

@@ -7,8 +7,8 @@ use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, check, containerfiles, day, demo, dist, documents, fuzz, guest, inits, packages, soak,
-    test,
+    bench, check, containerfiles, day, demo, dist, documents, fleets, fuzz, guest, inits, packages,
+    soak, test,
 };
 
 /// Developers' tasks of virtinitrd
@@ -31,6 +31,7 @@ enum Task {
     #[command(name = "distcheck")]
     DistCheck(dist::DistCheck),
     Documents(documents::Documents),
+    Fleets(fleets::Fleets),
     Fuzz(fuzz::Fuzz),
     Inits(inits::Inits),
     Pack(mkvirtinitrd::Pack),
@@ -60,6 +61,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(task) => task.run(),
         Task::Dist(task) => task.run(),
         Task::DistCheck(task) => task.run(),
+        Task::Fleets(task) => task.run(),
         Task::Fuzz(task) => task.run(),
         Task::Inits(task) => task.run(),
         Task::Pack(task) => task.run(),

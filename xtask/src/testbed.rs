@@ -43,6 +43,14 @@ pub fn kernel(workspace: &Path) -> Result<HostKernel> {
     usable_kernel(&dir)
 }
 
+/// The kernel of the root file system `debian`.
+///
+/// # Errors
+/// It has none with virtiofs.
+pub fn kernel_of(debian: &Path) -> Result<HostKernel> {
+    usable_kernel(debian)
+}
+
 fn usable_kernel(root: &Path) -> Result<HostKernel> {
     let root = RootDir::open(root)?;
     let found = installed::find(&root)?;
