@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+use core::ffi::c_char;
 use core::mem;
 
 use rustix::fd::OwnedFd;
@@ -65,7 +66,7 @@ fn interface(name: &[u8]) -> Result<libc::ifreq, Errno> {
         return Err(Errno::NAMETOOLONG);
     }
     for (slot, byte) in interface.ifr_name.iter_mut().zip(name) {
-        *slot = byte.cast_signed();
+        *slot = c_char::from_ne_bytes([*byte]);
     }
     Ok(interface)
 }
@@ -75,7 +76,7 @@ fn internet(address: Address) -> libc::sockaddr {
     const PORT_BYTES: usize = 2;
     let mut data = [0; 14];
     for (slot, byte) in data.iter_mut().skip(PORT_BYTES).zip(address) {
-        *slot = byte.cast_signed();
+        *slot = c_char::from_ne_bytes([byte]);
     }
     // The family is 2.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
