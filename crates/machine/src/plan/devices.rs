@@ -100,11 +100,13 @@ fn port_name(number: usize) -> String {
     format!("port{number}")
 }
 
-/// Value of `-device` for root port `number`.
+/// Value of `-device` for root port `number`. A guest without a driver for it, as on aarch64, never
+/// switches its power on, and with a power controller QEMU hides the device behind it till then.
 #[must_use]
 pub fn root_port(number: usize) -> String {
     let name = port_name(number);
-    format!("pcie-root-port,id={name},chassis={chassis}", chassis = number + 1)
+    let chassis = number + 1;
+    format!("pcie-root-port,id={name},chassis={chassis},power_controller_present=off")
 }
 
 /// The commands that plug in one device and what is behind it.
@@ -188,7 +190,8 @@ mod tests {
         });
         assert_eq!((name, arguments), ("device_add", expected));
         assert_eq!(Device::network_card().option(), "virtio-net-pci,netdev=net,romfile=");
-        assert_eq!(root_port(0), "pcie-root-port,id=port0,chassis=1");
+        let port = "pcie-root-port,id=port0,chassis=1,power_controller_present=off";
+        assert_eq!(root_port(0), port);
     }
 
     #[test]
