@@ -52,6 +52,9 @@ install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MAN
 	*) echo "LIBDIR is $(LIBDIR): chrootvm looks for /init in BINDIR/../lib and /usr/lib" >&2; exit 1 ;; \
 	esac
 	install -D -m 0755 target/guest/init $(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd
+	for init in target/guest-*/init; do \
+		[ ! -f "$$init" ] || install -D -m 0755 "$$init" "$(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd.$$(basename "$$(dirname "$$init")" | sed 's/guest-//')"; \
+	done
 	install -D -m 0755 target/guest/step $(DESTDIR)$(LIBDIR)/virtinitrd/step
 	install -D -m 0755 -t $(DESTDIR)$(BINDIR) target/release/chrootvm target/release/mkvirtinitrd
 	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
@@ -97,11 +100,13 @@ kernel: ## Build the small guest kernel of chrootvm --kernel-builtin
 .PHONY: test
 test: ## Install what is missing, run every test
 	@scripts/setup test
+	@scripts/setup aarch64 || echo "Tests of machines of aarch64 are skipped." >&2
 	@$(XTASK) test
 
 .PHONY: test-all
 test-all: ## As test, with the tests in machines that repeat others in another way
 	@scripts/setup test
+	@scripts/setup aarch64 || echo "Tests of machines of aarch64 are skipped." >&2
 	@REPEAT_VM=1 $(XTASK) test
 
 .PHONY: test-kvm

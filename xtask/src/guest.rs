@@ -1,9 +1,6 @@
-//! `cargo xtask build`: builds the static `/init`.
-//!
-//! Every Rust toolchain has `core` and `alloc` for the host's glibc target; those for the
-//! musl target have to be installed. The guest needs no `std`, so `/init` is built for
-//! either target and linked against musl.
+//! `cargo xtask build`: builds the static `/init`, by one of the routes of [`crate::route`].
 
+use std::env::consts::ARCH;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,14 +10,17 @@ use files::tell;
 use object::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
 
+use crate::route::{self, Route};
 use crate::{guest_binary, programs, step_program, workspace};
-pub use machine::toolchain::{
-    MUSL_LINKER, check_static, has_target, host_triple, musl_target, output_of, rustc,
-};
+pub use machine::toolchain::{check_static, output_of, rustc};
 
 /// Build the static programs of the guest, chrootvm and mkvirtinitrd, and completions for shells
 #[derive(Debug, clap::Args)]
-pub struct Build {}
+pub struct Build {
+    /// Build only /init, for machines of this architecture
+    #[arg(long, value_name = "ARCH", default_value = ARCH, hide_default_value = true)]
+    target: String,
+}
 
 /// Options of LLVM that make the program smaller, half a percent each. An LLVM that lacks
 /// one builds without it.
@@ -41,19 +41,17 @@ const LLVM_OPTIONS: &[&str] = &[
     "--hoist-common-insts",
 ];
 
-/// Target and linker with which `/init` is linked against musl.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Route {
-    target: String,
-    /// `None` stands for the linker of the target.
-    linker: Option<&'static str>,
-}
-
 impl Build {
     /// Builds, checks, and prints path and size.
     pub fn run(self) -> Result<()> {
-        programs::build()?;
-        for program in [build()?, step_program::build()?] {
+        let programs = match &*self.target {
+            ARCH => {
+                programs::build()?;
+                vec![build()?, step_program::build()?]
+            }
+            other => vec![build_for(other)?],
+        };
+        for program in programs {
             let meta = program.metadata();
             let size = meta.with_context(|| format!("find {}", program.display()))?.len();
             let program = program.display();
@@ -72,35 +70,33 @@ pub enum Symbols {
     Kept,
 }
 
-/// Builds `/init`, installs it at [`workspace::init_path`], and returns that path.
+/// Builds `/init` for this host's architecture, as [`build_for`].
+pub fn build() -> Result<PathBuf> {
+    build_for(ARCH)
+}
+
+/// Builds `/init` for the architecture `arch`, puts it where chrootvm looks for it, and returns its
+/// path.
 ///
 /// # Errors
-/// The result needs an interpreter or a shared library.
-pub fn build() -> Result<PathBuf> {
-    let built = compile(Symbols::Stripped)?;
+/// A tool is missing, or the result needs an interpreter or a shared library.
+pub fn build_for(arch: &str) -> Result<PathBuf> {
+    let built = compile(arch, Symbols::Stripped)?;
     let bytes = std::fs::read(&built).with_context(|| format!("read {}", built.display()))?;
     check_static(&bytes).with_context(|| format!("check {}", built.display()))?;
     let bytes = without_sections(bytes).with_context(|| format!("strip {}", built.display()))?;
-    guest_binary::install(&bytes, &workspace::init_path(&workspace::root()?))
+    guest_binary::install(&bytes, &route::init_path(&workspace::root()?, arch))
 }
 
-/// Builds `/init`, and returns the path of the file that cargo made.
-pub fn compile(symbols: Symbols) -> Result<PathBuf> {
+/// Builds `/init` for the architecture `arch`, and returns the path of the file that cargo made.
+pub fn compile(arch: &str, symbols: Symbols) -> Result<PathBuf> {
     let root = workspace::root()?;
     let (target_dir, strip) = match symbols {
-        Symbols::Stripped => ("target/guest", "symbols"),
-        Symbols::Kept => ("target/guest-symbols", "none"),
+        Symbols::Stripped => (route::target_dir(arch), "symbols"),
+        Symbols::Kept => ("target/guest-symbols".into(), "none"),
     };
     let target_dir = root.join(target_dir);
-    let host = host_triple()?;
-    let musl_target = musl_target();
-    let route = route(&host, has_target(&musl_target)?.then_some(musl_target));
-    if let Some(linker) = route.linker {
-        ensure!(
-            machine::host::find_program(OsStr::new(linker)).is_some(),
-            "{linker} not found: install it with `scripts/setup build` (Debian: musl-tools)"
-        );
-    }
+    let route = Route::to(arch)?;
     let status = workspace::cargo()
         .current_dir(&root)
         .args(["build", "--quiet", "--locked", "--profile", "guest"])
@@ -110,21 +106,13 @@ pub fn compile(symbols: Symbols) -> Result<PathBuf> {
         .args(workspace::vendor_arguments(&root))
         // RUSTFLAGS are for the host's programs.
         .env_remove("RUSTFLAGS")
+        .env("RUSTC", &route.rustc)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&route, &root).join("\x1f"))
         .env("CARGO_PROFILE_GUEST_STRIP", strip)
         .status()
         .context("run cargo")?;
     ensure!(status.success(), "cargo build of /init failed");
     Ok(target_dir.join(&route.target).join("guest/init"))
-}
-
-fn route(host: &str, musl_target: Option<String>) -> Route {
-    match musl_target {
-        Some(target) => Route { target, linker: None },
-        // On Alpine, the target of the host uses musl.
-        None if host.ends_with("musl") => Route { target: host.to_owned(), linker: None },
-        None => Route { target: host.to_owned(), linker: Some(MUSL_LINKER) },
-    }
 }
 
 fn rustflags(route: &Route, root: &Path) -> Vec<String> {
@@ -149,16 +137,16 @@ fn rustflags(route: &Route, root: &Path) -> Vec<String> {
     // Drop the tables that come with core and alloc.
     let script = root.join("init/discard.ld");
     flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
-    flags.extend(route.linker.map(|linker| format!("-Clinker={linker}")));
+    flags.extend(route.flags());
     let options = LLVM_OPTIONS.iter().map(|option| format!("-Cllvm-args={option}"));
-    flags.extend(options.filter(|option| is_known(option)));
+    flags.extend(options.filter(|option| is_known(&route.rustc, option)));
     flags.extend(guest_binary::remapped(root));
     flags
 }
 
-/// Whether rustc and its LLVM accept `option`.
-fn is_known(option: &str) -> bool {
-    output_of(Command::new(rustc()).args([option, "--print=cfg"])).is_ok()
+/// Whether the compiler `rustc` and its LLVM accept `option`.
+fn is_known(rustc: &OsStr, option: &str) -> bool {
+    output_of(Command::new(rustc).args([option, "--print=cfg"])).is_ok()
 }
 
 /// Removes the section headers of an ELF executable, as `llvm-strip --strip-sections`
@@ -180,19 +168,6 @@ fn without_sections(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_musl_target_is_used_if_it_is_installed() {
-        let musl = Some("x86_64-unknown-linux-musl".to_owned());
-        for (host, installed, target, linker) in [
-            ("x86_64-unknown-linux-gnu", None, "x86_64-unknown-linux-gnu", Some("musl-gcc")),
-            ("x86_64-unknown-linux-gnu", musl, "x86_64-unknown-linux-musl", None),
-            ("x86_64-alpine-linux-musl", None, "x86_64-alpine-linux-musl", None),
-        ] {
-            let expected = Route { target: target.to_owned(), linker };
-            assert_eq!(route(host, installed), expected);
-        }
-    }
 
     #[test]
     fn removing_sections_keeps_segments() {

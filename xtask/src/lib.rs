@@ -17,6 +17,7 @@ pub mod packages;
 pub mod programs;
 mod random;
 pub mod registry;
+mod route;
 pub mod soak;
 pub mod source_date;
 pub mod step_program;

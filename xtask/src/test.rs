@@ -17,6 +17,12 @@ pub struct Test {
     machines: Option<String>,
 }
 
+/// Architectures, other than that of this host, whose machines are tested.
+#[cfg(not(target_arch = "aarch64"))]
+const FOREIGN: &[&str] = &["aarch64"];
+#[cfg(target_arch = "aarch64")]
+const FOREIGN: &[&str] = &[];
+
 /// Beginning of the line that a test prints when it skips itself.
 const SKIPPED: &str = "skipped: ";
 
@@ -56,11 +62,19 @@ impl Test {
         let mut build = cargo_test().arg("--no-run").spawn().context("run cargo test")?;
         // Prepare these before the tests, so that a user sees the progress.
         let debian = testbed::debian(&root);
+        let foreign = FOREIGN.iter().map(|arch| {
+            let ready = guest::build_for(arch).and_then(|_| testbed::foreign(&root, arch));
+            ready.map(drop).with_context(|| format!("no machines of {arch} to test with"))
+        });
+        let foreign: Vec<_> = foreign.collect();
         let virtiofsd = testbed::virtiofsd(&root);
         // A failed build is reported by the run of the tests below.
         build.wait()?;
         if let Err(error) = debian {
             log::info!("no Debian to test with: {error:#}");
+        }
+        for error in foreign.into_iter().filter_map(Result::err) {
+            log::info!("{error:#}");
         }
         if let Err(error) = virtiofsd {
             log::info!("no Rust virtiofsd to test with: {error:#}");

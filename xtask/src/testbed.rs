@@ -51,6 +51,28 @@ pub fn kernel_of(debian: &Path) -> Result<HostKernel> {
     usable_kernel(debian)
 }
 
+/// Kernel and static busybox of another architecture.
+#[derive(Clone, Debug)]
+pub struct ForeignParts {
+    /// The kernel.
+    pub kernel: HostKernel,
+    /// The busybox.
+    pub busybox: PathBuf,
+}
+
+/// Finds or fetches a kernel and a busybox for the architecture `arch`, which is not the host's.
+///
+/// # Errors
+/// They cannot be fetched here.
+pub fn foreign(workspace: &Path, arch: &str) -> Result<ForeignParts> {
+    let dir = dir(workspace)?.join(arch);
+    if !dir.exists() {
+        log::info!("fetching a kernel and busybox for {arch} into {}", dir.display());
+        run(Command::new(workspace.join("scripts/fetch-kernel")).arg(&dir).arg(arch))?;
+    }
+    Ok(ForeignParts { kernel: usable_kernel(&dir)?, busybox: dir.join("bin/busybox") })
+}
+
 fn usable_kernel(root: &Path) -> Result<HostKernel> {
     let root = RootDir::open(root)?;
     let found = installed::find(&root)?;

@@ -17,12 +17,6 @@ pub fn root() -> Result<PathBuf> {
     Ok(root.to_path_buf())
 }
 
-/// Path at which `cargo xtask build` puts `/init`.
-#[must_use]
-pub fn init_path(root: &Path) -> PathBuf {
-    root.join("target/guest/init")
-}
-
 /// Path at which `cargo xtask build` puts the program that runs the steps of recipes.
 #[must_use]
 pub fn step_path(root: &Path) -> PathBuf {

@@ -80,9 +80,13 @@ fn numbers(metadata: &Metadata) -> String {
     numbers.map(|number| format!("{number} ")).concat()
 }
 
-/// The reason why KVM cannot be used; `None` if it can.
+/// The reason why KVM cannot be used for machines of the architecture `arch`; `None` if it can.
 #[must_use]
-pub fn kvm_problem() -> Option<String> {
+pub fn kvm_problem(arch: &str) -> Option<String> {
+    let own = std::env::consts::ARCH;
+    if arch != own {
+        return Some(format!("this host is {own}, and KVM runs no code of {arch}"));
+    }
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         return Some(format!("/dev/kvm cannot be opened: {error}"));
     }
@@ -159,6 +163,12 @@ mod tests {
         ] {
             assert_eq!(can_virtualize(arch, cpuinfo), expected, "{cpuinfo}");
         }
+    }
+
+    #[test]
+    fn kvm_runs_only_code_of_the_host() {
+        let problem = kvm_problem("vax").unwrap();
+        assert!(problem.ends_with("KVM runs no code of vax"), "{problem}");
     }
 
     #[test]

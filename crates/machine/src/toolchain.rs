@@ -25,7 +25,7 @@ pub fn rustc() -> OsString {
 #[must_use]
 pub fn musl() -> Option<String> {
     let target = musl_target();
-    if has_target(&target).unwrap_or(false) {
+    if has_target(&rustc(), &target).unwrap_or(false) {
         return Some(format!("Rust target {target}"));
     }
     if host_triple().is_ok_and(|host| host.ends_with("musl")) {
@@ -41,9 +41,12 @@ pub fn musl_target() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
 
-/// Whether the Rust library `core` is installed for `target`.
-pub fn has_target(target: &str) -> Result<bool> {
-    let mut command = Command::new(rustc());
+/// Whether the Rust library `core` of the compiler `rustc` is installed for `target`.
+///
+/// # Errors
+/// The compiler cannot be run, or does not know the target.
+pub fn has_target(rustc: &OsStr, target: &str) -> Result<bool> {
+    let mut command = Command::new(rustc);
     let libdir = output_of(command.args(["--print", "target-libdir", "--target", target]))?;
     let mut entries = std::fs::read_dir(libdir.trim()).into_iter().flatten().flatten();
     Ok(entries.any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"libcore-")))

@@ -23,8 +23,9 @@ use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use harness::{Bed, Case, CaseBody, Processors, trial};
+use launcher::foreign;
 use libtest_mimic::{Arguments, Failed, Trial};
 use machine::process::signals;
 use nix::sys::signal::{SigSet, Signal};
@@ -189,7 +190,7 @@ fn run_one(name: &OsStr) -> ExitCode {
     let hidden = harness::tests::HIDDEN
         .iter()
         .map(|&(name, body)| (name.to_owned(), Box::new(body) as Body));
-    let found = tests().chain(hidden).find(|(known, _)| **known == *name);
+    let found = tests().chain(also_foreign()).chain(hidden).find(|(known, _)| **known == *name);
     let found = found.with_context(|| format!("no test is called {}", name.display()));
     trial::run_here(|| {
         let (name, body) = found?;
@@ -220,14 +221,20 @@ fn run_all() -> ExitCode {
     if let (None, Err(problem)) = (&problem, &rust) {
         eprintln!("tests with the Rust virtiofsd are skipped: {problem:#}");
     }
+    let foreign = Bed::new().and_then(|bed| bed.foreign(foreign::ARCH));
+    if let (None, Err(problem)) = (&problem, &foreign) {
+        eprintln!("tests of machines of {} are skipped: {problem:#}", foreign::ARCH);
+    }
     let lacks = [
+        ("foreign::", foreign.is_err()),
         ("rust::", rust.is_err()),
         ("unprivileged::", !harness::make::user::can_run()),
         ("block_devices::", !root::block_devices::can_run()),
         ("documents::", !documents::can_run()),
         ("parallel::", !containerfiles::parallel::can_run()),
     ];
-    let names = tests().map(|(name, _)| name).filter(|name| is_asked_for(name));
+    let all = tests().chain(also_foreign()).map(|(name, _)| name);
+    let names = all.filter(|name| is_asked_for(name));
     let trials = names.map(|name| {
         let (test, problem) = (name.clone(), problem.clone());
         let run = move || match problem {
@@ -246,7 +253,8 @@ fn is_asked_for(name: &str) -> bool {
     let is_left_out = |(variable, groups): &(&str, &[&str])| {
         begins(groups) && std::env::var_os(variable).is_none()
     };
-    let lacks_kvm = || begins(&[WITH_KVM]) && machine::host::kvm_problem().is_some();
+    let no_kvm = || machine::host::kvm_problem(std::env::consts::ARCH).is_some();
+    let lacks_kvm = || begins(&[WITH_KVM]) && no_kvm();
     !(ON_REQUEST.iter().any(is_left_out) || lacks_kvm())
 }
 
@@ -291,7 +299,26 @@ fn tests() -> impl Iterator<Item = (String, Body)> {
         .chain(disks)
         .chain(supervisions)
         .chain(supervised);
-    cases.chain(rust_cases).chain(cold_cases).chain(cold_ends)
+    let foreign_cases = foreign::CASES
+        .iter()
+        .map(|&(name, body)| test("foreign", name, move |bed| in_foreign(bed, &body)));
+    cases.chain(rust_cases).chain(cold_cases).chain(cold_ends).chain(foreign_cases)
+}
+
+/// Tests of other groups that also run in machines of another architecture.
+fn also_foreign() -> impl Iterator<Item = (String, Body)> {
+    foreign::ALSO.iter().map(|&also| {
+        let found = tests().find(|(name, _)| name == also).map(|(_, body)| body);
+        test("foreign", also, move |bed| match &found {
+            Some(body) => in_foreign(bed, body),
+            None => bail!("no test is called {also}"),
+        })
+    })
+}
+
+/// Runs `body` with a bed for machines of another architecture.
+fn in_foreign(bed: &Bed, body: &dyn Fn(&Bed) -> Result<()>) -> Result<()> {
+    body(&bed.foreign(foreign::ARCH)?)
 }
 
 /// The tests of `groups`, each with its body run by `run`.

@@ -31,7 +31,7 @@ impl Size {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
         let init = pack::read_init(&subject.init)?;
-        let symbols = guest::compile(Symbols::Kept)?;
+        let symbols = guest::compile(std::env::consts::ARCH, Symbols::Kept)?;
         let symbols =
             std::fs::read(&symbols).with_context(|| format!("read {}", symbols.display()))?;
         let file = object::File::parse(&*symbols).context("parse /init")?;

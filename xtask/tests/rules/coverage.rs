@@ -64,7 +64,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--initrd", &["machine", "unprivileged::subordinate_ids_keep_owners"]),
     ("`--warm", &["answers::commands_end_the_same", "twins::clones_differ", "damage::damaged_templates_are_replaced", "refusals::never_is_cold", "refusals::options_of_other_machines"]),
     ("`--append", &["command::self_tests"]),
-    ("`--accel", &["command::emulated_processor", "options::machine_options_reach_the_guest"]),
+    ("`--arch", &["foreign::an_image_starts_warm", "foreign::the_root_tells_the_architecture", "command::emulated_processor", "options::machine_options_reach_the_guest"]),
     ("`--machine", &["options::machine_options_reach_the_guest", "options::given_programs_are_run", "command::timeout_of_a_boot"]),
     // Diagnostics.
     ("`--keep`", &["command_host::keep_verbose_and_timing_report"]),

@@ -13,6 +13,7 @@ use proto::settings::Size;
 use super::background::BackgroundOptions;
 use super::diagnostics::Diagnostics;
 use super::directories::Directories;
+use super::known_image::KnownImage;
 use super::log_options::LogOptions;
 use super::machine_options::MachineOptions;
 use super::workload::{Configured, WorkloadOptions};
@@ -96,17 +97,6 @@ pub struct RunArguments {
     /// Run nothing; say what this host has and what is missing, and which command installs it
     #[arg(long)]
     pub(super) doctor: bool,
-}
-
-/// Facts about an OCI image that is ROOTFS.
-#[derive(Clone, Debug)]
-pub(super) struct KnownImage {
-    /// Its name.
-    pub(super) name: String,
-    /// Whether it has a kernel.
-    pub(super) has_kernel: bool,
-    /// What it says about its own command, if that runs.
-    pub(super) configured: Option<Configured>,
 }
 
 /// Meaning of a single word after ROOTFS that no `--` precedes.

@@ -9,16 +9,24 @@ use machine::doctor::findings;
 use machine::doctor::gather;
 use machine::doctor::kernel_facts::GivenKernel;
 use machine::doctor::report::{Finding, Status, report};
+use machine::root::kinds::Root;
 
-/// Reports on this host, on the `kernel` that was given, and on the kernels in `rootfs` if that
-/// is given, after the `first` findings. The exit status is 1 if no machine can run.
+use super::arguments::RunArguments;
+use super::findings::ChosenArchitecture;
+
+/// Reports on this host and its machines for `arguments`, on the `kernel` that was given, and on the
+/// kernels in `rootfs` if that is given, after the `first` findings. The exit status is 1 if no
+/// machine can run.
 pub(super) fn run(
+    arguments: &RunArguments,
     rootfs: Option<&Path>,
     kernel: GivenKernel<'_>,
     first: Vec<Finding>,
 ) -> Result<ExitCode> {
+    let root = rootfs.map(Root::open).transpose()?;
+    let architecture = ChosenArchitecture::choose(arguments, root.as_ref())?.constants;
     let mut findings = first;
-    findings.extend(findings::findings(&gather::gather(rootfs, kernel)?));
+    findings.extend(findings::findings(&gather::gather(rootfs, kernel, architecture)?));
     tell::result(report(&findings))?;
     Ok(match findings.iter().any(|finding| finding.status == Status::Missing) {
         true => ExitCode::FAILURE,

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueHint;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use files::named::Named;
 use machine::kernel::signatures::StripWhen;
 use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::pvh::Pvh;
+use machine::plan::architecture::{self, ARCHITECTURES, Architecture};
 use machine::plan::machine_plan::Network;
 use machine::plan::machine_plan::Publish;
 use machine::plan::memory::{self, Memory, MemoryUse};
@@ -98,14 +100,19 @@ pub(super) struct MachineOptions {
     /// virtinitrd(7) describes the words that /init reads.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(super) append: Vec<OsString>,
+    /// Architecture of the machine [default: that of the programs in ROOTFS, or of the kernel]
+    ///
+    /// Code of another architecture than this host's is emulated.
+    #[arg(long, value_name = "ARCH", value_parser = architecture())]
+    pub(super) arch: Option<&'static Architecture>,
     /// How QEMU runs the code of the guest
     #[arg(long, value_parser = named::<AccelOption>(), value_name = "ACCEL",
           default_value = AccelOption::default().name())]
     pub(super) accel: AccelOption,
-    /// QEMU's machine type; `qemu-system-x86_64 -machine help` lists them
+    /// QEMU's machine type; `qemu-system-ARCH -machine help` lists them
     #[arg(long, value_name = "TYPE")]
     pub(super) machine: Option<String>,
-    /// QEMU's processor model; `qemu-system-x86_64 -cpu help` lists them
+    /// QEMU's processor model; `qemu-system-ARCH -cpu help` lists them
     #[arg(long, value_name = "MODEL")]
     pub(super) cpu: Option<String>,
     /// The program of QEMU to run [default: the installed one]
@@ -117,6 +124,13 @@ pub(super) struct MachineOptions {
     /// The /init binary
     #[arg(long, value_name = "FILE", hide = true)]
     pub(super) init: Option<PathBuf>,
+}
+
+/// Parser of `--arch`.
+fn architecture() -> impl TypedValueParser<Value = &'static Architecture> {
+    let names = ARCHITECTURES.iter().map(|row| row.arch);
+    let find = |name: String| architecture::named(&name).ok_or("no such architecture");
+    PossibleValuesParser::new(names).try_map(find)
 }
 
 /// Value of `--net`.

@@ -9,6 +9,7 @@
 //! | `configured` | settings of configuration files that apply to the arguments |
 //! | `diagnostics` | options about messages and files that a run leaves |
 //! | `findings` | facts about the host and ROOTFS; reads files and asks programs |
+//! | `known_image` | what the arguments of a run depend on if ROOTFS is an OCI image |
 //! | `oci_image` | the root file system of an OCI image, and what its config sets |
 //! | `plan` | arguments and findings become a plan; pure |
 //! | `warm` | whether the run starts from a saved machine, and from which one |
@@ -30,6 +31,7 @@ mod doctor;
 mod findings;
 mod hosted;
 mod keep;
+mod known_image;
 mod last_words;
 mod log_options;
 mod machine_options;
@@ -144,7 +146,7 @@ impl RunArguments {
         self.check_command_options()?;
         self.command_options.prepare_stdin()?;
         self.log_options.prepare_stdin()?;
-        let host = Host::gather(&self)?;
+        let host = Host::gather(&self, &root)?;
         let probe = QemuProbe::start(&host.qemu);
         let findings = Findings::gather(&self, host, &root)?;
         if let NameServerDecision::Warn(why) = findings.name_server {
@@ -222,7 +224,7 @@ impl RunArguments {
             modules: self.machine.modules.as_deref(),
         };
         let rootfs = self.rootfs.as_deref().filter(|_| !is_image);
-        doctor::run(rootfs, kernel, configured::findings(settings))
+        doctor::run(self, rootfs, kernel, configured::findings(settings))
     }
 
     /// Opens the OCI image at `location`, which may have a command, and reports both to `file`.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use anyhow::Result;
 use machine::kernel::initrd::{Initrd, InitrdParts};
 use machine::kernel::pack::{ModuleSelection, Transport};
+use machine::plan::architecture::Clock;
 use machine::plan::guest::clock;
 use machine::plan::guest::cmdline::{self, CommandLine};
 use machine::plan::guest::name_server::NameServerDecision;
@@ -32,6 +33,7 @@ pub(super) fn plan(
     variables: Variables<'_>,
 ) -> Result<(MachinePlan, Initrd, Option<String>)> {
     let (options, host) = (&arguments.machine, &findings.host);
+    let architecture = host.architecture.constants;
     let additions = additions(arguments, root, findings, variables)?;
     let words = command_line(arguments, findings, &additions);
     let whole = words.build()?;
@@ -64,14 +66,14 @@ pub(super) fn plan(
     let used = MemoryUse { overlay, root: findings.root_memory };
     let memory = options.memory(used, &host.meminfo);
     let plan = MachinePlan {
-        architecture: host.architecture,
+        architecture,
         firmware: host.firmware.clone().filter(|_| options.machine.is_none()),
         machine_type: options.machine.clone(),
         qemu: host.qemu.clone(),
         cpu: options.cpu.clone(),
         accelerator: host.accelerator,
         memory: memory.size,
-        cpus: options.cpus(host.processors, host.architecture.cpus_max),
+        cpus: options.cpus(host.processors, architecture.cpus_max),
         virtiofsd,
         command_line,
         mode: mode(arguments, host),
@@ -152,14 +154,15 @@ fn command_line<'a>(
 ) -> CommandLine<'a> {
     let Findings { host, kernel, .. } = findings;
     let options = &arguments.machine;
-    let clock = match host.accelerator {
-        Accelerator::Tcg => {
+    let architecture = host.architecture.constants;
+    let clock = match (host.accelerator, architecture.clock) {
+        (Accelerator::Tcg, Clock::Measured) => {
             clock::parameters(&host.cpuinfo, kernel.config.as_deref(), &options.qemu_arguments)
         }
-        Accelerator::Kvm => None,
+        (Accelerator::Kvm, _) | (_, Clock::Known) => None,
     };
     CommandLine {
-        architecture: host.architecture,
+        architecture,
         clock,
         init: findings.payload.as_deref(),
         root: &additions.words,
@@ -197,10 +200,9 @@ fn mode(arguments: &RunArguments, host: &Host) -> RunMode {
 mod tests {
     use super::super::arguments::SingleWord;
     use super::super::arguments::tests::arguments;
-    use super::super::findings::GuestKernel;
+    use super::super::findings::{ChosenArchitecture, GuestKernel};
     use super::*;
     use machine::kernel::located::Located;
-    use machine::plan::architecture;
 
     /// The plan for `words` on a host without KVM, whose ROOTFS is an empty directory.
     fn planned(words: &[&str]) -> Result<(MachinePlan, Initrd, Option<String>)> {
@@ -211,7 +213,7 @@ mod tests {
         let arguments = arguments(&words, SingleWord::Init)?;
         let root = Root::open(dir.path()).unwrap();
         let host = Host {
-            architecture: architecture::of_host().unwrap(),
+            architecture: ChosenArchitecture::choose(&arguments, Some(&root)).unwrap(),
             qemu: "/usr/bin/qemu".into(),
             firmware: Some("/usr/share/firmware".into()),
             accelerator: Accelerator::Tcg,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::guest_modules::Support;
 use super::packages::{Distribution, Tool};
+use crate::plan::architecture::Architecture;
 use crate::plan::virtiofsd::{Flavour, Guard};
 
 /// All facts about this host.
@@ -14,6 +15,8 @@ use crate::plan::virtiofsd::{Flavour, Guard};
 pub struct Facts {
     /// The user who runs chrootvm.
     pub user: User,
+    /// Architecture of the machines.
+    pub architecture: &'static Architecture,
     /// The distribution, which knows the packages.
     pub distribution: Distribution,
     /// The installed QEMU.
@@ -173,11 +176,13 @@ pub(super) mod tests {
     //! Facts for the tests of this room.
 
     use super::*;
+    use crate::plan::architecture;
 
     /// Facts of a Fedora that has everything; root asks.
     pub(crate) fn healthy() -> Facts {
         Facts {
             user: User { is_root: true, name: "root".into() },
+            architecture: architecture::named("x86_64").unwrap(),
             distribution: Distribution::parse("ID=fedora\n"),
             qemu: Program::Works(working_qemu()),
             virtiofsd: daemon(Flavour::Rust { readonly: true }, Guard::Daemon),

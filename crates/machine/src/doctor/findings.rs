@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::facts::{Daemon, Facts, Ids, Kvm, Program, Qemu, User};
+use super::facts::{Daemon, Facts, Ids, Program, Qemu, User};
 use super::kernels;
 use super::packages::Tool;
 use super::report::{Finding, Status};
@@ -18,9 +18,9 @@ const RANGE: u32 = 1 << 16;
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let install = |tool| facts.install_command(tool);
     let mut findings = vec![
-        finding("QEMU", qemu(&facts.qemu, &install(Tool::Qemu))),
+        finding("QEMU", qemu(&facts.qemu, &install(Tool::qemu_for(facts.architecture.arch)))),
         finding("virtiofsd", daemon(facts, &install(Tool::Virtiofsd))),
-        finding("KVM", kvm(&facts.kvm, &facts.user)),
+        finding("KVM", kvm(facts)),
     ];
     findings.extend(kernels::findings(facts));
     findings.push(finding("ids", ids(&facts.ids, &facts.user, &install(Tool::IdMap))));
@@ -114,8 +114,11 @@ fn read_only(daemon: &Daemon, name: &str) -> (Status, String) {
 }
 
 /// Judges KVM.
-fn kvm(kvm: &Kvm, user: &User) -> (Status, String) {
+fn kvm(Facts { kvm, user, architecture, .. }: &Facts) -> (Status, String) {
     let Some(problem) = &kvm.problem else { return (Status::Ok, "/dev/kvm can be used".into()) };
+    if !architecture.is_of_host() {
+        return (Status::Note, format!("machines run slowly: {problem}"));
+    }
     let mend = match (kvm.processor.module, kvm.device) {
         // It is that of a paravirtual hypervisor such as PVM.
         (None, None) if kvm.processor.is_guest => {
@@ -186,8 +189,8 @@ fn named(program: &Path, version: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::facts::Processor;
     use crate::doctor::facts::tests::{daemon, healthy, processor, working_ids, working_qemu};
+    use crate::doctor::facts::{Kvm, Processor};
     use crate::doctor::packages::Distribution;
 
     fn me() -> User {

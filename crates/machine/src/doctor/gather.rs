@@ -16,7 +16,7 @@ use super::facts::{Daemon, Facts, Ids, Kvm, Processor, Program, Qemu, User};
 use super::kernel_facts::{GivenKernel, given_kernel, host_kernel, root_kernels};
 use super::packages::{Distribution, Tool};
 use crate::host;
-use crate::plan::architecture;
+use crate::plan::architecture::Architecture;
 use crate::plan::shares::{Access, MountPoint, Share};
 use crate::process::qemu::version;
 use crate::process::{qemu, virtiofsd};
@@ -41,12 +41,16 @@ const NAMESPACE_SETTINGS: &[(&str, &str)] = &[
 /// Paths of os-release(5); the second is read if the first is missing.
 const OS_RELEASE: &[&str] = &["/etc/os-release", "/usr/lib/os-release"];
 
-/// Gathers the facts about this host, about the kernel that is `given`, and about the kernels of
-/// `rootfs`, if that is given.
+/// Gathers the facts about this host and its machines of `architecture`, about the kernel that is
+/// `given`, and about the kernels of `rootfs`, if that is given.
 ///
 /// # Errors
 /// `rootfs` or a part of the `given` kernel cannot be opened.
-pub fn gather(rootfs: Option<&Path>, given: GivenKernel<'_>) -> Result<Facts> {
+pub fn gather(
+    rootfs: Option<&Path>,
+    given: GivenKernel<'_>,
+    architecture: &'static Architecture,
+) -> Result<Facts> {
     let user = user();
     let given = given_kernel(rootfs, given)?;
     let mut kernels = vec![root_kernels(Path::new("/"), false)?];
@@ -56,13 +60,14 @@ pub fn gather(rootfs: Option<&Path>, given: GivenKernel<'_>) -> Result<Facts> {
         kernels.push(rootfs);
     }
     Ok(Facts {
+        architecture,
         distribution: distribution(),
-        qemu: qemu(),
+        qemu: qemu(architecture),
         virtiofsd: daemon(),
-        kvm: kvm(),
+        kvm: kvm(architecture),
         given,
         kernels,
-        host_kernel: host_kernel(rootfs)?,
+        host_kernel: host_kernel(rootfs, architecture.arch)?,
         ids: ids(&user.name),
         musl: toolchain::musl(),
         user,
@@ -90,12 +95,8 @@ fn user() -> User {
 }
 
 /// Looks for QEMU and asks it for its version and features.
-fn qemu() -> Program<Qemu> {
-    let machine = match architecture::of_host() {
-        Ok(machine) => machine,
-        Err(error) => return Program::Broken(format!("{error:#}")),
-    };
-    let Some(program) = qemu::installed(machine) else { return Program::Missing };
+fn qemu(architecture: &Architecture) -> Program<Qemu> {
+    let Some(program) = qemu::installed(architecture) else { return Program::Missing };
     let answer = match answer(&program, &["--version"]) {
         Ok(answer) if answer.status.success() => answer,
         Ok(answer) => return Program::Broken(complaint(&program, &answer)),
@@ -103,7 +104,8 @@ fn qemu() -> Program<Qemu> {
     };
     // Every build lists -sandbox in its help; only a build with libseccomp accepts it.
     let sandbox = self::answer(&program, &["-sandbox", "on", "-version"]);
-    let networks = self::answer(&program, &["-netdev", "help"]);
+    // Not every QEMU has a default machine, without which it lists nothing.
+    let networks = self::answer(&program, &["-machine", "none", "-netdev", "help"]);
     Program::Works(Qemu {
         version: version(&text(&answer)),
         sandbox: sandbox.is_ok_and(|answer| answer.status.success()),
@@ -170,13 +172,13 @@ fn version_in(program: &[u8]) -> Option<String> {
     version(std::str::from_utf8(text).ok()?)
 }
 
-/// Checks KVM.
-fn kvm() -> Kvm {
+/// Checks KVM for machines of `architecture`.
+fn kvm(architecture: &Architecture) -> Kvm {
     let device = OpenOptions::new().read(true).write(true).open("/dev/kvm");
     let owner = fs::metadata("/dev/kvm").ok().map(|device| Gid::from_raw(device.gid()));
     let group = owner.and_then(|id| Group::from_gid(id).ok().flatten());
     Kvm {
-        problem: host::kvm_problem(),
+        problem: host::kvm_problem(architecture.arch),
         device: device.err().map(|error| error.kind()),
         group: group.map(|group| group.name),
         processor: processor(&host::cpuinfo()),

@@ -26,10 +26,11 @@ pub struct GivenKernel<'a> {
     pub modules: Option<&'a Path>,
 }
 
-/// The image of the host that boots a `rootfs` without a kernel, or the reason why none does.
-pub(super) fn host_kernel(rootfs: Option<&Path>) -> Result<Result<PathBuf, String>> {
+/// The image of the host for the architecture `arch` that boots a `rootfs` without a kernel, or the
+/// reason why none does.
+pub(super) fn host_kernel(rootfs: Option<&Path>, arch: &str) -> Result<Result<PathBuf, String>> {
     let root = Root::open(rootfs.unwrap_or(Path::new("/")))?;
-    let found = of_host::find(&root.needed_modules(None));
+    let found = of_host::find(arch, &root.needed_modules(None));
     Ok(found.map(|kernel| kernel.image.host_path()).map_err(|error| format!("{error:#}")))
 }
 

@@ -54,7 +54,10 @@ fn summary(facts: &Facts) -> Option<Finding> {
         let text = format!("{path} has none, so this host's boots: {image}");
         return Some(Finding { status: Status::Ok, subject: SUBJECT, text });
     }
-    let install = facts.install_command(Tool::Kernel);
+    let install = match facts.architecture.is_of_host() {
+        true => facts.install_command(Tool::Kernel),
+        false => format!("unpack a package with a kernel for {}", facts.architecture.arch),
+    };
     let (status, text) = match (rootfs, usable) {
         (Some(_), _) if default.as_ref().is_some_and(serves) => return None,
         (None, Some(_)) => return None,

@@ -8,8 +8,10 @@ use std::fmt::Write;
 /// Tool that a package provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// QEMU.
+    /// QEMU for x86_64.
     Qemu,
+    /// QEMU for aarch64.
+    QemuArm,
     /// virtiofsd, which exports directories to guests.
     Virtiofsd,
     /// A kernel for guests.
@@ -28,6 +30,14 @@ pub enum Tool {
     Mtools,
 }
 
+impl Tool {
+    /// The QEMU for machines of the architecture `arch`.
+    #[must_use]
+    pub fn qemu_for(arch: &str) -> Self {
+        if arch == "aarch64" { Self::QemuArm } else { Self::Qemu }
+    }
+}
+
 /// Family of distributions with the same packages and the same package manager.
 #[derive(Debug, PartialEq, Eq)]
 struct Family {
@@ -36,6 +46,7 @@ struct Family {
     /// Installation command, without the package.
     install: &'static str,
     qemu: &'static str,
+    qemu_arm: &'static str,
     virtiofsd: &'static str,
     kernel: &'static str,
     id_map: &'static str,
@@ -44,12 +55,12 @@ struct Family {
 
 #[rustfmt::skip]
 const FAMILIES: &[Family] = &[
-    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
-    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
-    Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
-    Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
-    Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
-    Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
+    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", qemu_arm: "qemu-system-aarch64-core",  virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             qemu_arm: "qemu-kvm",                  virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      qemu_arm: "qemu-system-aarch64",       virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
+    Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   qemu_arm: "qemu-system-aarch64",       virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
 ];
 
 /// Distributions in which QEMU's C virtiofsd is part of [`QEMU_COMMON`], and the last release
@@ -133,6 +144,7 @@ impl Family {
     fn package(&self, tool: Tool) -> &'static str {
         match tool {
             Tool::Qemu => self.qemu,
+            Tool::QemuArm => self.qemu_arm,
             Tool::Virtiofsd => self.virtiofsd,
             Tool::Kernel => self.kernel,
             Tool::IdMap => self.id_map,
@@ -162,6 +174,7 @@ mod tests {
             ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\n", Tool::Kernel, "apt-get install linux-image-generic"),
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\n", Tool::Virtiofsd, "apt-get install virtiofsd"),
             ("NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=42\n", Tool::Qemu, "dnf install qemu-system-x86-core"),
+            ("ID=debian\n", Tool::qemu_for("aarch64"), "apt-get install qemu-system-arm"),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Tool::Qemu, "dnf install qemu-kvm"),
             ("ID=manjaro\nID_LIKE=arch\n", Tool::Musl, "pacman -S musl"),
             ("ID=alpine\nVERSION_ID=3.20.1\n", Tool::IdMap, "apk add shadow-uidmap"),
@@ -184,6 +197,7 @@ mod tests {
         let columns = ["debian", "fedora", "arch", "alpine"];
         for (row, tool) in [
             ("qemu", Tool::Qemu),
+            ("qemu-arm", Tool::QemuArm),
             ("virtiofsd", Tool::Virtiofsd),
             ("musl-gcc", Tool::Musl),
             ("mkfs.btrfs", Tool::Btrfs),

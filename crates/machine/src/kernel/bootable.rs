@@ -1,6 +1,6 @@
 //! The kernel file that QEMU loads: the image as it is, or the kernel unpacked from it.
 //!
-//! QEMU loads a bzImage, or a vmlinux that has a PVH entry. A kernel in another form (compressed,
+//! QEMU loads a bzImage, a vmlinux that has a PVH entry, or an Image of arm64. A kernel in another form (compressed,
 //! in a UKI or in an EFI zboot image) is unpacked first; see [`vmlinux`](super::vmlinux).
 
 use std::fs::File;
@@ -21,6 +21,8 @@ pub struct Bootable {
     pub file: File,
     /// Name by which a command can boot this kernel.
     pub named: KernelName,
+    /// Name of its architecture (`uname -m`).
+    pub arch: &'static str,
 }
 
 /// Name of a kernel for a command that boots it.
@@ -39,7 +41,7 @@ impl Located {
     /// the image, if there is one with a PVH entry.
     ///
     /// # Errors
-    /// The file is not a kernel for this machine.
+    /// The file is not a kernel that a machine here boots.
     pub fn bootable(&self, pvh: Pvh) -> Result<Bootable> {
         let image = self.kernel()?;
         let found = match pvh {
@@ -63,21 +65,18 @@ impl Located {
     /// file, it is unpacked.
     ///
     /// # Errors
-    /// The file is not a kernel for this machine.
+    /// The file is not a kernel that a machine here boots.
     pub fn kernel(&self) -> Result<Bootable> {
         let file = self.open()?;
         let unpack = || {
             let form = form::of_file(&file)?;
-            match form.is_loadable() {
-                true => Ok(None),
-                false => wrapper::find(&file, form, VmlinuxCache::of_user().as_ref()).map(Some),
+            if let Some(arch) = form.architecture() {
+                return Ok(Bootable { file, named: KernelName::Image, arch });
             }
+            let kernel = wrapper::find(&file, form, VmlinuxCache::of_user().as_ref())?;
+            Bootable::new(kernel, KernelName::Nameless)
         };
-        let found = unpack().with_context(|| format!("kernel {}", self.host_path().display()))?;
-        match found {
-            None => Ok(Bootable { file, named: KernelName::Image }),
-            Some(kernel) => Bootable::new(kernel, KernelName::Nameless),
-        }
+        unpack().with_context(|| format!("kernel {}", self.host_path().display()))
     }
 
     /// Opens the kernel image for reading.
@@ -94,12 +93,15 @@ impl Located {
 }
 
 impl Bootable {
-    /// Wraps `vmlinux`. If it is not in the cache, a command names it as `otherwise` says.
-    fn new(vmlinux: Vmlinux, otherwise: KernelName) -> Result<Self> {
-        Ok(match vmlinux {
-            Vmlinux::Cached { file, path } => Self { file, named: KernelName::Cached(path) },
-            Vmlinux::InMemory(bytes) => Self { file: memory_file(&bytes)?, named: otherwise },
-        })
+    /// Wraps the unpacked `kernel`. If it is not in the cache, a command names it as `otherwise`
+    /// says.
+    fn new(kernel: Vmlinux, otherwise: KernelName) -> Result<Self> {
+        let (file, named) = match kernel {
+            Vmlinux::Cached { file, path } => (file, KernelName::Cached(path)),
+            Vmlinux::InMemory(bytes) => (memory_file(&bytes)?, otherwise),
+        };
+        let arch = form::of_file(&file)?.architecture().context("it is not unpacked")?;
+        Ok(Self { file, named, arch })
     }
 
     /// The path of this kernel for a command; `image` is the image that it came from.

@@ -18,11 +18,15 @@ use super::located::Located;
 use super::modules::dir::ModulesDir;
 use super::modules::file::{SymbolVersions, vermagic};
 use super::modules::resolve::{ModuleRequest, load_order};
+use super::vmlinux::form::{self, Form};
 use super::vmlinux::{bzimage, wrapper};
 use crate::host::canonical;
 
 /// Bytes at the start of a bzImage in which its version is searched.
 const IMAGE_HEAD: usize = 64 << 10;
+
+/// Bytes of the largest arm64 Image in which the version is searched.
+const ARM64_IMAGE_MOST: usize = 256 << 20;
 
 /// Finds the kernel's image and its modules; without modules the kernel must have virtiofs
 /// built in. `root` opens the root file system, and is called only if the kernel or its
@@ -103,7 +107,7 @@ fn version_of_modules(modules: &Located) -> Option<(String, SymbolVersions)> {
 /// file.
 ///
 /// # Errors
-/// The file is not a kernel for this machine, or cannot be read.
+/// The file is not a kernel that a machine here boots, or cannot be read.
 pub fn version(image: &Located) -> Result<Option<String>> {
     let kernel = image.kernel()?;
     let size = usize::try_from(kernel.file.metadata().context("look at the kernel")?.len())?;
@@ -112,8 +116,11 @@ pub fn version(image: &Located) -> Result<Option<String>> {
         kernel.file.read_exact_at(&mut bytes, 0).context("read the kernel").map(|()| bytes)
     };
     let version = bzimage::version(&read(size.min(IMAGE_HEAD))?);
-    // The size of an unpacked kernel is bounded, so the whole of it may be read.
-    if version.is_some() || kernel.named == KernelName::Image {
+    // The size of an unpacked kernel is bounded, so the whole of it may be read; of kernels as they
+    // are, only an Image of arm64 is.
+    let is_packed = kernel.named != KernelName::Image;
+    let is_image = size <= ARM64_IMAGE_MOST && form::of_file(&kernel.file)? == Form::Arm64Image;
+    if version.is_some() || !(is_packed || is_image) {
         return Ok(version);
     }
     Ok(wrapper::version(&read(size)?))

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use archive::compress::LZ4_FRAME_MAGIC;
@@ -131,17 +131,63 @@ const INIT_PLACES: [&str; 3] =
 const STEP_PLACES: [&str; 3] =
     ["../guest/step", "../lib/virtinitrd/step", "/usr/lib/virtinitrd/step"];
 
-/// Finds the `/init` binary: the file `given`, or the one that belongs to this program.
+/// Finds the `/init` binary for this host's architecture: the file `given`, or the one that
+/// belongs to this program.
 ///
 /// # Errors
 /// The file is missing.
 pub fn find_init(given: Option<&Path>) -> Result<PathBuf> {
+    find_init_for(std::env::consts::ARCH, given)
+}
+
+/// Finds the `/init` binary for the architecture `arch`: the file `given`, or the one that belongs
+/// to this program.
+///
+/// # Errors
+/// The file is missing.
+pub fn find_init_for(arch: &str, given: Option<&Path>) -> Result<PathBuf> {
     if let Some(file) = given {
         ensure!(file.is_file(), "--init {}: no such file", file.display());
         return canonical(file);
     }
     let program = std::env::current_exe().context("find this program")?;
-    canonical(&first_of(program.parent().unwrap_or(Path::new("/")), &INIT_PLACES)?)
+    let dir = program.parent().unwrap_or(Path::new("/"));
+    if arch == std::env::consts::ARCH {
+        return canonical(&first_of(dir, &INIT_PLACES)?);
+    }
+    let places = init_places_of(arch);
+    let found = places.iter().map(|place| dir.join(place)).find(|place| place.is_file());
+    canonical(&found.with_context(|| {
+        let [tree, beside, system] = places.map(|place| normal(&dir.join(place)));
+        format!(
+            "/init for {arch} is missing: it is neither {}, nor {}, nor {}; build it in the source \
+             tree with `cargo xtask build --target {arch}` (before, `scripts/setup {arch}` installs \
+             its compiler), or give --init FILE",
+            tree.display(),
+            beside.display(),
+            system.display()
+        )
+    })?)
+}
+
+/// Paths of `/init` for an architecture other than this host's, as [`INIT_PLACES`].
+fn init_places_of(arch: &str) -> [String; 3] {
+    [
+        format!("../guest-{arch}/init"),
+        format!("../lib/osbuild/initrd/initrd.{arch}"),
+        format!("/usr/lib/osbuild/initrd/initrd.{arch}"),
+    ]
+}
+
+/// `path` without `NAME/..`, for people.
+fn normal(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut path, part| {
+        match part {
+            Component::ParentDir => _ = path.pop(),
+            part => path.push(part),
+        }
+        path
+    })
 }
 
 /// Finds the static program that runs the steps of recipes in their machine.
@@ -180,6 +226,14 @@ mod tests {
                 std::fs::write(&file, "").unwrap();
                 assert_eq!(first_of(&bin, &places).unwrap(), file);
             }
+        }
+    }
+
+    #[test]
+    fn a_missing_init_of_another_architecture_can_be_built() {
+        let error = find_init_for("vax", None).unwrap_err().to_string();
+        for part in ["/init for vax is missing", "guest-vax/init", "initrd.vax", "--target vax"] {
+            assert!(error.contains(part) && !error.contains(".."), "{part}: {error}");
         }
     }
 

@@ -34,28 +34,34 @@ pub struct HostKernel {
     pub modules: Located,
 }
 
-/// Finds a kernel of this host that has the modules `needs`.
+/// Finds a kernel of this host for the architecture `arch` that has the modules `needs`.
 ///
 /// # Errors
 /// The host has no such kernel; the error says what is wrong with the first one.
-pub fn find(needs: &[&str]) -> Result<HostKernel> {
+pub fn find(arch: &str, needs: &[&str]) -> Result<HostKernel> {
     let host: Rc<dyn Files> = Rc::new(RootDir::open(Path::new("/"))?);
     // Without /proc, the newest kernel comes first.
     let running = fs::read_to_string(RUNNING).unwrap_or_default();
-    find_in(&host, running.trim(), needs)
+    find_in(&host, running.trim(), arch, needs)
 }
 
-/// Finds a kernel of `host`, where the version `running` runs, that has the modules `needs`.
+/// Finds a kernel of `host`, where the version `running` runs, for the architecture `arch` that has
+/// the modules `needs`.
 ///
 /// # Errors
 /// As [`find`].
-pub fn find_in(host: &Rc<dyn Files>, running: &str, needs: &[&str]) -> Result<HostKernel> {
+pub fn find_in(
+    host: &Rc<dyn Files>,
+    running: &str,
+    arch: &str,
+    needs: &[&str],
+) -> Result<HostKernel> {
     let mut kernels = installed(&**host)?;
     // The sort is stable: the others stay the newest first. Modules often outlive their image.
     kernels.sort_by_key(|kernel| (kernel.image.is_none(), kernel.version != running));
     let mut first_problem = None;
     for kernel in &kernels {
-        match check(host, kernel, needs) {
+        match check(host, kernel, arch, needs) {
             Ok(found) => return Ok(found),
             Err(problem) => first_problem = first_problem.or(Some(problem)),
         }
@@ -67,7 +73,12 @@ pub fn find_in(host: &Rc<dyn Files>, running: &str, needs: &[&str]) -> Result<Ho
 }
 
 /// Checks that `kernel` can serve.
-fn check(host: &Rc<dyn Files>, kernel: &InstalledKernel, needs: &[&str]) -> Result<HostKernel> {
+fn check(
+    host: &Rc<dyn Files>,
+    kernel: &InstalledKernel,
+    arch: &str,
+    needs: &[&str],
+) -> Result<HostKernel> {
     let InstalledKernel { version, modules, image } = kernel;
     let located = |path: &Path| Located { root: Rc::clone(host), path: path.into() };
     let Some(image) = image else { bail!("it has modules of {version}, but no image of it") };
@@ -76,7 +87,10 @@ fn check(host: &Rc<dyn Files>, kernel: &InstalledKernel, needs: &[&str]) -> Resu
     let file = host.file(image).map_err(|error| {
         anyhow!("{shown} cannot be read: {error}; as root, run `chmod a+r {shown}`")
     })?;
-    form::of_file(&file).with_context(|| shown.to_string())?;
+    let form = form::of_file(&file).with_context(|| shown.to_string())?;
+    if let Some(other) = form.architecture().filter(|other| *other != arch) {
+        bail!("{shown} is for {other}");
+    }
     let dir = ModulesDir::open(&**host, modules)?;
     for &name in needs {
         load_order(&dir, &[ModuleRequest::must(name)])
@@ -115,7 +129,7 @@ mod tests {
             }
         }
         let host: Rc<dyn Files> = Rc::new(RootDir::open(dir.path()).unwrap());
-        let found = find_in(&host, running, &["virtio_pci", "virtiofs"]);
+        let found = find_in(&host, running, "x86_64", &["virtio_pci", "virtiofs"]);
         let text = |text: &Path| text.to_str().unwrap().to_owned();
         found
             .map(|kernel| {
@@ -133,6 +147,8 @@ mod tests {
         let lacks = |name| Version { builtin: "kernel/virtio_pci.ko\n", ..version(name) };
         let no_image = |name| Version { image: None, ..version(name) };
         let no_kernel = |name| Version { image: Some(b"text"), ..version(name) };
+        let arm64: &'static [u8] = samples::image(b"").leak();
+        let other = |name| Version { image: Some(arm64), ..version(name) };
         #[rustfmt::skip]
         let cases = [
             ("running", vec![version("6.1"), version("6.9"), version("6.10")], Ok("6.1")),
@@ -140,6 +156,8 @@ mod tests {
             ("running without virtiofs", vec![lacks("6.1"), version("5.9"), version("5.10")], Ok("5.10")),
             ("running without image", vec![no_image("6.1"), version("5.9")], Ok("5.9")),
             ("no kernel in the image", vec![no_kernel("6.1"), version("5.9")], Ok("5.9")),
+            ("another architecture", vec![other("6.1"), version("5.9")], Ok("5.9")),
+            ("only another", vec![other("6.1")], Err("vmlinuz-6.1 is for aarch64")),
             ("none", vec![], Err("lib/modules is missing or empty")),
             ("no image", vec![no_image("6.1"), no_image("6.2")], Err("modules of 6.1, but no image")),
             ("the image counts", vec![no_image("6.1"), lacks("6.2")], Err("vmlinuz-6.2 has no virtiofs")),
@@ -161,7 +179,7 @@ mod tests {
         std::fs::write(dir.path().join("lib/modules/6.1/modules.dep"), "").unwrap();
         std::fs::write(dir.path().join("lib/modules/6.1/vmlinuz"), "").unwrap();
         let host: Rc<dyn Files> = Rc::new(Unreadable(RootDir::open(dir.path()).unwrap()));
-        let error = find_in(&host, "6.1", &[]).unwrap_err().to_string();
+        let error = find_in(&host, "6.1", "x86_64", &[]).unwrap_err().to_string();
         let image = dir.path().canonicalize().unwrap().join("lib/modules/6.1/vmlinuz");
         let remedy = format!("as root, run `chmod a+r {}`", image.display());
         assert!(error.ends_with(&remedy) && error.contains("cannot be read"), "{error}");

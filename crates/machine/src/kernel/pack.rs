@@ -11,6 +11,7 @@ use archive::compress::{Compression, ZSTD_MAGIC, decompress_all};
 use archive::{Archive, source_date_epoch};
 use files::lookup::Files;
 use files::named::Named;
+use image::elf::machine;
 use proto::settings;
 
 use super::modules::dir::ModulesDir;
@@ -143,9 +144,18 @@ pub fn initrd(
 ) -> Result<Vec<u8>> {
     let mtime = source_date_epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     let mut archive = Archive::default();
+    let of_init = machine(&init);
     archive.add_file("init", 0o755, init);
     if let Some((root, path)) = modules_dir {
         for (file, module) in packed_modules(root, path, selection, notes)? {
+            if let (Some(init), Some(of_module)) = (of_init, machine(&module)) {
+                ensure!(
+                    init == of_module,
+                    "/init is for {init}, and the modules in {} are for {of_module}: give /init and \
+                     modules of one architecture",
+                    root.host_path(path).display()
+                );
+            }
             archive.add_file(&format!("{MODULES_DIR}/{file}"), 0o644, module);
         }
     }

@@ -1,13 +1,17 @@
-//! Constants of the architectures on which machines run, one row for each.
+//! Constants of the architectures of machines, one row for each.
 
 use anyhow::{Context, Result};
+
+use super::registers::{Register, RegisterBit, Width};
 
 /// Names and limits that QEMU and the kernel use on one architecture.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Architecture {
     /// Name of the architecture (`uname -m`).
     pub arch: &'static str,
-    /// Name of QEMU's program; some distributions install it as `qemu-kvm` instead.
+    /// Its name in OCI images and in Go (`GOARCH`).
+    pub platform: &'static str,
+    /// Name of QEMU's program; some distributions install the host's as `qemu-kvm` instead.
     pub qemu: &'static str,
     /// Value of `-machine`.
     pub machine: &'static str,
@@ -22,8 +26,23 @@ pub struct Architecture {
     pub console: &'static str,
     /// Kernel parameters that every machine gets.
     pub parameters: &'static str,
+    /// How the guest's kernel learns the frequency of its clock.
+    pub clock: Clock,
     /// Longest kernel command line in bytes, including its NUL (`COMMAND_LINE_SIZE`).
     pub command_line_max: usize,
+    /// Set while the guest reads its console.
+    pub console_reads: RegisterBit,
+    /// Set while the guest listens to its power button.
+    pub power_button_works: RegisterBit,
+}
+
+/// How a kernel learns the frequency of an emulated processor's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// It measures the time-stamp counter, unless its command line has the frequency.
+    Measured,
+    /// A register of the processor has it.
+    Known,
 }
 
 /// QEMU's q35 machine without devices that firmware and kernel do not need; probing them
@@ -49,10 +68,79 @@ const X86_CPU: &str = "max,-erms";
 ///   half of the boot.
 const X86_PARAMETERS: &str = "no_timer_check cryptomgr.notests";
 
-#[rustfmt::skip]
-const ARCHITECTURES: &[Architecture] = &[
-    Architecture { arch: "x86_64", qemu: "qemu-system-x86_64", machine: Q35, firmware: Some("qboot.rom"), emulated_cpu: X86_CPU, cpus_max: 255, console: "ttyS0", parameters: X86_PARAMETERS, command_line_max: 2048 },
+/// The interrupt for received bytes of the first serial port (`UART_IER_RDI` of
+/// include/uapi/linux/serial_reg.h).
+const X86_CONSOLE: RegisterBit =
+    RegisterBit { at: Register::Port(0x3f9), width: Width::Byte, mask: 1 };
+
+/// `PWRBTN_EN` in the enable register of PM1 (ACPI 6.5 §4.8.4.1.2). The register is at this
+/// port on QEMU's x86 machines. The driver `button` sets the bit.
+const X86_POWER_BUTTON: RegisterBit =
+    RegisterBit { at: Register::Port(0x602), width: Width::Half, mask: 1 << 8 };
+
+/// QEMU's virt machine with the newest interrupt controller that the accelerator has: an older
+/// one has eight processors at most.
+const VIRT: &str = "virt,gic-version=max";
+
+/// Emulated processor. Distributions for aarch64 are built for Armv8.0, which it has. `max`
+/// signs pointers, and the emulator takes hundreds of steps for each: it boots three times as
+/// slowly.
+const ARM_CPU: &str = "cortex-a72";
+
+/// The interrupt for received bytes of the PL011 (`UART011_RXIM` in its register
+/// `UART011_IMSC` of include/linux/amba/serial.h), which is at this address in QEMU's virt
+/// machine (hw/arm/virt.c).
+const ARM_CONSOLE: RegisterBit =
+    RegisterBit { at: Register::Memory(0x900_0038), width: Width::Word, mask: 1 << 4 };
+
+/// The interrupt of the pin of the power button (`GPIOIE` of drivers/gpio/gpio-pl061.c). The
+/// PL061 is at this address in QEMU's virt machine, and its third pin is the button
+/// (hw/arm/virt.c). The driver `gpio_keys` sets the bit.
+const ARM_POWER_BUTTON: RegisterBit =
+    RegisterBit { at: Register::Memory(0x903_0410), width: Width::Byte, mask: 1 << 3 };
+
+/// The rows. A new one needs a column of packages in `doctor/packages.rs`, too.
+pub const ARCHITECTURES: &[Architecture] = &[
+    Architecture {
+        arch: "x86_64",
+        platform: "amd64",
+        qemu: "qemu-system-x86_64",
+        machine: Q35,
+        firmware: Some("qboot.rom"),
+        emulated_cpu: X86_CPU,
+        cpus_max: 255,
+        console: "ttyS0",
+        parameters: X86_PARAMETERS,
+        clock: Clock::Measured,
+        command_line_max: 2048,
+        console_reads: X86_CONSOLE,
+        power_button_works: X86_POWER_BUTTON,
+    },
+    Architecture {
+        arch: "aarch64",
+        platform: "arm64",
+        qemu: "qemu-system-aarch64",
+        machine: VIRT,
+        // QEMU enters the kernel without firmware.
+        firmware: None,
+        emulated_cpu: ARM_CPU,
+        cpus_max: 512,
+        console: "ttyAMA0",
+        parameters: "cryptomgr.notests",
+        clock: Clock::Known,
+        command_line_max: 2048,
+        console_reads: ARM_CONSOLE,
+        power_button_works: ARM_POWER_BUTTON,
+    },
 ];
+
+impl Architecture {
+    /// Whether it is that of this host, whose KVM then runs its code.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        self.arch == std::env::consts::ARCH
+    }
+}
 
 /// Constants of this host's architecture.
 ///
@@ -60,6 +148,17 @@ const ARCHITECTURES: &[Architecture] = &[
 /// No row describes this architecture.
 pub fn of_host() -> Result<&'static Architecture> {
     let arch = std::env::consts::ARCH;
-    let row = ARCHITECTURES.iter().find(|row| row.arch == arch);
-    row.with_context(|| format!("no virtual machine is described for {arch} hosts"))
+    named(arch).with_context(|| format!("no virtual machine is described for {arch} hosts"))
+}
+
+/// Constants of the architecture that is called `arch`; `None` if no row describes it.
+#[must_use]
+pub fn named(arch: &str) -> Option<&'static Architecture> {
+    ARCHITECTURES.iter().find(|row| row.arch == arch)
+}
+
+/// The names of all architectures, for people.
+#[must_use]
+pub fn names() -> String {
+    ARCHITECTURES.iter().map(|row| row.arch).collect::<Vec<_>>().join(" and ")
 }

@@ -15,6 +15,7 @@ pub mod machine_plan;
 pub mod memory;
 pub mod ports;
 pub mod qemu_arguments;
+pub mod registers;
 pub mod shares;
 pub mod virtiofsd;
 pub mod virtiofsd_arguments;

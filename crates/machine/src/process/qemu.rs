@@ -60,17 +60,20 @@ pub fn find(architecture: &Architecture, given: Option<&Path>) -> Result<PathBuf
         return found.with_context(|| format!("--qemu {}: no such program", given.display()));
     }
     installed(architecture).with_context(|| {
-        format!("{} not found in PATH: install QEMU (Debian: qemu-system-x86)", architecture.qemu)
+        format!("{}, the QEMU for {}, not found in PATH", architecture.qemu, architecture.arch)
     })
 }
 
 /// Path of the installed QEMU for `architecture`.
 #[must_use]
 pub fn installed(architecture: &Architecture) -> Option<PathBuf> {
-    let names = [architecture.qemu, "qemu-kvm"];
-    let in_path = names.iter().find_map(|name| host::find_program(OsStr::new(name)));
+    let own = host::find_program(OsStr::new(architecture.qemu));
+    if own.is_some() || !architecture.is_of_host() {
+        return own;
+    }
     let libexec = || Path::new("/usr/libexec/qemu-kvm").to_path_buf();
-    in_path.or_else(|| Some(libexec()).filter(|path| host::is_executable(path)))
+    host::find_program(OsStr::new("qemu-kvm"))
+        .or_else(|| Some(libexec()).filter(|path| host::is_executable(path)))
 }
 
 /// Path of the architecture's own firmware, if it was installed together with `qemu`: the

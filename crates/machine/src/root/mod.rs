@@ -3,6 +3,7 @@
 //! These modules open files but start no process. They import [`crate::plan`] and
 //! [`crate::host`] only.
 
+pub mod architecture;
 pub mod disk_files;
 pub mod kinds;
 pub mod mount_points;

@@ -103,7 +103,7 @@ pub fn run(
             RunMode::Console { monitor: true } => Some(RawTerminal::prepare()?),
             _ => None,
         };
-        WatchedInit::new(relay, terminal)
+        WatchedInit::new(plan.architecture, relay, terminal)
     });
     let report = watch.until_the_end(command, console, init.transpose()?)?;
     let template = settings.template.filter(|_| origin == Origin::Template);

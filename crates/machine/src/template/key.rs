@@ -312,7 +312,7 @@ mod tests {
         let [path, kernel_path] = ["qemu", "1-abc"].map(|name| dir.path().join(name));
         let kernel = |named| {
             fs::write(&kernel_path, "kernel").unwrap();
-            Bootable { file: File::open(&kernel_path).unwrap(), named }
+            Bootable { file: File::open(&kernel_path).unwrap(), named, arch: "x86_64" }
         };
         fs::write(&path, "\x7fELF one").unwrap();
         let mut plan = plan();

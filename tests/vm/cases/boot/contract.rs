@@ -319,9 +319,10 @@ fn osbuild_boots(bed: &Bed) -> Result<()> {
     cpio.args(["-c", script, "sh"]).arg(&tree).arg(&archive);
     filter(&mut cpio, initrd::default(bed)?)?;
     machine.initrd(&fs::read(&archive)?)?;
-    machine.append(
-        "console=ttyS0 quiet selinux=1 enforcing=0 rootfstype=virtiofs root=rootfs ro mount=mnt0 \
+    machine.append(&format!(
+        "console={} quiet selinux=1 enforcing=0 rootfstype=virtiofs root=rootfs ro mount=mnt0 \
          init=/run/mnt/mnt0/osbuild/vm.py",
-    );
+        bed.architecture.console
+    ));
     machine.boot()?.shows(&["/run/mnt/mnt0/osbuild/vm.py is PID 1, root virtiofs"])
 }

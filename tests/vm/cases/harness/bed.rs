@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use machine::plan::architecture::{self, Architecture};
 use tempfile::TempDir;
-use xtask::testbed::{self, HostKernel};
+use xtask::testbed::{self, ForeignParts, HostKernel};
 
 use crate::harness::Machine;
 
@@ -27,6 +28,8 @@ pub(crate) struct Bed {
     pub(crate) workspace: PathBuf,
     pub(crate) kernel: HostKernel,
     pub(crate) busybox: PathBuf,
+    /// Architecture of kernel and busybox.
+    pub(crate) architecture: &'static Architecture,
     /// The virtiofsd to run instead of the installed one.
     pub(crate) virtiofsd: Option<PathBuf>,
     /// Whether each machine boots; otherwise one with a command starts from a template.
@@ -59,10 +62,29 @@ impl Bed {
             workspace,
             kernel,
             busybox,
+            architecture: architecture::of_host()?,
             virtiofsd: None,
             is_cold: false,
             processors: Processors::Default,
         })
+    }
+
+    /// This bed for machines of the architecture `arch`, which is not the host's.
+    ///
+    /// # Errors
+    /// A part for it is missing.
+    pub(crate) fn foreign(&self, arch: &str) -> Result<Self> {
+        let architecture = architecture::named(arch).context("no such architecture")?;
+        let ForeignParts { kernel, busybox } = testbed::foreign(&self.workspace, arch)?;
+        let bed = Self { kernel, busybox, architecture, ..self.clone() };
+        let init = bed.init();
+        ensure!(
+            init.exists(),
+            "{} is missing: run `cargo xtask build --target {arch}` first",
+            init.display()
+        );
+        machine::process::qemu::find(architecture, None)?;
+        Ok(bed)
     }
 
     /// This bed with the Rust virtiofsd that the testbed built.
@@ -93,7 +115,10 @@ impl Bed {
 
     /// The built `/init`.
     pub(crate) fn init(&self) -> PathBuf {
-        self.workspace.join("target/guest/init")
+        match self.architecture.is_of_host() {
+            true => self.workspace.join("target/guest/init"),
+            false => self.workspace.join(format!("target/guest-{}/init", self.architecture.arch)),
+        }
     }
 
     /// The built program for developers' tasks.

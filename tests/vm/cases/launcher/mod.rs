@@ -1,6 +1,7 @@
 //! `chrootvm` on the host: options, kernels, modules, users, processes that end.
 
 pub(crate) mod console;
+pub(crate) mod foreign;
 pub(crate) mod host;
 pub(crate) mod kvm;
 pub(crate) mod modules;

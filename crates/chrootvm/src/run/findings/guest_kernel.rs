@@ -12,6 +12,7 @@ use machine::kernel::{of_host, signatures};
 use machine::root::kinds::Root;
 
 use super::super::arguments::RunArguments;
+use super::ChosenArchitecture;
 
 /// Kernel of the guest, and its modules.
 #[derive(Debug)]
@@ -31,9 +32,13 @@ impl GuestKernel {
     /// Finds the kernel for `arguments` and `root`.
     ///
     /// # Errors
-    /// Neither the options nor `root` nor this host has a kernel, or the kernel refuses its
-    /// modules.
-    pub(super) fn find(arguments: &RunArguments, root: &Root) -> Result<Self> {
+    /// Neither the options nor `root` nor this host has a kernel, or the kernel is for another
+    /// architecture, or refuses its modules.
+    pub(super) fn find(
+        arguments: &RunArguments,
+        root: &Root,
+        architecture: &ChosenArchitecture,
+    ) -> Result<Self> {
         let options = &arguments.machine;
         let builtin = options.builtin_kernel()?;
         let given = builtin.as_deref().or(options.kernel.as_deref());
@@ -44,10 +49,11 @@ impl GuestKernel {
         let (image, modules) = match find_kernel(of_root, given, options.modules.as_deref()) {
             Err(of_root) if given.is_none() => match options.modules {
                 Some(_) => bail!("{of_root:#}; give --kernel"),
-                None => of_this_host(arguments, root, &of_root)?,
+                None => of_this_host(arguments, root, architecture, &of_root)?,
             },
             found => found?,
         };
+        architecture.check_kernel(&image)?;
         let packed = modules.as_ref().filter(|_| options.initrd.is_none());
         match packed.and_then(|modules| mismatch(&image, modules)) {
             None => {}
@@ -82,11 +88,22 @@ impl GuestKernel {
 fn of_this_host(
     arguments: &RunArguments,
     root: &Root,
+    architecture: &ChosenArchitecture,
     of_root: &Error,
 ) -> Result<(Located, Option<Located>)> {
     let overlay = arguments.directories.overlay().map(|size| size.to_string());
     let needs = root.needed_modules(overlay.as_deref());
-    let found = of_host::find(&needs).map_err(|of_host| no_kernel(of_root, &of_host))?;
+    let arch = architecture.constants.arch;
+    let found = of_host::find(arch, &needs).map_err(|of_host| {
+        match architecture.constants.is_of_host() {
+            true => no_kernel(of_root, &of_host),
+            false => anyhow!(
+                "{of_root:#}; no kernel of this host can be booted{}: {of_host:#}; give --kernel \
+                 FILE and --modules DIR of a kernel for {arch}",
+                architecture.explanation()
+            ),
+        }
+    })?;
     log::info!(
         "{} has no kernel; booting this host's: {}",
         arguments.root_name(root),

@@ -6,9 +6,11 @@
 //!
 //! | Module | Content |
 //! |---|---|
+//! | `architecture` | the architecture of the machine |
 //! | `guest_kernel` | the kernel that boots |
 //! | `volumes` | whether the paths of volumes exist in the guest |
 
+mod architecture;
 mod guest_kernel;
 mod volumes;
 
@@ -17,11 +19,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use machine::doctor::gather::install_command;
+use machine::doctor::packages::Tool;
 use machine::host;
 use machine::kernel::find::has_module;
-use machine::kernel::initrd::find_init;
-use machine::plan::architecture::{self, Architecture};
+use machine::kernel::initrd::find_init_for;
 use machine::plan::guest::name_server::{self, NameServerDecision, NameServerOptions};
 use machine::plan::machine_plan::{Accelerator, Network};
 use machine::plan::shares::Access;
@@ -37,13 +40,14 @@ use super::arguments::RunArguments;
 use super::directories::Attachments;
 use volumes::RootOptions;
 
+pub(in crate::run) use architecture::ChosenArchitecture;
 pub(in crate::run) use guest_kernel::GuestKernel;
 
 /// The host, as far as a plan depends on it.
 #[derive(Debug)]
 pub(in crate::run) struct Host {
-    /// Constants of the host's architecture, which is also that of the machine.
-    pub(in crate::run) architecture: &'static Architecture,
+    /// Architecture of the machine.
+    pub(in crate::run) architecture: ChosenArchitecture,
     /// QEMU's program.
     pub(in crate::run) qemu: PathBuf,
     /// The firmware that came with QEMU.
@@ -92,15 +96,19 @@ pub(in crate::run) struct Findings {
 }
 
 impl Host {
-    /// Asks the host.
-    pub(in crate::run) fn gather(arguments: &RunArguments) -> Result<Self> {
+    /// Asks the host, for a machine that boots `root`.
+    pub(in crate::run) fn gather(arguments: &RunArguments, root: &Root) -> Result<Self> {
         let options = &arguments.machine;
-        let architecture = architecture::of_host()?;
-        let qemu = qemu::find(architecture, options.qemu.as_deref())?;
-        let accelerator = options.accel.choose(host::kvm_problem())?;
+        let architecture = ChosenArchitecture::choose(arguments, Some(root))?;
+        let constants = architecture.constants;
+        let qemu = qemu::find(constants, options.qemu.as_deref()).map_err(|error| {
+            let install = install_command(Tool::qemu_for(constants.arch));
+            anyhow!("{error:#}{}: {install}", architecture.explanation())
+        })?;
+        let accelerator = options.accel.choose(host::kvm_problem(constants.arch))?;
         Ok(Self {
             architecture,
-            firmware: qemu::firmware(architecture, &qemu),
+            firmware: qemu::firmware(constants, &qemu),
             qemu,
             cpuinfo: match accelerator {
                 Accelerator::Tcg => host::cpuinfo(),
@@ -123,7 +131,8 @@ impl Findings {
         root: &Root,
     ) -> Result<Self> {
         let options = &arguments.machine;
-        let kernel = GuestKernel::find(arguments, root)?;
+        let arch = &host.architecture;
+        let kernel = GuestKernel::find(arguments, root, arch)?;
         let name_server = name_server(arguments, root, &kernel)?;
         let needed_modules = needed_modules(arguments, root, &kernel);
         let attachments = arguments.directories.attachments(root)?;
@@ -146,7 +155,10 @@ impl Findings {
         };
         let initrd = match &options.initrd {
             Some(file) => InitrdFile::Given(host::absolute(file)?),
-            None => InitrdFile::Init(find_init(options.init.as_deref())?),
+            None => {
+                let found = find_init_for(arch.constants.arch, options.init.as_deref());
+                InitrdFile::Init(found.map_err(|error| anyhow!("{error:#}{}", arch.explanation()))?)
+            }
         };
         let root_owner = match root.is_directory() {
             true => {

@@ -7,7 +7,7 @@
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use files::notes::Notes;
 use image::format::Format;
 use image::progress::Progress;
@@ -15,6 +15,7 @@ use image::source::tar::layer::DirectoryLinks;
 use image::tree::root::ImageRoot;
 use image::write::disk::{self, DiskOptions};
 use machine::host::absolute;
+use machine::plan::architecture::{self, ARCHITECTURES, Architecture};
 use oci::cache::{Held, Kind};
 use oci::document::config::Config;
 use oci::image::{Image, OpenOptions, Pull};
@@ -63,7 +64,7 @@ impl BuiltImage {
             return Ok(kept);
         }
         let image = oci::image::open(location, &options)?;
-        check_platform(&image.config.platform).with_context(|| format!("image {}", image.name))?;
+        architecture_of(&image.config.platform).with_context(|| format!("image {}", image.name))?;
         let key = key(&image.config_digest, options.links);
         remember(location, &image, &options)?;
         if let Some(held) = options.cache.find_image(&key)? {
@@ -85,6 +86,14 @@ impl BuiltImage {
         let read: Result<_> = read();
         let (config, facts) = read.with_context(|| format!("image {name} in the cache"))?;
         Ok(Self { name, digest, config, facts, held })
+    }
+
+    /// The architecture of machines that run it.
+    ///
+    /// # Errors
+    /// There are no machines for it.
+    pub(super) fn architecture(&self) -> Result<&'static Architecture> {
+        architecture_of(&self.config.platform)
     }
 
     /// The path of the root file system, as long as this value lives.
@@ -127,22 +136,25 @@ fn write(image: &Image, location: &Location, file: &std::fs::File) -> Result<()>
     Ok(())
 }
 
-/// Checks that the processor of the machine, which is that of this host, runs such an image.
-fn check_platform(platform: &Platform) -> Result<()> {
+/// The architecture of machines that run images for `platform`.
+///
+/// # Errors
+/// There are no such machines.
+fn architecture_of(platform: &Platform) -> Result<&'static Architecture> {
     let host = Platform::host();
-    let is_fine = host.os == platform.os && runs(&host.architecture, &platform.architecture);
-    ensure!(
-        is_fine,
-        "it is for {platform}, and a machine has the processor of this host: give --platform {host}"
-    );
-    Ok(())
+    let runs = |row: &&Architecture| runs(row.platform, &platform.architecture);
+    let found = ARCHITECTURES.iter().find(runs).filter(|_| host.os == platform.os);
+    found.with_context(|| {
+        let names = architecture::names();
+        format!("it is for {platform}, and there are machines for Linux on {names} only: give --platform {host}")
+    })
 }
 
-/// Whether processors of the architecture `host` run programs of the architecture `other`.
-fn runs(host: &str, other: &str) -> bool {
+/// Whether processors of the architecture `machine` run programs of the architecture `other`.
+fn runs(machine: &str, other: &str) -> bool {
     /// Architectures, and others that they include.
     const INCLUDED: &[(&str, &str)] = &[("amd64", "386"), ("arm64", "arm")];
-    host == other || INCLUDED.contains(&(host, other))
+    machine == other || INCLUDED.contains(&(machine, other))
 }
 
 /// The name under which the cache remembers what a local image was when it was started; `None`
@@ -212,10 +224,12 @@ mod tests {
             assert_eq!(runs(host, other), expected, "{host} {other}");
         }
         let host = Platform::host();
-        assert!(check_platform(&host).is_ok());
+        for (platform, arch) in [("linux/amd64", "x86_64"), ("linux/arm64/v8", "aarch64")] {
+            assert_eq!(architecture_of(&platform.parse().unwrap()).unwrap().arch, arch);
+        }
         for platform in ["linux/mips", "windows/amd64"] {
-            let error = check_platform(&platform.parse().unwrap()).unwrap_err().to_string();
-            let expected = format!("it is for {platform}, and a machine has the processor of");
+            let error = architecture_of(&platform.parse().unwrap()).unwrap_err().to_string();
+            let expected = format!("it is for {platform}, and there are machines for Linux on");
             assert!(error.starts_with(&expected), "{error}");
             assert!(error.ends_with(&format!("give --platform {host}")), "{error}");
         }

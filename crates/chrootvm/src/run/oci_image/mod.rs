@@ -26,7 +26,8 @@ use proto::settings::restart::Restart;
 
 use self::built::BuiltImage;
 use self::process::{DEFAULT, Start};
-use super::arguments::{KnownImage, RunArguments};
+use super::arguments::RunArguments;
+use super::known_image::KnownImage;
 use super::report::ImageFacts;
 use super::workload::Configured;
 use crate::command::ImageCommand;
@@ -81,7 +82,12 @@ impl ImageRoot {
             !arguments.directories.is_writable(),
             "--rw: an image stays as it is; leave out --rw, because the guest may write to memory"
         );
-        let image = BuiltImage::open(location, pull)?;
+        // Of an image for several platforms, that for the machine is taken.
+        let platform = match (pull.platform(), arguments.machine.arch) {
+            (None, Some(architecture)) => Some(architecture.platform.parse()?),
+            (given, _) => given.cloned(),
+        };
+        let image = BuiltImage::open(location, &pull.clone().with_platform(platform))?;
         let context = || format!("image {}", image.name);
         apply(&image, arguments).with_context(context)?;
         ensure!(
@@ -129,6 +135,7 @@ fn apply(image: &BuiltImage, arguments: &mut RunArguments) -> Result<()> {
     let configured = Configured { restart: Restart::No, schedule: settings.schedule };
     arguments.image = Some(KnownImage {
         name: image.name.clone(),
+        architecture: image.architecture()?,
         has_kernel: image.facts.has_kernel,
         configured: is_own.then_some(configured),
     });

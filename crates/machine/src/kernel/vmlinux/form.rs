@@ -24,8 +24,10 @@ use super::{bzimage, decompress, elf};
 pub enum Form {
     /// A kernel of x86 that unpacks itself (bzImage).
     BzImage,
-    /// An uncompressed kernel with a PVH entry (vmlinux).
+    /// An uncompressed kernel of x86 with a PVH entry (vmlinux).
     Vmlinux,
+    /// An uncompressed kernel of arm64 (Image).
+    Arm64Image,
     /// A kernel that this tool compressed.
     Compressed(&'static str),
     /// An EFI zboot image: a compressed kernel in an EFI program that unpacks it.
@@ -38,12 +40,25 @@ impl Form {
     /// Whether QEMU can load this form without unpacking.
     #[must_use]
     pub fn is_loadable(self) -> bool {
-        matches!(self, Self::BzImage | Self::Vmlinux)
+        self.architecture().is_some()
+    }
+
+    /// Name of the architecture that boots this form; `None` if the form does not tell, because
+    /// the kernel is inside.
+    #[must_use]
+    pub fn architecture(self) -> Option<&'static str> {
+        match self {
+            Self::BzImage | Self::Vmlinux => Some(X86),
+            Self::Arm64Image => Some(ARM),
+            Self::Compressed(_) | Self::Zboot | Self::Efi => None,
+        }
     }
 }
 
-/// Architecture of the machines that boot these kernels.
-const HERE: &str = "x86_64";
+/// Name of the architecture of [`Form::BzImage`] and [`Form::Vmlinux`].
+const X86: &str = "x86_64";
+/// Name of the architecture of [`Form::Arm64Image`].
+const ARM: &str = "aarch64";
 
 /// Bytes at the start of a file that are read to recognise it. Only the notes of a vmlinux
 /// may lie behind them.
@@ -59,10 +74,14 @@ const ZBOOT_AT: usize = 4;
 /// Magic of an EFI zboot image.
 const ZBOOT: &[u8] = b"zimg";
 
-/// Kernel images of other architectures: offset and magic, name, architecture.
+/// Offset of [`ARM64`] in an arm64 Image, and of its size in memory.
+const ARM64_AT: usize = 0x38;
+/// Magic of an arm64 Image.
+const ARM64: &[u8] = b"ARM\x64";
+
+/// Kernel images that no machine here boots: offset and magic, name, architecture.
 #[rustfmt::skip]
 const IMAGES: &[(usize, &[u8], &str, &str)] = &[
-    (0x38, b"ARM\x64",    "an arm64 Image", "aarch64"),
     (0x38, b"RSC\x05",    "a RISC-V Image", "riscv64"),
     (0x30, b"RISCV\0\0\0", "a RISC-V Image", "riscv64"),
     (0x24, b"\x18\x28\x6f\x01", "an ARM zImage", "arm"),
@@ -70,8 +89,8 @@ const IMAGES: &[(usize, &[u8], &str, &str)] = &[
 
 /// Values of `Machine` in a PE header (PE format, "Machine types"), and the architectures.
 const PE_MACHINES: &[(u16, &str)] = &[
-    (0x8664, HERE),
-    (0xaa64, "aarch64"),
+    (0x8664, X86),
+    (0xaa64, ARM),
     (0x014c, "i386"),
     (0x01c0, "arm"),
     (0x01c2, "arm"),
@@ -82,8 +101,8 @@ const PE_MACHINES: &[(u16, &str)] = &[
 
 /// Values of `e_machine` in an ELF header (elf(5), `EM_*`), and the architectures.
 const ELF_MACHINES: &[(u16, &str)] = &[
-    (62, HERE),
-    (183, "aarch64"),
+    (62, X86),
+    (183, ARM),
     (3, "i386"),
     (40, "arm"),
     (243, "riscv"),
@@ -124,7 +143,7 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
 /// Recognises the form of the kernel `file`.
 ///
 /// # Errors
-/// The file is not a kernel for this machine, or is cut; the error names its kind.
+/// The file is not a kernel that a machine here boots, or is cut; the error names its kind.
 pub fn of_file(file: &File) -> Result<Form> {
     let size = file.metadata().context("look at it")?.len();
     let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
@@ -150,13 +169,17 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
         return Ok(Form::BzImage);
     }
     if let Some((.., what, arch)) = IMAGES.iter().find(|(at, magic, ..)| has(*at, magic)) {
-        bail!("it is {what} for {arch}, and this machine is {HERE}");
+        bail!("it is {what} for {arch}; {NO_MACHINE}");
+    }
+    // With an EFI stub, an Image is an EFI program, too.
+    if is_arm64_image(head) {
+        return Ok(Form::Arm64Image);
     }
     if has(0, MZ) {
         let is_zboot = has(ZBOOT_AT, ZBOOT);
         let what = if is_zboot { "an EFI zboot image" } else { "an EFI program" };
         if let Some(machine) = pe_machine(head) {
-            ensure_here(what, machine, PE_MACHINES)?;
+            name(what, machine, PE_MACHINES)?;
         }
         return Ok(if is_zboot { Form::Zboot } else { Form::Efi });
     }
@@ -170,11 +193,16 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
     match other.map(|(.., what)| *what).or_else(|| is_text(head).then_some("text")) {
         Some(what) => bail!("it is {what}, not a kernel"),
         None => bail!(
-            "it is not a known kind of kernel: neither a bzImage nor a vmlinux, nor one of them \
-             compressed or in an EFI program; it begins with the bytes {:02x?}",
+            "it is not a known kind of kernel: neither a bzImage nor a vmlinux nor an arm64 Image, \
+             nor one of them compressed or in an EFI program; it begins with the bytes {:02x?}",
             head.get(..8).unwrap_or(head)
         ),
     }
+}
+
+/// Whether `image` is an arm64 Image; its first bytes suffice.
+pub(super) fn is_arm64_image(image: &[u8]) -> bool {
+    image.get(ARM64_AT..).is_some_and(|rest| rest.starts_with(ARM64))
 }
 
 /// Recognises a vmlinux among the ELF files.
@@ -192,7 +220,7 @@ fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
     };
     let (kind, machine) =
         number(TYPE).zip(number(MACHINE)).context("it is an ELF file that is cut")?;
-    ensure_here("an ELF file", machine, ELF_MACHINES)?;
+    let arch = name("an ELF file", machine, ELF_MACHINES)?;
     ensure!(
         kind == elf_format::ET_EXEC.0,
         "it is an ELF file, but not a kernel: {}",
@@ -201,6 +229,11 @@ fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
             kind if kind == elf_format::ET_DYN.0 => "a shared library or a program",
             _ => "not an executable",
         }
+    );
+    ensure!(
+        arch == X86,
+        "it is an ELF file for {arch}: a program, or a vmlinux, which QEMU does not boot; give the \
+         Image"
     );
     let header = elf_format::FileHeader64::<LittleEndian>::parse(whole);
     let entry = header
@@ -226,13 +259,16 @@ fn pe_machine(head: &[u8]) -> Option<u16> {
     machine.first_chunk().copied().map(u16::from_le_bytes)
 }
 
-/// Checks that `machine`, looked up in the table `names`, is [`HERE`]; `what` is the kind of
-/// file for the error.
-fn ensure_here(what: &str, machine: u16, names: &[(u16, &str)]) -> Result<()> {
+/// What is wrong with a kernel of another architecture than [`X86`] and [`ARM`].
+const NO_MACHINE: &str = "there are machines for x86_64 and aarch64 only";
+
+/// The name of the architecture `machine` in the table `names`; `what` is the kind of file for
+/// the error.
+fn name(what: &str, machine: u16, names: &[(u16, &'static str)]) -> Result<&'static str> {
     match names.iter().find(|(number, _)| *number == machine) {
-        Some((_, name)) if *name == HERE => Ok(()),
-        Some((_, name)) => bail!("it is {what} for {name}, and this machine is {HERE}"),
-        None => bail!("it is {what} for machine {machine:#x}, and this machine is {HERE}"),
+        Some((_, name @ (X86 | ARM))) => Ok(name),
+        Some((_, name)) => bail!("it is {what} for {name}; {NO_MACHINE}"),
+        None => bail!("it is {what} for machine {machine:#x}; {NO_MACHINE}"),
     }
 }
 
@@ -278,6 +314,10 @@ mod tests {
             ("vmlinux", samples::vmlinux(Some(0x100_0010)), Form::Vmlinux),
             ("gzip", b"\x1f\x8b\x08".to_vec(), Form::Compressed("gzip")),
             ("lz4 frame", b"\x04\x22\x4d\x18".to_vec(), Form::Compressed("lz4")),
+            ("arm64", with(0x38, b"ARM\x64"), Form::Arm64Image),
+            ("arm64 with EFI", pe(0xaa64, &samples::image(b"")[2..]), Form::Arm64Image),
+            ("arm64 UKI", pe(0xaa64, b""), Form::Efi),
+            ("arm64 zboot", pe(0xaa64, b"\0\0zimg"), Form::Zboot),
             ("UKI", pe(0x8664, b""), Form::Efi),
             ("EFI without a header", b"MZ".to_vec(), Form::Efi),
             ("zboot", pe(0x8664, b"\0\0zimg"), Form::Zboot),
@@ -307,26 +347,15 @@ mod tests {
             ("zeros", vec![0; 4096], "not a known kind of kernel"),
             ("cut in the header", bzimage()[..0x20a].to_vec(), "bzImage that is cut in its header"),
             ("cut", bzimage()[..5000].to_vec(), "bzImage that is cut: 5000 bytes of 7040"),
-            (
-                "arm64",
-                with(0x38, b"ARM\x64"),
-                "an arm64 Image for aarch64, and this machine is x86_64",
-            ),
-            ("arm64 with EFI", changed(pe(0xaa64, b""), 0x38, b'A'), "an EFI program for aarch64"),
-            (
-                "arm64 UKI",
-                pe(0xaa64, b""),
-                "an EFI program for aarch64, and this machine is x86_64",
-            ),
-            ("arm64 zboot", pe(0xaa64, b"\0\0zimg"), "an EFI zboot image for aarch64"),
+            ("RISC-V UKI", pe(0x5064, b""), "an EFI program for riscv64; there are machines for"),
             ("unknown PE", pe(0x1234, b""), "for machine 0x1234"),
             ("RISC-V", with(0x38, b"RSC\x05"), "riscv64"),
             (
                 "aarch64 vmlinux",
                 changed(vmlinux(), 18, 183),
-                "an ELF file for aarch64, and this machine is x86_64",
+                "an ELF file for aarch64: a program, or a vmlinux, which QEMU does not boot",
             ),
-            ("i386 vmlinux", changed(vmlinux(), 18, 3), "i386"),
+            ("i386 vmlinux", changed(vmlinux(), 18, 3), "for i386; there are machines for x86_64"),
             (
                 "s390x",
                 {

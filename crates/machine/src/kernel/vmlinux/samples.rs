@@ -71,6 +71,17 @@ pub fn bzimage_of_version(version: &str) -> Vec<u8> {
     image
 }
 
+/// An arm64 Image with `contents` behind its header (kernel doc: arch/arm64/booting.rst); it is an
+/// EFI program, too.
+#[must_use]
+pub fn image(contents: &[u8]) -> Vec<u8> {
+    let mut image = vec![0; 64];
+    image[..2].copy_from_slice(b"MZ");
+    image[0x38..0x3c].copy_from_slice(b"ARM\x64");
+    image.extend(contents);
+    image
+}
+
 /// An EFI zboot image around a kernel that `tool` compressed.
 #[must_use]
 pub fn zboot(payload: &[u8], tool: &str) -> Vec<u8> {

@@ -40,11 +40,11 @@ const ZBOOT_TOOL: usize = 0x18;
 /// Most bytes of the tool's name.
 const ZBOOT_TOOL_MOST: usize = 32;
 
-/// Finds the bzImage or vmlinux in `file`, whose form is `form`: in the cache, or by
+/// Finds the bzImage, vmlinux or arm64 Image in `file`, whose form is `form`: in the cache, or by
 /// unpacking the file.
 ///
 /// # Errors
-/// The file has no kernel for this machine, or is damaged.
+/// The file has no kernel that a machine here boots, or is damaged.
 pub fn find(file: &File, form: Form, cache: Option<&VmlinuxCache>) -> Result<Vmlinux> {
     let size = file.metadata().context("look at it")?.len();
     ensure!(size <= MOST, "a file of {} MiB; the most is {} MiB", size >> 20, MOST >> 20);
@@ -66,11 +66,11 @@ pub fn find(file: &File, form: Form, cache: Option<&VmlinuxCache>) -> Result<Vml
     })
 }
 
-/// Removes the wrappers around the bzImage or vmlinux in `bytes`.
+/// Removes the wrappers around the bzImage, vmlinux or arm64 Image in `bytes`.
 fn unwrap(mut bytes: Vec<u8>, mut form: Form) -> Result<Vec<u8>> {
     for _ in 0..LAYERS_MOST {
         let name = match form {
-            Form::BzImage | Form::Vmlinux => return Ok(bytes),
+            Form::BzImage | Form::Vmlinux | Form::Arm64Image => return Ok(bytes),
             Form::Compressed(tool) => {
                 bytes = decompress::whole(&bytes)?.context("not compressed")?;
                 tool
@@ -120,13 +120,16 @@ fn of_efi(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(data.to_vec())
 }
 
-/// The version of a vmlinux, such as `6.1.0-56-cloud-amd64`; `None` if `kernel` is another
-/// file, or does not contain its version.
+/// The version of a vmlinux or an arm64 Image, such as `6.1.0-56-cloud-amd64`; `None` if `kernel`
+/// is another file, or does not contain its version.
 #[must_use]
 pub fn version(kernel: &[u8]) -> Option<String> {
     /// First words of the banner that /proc/version shows (kernel: `linux_banner`).
     const BEFORE: &[u8] = b"Linux version ";
-    elf::header_of(kernel)?;
+    let is_image = form::is_arm64_image(kernel);
+    if !is_image && elf::header_of(kernel).is_none() {
+        return None;
+    }
     let mut places = kernel.windows(BEFORE.len()).enumerate();
     // The same words are also in format strings: `Linux version %s`.
     let after = places.find_map(|(at, part)| {
@@ -167,7 +170,9 @@ mod tests {
     fn a_kernel_is_found_in_every_wrapper() {
         let bz = samples::bzimage(b"kernel");
         let vmlinux = samples::vmlinux(Some(0x100_0010));
+        let image = samples::image(b"kernel");
         let packed = |compression| compress(bz.clone(), compression).unwrap();
+        let packed_image = compress(image.clone(), Compression::Zstd).unwrap();
         let mut frame = lz4_flex::frame::FrameEncoder::new(Vec::new());
         std::io::Write::write_all(&mut frame, &bz).unwrap();
         let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
@@ -192,6 +197,8 @@ mod tests {
                 &bz,
             ),
             ("zboot of a vmlinux", zboot(&gzip(&vmlinux), "gzip"), &vmlinux),
+            ("Image.gz of arm64", gzip(&image), &image),
+            ("zboot of arm64", zboot(&packed_image, "zstd22"), &image),
         ] {
             let found = unwrapped(&wrapped).unwrap_or_else(|error| panic!("{name}: {error:#}"));
             assert!(found.starts_with(expected), "{name}");
@@ -210,9 +217,9 @@ mod tests {
                 "what is in it (gzip): it is a cpio archive, as an initrd is",
             ),
             (
-                "arm64 Image.gz",
-                gzip(&[&[0; 0x38][..], b"ARM\x64"].concat()),
-                "arm64 Image for aarch64, and this machine is x86_64",
+                "RISC-V Image.gz",
+                gzip(&[&[0; 0x38][..], b"RSC\x05"].concat()),
+                "what is in it (gzip): it is a RISC-V Image for riscv64; there are machines for",
             ),
             ("empty.gz", gzip(b""), "it is empty"),
             ("cut", cut(gzip(&bz)), "gzip"),
@@ -267,5 +274,7 @@ mod tests {
             assert_eq!(version(&with(text)).as_deref(), expected);
         }
         assert_eq!(version(b"Linux version 6.1 "), None);
+        let image = samples::image(b"Linux version 6.1.0-56-cloud-arm64 (me)");
+        assert_eq!(version(&image).as_deref(), Some("6.1.0-56-cloud-arm64"));
     }
 }

@@ -3,7 +3,6 @@
 //! SIGTERM and SIGHUP press the power button of the machine, if the guest listens to it.
 
 pub mod halt;
-pub mod registers;
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +11,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use halt::HaltDetector;
-use registers::{RegisterBit, Width};
 
 use super::outcome::Outcome;
+use crate::plan::architecture::Architecture;
 use crate::process::qmp::Qmp;
 use crate::process::signals::is_end;
 use crate::process::wait::Awaited;
@@ -29,19 +28,10 @@ const OPEN_TICK: Duration = Duration::from_millis(50);
 /// Time for QEMU to say whether the guest listens to its power button.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Set while the guest reads its console: the interrupt for received bytes of the first serial
-/// port (`UART_IER_RDI` of include/uapi/linux/serial_reg.h).
-const CONSOLE_READS: RegisterBit = RegisterBit { port: 0x3f9, width: Width::Byte, mask: 1 };
-
-/// Set while the guest listens to its power button (`PWRBTN_EN` in the enable register of PM1,
-/// ACPI 6.5 §4.8.4.1.2). The register is at this port on QEMU's x86 machines. The driver
-/// `button` sets the bit.
-const POWER_BUTTON_WORKS: RegisterBit =
-    RegisterBit { port: 0x602, width: Width::Word, mask: 1 << 8 };
-
 /// INIT and the values that only a machine with INIT has.
 #[derive(Debug)]
 pub struct WatchedInit {
+    architecture: &'static Architecture,
     relay: ConsoleRelay,
     terminal: Option<RawTerminal>,
     halt: HaltDetector,
@@ -77,19 +67,24 @@ enum PowerOff {
 }
 
 impl WatchedInit {
-    /// INIT on `relay`. If standard input is a terminal, it becomes raw, so that every key goes
+    /// INIT on `relay`, in a machine of `architecture`. If standard input is a terminal, it becomes raw, so that every key goes
     /// to QEMU and the guest.
     ///
     /// # Errors
     /// The terminal cannot be made raw.
-    pub fn new(mut relay: ConsoleRelay, mut terminal: Option<RawTerminal>) -> Result<Self> {
+    pub fn new(
+        architecture: &'static Architecture,
+        mut relay: ConsoleRelay,
+        mut terminal: Option<RawTerminal>,
+    ) -> Result<Self> {
         if let Some(terminal) = &mut terminal {
             terminal.enter()?;
             // QEMU handles some keys itself, and shows the guest's progress meanwhile.
             relay.opened();
         }
         let (halt, look) = (HaltDetector::new(), Look::Due(Instant::now()));
-        Ok(Self { relay, terminal, halt, look, since: None, power_off: PowerOff::Unasked })
+        let power_off = PowerOff::Unasked;
+        Ok(Self { architecture, relay, terminal, halt, look, since: None, power_off })
     }
 
     /// Time at which the guest has opened its console, as INIT does; `None` if it has not.
@@ -130,9 +125,10 @@ impl WatchedInit {
             return;
         }
         let now = Instant::now();
+        let reads = self.architecture.console_reads;
         let is_open = match self.look {
             Look::Due(due) if due > now => return,
-            Look::Due(_) => match CONSOLE_READS.ask(qmp) {
+            Look::Due(_) => match qmp.send_monitor(&reads.question()) {
                 Ok(question) => {
                     self.look = Look::Asked(question);
                     return;
@@ -140,7 +136,7 @@ impl WatchedInit {
                 Err(_) => None,
             },
             Look::Asked(question) => match qmp.take_text(question) {
-                Some(answer) => CONSOLE_READS.is_set(&answer),
+                Some(answer) => reads.is_set(&answer),
                 None => return,
             },
         };
@@ -173,7 +169,7 @@ impl WatchedInit {
                 let Some(answer) = qmp.take_text(question) else {
                     return (deadline <= now).then_some(signal);
                 };
-                let is_heard = POWER_BUTTON_WORKS.is_set(&answer) == Some(true);
+                let is_heard = self.architecture.power_button_works.is_set(&answer) == Some(true);
                 // A press that nobody hears would leave the signal without effect.
                 if !is_heard || qmp.send("system_powerdown", &json!({}), None).is_err() {
                     return Some(signal);
@@ -196,8 +192,9 @@ impl WatchedInit {
         match signal {
             Signal::SIGCONT => self.resume()?,
             Signal::SIGTERM | Signal::SIGHUP if matches!(self.power_off, PowerOff::Unasked) => {
+                let question = self.architecture.power_button_works.question();
                 // An error means that QEMU has ended.
-                let Ok(question) = POWER_BUTTON_WORKS.ask(qmp) else { return Ok(Some(signal)) };
+                let Ok(question) = qmp.send_monitor(&question) else { return Ok(Some(signal)) };
                 let deadline = Instant::now() + ANSWER_LIMIT;
                 self.power_off = PowerOff::Asked { signal, question, deadline };
             }

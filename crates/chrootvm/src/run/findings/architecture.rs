@@ -1,0 +1,109 @@
+//! The architecture of the machine: that of `--arch`, or else that of what it boots.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, ensure};
+use files::root_dir::RootDir;
+use machine::host;
+use machine::kernel::located::Located;
+use machine::plan::architecture::{self, Architecture};
+use machine::root::architecture::KnownProgram;
+use machine::root::kinds::Root;
+
+use super::super::arguments::RunArguments;
+
+/// The architecture of a machine.
+#[derive(Clone, Debug)]
+pub(in crate::run) struct ChosenArchitecture {
+    /// Its constants.
+    pub(in crate::run) constants: &'static Architecture,
+    /// The reason for it, as in "the machine is for aarch64, REASON".
+    reason: String,
+}
+
+impl ChosenArchitecture {
+    /// Chooses for `arguments` and `root`. The words of the user come first, then the platform of
+    /// the OCI image, the programs in the root, and the kernel that the user gave; without any of
+    /// them, the machine is like this host.
+    ///
+    /// # Errors
+    /// The root is for an architecture without machines.
+    pub(in crate::run) fn choose(arguments: &RunArguments, root: Option<&Root>) -> Result<Self> {
+        let chosen = |constants, reason: String| Ok(Self { constants, reason });
+        if let Some(constants) = arguments.machine.arch {
+            return chosen(constants, "as --arch says".into());
+        }
+        if let Some(image) = &arguments.image {
+            return chosen(image.architecture, format!("as image {} is", image.name));
+        }
+        let kernel = arguments.machine.kernel.as_deref();
+        let has_kernel = kernel.is_some() || arguments.machine.kernel_builtin;
+        if let Some(root) = root.filter(|root| is_read(root, has_kernel))
+            && let Some(program) = root.files().ok().and_then(|files| KnownProgram::of(&*files))
+        {
+            let path = root.path().display();
+            let constants = program.architecture().with_context(|| {
+                format!(
+                    "{} in {path} is for {}, and there are machines for {} only; --arch chooses one \
+                     of them anyway",
+                    program.path,
+                    program.machine,
+                    architecture::names()
+                )
+            })?;
+            return chosen(constants, format!("as {} in {path} is", program.path));
+        }
+        let found = kernel.and_then(of_kernel);
+        if let (Some(constants), Some(kernel)) = (found, kernel) {
+            return chosen(constants, format!("as kernel {} is", kernel.display()));
+        }
+        chosen(architecture::of_host()?, "as this host is".into())
+    }
+
+    /// Checks that the kernel `image` is for this architecture.
+    ///
+    /// # Errors
+    /// It is for another one.
+    pub(super) fn check_kernel(&self, image: &Located) -> Result<()> {
+        let arch = image.kernel()?.arch;
+        ensure!(
+            arch == self.constants.arch,
+            "kernel {} is for {arch}, but the machine is for {}, {}: give --kernel and --modules of \
+             {} kernel, or --arch",
+            image.host_path().display(),
+            self.constants.arch,
+            self.reason,
+            with_article(self.constants.arch)
+        );
+        Ok(())
+    }
+
+    /// The end of an error about a program or a file for this architecture that is missing; empty
+    /// if it is that of this host.
+    pub(super) fn explanation(&self) -> String {
+        match self.constants.is_of_host() {
+            true => String::new(),
+            false => format!(" (the machine is for {}, {})", self.constants.arch, self.reason),
+        }
+    }
+}
+
+/// Whether the contents of `root` are read in any case: an archive for the memory that it takes,
+/// an image for its kernel unless another one is given.
+fn is_read(root: &Root, has_kernel: bool) -> bool {
+    root.is_directory() || root.archive().is_some() || !has_kernel
+}
+
+/// The architecture of the kernel at `path`; `None` if it cannot be read, which is reported later.
+fn of_kernel(path: &Path) -> Option<&'static Architecture> {
+    let path = host::canonical(path).ok()?;
+    let image = Located { root: Rc::new(RootDir::open(Path::new("/")).ok()?), path };
+    architecture::named(image.kernel().ok()?.arch)
+}
+
+/// The name of an architecture with its article.
+fn with_article(arch: &str) -> String {
+    let article = if arch.starts_with(['a', 'x']) { "an" } else { "a" };
+    format!("{article} {arch}")
+}
