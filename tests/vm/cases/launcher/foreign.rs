@@ -42,7 +42,7 @@ const INIT_MOST: u64 = 114_000;
 /// Without an option, the programs in the root decide. Streams and status arrive.
 fn the_root_tells_the_architecture(bed: &Bed) -> Result<()> {
     let run = bed.sh("uname -m; cat; echo error >&2; exit 3")?.input(b"input\n");
-    run.finish()?.is(3, &format!("{ARCH}\ninput\n"), "error\n").map(drop)
+    run.finish()?.is(3, format!("{ARCH}\ninput\n"), "error\n").map(drop)
 }
 
 /// An image of such a root is read for its architecture, too. The second run of a machine starts
@@ -58,7 +58,7 @@ fn an_image_starts_warm(bed: &Bed) -> Result<()> {
         let cache = dir.path().join("cache");
         let run = CommandRun::new(machine, &["busybox", "uname", "-m"])
             .variable("XDG_CACHE_HOME", &cache);
-        run.finish()?.is(0, &format!("{ARCH}\n"), "")?;
+        run.finish()?.is(0, format!("{ARCH}\n"), "")?;
     }
     let kept = fs::read_dir(dir.path().join("cache/virtinitrd/warm")).context("nothing is kept")?;
     ensure!(kept.count() > 0, "no machine was saved");
@@ -76,7 +76,7 @@ fn packed_kernels_boot(bed: &Bed) -> Result<()> {
         let kernel = dir.path().join(name);
         fs::write(&kernel, bytes)?;
         let run = bed.with_kernel_image(kernel).sh("uname -m")?.options(&["--warm", "never"]);
-        run.finish()?.is(0, &format!("{ARCH}\n"), "")?;
+        run.finish()?.is(0, format!("{ARCH}\n"), "")?;
     }
     Ok(())
 }
