@@ -63,6 +63,7 @@ const GROUPS: &[Group] = &[
     ("kvm", launcher::kvm::CASES),
     ("kvm_groups", launcher::kvm::GROUPS),
     ("with_kvm", launcher::kvm::INSIDE),
+    ("kernel_tree", launcher::kernel_tree::CASES),
     ("image", images::image::CASES),
     ("initramfs", images::initramfs::CASES),
     ("roots", root::roots::CASES),

@@ -56,7 +56,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--publish-all", &["oci::exposed_ports_are_published", "command_line.rs::options_of_images_are_not_for_directories"]),
     ("`--publish", &["network::port_is_forwarded", "network::taken_port_is_an_error", "options::udp_is_forwarded"]),
     ("`--hostname", &["arguments::hostname_workdir_and_loopback"]),
-    ("`--kernel FILE", &["machine", "host::arguments_are_checked", "image::debian_image_brings_its_kernel"]),
+    ("`--kernel FILE", &["machine", "host::arguments_are_checked", "image::debian_image_brings_its_kernel", "kernel_tree::modules_come_from_the_tree", "modules.rs::a_kernel_tree_brings_its_modules"]),
     ("`--pvh", &["pvh::default", "pvh::never", "chrootvm.rs::the_built_kernel_is_booted_without_modules"]),
     ("`--modules", &["machine", "image::debian_image_brings_its_kernel"]),
     ("`--module NAME", &["modules::auto_keeps_bpf_types"]),

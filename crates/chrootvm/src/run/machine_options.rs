@@ -53,8 +53,9 @@ pub(super) struct MachineOptions {
     /// else one of this host]
     ///
     /// FILE is a bzImage, or a vmlinux that can be entered directly; also compressed (gzip, xz, zstd,
-    /// lz4, bzip2, lzma, lzo), in a UKI, or as an EFI zboot image.
-    #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE")]
+    /// lz4, bzip2, lzma, lzo), in a UKI, or as an EFI zboot image. DIR is a kernel tree: the directory
+    /// in which make built a kernel and its modules.
+    #[arg(long, value_hint = ValueHint::AnyPath, value_name = "FILE|DIR")]
     pub(super) kernel: Option<PathBuf>,
     /// Whether to unpack the kernel here and enter it directly, which is quicker than letting it
     /// unpack itself

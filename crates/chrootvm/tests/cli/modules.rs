@@ -138,3 +138,39 @@ fn the_doctor_judges_the_given_kernel() {
     let output = chrootvm(dir.path(), &["--doctor"]);
     assert_eq!(output.status.code(), Some(125), "{output:?}");
 }
+
+/// A kernel tree is given as it is: its image, its modules and its configuration are found there.
+#[test]
+fn a_kernel_tree_brings_its_modules() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    make_kernel(&dir, &BUILT_IN);
+    let tree = dir.join("linux");
+    let here = dir.display();
+    let program = "./program";
+    let words = ["--qemu", program, "--virtiofsd", program, "--init", program, "--pvh", "never"];
+    let run = |kernel: &str| {
+        let mut chrootvm = Command::new(env!("CARGO_BIN_EXE_chrootvm"));
+        chrootvm.current_dir(&dir).args(["--dry-run", "--kernel", kernel]).args(words);
+        chrootvm.args(["root", "--", "true"]).output().unwrap()
+    };
+    let write = |name: &str, contents: &[u8]| {
+        fs::create_dir_all(tree.join(name).parent().unwrap()).unwrap();
+        fs::write(tree.join(name), contents).unwrap();
+    };
+    write("Makefile", b"");
+    write(".config", b"CONFIG_X86=y\n");
+    let error = String::from_utf8(run("linux").stderr).unwrap();
+    let expected = format!("--kernel {here}/linux: the kernel was not built: there is neither ");
+    assert!(error.contains(&expected), "{error}");
+    write("arch/x86/boot/bzImage", &bzimage_of_version("6.1-a"));
+    write("modules.builtin", BUILT_IN.join("\n").as_bytes());
+    let output = run("linux");
+    let script = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let image = format!(" -kernel {here}/linux/arch/x86/boot/bzImage ");
+    assert!(script.contains(&image), "{script}");
+    assert!(script.contains(&format!("--modules-dir {here}/linux ")), "{script}");
+    let error = String::from_utf8(run("root").stderr).unwrap();
+    assert!(error.contains(&format!("--kernel {here}/root: it is neither")), "{error}");
+}

@@ -2,7 +2,8 @@
 //!
 //! Without `--kernel`, the newest kernel of the root file system is taken, with its own
 //! modules. A kernel that is given without `--modules` gets the modules that the root has of
-//! the kernel's version.
+//! the kernel's version. A kernel that is given as the [`tree`] in which it was built has its
+//! modules there.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -18,6 +19,7 @@ use super::located::Located;
 use super::modules::dir::ModulesDir;
 use super::modules::file::{SymbolVersions, vermagic};
 use super::modules::resolve::{ModuleRequest, load_order};
+use super::tree;
 use super::vmlinux::form::{self, Form};
 use super::vmlinux::{bzimage, wrapper};
 use crate::host::canonical;
@@ -51,9 +53,14 @@ pub fn find_kernel(
         let own = Located { root: root.clone(), path: found.modules };
         return Ok((Located { root, path: found.image }, modules.or(Some(own))));
     };
-    let image = given("--kernel", file)?;
-    if modules.is_some() {
-        return Ok((image, modules));
+    let mut image = given("--kernel", file)?;
+    let directory = host.is_dir(&image.path).then(|| image.clone());
+    if let Some(tree) = &directory {
+        image.path = tree::image(&*host, &tree.path)
+            .with_context(|| format!("--kernel {}", tree.path.display()))?;
+    }
+    if modules.is_some() || directory.is_some() {
+        return Ok((image, modules.or(directory)));
     }
     let Some(version) = version(&image)? else { return Ok((image, None)) };
     let root = root()?;
@@ -76,8 +83,10 @@ pub struct VersionMismatch {
 pub fn mismatch(image: &Located, modules: &Located) -> Option<VersionMismatch> {
     let named = modules.path.file_name()?.to_string_lossy();
     let image_name = image.path.file_name()?.to_string_lossy();
+    let is_tree = tree::is_tree(&*modules.root, &modules.path);
     // An image that was found by the version of the modules need not be read.
-    if image_name.ends_with(&*named) || image.path.starts_with(&modules.path) {
+    let is_of_modules = image_name.ends_with(&*named) || image.path.starts_with(&modules.path);
+    if is_of_modules && !is_tree {
         return None;
     }
     let version = version(image).ok()??;
@@ -86,9 +95,13 @@ pub fn mismatch(image: &Located, modules: &Located) -> Option<VersionMismatch> {
     }
     let (built_for, versions) = version_of_modules(modules).filter(|(of, _)| *of != version)?;
     let (image, modules) = (image.host_path(), modules.host_path());
+    let remedy = match is_tree {
+        true => "run `make` there".to_owned(),
+        false => format!("give --modules of {version}, or --kernel of {built_for}"),
+    };
     let problem = format!(
-        "kernel {} has version {version}, but the modules in {} are of version {built_for}; give \
-         --modules of {version}, or --kernel of {built_for}",
+        "kernel {} has version {version}, but the modules in {} are of version {built_for}; \
+         {remedy}",
         image.display(),
         modules.display()
     );
@@ -159,6 +172,16 @@ mod tests {
         std::fs::write(dir.path().join("kernel"), samples::bzimage_of_version("6.1-a")).unwrap();
         std::fs::write(dir.path().join("vmlinuz-6.2-b"), "").unwrap();
         std::fs::write(dir.path().join("other"), "no kernel").unwrap();
+        std::fs::create_dir(dir.path().join("linux")).unwrap();
+        for (name, contents) in [
+            (".config", b"CONFIG_X86=y\n".to_vec()),
+            ("Makefile", Vec::new()),
+            ("modules.order", b"virtio_pci.ko\n".to_vec()),
+            ("virtio_pci.ko", sample("vermagic=6.2-b SMP ")),
+            ("vmlinux", samples::bzimage_of_version("6.1-a")),
+        ] {
+            std::fs::write(dir.path().join("linux").join(name), contents).unwrap();
+        }
         let root: Rc<dyn Files> = Rc::new(RootDir::open(dir.path()).unwrap());
         let located = |path: &str| Located { root: root.clone(), path: path.into() };
         let (absent, present) = (Some(SymbolVersions::Absent), Some(SymbolVersions::Present));
@@ -171,6 +194,8 @@ mod tests {
             ("kernel", "m/gone", None),
             ("vmlinuz-6.2-b", "m/6.2-b", None),
             ("other", "m/6.2-b", None),
+            // A tree whose name ends like that of the image.
+            ("linux/vmlinux", "linux", absent),
         ] {
             let found = mismatch(&located(image), &located(modules));
             let problem = found.as_ref().map(|found| found.problem.clone()).unwrap_or_default();

@@ -2,7 +2,8 @@
 //!
 //! | Module | What it does | Uses |
 //! |---|---|---|
-//! | [`modules`] | names → files, in load order, stripped | – |
+//! | [`tree`] | recognises a directory in which a kernel was built, and finds its image | – |
+//! | [`modules`] | names → files, in load order, stripped | `tree` |
 //! | [`vmlinux`] | recognises and unpacks a kernel image, and caches the result | – |
 //! | [`installed`] | lists the kernels that a root file system has | – |
 //! | [`located`] | names a file together with the root file system that has it | – |
@@ -27,4 +28,5 @@ pub mod of_host;
 pub mod pack;
 pub mod signatures;
 pub mod small;
+pub mod tree;
 pub mod vmlinux;

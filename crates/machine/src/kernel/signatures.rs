@@ -14,6 +14,7 @@ use proto::words::Words;
 use super::located::Located;
 use super::modules::name::canonical_name;
 use super::modules::strip::Strip;
+use super::tree;
 
 /// Value of chrootvm's option `--strip`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +98,7 @@ fn enforces(line: &[u8]) -> bool {
 /// Reads the configuration of the kernel `image`, whose modules are `modules`; `None` if no
 /// file has it. It is `config-VERSION` beside `vmlinuz-VERSION` (Debian), `config` beside
 /// `vmlinuz` (Fedora) or beside `vmlinux` (the small kernel), `config` in the modules
-/// directory, or `config-VERSION` beside the image, with the name of the modules directory.
+/// directory, `.config` in a kernel tree, or `config-VERSION` beside the image, with the name of the modules directory.
 #[must_use]
 pub fn config(image: &Located, modules: Option<&Located>) -> Option<String> {
     let beside = image.path.file_name().and_then(|name| name.to_str());
@@ -107,8 +108,9 @@ pub fn config(image: &Located, modules: Option<&Located>) -> Option<String> {
     let version = modules.and_then(|dir| dir.path.file_name()).and_then(|name| name.to_str());
     let named =
         version.map(|version| (image, image.path.with_file_name(format!("config-{version}"))));
-    let within = modules.map(|dir| (dir, dir.path.join("config")));
-    let places: [Option<(&Located, PathBuf)>; 3] = [beside, within, named];
+    let within = |name| modules.map(|dir| (dir, dir.path.join(name)));
+    let places: [Option<(&Located, PathBuf)>; 4] =
+        [within(tree::CONFIG), beside, within("config"), named];
     places.into_iter().flatten().find_map(|(located, path)| read(located, &path).ok())
 }
 

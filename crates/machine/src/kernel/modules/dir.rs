@@ -9,6 +9,10 @@
 //!
 //! Dependencies come from modules.dep and from the module itself: a depmod(8) that cannot
 //! unpack compressed modules writes a modules.dep without their dependencies.
+//!
+//! The directory may also be a kernel [`tree`]. Its modules are beside their sources, and only
+//! modules.order names them: a tree has too many files for a search, and depmod(8) has not
+//! seen it.
 
 use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::{BTreeMap, HashSet};
@@ -25,6 +29,7 @@ use super::file::{MODULE_MAX, modinfo, unpack};
 use super::index::{self, DepLine, ModuleFiles, OWN};
 use super::name::{ENDINGS, name_of, without_ending};
 use super::resolve::{Lookup, ModuleLookup, Need};
+use crate::kernel::tree;
 
 /// Size in bytes of the largest index file that is read. Debian's modules.dep has 700 kB.
 const INDEX_MAX: u64 = 64 << 20;
@@ -40,6 +45,7 @@ const CRYPTO: &str = "crypto_";
 pub struct ModulesDir<'a> {
     root: &'a dyn Files,
     path: PathBuf,
+    layout: Layout,
     /// Canonical names in modules.builtin.
     builtin: HashSet<String>,
     /// Lines of modules.dep; `None` if depmod(8) has not run.
@@ -63,6 +69,15 @@ pub struct ModulesDir<'a> {
     noted: RefCell<HashSet<PathBuf>>,
 }
 
+/// Where the modules are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// As `make modules_install` puts them.
+    Installed,
+    /// As `make` leaves them.
+    Tree,
+}
+
 impl<'a> ModulesDir<'a> {
     /// Opens directory `path` of `root`.
     ///
@@ -72,6 +87,10 @@ impl<'a> ModulesDir<'a> {
         let mut dir = Self {
             root,
             path: path.to_path_buf(),
+            layout: match tree::is_tree(root, path) {
+                true => Layout::Tree,
+                false => Layout::Installed,
+            },
             builtin: HashSet::new(),
             dep: None,
             soft: BTreeMap::new(),
@@ -93,6 +112,14 @@ impl<'a> ModulesDir<'a> {
         ensure!(self.root.is_dir(&self.path), "no such directory");
         let builtin = self.index_file("modules.builtin")?;
         self.builtin = builtin.iter().flat_map(|text| text.lines()).filter_map(name_of).collect();
+        if self.layout == Layout::Tree {
+            ensure!(
+                builtin.is_some() || !self.order()?.is_empty(),
+                "the kernel was not built: there is neither modules.builtin nor modules.order; \
+                 run `make` there"
+            );
+            return Ok(());
+        }
         self.dep = self.index_file("modules.dep")?.map(|text| index::parse_dep(&text));
         self.soft = index::parse_softdeps(&self.index_file("modules.softdep")?.unwrap_or_default());
         let is_listed = builtin.is_some() || self.dep.as_ref().is_some_and(|dep| !dep.is_empty());
@@ -156,8 +183,27 @@ impl<'a> ModulesDir<'a> {
         }
     }
 
+    /// Path of the module `name` in a tree. A module that is listed but missing is an error
+    /// only if it is required.
+    fn in_tree(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
+        let Some(listed) = self.order()?.get(name) else { return Ok(None) };
+        // Up to Linux 5.x the list has paths as in an installed directory, below `kernel`.
+        let source = listed.strip_prefix(OWN).ok().map(Path::to_path_buf);
+        let mut paths = [listed.clone()].into_iter().chain(source);
+        let found = paths.find(|path| self.root.is_file(&self.path.join(path)));
+        ensure!(
+            found.is_some() || need == Need::May,
+            "module {name}: modules.order lists {}, which is missing; run `make modules` there",
+            listed.display()
+        );
+        Ok(found)
+    }
+
     /// Path of the module `name` as found without modules.dep.
     fn search(&self, name: &str, need: Need) -> Result<Option<PathBuf>> {
+        if self.layout == Layout::Tree {
+            return self.in_tree(name, need);
+        }
         let outside = self.outside()?.get(name);
         if let Some(path) = outside.filter(|path| index::precedes(path, Path::new(OWN))) {
             return Ok(Some(path.clone()));

@@ -12,9 +12,10 @@ use super::dependencies::Dependencies;
 use super::name::canonical_name;
 
 /// Size in bytes of the largest module that is accepted, compressed or unpacked. The
-/// largest module of Debian 12 has 13 MB; the limit keeps a compression bomb from filling
+/// largest module of Debian 12 has 13 MB; in a kernel tree, modules also have debugging
+/// information, which is many times larger. The limit keeps a compression bomb from filling
 /// the host's memory.
-pub const MODULE_MAX: u64 = 64 << 20;
+pub const MODULE_MAX: u64 = 256 << 20;
 
 /// Unpacks the module in `bytes`, if it is compressed, and checks that it is a whole ELF
 /// object.

@@ -7,7 +7,7 @@
 //! | File | One line |
 //! |---|---|
 //! | modules.dep | `kernel/a.ko: kernel/b.ko kernel/c.ko`; dependencies in reverse load order |
-//! | modules.order, modules.builtin | `kernel/a.ko` |
+//! | modules.order, modules.builtin | `kernel/a.ko`; in a kernel tree also `fs/a.ko`, or `fs/a.o` since Linux 6.3 |
 //! | modules.softdep | `softdep NAME pre: A B post: C` |
 //!
 //! Invariant: a bad line is an error only for the module that it is about. Weak
@@ -99,12 +99,16 @@ pub fn parse_dep(text: &str) -> BTreeMap<String, DepLine> {
 }
 
 /// The module files that modules.order names. The kernel's build writes it before the
-/// distribution compresses modules, so the names end in `.ko`.
+/// distribution compresses modules, so the names end in `.ko`. In a tree they may be those of
+/// the object files that become the modules.
 #[must_use]
 pub fn parse_order(text: &str) -> ModuleFiles {
-    let paths = text.lines().map(str::trim);
-    let named = paths.filter_map(|path| Some((name_of(path)?, inside(path, Path::new("")).ok()?)));
-    named.collect()
+    let paths = text.lines().map(str::trim).map(|path| match path.strip_suffix(".o") {
+        Some(object) => format!("{object}.ko"),
+        None => path.to_owned(),
+    });
+    let row = |path: String| Some((name_of(&path)?, inside(&path, Path::new("")).ok()?));
+    paths.filter_map(row).collect()
 }
 
 /// The soft dependencies in modules.softdep, by canonical module name.
@@ -183,8 +187,10 @@ mod tests {
 
     #[test]
     fn bad_lines_of_modules_order_are_ignored() {
-        let files = parse_order("kernel/a.ko\n../b.ko\n/c.ko\n\nd\nkernel/e-e.ko\r\n");
-        assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "e_e"]);
+        let files =
+            parse_order("kernel/a.ko\n../b.ko\n/c.ko\n\nd\nkernel/e-e.ko\r\nfs/f.o\r\n.o\n");
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "e_e", "f"]);
+        assert_eq!(files["f"], Path::new("fs/f.ko"));
     }
 
     #[test]

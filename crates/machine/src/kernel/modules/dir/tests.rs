@@ -239,3 +239,41 @@ fn modules_are_found_without_index_files() {
         assert!(format!("{error:#}").contains("kernel/fs/fuse.ko"), "{error:#}");
     });
 }
+
+#[test]
+fn the_modules_of_a_tree_are_beside_their_sources() {
+    let tree = [(".config", "CONFIG_X86=y\n"), ("Makefile", "x")];
+    let builtin = ("modules.builtin", "kernel/fs/ext4/ext4.ko\n");
+    let modules = [
+        ("fs/fuse/fuse.ko", "name=fuse;depends="),
+        ("fs/fuse/virtiofs.ko", "name=virtiofs;depends=fuse,virtio-ring;softdep=pre: x"),
+        ("drivers/virtio/virtio_ring.ko", "name=virtio_ring"),
+        // Not listed: a module of an earlier configuration.
+        ("drivers/net/dummy.ko", "name=dummy"),
+    ];
+    let names = ["fs/fuse/fuse", "fs/fuse/virtiofs", "drivers/virtio/virtio_ring", "lib/gone"];
+    let order = |start: &str, end: &str| -> String {
+        names.map(|name| [start, name, end, "\n"].concat()).concat()
+    };
+    for (name, order) in [
+        ("Linux 5.10", order("kernel/", ".ko")),
+        ("Linux 6.1", order("", ".ko")),
+        ("Linux 6.12", order("", ".o")),
+    ] {
+        let files = [&tree[..], &modules, &[builtin, ("modules.order", order.as_str())]].concat();
+        let (found, notes) = load(&files, &["ext4", "virtiofs"]).unwrap();
+        assert_eq!((found.as_str(), notes.len()), ("fuse virtio_ring virtiofs", 0), "{name}");
+        for (module, expected) in [
+            ("gone", "modules.order lists "),
+            ("gone", "lib/gone.ko, which is missing; run `make modules`"),
+            ("dummy", "unknown module \"dummy\""),
+        ] {
+            let error = format!("{:#}", load(&files, &[module]).unwrap_err());
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+    let error = format!("{:#}", load(&tree, &["ext4"]).unwrap_err());
+    assert!(error.contains("run `make` there"), "{error}");
+    let (found, _) = load(&[&tree[..], &[builtin]].concat(), &["ext4"]).unwrap();
+    assert_eq!(found, "", "a kernel without modules");
+}
