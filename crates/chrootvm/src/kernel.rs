@@ -1,11 +1,12 @@
-//! `chrootvm kernel`: builds and lists small kernels for `--kernel-builtin`.
+//! `chrootvm kernel`: builds and lists small kernels for `--kernel-builtin`, and prints what
+//! other kernels need.
 //!
 //! A new kernel is kept only after it has run a command in a machine. All files are below
 //! `$XDG_CACHE_HOME/virtinitrd/kernel`; see [`machine::kernel::small::cache`].
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -15,9 +16,10 @@ use machine::kernel::small::build::{CompiledKernel, build};
 use machine::kernel::small::cache::{self, SmallKernels};
 use machine::kernel::small::source::KernelSource;
 use machine::kernel::small::{fragment, proof};
+use machine::kernel::{needs, tree};
 use nix::fcntl::{Flock, FlockArg};
 
-/// Build and list small guest kernels
+/// Build and list small guest kernels, and print the options that a kernel needs
 #[derive(Debug, clap::Args)]
 #[command(before_help = "Examples:\n  \
                          chrootvm kernel build\n  \
@@ -31,6 +33,7 @@ pub struct Kernel {
 enum Task {
     Build(Build),
     Ls(Ls),
+    Config(Config),
 }
 
 /// Build the guest kernel that `chrootvm --kernel-builtin` boots
@@ -57,6 +60,18 @@ struct Build {
 #[command(before_help = "Examples:\n  chrootvm kernel ls")]
 struct Ls {}
 
+/// Print the options that a guest's kernel needs, as a fragment of its configuration
+#[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  \
+                         chrootvm kernel config >needed.config\n  \
+                         chrootvm kernel config --check ~/linux")]
+struct Config {
+    /// Print only what this configuration lacks, or that of the kernel tree DIR; the status is 1
+    /// if a machine needs it
+    #[arg(long, value_name = "FILE|DIR")]
+    check: Option<PathBuf>,
+}
+
 /// Shell command that a new kernel must run: it prints the kernel's release and the number
 /// of options that are set.
 const PROOF: &str = "busybox uname -r; busybox zcat /proc/config.gz | busybox grep -c =y";
@@ -65,13 +80,39 @@ impl Kernel {
     /// Runs the subcommand.
     ///
     /// # Errors
-    /// The build fails, or the new kernel does not run a command.
-    pub fn run(self) -> Result<()> {
+    /// The build fails, or the new kernel does not run a command; a file cannot be read.
+    pub fn run(self) -> Result<ExitCode> {
         match self.task {
-            Task::Build(build) => build.run(),
-            Task::Ls(Ls {}) => list(&SmallKernels::of_user()?),
+            Task::Build(build) => build.run()?,
+            Task::Ls(Ls {}) => list(&SmallKernels::of_user()?)?,
+            Task::Config(config) => return config.run(),
         }
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Config {
+    /// Prints the fragment.
+    fn run(self) -> Result<ExitCode> {
+        /// Status if the configuration lacks an option that some machine needs.
+        const LACKING: u8 = 1;
+        let config = self.check.as_deref().map(read_config).transpose()?;
+        tell::result(format_args!("{}", needs::fragment(config.as_deref())))?;
+        Ok(match config.is_some_and(|config| needs::is_short(&config)) {
+            true => ExitCode::from(LACKING),
+            false => ExitCode::SUCCESS,
+        })
+    }
+}
+
+/// The configuration in the file `path`, or in the kernel tree `path`.
+fn read_config(path: &Path) -> Result<String> {
+    let path = if path.is_dir() { path.join(tree::CONFIG) } else { path.to_path_buf() };
+    let name = || format!("configuration {}", path.display());
+    let text = fs::read_to_string(&path).with_context(|| format!("read the {}", name()))?;
+    let is_setting = |line: &str| line.starts_with("CONFIG_") && line.contains('=');
+    ensure!(text.lines().any(is_setting), "{}: no line CONFIG_NAME=VALUE", name());
+    Ok(text)
 }
 
 impl Build {

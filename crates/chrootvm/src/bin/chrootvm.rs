@@ -72,7 +72,7 @@ struct ChrootVmCache {
     cache: cache_command::CacheCommand,
 }
 
-/// Build and list small guest kernels
+/// Build and list small guest kernels, and print the options that a kernel needs
 #[derive(Debug, Parser)]
 #[command(name = "chrootvm kernel", version)]
 struct ChrootVmKernel {
@@ -142,7 +142,7 @@ const SUBCOMMANDS: &[TypedSubcommand] = &[
     ("exec",   ChrootVmExec::command,   |words| parse_run::<ChrootVmExec>(&words).exec.run()),
     ("help",   || Command::new("help"), help),
     ("image",  ChrootVmImage::command,  |words| parse::<ChrootVmImage>(words, EXIT_TROUBLE).image.run()),
-    ("kernel", ChrootVmKernel::command, |words| done(parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run())),
+    ("kernel", ChrootVmKernel::command, |words| parse::<ChrootVmKernel>(words, EXIT_TROUBLE).kernel.run()),
     ("logs",   ChrootVmLogs::command,   |words| done(parse::<ChrootVmLogs>(words, EXIT_TROUBLE).logs.run())),
     ("ps",     ChrootVmPs::command,     |words| done(parse::<ChrootVmPs>(words, EXIT_TROUBLE).ps.run())),
     ("restart", ChrootVmRestart::command, |words| parse::<ChrootVmRestart>(words, EXIT_TROUBLE).restart.run()),

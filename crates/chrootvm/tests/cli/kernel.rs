@@ -1,6 +1,7 @@
 //! `chrootvm kernel`, with a source whose Makefile has the targets of the kernel's Makefile.
 //!
-//! `make kernel` builds a real kernel; these tests cover the errors and the list.
+//! `make kernel` builds a real kernel; these tests cover the errors and the list, and
+//! `chrootvm kernel config`.
 
 // The configuration is for x86-64 only.
 #![cfg(target_arch = "x86_64")]
@@ -83,4 +84,39 @@ fn the_list_marks_the_current_kernel() {
     let expected =
         format!("          1 {kernels}/6.1.1-a/vmlinux\n*         2 {kernels}/6.1.2-b/vmlinux\n");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[test]
+fn the_options_that_a_configuration_lacks_are_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = kernel(dir.path(), &["config"]);
+    let fragment = String::from_utf8(all.stdout).unwrap();
+    assert!(all.status.success() && fragment.contains("CONFIG_VIRTIO_FS=y\n"), "{fragment}");
+    let path = dir.path().join(".config");
+    let file = path.to_str().unwrap();
+    let without = |names: &[&str]| -> String {
+        let is_named = |line: &str| names.iter().any(|name| *line == format!("CONFIG_{name}=y"));
+        let kept = fragment.lines().filter(|line| !is_named(line));
+        kept.chain(["CONFIG_X86=y"]).flat_map(|line| [line, "\n"]).collect()
+    };
+    for (name, names, status, expected) in [
+        ("all", &[][..], 0, ""),
+        ("a comfort", &["TMPFS_XATTR"], 0, "CONFIG_TMPFS_XATTR=y\n"),
+        ("a need", &["DEVTMPFS"], 1, "CONFIG_DEVTMPFS=y\n"),
+        ("its menu too", &["VIRTIO_FS"], 1, "CONFIG_FUSE_FS=y\nCONFIG_VIRTIO_FS=y\n"),
+    ] {
+        fs::write(&path, without(names)).unwrap();
+        for given in [file, dir.path().to_str().unwrap()] {
+            let output = kernel(dir.path(), &["config", "--check", given]);
+            let printed = String::from_utf8(output.stdout).unwrap();
+            let lines = printed.lines().filter(|line| !line.starts_with('#'));
+            let lines: String = lines.flat_map(|line| [line, "\n"]).collect();
+            assert_eq!((output.status.code(), &*lines), (Some(status), expected), "{name}");
+        }
+    }
+    fs::write(&path, "no configuration\n").unwrap();
+    let output = kernel(dir.path(), &["config", "--check", file]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{error}");
+    assert!(error.contains("no line CONFIG_NAME=VALUE"), "{error}");
 }

@@ -171,6 +171,19 @@ fn a_kernel_tree_brings_its_modules() {
     let image = format!(" -kernel {here}/linux/arch/x86/boot/bzImage ");
     assert!(script.contains(&image), "{script}");
     assert!(script.contains(&format!("--modules-dir {here}/linux ")), "{script}");
+    // All missing options at once.
+    let head = "# Automatically generated file; DO NOT EDIT.\nCONFIG_X86=y\nCONFIG_64BIT=y\n";
+    write(".config", head.as_bytes());
+    let output = run("linux");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{error}");
+    for part in [
+        "CONFIG_BLK_DEV_INITRD (/init,",
+        "CONFIG_VIRTIO_CONSOLE (the streams of a COMMAND)",
+        "CONFIG_VIRTIO_FS (directories of the host); `chrootvm kernel config` prints",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
     let error = String::from_utf8(run("root").stderr).unwrap();
     assert!(error.contains(&format!("--kernel {here}/root: it is neither")), "{error}");
 }

@@ -11,6 +11,7 @@
 //! | [`pack`] | writes `/init` and modules as an initrd | `modules` |
 //! | [`initrd`] | describes the initrd of one machine | `pack`, `located` |
 //! | [`bootable`] | opens the file that QEMU loads | `vmlinux`, `located` |
+//! | [`needs`] | names the options that a guest's kernel needs, and those that one lacks | – |
 //! | [`find`] | chooses kernel and modules for one machine | all of these |
 //! | [`of_host`] | chooses a kernel of the host, for a root without one | `installed`, `modules` |
 //! | [`small`] | builds and keeps a small kernel without modules | `vmlinux` |
@@ -24,6 +25,7 @@ pub mod initrd;
 pub mod installed;
 pub mod located;
 pub mod modules;
+pub mod needs;
 pub mod of_host;
 pub mod pack;
 pub mod signatures;

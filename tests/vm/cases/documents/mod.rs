@@ -54,6 +54,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("docs/systemd.md",      "debootstrap --variant=minbase --include=systemd-sysv,dbus,libpam-systemd,login,linux-image-cloud-amd64 bookworm ./system", "installs packages that the testbed's Debian lacks"),
     ("docs/kernel.md",       "make -j8",                            "compiles a kernel for minutes"),
     ("docs/kernel.md",       "make modules_install INSTALL_MOD_PATH=\"$PWD/installed\"", "needs that kernel"),
+    ("docs/kernel.md",       "chrootvm kernel config --check . >needed.config || scripts/kconfig/merge_config.sh .config needed.config", "needs that kernel"),
     ("docs/kernel.md",       "make kernel",                         "compiles a kernel for minutes"),
     ("docs/osbuild.md",      "make build",                          "installs into /usr"),
     ("docs/contributing.md", "make build",                          "builds the programs that this test runs"),

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 use machine::doctor::gather::install_command;
 use machine::doctor::packages::Tool;
 use machine::kernel::find::{find_kernel, mismatch};
 use machine::kernel::located::Located;
 use machine::kernel::modules::file::SymbolVersions;
+use machine::kernel::needs::{self, MissingOption};
 use machine::kernel::{of_host, signatures};
 use machine::root::kinds::Root;
 
@@ -64,6 +65,9 @@ impl GuestKernel {
         }
         let config = signatures::config(&image, modules.as_ref());
         let kernel = Self { image, modules, config };
+        if options.initrd.is_none() {
+            kernel.check_options(arguments, root)?;
+        }
         let needs_modules =
             builtin.is_none() && options.initrd.is_none() && root.archive().is_none();
         if needs_modules && kernel.modules.is_none() && !kernel.has_built_in("VIRTIO_FS") {
@@ -75,6 +79,25 @@ impl GuestKernel {
             );
         }
         Ok(kernel)
+    }
+
+    /// Checks that the kernel's configuration, if it is known, has the options without which this
+    /// machine does not run.
+    fn check_options(&self, arguments: &RunArguments, root: &Root) -> Result<()> {
+        let overlay = arguments.directories.overlay().map(|size| size.to_string());
+        let mut modules = root.needed_modules(overlay.as_deref());
+        modules.retain(|&name| name != "virtio_console" || arguments.is_hosted());
+        let missing = needs::missing(self.config.as_deref().unwrap_or_default(), &modules);
+        let name = |option: &MissingOption| format!("CONFIG_{} ({})", option.name, option.purpose);
+        let names: Vec<_> = missing.iter().map(name).collect();
+        ensure!(
+            names.is_empty(),
+            "the configuration of kernel {} lacks {}; `chrootvm kernel config` prints the lines \
+             for scripts/kconfig/merge_config.sh",
+            self.image.host_path().display(),
+            names.join(", ")
+        );
+        Ok(())
     }
 
     /// Whether the configuration says that the kernel has `CONFIG_NAME` built in.
