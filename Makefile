@@ -1,6 +1,6 @@
 # Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`, `make test-kvm`,
-# `make test-containerfiles`, `make test-inits`, `make test-packages` and `make test-fleets` install
-# packages; the others name what is missing and fail.
+# `make test-containerfiles`, `make test-inits`, `make test-kernels`, `make test-packages` and
+# `make test-fleets` install packages; the others name what is missing and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -136,6 +136,10 @@ test-fleets: ## Run machines by Slurm and GNU parallel, validate the manifest fo
 	@scripts/setup test
 	@scripts/setup fleets
 	@$(XTASK) fleets
+.PHONY: test-kernels
+test-kernels: ## Boot kernels of several versions and forms, as docs/kernel.md lists them; TREE=DIR adds a tree
+	@scripts/setup test
+	@$(XTASK) kernels $(if $(TREE),--tree $(TREE))
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml

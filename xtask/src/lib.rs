@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod guest;
 pub mod guest_binary;
 pub mod inits;
+pub mod kernels;
 pub mod metadata;
 pub mod packages;
 pub mod programs;

@@ -7,8 +7,8 @@ use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, check, containerfiles, day, demo, dist, documents, fleets, fuzz, guest, inits, packages,
-    soak, test,
+    bench, check, containerfiles, day, demo, dist, documents, fleets, fuzz, guest, inits, kernels,
+    packages, soak, test,
 };
 
 /// Developers' tasks of virtinitrd
@@ -34,6 +34,7 @@ enum Task {
     Fleets(fleets::Fleets),
     Fuzz(fuzz::Fuzz),
     Inits(inits::Inits),
+    Kernels(kernels::Kernels),
     Pack(mkvirtinitrd::Pack),
     Packages(packages::Packages),
     Rpm(packages::Rpm),
@@ -64,6 +65,7 @@ fn run(task: Task) -> Result<()> {
         Task::Fleets(task) => task.run(),
         Task::Fuzz(task) => task.run(),
         Task::Inits(task) => task.run(),
+        Task::Kernels(task) => task.run(),
         Task::Pack(task) => task.run(),
         Task::Ls(task) => task.run(),
         Task::Soak(task) => task.run(),

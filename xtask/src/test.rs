@@ -7,6 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use files::tell;
 
+use crate::kernels::packages;
 use crate::{guest, programs, step_program, testbed, workspace};
 
 /// Run every test
@@ -68,6 +69,8 @@ impl Test {
         });
         let foreign: Vec<_> = foreign.collect();
         let virtiofsd = testbed::virtiofsd(&root);
+        let kernels = packages::TESTED.iter().map(|name| packages::kernel(&root, name));
+        let kernels = kernels.collect::<Result<Vec<_>>>();
         // A failed build is reported by the run of the tests below.
         build.wait()?;
         if let Err(error) = debian {
@@ -78,6 +81,9 @@ impl Test {
         }
         if let Err(error) = virtiofsd {
             log::info!("no Rust virtiofsd to test with: {error:#}");
+        }
+        if let Err(error) = kernels {
+            log::info!("no kernels of other releases to test with: {error:#}");
         }
         let names = self.machines.iter().flat_map(|name| ["--", name]);
         let mut cargo =

@@ -64,6 +64,7 @@ const GROUPS: &[Group] = &[
     ("kvm_groups", launcher::kvm::GROUPS),
     ("with_kvm", launcher::kvm::INSIDE),
     ("kernel_tree", launcher::kernel_tree::CASES),
+    ("kernel_versions", launcher::kernel_versions::CASES),
     ("image", images::image::CASES),
     ("initramfs", images::initramfs::CASES),
     ("roots", root::roots::CASES),

@@ -109,7 +109,11 @@ impl Bed {
 
     /// This bed with another image of its kernel.
     pub(crate) fn with_kernel_image(&self, image: PathBuf) -> Self {
-        let kernel = HostKernel { image, modules: self.kernel.modules.clone() };
+        self.with_kernel(HostKernel { image, modules: self.kernel.modules.clone() })
+    }
+
+    /// This bed with another kernel.
+    pub(crate) fn with_kernel(&self, kernel: HostKernel) -> Self {
         Self { kernel, ..self.clone() }
     }
 

@@ -1,0 +1,74 @@
+//! `cargo xtask kernels`: boots kernels of several versions, in several forms, and prints a table
+//! of what works with each.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | `packages` | kernels of Debian, fetched but not installed |
+//! | `rows` | the kernels of the table: where each comes from, its form, its command line |
+//! | `checks` | the columns of the table: what a machine must do |
+//! | `trial` | one kernel in one check |
+//! | `table` | the results |
+//!
+//! The kernels are kept in `target/kernels`.
+
+mod checks;
+pub mod packages;
+mod rows;
+mod table;
+mod trial;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use files::tell;
+
+use self::checks::CHECKS;
+use self::rows::{ROWS, Row};
+use self::table::{Outcome, Table};
+use self::trial::Site;
+use crate::{guest, programs, workspace};
+
+/// Boot kernels of several versions and forms, and print a table of what works with each
+#[derive(Debug, clap::Args)]
+pub struct Kernels {
+    /// Parts of the names of kernels [default: all]
+    names: Vec<String>,
+    /// Kernel tree for the row "kernel tree"
+    #[arg(long, value_name = "DIR")]
+    tree: Option<PathBuf>,
+}
+
+impl Kernels {
+    /// Runs all checks with all kernels, and prints the table.
+    ///
+    /// # Errors
+    /// The programs cannot be built, no kernel has such a name, or a check has failed.
+    pub fn run(self) -> Result<()> {
+        let is_wanted = |row: &&Row| {
+            self.names.is_empty() || self.names.iter().any(|name| row.name.contains(&**name))
+        };
+        let wanted: Vec<_> = ROWS.iter().filter(is_wanted).collect();
+        ensure!(!wanted.is_empty(), "no kernel has a name with {}", self.names.join(" or "));
+        let tree = workspace::root()?;
+        let init = guest::build()?;
+        programs::build()?;
+        let site = Site::new(init)?;
+        let rows = wanted.into_iter().map(|row| {
+            log::info!("{}", row.name);
+            let outcomes = match row.options(&tree, self.tree.as_deref()) {
+                Err(error) => {
+                    CHECKS.iter().map(|_| Outcome::NotRun(format!("{error:#}"))).collect()
+                }
+                Ok(kernel) => CHECKS
+                    .iter()
+                    .map(|check| site.run(&kernel.options, check))
+                    .collect::<Result<_>>()?,
+            };
+            Ok((row.name, outcomes))
+        });
+        let table = Table(rows.collect::<Result<_>>()?);
+        tell::result(&table)?;
+        ensure!(!table.has_failures(), "a check has failed");
+        Ok(())
+    }
+}
