@@ -1,4 +1,4 @@
-//! `cargo xtask build`: builds the static `/init`, by one of the routes of [`crate::route`].
+//! `cargo xtask build`: builds the static `/init`, by one of the routes of `route`.
 
 use std::env::consts::ARCH;
 use std::ffi::OsStr;

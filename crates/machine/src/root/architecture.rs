@@ -32,7 +32,7 @@ pub struct KnownProgram {
 }
 
 impl KnownProgram {
-    /// The first of [`PROGRAMS`] in the root `files` that is an ELF program; `None` if there is
+    /// The first of `PROGRAMS` in the root `files` that is an ELF program; `None` if there is
     /// none.
     #[must_use]
     pub fn of(files: &dyn Files) -> Option<Self> {
