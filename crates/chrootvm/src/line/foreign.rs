@@ -44,7 +44,7 @@ pub const OPTIONS: &[Hint] = &[
     (&["--capability", "--security-opt"],          WHOLE_MACHINE),
     (&["--userns", "--private-users", "-U"],       WHOLE_MACHINE),
     (&["--pid", "--ipc", "--uts"],                 WHOLE_MACHINE),
-    (&["--arch", "--os"],                          "--platform [OS/]ARCH chooses an image; the machine has the processor of the host"),
+    (&["--os"],                                    "--platform [OS/]ARCH chooses an image, and its architecture is that of the machine"),
     (&["--tls-verify"],                            "--insecure accepts a registry without TLS, --ca FILE another authority"),
     (&["--log-opt", "--log-driver"],               "--logs DIR writes files, with --log-size SIZE, --log-keep N, --log-timestamps"),
     (&["--smp"],                                   "--cpus N"),

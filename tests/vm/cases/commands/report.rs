@@ -29,7 +29,7 @@ fn report(finished: &FinishedCommand) -> Result<Value> {
 /// A signal has ended the command. The report has what the streams and `--timing` have.
 fn endings_are_reported(bed: &Bed) -> Result<()> {
     let script = "uname -r; echo '<0>from the guest' > /dev/kmsg; kill -KILL $$";
-    let mut run = bed.sh(script)?.options(&["--quiet", "--memory", "512M", "--cpus", "1"]);
+    let mut run = bed.sh(script)?.options(&["--quiet", "--memory", "512M"]);
     let file = run.machine.path(FILE);
     run.machine.option("--report", &file);
     let finished = run.finish()?;
