@@ -8,6 +8,8 @@ LIBDIR  ?= $(PREFIX)/lib
 DATADIR ?= $(PREFIX)/share
 MANDIR  ?= $(DATADIR)/man
 DESTDIR ?=
+# `/init` for other architectures, as far as they are built.
+FOREIGN_INITS ?= $(wildcard target/guest-*/init)
 
 RUN      := run --quiet --locked --release --package xtask --
 VENDORED := $(if $(wildcard vendor/config.toml),--config vendor/config.toml)
@@ -52,7 +54,7 @@ install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MAN
 	*) echo "LIBDIR is $(LIBDIR): chrootvm looks for /init in BINDIR/../lib and /usr/lib" >&2; exit 1 ;; \
 	esac
 	install -D -m 0755 target/guest/init $(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd
-	for init in target/guest-*/init; do \
+	for init in $(FOREIGN_INITS); do \
 		[ ! -f "$$init" ] || install -D -m 0755 "$$init" "$(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd.$$(basename "$$(dirname "$$init")" | sed 's/guest-//')"; \
 	done
 	install -D -m 0755 target/guest/step $(DESTDIR)$(LIBDIR)/virtinitrd/step
