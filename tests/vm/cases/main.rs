@@ -144,7 +144,7 @@ const ON_REQUEST: &[(&str, &[&str])] = &[
 /// Groups whose machines have as many processors as `chrootvm` gives them by itself.
 #[rustfmt::skip]
 const PARALLEL: &[&str] = &[
-    "contract::", "distribution::", "command::", "command_kills::", "arguments::", "exec::", "options::", "oci::",
+    "contract::", "distribution::", "command::", "command_kills::", "arguments::", "exec::", "cold::exec::", "options::", "oci::",
     "warm::answers::", "with_kvm::",
 ];
 
@@ -320,7 +320,14 @@ fn also_foreign() -> impl Iterator<Item = (String, Body)> {
 
 /// Runs `body` with a bed for machines of another architecture.
 fn in_foreign(bed: &Bed, body: &dyn Fn(&Bed) -> Result<()>) -> Result<()> {
-    body(&bed.foreign(foreign::ARCH)?)
+    let bed = bed.foreign(foreign::ARCH)?;
+    match body(&bed) {
+        Err(error) if foreign::is_crash(&format!("{error:#}")) => {
+            eprintln!("note: a program of the guest has crashed, and the test is started again");
+            body(&bed)
+        }
+        result => result,
+    }
 }
 
 /// The tests of `groups`, each with its body run by `run`.
