@@ -74,19 +74,14 @@ dist: vendor ## Make a release tarball that builds without a network
 distcheck: dist ## Build and install from the tarball, without a network
 	@$(XTASK) distcheck
 
-.PHONY: deb
+.PHONY: deb rpm
 deb: ## Make a Debian package in target/packages
-	@scripts/setup --check packages
-	@$(XTASK) build
-	@$(XTASK) documents
-	@$(XTASK) deb
-
-.PHONY: rpm
 rpm: ## Make an RPM package in target/packages
+deb rpm:
 	@scripts/setup --check packages
 	@$(XTASK) build
 	@$(XTASK) documents
-	@$(XTASK) rpm
+	@$(XTASK) $@
 
 .PHONY: demo
 demo: ## Install what is missing, boot a stock kernel on a small root, show its output
@@ -99,17 +94,14 @@ kernel: ## Build the small guest kernel of chrootvm --kernel-builtin
 	@$(XTASK) build
 	@scripts/chrootvm kernel build
 
-.PHONY: test
+.PHONY: test test-all
 test: ## Install what is missing, run every test
+test-all: ## As test, with the tests in machines that repeat others in another way
+test-all: export REPEAT_VM := 1
+test test-all:
 	@scripts/setup test
 	@scripts/setup aarch64 || echo "Tests of machines of aarch64 are skipped." >&2
 	@$(XTASK) test
-
-.PHONY: test-all
-test-all: ## As test, with the tests in machines that repeat others in another way
-	@scripts/setup test
-	@scripts/setup aarch64 || echo "Tests of machines of aarch64 are skipped." >&2
-	@REPEAT_VM=1 $(XTASK) test
 
 .PHONY: test-kvm
 test-kvm: ## Run tests in machines of KVM, in a machine that has it; this takes long

@@ -91,9 +91,7 @@ impl Metadata {
     pub fn installed(&self) -> BTreeMap<&str, (&Package, Vec<&str>)> {
         let packages: BTreeMap<_, _> =
             self.packages.iter().map(|package| (&*package.id, package)).collect();
-        let is_first =
-            |package: &&Package| package.source.is_none() && INSTALLED.contains(&&*package.name);
-        let first = self.packages.iter().filter(is_first);
+        let first = self.packages.iter().filter(|package| package.is_own_program());
         let mut pending: Vec<_> = first.map(|package| &*package.id).collect();
         let mut found = BTreeMap::new();
         while let Some(id) = pending.pop() {

@@ -34,7 +34,7 @@ impl InitWords {
     }
 }
 
-/// Where and with which words a run is reported.
+/// Receivers of the end of a run, and the words for them.
 #[derive(Debug)]
 pub(super) struct Audience<'a> {
     /// INIT in messages.

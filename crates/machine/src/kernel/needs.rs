@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-/// What needs a group of options.
+/// User of a group of options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NeededBy {
     /// Every machine; the options must be built in.

@@ -82,7 +82,7 @@ impl ImageRoot {
             !arguments.directories.is_writable(),
             "--rw: an image stays as it is; leave out --rw, because the guest may write to memory"
         );
-        // Of an image for several platforms, that for the machine is taken.
+        // If an image is for several platforms, the one for the machine is taken.
         let platform = match (pull.platform(), arguments.machine.arch) {
             (None, Some(architecture)) => Some(architecture.platform.parse()?),
             (given, _) => given.cloned(),

@@ -18,7 +18,7 @@ use crate::json;
 /// Ending of a file that gets JUnit's XML.
 const XML: &str = "xml";
 
-/// Where a report is written to.
+/// Destination of a report.
 #[derive(Debug)]
 pub(super) struct Target {
     path: PathBuf,

@@ -69,7 +69,7 @@ pub struct ModulesDir<'a> {
     noted: RefCell<HashSet<PathBuf>>,
 }
 
-/// Where the modules are.
+/// Place of the modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     /// As `make modules_install` puts them.
