@@ -33,12 +33,15 @@ pub fn has_driver(devices: &Devices) -> bool {
 /// ENOENT: there is no such port after `limit`; EAGAIN: the host is not connected; EBUSY:
 /// another process has the port open.
 pub fn open(devices: &Devices, name: &[u8], limit: Duration) -> Result<OwnedFd> {
+    // The kernel drops what the host has sent when a port is closed, so this opens it only once.
+    let mut opened = None;
     wait::until(limit, &[Errno::NOENT, Errno::AGAIN], &mut |_| {
-        let port = open_now(devices, name)?;
-        match is_connected(&port)? {
-            true => Ok(port),
-            false => Err(Errno::AGAIN),
+        let port = opened.take().map_or_else(|| open_now(devices, name), Ok)?;
+        if is_connected(&port)? {
+            return Ok(port);
         }
+        opened = Some(port);
+        Err(Errno::AGAIN)
     })
 }
 
