@@ -86,7 +86,10 @@ pub fn run(run: HostedRun<'_>, devices: Option<&Devices>, limit: Duration) -> Re
 /// background go on, but nobody reads their output.
 fn serve_session(devices: &Devices, signals: &OwnedFd, number: u32) -> Result<(), Errno> {
     let began = uptime();
-    let session = Session::open(devices, number, PORT_LIMIT).map_err(|_| Errno::NOENT)?;
+    let session = Session::open(devices, number, PORT_LIMIT).map_err(|error| {
+        log::warn!("{error}");
+        Errno::NOENT
+    })?;
     let mut host = Host::new(session, signals, devices, began);
     let text = host.session.receive_command()?;
     match Settings::parse(&text) {
@@ -190,14 +193,15 @@ impl<'a> Host<'a> {
                 self.session.close_streams();
                 // The score of PID 1 is not for its children.
                 let _ = file::write(children::OOM_SCORE, b"0");
-                // On error, the parent reports through `answer_for`.
-                let served = serve_session(self.devices, self.signals, number);
-                rt::exit(i32::from(served.is_err()))
+                // The parent reports an error through `answer_for`.
+                match serve_session(self.devices, self.signals, number) {
+                    Ok(()) => rt::exit(0),
+                    Err(errno) => rt::exit(errno.raw_os_error()),
+                }
             }
             Err(errno) => {
                 let error = sys_error(format_args!("serve another command"), errno, "");
-                log::warn!("{error}");
-                answer_for(self.devices, number);
+                answer_for(self.devices, number, error);
             }
         }
     }
@@ -245,7 +249,12 @@ impl Outside for Host<'_> {
         let ended =
             self.servers.iter_mut().find(|slot| slot.is_some_and(|(known, _)| known == pid));
         if let Some((_, number)) = ended.and_then(Option::take).filter(|_| status.as_raw() != 0) {
-            answer_for(self.devices, number);
+            let what = format_args!("serve the command: its /init has ended");
+            let error = match status.exit_status() {
+                Some(errno) => sys_error(what, Errno::from_raw_os_error(errno), ""),
+                None => Error::new(what, ""),
+            };
+            answer_for(self.devices, number, error);
         }
     }
 
@@ -255,10 +264,9 @@ impl Outside for Host<'_> {
     }
 }
 
-/// Reports to the host that the server of session `number` has failed. The host does not
-/// notice that the guest has closed a port.
-fn answer_for(devices: &Devices, number: u32) {
-    let error = Error::new(format_args!("serve the command"), "its /init has ended");
+/// Reports to the host that the server of session `number` has failed by `error`. The host does
+/// not notice that the guest has closed a port.
+fn answer_for(devices: &Devices, number: u32, error: Error) {
     if let Ok(session) = Session::open(devices, number, Duration::ZERO) {
         // The host may have closed its end as well.
         let _ = session.report_failure(Failure::trouble(error));
