@@ -27,9 +27,6 @@ const FOREIGN: &[&str] = &[];
 /// Beginning of the line that a test prints when it skips itself.
 const SKIPPED: &str = "skipped: ";
 
-/// Environment variable with the profile of cargo in which the tests are built.
-const PROFILE: &str = "TEST_PROFILE";
-
 /// Numbers of tests by their result.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct TestCount {
@@ -50,10 +47,7 @@ impl Test {
         let cargo_test = || {
             let mut command = workspace::cargo();
             command.current_dir(&root).arg("test").args(workspace::vendor_arguments(&root));
-            command.args(["--locked", "--no-fail-fast"]);
-            if let Some(profile) = std::env::var_os(PROFILE) {
-                command.arg("--profile").arg(profile);
-            }
+            command.args(["--locked", "--no-fail-fast"]).args(workspace::test_profile());
             command.args(match &self.machines {
                 Some(_) => &["--package", "virtinitrd-vm-tests", "--test", "vm"][..],
                 None => &["--workspace"],

@@ -51,6 +51,14 @@ pub fn cargo_home() -> Option<PathBuf> {
     explicit.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
 }
 
+/// Arguments that choose the profile in which tests are built, which the environment variable
+/// `TEST_PROFILE` names; none for that of cargo.
+#[must_use]
+pub fn test_profile() -> Vec<OsString> {
+    let profile = std::env::var_os("TEST_PROFILE");
+    profile.map_or_else(Vec::new, |profile| vec!["--profile".into(), profile])
+}
+
 /// Arguments that make cargo take crates from `vendor/`, if that exists.
 #[must_use]
 pub fn vendor_arguments(root: &Path) -> Vec<OsString> {

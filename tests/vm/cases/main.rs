@@ -129,14 +129,21 @@ const RUST_GROUPS: &[Group] = &[
     ("rust::unprivileged::mounts", root::mounts::CASES_OF_USERS),
 ];
 
-/// Groups that run only if a variable is set. They run the tests of another group in another way;
-/// some tests of each way always run.
+/// Groups and tests that run only if a variable is set. They repeat others in another way: what
+/// Containerfiles share with recipes, and examples of what other tests show; some tests of each way
+/// always run.
 #[rustfmt::skip]
 const ON_REQUEST: &[(&str, &[&str])] = &[
     ("REPEAT_VM", &[
         "cold::command::", "cold::streams::", "cold::arguments::", "cold::network::", "cold::command_host::",
         "rust::exec::", "rust::mounts::", "rust::open_files::", "rust::host_root::", "rust::unprivileged::",
         "supervision::", "cold::tty::", "cold::command_kills::", "more::",
+        "containerfile::failures::failed_instructions_are_named", "containerfile::ends::sigint_leaves_nothing",
+        "containerfile::ends::sigterm_leaves_nothing", "containerfile::mounts::secrets_are_in_their_step_only",
+        "containerfile::networks::", "containerfile::stages::programs_have_their_surroundings",
+        "unprivileged::containerfile::", "recipe::twice::same_bytes_twice",
+        "documents::running", "documents::images", "documents::recipes", "documents::containerfiles",
+        "documents::manual_pages", "supervised::its_processes_are_killed_at_random",
     ]),
     ("KVM_VM", &["kvm_groups::"]),
 ];

@@ -20,15 +20,18 @@ use crate::workspace;
 #[derive(Debug, clap::Args)]
 pub struct Check {}
 
+/// Stands for the profile in which the tests are built, in which crates are compiled already.
+const PROFILE: &str = "--profile=TEST_PROFILE";
+
 /// Arguments of cargo, one run a row.
 #[rustfmt::skip]
 const CARGO: &[&[&str]] = &[
     &["fmt", "--all", "--check"],
-    &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-Dwarnings"],
+    &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", PROFILE, "--", "-Dwarnings"],
     // A plain build does not contain the binary of the guest.
     &["clippy", "--quiet", "--locked", "--package", "virtinitrd-init", "--features", "guest",
       "--profile", "guest", "--target-dir", "target/guest", "--", "-Dwarnings"],
-    &["doc", "--quiet", "--locked", "--workspace", "--no-deps"],
+    &["doc", "--quiet", "--locked", "--workspace", "--no-deps", PROFILE],
 ];
 
 /// Fails on warnings of groff. Without groff the pages are not checked.
@@ -51,7 +54,14 @@ impl Check {
         for arguments in CARGO {
             tell::result(format_args!("cargo {}\n", arguments.join(" ")))?;
             let mut cargo = workspace::cargo();
-            run(cargo.current_dir(&root).args(*arguments).env("RUSTDOCFLAGS", "-Dwarnings"))?;
+            cargo.current_dir(&root).env("RUSTDOCFLAGS", "-Dwarnings");
+            for argument in *arguments {
+                match *argument {
+                    PROFILE => cargo.args(workspace::test_profile()),
+                    argument => cargo.arg(argument),
+                };
+            }
+            run(&mut cargo)?;
         }
         tell::result("shellcheck scripts/* bench/plain-* .ci/run\n")?;
         let scripts = "exec shellcheck scripts/* bench/plain-* .ci/run";

@@ -102,12 +102,10 @@ pub(crate) const MATRIX: &[Fault] = &[
     // Tags of virtiofs.
     words!("root_tag_missing", "rootfs=gone virtinit.wait=0", GivesUp, no_tag!("gone", "/sysroot")),
     words!("root_tag_waited_for", "root=gone rootfstype=virtiofs virtinit.wait=1", GivesUp, no_tag!("gone", "/sysroot")),
-    words!("tag_not_utf8", "mount=é virtinit.wait=0", GivesUp, no_tag!("\\xc3\\xa9", "/run/mnt/\\xc3\\xa9")),
     words!("tag_with_slash", "mount=../../etc", GivesUp, "virtinit: virtiofs tag \"../../etc\": it contains '/': a tag is 1-36 bytes without '/'"),
     machine!("tag_twice", |machine| machine.mount("--mount", "a").map(|_| machine.append("mount-ro=a")), Boots, "virtinit: virtiofs tag \"a\" given twice; the last one wins"),
     // The command line.
     words!("unknown_parameter_of_init_is_named", "virtinit.nonsense=2", Boots, "virtinit: unknown parameter \"virtinit.nonsense=2\" ignored; known: virtinit.debug, virtinit.etc=tmpfs|overlay, virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], virtinit.overlay[=SIZE], virtinit.wait=SECONDS"),
-    words!("bad_wait", "virtinit.wait=soon", Boots, "virtinit: virtinit.wait=soon ignored: the value must be a number of seconds"),
     words!("policy_poweroff", "rootfs=.. virtinit.fail=poweroff", PowersOff, "reboot: Power down"),
     words!("policy_panic", "rootfs=.. virtinit.fail=panic", Panics, "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100"),
     words!("policy_shell_without_shell", "rootfs=.. virtinit.fail=shell", PowersOff, "virtinit: neither the initramfs nor the root has a /bin/sh"),
@@ -116,13 +114,10 @@ pub(crate) const MATRIX: &[Fault] = &[
     // Block devices.
     words!("device_missing", "root=/dev/vdz rootfstype=ext4 virtinit.wait=0", GivesUp, "virtinit: find root=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk"),
     words!("device_is_no_block_device", "root=/dev/null rootfstype=ext4", GivesUp, "virtinit: mount root=/dev/null at /sysroot: ENOTBLK: it is no block device"),
-    words!("device_of_unknown_type", "root=/dev/null rootfstype=nonsense", GivesUp, "virtinit: mount root=/dev/null at /sysroot: ENODEV: this kernel does not know that file system type; pack its module"),
-    words!("device_uuid_malformed", "root=UUID=1234", GivesUp, "virtinit: UUID=1234: malformed: a UUID has 8-4-4-4-12 hexadecimal digits; a partition of an MBR, 8-2"),
     words!("root_is_neither_device_nor_tag", "root=host rootfstype=9p", Boots, "virtinit: root=host ignored: it is no device, and no tag without rootfstype=virtiofs"),
     words!("extra_mount_without_directory", "virtinit.mount=x:/gone:tmpfs", GivesUp, "virtinit: mount virtinit.mount at /gone: ENOENT: the root lacks it; make it there, mount below /run, or use --overlay"),
     words!("extra_mount_with_fstab_options", "virtinit.mount=x:/tmp:tmpfs:nofail,noauto,_netdev,x-systemd.automount,async,atime,diratime,user,owner,group,size=1m virtinit.debug", Boots, "virtinit: mounted virtinit.mount at /tmp"),
     words!("extra_mount_of_missing_device_may_fail", "virtinit.mount=/dev/vdz:/tmp:ext4:ro,nofail virtinit.wait=0", Boots, "virtinit: find virtinit.mount=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk; going on without (nofail)"),
-    words!("extra_mount_malformed", "virtinit.mount=/dev/vdz", GivesUp, "virtinit: virtinit.mount=/dev/vdz: the value must be SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"),
     // Modules.
     modules!("no_modules", initrd::without_modules, GivesUp, "virtinit: mount virtiofs tag \"rootfs\" at /sysroot: ENODEV: this kernel has no virtiofs; pack its module (virtiofs.ko)"),
     modules!("no_transport", |bed| initrd::without(bed, "virtio_pci"), GivesUp, "virtinit: mount virtiofs tag \"rootfs\" at /sysroot: EINVAL: the machine has no virtiofs device, or its transport's module (virtio_pci) is not packed"),
@@ -134,7 +129,6 @@ pub(crate) const MATRIX: &[Fault] = &[
     words!("module_parameter_wrong", "fuse.max_user_bgreq=many", GivesUp, "virtinit: load 006-fuse.ko: EINVAL: it is empty, or a parameter of it is wrong; the kernel says: fuse: `many' invalid for parameter `max_user_bgreq'"),
     // Payloads.
     words!("payload_missing", "init=/sbin/gone", GivesUp, "virtinit: find init=/sbin/gone in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
-    words!("payload_is_a_directory", "init=/bin", GivesUp, "virtinit: find init=/bin in the new root: EACCES: it is no regular file; init= must name a program"),
     payload!("payload_not_executable", 0o644, b"#!/bin/sh\n", "virtinit: find init=/bin/payload in the new root: EACCES: it is not executable; chmod +x it"),
     payload!("payload_foreign", 0o755, elf(EM_AARCH64), "virtinit: find init=/bin/payload in the new root: ENOEXEC: it is a program for another architecture"),
     payload!("script_without_interpreter", 0o755, b"#!/usr/bin/python9 -u\n", "virtinit: find /usr/bin/python9, the interpreter of init=/bin/payload, in the new root: ENOENT: install it there, or name a program that needs none"),
@@ -144,9 +138,7 @@ pub(crate) const MATRIX: &[Fault] = &[
     machine!("payload_exits", |machine| payload(machine, 0o755, b"#!/bin/sh\nexit 3\n"), Panics, "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300"),
     // Roots.
     machine!("root_without_run", |machine| remove(machine, &["run"]).and_then(|()| machine.mount("--mount", "lost")).map(drop), Boots, "virtinit: the root has no /run: the mounts below /run/mnt are lost"),
-    machine!("root_with_nothing_but_bin", |machine| remove(machine, &["run", "dev", "proc", "sys", "tmp"]), PowersOff, REACHED),
     machine!("root_with_tmp_linked_to_bin", |machine| remove(machine, &["tmp"]).and_then(|()| link(machine, "/bin", "tmp")), GivesUp, "virtinit: find init=/bin/test-init in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
-    machine!("root_with_run_linked_to_itself", |machine| remove(machine, &["run"]).and_then(|()| link(machine, "run", "run")), Boots, REACHED),
     // Sizes.
     machine!("little_memory", |machine| { machine.option("--memory", "96M"); Ok(()) }, Boots, REACHED),
     modules!("a_hundred_megabytes_of_modules", |bed| initrd::with(bed, "big.ko", vec![0x55; 100 << 20]), Boots, REACHED),
@@ -157,6 +149,14 @@ pub(crate) const MATRIX: &[Fault] = &[
 /// Rows that take the way of another row; they run on request.
 #[rustfmt::skip]
 pub(crate) const MORE: &[Fault] = &[
+    words!("tag_not_utf8", "mount=é virtinit.wait=0", GivesUp, no_tag!("\\xc3\\xa9", "/run/mnt/\\xc3\\xa9")),
+    words!("bad_wait", "virtinit.wait=soon", Boots, "virtinit: virtinit.wait=soon ignored: the value must be a number of seconds"),
+    words!("device_uuid_malformed", "root=UUID=1234", GivesUp, "virtinit: UUID=1234: malformed: a UUID has 8-4-4-4-12 hexadecimal digits; a partition of an MBR, 8-2"),
+    words!("extra_mount_malformed", "virtinit.mount=/dev/vdz", GivesUp, "virtinit: virtinit.mount=/dev/vdz: the value must be SOURCE:PATH[:TYPE[:OPTIONS]], PATH absolute"),
+    words!("payload_is_a_directory", "init=/bin", GivesUp, "virtinit: find init=/bin in the new root: EACCES: it is no regular file; init= must name a program"),
+    machine!("root_with_run_linked_to_itself", |machine| remove(machine, &["run"]).and_then(|()| link(machine, "run", "run")), Boots, REACHED),
+    words!("device_of_unknown_type", "root=/dev/null rootfstype=nonsense", GivesUp, "virtinit: mount root=/dev/null at /sysroot: ENODEV: this kernel does not know that file system type; pack its module"),
+    machine!("root_with_nothing_but_bin", |machine| remove(machine, &["run", "dev", "proc", "sys", "tmp"]), PowersOff, REACHED),
     words!("mount_tag_missing", "mount=gone virtinit.wait=0", GivesUp, no_tag!("gone", "/run/mnt/gone")),
     words!("mount_ro_tag_missing", "mount-ro=go,ne virtinit.wait=0", GivesUp, no_tag!("go,ne", "/run/mnt/go,ne")),
     words!("tag_with_spaces", "mount=\"a b\" virtinit.wait=0", GivesUp, no_tag!("a b", "/run/mnt/a b")),
