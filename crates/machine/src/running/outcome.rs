@@ -1,5 +1,6 @@
 //! The end of a run, and the message and exit status that follow from it.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -78,6 +79,10 @@ const LOCKED: &str = "\" lock";
 const IN_USE: &str = "; the image is in use, perhaps by another machine (`chrootvm ps`), and one \
                       of them writes to it: end that one, or copy the image";
 
+/// Hint for SIGKILL, by which the kernel of the host ends a program if memory runs out.
+const KILLED: &str = "; if nobody sent it, memory has run out, that of the host or of a control \
+                      group (memory.max): QEMU needs more than --memory";
+
 /// Hint for the `words` of QEMU about an error; empty if there is none.
 pub(super) fn hint(words: &str) -> &'static str {
     if words.contains(LOCKED) { IN_USE } else { "" }
@@ -148,9 +153,11 @@ impl Outcome {
     /// Outcome if QEMU ended with `status`; `words` are its messages.
     #[must_use]
     pub fn of_qemu(status: ExitStatus, words: &str, shutdown: Option<ShutdownCause>) -> Self {
-        let hint = hint(words);
-        let words = if words.is_empty() { String::new() } else { format!(": {words}{hint}") };
-        Self::Ended { failure: (!status.success()).then(|| describe(status) + &words), shutdown }
+        let is_killed = status.signal() == Some(Signal::SIGKILL as i32);
+        let hint = if is_killed { KILLED } else { hint(words) };
+        let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+        let failure = (!status.success()).then(|| describe(status) + &words + hint);
+        Self::Ended { failure, shutdown }
     }
 
     /// Whether the machine was lost, for no reason that its user or its host has given.
@@ -282,8 +289,6 @@ fn reset(facts: &RunFacts<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
     use super::*;
 
     const CONSOLE: RunMode = RunMode::Console { monitor: false };
@@ -361,11 +366,13 @@ mod tests {
             assert_eq!(problem.is_empty(), words.is_empty(), "{shown}");
             assert!(problem.contains(words), "{shown}: {problem}");
         }
-        let failed = ExitStatus::from_raw(1 << 8);
-        for (words, is_locked) in [("Failed to get \"write\" lock", true), ("no memory", false)] {
-            let outcome = Outcome::of_qemu(failed, words, None);
+        for (raw, words, hint) in [
+            (1 << 8, "Failed to get \"write\" lock", "lock; the image is in use"),
+            (9, "", "signal 9; if nobody sent it, memory has run out"),
+        ] {
+            let outcome = Outcome::of_qemu(ExitStatus::from_raw(raw), words, None);
             let problem = outcome.exit_report(&facts(COMMAND, None)).problem.unwrap();
-            assert_eq!(problem.contains("the image is in use"), is_locked, "{problem}");
+            assert!(problem.contains(hint), "{problem}");
         }
         let reset = ended(None, Some(ShutdownCause::GuestReset));
         for (reason, expected) in [
