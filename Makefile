@@ -66,6 +66,13 @@ install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MAN
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/zsh/site-functions target/completions/zsh/*
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/fish/vendor_completions.d target/completions/fish/*
 
+# The small kernel that `make kernel` has built or found last.
+SMALL_KERNEL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/virtinitrd/kernel/current
+
+.PHONY: install-kernel
+install-kernel: ## Install the small kernel of SMALL_KERNEL for all users, as make install does the rest
+	install -D -m 0644 -t "$(DESTDIR)$(LIBDIR)/virtinitrd/kernel" "$(SMALL_KERNEL)/vmlinux" "$(SMALL_KERNEL)/config"
+
 .PHONY: dist
 dist: vendor ## Make a release tarball that builds without a network
 	@$(XTASK) dist
@@ -82,6 +89,13 @@ deb rpm:
 	@$(XTASK) build
 	@$(XTASK) documents
 	@$(XTASK) $@
+
+.PHONY: deb-kernel rpm-kernel
+deb-kernel: ## Make a Debian package of the small kernel that make kernel has built
+rpm-kernel: ## Make an RPM package of it
+deb-kernel rpm-kernel:
+	@scripts/setup --check packages
+	@$(XTASK) $(@:-kernel=) --kernel "$(SMALL_KERNEL)"
 
 .PHONY: demo
 demo: ## Install what is missing, boot a stock kernel on a small root, show its output
@@ -120,10 +134,10 @@ test-inits: ## Run /init, tini and others as PID 1, and compare with docs/worklo
 	@$(XTASK) inits
 
 .PHONY: test-packages
-test-packages: ## Make both packages twice; check, install, use and remove them in a fresh Debian
+test-packages: ## Make both packages twice; check, install, use and remove them in a fresh Debian; KERNEL=yes adds that of the small kernel
 	@scripts/setup test
 	@scripts/setup packages
-	@$(XTASK) packages
+	@$(XTASK) packages $(if $(KERNEL),--kernel "$(SMALL_KERNEL)")
 
 .PHONY: test-fleets
 test-fleets: ## Run machines by Slurm and GNU parallel, validate the manifest for Kubernetes

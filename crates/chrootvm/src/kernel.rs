@@ -55,7 +55,7 @@ struct Build {
     init: Option<PathBuf>,
 }
 
-/// List the kernels that were built; a star marks the one that `--kernel-builtin` boots
+/// List the kernels that were built or installed; a star marks the one that `--kernel-builtin` boots
 #[derive(Debug, clap::Args)]
 #[command(before_help = "Examples:\n  chrootvm kernel ls")]
 struct Ls {}
@@ -167,9 +167,18 @@ impl Build {
 
 /// Prints a line for each kernel: a star or a space, the size in bytes, the path.
 fn list(kernels: &SmallKernels) -> Result<()> {
-    for kernel in kernels.list()? {
-        let mark = if kernel.is_current { '*' } else { ' ' };
-        tell::result(format_args!("{mark} {:>9} {}\n", kernel.size, kernel.image.display()))?;
+    let mut rows: Vec<_> = kernels
+        .list()?
+        .into_iter()
+        .map(|kernel| (kernel.is_current, kernel.size, kernel.image))
+        .collect();
+    if let Some(image) = kernels.installed() {
+        let size = image.metadata().with_context(|| format!("read {}", image.display()))?.len();
+        rows.push((rows.iter().all(|(is_current, ..)| !is_current), size, image));
+    }
+    for (is_current, size, image) in rows {
+        let mark = if is_current { '*' } else { ' ' };
+        tell::result(format_args!("{mark} {size:>9} {}\n", image.display()))?;
     }
     Ok(())
 }

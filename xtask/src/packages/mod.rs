@@ -16,36 +16,58 @@ mod steps;
 mod system;
 mod trial;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use files::tell;
 
-pub use self::build::Kind;
+use self::build::{Content, Kind};
 pub use self::trial::Packages;
 use crate::workspace;
 
 /// Make target/packages/virtinitrd_VERSION-1_amd64.deb of what is built
 #[derive(Debug, clap::Args)]
-pub struct Deb {}
+pub struct Deb {
+    #[command(flatten)]
+    options: Options,
+}
 
 /// Make target/packages/virtinitrd-VERSION-1.x86_64.rpm of what is built
 #[derive(Debug, clap::Args)]
-pub struct Rpm {}
+pub struct Rpm {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What both take.
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// Make the package virtinitrd-kernel instead, of the small kernel in DIR
+    #[arg(long, value_name = "DIR")]
+    kernel: Option<PathBuf>,
+}
 
 impl Deb {
     /// Makes the package and prints its path.
     pub fn run(self) -> Result<()> {
-        make(Kind::Deb)
+        self.options.make(Kind::Deb)
     }
 }
 
 impl Rpm {
     /// Makes the package and prints its path.
     pub fn run(self) -> Result<()> {
-        make(Kind::Rpm)
+        self.options.make(Kind::Rpm)
     }
 }
 
-fn make(kind: Kind) -> Result<()> {
-    let (path, size) = build::build(kind, &workspace::root()?)?;
-    tell::result(format_args!("{}: {size} bytes\n", path.display()))
+impl Options {
+    fn make(self, kind: Kind) -> Result<()> {
+        let content = match self.kernel {
+            Some(kernel) => Content::kernel(&kernel)?,
+            None => Content::programs(),
+        };
+        let (path, size) = build::build(kind, &content, &workspace::root()?)?;
+        tell::result(format_args!("{}: {size} bytes\n", path.display()))
+    }
 }

@@ -2,8 +2,11 @@
 //!
 //! Each step is run by `sh -euc` as root in the mount namespace of `system`, in this order. `ROOT`
 //! is the fresh system with the dependencies of the package, `BARE` one without them, `PACKAGE` the
-//! package; /tmp of both is a tmpfs. `list_files` prints what `ROOT` has. A step passes if its script
+//! package,
+//! `KERNEL_PACKAGE` that of the small kernel; /tmp of both is a tmpfs. `list_files` prints what `ROOT` has. A step passes if its script
 //! does.
+
+use std::path::Path;
 
 use super::build::Kind;
 
@@ -30,8 +33,8 @@ impl Step {
     }
 }
 
-/// The steps.
-pub(super) const STEPS: &[Step] = &[
+/// Steps of the package with the programs.
+const STEPS: &[Step] = &[
     Step {
         name: "without QEMU, it is refused",
         deb: "cp \"$PACKAGE\" \"$BARE/tmp/package.deb\"
@@ -89,13 +92,46 @@ pub(super) const STEPS: &[Step] = &[
              'mkvirtinitrd /usr/lib/osbuild/initrd/initrd /usr/lib/modules/* /tmp/initrd'
          test -s \"$ROOT/tmp/initrd\"",
     ),
+];
+
+/// Steps with the package of the small kernel.
+const KERNEL_STEPS: &[Step] = &[
     Step {
-        name: "removed, it leaves no file",
-        deb: "chroot \"$ROOT\" dpkg --purge virtinitrd
-              list_files >\"$SITE/after\"
-              diff \"$SITE/before\" \"$SITE/after\"",
-        rpm: "rpm --root \"$ROOT\" --erase virtinitrd
-              list_files >\"$SITE/after\"
-              diff \"$SITE/before\" \"$SITE/after\"",
+        name: "the kernel's package is installed",
+        deb: "cp \"$KERNEL_PACKAGE\" \"$ROOT/tmp/kernel.deb\"
+              chroot \"$ROOT\" dpkg --install /tmp/kernel.deb
+              chroot \"$ROOT\" dpkg --verify virtinitrd-kernel",
+        rpm: "rpm --root \"$ROOT\" --install --nodeps \"$KERNEL_PACKAGE\"
+              rpm --root \"$ROOT\" --verify --nodeps virtinitrd-kernel",
+    },
+    Step::both(
+        "chrootvm --kernel-builtin boots it",
+        "chroot \"$ROOT\" chrootvm kernel ls | grep '^\\* .*/usr/lib/virtinitrd/kernel/vmlinux$'
+         chroot \"$ROOT\" chrootvm --kernel-builtin --quiet /tmp/machine -- /bin/busybox uname -r \
+             | grep -e '-virtinitrd$'",
+    ),
+    Step {
+        name: "removed, it is no longer found",
+        deb: "chroot \"$ROOT\" dpkg --purge virtinitrd-kernel
+              test ! -e \"$ROOT/usr/lib/virtinitrd/kernel\"",
+        rpm: "rpm --root \"$ROOT\" --erase virtinitrd-kernel
+              test ! -e \"$ROOT/usr/lib/virtinitrd/kernel\"",
     },
 ];
+
+/// The last step.
+const LAST: Step = Step {
+    name: "removed, it leaves no file",
+    deb: "chroot \"$ROOT\" dpkg --purge virtinitrd
+          list_files >\"$SITE/after\"
+          diff \"$SITE/before\" \"$SITE/after\"",
+    rpm: "rpm --root \"$ROOT\" --erase virtinitrd
+          list_files >\"$SITE/after\"
+          diff \"$SITE/before\" \"$SITE/after\"",
+};
+
+/// All steps in their order, those with the package of the small kernel if there is one.
+pub(super) fn steps(kernel: Option<&Path>) -> Vec<&'static Step> {
+    let more = if kernel.is_some() { KERNEL_STEPS } else { &[] };
+    STEPS.iter().chain(more).chain([&LAST]).collect()
+}

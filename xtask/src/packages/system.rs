@@ -14,7 +14,7 @@ use machine::host::run;
 use machine::toolchain::output_of;
 
 use super::build::Kind;
-use super::steps::STEPS;
+use super::steps::{Step, steps};
 use crate::testbed;
 
 /// Packages for the test that virtinitrd does not depend on.
@@ -38,12 +38,12 @@ chroot . apt-get satisfy -qq --no-install-recommends "$depends"
 /// Seconds until a step is killed.
 const STEP_DEADLINE: u32 = 300;
 
-/// Script for a new mount namespace: `sh -c TEST test SITE DEBIAN LAYER PACKAGE DEADLINE
-/// [NAME SCRIPT]...`. It prints a line for each step, `passed NAME` or `failed NAME`, and what a
+/// Script for a new mount namespace: `sh -c TEST test SITE DEBIAN LAYER PACKAGE
+/// KERNEL_PACKAGE DEADLINE [NAME SCRIPT]...`. It prints a line for each step, `passed NAME` or `failed NAME`, and what a
 /// failed step said on standard error.
 const TEST: &str = r#"set -eu
-SITE=$1 debian=$2 layer=$3 PACKAGE=$4 deadline=$5
-shift 5
+SITE=$1 debian=$2 layer=$3 PACKAGE=$4 KERNEL_PACKAGE=$5 deadline=$6
+shift 6
 mount -t tmpfs none "$SITE"
 ROOT=$SITE/root BARE=$SITE/bare
 for name in root bare; do
@@ -56,7 +56,7 @@ for name in root bare; do
     mount -t tmpfs none "$SITE/$name/tmp"
     mount -t tmpfs none "$SITE/$name/run"
 done
-export SITE ROOT BARE PACKAGE
+export SITE ROOT BARE PACKAGE KERNEL_PACKAGE
 export LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin XDG_CACHE_HOME=/tmp/cache HOME=/root
 # Files of the system. The databases of dpkg, rpm and man, and logs, remember packages.
 functions='list_files() {
@@ -113,7 +113,8 @@ pub(super) fn layer(workspace: &Path, deb: &Path) -> Result<PathBuf> {
     Ok(directory.join("upper"))
 }
 
-/// Runs the steps with `package` in a fresh system. Returns whether each of them passed.
+/// Runs the steps with `package`, and with `kernel`, the package of the small kernel, in a fresh
+/// system. Returns whether each of them passed.
 ///
 /// # Errors
 /// The system cannot be made, or a tool is missing.
@@ -122,23 +123,25 @@ pub(super) fn test(
     layer: &Path,
     kind: Kind,
     package: &Path,
+    kernel: Option<&Path>,
 ) -> Result<Vec<bool>> {
     let site = tempfile::tempdir().context("make a temporary directory")?;
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", TEST, "test"]);
     command.args([site.path(), &testbed::debian(workspace)?, layer, package]);
-    command.arg(STEP_DEADLINE.to_string());
-    for step in STEPS {
+    command.arg(kernel.unwrap_or(Path::new(""))).arg(STEP_DEADLINE.to_string());
+    let steps = steps(kernel);
+    for step in &steps {
         command.args([step.name, step.script(kind)]);
     }
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.context("run unshare")?;
     ensure!(output.status.success(), "making a fresh system failed: {}", output.status);
-    results(&String::from_utf8_lossy(&output.stdout))
+    results(&steps, &String::from_utf8_lossy(&output.stdout))
 }
 
 /// Parses what the script printed: a line for each step, in their order.
-fn results(printed: &str) -> Result<Vec<bool>> {
+fn results(steps: &[&Step], printed: &str) -> Result<Vec<bool>> {
     let mut lines = printed.lines();
     let one = |name: &str| {
         let line = lines.next().unwrap_or_default();
@@ -146,7 +149,7 @@ fn results(printed: &str) -> Result<Vec<bool>> {
         ensure!(told == name, "instead of a verdict on \"{name}\" there is \"{line}\"");
         Ok(verdict == "passed")
     };
-    STEPS.iter().map(|step| step.name).map(one).collect()
+    steps.iter().map(|step| step.name).map(one).collect()
 }
 
 #[cfg(test)]
@@ -159,13 +162,14 @@ mod tests {
             1 => format!("failed {name}\n"),
             _ => format!("passed {name}\n"),
         };
-        let names = STEPS.iter().map(|step| step.name);
+        let steps = steps(Some(Path::new("k")));
+        let names = steps.iter().map(|step| step.name);
         let printed: String = names.enumerate().map(line).collect();
-        let found = results(&printed).unwrap();
+        let found = results(&steps, &printed).unwrap();
         assert_eq!(found.iter().filter(|passed| !**passed).count(), 1);
         assert!(!found[1]);
         let (less, _) = printed.trim_end().rsplit_once('\n').unwrap();
-        assert!(results(less).is_err());
-        assert!(results("").is_err());
+        assert!(results(&steps, less).is_err());
+        assert!(results(&steps, "").is_err());
     }
 }

@@ -8,14 +8,18 @@ use anyhow::{Context, Result, ensure};
 use files::tell;
 use machine::host::run;
 
-use super::build::{self, Kind};
-use super::steps::STEPS;
+use super::build::{self, Content, Kind};
+use super::steps::steps;
 use super::system;
 use crate::{documents, guest, programs, source_date, step_program, workspace};
 
 /// Make the packages twice; check, install, use and remove them in a fresh Debian
 #[derive(Debug, clap::Args)]
-pub struct Packages {}
+pub struct Packages {
+    /// Test the package of the small kernel in DIR, too
+    #[arg(long, value_name = "DIR")]
+    kernel: Option<PathBuf>,
+}
 
 /// Kinds in the order of the table's columns.
 const KINDS: [Kind; 2] = [Kind::Deb, Kind::Rpm];
@@ -55,17 +59,28 @@ impl Packages {
         step_program::build()?;
         programs::build()?;
         documents::Documents {}.run()?;
-        let packages = KINDS.map(|kind| build::build(kind, &root).map(|(path, _)| path));
-        let [deb, rpm] = packages;
-        let packages = [deb?, rpm?];
+        let make = |content: &Content| {
+            let [deb, rpm] = KINDS.map(|kind| build::build(kind, content, &root));
+            Ok::<_, anyhow::Error>([deb?.0, rpm?.0])
+        };
+        let packages = make(&Content::programs())?;
         let mut rows = vec![
             Row("lintian and rpmlint find nothing", lint(&root, &packages)?),
-            Row("another directory, umask and zone: equal bytes", again(&root, &packages)?),
+            Row("another directory, umask and zone: equal bytes", again(&root, &packages, None)?),
         ];
+        let kernel = self.kernel.as_deref().map(Content::kernel).transpose()?;
+        let kernels = kernel.as_ref().map(make).transpose()?;
+        if let (Some(kernels), Some(directory)) = (&kernels, &self.kernel) {
+            rows.push(Row("the kernel's: nothing is found", lint(&root, kernels)?));
+            rows.push(Row("the kernel's: equal bytes", again(&root, kernels, Some(directory))?));
+        }
         let layer = system::layer(&root, &packages[0])?;
-        let test = |number: usize| system::test(&root, &layer, KINDS[number], &packages[number]);
+        let kernel_of = |number: usize| kernels.as_ref().map(|kernels| kernels[number].as_path());
+        let test = |number: usize| {
+            system::test(&root, &layer, KINDS[number], &packages[number], kernel_of(number))
+        };
         let (deb, rpm) = (test(0)?, test(1)?);
-        let steps = STEPS.iter().zip(deb).zip(rpm);
+        let steps = steps(kernel_of(0)).into_iter().zip(deb).zip(rpm);
         rows.extend(steps.map(|((step, deb), rpm)| Row(step.name, [deb, rpm])));
         let table = Table(rows);
         tell::result(&table)?;
@@ -103,8 +118,8 @@ fn lint(root: &Path, packages: &[PathBuf; 2]) -> Result<[bool; 2]> {
 }
 
 /// Makes the packages once more from a copy of what is built, at another time, and tells which
-/// have the same bytes.
-fn again(root: &Path, packages: &[PathBuf; 2]) -> Result<[bool; 2]> {
+/// have the same bytes. `kernel` is the directory of the small kernel if they are its packages.
+fn again(root: &Path, packages: &[PathBuf; 2], kernel: Option<&Path>) -> Result<[bool; 2]> {
     let site = tempfile::tempdir().context("make a temporary directory")?;
     let tree = site.path().join("another tree");
     std::fs::create_dir(&tree).context("make a directory")?;
@@ -113,7 +128,8 @@ fn again(root: &Path, packages: &[PathBuf; 2]) -> Result<[bool; 2]> {
     let mut equal = [false; 2];
     for ((task, package), equal) in ["deb", "rpm"].into_iter().zip(packages).zip(&mut equal) {
         let mut command = Command::new("sh");
-        command.args(["-c", "umask 077; exec \"$0\" \"$1\""]).arg(&own).arg(task);
+        command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(&own).arg(task);
+        command.args(kernel.iter().flat_map(|kernel| [Path::new("--kernel"), kernel]));
         // The variable by which a task finds its tree.
         command.env("CARGO_MANIFEST_DIR", tree.join("xtask")).stdout(Stdio::null());
         command.env(source_date::VARIABLE, source_date::of(root)?.to_string());

@@ -1,4 +1,4 @@
-//! The small kernels of one user, and which of them is current.
+//! The small kernels of one user, which of them is current, and the one that a package has installed.
 //!
 //! Layout of `$XDG_CACHE_HOME/virtinitrd/kernel` (XDG Base Directory Specification, 0.8):
 //!
@@ -18,7 +18,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::source::Fingerprint;
 use crate::host;
@@ -30,10 +30,17 @@ const BUILD: &str = ".build";
 /// Name of a kernel in its directory.
 const IMAGE: &str = "vmlinux";
 
+/// Paths of an installed kernel, relative to the directory of this program: below the same prefix,
+/// and in `/usr`.
+const INSTALLED: [&str; 2] =
+    ["../lib/virtinitrd/kernel/vmlinux", "/usr/lib/virtinitrd/kernel/vmlinux"];
+
 /// The small kernels of one user.
 #[derive(Debug)]
 pub struct SmallKernels {
     dir: PathBuf,
+    /// Where an installed kernel may be.
+    places: Vec<PathBuf>,
 }
 
 /// Result of a build, ready to be kept.
@@ -81,7 +88,9 @@ impl SmallKernels {
         let home = std::env::home_dir();
         let dir = dir(std::env::var_os("XDG_CACHE_HOME"), home)
             .context("no cache directory: set HOME or XDG_CACHE_HOME")?;
-        Ok(Self { dir })
+        let program = std::env::current_exe().context("find this program")?;
+        let places = INSTALLED.map(|place| program.with_file_name(place));
+        Ok(Self { dir, places: places.to_vec() })
     }
 
     /// The directory for builds: fetched sources, the log, the lock.
@@ -132,20 +141,27 @@ impl SmallKernels {
         fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     }
 
-    /// Path of the current kernel, which `--kernel-builtin` boots.
+    /// Path of the kernel that is installed for all users.
+    #[must_use]
+    pub fn installed(&self) -> Option<PathBuf> {
+        self.places.iter().find_map(|place| place.canonicalize().ok())
+    }
+
+    /// Path of the kernel that `--kernel-builtin` boots: the current one, or else the installed one.
     ///
     /// # Errors
-    /// No kernel has been built.
+    /// No kernel has been built, and none is installed.
     pub fn current(&self) -> Result<PathBuf> {
         let image = self.dir.join(CURRENT).join(IMAGE);
-        if !image.is_file() {
-            bail!(
+        let found = if image.is_file() { Some(image.clone()) } else { self.installed() };
+        found.with_context(|| {
+            format!(
                 "no kernel has been built: {} is missing; build it, as this user, with \
-                 `chrootvm kernel build`, or set XDG_CACHE_HOME to the directory that has it",
+                 `chrootvm kernel build`, or install the package virtinitrd-kernel, or set \
+                 XDG_CACHE_HOME to the directory that has it",
                 image.display()
-            );
-        }
-        Ok(image)
+            )
+        })
     }
 
     /// Makes the kernel `key` current and returns its path; `None` if it has not been built.
@@ -233,13 +249,17 @@ mod tests {
     #[test]
     fn the_kernel_chosen_last_is_current() {
         let home = tempfile::tempdir().unwrap();
-        let cache = SmallKernels { dir: home.path().join("a/b") };
+        let installed = home.path().join("vmlinux");
+        let places = vec![home.path().join("none"), installed.clone()];
+        let cache = SmallKernels { dir: home.path().join("a/b"), places };
         let error = cache.current().unwrap_err().to_string();
         assert!(
             error.contains("a/b/current") && error.contains("chrootvm kernel build"),
             "{error}"
         );
         assert_eq!(cache.choose("one").unwrap(), None);
+        fs::write(&installed, "installed").unwrap();
+        assert_eq!(cache.current().unwrap(), installed.canonicalize().unwrap());
         let build = |text: &str| NewKernel { image: text.into(), config: "CONFIG_A=y\n".into() };
         let read = |cache: &SmallKernels| fs::read_to_string(cache.current().unwrap()).unwrap();
         cache.store("one", &build("1")).unwrap();
@@ -255,7 +275,8 @@ mod tests {
         };
         let image = |key| cache.dir.join(key).join("vmlinux");
         assert_eq!(listed(&cache), [(image("one"), 1, true), (image("two"), 1, false)]);
-        assert!(SmallKernels { dir: cache.dir.join("none") }.list().unwrap().is_empty());
+        let none = SmallKernels { dir: cache.dir.join("none"), places: Vec::new() };
+        assert!(none.list().unwrap().is_empty());
         assert_eq!(names(&cache.dir.join("one")), ["config", "vmlinux"]);
         for key in ["one", "two", "none", "..", "current"] {
             cache.remove(key).unwrap();
@@ -266,7 +287,7 @@ mod tests {
     #[test]
     fn an_existing_kernel_is_never_replaced() {
         let home = tempfile::tempdir().unwrap();
-        let cache = SmallKernels { dir: home.path().into() };
+        let cache = SmallKernels { dir: home.path().into(), places: Vec::new() };
         let build = |text: &str| NewKernel { image: text.into(), config: String::new() };
         cache.store("one", &build("1")).unwrap();
         cache.store("one", &build("2")).unwrap();
