@@ -247,7 +247,7 @@ fn explain(owner: &str, reasons: &[UnmappedReason], free: u32) -> String {
     if !helpers.is_empty() {
         texts.push(format!(
             "{} not found in PATH; install the package uidmap (Fedora: shadow-utils, Arch: shadow, \
-             Alpine: shadow-subids)",
+             Alpine: shadow-uidmap)",
             join(helpers)
         ));
     }
