@@ -47,24 +47,24 @@ BUILT := target/guest/init target/guest/step target/release/chrootvm target/rele
 .PHONY: install
 install: ## Install the build into DESTDIR (PREFIX, BINDIR, LIBDIR, DATADIR, MANDIR)
 	@for file in $(BUILT); do \
-		[ -f $$file ] || { echo "make install: $$file is missing: run \`make build\` first" >&2; exit 1; }; \
+		[ -f "$$file" ] || { echo "make install: $$file is missing: run \`make build\` first" >&2; exit 1; }; \
 	done
-	@case "$(LIBDIR)" in \
-	/usr/lib | "$(patsubst %/,%,$(dir $(BINDIR)))/lib") ;; \
+	@bindir="$(BINDIR)"; case "$(LIBDIR)" in \
+	/usr/lib | "$${bindir%/*}/lib") ;; \
 	*) echo "LIBDIR is $(LIBDIR): chrootvm looks for /init in BINDIR/../lib and /usr/lib" >&2; exit 1 ;; \
 	esac
-	install -D -m 0755 target/guest/init $(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd
+	install -D -m 0755 target/guest/init "$(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd"
 	for init in $(FOREIGN_INITS); do \
 		[ ! -f "$$init" ] || install -D -m 0755 "$$init" "$(DESTDIR)$(LIBDIR)/osbuild/initrd/initrd.$$(basename "$$(dirname "$$init")" | sed 's/guest-//')"; \
 	done
-	install -D -m 0755 target/guest/step $(DESTDIR)$(LIBDIR)/virtinitrd/step
-	install -D -m 0755 -t $(DESTDIR)$(BINDIR) target/release/chrootvm target/release/mkvirtinitrd
-	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
-	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man5 man/recipe.toml.5
-	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/virtinitrd.7
-	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/bash-completion/completions target/completions/bash/*
-	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/zsh/site-functions target/completions/zsh/*
-	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/fish/vendor_completions.d target/completions/fish/*
+	install -D -m 0755 target/guest/step "$(DESTDIR)$(LIBDIR)/virtinitrd/step"
+	install -D -m 0755 -t "$(DESTDIR)$(BINDIR)" target/release/chrootvm target/release/mkvirtinitrd
+	install -D -m 0644 -t "$(DESTDIR)$(MANDIR)/man1" man/chrootvm.1 man/chrootvm-image.1 man/mkvirtinitrd.1
+	install -D -m 0644 -t "$(DESTDIR)$(MANDIR)/man5" man/recipe.toml.5
+	install -D -m 0644 -t "$(DESTDIR)$(MANDIR)/man7" man/virtinitrd.7
+	install -D -m 0644 -t "$(DESTDIR)$(DATADIR)/bash-completion/completions" target/completions/bash/*
+	install -D -m 0644 -t "$(DESTDIR)$(DATADIR)/zsh/site-functions" target/completions/zsh/*
+	install -D -m 0644 -t "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d" target/completions/fish/*
 
 # The small kernel that `make kernel` has built or found last.
 SMALL_KERNEL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/virtinitrd/kernel/current
@@ -144,6 +144,7 @@ test-fleets: ## Run machines by Slurm and GNU parallel, validate the manifest fo
 	@scripts/setup test
 	@scripts/setup fleets
 	@$(XTASK) fleets
+
 .PHONY: test-kernels
 test-kernels: ## Boot kernels of several versions and forms, as docs/kernel.md lists them; TREE=DIR adds a tree
 	@scripts/setup test
