@@ -300,9 +300,13 @@ impl<'a> ModulesDir<'a> {
         let found = match (aliases, name.strip_prefix(CRYPTO)) {
             (Some(aliases), _) => aliases.find(name),
             // Without depmod(8) no file lists the aliases, but modules of ciphers and checksums
-            // are named after their algorithm.
+            // are named after their algorithm. It is an alias with and without the prefix:
+            // libcrc32c, which erofs needs, asks for `crc32c`.
             (None, Some(what)) => vec![format!("{what}_generic"), what.to_owned()],
-            (None, None) => Vec::new(),
+            (None, None) => {
+                let generic = format!("{name}_generic");
+                self.file(&generic, Need::May)?.map(|_| generic).into_iter().collect()
+            }
         };
         Ok(if found.is_empty() { Lookup::Unknown } else { Lookup::Alias(found) })
     }

@@ -170,6 +170,8 @@ fn soft_dependencies_are_found_by_alias() {
         ("both", &[a, generic, alias, dep, ("kernel/crc32c-intel.ko", "")], "crc32c_intel crc32c_generic a"),
         ("built in", &[a, generic, alias, dep, ("modules.builtin.modinfo", "crc32c_generic.alias=crypto-crc32c\0")], "a"),
         ("depmod has not run", &[a, generic], "crc32c_generic a"),
+        ("depmod has not run, without a prefix", &[("kernel/a.ko", "softdep=pre: crc32c"), generic], "crc32c_generic a"),
+        ("depmod has not run, and nothing is found", &[("kernel/a.ko", "softdep=pre: crc32c"), ("kernel/crc32_generic.ko", "")], "a"),
         ("no module has the alias", &[a, dep, alias], "a"),
         ("of modules.softdep", &[("kernel/a.ko", ""), ("modules.softdep", "softdep a post: crypto_crc32c\n"), generic, alias, dep],
          "a crc32c_generic"),
