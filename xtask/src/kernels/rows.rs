@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -128,7 +128,12 @@ impl Form {
         if self == Form::Vmlinux {
             let root = Rc::new(RootDir::open(Path::new("/"))?);
             let kernel = Located { root, path: image.into() }.bootable(Pvh::Auto)?;
-            let copied = File::create(to).and_then(|mut to| io::copy(&mut &kernel.file, &mut to));
+            // A kernel that was unpacked just now was written to this descriptor.
+            let mut kernel = &kernel.file;
+            let copied = kernel
+                .rewind()
+                .and_then(|()| File::create(to))
+                .and_then(|mut to| io::copy(&mut kernel, &mut to));
             return copied.map(drop).with_context(|| format!("write {}", to.display()));
         }
         let plain = fs::read(image).with_context(|| format!("read {}", image.display()))?;
