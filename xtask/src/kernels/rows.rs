@@ -9,6 +9,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use archive::compress::{Compression, compress};
 use files::root_dir::RootDir;
+use machine::kernel::bootable::KernelImage;
 use machine::kernel::located::Located;
 use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::pvh::Pvh;
@@ -127,7 +128,8 @@ impl Form {
     fn pack(self, image: &Path, to: &Path) -> Result<()> {
         if self == Form::Vmlinux {
             let root = Rc::new(RootDir::open(Path::new("/"))?);
-            let kernel = Located { root, path: image.into() }.bootable(Pvh::Auto)?;
+            let kernel =
+                KernelImage::new(Located { root, path: image.into() }).bootable(Pvh::Auto)?;
             // A kernel that was unpacked just now was written to this descriptor.
             let mut kernel = &kernel.file;
             let copied = kernel

@@ -9,6 +9,7 @@ use machine::doctor::findings;
 use machine::doctor::gather;
 use machine::doctor::kernel_facts::GivenKernel;
 use machine::doctor::report::{Finding, Status, report};
+use machine::kernel::find::UserKernel;
 use machine::root::kinds::Root;
 
 use super::arguments::RunArguments;
@@ -24,9 +25,11 @@ pub(super) fn run(
     first: Vec<Finding>,
 ) -> Result<ExitCode> {
     let root = rootfs.map(Root::open).transpose()?;
-    let architecture = ChosenArchitecture::choose(arguments, root.as_ref())?.constants;
+    // A kernel that does not exist is one of the findings.
+    let given = kernel.image.and_then(|path| UserKernel::at(path).ok());
+    let chosen = ChosenArchitecture::choose(arguments, root.as_ref(), given.as_ref())?;
     let mut findings = first;
-    findings.extend(findings::findings(&gather::gather(rootfs, kernel, architecture)?));
+    findings.extend(findings::findings(&gather::gather(rootfs, kernel, chosen.constants)?));
     tell::result(report(&findings))?;
     Ok(match findings.iter().any(|finding| finding.status == Status::Missing) {
         true => ExitCode::FAILURE,

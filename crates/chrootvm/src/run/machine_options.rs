@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use files::named::Named;
+use machine::kernel::find::UserKernel;
 use machine::kernel::signatures::StripWhen;
 use machine::kernel::small::cache::SmallKernels;
 use machine::kernel::vmlinux::pvh::Pvh;
@@ -197,10 +198,14 @@ impl MachineOptions {
         Ok(additions)
     }
 
-    /// The image of `--kernel-builtin`, if that is given.
-    pub(super) fn builtin_kernel(&self) -> Result<Option<PathBuf>> {
+    /// The kernel of `--kernel` or `--kernel-builtin`, if one of them is given.
+    ///
+    /// # Errors
+    /// There is no such kernel.
+    pub(super) fn user_kernel(&self) -> Result<Option<UserKernel>> {
         let find = || SmallKernels::of_user()?.current().context("--kernel-builtin");
-        self.kernel_builtin.then(find).transpose()
+        let builtin = self.kernel_builtin.then(find).transpose()?;
+        builtin.as_deref().or(self.kernel.as_deref()).map(UserKernel::at).transpose()
     }
 
     /// The words of `--append`, as a part of the kernel command line.

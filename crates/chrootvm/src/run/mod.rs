@@ -52,8 +52,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use files::tell;
 use machine::doctor::kernel_facts::GivenKernel;
+use machine::kernel::bootable::KernelImage;
 use machine::kernel::find;
-use machine::kernel::located::Located;
 use machine::plan::guest::name_server::NameServerDecision;
 use machine::plan::machine_plan::{MachinePlan, MachineStart, RunMode};
 use machine::process::qemu::QemuProbe;
@@ -146,9 +146,10 @@ impl RunArguments {
         self.check_command_options()?;
         self.command_options.prepare_stdin()?;
         self.log_options.prepare_stdin()?;
-        let host = Host::gather(&self, &root)?;
+        let kernel = self.machine.user_kernel()?;
+        let host = Host::gather(&self, &root, kernel.as_ref())?;
         let probe = QemuProbe::start(&host.qemu);
-        let findings = Findings::gather(&self, host, &root)?;
+        let mut findings = Findings::gather(&self, host, &root, kernel)?;
         if let NameServerDecision::Warn(why) = findings.name_server {
             log::warn!("no name resolution from {}: {why}", self.root_name(&root));
         }
@@ -156,8 +157,8 @@ impl RunArguments {
             plan::plan(&self, &root, &findings, &|name| std::env::var_os(name))?;
         logger::warn_all(warning);
         file.describe(|| machine_facts(&plan, &findings.kernel.image));
-        let kernel_image = &findings.kernel.image;
-        let kernel = kernel_image.bootable(self.machine.pvh)?;
+        let kernel = findings.kernel.image.bootable(self.machine.pvh)?;
+        let kernel_image = &findings.kernel.image.located;
         let script = |sandbox| -> Result<OsString> {
             let script = script::script(&plan, kernel.place(kernel_image)?, &initrd, sandbox)?;
             let of_image = image.as_ref().map(ImageRoot::comment);
@@ -251,7 +252,7 @@ impl RunArguments {
 }
 
 /// The machine of `plan` with the kernel `image` in a report.
-fn machine_facts(plan: &MachinePlan, image: &Located) -> MachineFacts {
+fn machine_facts(plan: &MachinePlan, image: &KernelImage) -> MachineFacts {
     let kernel = KernelFacts {
         path: image.host_path().to_string_lossy().into_owned(),
         // A kernel that cannot be read is an error later.

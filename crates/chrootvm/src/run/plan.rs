@@ -202,6 +202,7 @@ mod tests {
     use super::super::arguments::tests::arguments;
     use super::super::findings::{ChosenArchitecture, GuestKernel};
     use super::*;
+    use machine::kernel::bootable::KernelImage;
     use machine::kernel::located::Located;
 
     /// The plan for `words` on a host without KVM, whose ROOTFS is an empty directory.
@@ -213,7 +214,7 @@ mod tests {
         let arguments = arguments(&words, SingleWord::Init)?;
         let root = Root::open(dir.path()).unwrap();
         let host = Host {
-            architecture: ChosenArchitecture::choose(&arguments, Some(&root)).unwrap(),
+            architecture: ChosenArchitecture::choose(&arguments, Some(&root), None).unwrap(),
             qemu: "/usr/bin/qemu".into(),
             firmware: Some("/usr/share/firmware".into()),
             accelerator: Accelerator::Tcg,
@@ -223,6 +224,7 @@ mod tests {
             terminal: None,
         };
         let image = Located { root: root.files().unwrap(), path: "/vmlinuz".into() };
+        let image = KernelImage::new(image);
         let findings = Findings {
             host,
             kernel: GuestKernel { image, modules: None, config: None },

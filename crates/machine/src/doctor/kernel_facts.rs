@@ -7,7 +7,7 @@ use files::lookup::Files;
 
 use super::facts::{KernelFacts, RootKernels};
 use super::guest_modules::{GUEST_MODULES, Support};
-use crate::kernel::find::{self, VersionMismatch, find_kernel, mismatch};
+use crate::kernel::find::{self, UserKernel, VersionMismatch, find_kernel, mismatch};
 use crate::kernel::installed::{InstalledKernel, installed};
 use crate::kernel::modules::dir::ModulesDir;
 use crate::kernel::modules::file::SymbolVersions;
@@ -64,8 +64,9 @@ pub(super) fn given_kernel(
         return Ok(None);
     }
     let root = || Root::open(rootfs.unwrap_or(Path::new("/")))?.files();
-    let (image, modules) = find_kernel(root, given.image, given.modules)?;
-    let file = image.root.file(&image.path);
+    let kernel = given.image.map(UserKernel::at).transpose()?;
+    let (image, modules) = find_kernel(root, kernel, given.modules)?;
+    let file = image.located.root.file(&image.located.path);
     let form = file.as_ref().ok().map(form::of_file);
     let no_kernel = form.and_then(Result::err).map(|error| format!("{error:#}"));
     let mismatch = modules.as_ref().and_then(|dir| mismatch(&image, dir));

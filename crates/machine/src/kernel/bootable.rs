@@ -2,7 +2,11 @@
 //!
 //! QEMU loads a bzImage, a vmlinux that has a PVH entry, or an Image of arm64. A kernel in another form (compressed,
 //! in a UKI or in an EFI zboot image) is unpacked first; see [`vmlinux`](super::vmlinux).
+//!
+//! Invariant: a [`KernelImage`] is opened once, whoever asks for its architecture, its version or
+//! the kernel. Without a cache, opening unpacks it.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -13,6 +17,15 @@ use super::located::{CommandPath, Located};
 use super::vmlinux::cache::{Vmlinux, VmlinuxCache};
 use super::vmlinux::pvh::{self, Pvh};
 use super::vmlinux::{form, wrapper};
+
+/// Kernel image that was found for a machine. The first who asks for its contents opens it.
+#[derive(Debug)]
+pub struct KernelImage {
+    /// Place of the image.
+    pub located: Located,
+    /// The kernel, if the image was opened.
+    opened: OnceCell<Bootable>,
+}
 
 /// Kernel that QEMU can load.
 #[derive(Debug)]
@@ -36,14 +49,35 @@ pub enum KernelName {
     Nameless,
 }
 
-impl Located {
-    /// Opens the kernel image that QEMU loads. With [`Pvh::Auto`] that is the vmlinux in
-    /// the image, if there is one with a PVH entry.
+impl KernelImage {
+    /// The image at this place.
+    #[must_use]
+    pub fn new(located: Located) -> Self {
+        Self { located, opened: OnceCell::new() }
+    }
+
+    /// The image at this place, whose kernel is open already.
+    #[must_use]
+    pub fn opened(located: Located, kernel: Bootable) -> Self {
+        Self { located, opened: kernel.into() }
+    }
+
+    /// The path on the host, for messages; links are not resolved.
+    #[must_use]
+    pub fn host_path(&self) -> PathBuf {
+        self.located.host_path()
+    }
+
+    /// Takes the kernel that QEMU loads. With [`Pvh::Auto`] that is the vmlinux in the image, if
+    /// there is one with a PVH entry. Whoever asks later opens the image again.
     ///
     /// # Errors
     /// The file is not a kernel that a machine here boots.
-    pub fn bootable(&self, pvh: Pvh) -> Result<Bootable> {
-        let image = self.kernel()?;
+    pub fn bootable(&mut self, pvh: Pvh) -> Result<Bootable> {
+        let image = match self.opened.take() {
+            Some(image) => image,
+            None => self.open()?,
+        };
         let found = match pvh {
             Pvh::Auto => pvh::find(&image.file, VmlinuxCache::of_user().as_ref()),
             Pvh::Never => Ok(None),
@@ -61,13 +95,21 @@ impl Located {
         }
     }
 
-    /// Opens a kernel that QEMU can load. If the kernel is compressed or inside another
-    /// file, it is unpacked.
+    /// The kernel in the image. If it is compressed or inside another file, it is unpacked.
     ///
     /// # Errors
     /// The file is not a kernel that a machine here boots.
-    pub fn kernel(&self) -> Result<Bootable> {
-        let file = self.open()?;
+    pub fn kernel(&self) -> Result<&Bootable> {
+        if let Some(kernel) = self.opened.get() {
+            return Ok(kernel);
+        }
+        let kernel = self.open()?;
+        Ok(self.opened.get_or_init(|| kernel))
+    }
+
+    /// Opens the image, and unpacks the kernel.
+    fn open(&self) -> Result<Bootable> {
+        let file = self.file()?;
         let unpack = || {
             let form = form::of_file(&file)?;
             if let Some(arch) = form.architecture() {
@@ -79,15 +121,12 @@ impl Located {
         unpack().with_context(|| format!("kernel {}", self.host_path().display()))
     }
 
-    /// Opens the kernel image for reading.
-    fn open(&self) -> Result<File> {
+    /// Opens the image for reading.
+    fn file(&self) -> Result<File> {
         let path = self.host_path();
-        ensure!(
-            !self.root.is_dir(&self.path),
-            "kernel {}: it is a directory, not a kernel",
-            path.display()
-        );
-        let file = self.root.file(&self.path);
+        let Located { root, path: inside } = &self.located;
+        ensure!(!root.is_dir(inside), "kernel {}: it is a directory, not a kernel", path.display());
+        let file = root.file(inside);
         file.with_context(|| format!("open kernel {}", path.display()))
     }
 }
@@ -117,6 +156,37 @@ impl Bootable {
                  keep it in; set HOME or XDG_CACHE_HOME, or unpack it",
                 image.host_path().display()
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find::version;
+    use super::super::vmlinux::samples;
+    use super::*;
+    use files::root_dir::RootDir;
+    use std::rc::Rc;
+
+    /// The file is removed after the first use: later ones have to do with the open kernel.
+    #[test]
+    fn an_image_is_opened_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kernel");
+        for name in ["kernel", "version"] {
+            std::fs::write(&path, samples::bzimage_of_version("6.1-a")).unwrap();
+            let root = Rc::new(RootDir::open(dir.path()).unwrap());
+            let mut image = KernelImage::new(Located { root, path: "kernel".into() });
+            match name {
+                "kernel" => assert!(image.kernel().is_ok()),
+                _ => assert!(version(&image).is_ok()),
+            }
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(image.kernel().unwrap().arch, "x86_64", "{name}");
+            assert_eq!(version(&image).unwrap().as_deref(), Some("6.1-a"), "{name}");
+            assert_eq!(image.bootable(Pvh::Never).unwrap().named, KernelName::Image, "{name}");
+            let error = format!("{:#}", image.kernel().unwrap_err());
+            assert!(error.starts_with("open kernel "), "{name}: {error}");
         }
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use files::lookup::Files;
 use files::root_dir::RootDir;
 
-use super::bootable::KernelName;
+use super::bootable::{KernelImage, KernelName};
 use super::installed;
 use super::located::Located;
 use super::modules::dir::ModulesDir;
@@ -30,37 +30,58 @@ const IMAGE_HEAD: usize = 64 << 10;
 /// Bytes of the largest arm64 Image in which the version is searched.
 const ARM64_IMAGE_MOST: usize = 256 << 20;
 
+/// Kernel that the user gave.
+#[derive(Debug)]
+pub struct UserKernel {
+    /// Its image.
+    pub image: KernelImage,
+    /// The kernel tree with the image and the modules, if the user gave a tree.
+    tree: Option<Located>,
+}
+
+impl UserKernel {
+    /// Finds the kernel at `path`, which is a file or a kernel tree.
+    ///
+    /// # Errors
+    /// The path does not exist, or the tree has no image.
+    pub fn at(path: &Path) -> Result<Self> {
+        let mut image = on_host("--kernel", path)?;
+        let tree = image.root.is_dir(&image.path).then(|| image.clone());
+        if let Some(tree) = &tree {
+            image.path = tree::image(&*tree.root, &tree.path)
+                .with_context(|| format!("--kernel {}", tree.path.display()))?;
+        }
+        Ok(Self { image: KernelImage::new(image), tree })
+    }
+}
+
+/// The file or directory of this host that `option` gives.
+fn on_host(option: &'static str, path: &Path) -> Result<Located> {
+    let path = canonical(path).context(option)?;
+    Ok(Located { root: Rc::new(RootDir::open(Path::new("/"))?), path })
+}
+
 /// Finds the kernel's image and its modules; without modules the kernel must have virtiofs
 /// built in. `root` opens the root file system, and is called only if the kernel or its
-/// modules are searched there. `kernel` and `modules` are the paths that the user gave.
+/// modules are searched there. `modules` is the path that the user gave.
 ///
 /// # Errors
-/// A given file does not exist, or the root has no kernel.
+/// The directory of modules does not exist, or the root has no kernel.
 pub fn find_kernel(
     root: impl FnOnce() -> Result<Rc<dyn Files>>,
-    kernel: Option<&Path>,
+    kernel: Option<UserKernel>,
     modules: Option<&Path>,
-) -> Result<(Located, Option<Located>)> {
-    let host: Rc<dyn Files> = Rc::new(RootDir::open(Path::new("/"))?);
-    let given = |option, path| -> Result<_> {
-        let path = canonical(path).context(option)?;
-        Ok(Located { root: host.clone(), path })
-    };
-    let modules = modules.map(|path| given("--modules", path)).transpose()?;
-    let Some(file) = kernel else {
+) -> Result<(KernelImage, Option<Located>)> {
+    let modules = modules.map(|path| on_host("--modules", path)).transpose()?;
+    let Some(UserKernel { image, tree }) = kernel else {
         let root = root()?;
         let found = installed::find(&*root)?;
         let own = Located { root: root.clone(), path: found.modules };
-        return Ok((Located { root, path: found.image }, modules.or(Some(own))));
+        let image = KernelImage::new(Located { root, path: found.image });
+        return Ok((image, modules.or(Some(own))));
     };
-    let mut image = given("--kernel", file)?;
-    let directory = host.is_dir(&image.path).then(|| image.clone());
-    if let Some(tree) = &directory {
-        image.path = tree::image(&*host, &tree.path)
-            .with_context(|| format!("--kernel {}", tree.path.display()))?;
-    }
-    if modules.is_some() || directory.is_some() {
-        return Ok((image, modules.or(directory)));
+    if modules.is_some() || tree.is_some() {
+        return Ok((image, modules.or(tree)));
     }
     let Some(version) = version(&image)? else { return Ok((image, None)) };
     let root = root()?;
@@ -80,12 +101,13 @@ pub struct VersionMismatch {
 /// Compares the version of the kernel `image` with that of its `modules`; `None` if they agree,
 /// or if one of them is unknown. A kernel or directory that cannot be read is no matter here.
 #[must_use]
-pub fn mismatch(image: &Located, modules: &Located) -> Option<VersionMismatch> {
+pub fn mismatch(image: &KernelImage, modules: &Located) -> Option<VersionMismatch> {
     let named = modules.path.file_name()?.to_string_lossy();
-    let image_name = image.path.file_name()?.to_string_lossy();
+    let image_name = image.located.path.file_name()?.to_string_lossy();
     let is_tree = tree::is_tree(&*modules.root, &modules.path);
     // An image that was found by the version of the modules need not be read.
-    let is_of_modules = image_name.ends_with(&*named) || image.path.starts_with(&modules.path);
+    let is_of_modules =
+        image_name.ends_with(&*named) || image.located.path.starts_with(&modules.path);
     if is_of_modules && !is_tree {
         return None;
     }
@@ -121,7 +143,7 @@ fn version_of_modules(modules: &Located) -> Option<(String, SymbolVersions)> {
 ///
 /// # Errors
 /// The file is not a kernel that a machine here boots, or cannot be read.
-pub fn version(image: &Located) -> Result<Option<String>> {
+pub fn version(image: &KernelImage) -> Result<Option<String>> {
     let kernel = image.kernel()?;
     let size = usize::try_from(kernel.file.metadata().context("look at the kernel")?.len())?;
     let read = |size| {
@@ -197,7 +219,7 @@ mod tests {
             // A tree whose name ends like that of the image.
             ("linux/vmlinux", "linux", absent),
         ] {
-            let found = mismatch(&located(image), &located(modules));
+            let found = mismatch(&KernelImage::new(located(image)), &located(modules));
             let problem = found.as_ref().map(|found| found.problem.clone()).unwrap_or_default();
             assert_eq!(found.map(|found| found.versions), expected, "{image} {modules}: {problem}");
             let words = format!("has version 6.1-a, but the modules in {}", dir.path().display());

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use files::lookup::Files;
 use files::root_dir::RootDir;
 
+use super::bootable::{Bootable, KernelImage, KernelName};
 use super::installed::{InstalledKernel, installed};
 use super::located::Located;
 use super::modules::dir::ModulesDir;
@@ -26,10 +27,10 @@ use super::vmlinux::form;
 const RUNNING: &str = "/proc/sys/kernel/osrelease";
 
 /// A kernel of the host that a machine can boot.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct HostKernel {
     /// The image.
-    pub image: Located,
+    pub image: KernelImage,
     /// Directory of its modules.
     pub modules: Located,
 }
@@ -96,7 +97,12 @@ fn check(
         load_order(&dir, &[ModuleRequest::must(name)])
             .with_context(|| format!("{shown} has no {name}"))?;
     }
-    Ok(HostKernel { image: located(image), modules: located(modules) })
+    let image = located(image);
+    let image = match form.architecture() {
+        Some(arch) => KernelImage::opened(image, Bootable { file, named: KernelName::Image, arch }),
+        None => KernelImage::new(image),
+    };
+    Ok(HostKernel { image, modules: located(modules) })
 }
 
 #[cfg(test)]
@@ -134,7 +140,7 @@ mod tests {
         found
             .map(|kernel| {
                 let version = text(&kernel.modules.path).replace("lib/modules/", "");
-                assert_eq!(text(&kernel.image.path), format!("boot/vmlinuz-{version}"));
+                assert_eq!(text(&kernel.image.located.path), format!("boot/vmlinuz-{version}"));
                 version
             })
             .map_err(|error| format!("{error:#}"))

@@ -1,12 +1,8 @@
 //! The architecture of the machine: that of `--arch`, or else that of what it boots.
 
-use std::path::Path;
-use std::rc::Rc;
-
 use anyhow::{Context, Result, ensure};
-use files::root_dir::RootDir;
-use machine::host;
-use machine::kernel::located::Located;
+use machine::kernel::bootable::KernelImage;
+use machine::kernel::find::UserKernel;
 use machine::plan::architecture::{self, Architecture};
 use machine::root::architecture::KnownProgram;
 use machine::root::kinds::Root;
@@ -23,13 +19,17 @@ pub(in crate::run) struct ChosenArchitecture {
 }
 
 impl ChosenArchitecture {
-    /// Chooses for `arguments` and `root`. The words of the user come first, then the platform of
-    /// the OCI image, the programs in the root, and the kernel that the user gave; without any of
-    /// them, the machine is like this host.
+    /// Chooses for `arguments`, `root`, and the `kernel` that the user gave. The words of the user
+    /// come first, then the platform of the OCI image, the programs in the root, and the kernel;
+    /// without any of them, the machine is like this host.
     ///
     /// # Errors
     /// The root is for an architecture without machines.
-    pub(in crate::run) fn choose(arguments: &RunArguments, root: Option<&Root>) -> Result<Self> {
+    pub(in crate::run) fn choose(
+        arguments: &RunArguments,
+        root: Option<&Root>,
+        kernel: Option<&UserKernel>,
+    ) -> Result<Self> {
         let chosen = |constants, reason: String| Ok(Self { constants, reason });
         if let Some(constants) = arguments.machine.arch {
             return chosen(constants, "as --arch says".into());
@@ -37,8 +37,8 @@ impl ChosenArchitecture {
         if let Some(image) = &arguments.image {
             return chosen(image.architecture, format!("as image {} is", image.name));
         }
-        let kernel = arguments.machine.kernel.as_deref();
-        let has_kernel = kernel.is_some() || arguments.machine.kernel_builtin;
+        let given = arguments.machine.kernel.as_deref();
+        let has_kernel = given.is_some() || arguments.machine.kernel_builtin;
         if let Some(root) = root.filter(|root| is_read(root, has_kernel))
             && let Some(program) = root.files().ok().and_then(|files| KnownProgram::of(&*files))
         {
@@ -54,9 +54,9 @@ impl ChosenArchitecture {
             })?;
             return chosen(constants, format!("as {} in {path} is", program.path));
         }
-        let found = kernel.and_then(of_kernel);
-        if let (Some(constants), Some(kernel)) = (found, kernel) {
-            return chosen(constants, format!("as kernel {} is", kernel.display()));
+        let found = kernel.and_then(|kernel| of_kernel(&kernel.image));
+        if let (Some(constants), Some(path)) = (found, given) {
+            return chosen(constants, format!("as kernel {} is", path.display()));
         }
         chosen(architecture::of_host()?, "as this host is".into())
     }
@@ -65,7 +65,7 @@ impl ChosenArchitecture {
     ///
     /// # Errors
     /// It is for another one.
-    pub(super) fn check_kernel(&self, image: &Located) -> Result<()> {
+    pub(super) fn check_kernel(&self, image: &KernelImage) -> Result<()> {
         // A file that is no kernel is reported when it is opened for QEMU.
         let Ok(kernel) = image.kernel() else { return Ok(()) };
         let arch = kernel.arch;
@@ -97,10 +97,8 @@ fn is_read(root: &Root, has_kernel: bool) -> bool {
     root.is_directory() || root.archive().is_some() || !has_kernel
 }
 
-/// The architecture of the kernel at `path`; `None` if it cannot be read, which is reported later.
-fn of_kernel(path: &Path) -> Option<&'static Architecture> {
-    let path = host::canonical(path).ok()?;
-    let image = Located { root: Rc::new(RootDir::open(Path::new("/")).ok()?), path };
+/// The architecture of the kernel `image`; `None` if it cannot be read, which is reported later.
+fn of_kernel(image: &KernelImage) -> Option<&'static Architecture> {
     architecture::named(image.kernel().ok()?.arch)
 }
 

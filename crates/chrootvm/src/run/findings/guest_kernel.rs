@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use machine::doctor::gather::install_command;
 use machine::doctor::packages::Tool;
-use machine::kernel::find::{find_kernel, mismatch};
+use machine::kernel::bootable::KernelImage;
+use machine::kernel::find::{UserKernel, find_kernel, mismatch};
 use machine::kernel::located::Located;
 use machine::kernel::modules::file::SymbolVersions;
 use machine::kernel::needs::{self, MissingOption};
@@ -18,7 +19,7 @@ use super::ChosenArchitecture;
 /// Kernel of the guest, and its modules.
 #[derive(Debug)]
 pub(in crate::run) struct GuestKernel {
-    pub(in crate::run) image: Located,
+    pub(in crate::run) image: KernelImage,
     pub(in crate::run) modules: Option<Located>,
     /// Text of the kernel's configuration, if it can be read.
     pub(in crate::run) config: Option<String>,
@@ -30,7 +31,7 @@ impl GuestKernel {
         self.modules.as_ref().map(Located::host_path)
     }
 
-    /// Finds the kernel for `arguments` and `root`.
+    /// Finds the kernel for `arguments` and `root`; `given` is the kernel that the user gave.
     ///
     /// # Errors
     /// Neither the options nor `root` nor this host has a kernel, or the kernel is for another
@@ -39,16 +40,16 @@ impl GuestKernel {
         arguments: &RunArguments,
         root: &Root,
         architecture: &ChosenArchitecture,
+        given: Option<UserKernel>,
     ) -> Result<Self> {
         let options = &arguments.machine;
-        let builtin = options.builtin_kernel()?;
-        let given = builtin.as_deref().or(options.kernel.as_deref());
+        let is_given = given.is_some();
         let of_root = || match &arguments.image {
             Some(image) if !image.has_kernel => bail!("image {} has no kernel", image.name),
             _ => root.files(),
         };
         let (image, modules) = match find_kernel(of_root, given, options.modules.as_deref()) {
-            Err(of_root) if given.is_none() => match options.modules {
+            Err(of_root) if !is_given => match options.modules {
                 Some(_) => bail!("{of_root:#}; give --kernel"),
                 None => of_this_host(arguments, root, architecture, &of_root)?,
             },
@@ -63,13 +64,13 @@ impl GuestKernel {
             }
             Some(found) => bail!("{}", found.problem),
         }
-        let config = signatures::config(&image, modules.as_ref());
+        let config = signatures::config(&image.located, modules.as_ref());
         let kernel = Self { image, modules, config };
         if options.initrd.is_none() {
             kernel.check_options(arguments, root)?;
         }
         let needs_modules =
-            builtin.is_none() && options.initrd.is_none() && root.archive().is_none();
+            !options.kernel_builtin && options.initrd.is_none() && root.archive().is_none();
         if needs_modules && kernel.modules.is_none() && !kernel.has_built_in("VIRTIO_FS") {
             log::warn!(
                 "{} has no modules of kernel {}: give --modules DIR, unless the kernel has its \
@@ -113,7 +114,7 @@ fn of_this_host(
     root: &Root,
     architecture: &ChosenArchitecture,
     of_root: &Error,
-) -> Result<(Located, Option<Located>)> {
+) -> Result<(KernelImage, Option<Located>)> {
     let overlay = arguments.directories.overlay().map(|size| size.to_string());
     let needs = root.needed_modules(overlay.as_deref());
     let arch = architecture.constants.arch;

@@ -23,7 +23,7 @@ use anyhow::{Context, Result, anyhow};
 use machine::doctor::gather::install_command;
 use machine::doctor::packages::Tool;
 use machine::host;
-use machine::kernel::find::has_module;
+use machine::kernel::find::{UserKernel, has_module};
 use machine::kernel::initrd::find_init_for;
 use machine::plan::guest::name_server::{self, NameServerDecision, NameServerOptions};
 use machine::plan::machine_plan::{Accelerator, Network};
@@ -96,10 +96,14 @@ pub(in crate::run) struct Findings {
 }
 
 impl Host {
-    /// Asks the host, for a machine that boots `root`.
-    pub(in crate::run) fn gather(arguments: &RunArguments, root: &Root) -> Result<Self> {
+    /// Asks the host, for a machine that boots `root` with the `kernel` that the user gave.
+    pub(in crate::run) fn gather(
+        arguments: &RunArguments,
+        root: &Root,
+        kernel: Option<&UserKernel>,
+    ) -> Result<Self> {
         let options = &arguments.machine;
-        let architecture = ChosenArchitecture::choose(arguments, Some(root))?;
+        let architecture = ChosenArchitecture::choose(arguments, Some(root), kernel)?;
         let constants = architecture.constants;
         let qemu = qemu::find(constants, options.qemu.as_deref()).map_err(|error| {
             let install = install_command(Tool::qemu_for(constants.arch));
@@ -124,15 +128,17 @@ impl Host {
 }
 
 impl Findings {
-    /// Looks up what `arguments` need on this `host` and in `root`.
+    /// Looks up what `arguments` need on this `host` and in `root`; `kernel` is the one that the user
+    /// gave.
     pub(in crate::run) fn gather(
         arguments: &RunArguments,
         host: Host,
         root: &Root,
+        kernel: Option<UserKernel>,
     ) -> Result<Self> {
         let options = &arguments.machine;
         let arch = &host.architecture;
-        let kernel = GuestKernel::find(arguments, root, arch)?;
+        let kernel = GuestKernel::find(arguments, root, arch, kernel)?;
         let name_server = name_server(arguments, root, &kernel)?;
         let needed_modules = needed_modules(arguments, root, &kernel);
         let attachments = arguments.directories.attachments(root)?;
