@@ -70,7 +70,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("`--keep`", &["command_host::keep_verbose_and_timing_report"]),
     ("`--report FILE`", &["report::endings_are_reported", "report::signal_is_reported", "report::lost_report_is_an_error", "report.rs::a_run_that_fails_before_its_machine_is_reported", "report.rs::a_file_that_cannot_be_written_is_an_error"]),
     ("`--no-config`", &["config.rs::options_win_over_the_files"]),
-    ("`--quiet`", &["unprivileged::quiet_silences_the_warning", "options::short_forms"]),
+    ("`--quiet`", &["unprivileged::quiet_leaves_errors_only", "options::short_forms"]),
     ("`--verbose`", &["command_host::keep_verbose_and_timing_report"]),
     ("`--debug`", &["options::debug_shows_init"]),
     ("`--timing`", &["command_host::keep_verbose_and_timing_report"]),

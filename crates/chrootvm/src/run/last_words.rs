@@ -41,6 +41,8 @@ pub(super) struct Audience<'a> {
     pub(super) init: InitWords,
     /// Directory of the log files, if there are any.
     pub(super) log_dir: Option<&'a Path>,
+    /// Whether the last lines of the console may follow a failure.
+    pub(super) shows_console: bool,
     /// Whether to print how long each part took.
     pub(super) shows_timing: bool,
     /// The report of `--report`.
@@ -57,7 +59,7 @@ pub(super) fn tell(
     timing: &Timing,
     audience: &Audience<'_>,
 ) -> Result<u8> {
-    let Audience { init, log_dir, shows_timing, file } = audience;
+    let Audience { init, log_dir, shows_console, shows_timing, file } = audience;
     let hint = match (&report.outcome, log_dir) {
         (Outcome::Pid1Ended(_), _) => init.hint.clone(),
         (Outcome::OutputLost(_), Some(dir)) => format!(" (--logs {})", dir.display()),
@@ -81,7 +83,7 @@ pub(super) fn tell(
     });
     // Messages may block. Signals must still end this program.
     signals::let_through();
-    if exit.shows_console && !report.console.lines.is_empty() {
+    if exit.shows_console && *shows_console && !report.console.lines.is_empty() {
         let lines = report.console.lines;
         tell::lines(format_args!("the last lines of the guest's console:\n{lines}"));
     }

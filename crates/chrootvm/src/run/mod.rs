@@ -210,6 +210,7 @@ impl RunArguments {
         let audience = Audience {
             init: InitWords::new(&rootfs, self.payload.as_deref()),
             log_dir: log_dir.as_deref(),
+            shows_console: !self.diagnostics.quiet,
             shows_timing: self.diagnostics.details.timing,
             file,
         };
