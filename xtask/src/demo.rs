@@ -1,11 +1,13 @@
 //! `cargo xtask demo`: boots a stock kernel on a busybox root, and shows the console.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use files::tell;
+use machine::running::script::shell_line;
 
 use crate::{guest, programs, testbed, workspace};
 
@@ -38,16 +40,13 @@ impl Demo {
         }
         testbed::make_root(&root, &testbed::busybox()?, &[("bin/demo", SCRIPT)])?;
 
+        let mut words = vec![OsString::from("scripts/chrootvm")];
+        words.extend(["--kernel".into(), kernel.image.into(), "--modules".into()]);
+        words.extend([kernel.modules.into(), root.into(), "demo".into()]);
+        tell::result(format_args!("{}\n", shell_line(&words).display()))?;
         let mut command = Command::new(programs::chrootvm()?);
-        command.arg("--init").arg(&init);
-        command.arg("--kernel").arg(&kernel.image).arg("--modules").arg(&kernel.modules);
-        command.arg(&root).arg("demo").stdin(Stdio::null()).stdout(Stdio::piped());
-        tell::result(format_args!(
-            "scripts/chrootvm --kernel {} --modules {} {} demo\n",
-            kernel.image.display(),
-            kernel.modules.display(),
-            root.display()
-        ))?;
+        command.arg("--init").arg(&init).args(&words[1..]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut vm = command.spawn().context("start chrootvm")?;
         let console = vm.stdout.take().context("no console")?;
         let mut said_so = false;
