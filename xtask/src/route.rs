@@ -6,8 +6,8 @@
 //!
 //! For another architecture than the host's, there are two routes, too: the musl target of the
 //! toolchain in use, or the glibc target of Debian's own compiler, whose libraries are packages of
-//! that architecture. `scripts/setup ARCH` installs the second one. Both link with Debian's cross
-//! compiler.
+//! that architecture. `scripts/setup ARCH` gets the second one: it installs the packages, or unpacks
+//! them below `target/cross`. Both link with Debian's cross compiler.
 
 use std::env::consts::ARCH;
 use std::ffi::{OsStr, OsString};
@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use machine::host::find_program;
 use machine::toolchain::{MUSL_LINKER, has_target, host_triple, musl_target, rustc};
+
+use crate::workspace;
 
 /// A route to a static `/init`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +28,23 @@ pub(crate) struct Route {
     pub(crate) target: String,
     /// The linker; `None` stands for that of the target.
     pub(crate) linker: Option<&'static str>,
-    /// Specs of gcc with which the linker takes musl instead of its own libc; `None` if it takes
-    /// musl anyway.
-    pub(crate) specs: Option<&'static Path>,
+    /// Libraries of the distribution for that target; `None` if the target brings its own.
+    pub(crate) libraries: Option<Libraries>,
 }
+
+/// Rust's library with glibc, and musl, as packages of the distribution have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Libraries {
+    /// The directory `usr` with both.
+    usr: PathBuf,
+    /// Name of the directory of musl in `usr/lib`.
+    musl_dir: &'static str,
+    /// Input of the linker with names that musl lacks; `None` if no crate asks for them.
+    names: Option<PathBuf>,
+}
+
+/// Place of the libraries that the distribution has installed.
+const INSTALLED: &str = "/usr";
 
 /// Tools for an architecture that is not the host's.
 struct CrossTools {
@@ -41,13 +56,27 @@ struct CrossTools {
     glibc: &'static str,
     /// The cross compiler.
     linker: &'static str,
-    /// Specs of gcc that come with musl.
-    specs: &'static str,
+    /// Name of the directory of musl.
+    musl_dir: &'static str,
+    /// Who makes system calls in rustix.
+    calls: Calls,
+}
+
+/// Who makes system calls in rustix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calls {
+    /// rustix itself.
+    Own,
+    /// The C library.
+    CLibrary,
 }
 
 #[rustfmt::skip]
 const CROSS: &[CrossTools] = &[
-    CrossTools { arch: "aarch64", musl: "aarch64-unknown-linux-musl", glibc: "aarch64-unknown-linux-gnu", linker: "aarch64-linux-gnu-gcc", specs: "/usr/lib/aarch64-linux-musl/musl-gcc.specs" },
+    CrossTools { arch: "aarch64", musl: "aarch64-unknown-linux-musl",     glibc: "aarch64-unknown-linux-gnu",     linker: "aarch64-linux-gnu-gcc",     musl_dir: "aarch64-linux-musl",     calls: Calls::Own },
+    CrossTools { arch: "riscv64", musl: "riscv64gc-unknown-linux-musl",   glibc: "riscv64gc-unknown-linux-gnu",   linker: "riscv64-linux-gnu-gcc",     musl_dir: "riscv64-linux-musl",     calls: Calls::Own },
+    CrossTools { arch: "ppc64le", musl: "powerpc64le-unknown-linux-musl", glibc: "powerpc64le-unknown-linux-gnu", linker: "powerpc64le-linux-gnu-gcc", musl_dir: "powerpc64le-linux-musl", calls: Calls::CLibrary },
+    CrossTools { arch: "s390x",   musl: "s390x-unknown-linux-musl",       glibc: "s390x-unknown-linux-gnu",       linker: "s390x-linux-gnu-gcc",       musl_dir: "s390x-linux-musl",       calls: Calls::CLibrary },
 ];
 
 /// Compiler of the distribution.
@@ -83,16 +112,19 @@ impl Route {
             let known: Vec<_> = CROSS.iter().map(|tools| tools.arch).collect();
             format!("--target {arch}: /init is built for {ARCH} and {}", known.join(", "))
         })?;
-        let CrossTools { musl, glibc, linker, specs, .. } = tools;
-        let remedy = format!("run `scripts/setup {arch}`, or `rustup target add {musl}`");
+        let CrossTools { musl, linker, .. } = tools;
         let linker = Some(*linker);
         let route = if has_target(&rustc(), musl)? {
-            Self { rustc: rustc(), target: (*musl).into(), linker, specs: None }
+            Self { rustc: rustc(), target: (*musl).into(), linker, libraries: None }
         } else {
-            let rustc = OsString::from(SYSTEM_RUSTC);
-            let is_there = Path::new(specs).is_file() && has_target(&rustc, glibc).unwrap_or(false);
-            ensure!(is_there, "--target {arch}: no Rust library for it is installed: {remedy}");
-            Self { rustc, target: (*glibc).into(), linker, specs: Some(Path::new(specs)) }
+            let libraries = tools.libraries(&workspace::root()?).with_context(|| {
+                format!(
+                    "--target {arch}: no Rust library for it is installed: run `scripts/setup \
+                     {arch}`, or `rustup target add {musl}`"
+                )
+            })?;
+            let rustc = SYSTEM_RUSTC.into();
+            Self { rustc, target: tools.glibc.into(), linker, libraries: Some(libraries) }
         };
         let linker = tools.linker;
         ensure!(
@@ -105,12 +137,46 @@ impl Route {
     /// Flags for rustc that belong to this route.
     pub(crate) fn flags(&self) -> Vec<String> {
         let linker = self.linker.map(|linker| format!("-Clinker={linker}"));
-        let specs = self.specs.into_iter().flat_map(|specs| {
-            // Rust's own library for this processor asks the C library for the processor's
-            // features, and comes behind it.
-            [format!("-Clink-arg=-specs={}", specs.display()), "-Clink-arg=-l:libc.a".into()]
-        });
-        linker.into_iter().chain(specs).collect()
+        let libraries = self.libraries.iter().flat_map(Libraries::flags);
+        linker.into_iter().chain(libraries).collect()
+    }
+}
+
+impl CrossTools {
+    /// Finds the libraries that the distribution has installed, or that `scripts/setup` has unpacked
+    /// in the source tree `root`.
+    fn libraries(&self, root: &Path) -> Option<Libraries> {
+        let names = match self.calls {
+            Calls::Own => None,
+            Calls::CLibrary => Some(root.join("init/libc64.ld")),
+        };
+        let unpacked = root.join("target/cross").join(self.arch).join("usr");
+        [PathBuf::from(INSTALLED), unpacked]
+            .map(|usr| Libraries { usr, musl_dir: self.musl_dir, names: names.clone() })
+            .into_iter()
+            .find(|libraries| {
+                let rust = libraries.usr.join("lib/rustlib").join(self.glibc).join("lib");
+                libraries.specs().is_file() && rust.is_dir()
+            })
+    }
+}
+
+impl Libraries {
+    /// Specs of gcc with which the linker takes musl instead of its own libc.
+    fn specs(&self) -> PathBuf {
+        self.usr.join("lib").join(self.musl_dir).join("musl-gcc.specs")
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let mut flags = vec![format!("-Clink-arg=-specs={}", self.specs().display())];
+        if self.usr != Path::new(INSTALLED) {
+            flags.push(format!("--sysroot={}", self.usr.display()));
+        }
+        flags.extend(self.names.iter().map(|file| format!("-Clink-arg={}", file.display())));
+        // Rust's own library for this processor asks the C library for the processor's
+        // features, and comes behind it.
+        flags.push("-Clink-arg=-l:libc.a".into());
+        flags
     }
 }
 
@@ -122,7 +188,7 @@ fn native(host: &str, musl_target: Option<String>) -> Route {
         None if host.ends_with("musl") => (host.to_owned(), None),
         None => (host.to_owned(), Some(MUSL_LINKER)),
     };
-    Route { rustc: rustc(), target, linker, specs: None }
+    Route { rustc: rustc(), target, linker, libraries: None }
 }
 
 /// Path of the built `/init` for the architecture `arch` in the source tree `root`.
@@ -150,7 +216,7 @@ mod tests {
             ("x86_64-alpine-linux-musl", None, "x86_64-alpine-linux-musl", None),
         ] {
             let route = native(host, installed);
-            assert_eq!((&*route.target, route.linker, route.specs), (target, linker, None));
+            assert_eq!((&*route.target, route.linker, route.libraries), (target, linker, None));
         }
     }
 
@@ -162,12 +228,33 @@ mod tests {
 
     #[test]
     fn a_foreign_libc_comes_behind_the_libraries_of_rust() {
-        let specs = Some(Path::new("/s"));
         let linker = Some("x-gcc");
-        let route = Route { rustc: "rustc".into(), target: "x".into(), linker, specs };
-        let flags = ["-Clinker=x-gcc", "-Clink-arg=-specs=/s", "-Clink-arg=-l:libc.a"];
-        assert_eq!(route.flags(), flags);
-        assert_eq!(Route { specs: None, ..route }.flags(), flags[..1]);
+        let route = |usr: &str, names: Option<&str>| {
+            let libraries =
+                Libraries { usr: usr.into(), musl_dir: "x-musl", names: names.map(PathBuf::from) };
+            Route { rustc: "rustc".into(), target: "x".into(), linker, libraries: Some(libraries) }
+        };
+        let (gcc, libc) = ("-Clinker=x-gcc", "-Clink-arg=-l:libc.a");
+        let specs = "-Clink-arg=-specs=/usr/lib/x-musl/musl-gcc.specs";
+        assert_eq!(route("/usr", None).flags(), [gcc, specs, libc]);
+        let specs = "-Clink-arg=-specs=/r/usr/lib/x-musl/musl-gcc.specs";
+        let expected = [gcc, specs, "--sysroot=/r/usr", "-Clink-arg=/n.ld", libc];
+        assert_eq!(route("/r/usr", Some("/n.ld")).flags(), expected);
+        assert_eq!(Route { libraries: None, ..route("/usr", None) }.flags(), [gcc]);
+    }
+
+    #[test]
+    fn libraries_are_installed_or_unpacked_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let tools = CrossTools { arch: "vax", glibc: "vax-gnu", musl_dir: "vax-musl", ..CROSS[2] };
+        let usr = root.path().join("target/cross/vax/usr");
+        std::fs::create_dir_all(usr.join("lib/rustlib/vax-gnu/lib")).unwrap();
+        assert_eq!(tools.libraries(root.path()), None);
+        std::fs::create_dir_all(usr.join("lib/vax-musl")).unwrap();
+        std::fs::write(usr.join("lib/vax-musl/musl-gcc.specs"), "").unwrap();
+        let names = Some(root.path().join("init/libc64.ld"));
+        let expected = Libraries { usr, musl_dir: "vax-musl", names };
+        assert_eq!(tools.libraries(root.path()), Some(expected));
     }
 
     #[test]

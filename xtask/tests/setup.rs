@@ -45,7 +45,9 @@ impl Root {
         fs::create_dir_all(root.path().join("bin")).unwrap();
         fs::create_dir_all(root.path().join("a tree/scripts")).unwrap();
         fs::copy(busybox.trim(), root.path().join("bin/busybox")).unwrap();
-        for applet in ["sh", "awk", "paste", "grep", "id", "env", "cat"] {
+        for applet in
+            ["sh", "awk", "paste", "grep", "id", "env", "cat", "uname", "dirname", "mkdir"]
+        {
             symlink("busybox", root.path().join("bin").join(applet)).unwrap();
         }
         // A file does: what is written there is read by nobody.
@@ -111,6 +113,31 @@ fn each_distribution_gets_its_packages() {
         let (succeeded, told) = root.setup("build");
         assert!(succeeded, "{manager}: {told}");
         assert_eq!(root.asked(), *expected, "{manager}");
+    }
+}
+
+/// What Debian 12 lacks for an architecture is unpacked beside what it has; `--check` unpacks nothing.
+#[test]
+fn another_architecture_gets_its_tools_and_libraries() {
+    let Some(root) = Root::new("apt-get") else { return };
+    let fetch = root.path().join("a tree/scripts/fetch-packages");
+    fs::write(&fetch, RECORDER).unwrap();
+    fs::set_permissions(&fetch, fs::Permissions::from_mode(0o755)).unwrap();
+    for (arch, debian, tools) in [
+        ("riscv64", "riscv64", "qemu-system-misc opensbi gcc-riscv64-linux-gnu"),
+        ("ppc64le", "ppc64el", "qemu-system-ppc gcc-powerpc64le-linux-gnu"),
+        ("s390x", "s390x", "qemu-system-misc gcc-s390x-linux-gnu"),
+    ] {
+        let (succeeded, told) = root.setup(&format!("--check {arch}"));
+        assert!(!succeeded && root.asked().is_empty(), "{told}");
+        let (succeeded, told) = root.setup(arch);
+        assert!(succeeded, "{arch}: {told}");
+        let expected = format!(
+            "apt-get update -qq\n\
+             apt-get install -qq --no-install-recommends {tools} rustc-web\n\
+             fetch-packages scripts/../target/cross/{arch} {debian} libstd-rust-web-dev musl-dev\n"
+        );
+        assert_eq!(root.asked(), expected);
     }
 }
 

@@ -12,6 +12,7 @@ use core::ptr;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::ioctl::opcode;
 
 use super::ioctl;
 
@@ -19,10 +20,14 @@ use super::ioctl;
 const BYTES: u8 = 64;
 
 /// `RNDADDENTROPY` (include/uapi/linux/random.h): `_IOW('R', 0x03, int [2])`.
-const ADD_ENTROPY: c_ulong = 0x4008_5203;
+// The type of a request number differs between C libraries; its bits do not.
+#[allow(clippy::cast_lossless, clippy::cast_sign_loss)]
+const ADD_ENTROPY: c_ulong = opcode::write::<[c_int; 2]>(b'R', 3) as c_ulong;
 
 /// `RNDRESEEDCRNG`: `_IO('R', 0x07)`.
-const RESEED: c_ulong = 0x5207;
+// As above.
+#[allow(clippy::cast_lossless, clippy::cast_sign_loss)]
+const RESEED: c_ulong = opcode::none(b'R', 7) as c_ulong;
 
 /// `struct rand_pool_info` with a buffer.
 #[repr(C)]

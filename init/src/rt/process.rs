@@ -24,12 +24,14 @@ use super::last_errno;
 /// have no locks.
 pub fn fork() -> Result<Option<Pid>, Errno> {
     const NONE: libc::c_long = 0;
+    const FLAGS: libc::c_long = libc::SIGCHLD as libc::c_long;
+    /// Flags and stack; the kernel of s390x takes them in the other order.
+    const FIRST: [libc::c_long; 2] =
+        if cfg!(target_arch = "s390x") { [NONE, FLAGS] } else { [FLAGS, NONE] };
     // SAFETY: the child gets a copy of all memory, the stack included, so it may return from
     // here. musl does not know of the child, but musl only records threads and their locks:
     // the child makes no thread, and calls no function of musl that locks.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone, libc::c_long::from(libc::SIGCHLD), NONE, NONE, NONE, NONE)
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, FIRST[0], FIRST[1], NONE, NONE, NONE) };
     match i32::try_from(pid) {
         Ok(pid @ 0..) => Ok(Pid::from_raw(pid)),
         _ => Err(last_errno()),
@@ -87,7 +89,7 @@ pub fn hold_signals() {
 /// A signalfd(2) for all signals for which `wanted` is true. The signals must be blocked
 /// ([`hold_signals`]).
 pub fn signals(wanted: &dyn Fn(libc::c_int) -> bool) -> Result<OwnedFd, Errno> {
-    /// Highest number of a signal (`_NSIG` of x86 and Arm).
+    /// Highest number of a signal (`_NSIG`).
     const LAST: libc::c_int = 64;
     // SAFETY: the set is initialised by the calls to which it is passed; the descriptor is
     // new and has no other owner.

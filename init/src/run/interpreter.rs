@@ -1,8 +1,8 @@
 //! The interpreter of a program, from the program's first bytes.
 //!
-//! Formats: `#!` lines (kernel: fs/binfmt_script.c) and ELF (elf(5)). The interpreter is
-//! checked before the boot becomes irreversible, because ENOENT and ENOEXEC of execve(2) do
-//! not name the missing file.
+//! Formats: `#!` lines (kernel: fs/binfmt_script.c) and ELF in this machine's byte order (elf(5)).
+//! The interpreter is checked before the boot becomes irreversible, because ENOENT and ENOEXEC of
+//! execve(2) do not name the missing file.
 
 /// Bytes of a program to pass to [`interpreter`]. The kernel reads 256 for a `#!` line;
 /// linkers put the name of an ELF interpreter right after the program headers.
@@ -14,9 +14,25 @@ const MACHINES: &[u16] = &[62, 3];
 /// ELF machines that a kernel of aarch64 executes: `EM_AARCH64`, `EM_ARM`.
 #[cfg(target_arch = "aarch64")]
 const MACHINES: &[u16] = &[183, 40];
-/// No ELF machines are known for this architecture: all pass, and execve(2) decides.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-const MACHINES: &[u16] = &[];
+/// ELF machines that a kernel of riscv64 executes: `EM_RISCV`.
+#[cfg(target_arch = "riscv64")]
+const MACHINES: &[u16] = &[243];
+/// ELF machines that a kernel of powerpc64 executes: `EM_PPC64`.
+#[cfg(target_arch = "powerpc64")]
+const MACHINES: &[u16] = &[21];
+/// ELF machines that a kernel of s390x executes: `EM_S390`.
+#[cfg(target_arch = "s390x")]
+const MACHINES: &[u16] = &[22];
+
+/// Values of `EI_DATA`, the byte order of an ELF file: `ELFDATA2LSB`, `ELFDATA2MSB`.
+const LITTLE: u8 = 1;
+const BIG: u8 = 2;
+/// The byte order of this machine, and what a program with the other one is.
+const ORDER: (u8, &str) = if cfg!(target_endian = "little") {
+    (LITTLE, "it is a big-endian program: wrong architecture")
+} else {
+    (BIG, "it is a little-endian program: wrong architecture")
+};
 
 /// The path of the interpreter of the program that starts with `head`. `None`: the program
 /// needs none.
@@ -46,11 +62,11 @@ fn elf_interpreter(head: &[u8]) -> Result<Option<&[u8]>, &'static str> {
         Some(2) => true,
         _ => return Err("its ELF class is unknown"),
     };
-    if head.get(5) != Some(&1) {
-        return Err("it is a big-endian program: wrong architecture");
+    if head.get(5) != Some(&ORDER.0) {
+        return Err(ORDER.1);
     }
     let machine = number(head, 18, 2).ok_or(TRUNCATED)?;
-    if !MACHINES.is_empty() && !MACHINES.iter().any(|&known| usize::from(known) == machine) {
+    if !MACHINES.iter().any(|&known| usize::from(known) == machine) {
         return Err("it is a program for another architecture");
     }
     // Offsets of e_phoff, e_phentsize, e_phnum; of p_offset and p_filesz; and
@@ -73,13 +89,15 @@ fn elf_interpreter(head: &[u8]) -> Result<Option<&[u8]>, &'static str> {
     Ok(None)
 }
 
-/// The little-endian number of `width` bytes at `offset`.
+/// The number of `width` bytes at `offset`, in the byte order of this machine.
 fn number(bytes: &[u8], offset: usize, width: usize) -> Option<usize> {
     let digits = bytes.get(offset..)?.get(..width)?;
-    let value = digits
-        .iter()
-        .rev()
-        .try_fold(0_u64, |value, &byte| Some(value.checked_mul(256)? | u64::from(byte)));
+    let add = |value: u64, &byte: &u8| Some(value.checked_mul(256)? | u64::from(byte));
+    let value = if ORDER.0 == LITTLE {
+        digits.iter().rev().try_fold(0, add)
+    } else {
+        digits.iter().try_fold(0, add)
+    };
     usize::try_from(value?).ok()
 }
 
