@@ -153,7 +153,7 @@ test-kernels: ## Boot kernels of several versions and forms, as docs/kernel.md l
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml
 	@scripts/setup --check test
-	@$(XTASK) bench boot --runs 3 --budget bench/budget.toml
+	@$(XTASK) bench boot --runs 2 --budget bench/budget.toml
 	@$(XTASK) bench size --budget bench/budget.toml
 
 .PHONY: fuzz

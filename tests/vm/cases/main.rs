@@ -114,6 +114,7 @@ const GROUPS: &[Group] = &[
     ("more::pvh", launcher::pvh::MORE),
     ("more::image", images::image::MORE),
     ("more::warm::damage", warm::damage::MORE),
+    ("more::recipe::failures", recipes::failures::MORE),
 ];
 
 /// Tests of shared directories, which also run with the Rust virtiofsd.
@@ -130,8 +131,8 @@ const RUST_GROUPS: &[Group] = &[
 ];
 
 /// Groups and tests that run only if a variable is set. They repeat others in another way: what
-/// Containerfiles share with recipes, and examples of what other tests show; some tests of each way
-/// always run.
+/// Containerfiles share with recipes, what warm machines are asked by the tests of commands, and
+/// examples of what other tests show. Some tests of each way always run.
 #[rustfmt::skip]
 const ON_REQUEST: &[(&str, &[&str])] = &[
     ("REPEAT_VM", &[
@@ -144,6 +145,10 @@ const ON_REQUEST: &[(&str, &[&str])] = &[
         "unprivileged::containerfile::", "recipe::twice::same_bytes_twice",
         "documents::running", "documents::images", "documents::recipes", "documents::containerfiles",
         "documents::manual_pages", "supervised::its_processes_are_killed_at_random",
+        "supervised::long_time_to_end_is_granted", "recipe::ends::interrupt_leaves_nothing",
+        "trial::silent_boot_is_started_again", "warm::answers::commands_end_the_same",
+        "warm::answers::streams_are_apart", "warm::answers::signals_arrive", "warm::answers::the_network_works",
+        "warm::answers::a_terminal_works", "warm::answers::exec_enters",
     ]),
     ("KVM_VM", &["kvm_groups::"]),
 ];

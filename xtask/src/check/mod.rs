@@ -5,6 +5,7 @@ pub mod licences;
 pub mod paths;
 pub mod rooms;
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
@@ -21,7 +22,7 @@ use crate::workspace;
 pub struct Check {}
 
 /// Stands for the profile in which the tests are built, in which crates are compiled already.
-const PROFILE: &str = "--profile=TEST_PROFILE";
+const PROFILE: &str = "TEST_PROFILE";
 
 /// Arguments of cargo, one run a row.
 #[rustfmt::skip]
@@ -52,15 +53,16 @@ impl Check {
         let faults = licences::faults(&Metadata::read(&root)?, &Policy::read(&root)?);
         ensure!(faults.is_empty(), "{}", faults.join("\n"));
         for arguments in CARGO {
-            tell::result(format_args!("cargo {}\n", arguments.join(" ")))?;
+            let arguments: Vec<OsString> = arguments
+                .iter()
+                .flat_map(|&argument| match argument {
+                    PROFILE => workspace::test_profile(),
+                    argument => vec![argument.into()],
+                })
+                .collect();
+            tell::result(format_args!("cargo {}\n", arguments.join(OsStr::new(" ")).display()))?;
             let mut cargo = workspace::cargo();
-            cargo.current_dir(&root).env("RUSTDOCFLAGS", "-Dwarnings");
-            for argument in *arguments {
-                match *argument {
-                    PROFILE => cargo.args(workspace::test_profile()),
-                    argument => cargo.arg(argument),
-                };
-            }
+            cargo.current_dir(&root).args(arguments).env("RUSTDOCFLAGS", "-Dwarnings");
             run(&mut cargo)?;
         }
         tell::result("shellcheck scripts/* bench/plain-* .ci/run\n")?;

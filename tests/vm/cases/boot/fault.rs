@@ -102,7 +102,6 @@ pub(crate) const MATRIX: &[Fault] = &[
     // Tags of virtiofs.
     words!("root_tag_missing", "rootfs=gone virtinit.wait=0", GivesUp, no_tag!("gone", "/sysroot")),
     words!("root_tag_waited_for", "root=gone rootfstype=virtiofs virtinit.wait=1", GivesUp, no_tag!("gone", "/sysroot")),
-    words!("tag_with_slash", "mount=../../etc", GivesUp, "virtinit: virtiofs tag \"../../etc\": it contains '/': a tag is 1-36 bytes without '/'"),
     machine!("tag_twice", |machine| machine.mount("--mount", "a").map(|_| machine.append("mount-ro=a")), Boots, "virtinit: virtiofs tag \"a\" given twice; the last one wins"),
     // The command line.
     words!("unknown_parameter_of_init_is_named", "virtinit.nonsense=2", Boots, "virtinit: unknown parameter \"virtinit.nonsense=2\" ignored; known: virtinit.debug, virtinit.etc=tmpfs|overlay, virtinit.fail=poweroff|reboot|panic|shell, virtinit.mount=SOURCE:PATH[:TYPE[:OPTIONS]], virtinit.overlay[=SIZE], virtinit.wait=SECONDS"),
@@ -113,8 +112,6 @@ pub(crate) const MATRIX: &[Fault] = &[
     words!("kernel_log_locked", "rootfs=.. printk.devkmsg=off console=tty0", GivesUp, "virtinit: virtiofs tag \"..\": it names a directory: a tag is 1-36 bytes without '/'"),
     // Block devices.
     words!("device_missing", "root=/dev/vdz rootfstype=ext4 virtinit.wait=0", GivesUp, "virtinit: find root=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk"),
-    words!("device_is_no_block_device", "root=/dev/null rootfstype=ext4", GivesUp, "virtinit: mount root=/dev/null at /sysroot: ENOTBLK: it is no block device"),
-    words!("root_is_neither_device_nor_tag", "root=host rootfstype=9p", Boots, "virtinit: root=host ignored: it is no device, and no tag without rootfstype=virtiofs"),
     words!("extra_mount_without_directory", "virtinit.mount=x:/gone:tmpfs", GivesUp, "virtinit: mount virtinit.mount at /gone: ENOENT: the root lacks it; make it there, mount below /run, or use --overlay"),
     words!("extra_mount_with_fstab_options", "virtinit.mount=x:/tmp:tmpfs:nofail,noauto,_netdev,x-systemd.automount,async,atime,diratime,user,owner,group,size=1m virtinit.debug", Boots, "virtinit: mounted virtinit.mount at /tmp"),
     words!("extra_mount_of_missing_device_may_fail", "virtinit.mount=/dev/vdz:/tmp:ext4:ro,nofail virtinit.wait=0", Boots, "virtinit: find virtinit.mount=/dev/vdz: no such device; block devices: none; a driver's module (virtio_blk) must be packed, and the host must have attached a disk; going on without (nofail)"),
@@ -124,31 +121,34 @@ pub(crate) const MATRIX: &[Fault] = &[
     modules!("dependency_missing", |bed| initrd::without(bed, "fuse"), GivesUp, "virtinit: load 008-virtiofs.ko: ENOENT: it needs a symbol of a module that is not packed, or that sorts after it, likely fuse; the kernel says: virtiofs: Unknown symbol …"),
     modules!("wrong_order", |bed| initrd::moved_to_front(bed, "virtiofs"), Boots, "virtinit: load 000-virtiofs.ko: ENOENT: it needs a symbol of a module that is not packed, or that sorts after it, likely virtio; the kernel says: virtiofs: Unknown symbol …"),
     modules!("module_empty", |bed| initrd::with(bed, "empty.ko", Vec::new()), Boots, "virtinit: load 000-empty.ko: EINVAL: it is empty, or a parameter of it is wrong"),
-    modules!("module_truncated", |bed| initrd::changed(bed, "fuse", |ko| ko.truncate(ko.len() / 2)), GivesUp, "virtinit: load 007-fuse.ko: ENOEXEC: it is no module of this kernel (version magic or format); the kernel says: …"),
     modules!("module_of_another_kernel", |bed| initrd::changed(bed, "virtio_mmio", initrd::change_version), Boots, "virtinit: load 006-virtio_mmio.ko: ENOEXEC: it is no module of this kernel (version magic or format); the kernel says: virtio_mmio: version magic '…"),
     words!("module_parameter_wrong", "fuse.max_user_bgreq=many", GivesUp, "virtinit: load 006-fuse.ko: EINVAL: it is empty, or a parameter of it is wrong; the kernel says: fuse: `many' invalid for parameter `max_user_bgreq'"),
     // Payloads.
     words!("payload_missing", "init=/sbin/gone", GivesUp, "virtinit: find init=/sbin/gone in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
-    payload!("payload_not_executable", 0o644, b"#!/bin/sh\n", "virtinit: find init=/bin/payload in the new root: EACCES: it is not executable; chmod +x it"),
     payload!("payload_foreign", 0o755, elf(EM_AARCH64), "virtinit: find init=/bin/payload in the new root: ENOEXEC: it is a program for another architecture"),
     payload!("script_without_interpreter", 0o755, b"#!/usr/bin/python9 -u\n", "virtinit: find /usr/bin/python9, the interpreter of init=/bin/payload, in the new root: ENOENT: install it there, or name a program that needs none"),
     machine!("elf_without_interpreter", |machine| payload(machine, 0o755, &fs::read("/bin/true")?), GivesUp, "virtinit: find /lib64/ld-linux-x86-64.so.2, the interpreter of init=/bin/payload, in the new root: ENOENT: install it there, or name a program that needs none"),
-    payload!("elf_without_segments", 0o755, elf(EM_X86_64), "virtinit: execute init=/bin/payload: ENOEXEC: it is no program for this machine: wrong architecture, or a script without #!"),
-    machine!("payload_link_dangles", |machine| link(machine, "/nowhere", "bin/payload").map(|()| machine.payload("/bin/payload")), GivesUp, "virtinit: find init=/bin/payload in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
     machine!("payload_exits", |machine| payload(machine, 0o755, b"#!/bin/sh\nexit 3\n"), Panics, "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300"),
     // Roots.
     machine!("root_without_run", |machine| remove(machine, &["run"]).and_then(|()| machine.mount("--mount", "lost")).map(drop), Boots, "virtinit: the root has no /run: the mounts below /run/mnt are lost"),
-    machine!("root_with_tmp_linked_to_bin", |machine| remove(machine, &["tmp"]).and_then(|()| link(machine, "/bin", "tmp")), GivesUp, "virtinit: find init=/bin/test-init in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
     // Sizes.
     machine!("little_memory", |machine| { machine.option("--memory", "96M"); Ok(()) }, Boots, REACHED),
     modules!("a_hundred_megabytes_of_modules", |bed| initrd::with(bed, "big.ko", vec![0x55; 100 << 20]), Boots, REACHED),
-    modules!("two_hundred_modules", |bed| initrd::with_more(bed, 200), Boots, REACHED),
     words!("thirty_two_mounts", "mount=a1 mount=a2 mount=a3 mount=a4 mount=a5 mount=a6 mount=a7 mount=a8 mount=a9 mount=b1 mount=b2 mount=b3 mount=b4 mount=b5 mount=b6 mount=b7 mount=b8 mount=b9 mount=c1 mount=c2 mount=c3 mount=c4 mount=c5 mount=c6 mount=c7 mount=c8 mount=c9 mount=d1 mount=d2 mount=d3 mount=d4 mount=d5 virtinit.wait=0", GivesUp, no_tag!("a1", "/run/mnt/a1")),
 ];
 
 /// Rows that take the way of another row; they run on request.
 #[rustfmt::skip]
 pub(crate) const MORE: &[Fault] = &[
+    modules!("two_hundred_modules", |bed| initrd::with_more(bed, 200), Boots, REACHED),
+    words!("device_is_no_block_device", "root=/dev/null rootfstype=ext4", GivesUp, "virtinit: mount root=/dev/null at /sysroot: ENOTBLK: it is no block device"),
+    words!("tag_with_slash", "mount=../../etc", GivesUp, "virtinit: virtiofs tag \"../../etc\": it contains '/': a tag is 1-36 bytes without '/'"),
+    payload!("payload_not_executable", 0o644, b"#!/bin/sh\n", "virtinit: find init=/bin/payload in the new root: EACCES: it is not executable; chmod +x it"),
+    payload!("elf_without_segments", 0o755, elf(EM_X86_64), "virtinit: execute init=/bin/payload: ENOEXEC: it is no program for this machine: wrong architecture, or a script without #!"),
+    words!("root_is_neither_device_nor_tag", "root=host rootfstype=9p", Boots, "virtinit: root=host ignored: it is no device, and no tag without rootfstype=virtiofs"),
+    modules!("module_truncated", |bed| initrd::changed(bed, "fuse", |ko| ko.truncate(ko.len() / 2)), GivesUp, "virtinit: load 007-fuse.ko: ENOEXEC: it is no module of this kernel (version magic or format); the kernel says: …"),
+    machine!("payload_link_dangles", |machine| link(machine, "/nowhere", "bin/payload").map(|()| machine.payload("/bin/payload")), GivesUp, "virtinit: find init=/bin/payload in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
+    machine!("root_with_tmp_linked_to_bin", |machine| remove(machine, &["tmp"]).and_then(|()| link(machine, "/bin", "tmp")), GivesUp, "virtinit: find init=/bin/test-init in the new root: ENOENT: no such file; init= names a program inside the root, or below /run/mnt"),
     words!("tag_not_utf8", "mount=é virtinit.wait=0", GivesUp, no_tag!("\\xc3\\xa9", "/run/mnt/\\xc3\\xa9")),
     words!("bad_wait", "virtinit.wait=soon", Boots, "virtinit: virtinit.wait=soon ignored: the value must be a number of seconds"),
     words!("device_uuid_malformed", "root=UUID=1234", GivesUp, "virtinit: UUID=1234: malformed: a UUID has 8-4-4-4-12 hexadecimal digits; a partition of an MBR, 8-2"),

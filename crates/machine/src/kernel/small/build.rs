@@ -43,6 +43,9 @@ pub fn build(source: &KernelSource, work: &Path, log: &Path) -> Result<CompiledK
     let config = compilation.configure(fragment::TEXT)?;
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let image = compilation.compile(jobs)?;
+    // The first run finds the configuration by the name of the image.
+    let beside = output.join("config.stripped");
+    fs::write(&beside, &config).with_context(|| format!("write {}", beside.display()))?;
     let files = read(&image, config)?;
     let release = compilation.release()?;
     Ok(CompiledKernel { image, release, files })
