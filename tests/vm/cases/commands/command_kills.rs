@@ -59,7 +59,9 @@ pub(crate) fn killed_at_any_moment(
     Ok(())
 }
 
-fn killed_at(run: CommandRun, victim: Victim, moment: u64) -> Result<()> {
+/// Kills a program of the machine of `run`, whose command prints nothing and does not end, `moment`
+/// milliseconds after its start.
+pub(crate) fn killed_at(run: CommandRun, victim: Victim, moment: u64) -> Result<()> {
     let tmp = run.machine.directory("private-tmp")?;
     let root = run.machine.root();
     let live = run.variable("TMPDIR", &tmp).start()?;

@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::commands::command_kills::killed_at;
 use crate::harness::command_run::CommandRun;
+use crate::harness::processes::Victim;
 use crate::harness::{Bed, Case};
+use crate::warm::answers;
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -32,8 +35,14 @@ pub(crate) const GROUPS: &[Case] = &[
     ("warm_twins",    |bed| pass(bed, &["warm::twins::"])),
 ];
 
-/// Tests that need KVM, and run in a machine that has it.
-pub(crate) const INSIDE: &[Case] = &[("is_used", is_used), ("microvm_starts", microvm_starts)];
+/// Tests that run in a machine that has KVM.
+#[rustfmt::skip]
+pub(crate) const INSIDE: &[Case] = &[
+    ("is_used",                is_used),
+    ("microvm_starts",         microvm_starts),
+    ("warm_streams_are_apart", answers::streams_are_apart),
+    ("killed_qemu_is_noticed", |bed| killed_at(bed.cold().sh("exec sleep 3600")?, Victim::Qemu, 3000)),
+];
 
 /// Deadline of a machine with tests in it; a group of them takes up to an hour.
 const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
