@@ -15,7 +15,7 @@ use crate::commands::command_kills::killed_at;
 use crate::harness::command_run::CommandRun;
 use crate::harness::processes::Victim;
 use crate::harness::{Bed, Case};
-use crate::warm::answers;
+use crate::warm::site::{Site, Start};
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -40,7 +40,7 @@ pub(crate) const GROUPS: &[Case] = &[
 pub(crate) const INSIDE: &[Case] = &[
     ("is_used",                is_used),
     ("microvm_starts",         microvm_starts),
-    ("warm_streams_are_apart", answers::streams_are_apart),
+    ("second_run_is_warm",     second_run_is_warm),
     ("killed_qemu_is_noticed", |bed| killed_at(bed.cold().sh("exec sleep 3600")?, Victim::Qemu, 3000)),
 ];
 
@@ -85,6 +85,13 @@ fn is_used(bed: &Bed) -> Result<()> {
                   echo error >&2; exit 7";
     let finished = bed.cold().sh(script)?.input(b"input\n").finish()?;
     finished.is(7, "Hypervisor detected: KVM\nkvm-clock\ninput\n", "error\n").map(drop)
+}
+
+/// The second run starts the machine that the first one has saved.
+fn second_run_is_warm(bed: &Bed) -> Result<()> {
+    let site = Site::new(bed)?;
+    site.echoes(Start::Cold)?;
+    site.echoes(Start::Warm)
 }
 
 /// QEMU's smallest machine has PCI if it is asked for, and runs a command.

@@ -74,7 +74,7 @@ fn commands_end_the_same(bed: &Bed) -> Result<()> {
 }
 
 /// 1 MiB goes through, and standard error is another stream.
-pub(crate) fn streams_are_apart(bed: &Bed) -> Result<()> {
+fn streams_are_apart(bed: &Bed) -> Result<()> {
     let site = Site::new(bed)?;
     let input = b"\x00\xff\r\n".repeat(1 << 18);
     let answer = Answer { status: 0, stdout: &input, says: &[] };

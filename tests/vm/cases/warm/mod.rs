@@ -4,5 +4,5 @@ pub(crate) mod answers;
 pub(crate) mod damage;
 pub(crate) mod kills;
 pub(crate) mod refusals;
-mod site;
+pub(crate) mod site;
 pub(crate) mod twins;
