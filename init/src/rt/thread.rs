@@ -77,7 +77,6 @@ extern "C" fn entry<T>(start: *mut c_void) -> ! {
 /// # Safety
 /// The stack is aligned to 16 bytes, large enough, and has no other user; `entry` may take
 /// `argument`.
-#[cfg(target_arch = "x86_64")]
 unsafe fn clone(
     top: *mut c_void,
     entry: extern "C" fn(*mut c_void) -> !,
@@ -87,6 +86,7 @@ unsafe fn clone(
     // SAFETY: in the thread, where the result is 0, only registers are used until
     // `entry` is called; for the caller this is a system call like any other.
     unsafe {
+        #[cfg(target_arch = "x86_64")]
         asm!(
             "syscall",
             "test rax, rax",
@@ -99,23 +99,8 @@ unsafe fn clone(
             in("r9") entry, in("r12") argument,
             lateout("rcx") _, lateout("r11") _,
         );
-    }
-    result
-}
 
-/// [`clone`] for aarch64.
-///
-/// # Safety
-/// As for [`clone`] of x86_64.
-#[cfg(target_arch = "aarch64")]
-unsafe fn clone(
-    top: *mut c_void,
-    entry: extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> c_long {
-    let result;
-    // SAFETY: as above.
-    unsafe {
+        #[cfg(target_arch = "aarch64")]
         asm!(
             "svc 0",
             "cbnz x0, 2f",
@@ -126,23 +111,8 @@ unsafe fn clone(
             in("x1") top, in("x2") 0, in("x3") 0, in("x4") 0, in("x8") libc::SYS_clone,
             in("x5") entry, in("x6") argument,
         );
-    }
-    result
-}
 
-/// [`clone`] for riscv64.
-///
-/// # Safety
-/// As for [`clone`] of x86_64.
-#[cfg(target_arch = "riscv64")]
-unsafe fn clone(
-    top: *mut c_void,
-    entry: extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> c_long {
-    let result;
-    // SAFETY: as above.
-    unsafe {
+        #[cfg(target_arch = "riscv64")]
         asm!(
             "ecall",
             "bnez a0, 2f",
@@ -153,24 +123,10 @@ unsafe fn clone(
             in("a1") top, in("a2") 0, in("a3") 0, in("a4") 0, in("a7") libc::SYS_clone,
             in("a5") entry, in("a6") argument,
         );
-    }
-    result
-}
 
-/// [`clone`] for s390x. The called function saves registers above its stack (s390x ELF ABI,
-/// "Register save area"), in 160 bytes that are left free for it.
-///
-/// # Safety
-/// As for [`clone`] of x86_64.
-#[cfg(target_arch = "s390x")]
-unsafe fn clone(
-    top: *mut c_void,
-    entry: extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> c_long {
-    let result;
-    // SAFETY: as above.
-    unsafe {
+        // The called function saves registers above its stack (s390x ELF ABI, "Register save
+        // area"), in 160 bytes that are left free for it.
+        #[cfg(target_arch = "s390x")]
         asm!(
             "svc {number}",
             "ltgr %r2, %r2",
@@ -183,25 +139,11 @@ unsafe fn clone(
             in("r3") c_long::from(FLAGS), in("r4") 0, in("r5") 0, in("r6") 0,
             in("r7") entry, in("r8") argument,
         );
-    }
-    result
-}
 
-/// [`clone`] for little-endian powerpc64. The called function saves its link register in the frame
-/// above its own (64-bit ELFv2 ABI §2.2.2); 32 bytes are left free for that. The kernel tells an
-/// error by a flag, and by an errno that is not negated.
-///
-/// # Safety
-/// As for [`clone`] of x86_64.
-#[cfg(all(target_arch = "powerpc64", target_endian = "little"))]
-unsafe fn clone(
-    top: *mut c_void,
-    entry: extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> c_long {
-    let result;
-    // SAFETY: as above.
-    unsafe {
+        // The called function saves its link register in the frame above its own (64-bit ELFv2 ABI
+        // §2.2.2); 32 bytes are left free for that. The kernel tells an error by a flag, and by an
+        // errno that is not negated.
+        #[cfg(all(target_arch = "powerpc64", target_endian = "little"))]
         asm!(
             "sc",
             "bns+ 3f",
