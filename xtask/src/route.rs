@@ -58,11 +58,11 @@ struct CrossTools {
     linker: &'static str,
     /// Name of the directory of musl.
     musl_dir: &'static str,
-    /// Who makes system calls in rustix.
+    /// Code that makes the system calls of rustix.
     calls: Calls,
 }
 
-/// Who makes system calls in rustix.
+/// Code that makes the system calls of rustix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Calls {
     /// rustix itself.

@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Rpm,
 }
 
-/// What a package has.
+/// Contents of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// Name of the package.

@@ -39,7 +39,7 @@ pub struct Rpm {
     options: Options,
 }
 
-/// What both take.
+/// Options of `cargo xtask deb` and of `cargo xtask rpm`.
 #[derive(Debug, clap::Args)]
 struct Options {
     /// Make the package virtinitrd-kernel instead, of the small kernel in DIR

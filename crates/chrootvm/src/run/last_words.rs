@@ -41,7 +41,7 @@ pub(super) struct Audience<'a> {
     pub(super) init: InitWords,
     /// Directory of the log files, if there are any.
     pub(super) log_dir: Option<&'a Path>,
-    /// Whether the last lines of the console may follow a failure.
+    /// The last lines of the console may follow a failure.
     pub(super) shows_console: bool,
     /// Whether to print how long each part took.
     pub(super) shows_timing: bool,

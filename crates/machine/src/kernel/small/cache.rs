@@ -39,7 +39,7 @@ const INSTALLED: [&str; 2] =
 #[derive(Debug)]
 pub struct SmallKernels {
     dir: PathBuf,
-    /// Where an installed kernel may be.
+    /// Possible paths of an installed kernel; the first that exists counts.
     places: Vec<PathBuf>,
 }
 
