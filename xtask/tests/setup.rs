@@ -1,5 +1,5 @@
 //! `scripts/setup` in empty roots of other distributions: a busybox, and package managers that only
-//! write down what they are asked for.
+//! write down what they are asked for. `scripts/fetch-kernel` in one of Debian.
 //!
 //! Each case has a root of its own, into which chroot(8) goes in a user namespace, so that nothing of
 //! this host is found there. The tree lies at a path with a space.
@@ -26,6 +26,9 @@ const RECORDER: &str = "#!/bin/sh\necho \"${0##*/} $*\" >>/asked\n";
 /// A sudo that writes itself down, and runs the command.
 const SUDO: &str = "#!/bin/sh\necho \"sudo ${1##*/}\" >>/asked\nexec \"$@\"\n";
 
+/// Path of the script that unpacks packages of another architecture.
+const FETCH_PACKAGES: &str = "a tree/scripts/fetch-packages";
+
 /// User ids in the root.
 const ROOT_USER: u32 = 0;
 const ORDINARY_USER: u32 = 1000;
@@ -46,15 +49,18 @@ impl Root {
         fs::create_dir_all(root.path().join("a tree/scripts")).unwrap();
         fs::copy(busybox.trim(), root.path().join("bin/busybox")).unwrap();
         for applet in
-            ["sh", "awk", "paste", "grep", "id", "env", "cat", "uname", "dirname", "mkdir"]
+            ["sh", "awk", "paste", "grep", "id", "env", "cat", "uname", "dirname", "mkdir", "ln"]
         {
             symlink("busybox", root.path().join("bin").join(applet)).unwrap();
         }
         // A file does: what is written there is read by nobody.
         fs::create_dir(root.path().join("dev")).unwrap();
         fs::write(root.path().join("dev/null"), "").unwrap();
-        let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/setup");
-        fs::copy(setup, root.path().join("a tree/scripts/setup")).unwrap();
+        for script in ["setup", "fetch-kernel"] {
+            let script = Path::new("scripts").join(script);
+            let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&script);
+            fs::copy(original, root.path().join("a tree").join(script)).unwrap();
+        }
         root.program("cargo", "#!/bin/sh\n");
         root.program("rustc", "#!/bin/sh\necho /usr/lib/no-such-target\n");
         root.program("apt-cache", "#!/bin/sh\n");
@@ -73,7 +79,12 @@ impl Root {
 
     /// Installs a program.
     fn program(&self, name: &str, text: &str) {
-        let path = self.path().join("bin").join(name);
+        self.script(Path::new("bin").join(name), text);
+    }
+
+    /// Writes the script `path` of the root.
+    fn script(&self, path: impl AsRef<Path>, text: &str) {
+        let path = self.path().join(path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -120,9 +131,7 @@ fn each_distribution_gets_its_packages() {
 #[test]
 fn another_architecture_gets_its_tools_and_libraries() {
     let Some(root) = Root::new("apt-get") else { return };
-    let fetch = root.path().join("a tree/scripts/fetch-packages");
-    fs::write(&fetch, RECORDER).unwrap();
-    fs::set_permissions(&fetch, fs::Permissions::from_mode(0o755)).unwrap();
+    root.script(FETCH_PACKAGES, RECORDER);
     for (arch, debian, tools) in [
         ("riscv64", "riscv64", "qemu-system-misc opensbi gcc-riscv64-linux-gnu"),
         ("ppc64le", "ppc64el", "qemu-system-ppc gcc-powerpc64le-linux-gnu"),
@@ -135,9 +144,42 @@ fn another_architecture_gets_its_tools_and_libraries() {
         let expected = format!(
             "apt-get update -qq\n\
              apt-get install -qq --no-install-recommends {tools} rustc-web\n\
-             fetch-packages scripts/../target/cross/{arch} {debian} libstd-rust-web-dev musl-dev\n"
+             fetch-packages trixie scripts/../target/cross/{arch} {debian} libstd-rust-web-dev musl-dev\n"
         );
         assert_eq!(root.asked(), expected);
+    }
+}
+
+/// A kernel that the mirror lacks comes from the release before. Another error ends the search.
+#[test]
+fn a_kernel_comes_from_the_first_release_that_has_it() {
+    let lacks = |suite| format!("fetch-kernel: there is no kernel for s390x in Debian's {suite}\n");
+    let Some(root) = Root::new("apt-get") else { return };
+    for (dir, trixie, bookworm, status, suites, told) in [
+        ("newest", 0, 0, 0, &["trixie"][..], String::new()),
+        ("older", 100, 0, 0, &["trixie", "bookworm"], lacks("trixie")),
+        ("none", 100, 100, 1, &["trixie", "bookworm"], lacks("trixie") + &lacks("bookworm")),
+        ("no-mirror", 1, 0, 1, &["trixie"], String::new()),
+    ] {
+        root.script(
+            FETCH_PACKAGES,
+            &format!(
+                "{RECORDER}\
+                 case $1 in trixie) status={trixie} ;; *) status={bookworm} ;; esac\n\
+                 [ $status != 0 ] || mkdir -p \"$2/usr/lib/modules\"\n\
+                 exit $status\n"
+            ),
+        );
+        let script = format!("cd '/a tree' && exec scripts/fetch-kernel /{dir} s390x");
+        let output = root.shell(ROOT_USER, &script);
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), told, "{dir}");
+        assert_eq!(output.status.code(), Some(status), "{dir}");
+        let modules = root.path().join(dir).join("lib/modules");
+        assert_eq!(modules.is_dir(), status == 0, "{dir}");
+        let asked = |suite: &&str| {
+            format!("fetch-packages {suite} /{dir} s390x linux-image-s390x busybox-static\n")
+        };
+        assert_eq!(root.asked(), suites.iter().map(asked).collect::<String>(), "{dir}");
     }
 }
 
