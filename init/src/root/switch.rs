@@ -23,7 +23,14 @@ use crate::sys::error::{Context, Hints, Result};
 pub const SURVIVORS: &[&CStr] = &[c"/run", c"/dev", c"/proc", c"/sys", c"/tmp"];
 
 /// Hints for a failed look-up in the new root.
-const OPENAT2_HINTS: Hints = &[(Some(Errno::NOSYS), "Linux 5.6 or newer is needed (openat2)")];
+#[rustfmt::skip]
+const OPENAT2_HINTS: Hints = &[
+    (Some(Errno::NOSYS), "Linux 5.6 or newer is needed (openat2)"),
+    // FUSE has the guest's byte order. Without a good answer to FUSE_INIT, the kernel refuses all
+    // requests (fs/fuse/inode.c).
+    #[cfg(target_endian = "big")]
+    (Some(Errno::CONNREFUSED), "virtiofsd on a little-endian host cannot serve this guest; use a disk"),
+];
 
 impl NewRoot {
     /// Moves the pseudo file systems into the new root. If the root has no directory for

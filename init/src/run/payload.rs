@@ -28,7 +28,18 @@ pub const EXEC_HINTS: Hints = &[
     (Some(Errno::NOENT),  "the interpreter that its first line or its ELF header names is missing in the root"),
     (Some(Errno::NOEXEC), "it is no program for this machine: wrong architecture, or a script without #!"),
     (Some(Errno::ACCESS), "it, or its interpreter, may not be executed (mode, or a noexec mount)"),
+    // FUSE passes flags of open(2) as the guest numbers them. POWER's O_LARGEFILE, which the kernel
+    // always adds, is O_DIRECTORY on x86: QEMU's virtiofsd answers EINVAL, the one in Rust ENOTDIR.
+    #[cfg(target_arch = "powerpc64")]
+    (Some(Errno::INVAL),  OTHER_FLAGS),
+    #[cfg(target_arch = "powerpc64")]
+    (Some(Errno::NOTDIR), OTHER_FLAGS),
 ];
+
+/// Hint for a file that the host refuses to open.
+#[cfg(target_arch = "powerpc64")]
+const OTHER_FLAGS: &str =
+    "over virtiofs, a host of another architecture cannot open files for this guest; use a disk";
 
 /// Hints for a payload that cannot be found.
 const CHECK_HINTS: Hints = &[
