@@ -66,7 +66,14 @@ pub(super) fn tell(
         _ => String::new(),
     };
     let reason = report.console.reason.as_deref();
-    let facts = RunFacts { mode: plan.mode, memory: plan.memory, init: &init.name, reason };
+    let powers_off_silently = plan.architecture.powers_off_silently;
+    let facts = RunFacts {
+        mode: plan.mode,
+        memory: plan.memory,
+        init: &init.name,
+        reason,
+        powers_off_silently,
+    };
     let exit = report.outcome.exit_report(&facts);
     let problem = exit.problem.map(|problem| problem + &hint);
     // Before messages: once signals are let through, the next one ends this program.

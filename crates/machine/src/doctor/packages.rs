@@ -12,6 +12,8 @@ pub enum Tool {
     Qemu,
     /// QEMU for aarch64.
     QemuArm,
+    /// QEMU for riscv64, with the firmware of its machines.
+    QemuRiscv,
     /// virtiofsd, which exports directories to guests.
     Virtiofsd,
     /// A kernel for guests.
@@ -34,7 +36,11 @@ impl Tool {
     /// The QEMU for machines of the architecture `arch`.
     #[must_use]
     pub fn qemu_for(arch: &str) -> Self {
-        if arch == "aarch64" { Self::QemuArm } else { Self::Qemu }
+        match arch {
+            "aarch64" => Self::QemuArm,
+            "riscv64" => Self::QemuRiscv,
+            _ => Self::Qemu,
+        }
     }
 }
 
@@ -47,6 +53,7 @@ struct Family {
     install: &'static str,
     qemu: &'static str,
     qemu_arm: &'static str,
+    qemu_riscv: &'static str,
     virtiofsd: &'static str,
     kernel: &'static str,
     id_map: &'static str,
@@ -55,12 +62,12 @@ struct Family {
 
 #[rustfmt::skip]
 const FAMILIES: &[Family] = &[
-    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
-    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
-    Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", qemu_arm: "qemu-system-aarch64-core",  virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
-    Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             qemu_arm: "qemu-kvm",                  virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
-    Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      qemu_arm: "qemu-system-aarch64",       virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
-    Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   qemu_arm: "qemu-system-aarch64",       virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
+    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", qemu_arm: "qemu-system-aarch64-core",  qemu_riscv: "qemu-system-riscv-core",    virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             qemu_arm: "qemu-kvm",                  qemu_riscv: "qemu-kvm",                  virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      qemu_arm: "qemu-system-aarch64",       qemu_riscv: "qemu-system-riscv",         virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
+    Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   qemu_arm: "qemu-system-aarch64",       qemu_riscv: "qemu-system-riscv64",       virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
 ];
 
 /// Distributions in which QEMU's C virtiofsd is part of [`QEMU_COMMON`], and the last release
@@ -145,6 +152,7 @@ impl Family {
         match tool {
             Tool::Qemu => self.qemu,
             Tool::QemuArm => self.qemu_arm,
+            Tool::QemuRiscv => self.qemu_riscv,
             Tool::Virtiofsd => self.virtiofsd,
             Tool::Kernel => self.kernel,
             Tool::IdMap => self.id_map,
@@ -175,6 +183,7 @@ mod tests {
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\n", Tool::Virtiofsd, "apt-get install virtiofsd"),
             ("NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=42\n", Tool::Qemu, "dnf install qemu-system-x86-core"),
             ("ID=debian\n", Tool::qemu_for("aarch64"), "apt-get install qemu-system-arm"),
+            ("ID=debian\n", Tool::qemu_for("riscv64"), "apt-get install qemu-system-misc opensbi"),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Tool::Qemu, "dnf install qemu-kvm"),
             ("ID=manjaro\nID_LIKE=arch\n", Tool::Musl, "pacman -S musl"),
             ("ID=alpine\nVERSION_ID=3.20.1\n", Tool::IdMap, "apk add shadow-uidmap"),
@@ -198,6 +207,7 @@ mod tests {
         for (row, tool) in [
             ("qemu", Tool::Qemu),
             ("qemu-arm", Tool::QemuArm),
+            ("qemu-riscv", Tool::QemuRiscv),
             ("virtiofsd", Tool::Virtiofsd),
             ("musl-gcc", Tool::Musl),
             ("mkfs.btrfs", Tool::Btrfs),
@@ -209,7 +219,7 @@ mod tests {
             let cells = rows.find(|cells| cells.len() == 6 && cells[0] == row).unwrap();
             for (id, package) in columns.iter().zip(&cells[2..]) {
                 let family = FAMILIES.iter().find(|family| family.id == *id).unwrap();
-                assert_eq!(family.package(tool), *package, "{row} of {id}");
+                assert_eq!(family.package(tool).replace(' ', ","), *package, "{row} of {id}");
             }
         }
     }

@@ -27,8 +27,8 @@ use crate::host::canonical;
 /// Bytes at the start of a bzImage in which its version is searched.
 const IMAGE_HEAD: usize = 64 << 10;
 
-/// Bytes of the largest arm64 Image in which the version is searched.
-const ARM64_IMAGE_MOST: usize = 256 << 20;
+/// Bytes of the largest Image of arm64 or RISC-V in which the version is searched.
+const IMAGE_MOST: usize = 256 << 20;
 
 /// Kernel that the user gave.
 #[derive(Debug)]
@@ -152,9 +152,9 @@ pub fn version(image: &KernelImage) -> Result<Option<String>> {
     };
     let version = bzimage::version(&read(size.min(IMAGE_HEAD))?);
     // The size of an unpacked kernel is bounded, so the whole of it may be read; of kernels as they
-    // are, only an Image of arm64 is.
+    // are, only an Image is.
     let is_packed = kernel.named != KernelName::Image;
-    let is_image = size <= ARM64_IMAGE_MOST && form::of_file(&kernel.file)? == Form::Arm64Image;
+    let is_image = size <= IMAGE_MOST && matches!(form::of_file(&kernel.file)?, Form::Image(_));
     if version.is_some() || !(is_packed || is_image) {
         return Ok(version);
     }

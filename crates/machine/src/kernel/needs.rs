@@ -48,10 +48,14 @@ const GROUPS: &[Group] = &[
             menus: &[], options: &["64BIT", "SERIAL_8250", "SERIAL_8250_CONSOLE"] },
     Group { purpose: "the console", needed_by: NeededBy::Machines, on: On::Only("ARM64"),
             menus: &[], options: &["SERIAL_AMBA_PL011", "SERIAL_AMBA_PL011_CONSOLE"] },
+    Group { purpose: "the console", needed_by: NeededBy::Machines, on: On::Only("RISCV"),
+            menus: &[], options: &["64BIT", "SERIAL_8250", "SERIAL_8250_CONSOLE", "SERIAL_OF_PLATFORM"] },
     Group { purpose: "interrupts of PCI devices, and power off", needed_by: NeededBy::Machines, on: On::Only("X86"),
             menus: &[], options: &["ACPI"] },
     Group { purpose: "QEMU's bus", needed_by: NeededBy::Machines, on: On::Only("ARM64"),
             menus: &["PCI"], options: &["PCI_HOST_GENERIC"] },
+    Group { purpose: "QEMU's bus and its interrupts", needed_by: NeededBy::Machines, on: On::Only("RISCV"),
+            menus: &["PCI"], options: &["PCI_HOST_GENERIC", "SIFIVE_PLIC"] },
     Group { purpose: "QEMU's devices", needed_by: NeededBy::Module("virtio_pci"), on: On::All,
             menus: &["PCI", "VIRTIO_MENU"], options: &["VIRTIO_PCI"] },
     Group { purpose: "the streams of a COMMAND", needed_by: NeededBy::Module("virtio_console"), on: On::All,
@@ -213,6 +217,8 @@ mod tests {
         assert!(is_short(&lacks) && !is_short(&with("CONFIG_KVM_GUEST=n\n")));
         let arm = fragment(Some("CONFIG_ARM64=y\n"));
         assert!(arm.contains("PL011") && !arm.contains("8250") && !arm.contains("64BIT"), "{arm}");
+        let riscv = fragment(Some("CONFIG_RISCV=y\n"));
+        assert!(riscv.contains("SERIAL_OF_PLATFORM") && !riscv.contains("PL011"), "{riscv}");
     }
 
     /// Our small kernel has everything.

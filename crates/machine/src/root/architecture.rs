@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_first_program_tells_the_architecture() {
-        let (arm, x86, riscv) = (elf(183), elf(62), elf(243));
+        let (arm, x86, mips) = (elf(183), elf(62), elf(8));
         for (name, programs, expected) in [
             ("nothing", &[][..], None),
             ("shell", &[("bin/sh", &arm)][..], Some(("/bin/sh", Some("aarch64")))),
@@ -80,7 +80,7 @@ mod tests {
                 &[("bin/sh", &b"#!/x".to_vec()), ("init", &arm)],
                 Some(("/init", Some("aarch64"))),
             ),
-            ("other", &[("bin/sh", &riscv)], Some(("/bin/sh", None))),
+            ("other", &[("bin/sh", &mips)], Some(("/bin/sh", None))),
         ] {
             let dir = tempfile::tempdir().unwrap();
             for (path, bytes) in programs {

@@ -99,6 +99,8 @@ pub struct RunFacts<'a> {
     pub init: &'a str,
     /// Reason that was found on the console.
     pub reason: Option<&'a str>,
+    /// [`Architecture::powers_off_silently`](crate::plan::architecture::Architecture).
+    pub powers_off_silently: bool,
 }
 
 /// Kind of an outcome, for programs.
@@ -196,6 +198,7 @@ impl Outcome {
     #[must_use]
     pub fn exit_report(self, facts: &RunFacts<'_>) -> ExitReport {
         let RunFacts { mode, init, .. } = *facts;
+        let silent = facts.powers_off_silently.then_some(ShutdownCause::GuestPowerOff);
         let plain =
             |ending, status| ExitReport { status, ending, problem: None, shows_console: false };
         let interrupted =
@@ -256,20 +259,18 @@ impl Outcome {
             Self::Ended { failure: Some(failure), .. } => {
                 trouble(format!("QEMU failed: {failure}"))
             }
-            Self::Ended { failure: None, shutdown } => match (shutdown, mode) {
-                (
-                    Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host),
-                    RunMode::Console { .. },
-                ) => plain(Ending::PoweredOff, 0),
-                (
-                    Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host),
-                    RunMode::Command { .. },
-                ) => trouble("the machine was powered off before the command had ended".into()),
-                (Some(ShutdownCause::GuestReset), _) => trouble(reset(facts)),
-                (Some(ShutdownCause::Other(reason)), _) => {
-                    trouble(format!("QEMU ended the machine: {reason}"))
+            Self::Ended { failure: None, shutdown } => match shutdown.or(silent) {
+                Some(ShutdownCause::GuestPowerOff | ShutdownCause::Host) => match mode {
+                    RunMode::Console { .. } => plain(Ending::PoweredOff, 0),
+                    RunMode::Command { .. } => {
+                        trouble("the machine was powered off before the command had ended".into())
+                    }
+                },
+                Some(ShutdownCause::GuestReset) => trouble(reset(facts)),
+                Some(ShutdownCause::Other(cause)) => {
+                    trouble(format!("QEMU ended the machine: {cause}"))
                 }
-                (None, _) => trouble("QEMU ended without saying why".into()),
+                None => trouble("QEMU ended without saying why".into()),
             },
         }
     }
@@ -295,7 +296,8 @@ mod tests {
     const COMMAND: RunMode = RunMode::Command { terminal: false };
 
     fn facts(mode: RunMode, reason: Option<&str>) -> RunFacts<'_> {
-        RunFacts { mode, memory: 1024, init: "ls (PID 1)", reason }
+        let powers_off_silently = false;
+        RunFacts { mode, memory: 1024, init: "ls (PID 1)", reason, powers_off_silently }
     }
 
     #[test]
@@ -337,18 +339,8 @@ mod tests {
                 0,
                 "ls (PID 1) has ended with status 0,",
             ),
-            (
-                Outcome::Pid1Ended(Pid1End::Exited(7)),
-                CONSOLE,
-                125,
-                "(PID 1) has ended with status 7,",
-            ),
-            (
-                Outcome::Pid1Ended(Pid1End::Killed(11)),
-                CONSOLE,
-                125,
-                "(PID 1) has ended with signal 11,",
-            ),
+            (Outcome::Pid1Ended(Pid1End::Exited(7)), CONSOLE, 125, "has ended with status 7,"),
+            (Outcome::Pid1Ended(Pid1End::Killed(11)), CONSOLE, 125, "has ended with signal 11,"),
         ] {
             let shown = format!("{outcome:?}");
             let report = outcome.exit_report(&facts(mode, None));
@@ -396,5 +388,9 @@ mod tests {
         assert_eq!(reset.clone().because_of(None), reset);
         assert_eq!(reset.because_of(Some(end)), Outcome::Pid1Ended(end));
         assert_eq!(Outcome::Halted.because_of(Some(end)), Outcome::Halted);
+        let silent = RunFacts { powers_off_silently: true, ..facts(CONSOLE, None) };
+        for (failure, status) in [(None, 0), (Some("signal 9"), 125)] {
+            assert_eq!(ended(failure, None).exit_report(&silent).status, status);
+        }
     }
 }

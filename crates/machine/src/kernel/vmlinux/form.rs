@@ -18,6 +18,7 @@ use object::read::elf::FileHeader;
 use object::{LittleEndian, ReadCache, ReadRef};
 
 use super::{bzimage, decompress, elf};
+use crate::plan::architecture;
 
 /// Form of a kernel that can be loaded or unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub enum Form {
     BzImage,
     /// An uncompressed kernel of x86 with a PVH entry (vmlinux).
     Vmlinux,
-    /// An uncompressed kernel of arm64 (Image).
-    Arm64Image,
+    /// An uncompressed kernel of this architecture, arm64 or RISC-V (Image).
+    Image(&'static str),
     /// A kernel that this tool compressed.
     Compressed(&'static str),
     /// An EFI zboot image: a compressed kernel in an EFI program that unpacks it.
@@ -49,16 +50,16 @@ impl Form {
     pub fn architecture(self) -> Option<&'static str> {
         match self {
             Self::BzImage | Self::Vmlinux => Some(X86),
-            Self::Arm64Image => Some(ARM),
+            Self::Image(arch) => Some(arch),
             Self::Compressed(_) | Self::Zboot | Self::Efi => None,
         }
     }
 }
 
-/// Name of the architecture of [`Form::BzImage`] and [`Form::Vmlinux`].
+/// Name of the architecture of [`Form::BzImage`] and [`Form::Vmlinux`], and two that have Images.
 const X86: &str = "x86_64";
-/// Name of the architecture of [`Form::Arm64Image`].
 const ARM: &str = "aarch64";
+const RISCV: &str = "riscv64";
 
 /// Bytes at the start of a file that are read to recognise it. Only the notes of a vmlinux
 /// may lie behind them.
@@ -74,18 +75,12 @@ const ZBOOT_AT: usize = 4;
 /// Magic of an EFI zboot image.
 const ZBOOT: &[u8] = b"zimg";
 
-/// Offset of [`ARM64`] in an arm64 Image, and of its size in memory.
-const ARM64_AT: usize = 0x38;
-/// Magic of an arm64 Image.
-const ARM64: &[u8] = b"ARM\x64";
-
-/// Kernel images that no machine here boots: offset and magic, name, architecture.
-#[rustfmt::skip]
-const IMAGES: &[(usize, &[u8], &str, &str)] = &[
-    (0x38, b"RSC\x05",    "a RISC-V Image", "riscv64"),
-    (0x30, b"RISCV\0\0\0", "a RISC-V Image", "riscv64"),
-    (0x24, b"\x18\x28\x6f\x01", "an ARM zImage", "arm"),
-];
+/// Offset of the magic of an Image.
+const IMAGE_AT: usize = 0x38;
+/// Magics of Images, and the architectures.
+const IMAGES: &[(&[u8], &str)] = &[(b"ARM\x64", ARM), (b"RSC\x05", RISCV)];
+/// Offset and magic of a zImage of 32-bit Arm.
+const ZIMAGE: (usize, &[u8]) = (0x24, b"\x18\x28\x6f\x01");
 
 /// Values of `Machine` in a PE header (PE format, "Machine types"), and the architectures.
 const PE_MACHINES: &[(u16, &str)] = &[
@@ -95,7 +90,7 @@ const PE_MACHINES: &[(u16, &str)] = &[
     (0x01c0, "arm"),
     (0x01c2, "arm"),
     (0x5032, "riscv32"),
-    (0x5064, "riscv64"),
+    (0x5064, RISCV),
     (0x6264, "loongarch64"),
 ];
 
@@ -168,12 +163,12 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
         ensure!(size >= least, "it is a bzImage that is cut: {size} bytes of {least}");
         return Ok(Form::BzImage);
     }
-    if let Some((.., what, arch)) = IMAGES.iter().find(|(at, magic, ..)| has(*at, magic)) {
-        bail!("it is {what} for {arch}; {NO_MACHINE}");
+    if has(ZIMAGE.0, ZIMAGE.1) {
+        bail!("it is an ARM zImage for arm; {}", no_machine());
     }
     // With an EFI stub, an Image is an EFI program, too.
-    if is_arm64_image(head) {
-        return Ok(Form::Arm64Image);
+    if let Some(arch) = image_architecture(head) {
+        return Ok(Form::Image(arch));
     }
     if has(0, MZ) {
         let is_zboot = has(ZBOOT_AT, ZBOOT);
@@ -193,16 +188,17 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
     match other.map(|(.., what)| *what).or_else(|| is_text(head).then_some("text")) {
         Some(what) => bail!("it is {what}, not a kernel"),
         None => bail!(
-            "it is not a known kind of kernel: neither a bzImage nor a vmlinux nor an arm64 Image, \
-             nor one of them compressed or in an EFI program; it begins with the bytes {:02x?}",
+            "it is not a known kind of kernel: neither a bzImage nor a vmlinux nor an Image, nor one \
+             of them compressed or in an EFI program; it begins with the bytes {:02x?}",
             head.get(..8).unwrap_or(head)
         ),
     }
 }
 
-/// Whether `image` is an arm64 Image; its first bytes suffice.
-pub(super) fn is_arm64_image(image: &[u8]) -> bool {
-    image.get(ARM64_AT..).is_some_and(|rest| rest.starts_with(ARM64))
+/// The architecture of an Image with this beginning; `None` if it is another file.
+pub(super) fn image_architecture(head: &[u8]) -> Option<&'static str> {
+    let magic = head.get(IMAGE_AT..)?;
+    IMAGES.iter().find(|(known, _)| magic.starts_with(known)).map(|(_, arch)| *arch)
 }
 
 /// Recognises a vmlinux among the ELF files.
@@ -259,16 +255,18 @@ fn pe_machine(head: &[u8]) -> Option<u16> {
     machine.first_chunk().copied().map(u16::from_le_bytes)
 }
 
-/// What is wrong with a kernel of another architecture than [`X86`] and [`ARM`].
-const NO_MACHINE: &str = "there are machines for x86_64 and aarch64 only";
+/// The end of an error about a kernel for which there is no machine.
+fn no_machine() -> String {
+    format!("there are machines for {} only", architecture::names())
+}
 
 /// The name of the architecture `machine` in the table `names`; `what` is the kind of file for
 /// the error.
 fn name(what: &str, machine: u16, names: &[(u16, &'static str)]) -> Result<&'static str> {
     match names.iter().find(|(number, _)| *number == machine) {
-        Some((_, name @ (X86 | ARM))) => Ok(name),
-        Some((_, name)) => bail!("it is {what} for {name}; {NO_MACHINE}"),
-        None => bail!("it is {what} for machine {machine:#x}; {NO_MACHINE}"),
+        Some((_, name)) if architecture::named(name).is_some() => Ok(name),
+        Some((_, name)) => bail!("it is {what} for {name}; {}", no_machine()),
+        None => bail!("it is {what} for machine {machine:#x}; {}", no_machine()),
     }
 }
 
@@ -314,8 +312,9 @@ mod tests {
             ("vmlinux", samples::vmlinux(Some(0x100_0010)), Form::Vmlinux),
             ("gzip", b"\x1f\x8b\x08".to_vec(), Form::Compressed("gzip")),
             ("lz4 frame", b"\x04\x22\x4d\x18".to_vec(), Form::Compressed("lz4")),
-            ("arm64", with(0x38, b"ARM\x64"), Form::Arm64Image),
-            ("arm64 with EFI", pe(0xaa64, &samples::image(b"")[2..]), Form::Arm64Image),
+            ("arm64", with(0x38, b"ARM\x64"), Form::Image(ARM)),
+            ("RISC-V", with(0x38, b"RSC\x05"), Form::Image(RISCV)),
+            ("arm64 with EFI", pe(0xaa64, &samples::image(b"")[2..]), Form::Image(ARM)),
             ("arm64 UKI", pe(0xaa64, b""), Form::Efi),
             ("arm64 zboot", pe(0xaa64, b"\0\0zimg"), Form::Zboot),
             ("UKI", pe(0x8664, b""), Form::Efi),
@@ -347,9 +346,9 @@ mod tests {
             ("zeros", vec![0; 4096], "not a known kind of kernel"),
             ("cut in the header", bzimage()[..0x20a].to_vec(), "bzImage that is cut in its header"),
             ("cut", bzimage()[..5000].to_vec(), "bzImage that is cut: 5000 bytes of 7040"),
-            ("RISC-V UKI", pe(0x5064, b""), "an EFI program for riscv64; there are machines for"),
+            ("LoongArch UKI", pe(0x6264, b""), "for loongarch64; there are machines for x86_64"),
             ("unknown PE", pe(0x1234, b""), "for machine 0x1234"),
-            ("RISC-V", with(0x38, b"RSC\x05"), "riscv64"),
+            ("ARM", with(0x24, b"\x18\x28\x6f\x01"), "for arm; there are machines for"),
             (
                 "aarch64 vmlinux",
                 changed(vmlinux(), 18, 183),

@@ -40,7 +40,7 @@ const ZBOOT_TOOL: usize = 0x18;
 /// Most bytes of the tool's name.
 const ZBOOT_TOOL_MOST: usize = 32;
 
-/// Finds the bzImage, vmlinux or arm64 Image in `file`, whose form is `form`: in the cache, or by
+/// Finds the bzImage, vmlinux or Image in `file`, whose form is `form`: in the cache, or by
 /// unpacking the file.
 ///
 /// # Errors
@@ -66,11 +66,11 @@ pub fn find(file: &File, form: Form, cache: Option<&VmlinuxCache>) -> Result<Vml
     })
 }
 
-/// Removes the wrappers around the bzImage, vmlinux or arm64 Image in `bytes`.
+/// Removes the wrappers around the bzImage, vmlinux or Image in `bytes`.
 fn unwrap(mut bytes: Vec<u8>, mut form: Form) -> Result<Vec<u8>> {
     for _ in 0..LAYERS_MOST {
         let name = match form {
-            Form::BzImage | Form::Vmlinux | Form::Arm64Image => return Ok(bytes),
+            Form::BzImage | Form::Vmlinux | Form::Image(_) => return Ok(bytes),
             Form::Compressed(tool) => {
                 bytes = decompress::whole(&bytes)?.context("not compressed")?;
                 tool
@@ -120,13 +120,13 @@ fn of_efi(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(data.to_vec())
 }
 
-/// The version of a vmlinux or an arm64 Image, such as `6.1.0-56-cloud-amd64`; `None` if `kernel`
+/// The version of a vmlinux or an Image, such as `6.1.0-56-cloud-amd64`; `None` if `kernel`
 /// is another file, or does not contain its version.
 #[must_use]
 pub fn version(kernel: &[u8]) -> Option<String> {
     /// First words of the banner that /proc/version shows (kernel: `linux_banner`).
     const BEFORE: &[u8] = b"Linux version ";
-    let is_image = form::is_arm64_image(kernel);
+    let is_image = form::image_architecture(kernel).is_some();
     if !is_image && elf::header_of(kernel).is_none() {
         return None;
     }
@@ -217,9 +217,9 @@ mod tests {
                 "what is in it (gzip): it is a cpio archive, as an initrd is",
             ),
             (
-                "RISC-V Image.gz",
-                gzip(&[&[0; 0x38][..], b"RSC\x05"].concat()),
-                "what is in it (gzip): it is a RISC-V Image for riscv64; there are machines for",
+                "zImage.gz",
+                gzip(&[&[0; 0x24][..], b"\x18\x28\x6f\x01"].concat()),
+                "what is in it (gzip): it is an ARM zImage for arm; there are machines for",
             ),
             ("empty.gz", gzip(b""), "it is empty"),
             ("cut", cut(gzip(&bz)), "gzip"),

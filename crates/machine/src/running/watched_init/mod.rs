@@ -14,6 +14,7 @@ use halt::HaltDetector;
 
 use super::outcome::Outcome;
 use crate::plan::architecture::Architecture;
+use crate::plan::registers::RegisterBit;
 use crate::process::qmp::Qmp;
 use crate::process::signals::is_end;
 use crate::process::wait::Awaited;
@@ -169,7 +170,8 @@ impl WatchedInit {
                 let Some(answer) = qmp.take_text(question) else {
                     return (deadline <= now).then_some(signal);
                 };
-                let is_heard = self.architecture.power_button_works.is_set(&answer) == Some(true);
+                let works = self.architecture.power_button_works;
+                let is_heard = works.is_some_and(|bit| bit.is_set(&answer) == Some(true));
                 // A press that nobody hears would leave the signal without effect.
                 if !is_heard || qmp.send("system_powerdown", &json!({}), None).is_err() {
                     return Some(signal);
@@ -192,9 +194,10 @@ impl WatchedInit {
         match signal {
             Signal::SIGCONT => self.resume()?,
             Signal::SIGTERM | Signal::SIGHUP if matches!(self.power_off, PowerOff::Unasked) => {
-                let question = self.architecture.power_button_works.question();
-                // An error means that QEMU has ended.
-                let Ok(question) = qmp.send_monitor(&question) else { return Ok(Some(signal)) };
+                let question = self.architecture.power_button_works.map(RegisterBit::question);
+                // Without a question there is no button; without an answer, QEMU has ended.
+                let asked = question.and_then(|question| qmp.send_monitor(&question).ok());
+                let Some(question) = asked else { return Ok(Some(signal)) };
                 let deadline = Instant::now() + ANSWER_LIMIT;
                 self.power_off = PowerOff::Asked { signal, question, deadline };
             }
