@@ -230,6 +230,10 @@ fn processors(name: &str) -> Processors {
 
 /// Runs the tests that the arguments select, each in a process of its own.
 fn run_all() -> ExitCode {
+    if let Some(name) = listed_without_a_test() {
+        eprintln!("{name} is listed here, but begins the name of no test");
+        return ExitCode::FAILURE;
+    }
     let mut arguments = Arguments::from_args();
     // Two machines keep two processors busy.
     arguments.test_threads.get_or_insert(2);
@@ -267,6 +271,14 @@ fn run_all() -> ExitCode {
         Trial::ignorable_test(name, run).with_ignored_flag(skip || lacks && !required)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// A name in the tables of this file that begins the name of no test; `None` if there is none.
+fn listed_without_a_test() -> Option<&'static str> {
+    let tests: Vec<_> = tests().map(|(name, _)| name).collect();
+    let groups = ON_REQUEST.iter().flat_map(|(_, groups)| *groups);
+    let mut listed = groups.chain(PARALLEL).chain([&WITH_KVM]);
+    listed.find(|listed| !tests.iter().any(|name| name.starts_with(**listed))).copied()
 }
 
 /// Whether a test runs on this host, with these variables.
