@@ -1,6 +1,7 @@
 # Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`, `make test-kvm`,
-# `make test-containerfiles`, `make test-inits`, `make test-kernels`, `make test-packages` and
-# `make test-fleets` install packages; the others name what is missing and fail.
+# `make test-containerfiles`, `make test-inits`, `make test-kernels`, `make test-packages`,
+# `make test-fleets` and `make test-distributions` install packages; the others name what is missing
+# and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -149,6 +150,11 @@ test-fleets: ## Run machines by Slurm and GNU parallel, validate the manifest fo
 test-kernels: ## Boot kernels of several versions and forms, as docs/kernel.md lists them; TREE=DIR adds a tree
 	@scripts/setup test
 	@$(XTASK) kernels $(if $(TREE),--tree $(TREE))
+
+.PHONY: test-distributions
+test-distributions: ## Run make demo and scripts/setup in fresh Debians, and with stand-ins for others; print a table
+	@scripts/setup test
+	@$(XTASK) distributions
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml

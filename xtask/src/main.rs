@@ -7,8 +7,8 @@ use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, check, containerfiles, day, demo, dist, documents, fleets, fuzz, guest, inits, kernels,
-    packages, soak, test,
+    bench, check, containerfiles, day, demo, dist, distributions, documents, fleets, fuzz, guest,
+    inits, kernels, packages, soak, test,
 };
 
 /// Developers' tasks of virtinitrd
@@ -30,6 +30,7 @@ enum Task {
     Dist(dist::Dist),
     #[command(name = "distcheck")]
     DistCheck(dist::DistCheck),
+    Distributions(distributions::Distributions),
     Documents(documents::Documents),
     Fleets(fleets::Fleets),
     Fuzz(fuzz::Fuzz),
@@ -62,6 +63,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(task) => task.run(),
         Task::Dist(task) => task.run(),
         Task::DistCheck(task) => task.run(),
+        Task::Distributions(task) => task.run(),
         Task::Fleets(task) => task.run(),
         Task::Fuzz(task) => task.run(),
         Task::Inits(task) => task.run(),

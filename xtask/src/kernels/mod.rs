@@ -7,14 +7,12 @@
 //! | `rows` | the kernels of the table: where each comes from, its form, its command line |
 //! | `checks` | the columns of the table: what a machine must do |
 //! | `trial` | one kernel in one check |
-//! | `table` | the results |
 //!
 //! The kernels are kept in `target/kernels`.
 
 mod checks;
 pub mod packages;
 mod rows;
-mod table;
 mod trial;
 
 use std::path::PathBuf;
@@ -24,8 +22,8 @@ use files::tell;
 
 use self::checks::CHECKS;
 use self::rows::{ROWS, Row};
-use self::table::{Outcome, Table};
 use self::trial::Site;
+use crate::outcomes::{Outcome, Table};
 use crate::{guest, programs, workspace};
 
 /// Boot kernels of several versions and forms, and print a table of what works with each
@@ -66,7 +64,11 @@ impl Kernels {
             };
             Ok((row.name, outcomes))
         });
-        let table = Table(rows.collect::<Result<_>>()?);
+        let table = Table {
+            subject: "Kernel",
+            checks: CHECKS.iter().map(|check| check.name).collect(),
+            rows: rows.collect::<Result<_>>()?,
+        };
         tell::result(&table)?;
         ensure!(!table.has_failures(), "a check has failed");
         Ok(())

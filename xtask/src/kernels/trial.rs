@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::checks::{Check, CheckRoot, MARK, START};
-use super::table::Outcome;
+use crate::outcomes::Outcome;
 use crate::{programs, testbed};
 
 /// Time limit of a machine, as `--timeout` takes it.

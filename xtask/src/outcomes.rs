@@ -1,0 +1,94 @@
+//! Table of what was tried where, in Markdown, with the reasons below it.
+
+use std::fmt;
+
+/// What was seen in a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// What must happen.
+    Worked,
+    /// The right packages were asked for, and none was installed.
+    NamesOnly,
+    /// Something else, for this reason.
+    Failed(String),
+    /// The check was not run, for this reason.
+    NotRun(String),
+}
+
+/// Outcomes of each subject, in the order of the checks.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// What the first column has.
+    pub(crate) subject: &'static str,
+    /// Headings of the other columns.
+    pub(crate) checks: Vec<&'static str>,
+    /// Name of each subject, and its outcomes.
+    pub(crate) rows: Vec<(&'static str, Vec<Outcome>)>,
+}
+
+impl Table {
+    /// Whether a check has failed.
+    pub(crate) fn has_failures(&self) -> bool {
+        let mut outcomes = self.rows.iter().flat_map(|(_, outcomes)| outcomes);
+        outcomes.any(|outcome| matches!(outcome, Outcome::Failed(_)))
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| {} | {} |", self.subject, self.checks.join(" | "))?;
+        writeln!(f, "|---|{}", "---|".repeat(self.checks.len()))?;
+        for (name, outcomes) in &self.rows {
+            let cells = outcomes.iter().map(|outcome| match outcome {
+                Outcome::Worked => "ok",
+                Outcome::NamesOnly => "names only",
+                Outcome::Failed(_) => "failed",
+                Outcome::NotRun(_) => "not run",
+            });
+            writeln!(f, "| {name} | {} |", cells.collect::<Vec<_>>().join(" | "))?;
+        }
+        for (name, outcomes) in &self.rows {
+            let mut last = None;
+            for (outcome, check) in outcomes.iter().zip(&self.checks) {
+                match outcome {
+                    Outcome::Failed(why) => writeln!(f, "{name}, {check}: {why}")?,
+                    // A subject that does not exist has one reason for all checks.
+                    Outcome::NotRun(why) if last != Some(why) => {
+                        writeln!(f, "{name}: not run: {why}")?;
+                        last = Some(why);
+                    }
+                    Outcome::Worked | Outcome::NamesOnly | Outcome::NotRun(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_its_reason_below_the_table() {
+        let (ok, failed) = (Outcome::Worked, Outcome::Failed("status 1: x".into()));
+        let absent = || Outcome::NotRun("no tree".into());
+        let table = |rows| Table { subject: "Kernel", checks: vec!["command", "PID 1"], rows };
+        let failing = table(vec![("a", vec![ok.clone(), failed])]);
+        assert!(failing.has_failures());
+        assert_eq!(
+            failing.to_string(),
+            "| Kernel | command | PID 1 |\n|---|---|---|\n| a | ok | failed |\na, PID 1: status 1: x\n"
+        );
+        let rows = vec![("a", vec![ok, Outcome::NamesOnly]), ("b", vec![absent(), absent()])];
+        let passing = table(rows);
+        assert!(!passing.has_failures());
+        let text = passing.to_string();
+        assert!(
+            text.ends_with(
+                "| a | ok | names only |\n| b | not run | not run |\nb: not run: no tree\n"
+            ),
+            "{text}"
+        );
+    }
+}
