@@ -96,6 +96,41 @@ fn a_kernel_comes_from_the_first_release_that_has_it() {
     }
 }
 
+/// Since Debian 14, image and modules of a kernel are packages of their own, and in one directory.
+#[test]
+fn all_packages_of_a_kernel_are_fetched() {
+    let Some(root) = root_with("apt-get") else { return };
+    let dpkg = "#!/bin/sh\n[ \"$1\" = -x ] || { echo amd64; exit; }\n\
+                mkdir -p $3/usr/lib/modules/7.2\necho image >$3/usr/lib/modules/7.2/vmlinuz\n";
+    root.program("bin/dpkg", dpkg).unwrap();
+    let image = "linux-image-7.2.13+deb14-cloud-amd64";
+    let modules = "linux-modules-7.2.13+deb14-cloud-amd64";
+    for (of_meta, of_image, expected) in [
+        (vec![image], vec!["kmod", "linux-base"], image.to_owned()),
+        (
+            vec!["linux-base-cloud-amd64", image],
+            vec!["kmod", "linux-modules-7.2.14+deb14-cloud-amd64", modules],
+            format!("{image} {modules}"),
+        ),
+    ] {
+        let lines = |names: Vec<&str>| format!("  Depends: {}\\n", names.join("\\n  Depends: "));
+        let apt_cache = format!(
+            "#!/bin/sh\ncase $2 in\nlinux-image-cloud-amd64) printf '{}' ;;\n{image}) printf '{}' ;;\nesac\n",
+            lines(of_meta),
+            lines(of_image)
+        );
+        root.program("bin/apt-cache", &apt_cache).unwrap();
+        let script = "set -e\n'/a tree/scripts/fetch-kernel' /kernel\ncd /kernel\n\
+                      cat boot/vmlinuz-7.2 lib/modules/7.2/vmlinuz\nrm -r /kernel\n";
+        let output = root.shell(ROOT_USER, script).unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "image\nimage\n", "{told}");
+        let asked = root.asked();
+        let expected = format!("apt-get download -qq -o APT::Sandbox::User=root {expected}\n");
+        assert_eq!(asked, expected);
+    }
+}
+
 #[test]
 fn check_names_all_and_installs_nothing() {
     let Some(root) = root_with("pacman") else { return };
