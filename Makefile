@@ -1,7 +1,7 @@
 # Short names for `cargo xtask`, which has the logic. Only `make demo`, `make test`, `make test-kvm`,
 # `make test-containerfiles`, `make test-inits`, `make test-kernels`, `make test-packages`,
-# `make test-fleets` and `make test-distributions` install packages; the others name what is missing
-# and fail.
+# `make test-fleets`, `make test-distributions` and `make test-architectures` install packages; the
+# others name what is missing and fail.
 
 PREFIX  ?= /usr
 BINDIR  ?= $(PREFIX)/bin
@@ -155,6 +155,13 @@ test-kernels: ## Boot kernels of several versions and forms, as docs/kernel.md l
 test-distributions: ## Run make demo and scripts/setup in fresh Debians, and with stand-ins for others; print a table
 	@scripts/setup test
 	@$(XTASK) distributions
+
+# A missing tool or kernel is told in the table.
+.PHONY: test-architectures
+test-architectures: ## Build /init for each architecture, boot it, and print what works, as docs/architectures.md has it
+	@scripts/setup test
+	@for arch in aarch64 riscv64 ppc64le s390x; do scripts/setup $$arch || true; done
+	@$(XTASK) architectures
 
 .PHONY: budget
 budget: ## Hold a boot's instructions and the size of /init against bench/budget.toml

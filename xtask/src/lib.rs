@@ -1,5 +1,6 @@
 //! Developers' tasks: build, pack, check, test, measure, fuzz, release, demo.
 
+pub mod architectures;
 pub mod bench;
 pub mod check;
 pub mod containerfiles;

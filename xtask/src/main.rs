@@ -7,8 +7,8 @@ use chrootvm::program::{EXIT_FAILURE, EXIT_USAGE, main as program_main, parse};
 use chrootvm::{ls, mkvirtinitrd};
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, check, containerfiles, day, demo, dist, distributions, documents, fleets, fuzz, guest,
-    inits, kernels, packages, soak, test,
+    architectures, bench, check, containerfiles, day, demo, dist, distributions, documents, fleets,
+    fuzz, guest, inits, kernels, packages, soak, test,
 };
 
 /// Developers' tasks of virtinitrd
@@ -21,6 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Architectures(architectures::Architectures),
     Bench(bench::Bench),
     Build(guest::Build),
     Check(check::Check),
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Architectures(task) => task.run(),
         Task::Bench(task) => task.run(),
         Task::Build(task) => task.run(),
         Task::Check(task) => task.run(),

@@ -2,7 +2,7 @@
 
 /// Root file system of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CheckRoot {
+pub(crate) enum CheckRoot {
     /// A directory, by virtiofs.
     Directory,
     /// An EROFS image of that directory.
@@ -11,28 +11,28 @@ pub(super) enum CheckRoot {
 
 /// What a machine must do.
 #[derive(Debug)]
-pub(super) struct Check {
+pub(crate) struct Check {
     /// Heading of its column.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// The root.
-    pub(super) root: CheckRoot,
+    pub(crate) root: CheckRoot,
     /// Options of chrootvm.
-    pub(super) options: &'static [&'static str],
+    pub(crate) options: &'static [&'static str],
     /// Words after ROOTFS.
-    pub(super) words: &'static [&'static str],
+    pub(crate) words: &'static [&'static str],
     /// Exit status of chrootvm.
-    pub(super) status: i32,
+    pub(crate) status: i32,
 }
 
 /// Text on the input of each machine, which comes back on its output.
-pub(super) const MARK: &str = "the kernel boots";
+pub(crate) const MARK: &str = "the kernel boots";
 
 /// File in the root that PID 1 executes, and its text.
-pub(super) const START: (&str, &str) =
+pub(crate) const START: (&str, &str) =
     ("start", "#!/bin/sh\necho the kernel boots\nexec busybox poweroff -f\n");
 
 #[rustfmt::skip]
-pub(super) const CHECKS: &[Check] = &[
+pub(crate) const CHECKS: &[Check] = &[
     Check { name: "command",    root: CheckRoot::Directory, options: &[],            words: &["--", "sh", "-c", "busybox cat; exit 42"], status: 42 },
     Check { name: "PID 1",      root: CheckRoot::Directory, options: &[],            words: &["/start"], status: 0 },
     Check { name: "EROFS root", root: CheckRoot::Erofs,     options: &[],            words: &["--", "busybox", "cat"], status: 0 },

@@ -10,10 +10,10 @@
 //!
 //! The kernels are kept in `target/kernels`.
 
-mod checks;
+pub(crate) mod checks;
 pub mod packages;
 mod rows;
-mod trial;
+pub(crate) mod trial;
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ use self::checks::CHECKS;
 use self::rows::{ROWS, Row};
 use self::trial::Site;
 use crate::outcomes::{Outcome, Table};
-use crate::{guest, programs, workspace};
+use crate::{guest, programs, testbed, workspace};
 
 /// Boot kernels of several versions and forms, and print a table of what works with each
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,7 @@ impl Kernels {
         let tree = workspace::root()?;
         let init = guest::build()?;
         programs::build()?;
-        let site = Site::new(init)?;
+        let site = Site::new(init, &testbed::busybox()?)?;
         let rows = wanted.into_iter().map(|row| {
             log::info!("{}", row.name);
             let outcomes = match row.options(&tree, self.tree.as_deref()) {

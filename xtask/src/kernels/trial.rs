@@ -1,8 +1,9 @@
 //! One kernel in one check.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{Read, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -20,26 +21,32 @@ const OUTPUT_MAX: u64 = 4 << 20;
 
 /// The roots, and the programs that boot them.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(crate) struct Site {
     directory: TempDir,
     init: PathBuf,
 }
 
 impl Site {
-    /// Makes both roots.
+    /// Makes both roots with this static `busybox`, for machines that start with `init`.
     ///
     /// # Errors
-    /// The host has no static busybox, or a file cannot be written.
-    pub(super) fn new(init: PathBuf) -> Result<Self> {
+    /// A file cannot be written.
+    pub(crate) fn new(init: PathBuf, busybox: &Path) -> Result<Self> {
         let made = tempfile::Builder::new().prefix("virtinitrd-kernels-").tempdir();
         let site = Self { directory: made.context("make a directory")?, init };
         let root = site.root(CheckRoot::Directory);
-        testbed::make_root(&root, &testbed::busybox()?, &[START])?;
+        testbed::make_root(&root, busybox, &[START])?;
         programs::make_image(&root, &site.root(CheckRoot::Erofs))?;
         Ok(site)
     }
 
-    fn root(&self, root: CheckRoot) -> PathBuf {
+    /// Path of `/init`.
+    pub(crate) fn init(&self) -> &Path {
+        &self.init
+    }
+
+    /// Path of a root.
+    pub(crate) fn root(&self, root: CheckRoot) -> PathBuf {
         self.directory.path().join(match root {
             CheckRoot::Directory => "root",
             CheckRoot::Erofs => "root.erofs",
@@ -50,12 +57,41 @@ impl Site {
     ///
     /// # Errors
     /// The machine cannot be started.
-    pub(super) fn run(&self, kernel: &[OsString], check: &Check) -> Result<Outcome> {
+    pub(crate) fn run(&self, kernel: &[OsString], check: &Check) -> Result<Outcome> {
+        let mut command = Command::new(programs::chrootvm()?);
+        command.args(["--warm", "never"]);
+        self.finish(command, kernel, check)
+    }
+
+    /// As [`Site::run`], twice: the first run saves its machine, and the second one starts from that.
+    ///
+    /// # Errors
+    /// The machine cannot be started, or the cache cannot be read.
+    pub(crate) fn run_warm(&self, kernel: &[OsString], check: &Check) -> Result<Outcome> {
+        let cache = self.directory.path().join("cache");
+        for _ in 0..2 {
+            let mut command = Command::new(programs::chrootvm()?);
+            command.args(["--warm", "always"]).env("XDG_CACHE_HOME", &cache);
+            let outcome = self.finish(command, kernel, check)?;
+            if outcome != Outcome::Worked {
+                return Ok(outcome);
+            }
+        }
+        // A saved machine that does not start is removed.
+        let saved =
+            fs::read_dir(cache.join("virtinitrd/warm")).context("list the saved machines")?;
+        Ok(match saved.count() {
+            0 => Outcome::Failed("no machine is saved".into()),
+            _ => Outcome::Worked,
+        })
+    }
+
+    /// Gives `command` the rest of its arguments, runs it, and compares what it does.
+    fn finish(&self, mut command: Command, kernel: &[OsString], check: &Check) -> Result<Outcome> {
         let file = || tempfile::tempfile().context("make a file");
         let (mut input, mut output, mut errors) = (file()?, file()?, file()?);
         input.write_all(MARK.as_bytes()).and_then(|()| input.rewind()).context("write a file")?;
-        let mut command = Command::new(programs::chrootvm()?);
-        command.args(["--no-config", "--warm", "never", "--timeout", LIMIT]);
+        command.args(["--no-config", "--timeout", LIMIT]);
         command.arg("--init").arg(&self.init).args(kernel).args(check.options);
         command.arg(self.root(check.root)).args(check.words);
         command.stdin(Stdio::from(input));

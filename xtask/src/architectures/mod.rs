@@ -1,0 +1,121 @@
+//! `cargo xtask architectures`: builds `/init` for each architecture, boots it, and prints a table of
+//! what works on each.
+//!
+//! | Module | Content |
+//! |---|---|
+//! | `rows` | the architectures, and how QEMU starts a machine of each |
+//! | `by_hand` | a machine that QEMU starts without chrootvm, as osbuild does |
+//!
+//! The checks with chrootvm are those of `kernels`. Kernels and busyboxes are kept in
+//! `target/testbed`.
+
+mod by_hand;
+mod rows;
+
+use std::env::consts::ARCH;
+use std::ffi::OsString;
+
+use anyhow::{Context, Result, bail, ensure};
+use files::tell;
+use machine::plan::architecture;
+
+use self::by_hand::HandRoot;
+use self::rows::{ROWS, Row};
+use crate::kernels::checks::CHECKS;
+use crate::kernels::trial::Site;
+use crate::outcomes::{Outcome, Table};
+use crate::route::Route;
+use crate::testbed::{self, ForeignParts};
+use crate::{guest, programs, workspace};
+
+/// Build /init for each architecture, boot it, and print a table of what works on each
+#[derive(Debug, clap::Args)]
+pub struct Architectures {
+    /// Names of architectures [default: all]
+    names: Vec<String>,
+}
+
+/// Heading of the column that tells whether `/init` is built.
+const BUILT: &str = "/init";
+/// Heading of the column of warm starts.
+const WARM: &str = "warm";
+
+impl Architectures {
+    /// Runs all checks on all architectures, and prints the table.
+    ///
+    /// # Errors
+    /// chrootvm cannot be built, there is no such architecture, or a check has failed.
+    pub fn run(self) -> Result<()> {
+        let is_wanted =
+            |row: &&Row| self.names.is_empty() || self.names.iter().any(|name| name == row.arch);
+        let wanted: Vec<_> = ROWS.iter().filter(is_wanted).collect();
+        let known: Vec<_> = ROWS.iter().map(|row| row.arch).collect();
+        let unknown = self.names.iter().find(|name| !known.contains(&name.as_str()));
+        if let Some(name) = unknown {
+            bail!("there is no architecture {name}; there are {}", known.join(", "));
+        }
+        programs::build()?;
+        let by_hand = HandRoot::ALL.iter().map(|root| root.title());
+        let with_chrootvm = CHECKS.iter().map(|check| check.name);
+        let checks =
+            [BUILT].into_iter().chain(by_hand).chain(with_chrootvm).chain([WARM]).collect();
+        let rows = wanted.into_iter().map(|row| {
+            log::info!("{}", row.arch);
+            Ok((row.arch, outcomes(row)?))
+        });
+        let rows = rows.collect::<Result<_>>()?;
+        let table = Table { subject: "Architecture", checks, rows };
+        tell::result(&table)?;
+        ensure!(!table.has_failures(), "a check has failed");
+        Ok(())
+    }
+}
+
+/// The outcomes of one architecture, in the order of the columns.
+fn outcomes(row: &Row) -> Result<Vec<Outcome>> {
+    let tree = workspace::root()?;
+    let columns = 1 + HandRoot::ALL.len() + CHECKS.len() + 1;
+    if let Err(error) = Route::to(row.arch) {
+        return Ok(vec![Outcome::NotRun(format!("{error:#}")); columns]);
+    }
+    let init = match guest::build_for(row.arch) {
+        Ok(init) => init,
+        Err(error) => {
+            let mut outcomes = vec![Outcome::Failed(format!("{error:#}"))];
+            outcomes.resize(columns, Outcome::NotRun("there is no /init".into()));
+            return Ok(outcomes);
+        }
+    };
+    let parts = match row.arch {
+        ARCH => testbed::busybox()
+            .and_then(|busybox| Ok(ForeignParts { kernel: testbed::kernel(&tree)?, busybox })),
+        _ => testbed::foreign(&tree, row.arch),
+    };
+    let mut outcomes = vec![Outcome::Worked];
+    let ForeignParts { kernel, busybox } = match parts {
+        Ok(parts) => parts,
+        Err(error) => {
+            outcomes.resize(columns, Outcome::NotRun(format!("no kernel: {error:#}")));
+            return Ok(outcomes);
+        }
+    };
+    let site = Site::new(init, &busybox)?;
+    for root in HandRoot::ALL {
+        log::info!("{}, {}", row.arch, root.title());
+        outcomes.push(by_hand::boot(row, root, &site, &kernel)?);
+    }
+    if architecture::named(row.arch).is_none() {
+        outcomes.resize(columns, Outcome::NotRun("chrootvm has no machine for it".into()));
+        return Ok(outcomes);
+    }
+    let options: [OsString; 4] =
+        ["--kernel".into(), kernel.image.into(), "--modules".into(), kernel.modules.into()];
+    for check in CHECKS {
+        log::info!("{}, {}", row.arch, check.name);
+        outcomes.push(site.run(&options, check)?);
+    }
+    log::info!("{}, {WARM}", row.arch);
+    let first = CHECKS.first().context("there is no check")?;
+    outcomes.push(site.run_warm(&options, first)?);
+    Ok(outcomes)
+}
