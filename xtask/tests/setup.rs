@@ -42,6 +42,21 @@ fn each_distribution_gets_its_packages() {
     }
 }
 
+/// QEMU's virtiofsd needs newuidmap to run without root. The root has a busybox.
+#[test]
+fn an_ordinary_user_can_run_the_demo() {
+    let Some(root) = root_with("apt-get") else { return };
+    let (succeeded, told) = root.setup(ROOT_USER, "demo").unwrap();
+    assert!(succeeded, "{told}");
+    assert_eq!(
+        root.asked().lines().last(),
+        Some(
+            "apt-get install -qq --no-install-recommends gcc libc6-dev musl-tools \
+             qemu-system-x86 virtiofsd uidmap"
+        )
+    );
+}
+
 /// What Debian 12 lacks for an architecture is unpacked beside what it has; `--check` unpacks nothing.
 #[test]
 fn another_architecture_gets_its_tools_and_libraries() {
