@@ -1,9 +1,9 @@
 //! `bench boot`: guest instructions from reset to the payload, by phase.
 //!
-//! With QEMU's `-icount shift=0,sleep=off`, one instruction takes one nanosecond of
-//! the guest's time, and sleep takes none. So the guest's clocks count instructions,
-//! however busy the host is, and repeat to 0.1 %. A wait that the guest counts in timer
-//! ticks can add or save one tick, which is 4 million instructions.
+//! With QEMU's `-icount shift=4,sleep=off`, one instruction takes 16 ns of the guest's time, and sleep
+//! ends at once. So the guest's clocks count instructions, however busy the host is. While the guest
+//! waits for virtiofsd, its clock jumps from one timer tick to the next; at 16 ns, a tick counts as
+//! 0.25 million instructions. At 1 ns it would be 4 million, and a slow host would add tens.
 //!
 //! The phase `firmware` ends when the kernel's own clock begins, so it includes
 //! decompression and the kernel's first steps. The phase `init` ends when the payload
@@ -42,7 +42,10 @@ pub struct Boot {
 
 /// Options that make one processor count instructions as time.
 const COUNTING: &[&str] =
-    &["--cpus=1", "--qemu-arg=-icount", "--qemu-arg=shift=0,sleep=off", "--timing"];
+    &["--cpus=1", "--qemu-arg=-icount", "--qemu-arg=shift=4,sleep=off", "--timing"];
+
+/// Nanoseconds of an instruction; QEMU has its binary logarithm.
+const INSTRUCTION: f64 = 16.0;
 
 const UNIT: &str = "M instructions";
 
@@ -121,9 +124,9 @@ fn make_root(root: &Path) -> Result<()> {
 /// Reads the phases from the payload's output and from the line of `--timing`.
 fn phases(stdout: &[u8], stderr: &str) -> Option<Phases> {
     let (total, clock) = payload::read(stdout)?;
-    let total = total as f64 / 1e6;
-    let clock = clock.as_secs_f64() * 1e3;
-    let kernel = TimingLine::of(stderr)?.phase("kernel")?;
+    let total = total as f64 / INSTRUCTION / 1e6;
+    let clock = clock.as_secs_f64() / INSTRUCTION * 1e3;
+    let kernel = TimingLine::of(stderr)?.phase("kernel")? / INSTRUCTION;
     Some(Phases([
         ("firmware", total - clock),
         ("kernel", kernel),
@@ -149,7 +152,8 @@ mod tests {
         let Phases(phases) = super::phases(words.as_flattened(), timing).unwrap();
         let sum: f64 = phases[..3].iter().map(|(_, value)| value).sum();
         assert!((sum - phases[3].1).abs() < 1e-6, "{phases:?}");
-        assert!((phases[0].1 - 50.0).abs() < 1e-6 && (phases[2].1 - 29.5).abs() < 1e-6);
+        let [firmware, init] = [50.0, 29.5].map(|milliseconds| milliseconds / INSTRUCTION);
+        assert!((phases[0].1 - firmware).abs() < 1e-6 && (phases[2].1 - init).abs() < 1e-6);
         assert_eq!(super::phases(b"", timing), None);
         assert_eq!(super::phases(words.as_flattened(), ""), None);
     }

@@ -2,7 +2,7 @@
 //! one segment, without a libc that would have to start first.
 //!
 //! It writes three little-endian 64-bit words to standard output: the processor's
-//! time stamp counter (under QEMU's `-icount shift=0` the instructions since
+//! time stamp counter (under QEMU's `-icount` the nanoseconds of the guest since
 //! reset), then `CLOCK_MONOTONIC` in seconds and nanoseconds.
 //!
 //! Formats: System V ABI, ELF-64 object file; Intel SDM volume 2; syscall(2).
@@ -52,7 +52,7 @@ pub fn program() -> Vec<u8> {
     file
 }
 
-/// Reads the instructions since reset and the kernel's clock from the program's output.
+/// Reads the time stamp counter and the kernel's clock from the program's output.
 ///
 /// `None` if the program did not write `output`.
 #[must_use]
