@@ -74,57 +74,26 @@ pub(super) fn boot(row: &Row, root: HandRoot, site: &Site, kernel: &HostKernel) 
     }
     let dir = tempfile::Builder::new().prefix("virtinitrd-by-hand-").tempdir();
     let dir = dir.context("make a directory")?;
-    let at = |name: &str| dir.path().join(name);
-    let initrd = at("initrd.img");
+    let initrd = dir.path().join("initrd.img");
     let mut pack = Command::new(programs::chrootvm()?.with_file_name("mkvirtinitrd"));
     pack.args(["--module", "ext4", "--module", "virtio_blk"]);
     run(pack.arg(site.init()).arg(&kernel.modules).arg(&initrd))?;
     // timeout(1) ends a machine that hangs.
     let mut qemu = Command::new("timeout");
-    qemu.args(["--kill-after", "5", LIMIT, row.qemu, "-machine"]);
-    qemu.arg(format!("{},memory-backend=mem", row.machine));
-    qemu.args([
-        "-cpu",
-        row.cpu,
-        "-m",
-        "512M",
-        "-nodefaults",
-        "-no-reboot",
-        "-display",
-        "none",
-        "-serial",
-        "stdio",
-    ]);
+    qemu.args(["--kill-after", "5", LIMIT, row.qemu, "-cpu", row.cpu, "-m", "512M"]);
+    qemu.args(["-machine", &format!("{},memory-backend=mem", row.machine)]);
     qemu.args(["-object", "memory-backend-memfd,id=mem,size=512M,share=on"]);
+    qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initrd);
-    qemu.arg("-append").arg(format!("console={} {}", row.console, root.words()));
-    let mut daemons = Vec::new();
-    match root {
-        HandRoot::Osbuild => {
-            let found = virtiofsd::find(None)?;
-            let share = at(SHARE);
-            fs::create_dir(&share).context("make a directory")?;
-            let tree = site.root(CheckRoot::Directory);
-            fs::copy(tree.join(START.0), share.join(START.0)).context("copy the payload")?;
-            for (tag, source) in [("rootfs", &tree), (SHARE, &share)] {
-                let socket = at(&format!("{tag}.sock"));
-                daemons.push(Daemon::start(&found, source, &socket)?);
-                qemu.arg("-chardev");
-                qemu.arg(format!("socket,id={tag},path={}", socket.display()));
-                let device = format!("vhost-user-fs-{},chardev={tag},tag={tag}", row.bus);
-                qemu.args(["-device", &device]);
-            }
-        }
+    qemu.args(["-append", &format!("console={} {}", row.console, root.words())]);
+    let tree = site.root(CheckRoot::Directory);
+    let daemons = match root {
+        HandRoot::Osbuild => share(&tree, row, dir.path(), &mut qemu)?,
         HandRoot::Disk => {
-            let image = at("root.ext4");
-            let mut build = Command::new(programs::chrootvm()?);
-            build.args(["image", "build", "--quiet", "--uuid", UUID]);
-            run(build.arg(site.root(CheckRoot::Directory)).arg("-o").arg(&image))?;
-            let drive = format!("if=none,id=disk,format=raw,readonly=on,file={}", image.display());
-            qemu.args(["-drive", &drive]);
-            qemu.args(["-device", &format!("virtio-blk-{},drive=disk", row.bus)]);
+            add_disk(&tree, row, dir.path(), &mut qemu)?;
+            Vec::new()
         }
-    }
+    };
     let output = qemu.stdin(Stdio::null()).output().context("start timeout")?;
     drop(daemons);
     let console = String::from_utf8_lossy(&output.stdout);
@@ -134,6 +103,34 @@ pub(super) fn boot(row: &Row, root: HandRoot, site: &Site, kernel: &HostKernel) 
     let errors = String::from_utf8_lossy(&output.stderr);
     let shown = [&*errors, &*console].into_iter().find_map(|text| text.trim_end().lines().last());
     Ok(Outcome::Failed(format!("{}: {}", output.status, shown.unwrap_or("no message"))))
+}
+
+/// Exports the root `tree`, and a directory with the payload alone, which is made in `dir`.
+fn share(tree: &Path, row: &Row, dir: &Path, qemu: &mut Command) -> Result<Vec<Daemon>> {
+    let virtiofsd = virtiofsd::find(None)?;
+    let share = dir.join(SHARE);
+    fs::create_dir(&share).context("make a directory")?;
+    fs::copy(tree.join(START.0), share.join(START.0)).context("copy the payload")?;
+    let mut daemons = Vec::new();
+    for (tag, source) in [("rootfs", tree), (SHARE, &share)] {
+        let socket = dir.join(format!("{tag}.sock"));
+        daemons.push(Daemon::start(&virtiofsd, source, &socket)?);
+        qemu.args(["-chardev", &format!("socket,id={tag},path={}", socket.display())]);
+        let device = format!("vhost-user-fs-{},chardev={tag},tag={tag}", row.bus);
+        qemu.args(["-device", &device]);
+    }
+    Ok(daemons)
+}
+
+/// Adds a disk with an image of the root `tree`, which is made in `dir`.
+fn add_disk(tree: &Path, row: &Row, dir: &Path, qemu: &mut Command) -> Result<()> {
+    let image = dir.join("root.ext4");
+    let mut build = Command::new(programs::chrootvm()?);
+    build.args(["image", "build", "--quiet", "--uuid", UUID]).arg(tree).arg("-o").arg(&image);
+    run(&mut build)?;
+    let drive = format!("if=none,id=disk,format=raw,readonly=on,file={}", image.display());
+    qemu.args(["-drive", &drive, "-device", &format!("virtio-blk-{},drive=disk", row.bus)]);
+    Ok(())
 }
 
 /// A virtiofsd, ended when this value is dropped.

@@ -160,7 +160,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
         console: "ttyS0",
         parameters: RISCV_PARAMETERS,
         clock: Clock::Known,
-        // 512 before Linux 6.6; distributions set 1024 earlier.
+        // Old kernels take 512 only (include/uapi/asm-generic/setup.h).
         command_line_max: 1024,
         console_reads: RISCV_CONSOLE,
         power_button_works: None,

@@ -100,7 +100,7 @@ const ELF_MACHINES: &[(u16, &str)] = &[
     (183, ARM),
     (3, "i386"),
     (40, "arm"),
-    (243, "riscv"),
+    (243, RISCV),
     (258, "loongarch64"),
     (20, "ppc"),
     (21, "ppc64"),
@@ -354,6 +354,7 @@ mod tests {
                 changed(vmlinux(), 18, 183),
                 "an ELF file for aarch64: a program, or a vmlinux, which QEMU does not boot",
             ),
+            ("RISC-V vmlinux", changed(vmlinux(), 18, 243), "for riscv64: a program, or"),
             ("i386 vmlinux", changed(vmlinux(), 18, 3), "for i386; there are machines for x86_64"),
             (
                 "s390x",
