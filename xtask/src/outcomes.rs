@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-/// What was seen in a check.
+use anyhow::{Result, ensure};
+use files::tell;
+
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// What must happen.
+    /// The thing that must happen was seen.
     Worked,
     /// The right packages were asked for, and none was installed.
     NamesOnly,
@@ -18,7 +21,7 @@ pub(crate) enum Outcome {
 /// Outcomes of each subject, in the order of the checks.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// What the first column has.
+    /// Heading of the first column.
     pub(crate) subject: &'static str,
     /// Headings of the other columns.
     pub(crate) checks: Vec<&'static str>,
@@ -26,9 +29,41 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<(&'static str, Vec<Outcome>)>,
 }
 
+/// The rows whose names contain one of `names`; all rows without names. `subject` is for the error.
+///
+/// # Errors
+/// No row has such a name.
+pub(crate) fn select<'a, Row>(
+    subject: &str,
+    rows: &'a [Row],
+    name: fn(&Row) -> &str,
+    names: &[String],
+) -> Result<Vec<&'a Row>> {
+    let is_wanted =
+        |row: &&Row| names.is_empty() || names.iter().any(|part| name(row).contains(&**part));
+    let wanted: Vec<_> = rows.iter().filter(is_wanted).collect();
+    ensure!(!wanted.is_empty(), "no {subject} has a name with {}", names.join(" or "));
+    Ok(wanted)
+}
+
+/// The last line of the first of `texts` that is not empty: why a program failed.
+pub(crate) fn last_words(texts: [&str; 2]) -> Option<&str> {
+    texts.into_iter().find_map(|text| text.trim_end().lines().last())
+}
+
 impl Table {
+    /// Prints the table.
+    ///
+    /// # Errors
+    /// A check has failed, or the table cannot be written.
+    pub(crate) fn tell(&self) -> Result<()> {
+        tell::result(self)?;
+        ensure!(!self.has_failures(), "a check has failed");
+        Ok(())
+    }
+
     /// Whether a check has failed.
-    pub(crate) fn has_failures(&self) -> bool {
+    fn has_failures(&self) -> bool {
         let mut outcomes = self.rows.iter().flat_map(|(_, outcomes)| outcomes);
         outcomes.any(|outcome| matches!(outcome, Outcome::Failed(_)))
     }
@@ -68,6 +103,17 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_names_select_rows() {
+        let select = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            select("row", &["ab", "bc"], |row| row, &names).map_err(|error| error.to_string())
+        };
+        assert_eq!(select(&[]).unwrap(), [&"ab", &"bc"]);
+        assert_eq!(select(&["c", "x"]).unwrap(), [&"bc"]);
+        assert_eq!(select(&["x", "y"]).unwrap_err(), "no row has a name with x or y");
+    }
 
     #[test]
     fn a_failure_has_its_reason_below_the_table() {

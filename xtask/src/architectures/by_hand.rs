@@ -16,7 +16,7 @@ use machine::process::virtiofsd;
 use super::rows::Row;
 use crate::kernels::checks::{CheckRoot, MARK, START};
 use crate::kernels::trial::Site;
-use crate::outcomes::Outcome;
+use crate::outcomes::{Outcome, last_words};
 use crate::programs;
 use crate::testbed::{HostKernel, run};
 
@@ -101,8 +101,8 @@ pub(super) fn boot(row: &Row, root: HandRoot, site: &Site, kernel: &HostKernel) 
         return Ok(Outcome::Worked);
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    let shown = [&*errors, &*console].into_iter().find_map(|text| text.trim_end().lines().last());
-    Ok(Outcome::Failed(format!("{}: {}", output.status, shown.unwrap_or("no message"))))
+    let shown = last_words([&errors, &console]).unwrap_or("no message");
+    Ok(Outcome::Failed(format!("{}: {shown}", output.status)))
 }
 
 /// Exports the root `tree`, and a directory with the payload alone, which is made in `dir`.

@@ -5,11 +5,11 @@
 pub(super) struct Row {
     /// Its name in the table.
     pub(super) name: &'static str,
-    /// What stands for it.
+    /// Root that stands for it.
     pub(super) source: Source,
 }
 
-/// What stands for a distribution.
+/// Root that stands for a distribution.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     /// A root of this suite of Debian, made by debootstrap.
@@ -33,15 +33,15 @@ pub(super) const ROWS: &[Row] = &[
 pub(super) struct Check {
     /// Heading of its column.
     pub(super) name: &'static str,
-    /// What runs around it.
+    /// Command that runs the script; empty for none.
     pub(super) wrapper: &'static str,
     /// The commands, in shell.
     pub(super) script: &'static str,
-    /// What it is for a package manager that installs nothing.
+    /// Its part for a package manager that installs nothing.
     pub(super) stand_in: StandIn,
 }
 
-/// What a check is for a package manager that installs nothing.
+/// The part of a check that a package manager can take that installs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StandIn {
     /// Nothing: it needs the packages.

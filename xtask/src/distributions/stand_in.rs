@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::rows::{CHECKS, StandIn};
-use crate::outcomes::Outcome;
+use crate::outcomes::{Outcome, last_words};
 use crate::testbed;
 
 /// A program that writes down its name and arguments.
@@ -109,7 +109,7 @@ impl Root {
         Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
-    /// What the package manager was asked for since the last time.
+    /// Calls of the package manager since the last time, a line for each.
     #[must_use]
     pub fn asked(&self) -> String {
         let path = self.path().join("asked");
@@ -137,14 +137,15 @@ pub(super) fn outcomes(tree: &Path, manager: &str) -> Result<Vec<Outcome>> {
     CHECKS.iter().map(|check| outcome(check.stand_in)).collect()
 }
 
-/// What it means that `scripts/setup` ended so, told this, and asked for that.
+/// The outcome of a run of `scripts/setup` that `told` this on standard error, and `asked` the package
+/// manager for that.
 fn verdict(manager: &str, succeeded: bool, told: &str, asked: &str) -> Outcome {
     let calls = |line: &str| line.strip_prefix(manager).is_some_and(|words| words.starts_with(' '));
     if succeeded && asked.lines().count() > 0 && asked.lines().all(calls) {
         return Outcome::NamesOnly;
     }
-    let why = [told, asked].into_iter().find_map(|text| text.trim_end().lines().last());
-    Outcome::Failed(why.unwrap_or("it asked for nothing").to_owned())
+    let why = last_words([told, asked]).unwrap_or("it asked for nothing");
+    Outcome::Failed(why.to_owned())
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ while [ $# -gt 0 ]; do
 done
 "#;
 
-/// What comes from this host.
+/// Parts of a system that come from this host.
 #[derive(Debug)]
 pub(super) struct Parts {
     /// The tree.

@@ -17,13 +17,12 @@ pub(crate) mod trial;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
-use files::tell;
+use anyhow::Result;
 
 use self::checks::CHECKS;
 use self::rows::{ROWS, Row};
 use self::trial::Site;
-use crate::outcomes::{Outcome, Table};
+use crate::outcomes::{self, Outcome, Table};
 use crate::{guest, programs, testbed, workspace};
 
 /// Boot kernels of several versions and forms, and print a table of what works with each
@@ -42,11 +41,7 @@ impl Kernels {
     /// # Errors
     /// The programs cannot be built, no kernel has such a name, or a check has failed.
     pub fn run(self) -> Result<()> {
-        let is_wanted = |row: &&Row| {
-            self.names.is_empty() || self.names.iter().any(|name| row.name.contains(&**name))
-        };
-        let wanted: Vec<_> = ROWS.iter().filter(is_wanted).collect();
-        ensure!(!wanted.is_empty(), "no kernel has a name with {}", self.names.join(" or "));
+        let wanted = outcomes::select("kernel", ROWS, |row: &Row| row.name, &self.names)?;
         let tree = workspace::root()?;
         let init = guest::build()?;
         programs::build()?;
@@ -69,8 +64,6 @@ impl Kernels {
             checks: CHECKS.iter().map(|check| check.name).collect(),
             rows: rows.collect::<Result<_>>()?,
         };
-        tell::result(&table)?;
-        ensure!(!table.has_failures(), "a check has failed");
-        Ok(())
+        table.tell()
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::checks::{Check, CheckRoot, MARK, START};
-use crate::outcomes::Outcome;
+use crate::outcomes::{Outcome, last_words};
 use crate::{programs, testbed};
 
 /// Time limit of a machine, as `--timeout` takes it.
@@ -109,7 +109,7 @@ impl Site {
         if status.code() == Some(check.status) && output.contains(MARK) {
             return Ok(Outcome::Worked);
         }
-        let shown = [errors, output].into_iter().find_map(|text| text.trim_end().lines().last());
-        Ok(Outcome::Failed(format!("{status}: {}", shown.unwrap_or("no message"))))
+        let shown = last_words([errors, output]).unwrap_or("no message");
+        Ok(Outcome::Failed(format!("{status}: {shown}")))
     }
 }

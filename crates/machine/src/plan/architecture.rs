@@ -34,7 +34,7 @@ pub struct Architecture {
     pub console_reads: RegisterBit,
     /// Set while the guest listens to its power button; `None` if the machine has no button.
     pub power_button_works: Option<RegisterBit>,
-    /// Whether QEMU may end with status 0, but without the event of a shutdown, when the guest
+    /// True if QEMU may end with status 0, but without the event of a shutdown, when the guest
     /// powers off.
     pub powers_off_silently: bool,
 }
