@@ -92,11 +92,13 @@ impl Readiness {
         Self { condition, notifier, starter, ..Self::default() }
     }
 
-    /// To be called once, before the first [`Readiness::update`].
+    /// Tells a service manager that the machine boots. To be called once, before the first
+    /// [`Readiness::update`], which may find that the command already runs.
     ///
     /// # Errors
     /// prctl(2) failed.
-    pub fn begin(&self) -> anyhow::Result<()> {
+    pub fn begin(&mut self) -> anyhow::Result<()> {
+        self.tell_manager(&MachineState::BOOTING, false);
         self.starter.as_ref().map_or(Ok(()), Starter::watch)
     }
 
@@ -260,8 +262,8 @@ mod tests {
         let mut readiness = Readiness::new(None, Some(notifier), None);
         let before = workload(Activity::Before, None);
         let running = workload(Activity::Running, Some(Health::Starting));
+        readiness.begin().unwrap();
         for (state, is_ending) in [
-            (BOOTING, false),
             (before, false),
             (running, false),
             (running, false),
