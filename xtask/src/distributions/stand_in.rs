@@ -2,7 +2,7 @@
 //! manager that only writes down what it is asked for.
 //!
 //! chroot(8) enters the root in a user namespace, so that nothing of this host is found there. The
-//! tree lies at a path with a space; of it, there are only `scripts/setup` and `scripts/fetch-kernel`.
+//! tree lies at a path with a space; of it, there are only the scripts that fetch or install.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,7 +22,7 @@ pub const RECORDER: &str = "#!/bin/sh\necho \"${0##*/} $*\" >>/asked\n";
 /// User id of root in a root.
 pub const ROOT_USER: u32 = 0;
 
-/// Programs of busybox that `scripts/setup` and `scripts/fetch-kernel` call.
+/// Programs of busybox that these scripts call.
 #[rustfmt::skip]
 const APPLETS: [&str; 15] = [
     "sh", "awk", "paste", "grep", "id", "env", "cat", "uname", "dirname", "basename", "mkdir", "mv",
@@ -52,7 +52,7 @@ impl Root {
             fs::copy(from, root.path().join(to)).with_context(|| format!("copy {}", from.display()))
         };
         copy(&busybox, "bin/busybox")?;
-        for script in ["scripts/setup", "scripts/fetch-kernel"] {
+        for script in ["scripts/setup", "scripts/fetch-kernel", "scripts/kernel-packages"] {
             copy(&tree.join(script), &format!("a tree/{script}"))?;
         }
         for applet in APPLETS {

@@ -121,22 +121,15 @@ impl Parts {
         fetch.current_dir(tree).args(["fetch", "--quiet", "--locked", "--target"]);
         run(fetch.arg(host_triple()?))?;
         let home = workspace::cargo_home().context("find cargo's crates: HOME is not set")?;
+        let mirror = output_of(&mut Command::new(tree.join("scripts/debian-mirror")))?;
         Ok(Self {
             tree: tree.to_owned(),
             archive,
             sysroot,
             registry: home.join("registry"),
-            mirror: mirror()?,
+            mirror: mirror.trim_end().to_owned(),
         })
     }
-}
-
-/// The mirror from which this host has its packages.
-fn mirror() -> Result<String> {
-    let mut apt = Command::new("apt-get");
-    apt.args(["indextargets", "--format", "$(REPO_URI)"]);
-    let targets = output_of(apt.args(["Created-By: Packages", "Origin: Debian", "Label: Debian"]))?;
-    Ok(targets.lines().next().context("this host knows no mirror of Debian")?.to_owned())
 }
 
 /// Runs all checks in a fresh root of `suite`.

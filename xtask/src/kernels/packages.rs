@@ -1,4 +1,4 @@
-//! Kernels of Debian's releases, unpacked into `target/kernels` by `scripts/fetch-kernel-of`.
+//! Kernels of Debian's releases, unpacked into `target/kernels` by `scripts/fetch-packages`.
 
 use std::path::Path;
 use std::process::Command;
@@ -51,8 +51,8 @@ pub fn kernel(workspace: &Path, name: &str) -> Result<HostKernel> {
     let dir = workspace.join("target/kernels").join(name);
     if !dir.exists() {
         log::info!("fetching {} of {} into {}", package.package, package.suite, dir.display());
-        let mut fetch = Command::new(workspace.join("scripts/fetch-kernel-of"));
-        run(fetch.args([package.suite, package.package]).arg(&dir))?;
+        let mut fetch = Command::new(workspace.join("scripts/fetch-packages"));
+        run(fetch.arg(package.suite).arg(&dir).args(["x86_64", package.package]))?;
     }
     let root = RootDir::open(&dir)?;
     let found = installed::find(&root)?;
