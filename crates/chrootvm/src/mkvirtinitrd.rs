@@ -13,8 +13,9 @@ use files::output;
 use machine::host::absolute;
 use machine::kernel::modules::strip::Strip;
 use machine::kernel::pack::{
-    ModuleSelection, Transport, behind, initrd, read_init, read_initrd, with_settings,
+    ModuleSelection, behind, initrd, read_init, read_initrd, with_settings,
 };
+use machine::plan::transport::Transport;
 use machine::root::kinds::Root;
 
 use crate::line::named::named;

@@ -13,6 +13,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use files::private_dir::{self, Writers};
 
+use crate::plan::architecture::HOST;
+
 /// Searches `PATH` for an executable file.
 #[must_use]
 pub fn find_program(name: &OsStr) -> Option<PathBuf> {
@@ -83,14 +85,13 @@ fn numbers(metadata: &Metadata) -> String {
 /// The reason why KVM cannot be used for machines of the architecture `arch`; `None` if it can.
 #[must_use]
 pub fn kvm_problem(arch: &str) -> Option<String> {
-    let own = std::env::consts::ARCH;
-    if arch != own {
-        return Some(format!("this host is {own}, and KVM runs no code of {arch}"));
+    if arch != HOST {
+        return Some(format!("this host is {HOST}, and KVM runs no code of {arch}"));
     }
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         return Some(format!("/dev/kvm cannot be opened: {error}"));
     }
-    (!can_virtualize(std::env::consts::ARCH, &cpuinfo())).then(|| {
+    (!can_virtualize(HOST, &cpuinfo())).then(|| {
         "/dev/kvm opens, but /proc/cpuinfo has neither vmx nor svm: \
          guests hang in such a nested machine"
             .into()

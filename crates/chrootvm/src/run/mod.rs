@@ -159,14 +159,12 @@ impl RunArguments {
         file.describe(|| machine_facts(&plan, &findings.kernel.image));
         let kernel = findings.kernel.image.bootable(self.machine.pvh)?;
         let kernel_image = &findings.kernel.image.located;
+        let modules = findings.kernel.modules_path();
         let script = |sandbox| -> Result<OsString> {
             let script = script::script(&plan, kernel.place(kernel_image)?, &initrd, sandbox)?;
             let of_image = image.as_ref().map(ImageRoot::comment);
-            let comments = of_image.into_iter().chain(warm::comment(
-                &self,
-                &root,
-                findings.kernel.modules_path().as_deref(),
-            ));
+            let of_warm = warm::comment(&self, &root, modules.as_deref(), plan.architecture);
+            let comments = of_image.into_iter().chain(of_warm);
             Ok(configured::commented(settings, comments, &script))
         };
         if self.dry_run {

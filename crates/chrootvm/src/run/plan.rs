@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Result;
 use machine::kernel::initrd::{Initrd, InitrdParts};
-use machine::kernel::pack::{ModuleSelection, Transport};
+use machine::kernel::pack::ModuleSelection;
 use machine::plan::architecture::Clock;
 use machine::plan::guest::clock;
 use machine::plan::guest::cmdline::{self, CommandLine};
@@ -38,7 +38,8 @@ pub(super) fn plan(
     let words = command_line(arguments, findings, &additions);
     let whole = words.build()?;
     let modules = findings.kernel.modules_path();
-    let (command_line, start) = match warm::decide(arguments, root, modules.as_deref())? {
+    let warmth = warm::decide(arguments, root, modules.as_deref(), architecture)?;
+    let (command_line, start) = match warmth {
         Warmth::Cold => (whole.clone(), MachineStart::Boot),
         Warmth::Warm => {
             let (line, words) = words.build_for_orders()?;
@@ -49,8 +50,7 @@ pub(super) fn plan(
     let selection = ModuleSelection {
         modules: additions.modules,
         strip: options.strip.decide(findings.kernel.config.as_deref(), command_line.as_bytes()),
-        // All devices of the plan are PCI devices.
-        transports: vec![Transport::Pci],
+        transports: vec![architecture.transport],
         no_virtiofs: findings.attachments.shares.is_empty(),
     };
     let initrd = match &findings.initrd {

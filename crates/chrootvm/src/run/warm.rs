@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use machine::kernel::bootable::Bootable;
+use machine::plan::architecture::Architecture;
 use machine::plan::machine_plan::{MachinePlan, MachineStart};
 use machine::root::kinds::Root;
 use machine::template::TemplateUse;
@@ -25,7 +26,8 @@ pub(super) enum Warmth {
 /// Oldest kernel that draws new random numbers when it is told to (random(4)).
 const OLDEST: (u32, u32) = (4, 14);
 
-/// Decides for these `arguments`, this `root` and the kernel with these `modules`.
+/// Decides for these `arguments`, this `root`, the kernel with these `modules` and a machine of this
+/// `architecture`.
 ///
 /// # Errors
 /// `--warm always` is given, and the run cannot start from a saved machine.
@@ -33,12 +35,13 @@ pub(super) fn decide(
     arguments: &RunArguments,
     root: &Root,
     modules: Option<&Path>,
+    architecture: &Architecture,
 ) -> Result<Warmth> {
     // The commands of a boot work everywhere.
     if arguments.dry_run {
         return Ok(Warmth::Cold);
     }
-    match (arguments.machine.warm, obstacle(arguments, root, modules)) {
+    match (arguments.machine.warm, obstacle(arguments, root, modules, architecture)) {
         (WarmWhen::Never, _) => Ok(Warmth::Cold),
         (_, None) => Ok(Warmth::Warm),
         (WarmWhen::Auto, Some(why)) => {
@@ -54,8 +57,9 @@ pub(super) fn comment(
     arguments: &RunArguments,
     root: &Root,
     modules: Option<&Path>,
+    architecture: &Architecture,
 ) -> Option<String> {
-    let can_be = obstacle(arguments, root, modules).is_none();
+    let can_be = obstacle(arguments, root, modules, architecture).is_none();
     (can_be && arguments.machine.warm != WarmWhen::Never)
         .then(|| "chrootvm would start this from a saved machine (--warm).".to_owned())
 }
@@ -88,7 +92,12 @@ pub(super) fn template(
 }
 
 /// Why this run cannot start from a saved machine, or would gain nothing.
-fn obstacle(arguments: &RunArguments, root: &Root, modules: Option<&Path>) -> Option<&'static str> {
+fn obstacle(
+    arguments: &RunArguments,
+    root: &Root,
+    modules: Option<&Path>,
+    architecture: &Architecture,
+) -> Option<&'static str> {
     let RunArguments { machine, diagnostics, .. } = arguments;
     let obstacles = [
         (!arguments.is_hosted(), "only a machine with a COMMAND waits for orders"),
@@ -98,6 +107,10 @@ fn obstacle(arguments: &RunArguments, root: &Root, modules: Option<&Path>) -> Op
         (diagnostics.details.debug, "--debug shows a boot"),
         (root.archive().is_some(), "the root is unpacked into memory while the machine boots"),
         (modules.is_some_and(is_too_old), "its kernel is older than 4.14"),
+        (
+            !architecture.has_root_ports,
+            "no device can be plugged into machines of its architecture",
+        ),
     ];
     obstacles.into_iter().find_map(|(is_there, why)| is_there.then_some(why))
 }
@@ -116,9 +129,11 @@ mod tests {
     use super::super::arguments::SingleWord;
     use super::super::arguments::tests::arguments;
     use super::*;
+    use machine::plan::architecture;
 
     #[test]
     fn only_runs_that_gain_by_it_start_from_a_saved_machine() {
+        let here = architecture::of_host().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let rootfs = dir.path().to_str().unwrap();
         for (words, expected) in [
@@ -138,13 +153,25 @@ mod tests {
                 words.iter().map(|&word| if word == "X" { rootfs } else { word }).collect();
             let arguments = arguments(&words, SingleWord::Init).unwrap();
             let root = Root::open(dir.path()).unwrap();
-            match (decide(&arguments, &root, None), expected) {
+            match (decide(&arguments, &root, None, here), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{words:?}"),
                 (Err(error), Err(part)) => {
                     assert!(error.to_string().contains(part), "{words:?}: {error}");
                 }
                 (found, _) => panic!("{words:?}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn machines_without_root_ports_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = [dir.path().to_str().unwrap(), "--", "true"];
+        let arguments = arguments(&words, SingleWord::Init).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for (arch, expected) in [("aarch64", Warmth::Warm), ("s390x", Warmth::Cold)] {
+            let architecture = architecture::named(arch).unwrap();
+            assert_eq!(decide(&arguments, &root, None, architecture).unwrap(), expected, "{arch}");
         }
     }
 
@@ -166,6 +193,7 @@ mod tests {
 
     #[test]
     fn dry_run_says_that_a_run_would_be_warm() {
+        let here = architecture::of_host().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let rootfs = dir.path().to_str().unwrap();
         for (options, expected) in [
@@ -178,8 +206,8 @@ mod tests {
             let words = [&["--dry-run"], options, &[rootfs, "--", "true"]].concat();
             let arguments = arguments(&words, SingleWord::Init).unwrap();
             let root = Root::open(dir.path()).unwrap();
-            assert_eq!(decide(&arguments, &root, None).unwrap(), Warmth::Cold, "{options:?}");
-            assert_eq!(comment(&arguments, &root, None).is_some(), expected, "{options:?}");
+            assert_eq!(decide(&arguments, &root, None, here).unwrap(), Warmth::Cold, "{options:?}");
+            assert_eq!(comment(&arguments, &root, None, here).is_some(), expected, "{options:?}");
         }
     }
 }

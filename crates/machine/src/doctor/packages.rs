@@ -14,6 +14,10 @@ pub enum Tool {
     QemuArm,
     /// QEMU for riscv64, with the firmware of its machines.
     QemuRiscv,
+    /// QEMU for ppc64le.
+    QemuPower,
+    /// QEMU for s390x.
+    QemuS390,
     /// virtiofsd, which exports directories to guests.
     Virtiofsd,
     /// A kernel for guests.
@@ -39,6 +43,8 @@ impl Tool {
         match arch {
             "aarch64" => Self::QemuArm,
             "riscv64" => Self::QemuRiscv,
+            "ppc64le" => Self::QemuPower,
+            "s390x" => Self::QemuS390,
             _ => Self::Qemu,
         }
     }
@@ -54,6 +60,8 @@ struct Family {
     qemu: &'static str,
     qemu_arm: &'static str,
     qemu_riscv: &'static str,
+    qemu_power: &'static str,
+    qemu_s390: &'static str,
     virtiofsd: &'static str,
     kernel: &'static str,
     id_map: &'static str,
@@ -62,12 +70,12 @@ struct Family {
 
 #[rustfmt::skip]
 const FAMILIES: &[Family] = &[
-    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
-    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
-    Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", qemu_arm: "qemu-system-aarch64-core",  qemu_riscv: "qemu-system-riscv-core",    virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
-    Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             qemu_arm: "qemu-kvm",                  qemu_riscv: "qemu-kvm",                  virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
-    Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      qemu_arm: "qemu-system-aarch64",       qemu_riscv: "qemu-system-riscv",         virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
-    Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   qemu_arm: "qemu-system-aarch64",       qemu_riscv: "qemu-system-riscv64",       virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
+    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  qemu_power: "qemu-system-ppc",      qemu_s390: "qemu-system-misc",       virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  qemu_power: "qemu-system-ppc",      qemu_s390: "qemu-system-misc",       virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", qemu_arm: "qemu-system-aarch64-core",  qemu_riscv: "qemu-system-riscv-core",    qemu_power: "qemu-system-ppc-core", qemu_s390: "qemu-system-s390x-core", virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             qemu_arm: "qemu-kvm",                  qemu_riscv: "qemu-kvm",                  qemu_power: "qemu-kvm",             qemu_s390: "qemu-kvm",               virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
+    Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      qemu_arm: "qemu-system-aarch64",       qemu_riscv: "qemu-system-riscv",         qemu_power: "qemu-system-ppc",      qemu_s390: "qemu-system-s390x",      virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
+    Family { id: "alpine", install: "apk add",         qemu: "qemu-system-x86_64",   qemu_arm: "qemu-system-aarch64",       qemu_riscv: "qemu-system-riscv64",       qemu_power: "qemu-system-ppc64",    qemu_s390: "qemu-system-s390x",      virtiofsd: "virtiofsd", kernel: "linux-virt",              id_map: "shadow-uidmap", musl: "musl-dev" },
 ];
 
 /// Distributions in which QEMU's C virtiofsd is part of [`QEMU_COMMON`], and the last release
@@ -153,6 +161,8 @@ impl Family {
             Tool::Qemu => self.qemu,
             Tool::QemuArm => self.qemu_arm,
             Tool::QemuRiscv => self.qemu_riscv,
+            Tool::QemuPower => self.qemu_power,
+            Tool::QemuS390 => self.qemu_s390,
             Tool::Virtiofsd => self.virtiofsd,
             Tool::Kernel => self.kernel,
             Tool::IdMap => self.id_map,
@@ -184,6 +194,8 @@ mod tests {
             ("NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=42\n", Tool::Qemu, "dnf install qemu-system-x86-core"),
             ("ID=debian\n", Tool::qemu_for("aarch64"), "apt-get install qemu-system-arm"),
             ("ID=debian\n", Tool::qemu_for("riscv64"), "apt-get install qemu-system-misc opensbi"),
+            ("ID=fedora\n", Tool::qemu_for("ppc64le"), "dnf install qemu-system-ppc-core"),
+            ("ID=arch\n", Tool::qemu_for("s390x"), "pacman -S qemu-system-s390x"),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Tool::Qemu, "dnf install qemu-kvm"),
             ("ID=manjaro\nID_LIKE=arch\n", Tool::Musl, "pacman -S musl"),
             ("ID=alpine\nVERSION_ID=3.20.1\n", Tool::IdMap, "apk add shadow-uidmap"),
@@ -208,6 +220,8 @@ mod tests {
             ("qemu", Tool::Qemu),
             ("qemu-arm", Tool::QemuArm),
             ("qemu-riscv", Tool::QemuRiscv),
+            ("qemu-ppc", Tool::QemuPower),
+            ("qemu-s390x", Tool::QemuS390),
             ("virtiofsd", Tool::Virtiofsd),
             ("musl-gcc", Tool::Musl),
             ("mkfs.btrfs", Tool::Btrfs),

@@ -15,6 +15,7 @@ use super::located::Located;
 use super::pack::{self, ModuleSelection};
 use super::vmlinux::decompress;
 use crate::host::canonical;
+use crate::plan::architecture::HOST;
 
 /// Source of a machine's initrd.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ const STEP_PLACES: [&str; 3] =
 /// # Errors
 /// The file is missing.
 pub fn find_init(given: Option<&Path>) -> Result<PathBuf> {
-    find_init_for(std::env::consts::ARCH, given)
+    find_init_for(HOST, given)
 }
 
 /// Finds the `/init` binary for the architecture `arch`: the file `given`, or the one that belongs
@@ -152,7 +153,7 @@ pub fn find_init_for(arch: &str, given: Option<&Path>) -> Result<PathBuf> {
     }
     let program = std::env::current_exe().context("find this program")?;
     let dir = program.parent().unwrap_or(Path::new("/"));
-    if arch == std::env::consts::ARCH {
+    if arch == HOST {
         return canonical(&first_of(dir, &INIT_PLACES)?);
     }
     let places = init_places_of(arch);

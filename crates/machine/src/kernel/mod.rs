@@ -16,7 +16,8 @@
 //! | [`of_host`] | chooses a kernel of the host, for a root without one | `installed`, `modules` |
 //! | [`small`] | builds and keeps a small kernel without modules | `vmlinux` |
 //!
-//! This room knows neither QEMU's command line nor a machine's plan. Paths in a root file
+//! This room knows neither QEMU's command line nor a machine's plan, only the architectures and
+//! the buses that a machine can have. Paths in a root file
 //! system are looked up through [`files::lookup::Files`].
 
 pub mod bootable;

@@ -25,6 +25,8 @@ enum On {
     All,
     /// One whose configuration has this option.
     Only(&'static str),
+    /// Each whose configuration lacks this option.
+    Others(&'static str),
 }
 
 /// Options with one purpose.
@@ -50,14 +52,20 @@ const GROUPS: &[Group] = &[
             menus: &[], options: &["SERIAL_AMBA_PL011", "SERIAL_AMBA_PL011_CONSOLE"] },
     Group { purpose: "the console", needed_by: NeededBy::Machines, on: On::Only("RISCV"),
             menus: &[], options: &["64BIT", "SERIAL_8250", "SERIAL_8250_CONSOLE", "SERIAL_OF_PLATFORM"] },
+    Group { purpose: "QEMU's machine and the console", needed_by: NeededBy::Machines, on: On::Only("PPC64"),
+            menus: &["PPC_BOOK3S_64"], options: &["CPU_LITTLE_ENDIAN", "PPC_PSERIES", "HVC_CONSOLE"] },
+    Group { purpose: "the console", needed_by: NeededBy::Machines, on: On::Only("S390"),
+            menus: &[], options: &["SCLP_TTY", "SCLP_CONSOLE"] },
     Group { purpose: "interrupts of PCI devices, and power off", needed_by: NeededBy::Machines, on: On::Only("X86"),
             menus: &[], options: &["ACPI"] },
     Group { purpose: "QEMU's bus", needed_by: NeededBy::Machines, on: On::Only("ARM64"),
             menus: &["PCI"], options: &["PCI_HOST_GENERIC"] },
     Group { purpose: "QEMU's bus and its interrupts", needed_by: NeededBy::Machines, on: On::Only("RISCV"),
             menus: &["PCI"], options: &["PCI_HOST_GENERIC", "SIFIVE_PLIC"] },
-    Group { purpose: "QEMU's devices", needed_by: NeededBy::Module("virtio_pci"), on: On::All,
+    Group { purpose: "QEMU's devices", needed_by: NeededBy::Module("virtio_pci"), on: On::Others("S390"),
             menus: &["PCI", "VIRTIO_MENU"], options: &["VIRTIO_PCI"] },
+    Group { purpose: "QEMU's devices", needed_by: NeededBy::Machines, on: On::Only("S390"),
+            menus: &["CCW", "VIRTIO_MENU"], options: &["S390_GUEST"] },
     Group { purpose: "the streams of a COMMAND", needed_by: NeededBy::Module("virtio_console"), on: On::All,
             menus: &[], options: &["VIRTIO_CONSOLE"] },
     Group { purpose: "directories of the host", needed_by: NeededBy::Module("virtiofs"), on: On::All,
@@ -79,6 +87,19 @@ const GROUPS: &[Group] = &[
     Group { purpose: "a faster start, and a clock under KVM", needed_by: NeededBy::Comfort, on: On::Only("X86"),
             menus: &["HYPERVISOR_GUEST", "PARAVIRT"], options: &["PVH", "KVM_GUEST"] },
 ];
+
+/// Option of the architecture of this program.
+const HERE: &str = if cfg!(target_arch = "aarch64") {
+    "ARM64"
+} else if cfg!(target_arch = "riscv64") {
+    "RISCV"
+} else if cfg!(target_arch = "powerpc64") {
+    "PPC64"
+} else if cfg!(target_arch = "s390x") {
+    "S390"
+} else {
+    "X86"
+};
 
 /// First words of a configuration that Kconfig wrote. Another file may be only a part.
 const WHOLE: &str = "# Automatically generated file; DO NOT EDIT.";
@@ -146,11 +167,14 @@ impl Group {
     /// Whether the group is for the architecture of the configuration with these `values`;
     /// without one, it is for that of this program.
     fn is_on(&self, values: Option<&HashMap<&str, &str>>) -> bool {
-        let here = if cfg!(target_arch = "aarch64") { "ARM64" } else { "X86" };
-        match (self.on, values) {
-            (On::All, _) => true,
-            (On::Only(name), None) => name == here,
-            (On::Only(name), Some(values)) => values.get(name) == Some(&"y"),
+        let is_for = |name| match values {
+            Some(values) => values.get(name) == Some(&"y"),
+            None => name == HERE,
+        };
+        match self.on {
+            On::All => true,
+            On::Only(name) => is_for(name),
+            On::Others(name) => !is_for(name),
         }
     }
 
@@ -217,6 +241,8 @@ mod tests {
         assert!(is_short(&lacks) && !is_short(&with("CONFIG_KVM_GUEST=n\n")));
         let arm = fragment(Some("CONFIG_ARM64=y\n"));
         assert!(arm.contains("PL011") && !arm.contains("8250") && !arm.contains("64BIT"), "{arm}");
+        let s390 = fragment(Some("CONFIG_S390=y\n"));
+        assert!(s390.contains("S390_GUEST") && !s390.contains("VIRTIO_PCI"), "{s390}");
         let riscv = fragment(Some("CONFIG_RISCV=y\n"));
         assert!(riscv.contains("SERIAL_OF_PLATFORM") && !riscv.contains("PL011"), "{riscv}");
     }

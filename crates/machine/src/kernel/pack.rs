@@ -17,6 +17,7 @@ use proto::settings;
 use super::modules::dir::ModulesDir;
 use super::modules::resolve::{ModuleRequest, load_order};
 use super::modules::strip::Strip;
+use crate::plan::transport::Transport;
 
 /// Subcommand of chrootvm that packs an initrd; `--dry-run` prints commands with it.
 pub const SUBCOMMAND: &str = "pack-initrd";
@@ -28,37 +29,14 @@ const MODULES_DIR: &str = "usr/lib/modules";
 /// limit keeps a directory of compression bombs from filling the host's memory.
 const MODULES_MAX: usize = 1 << 30;
 
-/// Bus by which a machine has its virtio devices. The module of virtiofs does not depend on
-/// the driver of the bus, so that driver is requested separately.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// PCI, as in the machine q35.
-    Pci,
-    /// Memory-mapped registers, as in the machine microvm.
-    Mmio,
-    /// Channel I/O of s390.
-    Ccw,
-}
-
-#[rustfmt::skip]
-impl Named for Transport {
-    const NAMES: &'static [(&'static str, Self, &'static str)] = &[
-        ("pci", Self::Pci, "as in the machine q35"),
-        ("mmio", Self::Mmio, "as in the machine microvm"),
-        ("ccw", Self::Ccw, "as in machines of s390"),
-    ];
-}
-
-impl Transport {
-    /// Request for its driver. The driver may be missing: a kernel has only the drivers of
-    /// its architecture.
-    fn module(self) -> ModuleRequest<'static> {
-        ModuleRequest::may(match self {
-            Transport::Pci => "virtio_pci",
-            Transport::Mmio => "virtio_mmio",
-            Transport::Ccw => "virtio_ccw",
-        })
-    }
+/// Request for the driver of `transport`. The driver may be missing: a kernel has only the drivers
+/// of its architecture. The module of virtiofs does not depend on it.
+fn driver(transport: Transport) -> ModuleRequest<'static> {
+    ModuleRequest::may(match transport {
+        Transport::Pci => "virtio_pci",
+        Transport::Mmio => "virtio_mmio",
+        Transport::Ccw => "virtio_ccw",
+    })
 }
 
 /// Selection of the modules that are packed, and their treatment.
@@ -91,8 +69,8 @@ impl ModuleSelection {
     /// only after the transport's driver is loaded.
     fn requests(&self) -> Vec<ModuleRequest<'_>> {
         let mut requests: Vec<_> = match &self.transports[..] {
-            [] => Transport::all().map(Transport::module).collect(),
-            some => some.iter().map(|one| one.module()).collect(),
+            [] => Transport::all().map(driver).collect(),
+            some => some.iter().copied().map(driver).collect(),
         };
         if !self.no_virtiofs {
             requests.push(ModuleRequest::must("virtiofs"));

@@ -39,7 +39,7 @@ const ARCHITECTURES: &[TreeArchitecture] = &[
     TreeArchitecture { line: "CONFIG_ARM64=y", images: &["arch/arm64/boot/Image", "arch/arm64/boot/Image.gz", "arch/arm64/boot/vmlinuz.efi"] },
     TreeArchitecture { line: "CONFIG_RISCV=y", images: &["arch/riscv/boot/Image", "arch/riscv/boot/Image.gz", "arch/riscv/boot/vmlinuz.efi"] },
     TreeArchitecture { line: "CONFIG_S390=y",  images: &["arch/s390/boot/bzImage"] },
-    TreeArchitecture { line: "CONFIG_PPC64=y", images: &["arch/powerpc/boot/zImage", "vmlinux"] },
+    TreeArchitecture { line: "CONFIG_PPC64=y", images: &["vmlinux"] },
 ];
 
 /// Kind of a directory that is not a tree in which a kernel was built.

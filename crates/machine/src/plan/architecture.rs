@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::registers::{Register, RegisterBit, Width};
+use super::transport::Transport;
 
 /// Names and limits that QEMU and the kernel use on one architecture.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +16,14 @@ pub struct Architecture {
     pub qemu: &'static str,
     /// Value of `-machine`.
     pub machine: &'static str,
+    /// Bus of the virtio devices.
+    pub transport: Transport,
+    /// True if the machine has root ports of PCI Express, into which devices are plugged while it
+    /// runs.
+    pub has_root_ports: bool,
+    /// Reason for which a host of another architecture cannot share directories with a guest;
+    /// `None` if hosts can.
+    pub no_foreign_shares: Option<&'static str>,
     /// File name of a firmware that starts faster than QEMU's default; `None` if QEMU has
     /// none.
     pub firmware: Option<&'static str>,
@@ -30,14 +39,21 @@ pub struct Architecture {
     pub clock: Clock,
     /// Longest kernel command line in bytes, including its NUL (`COMMAND_LINE_SIZE`).
     pub command_line_max: usize,
-    /// Set while the guest reads its console.
-    pub console_reads: RegisterBit,
+    /// Set while the guest reads its console; `None` if no register tells. Input then waits in QEMU.
+    pub console_reads: Option<RegisterBit>,
     /// Set while the guest listens to its power button; `None` if the machine has no button.
     pub power_button_works: Option<RegisterBit>,
     /// True if QEMU may end with status 0, but without the event of a shutdown, when the guest
     /// powers off.
     pub powers_off_silently: bool,
 }
+
+/// Name of this host's architecture (`uname -m`). Rust's name for POWER does not tell the order of
+/// bytes.
+pub const HOST: &str = match std::env::consts::ARCH.as_bytes() {
+    b"powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+    _ => std::env::consts::ARCH,
+};
 
 /// How a kernel learns the frequency of an emulated processor's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +128,11 @@ const RISCV_CONSOLE: RegisterBit =
 /// its own stack. Tables of three levels are shorter to walk, too.
 const RISCV_PARAMETERS: &str = "no4lvl cryptomgr.notests";
 
+/// QEMU's pseries machine with the firmware that is a part of QEMU (since 6.2). The default firmware,
+/// SLOF, takes five seconds in the emulator, writes a page of text on the console, and reads what is
+/// typed for the guest.
+const PSERIES: &str = "pseries,x-vof=on";
+
 /// The rows. A new one needs a column of packages in `doctor/packages.rs`, and the form of its
 /// kernel in `kernel/vmlinux/form.rs`, too.
 pub const ARCHITECTURES: &[Architecture] = &[
@@ -120,6 +141,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "amd64",
         qemu: "qemu-system-x86_64",
         machine: Q35,
+        transport: Transport::Pci,
+        has_root_ports: true,
+        no_foreign_shares: None,
         firmware: Some("qboot.rom"),
         emulated_cpu: X86_CPU,
         cpus_max: 255,
@@ -127,7 +151,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
         parameters: X86_PARAMETERS,
         clock: Clock::Measured,
         command_line_max: 2048,
-        console_reads: X86_CONSOLE,
+        console_reads: Some(X86_CONSOLE),
         power_button_works: Some(X86_POWER_BUTTON),
         powers_off_silently: false,
     },
@@ -136,6 +160,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "arm64",
         qemu: "qemu-system-aarch64",
         machine: VIRT,
+        transport: Transport::Pci,
+        has_root_ports: true,
+        no_foreign_shares: None,
         // QEMU enters the kernel without firmware.
         firmware: None,
         emulated_cpu: ARM_CPU,
@@ -144,7 +171,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
         parameters: "cryptomgr.notests",
         clock: Clock::Known,
         command_line_max: 2048,
-        console_reads: ARM_CONSOLE,
+        console_reads: Some(ARM_CONSOLE),
         power_button_works: Some(ARM_POWER_BUTTON),
         powers_off_silently: false,
     },
@@ -153,6 +180,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "riscv64",
         qemu: "qemu-system-riscv64",
         machine: "virt",
+        transport: Transport::Pci,
+        has_root_ports: true,
+        no_foreign_shares: None,
         // QEMU's default is OpenSBI, without which there is no timer.
         firmware: None,
         emulated_cpu: "rv64",
@@ -162,10 +192,51 @@ pub const ARCHITECTURES: &[Architecture] = &[
         clock: Clock::Known,
         // Old kernels take 512 only (include/uapi/asm-generic/setup.h).
         command_line_max: 1024,
-        console_reads: RISCV_CONSOLE,
+        console_reads: Some(RISCV_CONSOLE),
         power_button_works: None,
         // The machine's test device calls exit(3) (hw/misc/sifive_test.c, QEMU 7.2).
         powers_off_silently: true,
+    },
+    Architecture {
+        arch: "ppc64le",
+        platform: "ppc64le",
+        qemu: "qemu-system-ppc64",
+        machine: PSERIES,
+        transport: Transport::Pci,
+        has_root_ports: false,
+        no_foreign_shares: Some("FUSE passes the flags of open(2) as the guest numbers them"),
+        // The machine chooses it.
+        firmware: None,
+        emulated_cpu: "power9",
+        cpus_max: 1024,
+        console: "hvc0",
+        parameters: "cryptomgr.notests",
+        clock: Clock::Known,
+        command_line_max: 2048,
+        console_reads: None,
+        power_button_works: None,
+        powers_off_silently: false,
+    },
+    Architecture {
+        arch: "s390x",
+        platform: "s390x",
+        qemu: "qemu-system-s390x",
+        machine: "s390-ccw-virtio",
+        transport: Transport::Ccw,
+        has_root_ports: false,
+        no_foreign_shares: Some("FUSE passes numbers in the order of bytes of the guest"),
+        // QEMU enters the kernel without firmware.
+        firmware: None,
+        emulated_cpu: "max",
+        cpus_max: 248,
+        console: "ttysclp0",
+        parameters: "cryptomgr.notests",
+        clock: Clock::Known,
+        // Kernels before 5.15 take no more (arch/s390/include/asm/setup.h).
+        command_line_max: 896,
+        console_reads: None,
+        power_button_works: None,
+        powers_off_silently: false,
     },
 ];
 
@@ -173,7 +244,7 @@ impl Architecture {
     /// Whether it is that of this host, whose KVM then runs its code.
     #[must_use]
     pub fn is_of_host(&self) -> bool {
-        self.arch == std::env::consts::ARCH
+        self.arch == HOST
     }
 }
 
@@ -182,8 +253,7 @@ impl Architecture {
 /// # Errors
 /// No row describes this architecture.
 pub fn of_host() -> Result<&'static Architecture> {
-    let arch = std::env::consts::ARCH;
-    named(arch).with_context(|| format!("no virtual machine is described for {arch} hosts"))
+    named(HOST).with_context(|| format!("no virtual machine is described for {HOST} hosts"))
 }
 
 /// Constants of the architecture that is called `arch`; `None` if no row describes it.

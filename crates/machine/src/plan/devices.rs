@@ -1,4 +1,4 @@
-//! PCI devices of a machine, as options of QEMU and as commands of QMP.
+//! Virtio devices of a machine, as options of QEMU and as commands of QMP.
 //!
 //! A machine that waits for orders ([`MachineStart::Orders`](super::machine_plan::MachineStart))
 //! starts without the devices of its run: QEMU saves no machine with a vhost-user device. Each of
@@ -16,46 +16,49 @@ use super::disks::Disk;
 use super::machine_plan::{MachinePlan, Network, Publish};
 use super::ports::{self, QmpCommand, escape};
 use super::shares::Access;
+use super::transport::Transport;
 
-/// A PCI device.
+/// A virtio device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
     /// QEMU's name for the kind of device.
-    driver: &'static str,
+    driver: String,
     /// Its properties.
     properties: Vec<(&'static str, Value)>,
 }
 
 impl Device {
-    /// The device of share `number`, with this virtiofs `tag`.
+    /// The device of share `number`, with this virtiofs `tag`, on the bus `transport`.
     #[must_use]
-    pub fn share(number: usize, tag: &str) -> Self {
+    pub fn share(transport: Transport, number: usize, tag: &str) -> Self {
         let properties = vec![
             ("queue-size", json!(1024)),
             ("chardev", json!(share_chardev(number))),
             ("tag", json!(tag)),
         ];
-        Self { driver: "vhost-user-fs-pci", properties }
+        Self { driver: transport.device("vhost-user-fs"), properties }
     }
 
-    /// The device of disk `number`.
+    /// The device of disk `number`, on the bus `transport`.
     #[must_use]
-    pub fn disk(number: usize) -> Self {
-        Self { driver: "virtio-blk-pci", properties: vec![("drive", json!(disk_node(number)))] }
+    pub fn disk(transport: Transport, number: usize) -> Self {
+        let properties = vec![("drive", json!(disk_node(number)))];
+        Self { driver: transport.device("virtio-blk"), properties }
     }
 
-    /// The network card.
+    /// The network card, on the bus `transport`.
     #[must_use]
-    pub fn network_card() -> Self {
-        // The option ROM only serves to boot from the network.
-        let properties = vec![("netdev", json!(NETDEV)), ("romfile", json!(""))];
-        Self { driver: "virtio-net-pci", properties }
+    pub fn network_card(transport: Transport) -> Self {
+        // The option ROM of a PCI device only serves to boot from the network.
+        let rom = (transport == Transport::Pci).then(|| ("romfile", json!("")));
+        let properties = [("netdev", json!(NETDEV))].into_iter().chain(rom).collect();
+        Self { driver: transport.device("virtio-net"), properties }
     }
 
     /// Value of `-device`.
     #[must_use]
     pub fn option(&self) -> OsString {
-        let mut text = OsString::from(self.driver);
+        let mut text = OsString::from(&self.driver);
         for (name, value) in &self.properties {
             text.push(format!(",{name}="));
             match value {
@@ -131,20 +134,21 @@ impl MachinePlan {
     /// `/dev/vda`.
     #[must_use]
     pub fn pluggings(&self, disk_files: &[String]) -> Vec<Plugging> {
+        let transport = self.architecture.transport;
         let mut list = Vec::new();
         if let Network::User(published) = &self.network {
             let backend = QmpCommand { name: "netdev_add", arguments: netdev(published) };
-            let device = Device::network_card().plug(list.len());
+            let device = Device::network_card(transport).plug(list.len());
             list.push(Plugging { commands: vec![backend, device], share: None });
         }
         for (number, (disk, file)) in self.disks.iter().zip(disk_files).enumerate() {
             let backend = QmpCommand { name: "blockdev-add", arguments: node(number, disk, file) };
-            let device = Device::disk(number).plug(list.len());
+            let device = Device::disk(transport, number).plug(list.len());
             list.push(Plugging { commands: vec![backend, device], share: None });
         }
         for (number, share) in self.shares.iter().enumerate() {
             let mut commands = Vec::from(ports::connect(&share_chardev(number)));
-            commands.push(Device::share(number, &share.tag).plug(list.len()));
+            commands.push(Device::share(transport, number, &share.tag).plug(list.len()));
             list.push(Plugging { commands, share: Some(number) });
         }
         list
@@ -181,7 +185,7 @@ mod tests {
 
     #[test]
     fn options_double_commas_and_commands_keep_types() {
-        let share = Device::share(1, "a,b");
+        let share = Device::share(Transport::Pci, 1, "a,b");
         assert_eq!(share.option(), "vhost-user-fs-pci,queue-size=1024,chardev=fs1,tag=a,,b");
         let QmpCommand { name, arguments } = share.plug(2);
         let expected = json!({
@@ -189,7 +193,12 @@ mod tests {
             "bus": "port2", "id": "in-port2",
         });
         assert_eq!((name, arguments), ("device_add", expected));
-        assert_eq!(Device::network_card().option(), "virtio-net-pci,netdev=net,romfile=");
+        for (transport, card) in [
+            (Transport::Pci, "virtio-net-pci,netdev=net,romfile="),
+            (Transport::Ccw, "virtio-net-ccw,netdev=net"),
+        ] {
+            assert_eq!(Device::network_card(transport).option(), card);
+        }
         let port = "pcie-root-port,id=port0,chassis=1,power_controller_present=off";
         assert_eq!(root_port(0), port);
     }

@@ -17,5 +17,6 @@ pub mod ports;
 pub mod qemu_arguments;
 pub mod registers;
 pub mod shares;
+pub mod transport;
 pub mod virtiofsd;
 pub mod virtiofsd_arguments;

@@ -13,13 +13,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use proto::port::port_name;
 use serde_json::{Value, json};
 
+use super::transport::Transport;
+
 /// Names of the streams of a session, in the order in which their ports are made.
 pub const STREAMS: [&str; 4] = ["control", "stdin", "stdout", "stderr"];
 
-/// Value of `-device` for the controller of all ports.
-const CONTROLLER: &str = "virtio-serial-pci,id=serial";
+/// Id of the controller of all ports.
+const CONTROLLER: &str = "serial";
 
-/// QEMU's name for the bus of the virtio-serial ports.
+/// QEMU's name for the bus of the virtio-serial ports, which belongs to [`CONTROLLER`].
 const BUS: &str = "serial.0";
 
 /// The host's end of a character device of QEMU (`-chardev`).
@@ -57,10 +59,12 @@ pub struct SerialPort {
     pub backend: ChardevBackend,
 }
 
-/// QEMU's arguments for `ports`, as pairs of option and value.
+/// QEMU's arguments for `ports`, whose controller is on the bus `transport`, as pairs of option and
+/// value.
 #[must_use]
-pub fn arguments(ports: &[SerialPort]) -> Vec<(&'static str, OsString)> {
-    let controller = (!ports.is_empty()).then(|| ("-device", CONTROLLER.into()));
+pub fn arguments(transport: Transport, ports: &[SerialPort]) -> Vec<(&'static str, OsString)> {
+    let device = format!("{},id={CONTROLLER}", transport.device("virtio-serial"));
+    let controller = (!ports.is_empty()).then(|| ("-device", device.into()));
     let port = |SerialPort { name, backend }: &SerialPort| {
         let device = format!("virtserialport,bus={BUS},chardev={name},name={name}");
         [("-chardev", backend.chardev(name)), ("-device", device.into())]

@@ -15,6 +15,7 @@ use super::machine_plan::Publish;
 use super::machine_plan::{Accelerator, MachinePlan, MachineStart, Network, RunMode};
 use super::ports::{self, ChardevBackend, SerialPort, escape};
 use super::shares::{Access, Share};
+use super::transport::Transport;
 use super::virtiofsd::DaemonSocket;
 
 /// Value of `-sandbox`: QEMU gives up the rights that it does not need once it runs.
@@ -88,6 +89,7 @@ impl MachinePlan {
     pub fn qemu_arguments(&self, wiring: &Wiring<'_>) -> Vec<OsString> {
         let memory = self.memory;
         let architecture = self.architecture;
+        let transport = architecture.transport;
         let accelerator = self.accelerator.name();
         let cpu = match self.accelerator {
             Accelerator::Kvm => "host",
@@ -131,7 +133,7 @@ impl MachinePlan {
             list.option("-chardev", ChardevBackend::Fd(fd).chardev("qmp"));
             list.option("-mon", "chardev=qmp,mode=control");
         }
-        for (name, value) in ports::arguments(&wiring.ports) {
+        for (name, value) in ports::arguments(transport, &wiring.ports) {
             list.option(name, value);
         }
         if matches!(self.start, MachineStart::Orders { .. }) {
@@ -143,15 +145,15 @@ impl MachinePlan {
         }
         if let Network::User(published) = &self.network {
             list.option("-netdev", netdev(published));
-            list.option("-device", Device::network_card().option());
+            list.option("-device", Device::network_card(transport).option());
         }
         for (number, disk) in wiring.disks.iter().enumerate() {
-            let [backend, device] = disk.options(number);
+            let [backend, device] = disk.options(transport, number);
             list.option("-blockdev", backend);
             list.option("-device", device);
         }
         for (number, share) in wiring.shares.iter().enumerate() {
-            let [backend, device] = share.options(number);
+            let [backend, device] = share.options(transport, number);
             list.option("-chardev", backend);
             list.option("-device", device);
         }
@@ -162,7 +164,7 @@ impl MachinePlan {
 
 impl AttachedDisk<'_> {
     /// Values of `-blockdev` and `-device` for disk `number`.
-    fn options(&self, number: usize) -> [OsString; 2] {
+    fn options(&self, transport: Transport, number: usize) -> [OsString; 2] {
         let read_only = match self.disk.access {
             Access::ReadOnly => "on",
             Access::ReadWrite => "off",
@@ -174,13 +176,13 @@ impl AttachedDisk<'_> {
             self.disk.backing.driver()
         );
         let backend = [head.as_bytes(), escape(&self.file).as_bytes()].concat();
-        [OsString::from_vec(backend), Device::disk(number).option()]
+        [OsString::from_vec(backend), Device::disk(transport, number).option()]
     }
 }
 
 impl ExportedShare<'_> {
     /// Values of `-chardev` and `-device` for share `number`.
-    fn options(&self, number: usize) -> [OsString; 2] {
+    fn options(&self, transport: Transport, number: usize) -> [OsString; 2] {
         let socket = match &self.socket {
             DaemonSocket::Fd(fd) => format!("fd={fd}").into(),
             DaemonSocket::Path(path) => {
@@ -188,7 +190,7 @@ impl ExportedShare<'_> {
             }
         };
         let backend = OsString::from(format!("socket,id={},", devices::share_chardev(number)));
-        let device = Device::share(number, &self.share.tag);
+        let device = Device::share(transport, number, &self.share.tag);
         [[backend, socket].into_iter().collect(), device.option()]
     }
 }
@@ -343,7 +345,8 @@ mod tests {
             [(DiskBacking::File, "file"), (DiskBacking::BlockDevice, "host_device")]
         {
             let disk = Disk { path: "/x".into(), access: Access::ReadOnly, backing };
-            let [backend, device] = AttachedDisk { disk: &disk, file: "/a,b".into() }.options(1);
+            let attached = AttachedDisk { disk: &disk, file: "/a,b".into() };
+            let [backend, device] = attached.options(Transport::Pci, 1);
             let expected = format!(
                 "driver=raw,node-name=disk1,read-only=on,discard=unmap,file.driver={driver},\
                  file.filename=/a,,b"

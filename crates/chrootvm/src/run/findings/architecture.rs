@@ -1,9 +1,10 @@
 //! The architecture of the machine: that of `--arch`, or else that of what it boots.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use machine::kernel::bootable::KernelImage;
 use machine::kernel::find::UserKernel;
 use machine::plan::architecture::{self, Architecture};
+use machine::plan::shares::Share;
 use machine::root::architecture::KnownProgram;
 use machine::root::kinds::Root;
 
@@ -81,6 +82,24 @@ impl ChosenArchitecture {
         Ok(())
     }
 
+    /// Checks that this host can share directories with the machine.
+    ///
+    /// # Errors
+    /// There are `shares`, and it cannot.
+    pub(super) fn check_shares(&self, shares: &[Share]) -> Result<()> {
+        match (shares.first(), self.constants.no_foreign_shares) {
+            (Some(share), Some(why)) if !self.constants.is_of_host() => bail!(
+                "{}: this {} host cannot share a directory with a guest of {}: {why}; `chrootvm image \
+                 build` makes an image of it{}",
+                share.source.display(),
+                architecture::HOST,
+                self.constants.arch,
+                self.explanation()
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// The end of an error about a program or a file for this architecture that is missing; empty
     /// if it is that of this host.
     pub(super) fn explanation(&self) -> String {
@@ -106,4 +125,33 @@ fn of_kernel(image: &KernelImage) -> Option<&'static Architecture> {
 fn with_article(arch: &str) -> String {
     let article = if arch.starts_with(['a', 'x']) { "an" } else { "a" };
     format!("{article} {arch}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machine::plan::shares::{Access, MountPoint, ROOT_TAG};
+
+    #[test]
+    fn a_foreign_host_shares_directories_only_if_both_number_alike() {
+        let share = Share {
+            tag: ROOT_TAG.into(),
+            source: "/r".into(),
+            access: Access::ReadOnly,
+            mount_point: MountPoint::Root,
+        };
+        for (arch, is_refused) in
+            [("x86_64", false), ("aarch64", false), ("ppc64le", true), ("s390x", true)]
+        {
+            let constants = architecture::named(arch).unwrap();
+            let chosen = ChosenArchitecture { constants, reason: "as --arch says".into() };
+            assert!(chosen.check_shares(&[]).is_ok(), "{arch}");
+            let found = chosen.check_shares(std::slice::from_ref(&share)).err();
+            assert_eq!(found.is_some(), is_refused && arch != architecture::HOST, "{arch}");
+            if let Some(error) = found {
+                let error = error.to_string();
+                assert!(error.starts_with("/r: ") && error.contains(&format!("guest of {arch}: ")));
+            }
+        }
+    }
 }

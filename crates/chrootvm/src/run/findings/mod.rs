@@ -142,6 +142,7 @@ impl Findings {
         let name_server = name_server(arguments, root, &kernel)?;
         let needed_modules = needed_modules(arguments, root, &kernel);
         let attachments = arguments.directories.attachments(root)?;
+        arch.check_shares(&attachments.shares)?;
         let append = options.appended();
         let overlay = arguments.directories.overlay().map(|size| size.to_string());
         let root_options = RootOptions {

@@ -5,7 +5,7 @@
 //!
 //! Interfaces: the setup header of x86 (kernel doc: arch/x86/boot.rst); the headers of arm64
 //! and RISC-V images (kernel docs: arch/arm64/booting.rst, arch/riscv/boot-image-header.rst);
-//! PE, whose header lies at the offset that is stored at 0x3c and has the magic `PE\0\0` and
+//! the mark of a bzImage of s390 (kernel: arch/s390/boot/head.S); PE, whose header lies at the offset that is stored at 0x3c and has the magic `PE\0\0` and
 //! the machine (2 bytes); EFI zboot (kernel: drivers/firmware/efi/libstub/zboot-header.S);
 //! elf(5).
 
@@ -13,20 +13,21 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail, ensure};
+use image::elf::{Machine, machine};
 use object::elf as elf_format;
 use object::read::elf::FileHeader;
-use object::{LittleEndian, ReadCache, ReadRef};
+use object::{Endianness, LittleEndian, ReadCache, ReadRef};
 
 use super::{bzimage, decompress, elf};
-use crate::plan::architecture;
+use crate::plan::architecture::{self, ARCHITECTURES, Architecture};
 
 /// Form of a kernel that can be loaded or unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A kernel of x86 that unpacks itself (bzImage).
-    BzImage,
-    /// An uncompressed kernel of x86 with a PVH entry (vmlinux).
-    Vmlinux,
+    /// A kernel of this architecture, x86 or s390, that unpacks itself (bzImage).
+    BzImage(&'static str),
+    /// An uncompressed kernel in ELF (vmlinux) of this architecture: x86 with a PVH entry, or POWER.
+    Vmlinux(&'static str),
     /// An uncompressed kernel of this architecture, arm64 or RISC-V (Image).
     Image(&'static str),
     /// A kernel that this tool compressed.
@@ -49,21 +50,22 @@ impl Form {
     #[must_use]
     pub fn architecture(self) -> Option<&'static str> {
         match self {
-            Self::BzImage | Self::Vmlinux => Some(X86),
-            Self::Image(arch) => Some(arch),
+            Self::BzImage(arch) | Self::Vmlinux(arch) | Self::Image(arch) => Some(arch),
             Self::Compressed(_) | Self::Zboot | Self::Efi => None,
         }
     }
 }
 
-/// Name of the architecture of [`Form::BzImage`] and [`Form::Vmlinux`], and two that have Images.
+/// Names of the architectures whose kernels have a form here.
 const X86: &str = "x86_64";
 const ARM: &str = "aarch64";
 const RISCV: &str = "riscv64";
+const POWER: &str = "ppc64le";
+const S390: &str = "s390x";
 
 /// Bytes at the start of a file that are read to recognise it. Only the notes of a vmlinux
 /// may lie behind them.
-const HEAD: usize = 64 << 10;
+const HEAD: usize = 68 << 10;
 
 /// Bytes at the start of a file that decide whether it is text.
 const BEGINNING: usize = 32;
@@ -82,6 +84,12 @@ const IMAGES: &[(&[u8], &str)] = &[(b"ARM\x64", ARM), (b"RSC\x05", RISCV)];
 /// Offset and magic of a zImage of 32-bit Arm.
 const ZIMAGE: (usize, &[u8]) = (0x24, b"\x18\x28\x6f\x01");
 
+/// Offset and magic of a bzImage of s390.
+const S390_BZIMAGE: (usize, &[u8]) = (0x10008, b"S390EP");
+
+/// Lowest address at which a kernel of POWER runs (`PAGE_OFFSET`); that of a program is lower.
+const POWER_LOWEST: u64 = 0xc000_0000_0000_0000;
+
 /// Values of `Machine` in a PE header (PE format, "Machine types"), and the architectures.
 const PE_MACHINES: &[(u16, &str)] = &[
     (0x8664, X86),
@@ -92,21 +100,6 @@ const PE_MACHINES: &[(u16, &str)] = &[
     (0x5032, "riscv32"),
     (0x5064, RISCV),
     (0x6264, "loongarch64"),
-];
-
-/// Values of `e_machine` in an ELF header (elf(5), `EM_*`), and the architectures.
-const ELF_MACHINES: &[(u16, &str)] = &[
-    (62, X86),
-    (183, ARM),
-    (3, "i386"),
-    (40, "arm"),
-    (243, RISCV),
-    (258, "loongarch64"),
-    (20, "ppc"),
-    (21, "ppc64"),
-    (22, "s390x"),
-    (8, "mips"),
-    (43, "sparc64"),
 ];
 
 /// Files that people give by mistake: offset and magic, name.
@@ -161,7 +154,10 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
     if bzimage::is_bzimage(head) {
         let least = bzimage::size(head).context("it is a bzImage that is cut in its header")?;
         ensure!(size >= least, "it is a bzImage that is cut: {size} bytes of {least}");
-        return Ok(Form::BzImage);
+        return Ok(Form::BzImage(X86));
+    }
+    if has(S390_BZIMAGE.0, S390_BZIMAGE.1) {
+        return Ok(Form::BzImage(S390));
     }
     if has(ZIMAGE.0, ZIMAGE.1) {
         bail!("it is an ARM zImage for arm; {}", no_machine());
@@ -174,7 +170,7 @@ fn of<'a>(head: &[u8], size: u64, whole: impl ReadRef<'a>) -> Result<Form> {
         let is_zboot = has(ZBOOT_AT, ZBOOT);
         let what = if is_zboot { "an EFI zboot image" } else { "an EFI program" };
         if let Some(machine) = pe_machine(head) {
-            name(what, machine, PE_MACHINES)?;
+            check_pe(what, machine)?;
         }
         return Ok(if is_zboot { Form::Zboot } else { Form::Efi });
     }
@@ -203,34 +199,37 @@ pub(super) fn image_architecture(head: &[u8]) -> Option<&'static str> {
 
 /// Recognises a vmlinux among the ELF files.
 fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
-    /// Index of `EI_DATA` in `e_ident`, and its value `ELFDATA2MSB` for big-endian files.
-    const DATA: (usize, u8) = (5, 2);
-    /// Offset of `e_type`.
-    const TYPE: usize = 16;
-    /// Offset of `e_machine`.
-    const MACHINE: usize = 18;
-    let is_big = head.get(DATA.0) == Some(&DATA.1);
-    let number = |at: usize| {
-        let bytes = head.get(at..)?.first_chunk().copied()?;
-        Some(if is_big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    const CUT: &str = "it is an ELF file that is cut";
+    let machine = machine(head).context(CUT)?;
+    let is_for = |row: &&Architecture| Machine::of_platform(row.platform) == Some(machine);
+    let Some(Architecture { arch, .. }) = ARCHITECTURES.iter().find(is_for) else {
+        bail!("it is an ELF file for {machine}; {}", no_machine());
     };
-    let (kind, machine) =
-        number(TYPE).zip(number(MACHINE)).context("it is an ELF file that is cut")?;
-    let arch = name("an ELF file", machine, ELF_MACHINES)?;
+    let header = elf_format::FileHeader64::<Endianness>::parse(head).context(CUT)?;
+    let endian = header.endian().context(CUT)?;
+    let kind = header.e_type(endian);
+    // One that can be moved has the type of a library.
+    if *arch == POWER && header.e_entry(endian) >= POWER_LOWEST {
+        return Ok(Form::Vmlinux(POWER));
+    }
     ensure!(
-        kind == elf_format::ET_EXEC.0,
+        kind == elf_format::ET_EXEC,
         "it is an ELF file, but not a kernel: {}",
         match kind {
-            kind if kind == elf_format::ET_REL.0 => "an object, as a kernel module is",
-            kind if kind == elf_format::ET_DYN.0 => "a shared library or a program",
+            elf_format::ET_REL => "an object, as a kernel module is",
+            elf_format::ET_DYN => "a shared library or a program",
             _ => "not an executable",
         }
     );
-    ensure!(
-        arch == X86,
-        "it is an ELF file for {arch}: a program, or a vmlinux, which QEMU does not boot; give the \
-         Image"
-    );
+    match *arch {
+        X86 => {}
+        POWER => bail!("it is an ELF file for {arch}, but a program, not a kernel"),
+        S390 => bail!("it is an ELF file for {arch}: a program, or a vmlinux; give the bzImage"),
+        _ => bail!(
+            "it is an ELF file for {arch}: a program, or a vmlinux, which QEMU does not boot; give \
+             the Image"
+        ),
+    }
     let header = elf_format::FileHeader64::<LittleEndian>::parse(whole);
     let entry = header
         .and_then(|header| header.program_headers(LittleEndian, whole))
@@ -241,7 +240,7 @@ fn of_elf<'a>(head: &[u8], whole: impl ReadRef<'a>) -> Result<Form> {
         "it is an ELF file without the entry that QEMU needs (PVH): a program, or a vmlinux built \
          without CONFIG_PVH; give the bzImage"
     );
-    Ok(Form::Vmlinux)
+    Ok(Form::Vmlinux(X86))
 }
 
 /// The field `Machine` of a PE header; `None` if the header is missing or cut.
@@ -260,11 +259,10 @@ fn no_machine() -> String {
     format!("there are machines for {} only", architecture::names())
 }
 
-/// The name of the architecture `machine` in the table `names`; `what` is the kind of file for
-/// the error.
-fn name(what: &str, machine: u16, names: &[(u16, &'static str)]) -> Result<&'static str> {
-    match names.iter().find(|(number, _)| *number == machine) {
-        Some((_, name)) if architecture::named(name).is_some() => Ok(name),
+/// Checks that there are machines for the PE file `what` for `machine`.
+fn check_pe(what: &str, machine: u16) -> Result<()> {
+    match PE_MACHINES.iter().find(|(number, _)| *number == machine) {
+        Some((_, name)) if architecture::named(name).is_some() => Ok(()),
         Some((_, name)) => bail!("it is {what} for {name}; {}", no_machine()),
         None => bail!("it is {what} for machine {machine:#x}; {}", no_machine()),
     }
@@ -278,123 +276,4 @@ fn is_text(head: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::vmlinux::samples;
-    use proptest::prelude::*;
-
-    /// A file of zeros with `bytes` at an offset.
-    fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
-        let mut file = vec![0; (at + bytes.len()).max(4096)];
-        file[at..at + bytes.len()].copy_from_slice(bytes);
-        file
-    }
-
-    /// A PE file for `machine` with `head` behind its first two bytes.
-    fn pe(machine: u16, head: &[u8]) -> Vec<u8> {
-        let mut file = with(0x80, &[b"PE\0\0", &machine.to_le_bytes()[..]].concat());
-        file[..2].copy_from_slice(MZ);
-        file[2..2 + head.len()].copy_from_slice(head);
-        file[0x3c] = 0x80;
-        file
-    }
-
-    /// The file with one byte changed.
-    fn changed(mut file: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
-        file[at] = byte;
-        file
-    }
-
-    #[test]
-    fn every_form_of_a_kernel_is_recognised() {
-        for (name, file, expected) in [
-            ("bzImage", samples::bzimage(b"x"), Form::BzImage),
-            ("vmlinux", samples::vmlinux(Some(0x100_0010)), Form::Vmlinux),
-            ("gzip", b"\x1f\x8b\x08".to_vec(), Form::Compressed("gzip")),
-            ("lz4 frame", b"\x04\x22\x4d\x18".to_vec(), Form::Compressed("lz4")),
-            ("arm64", with(0x38, b"ARM\x64"), Form::Image(ARM)),
-            ("RISC-V", with(0x38, b"RSC\x05"), Form::Image(RISCV)),
-            ("arm64 with EFI", pe(0xaa64, &samples::image(b"")[2..]), Form::Image(ARM)),
-            ("arm64 UKI", pe(0xaa64, b""), Form::Efi),
-            ("arm64 zboot", pe(0xaa64, b"\0\0zimg"), Form::Zboot),
-            ("UKI", pe(0x8664, b""), Form::Efi),
-            ("EFI without a header", b"MZ".to_vec(), Form::Efi),
-            ("zboot", pe(0x8664, b"\0\0zimg"), Form::Zboot),
-            ("zboot by hand", b"MZ\0\0zimg".to_vec(), Form::Zboot),
-        ] {
-            assert_eq!(of_bytes(&file).unwrap(), expected, "{name}");
-            let kept = tempfile::tempfile().unwrap();
-            kept.write_all_at(&file, 0).unwrap();
-            assert_eq!(of_file(&kept).unwrap(), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn an_error_names_the_kind_of_another_file() {
-        let bzimage = || {
-            let mut image = samples::bzimage(&[7; 5000]);
-            image[0x1f4..0x1f8].copy_from_slice(&(5000_u32 / 16).to_le_bytes());
-            image
-        };
-        assert_eq!(of_bytes(&bzimage()).unwrap(), Form::BzImage);
-        let vmlinux = || samples::vmlinux(Some(0x100_0010));
-        for (name, file, expected) in [
-            ("empty", vec![], "it is empty"),
-            ("text", b"vmlinuz is not here\n".to_vec(), "it is text"),
-            ("short text", b"x".to_vec(), "it is text"),
-            ("script", b"#!/bin/sh\n".to_vec(), "it is a script"),
-            ("zeros", vec![0; 4096], "not a known kind of kernel"),
-            ("cut in the header", bzimage()[..0x20a].to_vec(), "bzImage that is cut in its header"),
-            ("cut", bzimage()[..5000].to_vec(), "bzImage that is cut: 5000 bytes of 7040"),
-            ("LoongArch UKI", pe(0x6264, b""), "for loongarch64; there are machines for x86_64"),
-            ("unknown PE", pe(0x1234, b""), "for machine 0x1234"),
-            ("ARM", with(0x24, b"\x18\x28\x6f\x01"), "for arm; there are machines for"),
-            (
-                "aarch64 vmlinux",
-                changed(vmlinux(), 18, 183),
-                "an ELF file for aarch64: a program, or a vmlinux, which QEMU does not boot",
-            ),
-            ("RISC-V vmlinux", changed(vmlinux(), 18, 243), "for riscv64: a program, or"),
-            ("i386 vmlinux", changed(vmlinux(), 18, 3), "for i386; there are machines for x86_64"),
-            (
-                "s390x",
-                {
-                    let mut file = vmlinux();
-                    file[5] = 2;
-                    file[18..20].copy_from_slice(&[0, 22]);
-                    file
-                },
-                "s390x",
-            ),
-            ("module", changed(vmlinux(), 16, 1), "an object, as a kernel module is"),
-            ("program", changed(vmlinux(), 16, 3), "a shared library or a program"),
-            ("no PVH", samples::vmlinux(None), "without the entry that QEMU needs"),
-            ("cut vmlinux", vmlinux()[..100].to_vec(), "cut or damaged"),
-            ("cut ELF", b"\x7fELF\x02\x01".to_vec(), "an ELF file that is cut"),
-            ("initrd", b"07070100000000".to_vec(), "a cpio archive, as an initrd is"),
-            ("deb", b"!<arch>\ndebian-binary   ".to_vec(), "a Debian package"),
-            ("rpm", b"\xed\xab\xee\xdb".to_vec(), "an RPM package"),
-            ("tar", with(257, b"ustar"), "a tar archive"),
-            ("qcow2", b"QFI\xfb".to_vec(), "a qcow2 image"),
-            ("ext4", with(1080, b"\x53\xef"), "an ext4 image"),
-            ("EROFS", with(1024, b"\xe2\xe1\xf5\xe0"), "an EROFS image"),
-            ("squashfs", b"hsqs\0\0\0\0".to_vec(), "a squashfs image"),
-            ("ISO", with(0x8001, b"CD001"), "an ISO 9660 image"),
-            ("disk", with(510, b"\x55\xaa"), "a disk or a boot sector"),
-        ] {
-            let error = format!("{:#}", of_bytes(&file).expect_err(name));
-            assert!(error.contains(expected), "{name}: {error}");
-            assert_eq!(error.lines().count(), 1, "{name}: {error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_file_panics(
-            head in prop::sample::select(vec![&b"MZ"[..], b"\x7fELF", b"\x1f\x8b", b"MZ\0\0zimg", b""]),
-            bytes in prop::collection::vec(any::<u8>(), 0..600),
-        ) {
-            let _ = of_bytes(&[head, &bytes].concat()); // any result is fine
-        }
-    }
-}
+mod tests;

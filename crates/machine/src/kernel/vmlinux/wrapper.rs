@@ -70,7 +70,7 @@ pub fn find(file: &File, form: Form, cache: Option<&VmlinuxCache>) -> Result<Vml
 fn unwrap(mut bytes: Vec<u8>, mut form: Form) -> Result<Vec<u8>> {
     for _ in 0..LAYERS_MOST {
         let name = match form {
-            Form::BzImage | Form::Vmlinux | Form::Image(_) => return Ok(bytes),
+            Form::BzImage(_) | Form::Vmlinux(_) | Form::Image(_) => return Ok(bytes),
             Form::Compressed(tool) => {
                 bytes = decompress::whole(&bytes)?.context("not compressed")?;
                 tool
@@ -254,7 +254,7 @@ mod tests {
         for name in ["made", "found"] {
             let found = find(&file(&gzip(&bz)), Form::Compressed("gzip"), Some(&cache)).unwrap();
             let Vmlinux::Cached { file, path } = found else { panic!("{name}") };
-            assert_eq!(form::of_file(&file).unwrap(), Form::BzImage, "{name}");
+            assert_eq!(form::of_file(&file).unwrap(), Form::BzImage("x86_64"), "{name}");
             assert!(path.exists(), "{name}");
         }
         assert_eq!(std::fs::read_dir(base.path().join("virtinitrd/vmlinux")).unwrap().count(), 1);

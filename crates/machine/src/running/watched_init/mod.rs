@@ -129,21 +129,21 @@ impl WatchedInit {
         let reads = self.architecture.console_reads;
         let is_open = match self.look {
             Look::Due(due) if due > now => return,
-            Look::Due(_) => match qmp.send_monitor(&reads.question()) {
-                Ok(question) => {
+            Look::Due(_) => match reads.and_then(|bit| qmp.send_monitor(&bit.question()).ok()) {
+                Some(question) => {
                     self.look = Look::Asked(question);
                     return;
                 }
-                Err(_) => None,
+                None => None,
             },
             Look::Asked(question) => match qmp.take_text(question) {
-                Some(answer) => reads.is_set(&answer),
+                Some(answer) => reads.and_then(|bit| bit.is_set(&answer)),
                 None => return,
             },
         };
         self.look = Look::Due(now + OPEN_TICK);
-        // Without an answer, QEMU is about to end, or has no such command; then input arrives as
-        // soon as possible.
+        // Without an answer, no register tells, or QEMU is about to end, or has no such command; then
+        // input arrives as soon as possible.
         if is_open.unwrap_or(true) {
             self.since = Some(now);
             self.relay.opened();
