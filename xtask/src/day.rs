@@ -122,7 +122,7 @@ fn live(what: &str, count: u32, script: &str, records: &[Record<'_>]) -> Result<
     let kernel = testbed::kernel(&workspace)?;
     // A directory would cost a request to the host for each program that starts.
     let image = dir.path().join("root.erofs");
-    programs::make_image(&root, &image)?;
+    programs::make_image(&root, &image, &[])?;
     let start = Instant::now();
     let mut command = Command::new(workspace.join("scripts/chrootvm"));
     command.args(["--no-config", "--quiet", "--timeout", LIMIT]);

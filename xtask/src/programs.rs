@@ -46,13 +46,14 @@ fn write_completions() -> Result<()> {
     Ok(())
 }
 
-/// Makes the image `image`, in the format of its ending, of the directory `root`.
+/// Makes the image `image`, in the format of its ending, of the directory `root`, with these
+/// `options` of `chrootvm image build`.
 ///
 /// # Errors
 /// cargo did not start this program, or `chrootvm image build` fails.
-pub fn make_image(root: &Path, image: &Path) -> Result<()> {
+pub fn make_image(root: &Path, image: &Path, options: &[&str]) -> Result<()> {
     let mut build = Command::new(chrootvm()?);
-    run(build.args(["image", "build", "--quiet"]).arg(root).arg("-o").arg(image))
+    run(build.args(["image", "build", "--quiet"]).args(options).arg(root).arg("-o").arg(image))
 }
 
 /// Path of the built `chrootvm`.

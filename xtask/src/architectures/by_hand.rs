@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use machine::plan::architecture::Architecture;
 use machine::plan::virtiofsd::{Flavour, Virtiofsd};
 use machine::process::virtiofsd;
 
-use super::rows::Row;
 use crate::kernels::checks::{CheckRoot, MARK, START};
 use crate::kernels::trial::Site;
 use crate::outcomes::{Outcome, last_words};
@@ -64,13 +64,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Reason for which this host cannot share a directory with a guest of `row`; `None` if it can.
+pub(super) fn no_shares(row: &Architecture) -> Option<String> {
+    row.no_foreign_shares.filter(|_| !row.is_of_host()).map(str::to_owned)
+}
+
 /// Boots the root of `site` with `kernel`, and looks for what its PID 1 writes on the console.
 ///
 /// # Errors
 /// A part of the machine cannot be made, or the machine cannot be started.
-pub(super) fn boot(row: &Row, root: HandRoot, site: &Site, kernel: &HostKernel) -> Result<Outcome> {
-    if let (HandRoot::Osbuild, Some(reason)) = (root, row.no_virtiofs) {
-        return Ok(Outcome::NotRun(reason.into()));
+pub(super) fn boot(
+    row: &Architecture,
+    root: HandRoot,
+    site: &Site,
+    kernel: &HostKernel,
+) -> Result<Outcome> {
+    if let (HandRoot::Osbuild, Some(reason)) = (root, no_shares(row)) {
+        return Ok(Outcome::NotRun(reason));
     }
     let dir = tempfile::Builder::new().prefix("virtinitrd-by-hand-").tempdir();
     let dir = dir.context("make a directory")?;
@@ -80,7 +90,7 @@ pub(super) fn boot(row: &Row, root: HandRoot, site: &Site, kernel: &HostKernel) 
     run(pack.arg(site.init()).arg(&kernel.modules).arg(&initrd))?;
     // timeout(1) ends a machine that hangs.
     let mut qemu = Command::new("timeout");
-    qemu.args(["--kill-after", "5", LIMIT, row.qemu, "-cpu", row.cpu, "-m", "512M"]);
+    qemu.args(["--kill-after", "5", LIMIT, row.qemu, "-cpu", row.emulated_cpu, "-m", "512M"]);
     qemu.args(["-machine", &format!("{},memory-backend=mem", row.machine)]);
     qemu.args(["-object", "memory-backend-memfd,id=mem,size=512M,share=on"]);
     qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
@@ -106,7 +116,7 @@ pub(super) fn boot(row: &Row, root: HandRoot, site: &Site, kernel: &HostKernel) 
 }
 
 /// Exports the root `tree`, and a directory with the payload alone, which is made in `dir`.
-fn share(tree: &Path, row: &Row, dir: &Path, qemu: &mut Command) -> Result<Vec<Daemon>> {
+fn share(tree: &Path, row: &Architecture, dir: &Path, qemu: &mut Command) -> Result<Vec<Daemon>> {
     let virtiofsd = virtiofsd::find(None)?;
     let share = dir.join(SHARE);
     fs::create_dir(&share).context("make a directory")?;
@@ -116,20 +126,19 @@ fn share(tree: &Path, row: &Row, dir: &Path, qemu: &mut Command) -> Result<Vec<D
         let socket = dir.join(format!("{tag}.sock"));
         daemons.push(Daemon::start(&virtiofsd, source, &socket)?);
         qemu.args(["-chardev", &format!("socket,id={tag},path={}", socket.display())]);
-        let device = format!("vhost-user-fs-{},chardev={tag},tag={tag}", row.bus);
-        qemu.args(["-device", &device]);
+        let device = row.transport.device("vhost-user-fs");
+        qemu.args(["-device", &format!("{device},chardev={tag},tag={tag}")]);
     }
     Ok(daemons)
 }
 
 /// Adds a disk with an image of the root `tree`, which is made in `dir`.
-fn add_disk(tree: &Path, row: &Row, dir: &Path, qemu: &mut Command) -> Result<()> {
+fn add_disk(tree: &Path, row: &Architecture, dir: &Path, qemu: &mut Command) -> Result<()> {
     let image = dir.join("root.ext4");
-    let mut build = Command::new(programs::chrootvm()?);
-    build.args(["image", "build", "--quiet", "--uuid", UUID]).arg(tree).arg("-o").arg(&image);
-    run(&mut build)?;
+    programs::make_image(tree, &image, &["--uuid", UUID])?;
     let drive = format!("if=none,id=disk,format=raw,readonly=on,file={}", image.display());
-    qemu.args(["-drive", &drive, "-device", &format!("virtio-blk-{},drive=disk", row.bus)]);
+    let device = row.transport.device("virtio-blk");
+    qemu.args(["-drive", &drive, "-device", &format!("{device},drive=disk")]);
     Ok(())
 }
 

@@ -66,7 +66,7 @@ impl Roots {
         let mut roots = vec![("directory", root.clone())];
         for kind in &self.kinds {
             let image = subject.scratch().join(format!("image.{kind}"));
-            programs::make_image(&root, &image)?;
+            programs::make_image(&root, &image, &[])?;
             roots.push((kind, image));
         }
         let mut runs = vec![Vec::new(); roots.len()];

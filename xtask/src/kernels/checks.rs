@@ -10,7 +10,7 @@ pub(crate) enum CheckRoot {
 }
 
 /// What a machine must do.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Check {
     /// Heading of its column.
     pub(crate) name: &'static str,

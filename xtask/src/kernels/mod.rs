@@ -45,7 +45,7 @@ impl Kernels {
         let tree = workspace::root()?;
         let init = guest::build()?;
         programs::build()?;
-        let site = Site::new(init, &testbed::busybox()?)?;
+        let site = Site::new(init, &testbed::busybox()?, &[])?;
         let rows = wanted.into_iter().map(|row| {
             log::info!("{}", row.name);
             let outcomes = match row.options(&tree, self.tree.as_deref()) {

@@ -27,16 +27,17 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Makes both roots with this static `busybox`, for machines that start with `init`.
+    /// Makes both roots with this static `busybox`, for machines that start with `init`. `options` are
+    /// those of `chrootvm image build`.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(crate) fn new(init: PathBuf, busybox: &Path) -> Result<Self> {
+    pub(crate) fn new(init: PathBuf, busybox: &Path, options: &[&str]) -> Result<Self> {
         let made = tempfile::Builder::new().prefix("virtinitrd-kernels-").tempdir();
         let site = Self { directory: made.context("make a directory")?, init };
         let root = site.root(CheckRoot::Directory);
         testbed::make_root(&root, busybox, &[START])?;
-        programs::make_image(&root, &site.root(CheckRoot::Erofs))?;
+        programs::make_image(&root, &site.root(CheckRoot::Erofs), options)?;
         Ok(site)
     }
 

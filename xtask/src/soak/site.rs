@@ -53,7 +53,7 @@ impl Site {
         fs::create_dir_all(busybox.join("mnt"))?;
         fs::create_dir_all(busybox.join("etc"))?;
         let image = dir.path().join("root.erofs");
-        programs::make_image(&busybox, &image)?;
+        programs::make_image(&busybox, &image, &[])?;
         let roots = vec![busybox, testbed::debian(&workspace)?, image];
         let kernel = testbed::kernel(&workspace)?;
         let program = workspace.join("scripts/chrootvm");
