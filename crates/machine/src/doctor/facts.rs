@@ -5,7 +5,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::guest_modules::Support;
+use super::guest_modules::{GuestModule, Support};
 use super::packages::{Distribution, Tool};
 use crate::plan::architecture::Architecture;
 use crate::plan::virtiofsd::{Flavour, Guard};
@@ -164,9 +164,9 @@ pub struct KernelFacts {
     pub no_kernel: Option<String>,
     /// Directory of its modules.
     pub modules_dir: PathBuf,
-    /// Support for each of [`GUEST_MODULES`](super::guest_modules::GUEST_MODULES), in that
-    /// order; or the reason why it is unknown.
-    pub modules: Result<Vec<Support>, String>,
+    /// The modules that guests use ([`guest_modules::of`](super::guest_modules::of)), and the support
+    /// for each; or the reason why it is unknown.
+    pub modules: Result<Vec<(&'static GuestModule, Support)>, String>,
     /// Text about modules of another version, which the kernel may refuse to load.
     pub mismatch: Option<String>,
 }

@@ -52,10 +52,10 @@ pub fn gather(
     architecture: &'static Architecture,
 ) -> Result<Facts> {
     let user = user();
-    let given = given_kernel(rootfs, given)?;
-    let mut kernels = vec![root_kernels(Path::new("/"), false)?];
+    let given = given_kernel(rootfs, given, architecture.transport)?;
+    let mut kernels = vec![root_kernels(Path::new("/"), false, architecture.transport)?];
     if let Some(rootfs) = rootfs {
-        let rootfs = root_kernels(rootfs, true)?;
+        let rootfs = root_kernels(rootfs, true, architecture.transport)?;
         kernels.retain(|host| host.path != rootfs.path);
         kernels.push(rootfs);
     }
@@ -67,7 +67,7 @@ pub fn gather(
         kvm: kvm(architecture),
         given,
         kernels,
-        host_kernel: host_kernel(rootfs, architecture.arch)?,
+        host_kernel: host_kernel(rootfs, architecture)?,
         ids: ids(&user.name),
         musl: toolchain::musl(),
         user,

@@ -1,9 +1,10 @@
 //! Kernel modules that guests use.
 
 use crate::kernel::modules::resolve::Need;
+use crate::plan::transport::Transport;
 
 /// A module that guests use.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct GuestModule {
     /// Its name.
     pub name: &'static str,
@@ -11,6 +12,8 @@ pub struct GuestModule {
     pub purpose: &'static str,
     /// [`Need::Must`] if no guest boots without it.
     pub need: Need,
+    /// Bus of the machines whose guests use it; `None` if those of each do.
+    pub transport: Option<Transport>,
 }
 
 /// Support of a kernel for a module.
@@ -24,12 +27,17 @@ pub enum Support {
     Missing(String),
 }
 
-/// The modules that guests use, the most important first.
+/// The modules that guests of a machine with this bus use, the most important first.
+pub fn of(transport: Transport) -> impl Iterator<Item = &'static GuestModule> {
+    let is_used = move |module: &&GuestModule| module.transport.is_none_or(|one| one == transport);
+    GUEST_MODULES.iter().filter(is_used)
+}
+
 #[rustfmt::skip]
-pub const GUEST_MODULES: &[GuestModule] = &[
-    GuestModule { name: "virtiofs",       purpose: "the root file system", need: Need::Must },
-    GuestModule { name: "virtio_pci",     purpose: "QEMU's devices",       need: Need::Must },
-    GuestModule { name: "virtio_console", purpose: "ports to the host",    need: Need::May },
-    GuestModule { name: "overlay",        purpose: "a writable root",      need: Need::May },
-    GuestModule { name: "virtio_net",     purpose: "the network",          need: Need::May },
+const GUEST_MODULES: &[GuestModule] = &[
+    GuestModule { name: "virtiofs",       purpose: "the root file system", need: Need::Must, transport: None },
+    GuestModule { name: "virtio_pci",     purpose: "QEMU's devices",       need: Need::Must, transport: Some(Transport::Pci) },
+    GuestModule { name: "virtio_console", purpose: "ports to the host",    need: Need::May,  transport: None },
+    GuestModule { name: "overlay",        purpose: "a writable root",      need: Need::May,  transport: None },
+    GuestModule { name: "virtio_net",     purpose: "the network",          need: Need::May,  transport: None },
 ];

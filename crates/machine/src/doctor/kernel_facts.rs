@@ -6,7 +6,7 @@ use anyhow::Result;
 use files::lookup::Files;
 
 use super::facts::{KernelFacts, RootKernels};
-use super::guest_modules::{GUEST_MODULES, Support};
+use super::guest_modules::{self, GuestModule, Support};
 use crate::kernel::find::{self, UserKernel, VersionMismatch, find_kernel, mismatch};
 use crate::kernel::installed::{InstalledKernel, installed};
 use crate::kernel::modules::dir::ModulesDir;
@@ -15,6 +15,8 @@ use crate::kernel::modules::name::canonical_name;
 use crate::kernel::modules::resolve::{ModuleRequest, load_order};
 use crate::kernel::of_host;
 use crate::kernel::vmlinux::form;
+use crate::plan::architecture::Architecture;
+use crate::plan::transport::Transport;
 use crate::root::kinds::Root;
 
 /// Values of `--kernel` and `--modules`.
@@ -26,16 +28,25 @@ pub struct GivenKernel<'a> {
     pub modules: Option<&'a Path>,
 }
 
-/// The image of the host for the architecture `arch` that boots a `rootfs` without a kernel, or the
-/// reason why none does.
-pub(super) fn host_kernel(rootfs: Option<&Path>, arch: &str) -> Result<Result<PathBuf, String>> {
+/// The image of the host for machines of this `architecture` that boots a `rootfs` without a kernel, or
+/// the reason why none does.
+pub(super) fn host_kernel(
+    rootfs: Option<&Path>,
+    architecture: &Architecture,
+) -> Result<Result<PathBuf, String>> {
     let root = Root::open(rootfs.unwrap_or(Path::new("/")))?;
-    let found = of_host::find(arch, &root.needed_modules(None));
+    let needed = root.needed_modules(architecture.transport, None);
+    let found = of_host::find(architecture.arch, &needed);
     Ok(found.map(|kernel| kernel.image.host_path()).map_err(|error| format!("{error:#}")))
 }
 
-/// Gathers the facts about the kernels of the root file system at `path`.
-pub(super) fn root_kernels(path: &Path, is_rootfs: bool) -> Result<RootKernels> {
+/// Gathers the facts about the kernels of the root file system at `path`, for machines with the bus
+/// `transport`.
+pub(super) fn root_kernels(
+    path: &Path,
+    is_rootfs: bool,
+    transport: Transport,
+) -> Result<RootKernels> {
     let root = Root::open(path)?;
     let path = root.path().to_path_buf();
     // A file system that only the guest's kernel reads is booted with a kernel from elsewhere.
@@ -50,7 +61,8 @@ pub(super) fn root_kernels(path: &Path, is_rootfs: bool) -> Result<RootKernels> 
         Ok(installed) => (installed, None),
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
-    let kernels = installed.into_iter().map(|found| kernel_facts(&*root, found)).collect();
+    let kernels =
+        installed.into_iter().map(|found| kernel_facts(&*root, found, transport)).collect();
     Ok(RootKernels { path, is_rootfs, problem, kernels })
 }
 
@@ -59,6 +71,7 @@ pub(super) fn root_kernels(path: &Path, is_rootfs: bool) -> Result<RootKernels> 
 pub(super) fn given_kernel(
     rootfs: Option<&Path>,
     given: GivenKernel<'_>,
+    transport: Transport,
 ) -> Result<Option<KernelFacts>> {
     if given.image.is_none() && given.modules.is_none() {
         return Ok(None);
@@ -83,7 +96,9 @@ pub(super) fn given_kernel(
             .to_owned()),
         Some(dir) => match refused {
             Some(problem) => Err(problem),
-            None => supports(&*dir.root, &dir.path).map_err(|error| format!("{error:#}")),
+            None => {
+                supports(&*dir.root, &dir.path, transport).map_err(|error| format!("{error:#}"))
+            }
         },
     };
     Ok(Some(KernelFacts {
@@ -98,29 +113,34 @@ pub(super) fn given_kernel(
 }
 
 /// Gathers the facts about one kernel of `root`.
-fn kernel_facts(root: &dyn Files, found: InstalledKernel) -> KernelFacts {
+fn kernel_facts(root: &dyn Files, found: InstalledKernel, transport: Transport) -> KernelFacts {
     let file = found.image.as_ref().map(|image| root.file(image));
     let form = file.as_ref().and_then(|file| file.as_ref().ok()).map(form::of_file);
     KernelFacts {
         unreadable: file.and_then(Result::err).map(|error| error.to_string()),
         no_kernel: form.and_then(Result::err).map(|error| format!("{error:#}")),
         image: found.image.map(|image| root.host_path(&image)),
-        modules: supports(root, &found.modules).map_err(|error| format!("{error:#}")),
+        modules: supports(root, &found.modules, transport).map_err(|error| format!("{error:#}")),
         modules_dir: root.host_path(&found.modules),
         mismatch: None,
         version: found.version,
     }
 }
 
-/// Tells how the kernel with this modules directory has each of [`GUEST_MODULES`].
-fn supports(root: &dyn Files, path: &Path) -> Result<Vec<Support>> {
+/// Tells how the kernel with this modules directory has each of the modules that guests use on the bus
+/// `transport`.
+fn supports(
+    root: &dyn Files,
+    path: &Path,
+    transport: Transport,
+) -> Result<Vec<(&'static GuestModule, Support)>> {
     let dir = ModulesDir::open(root, path)?;
     let support = |name| match load_order(&dir, &[ModuleRequest::must(name)]) {
         Ok(order) if order.contains(&canonical_name(name)) => Support::Module,
         Ok(_) => Support::BuiltIn,
         Err(error) => Support::Missing(format!("{error:#}")),
     };
-    Ok(GUEST_MODULES.iter().map(|module| support(module.name)).collect())
+    Ok(guest_modules::of(transport).map(|module| (module, support(module.name))).collect())
 }
 
 #[cfg(test)]
@@ -149,11 +169,11 @@ mod tests {
         }
         write("lib/modules/6.8.1/nothing", "");
 
-        let found = root_kernels(dir.path(), true).unwrap();
+        let found = root_kernels(dir.path(), true, Transport::Pci).unwrap();
         let [newer, older] = &found.kernels[..] else { panic!("{found:?}") };
         let of = |name: &str| {
-            let index = GUEST_MODULES.iter().position(|module| module.name == name).unwrap();
-            newer.modules.as_ref().unwrap()[index].clone()
+            let mut rows = newer.modules.as_ref().unwrap().iter();
+            rows.find(|(module, _)| module.name == name).unwrap().1.clone()
         };
         assert_eq!(of("virtiofs"), Support::Module);
         assert_eq!(of("virtio_pci"), Support::BuiltIn);

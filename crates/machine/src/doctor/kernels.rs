@@ -1,7 +1,7 @@
 //! Judgement of kernels: which of them can boot a guest, and what the others lack.
 
 use super::facts::{Facts, KernelFacts};
-use super::guest_modules::{GUEST_MODULES, Support};
+use super::guest_modules::Support;
 use super::packages::Tool;
 use super::report::{Finding, Status};
 use crate::kernel::modules::resolve::Need;
@@ -111,11 +111,10 @@ fn judge(kernel: &KernelFacts) -> Bootability {
     if let Some(what) = &kernel.no_kernel {
         return Bootability::Unbootable(what.clone());
     }
-    let supports = match &kernel.modules {
-        Ok(supports) => supports,
+    let rows = match &kernel.modules {
+        Ok(rows) => rows,
         Err(error) => return Bootability::Unbootable(error.clone()),
     };
-    let rows: Vec<_> = GUEST_MODULES.iter().zip(supports).collect();
     if let Some((module, reason)) = rows.iter().find_map(|(module, support)| match support {
         Support::Missing(reason) if module.need == Need::Must => Some((module, reason)),
         _ => None,
@@ -126,7 +125,7 @@ fn judge(kernel: &KernelFacts) -> Bootability {
         ));
     }
     let names = |wanted: &Support| {
-        let chosen = rows.iter().filter(|(_, support)| *support == wanted);
+        let chosen = rows.iter().filter(|(_, support)| support == wanted);
         chosen.map(|(module, _)| module.name).collect::<Vec<_>>().join(", ")
     };
     let mut parts = Vec::new();
@@ -155,14 +154,18 @@ mod tests {
     use super::*;
     use crate::doctor::facts::RootKernels;
     use crate::doctor::facts::tests::healthy;
-    use crate::doctor::guest_modules::GuestModule;
+    use crate::doctor::guest_modules::{self, GuestModule};
+    use crate::plan::transport::Transport;
 
     /// A kernel that lacks these modules.
     fn kernel(lacks: &[&str]) -> KernelFacts {
-        let support = |module: &GuestModule| match lacks.contains(&module.name) {
-            true => Support::Missing("unknown module".into()),
-            false if module.name == "overlay" => Support::BuiltIn,
-            false => Support::Module,
+        let support = |module: &'static GuestModule| {
+            let support = match lacks.contains(&module.name) {
+                true => Support::Missing("unknown module".into()),
+                false if module.name == "overlay" => Support::BuiltIn,
+                false => Support::Module,
+            };
+            (module, support)
         };
         KernelFacts {
             version: "6.1".into(),
@@ -171,7 +174,7 @@ mod tests {
             no_kernel: None,
             modules_dir: "/lib/modules/6.1".into(),
             mismatch: None,
-            modules: Ok(GUEST_MODULES.iter().map(support).collect()),
+            modules: Ok(guest_modules::of(Transport::Pci).map(support).collect()),
         }
     }
 

@@ -29,16 +29,6 @@ const MODULES_DIR: &str = "usr/lib/modules";
 /// limit keeps a directory of compression bombs from filling the host's memory.
 const MODULES_MAX: usize = 1 << 30;
 
-/// Request for the driver of `transport`. The driver may be missing: a kernel has only the drivers
-/// of its architecture. The module of virtiofs does not depend on it.
-fn driver(transport: Transport) -> ModuleRequest<'static> {
-    ModuleRequest::may(match transport {
-        Transport::Pci => "virtio_pci",
-        Transport::Mmio => "virtio_mmio",
-        Transport::Ccw => "virtio_ccw",
-    })
-}
-
 /// Selection of the modules that are packed, and their treatment.
 #[derive(Debug, Default)]
 pub struct ModuleSelection {
@@ -65,13 +55,16 @@ impl ModuleSelection {
         modules.chain(transports).chain(strip).chain(no_virtiofs).collect()
     }
 
-    /// The requested modules. The transport comes first, because virtiofs finds its device
-    /// only after the transport's driver is loaded.
+    /// The requested modules. The transport comes first, because virtiofs finds its device only after
+    /// the transport's driver is loaded, and does not depend on it. The driver may be missing: a kernel
+    /// has only the drivers of its architecture.
     fn requests(&self) -> Vec<ModuleRequest<'_>> {
-        let mut requests: Vec<_> = match &self.transports[..] {
-            [] => Transport::all().map(driver).collect(),
-            some => some.iter().copied().map(driver).collect(),
+        let transports = match &self.transports[..] {
+            [] => Transport::all().collect(),
+            some => some.to_vec(),
         };
+        let drivers = transports.into_iter().filter_map(Transport::module);
+        let mut requests: Vec<_> = drivers.map(ModuleRequest::may).collect();
         if !self.no_virtiofs {
             requests.push(ModuleRequest::must("virtiofs"));
         }

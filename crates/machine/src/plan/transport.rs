@@ -23,6 +23,17 @@ impl Named for Transport {
 }
 
 impl Transport {
+    /// Name of the kernel module that drives this bus; `None` if the driver is never a module (kernel:
+    /// `CONFIG_S390_GUEST`).
+    #[must_use]
+    pub fn module(self) -> Option<&'static str> {
+        match self {
+            Self::Pci => Some("virtio_pci"),
+            Self::Mmio => Some("virtio_mmio"),
+            Self::Ccw => None,
+        }
+    }
+
     /// QEMU's name for the `kind` of device (`virtio-blk`, `vhost-user-fs`) on this bus.
     #[must_use]
     pub fn device(self, kind: &str) -> String {

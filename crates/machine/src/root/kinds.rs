@@ -27,6 +27,7 @@ use super::disk_files;
 use crate::host::canonical_or_open;
 use crate::plan::disks::{Disk, FIRST};
 use crate::plan::shares::Access;
+use crate::plan::transport::Transport;
 
 /// File systems that the kernel only mounts read-only.
 const READ_ONLY: &[&str] = &["erofs", "squashfs"];
@@ -231,17 +232,17 @@ impl Root {
         kind.into_iter().chain(overlay).collect()
     }
 
-    /// Kernel modules without which no machine boots from this root; `overlay` as in
-    /// [`Root::parameters`].
+    /// Kernel modules without which no machine with its devices on the bus `transport` boots from this
+    /// root; `overlay` as in [`Root::parameters`].
     #[must_use]
-    pub fn needed_modules(&self, overlay: Option<&str>) -> Vec<&'static str> {
-        let transport = match self.kind {
+    pub fn needed_modules(&self, transport: Transport, overlay: Option<&str>) -> Vec<&'static str> {
+        let device = match self.kind {
             RootKind::Directory => Some("virtiofs"),
             RootKind::Disk(_) | RootKind::Partitions => Some("virtio_blk"),
             RootKind::Archive => None,
         };
-        let bus = ["virtio_pci", "virtio_console"].into_iter();
-        bus.chain(transport).chain(self.modules(overlay)).collect()
+        let bus = transport.module().into_iter();
+        bus.chain(["virtio_console"]).chain(device).chain(self.modules(overlay)).collect()
     }
 }
 
@@ -316,7 +317,7 @@ mod tests {
             let found = root.parameters(access, overlay, b"quiet root=/dev/vda1").unwrap();
             assert_eq!(found.join(" "), parameters, "{kind:?}");
             assert_eq!(root.modules(overlay), modules, "{kind:?}");
-            let needed = root.needed_modules(overlay);
+            let needed = root.needed_modules(Transport::Pci, overlay);
             assert!(needed.ends_with(modules) && needed.starts_with(&["virtio_pci"]), "{kind:?}");
             assert_eq!(needed.contains(&"virtiofs"), kind == RootKind::Directory, "{kind:?}");
         }

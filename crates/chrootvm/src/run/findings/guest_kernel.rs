@@ -11,6 +11,7 @@ use machine::kernel::located::Located;
 use machine::kernel::modules::file::SymbolVersions;
 use machine::kernel::needs::{self, MissingOption};
 use machine::kernel::{of_host, signatures};
+use machine::plan::architecture::Architecture;
 use machine::root::kinds::Root;
 
 use super::super::arguments::RunArguments;
@@ -67,7 +68,7 @@ impl GuestKernel {
         let config = signatures::config(&image.located, modules.as_ref());
         let kernel = Self { image, modules, config };
         if options.initrd.is_none() {
-            kernel.check_options(arguments, root)?;
+            kernel.check_options(arguments, root, architecture)?;
         }
         let needs_modules =
             !options.kernel_builtin && options.initrd.is_none() && root.archive().is_none();
@@ -84,9 +85,15 @@ impl GuestKernel {
 
     /// Checks that the kernel's configuration, if it is known, has the options without which this
     /// machine does not run.
-    fn check_options(&self, arguments: &RunArguments, root: &Root) -> Result<()> {
+    fn check_options(
+        &self,
+        arguments: &RunArguments,
+        root: &Root,
+        architecture: &ChosenArchitecture,
+    ) -> Result<()> {
         let overlay = arguments.directories.overlay().map(|size| size.to_string());
-        let mut modules = root.needed_modules(overlay.as_deref());
+        let transport = architecture.constants.transport;
+        let mut modules = root.needed_modules(transport, overlay.as_deref());
         modules.retain(|&name| name != "virtio_console" || arguments.is_hosted());
         let missing = needs::missing(self.config.as_deref().unwrap_or_default(), &modules);
         let name = |option: &MissingOption| format!("CONFIG_{} ({})", option.name, option.purpose);
@@ -116,8 +123,8 @@ fn of_this_host(
     of_root: &Error,
 ) -> Result<(KernelImage, Option<Located>)> {
     let overlay = arguments.directories.overlay().map(|size| size.to_string());
-    let needs = root.needed_modules(overlay.as_deref());
-    let arch = architecture.constants.arch;
+    let Architecture { arch, transport, .. } = *architecture.constants;
+    let needs = root.needed_modules(transport, overlay.as_deref());
     let found = of_host::find(arch, &needs).map_err(|of_host| {
         match architecture.constants.is_of_host() {
             true => no_kernel(of_root, &of_host),
