@@ -88,7 +88,7 @@ pub(crate) const ENDS: &[CommandEnd] = &[
     // Time limits.
     end!("timeout",            Busybox, ["--timeout", "6s"], Script("sleep 3600"), 124, "", ["error: --timeout: sh -c 'sleep 3600' has not ended within 6s"]),
     // With -S the machine does not run one instruction.
-    end!("timeout_of_a_boot",  Busybox, ["--timeout", "1s", "--qemu-arg", "-S"], Script("echo out"), 124, "", ["error: --timeout: sh -c 'echo out' has not ended within 1s; the guest was still booting"]),
+    end!("timeout_of_a_boot",  Busybox, ["--timeout", "5s", "--qemu-arg", "-S"], Script("echo out"), 124, "", ["error: --timeout: sh -c 'echo out' has not ended within 5s; the guest was still booting"]),
     // The machine. The kernel does not test its ciphers unless a parameter asks for that. An
     // emulated processor has all features of x86-64-v3, but not erms, which is slow.
     end!("no_self_tests",      Busybox, [], Script("cat /sys/module/cryptomgr/parameters/notests"), 0, "Y\n", []),

@@ -19,20 +19,20 @@ use crate::warm::site::{Site, Start};
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
-    ("works_in_a_machine", |bed| pass(bed, &["with_kvm::"])),
+    ("works_in_a_machine", |bed| pass(bed, "with_kvm::")),
 ];
 
 #[rustfmt::skip]
 pub(crate) const GROUPS: &[Case] = &[
-    ("command",       |bed| pass(bed, &["command::"])),
-    ("streams",       |bed| pass(bed, &["streams::"])),
-    ("command_kills", |bed| pass(bed, &["command_kills::"])),
-    ("tty",           |bed| pass(bed, &["tty::"])),
-    ("pvh",           |bed| pass(bed, &["pvh::"])),
-    ("roots",         |bed| pass(bed, &["roots::"])),
-    ("warm_answers",  |bed| pass(bed, &["warm::answers::"])),
-    ("warm_kills",    |bed| pass(bed, &["warm::kills::"])),
-    ("warm_twins",    |bed| pass(bed, &["warm::twins::"])),
+    ("command",       |bed| pass(bed, "command::")),
+    ("streams",       |bed| pass(bed, "streams::")),
+    ("command_kills", |bed| pass(bed, "command_kills::")),
+    ("tty",           |bed| pass(bed, "tty::")),
+    ("pvh",           |bed| pass(bed, "pvh::")),
+    ("roots",         |bed| pass(bed, "roots::")),
+    ("warm_answers",  |bed| pass(bed, "warm::answers::")),
+    ("warm_kills",    |bed| pass(bed, "warm::kills::")),
+    ("warm_twins",    |bed| pass(bed, "warm::twins::")),
 ];
 
 /// Tests that run in a machine that has KVM.
@@ -47,21 +47,33 @@ pub(crate) const INSIDE: &[Case] = &[
 /// Deadline of a machine with tests in it; a group of them takes up to an hour.
 const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The tests with these names pass in a machine with KVM. A name that ends in `::` stands for all
-/// tests that begin with it.
-fn pass(bed: &Bed, names: &[&str]) -> Result<()> {
+/// Tests of an emulated processor. It would be emulated by a processor that is emulated itself, and
+/// does not boot within the limit.
+const EMULATED: [&str; 2] = ["command::success_is_silent", "command::emulated_processor"];
+
+/// Runs a command whose machine gets an interrupt every few seconds, that of its input. QEMU 7.2 has lost
+/// the interrupt of the timer while a machine in the machine ran: then all stood still until another
+/// interrupt came.
+const NUDGED: &str = "while sleep 5 && echo; do :; done 2>/dev/null | \"$@\"";
+
+/// The tests of `group` pass in a machine with KVM.
+fn pass(bed: &Bed, group: &str) -> Result<()> {
     let program = std::env::current_exe().context("find this program")?;
     let workspace = &bed.workspace;
     // The sources are read-only in the machine, and the tests keep kernels and templates.
     let cache = workspace.join("target/testbed/cache");
     fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
-    let tests = names.iter().map(|name| {
-        let exact = if name.ends_with("::") { "" } else { "--exact" };
-        format!("'{}' {exact} '{name}'\n", program.display())
-    });
-    let mount = format!("mount -t tmpfs cache '{}'\n", cache.display());
-    let head = ["set -e\n".to_owned(), mount, "export REQUIRE_VM=1\n".to_owned()];
-    let script: String = head.into_iter().chain(tests).collect();
+    let skipped = EMULATED.map(|name| format!(" --skip {name}")).concat();
+    let script = format!(
+        "set -e\n\
+         mount -t tmpfs cache '{}'\n\
+         export REQUIRE_VM=1\n\
+         exec 3<&0\n\
+         cat <&3 >/dev/null 2>&1 &\n\
+         exec '{}' '{group}'{skipped} </dev/null 3<&-\n",
+        cache.display(),
+        program.display()
+    );
     let machine = bed.machine_on(Path::new("/"))?.with_kernel(&bed.kernel);
     let mut run = CommandRun::new(machine, &["sh", "-c", &script]).within(DEADLINE);
     run.volume(workspace, &format!("{}:ro", workspace.display()));
@@ -69,12 +81,13 @@ fn pass(bed: &Bed, names: &[&str]) -> Result<()> {
     let finished = run
         .options(&["--overlay", "--accel", "tcg", "--memory", "6G", "--warm", "never"])
         .options(&["--module", "kvm_amd"])
+        .through(NUDGED)
         .finish()?;
     let stdout = String::from_utf8_lossy(finished.stdout()).into_owned();
-    let passed = stdout.matches("test result: ok.").count();
-    let is_expected =
-        finished.status == 0 && passed == names.len() && !stdout.contains(" 0 passed");
-    finished.check(is_expected, || format!("{names:?} have not passed with KVM")).map(drop)
+    let has_passed = finished.status == 0
+        && stdout.contains("test result: ok.")
+        && !stdout.contains(" 0 passed");
+    finished.check(has_passed, || format!("{group} has not passed with KVM")).map(drop)
 }
 
 /// Without an option the machine runs by KVM, its kernel uses the clock of KVM, and its command
