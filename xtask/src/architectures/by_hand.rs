@@ -64,11 +64,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Reason for which this host cannot share a directory with a guest of `row`; `None` if it can.
-pub(super) fn no_shares(row: &Architecture) -> Option<String> {
-    row.no_foreign_shares.filter(|_| !row.is_of_host()).map(str::to_owned)
-}
-
 /// Boots the root of `site` with `kernel`, and looks for what its PID 1 writes on the console.
 ///
 /// # Errors
@@ -79,8 +74,8 @@ pub(super) fn boot(
     site: &Site,
     kernel: &HostKernel,
 ) -> Result<Outcome> {
-    if let (HandRoot::Osbuild, Some(reason)) = (root, no_shares(row)) {
-        return Ok(Outcome::NotRun(reason));
+    if let (HandRoot::Osbuild, Some(reason)) = (root, row.no_shares()) {
+        return Ok(Outcome::NotRun(reason.into()));
     }
     let dir = tempfile::Builder::new().prefix("virtinitrd-by-hand-").tempdir();
     let dir = dir.context("make a directory")?;

@@ -105,7 +105,7 @@ fn outcomes(row: &Architecture) -> Result<Vec<Outcome>> {
         ["--kernel".into(), kernel.image.into(), "--modules".into(), kernel.modules.into()];
     for check in CHECKS {
         log::info!("{}, {}", row.arch, check.name);
-        let root = by_hand::no_shares(row).map_or(check.root, |_| CheckRoot::Erofs);
+        let root = row.no_shares().map_or(check.root, |_| CheckRoot::Erofs);
         outcomes.push(site.run(&options, &Check { root, ..*check })?);
     }
     log::info!("{}, {WARM}", row.arch);

@@ -21,8 +21,8 @@ pub struct Architecture {
     /// True if the machine has root ports of PCI Express, into which devices are plugged while it
     /// runs.
     pub has_root_ports: bool,
-    /// Reason for which a host of another architecture cannot share directories with a guest;
-    /// `None` if hosts can.
+    /// Reason for which a host of this architecture shares no directories with a guest of another one,
+    /// and the other way round; `None` if it does.
     pub no_foreign_shares: Option<&'static str>,
     /// File name of a firmware that starts faster than QEMU's default; `None` if QEMU has
     /// none.
@@ -241,6 +241,13 @@ pub const ARCHITECTURES: &[Architecture] = &[
 ];
 
 impl Architecture {
+    /// Reason for which this host cannot share directories with a guest; `None` if it can.
+    #[must_use]
+    pub fn no_shares(&self) -> Option<&'static str> {
+        let of_host = || named(HOST)?.no_foreign_shares;
+        self.no_foreign_shares.or_else(of_host).filter(|_| !self.is_of_host())
+    }
+
     /// Whether it is that of this host, whose KVM then runs its code.
     #[must_use]
     pub fn is_of_host(&self) -> bool {

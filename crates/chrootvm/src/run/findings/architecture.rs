@@ -87,8 +87,8 @@ impl ChosenArchitecture {
     /// # Errors
     /// There are `shares`, and it cannot.
     pub(super) fn check_shares(&self, shares: &[Share]) -> Result<()> {
-        match (shares.first(), self.constants.no_foreign_shares) {
-            (Some(share), Some(why)) if !self.constants.is_of_host() => bail!(
+        match (shares.first(), self.constants.no_shares()) {
+            (Some(share), Some(why)) => bail!(
                 "{}: this {} host cannot share a directory with a guest of {}: {why}; `chrootvm image \
                  build` makes an image of it{}",
                 share.source.display(),
