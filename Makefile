@@ -119,7 +119,7 @@ test test-all:
 	@$(XTASK) test
 
 .PHONY: test-kvm
-test-kvm: ## Run tests in machines of KVM, in a machine that has it; this takes long
+test-kvm: ## Run tests in machines of KVM, in a machine that has it
 	@scripts/setup test
 	@KVM_VM=1 VM_DEADLINE=7200 $(XTASK) test --machines kvm
 

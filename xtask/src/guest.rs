@@ -1,6 +1,6 @@
 //! `cargo xtask build`: builds the static `/init`, by one of the routes of `route`.
 
-use std::env::consts::ARCH;
+use machine::plan::architecture::HOST;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ pub use machine::toolchain::{check_static, output_of, rustc};
 #[derive(Debug, clap::Args)]
 pub struct Build {
     /// Build only /init, for machines of this architecture
-    #[arg(long, value_name = "ARCH", default_value = ARCH, hide_default_value = true)]
+    #[arg(long, value_name = "ARCH", default_value = HOST, hide_default_value = true)]
     target: String,
 }
 
@@ -45,7 +45,7 @@ impl Build {
     /// Builds, checks, and prints path and size.
     pub fn run(self) -> Result<()> {
         let programs = match &*self.target {
-            ARCH => {
+            HOST => {
                 programs::build()?;
                 vec![build()?, step_program::build()?]
             }
@@ -72,7 +72,7 @@ pub enum Symbols {
 
 /// Builds `/init` for this host's architecture, as [`build_for`].
 pub fn build() -> Result<PathBuf> {
-    build_for(ARCH)
+    build_for(HOST)
 }
 
 /// Builds `/init` for the architecture `arch`, puts it where chrootvm looks for it, and returns its

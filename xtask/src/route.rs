@@ -6,15 +6,15 @@
 //!
 //! For another architecture than the host's, there are two routes, too: the musl target of the
 //! toolchain in use, or the glibc target of Debian's own compiler, whose libraries are packages of
-//! that architecture. `scripts/setup ARCH` gets the second one: it installs the packages, or unpacks
-//! them below `target/cross`. Both link with Debian's cross compiler.
+//! that architecture. `scripts/setup ARCH` gets the second one: it installs the packages, or
+//! unpacks them below `target/cross`. Both link with Debian's cross compiler.
 
-use std::env::consts::ARCH;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use machine::host::find_program;
+use machine::plan::architecture::HOST;
 use machine::toolchain::{MUSL_LINKER, has_target, host_triple, musl_target, rustc};
 
 use crate::workspace;
@@ -89,7 +89,7 @@ impl Route {
     /// A tool is missing.
     pub(crate) fn to(arch: &str) -> Result<Self> {
         match arch {
-            ARCH => Self::native(),
+            HOST => Self::native(),
             _ => Self::cross(arch),
         }
     }
@@ -110,7 +110,7 @@ impl Route {
     fn cross(arch: &str) -> Result<Self> {
         let tools = CROSS.iter().find(|tools| tools.arch == arch).with_context(|| {
             let known: Vec<_> = CROSS.iter().map(|tools| tools.arch).collect();
-            format!("--target {arch}: /init is built for {ARCH} and {}", known.join(", "))
+            format!("--target {arch}: /init is built for {HOST} and {}", known.join(", "))
         })?;
         let CrossTools { musl, linker, .. } = tools;
         let linker = Some(*linker);
@@ -143,8 +143,8 @@ impl Route {
 }
 
 impl CrossTools {
-    /// Finds the libraries that the distribution has installed, or that `scripts/setup` has unpacked
-    /// in the source tree `root`.
+    /// Finds the libraries that the distribution has installed, or that `scripts/setup` has
+    /// unpacked in the source tree `root`.
     fn libraries(&self, root: &Path) -> Option<Libraries> {
         let names = match self.calls {
             Calls::Own => None,
@@ -200,7 +200,7 @@ pub(crate) fn init_path(root: &Path, arch: &str) -> PathBuf {
 /// Directory for the build of `/init` for the architecture `arch`, below the source tree.
 #[must_use]
 pub(crate) fn target_dir(arch: &str) -> String {
-    if arch == ARCH { "target/guest".to_owned() } else { format!("target/guest-{arch}") }
+    if arch == HOST { "target/guest".to_owned() } else { format!("target/guest-{arch}") }
 }
 
 #[cfg(test)]
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn each_architecture_has_its_directory() {
         let root = Path::new("/r");
-        assert_eq!(init_path(root, ARCH), Path::new("/r/target/guest/init"));
+        assert_eq!(init_path(root, HOST), Path::new("/r/target/guest/init"));
         assert_eq!(init_path(root, "vax"), Path::new("/r/target/guest-vax/init"));
     }
 }

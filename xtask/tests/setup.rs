@@ -63,9 +63,9 @@ fn another_architecture_gets_its_tools_and_libraries() {
     let Some(root) = root_with("apt-get") else { return };
     root.program(FETCH_PACKAGES, RECORDER).unwrap();
     for (arch, tools) in [
-        ("riscv64", "qemu-system-misc opensbi gcc-riscv64-linux-gnu"),
+        ("riscv64", "qemu-system-riscv64 opensbi gcc-riscv64-linux-gnu"),
         ("ppc64le", "qemu-system-ppc gcc-powerpc64le-linux-gnu"),
-        ("s390x", "qemu-system-misc gcc-s390x-linux-gnu"),
+        ("s390x", "qemu-system-s390x gcc-s390x-linux-gnu"),
     ] {
         let (succeeded, told) = root.setup(ROOT_USER, &format!("--check {arch}")).unwrap();
         assert!(!succeeded && root.asked().is_empty(), "{told}");

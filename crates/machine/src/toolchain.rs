@@ -11,6 +11,7 @@ use object::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::host;
+use crate::plan::architecture::HOST;
 
 /// Compiler driver that links against musl on a host with another libc.
 pub const MUSL_LINKER: &str = "musl-gcc";
@@ -38,7 +39,12 @@ pub fn musl() -> Option<String> {
 /// Rust target for this processor with musl.
 #[must_use]
 pub fn musl_target() -> String {
-    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+    let name = match HOST {
+        "ppc64le" => "powerpc64le",
+        "riscv64" => "riscv64gc",
+        other => other,
+    };
+    format!("{name}-unknown-linux-musl")
 }
 
 /// Whether the Rust library `core` of the compiler `rustc` is installed for `target`.

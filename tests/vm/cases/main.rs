@@ -287,7 +287,7 @@ fn is_asked_for(name: &str) -> bool {
     let is_left_out = |(variable, groups): &(&str, &[&str])| {
         begins(groups) && std::env::var_os(variable).is_none()
     };
-    let no_kvm = || machine::host::kvm_problem(std::env::consts::ARCH).is_some();
+    let no_kvm = || machine::host::kvm_problem(machine::plan::architecture::HOST).is_some();
     let lacks_kvm = || begins(&[WITH_KVM]) && no_kvm();
     !(ON_REQUEST.iter().any(is_left_out) || lacks_kvm())
 }

@@ -86,7 +86,8 @@ pub(super) fn boot(
     // timeout(1) ends a machine that hangs.
     let mut qemu = Command::new("timeout");
     qemu.args(["--kill-after", "5", LIMIT, row.qemu, "-cpu", row.emulated_cpu, "-m", "512M"]);
-    qemu.args(["-machine", &format!("{},memory-backend=mem", row.machine)]);
+    let machine = [row.machine, row.emulated_properties, ",memory-backend=mem"].concat();
+    qemu.args(["-machine", &machine]);
     qemu.args(["-object", "memory-backend-memfd,id=mem,size=512M,share=on"]);
     qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initrd);

@@ -1,5 +1,5 @@
-//! `cargo xtask architectures`: builds `/init` for each architecture, boots it, and prints a table of
-//! what works on each.
+//! `cargo xtask architectures`: builds `/init` for each architecture, boots it, and prints a table
+//! of what works on each.
 //!
 //! `by_hand` has a machine that QEMU starts without chrootvm, as osbuild does. The checks with
 //! chrootvm are those of `kernels`, all of them on an image if this host cannot share directories
@@ -112,7 +112,7 @@ fn outcomes(row: &Architecture) -> Result<Vec<Outcome>> {
     let first = CHECKS.first().context("there is no check")?;
     outcomes.push(match row.has_root_ports {
         true => site.run_warm(&options, first)?,
-        false => Outcome::NotRun("no device can be plugged into its machine".into()),
+        false => Outcome::NotRun("its machine has no root ports of PCI Express".into()),
     });
     Ok(outcomes)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use files::lookup::Files;
 use files::root_dir::RootDir;
 use machine::kernel::pack;
+use machine::plan::architecture::HOST;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::Output;
@@ -31,7 +32,7 @@ impl Size {
         let subject = Subject::prepare(&self.subject)?;
         let facts = Facts::gather(&subject)?;
         let init = pack::read_init(&subject.init)?;
-        let symbols = guest::compile(std::env::consts::ARCH, Symbols::Kept)?;
+        let symbols = guest::compile(HOST, Symbols::Kept)?;
         let symbols =
             std::fs::read(&symbols).with_context(|| format!("read {}", symbols.display()))?;
         let file = object::File::parse(&*symbols).context("parse /init")?;

@@ -1,8 +1,8 @@
-//! Stand-in for a distribution: an empty root with a busybox, a cargo that does nothing, and a package
-//! manager that only writes down what it is asked for.
+//! Stand-in for a distribution: an empty root with a busybox, a cargo that does nothing, and a
+//! package manager that only writes down what it is asked for.
 //!
 //! chroot(8) enters the root in a user namespace, so that nothing of this host is found there. The
-//! tree lies at a path with a space; of it, there are only the scripts that fetch or install.
+//! tree lies at a path with a space; of it, there are only the scripts that the tests here run.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -137,8 +137,8 @@ pub(super) fn outcomes(tree: &Path, manager: &str) -> Result<Vec<Outcome>> {
     CHECKS.iter().map(|check| outcome(check.stand_in)).collect()
 }
 
-/// The outcome of a run of `scripts/setup` that `told` this on standard error, and `asked` the package
-/// manager for that.
+/// The outcome of a run of `scripts/setup` that `told` this on standard error, and `asked` the
+/// package manager for that.
 fn verdict(manager: &str, succeeded: bool, told: &str, asked: &str) -> Outcome {
     let calls = |line: &str| line.strip_prefix(manager).is_some_and(|words| words.starts_with(' '));
     if succeeded && asked.lines().count() > 0 && asked.lines().all(calls) {

@@ -27,8 +27,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Makes both roots with this static `busybox`, for machines that start with `init`. `options` are
-    /// those of `chrootvm image build`.
+    /// Makes both roots with this static `busybox`, for machines that start with `init`. `options`
+    /// are those of `chrootvm image build`.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -64,7 +64,8 @@ impl Site {
         self.finish(command, kernel, check)
     }
 
-    /// As [`Site::run`], twice: the first run saves its machine, and the second one starts from that.
+    /// As [`Site::run`], twice: the first run saves its machine, and the second one starts from
+    /// that.
     ///
     /// # Errors
     /// The machine cannot be started, or the cache cannot be read.

@@ -53,16 +53,16 @@ pub(super) struct MachineOptions {
     /// Kernel to boot [default: the newest in ROOTFS that has an image and modules, or
     /// else one of this host]
     ///
-    /// FILE is a bzImage, or a vmlinux that can be entered directly; also compressed (gzip, xz, zstd,
-    /// lz4, bzip2, lzma, lzo), in a UKI, or as an EFI zboot image. DIR is a kernel tree: the directory
-    /// in which make built a kernel and its modules.
+    /// FILE is a bzImage, a vmlinux that can be entered directly, or an Image; also compressed
+    /// (gzip, xz, zstd, lz4, bzip2, lzma, lzo), in a UKI, or as an EFI zboot image. DIR is a kernel
+    /// tree: the directory in which make built a kernel and its modules.
     #[arg(long, value_hint = ValueHint::AnyPath, value_name = "FILE|DIR")]
     pub(super) kernel: Option<PathBuf>,
     /// Whether to unpack the kernel here and enter it directly, which is quicker than letting it
     /// unpack itself
     ///
-    /// The entry that this takes is called PVH. The skipped code would also have put the kernel at a
-    /// random address (KASLR). Unpacked kernels are kept in ~/.cache/virtinitrd/vmlinux.
+    /// The entry that this takes is called PVH. The skipped code would also have put the kernel at
+    /// a random address (KASLR). Unpacked kernels are kept in ~/.cache/virtinitrd/vmlinux.
     #[arg(long, value_name = "WHEN", value_parser = named::<Pvh>(), default_value = Pvh::default().name())]
     pub(super) pvh: Pvh,
     /// Boot the small kernel that `chrootvm kernel build` has built for this user, instead of one
@@ -104,7 +104,8 @@ pub(super) struct MachineOptions {
     pub(super) append: Vec<OsString>,
     /// Architecture of the machine [default: that of the programs in ROOTFS, or of the kernel]
     ///
-    /// Code of another architecture than this host's is emulated.
+    /// Code of another architecture than this host's is emulated. A host of another architecture
+    /// shares no directories with a machine of ppc64le or s390x.
     #[arg(long, value_name = "ARCH", value_parser = architecture())]
     pub(super) arch: Option<&'static Architecture>,
     /// How QEMU runs the code of the guest
@@ -214,8 +215,9 @@ impl MachineOptions {
     }
 
     /// Memory of the guest, which keeps `used` in it; `meminfo` is the host's.
-    pub(super) fn memory(&self, used: MemoryUse, meminfo: &str) -> Memory {
-        memory::choose(self.memory, used, meminfo)
+    /// Its size is a multiple of `step` MiB.
+    pub(super) fn memory(&self, used: MemoryUse, meminfo: &str, step: u64) -> Result<Memory> {
+        memory::choose(self.memory, used, meminfo, step)
     }
 
     /// Number of the guest's processors. The host has `processors`, and the machine can

@@ -148,7 +148,7 @@ impl RunArguments {
         self.log_options.prepare_stdin()?;
         let kernel = self.machine.user_kernel()?;
         let host = Host::gather(&self, &root, kernel.as_ref())?;
-        let probe = QemuProbe::start(&host.qemu);
+        let probe = QemuProbe::start(host.architecture.constants, &host.qemu);
         let mut findings = Findings::gather(&self, host, &root, kernel)?;
         if let NameServerDecision::Warn(why) = findings.name_server {
             log::warn!("no name resolution from {}: {why}", self.root_name(&root));

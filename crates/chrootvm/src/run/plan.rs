@@ -64,7 +64,7 @@ pub(super) fn plan(
     };
     let overlay = arguments.directories.overlay().map_or(0, OverlaySize::bytes);
     let used = MemoryUse { overlay, root: findings.root_memory };
-    let memory = options.memory(used, &host.meminfo);
+    let memory = options.memory(used, &host.meminfo, architecture.memory_step)?;
     let plan = MachinePlan {
         architecture,
         firmware: host.firmware.clone().filter(|_| options.machine.is_none()),

@@ -164,8 +164,8 @@ pub struct KernelFacts {
     pub no_kernel: Option<String>,
     /// Directory of its modules.
     pub modules_dir: PathBuf,
-    /// The modules that guests use ([`guest_modules::of`](super::guest_modules::of)), and the support
-    /// for each; or the reason why it is unknown.
+    /// The modules that guests use ([`guest_modules::of`](super::guest_modules::of)), and the
+    /// support for each; or the reason why it is unknown.
     pub modules: Result<Vec<(&'static GuestModule, Support)>, String>,
     /// Text about modules of another version, which the kernel may refuse to load.
     pub mismatch: Option<String>,

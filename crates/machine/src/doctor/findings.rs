@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::facts::{Daemon, Facts, Ids, Program, Qemu, User};
+use super::facts::{Daemon, Facts, Ids, Program, User};
 use super::kernels;
 use super::packages::Tool;
 use super::report::{Finding, Status};
@@ -18,7 +18,7 @@ const RANGE: u32 = 1 << 16;
 pub fn findings(facts: &Facts) -> Vec<Finding> {
     let install = |tool| facts.install_command(tool);
     let mut findings = vec![
-        finding("QEMU", qemu(&facts.qemu, &install(Tool::qemu_for(facts.architecture.arch)))),
+        finding("QEMU", qemu(facts, &install(Tool::qemu_for(facts.architecture.arch)))),
         finding("virtiofsd", daemon(facts, &install(Tool::Virtiofsd))),
         finding("KVM", kvm(facts)),
     ];
@@ -34,14 +34,16 @@ fn finding(subject: &'static str, (status, text): (Status, String)) -> Finding {
 }
 
 /// Judges QEMU; `install` is the command that installs it.
-fn qemu(qemu: &Program<Qemu>, install: &str) -> (Status, String) {
-    let qemu = match qemu {
+fn qemu(facts: &Facts, install: &str) -> (Status, String) {
+    let qemu = match &facts.qemu {
         Program::Missing => return (Status::Missing, format!("not found in PATH: {install}")),
         Program::Broken(problem) => return (Status::Missing, problem.clone()),
         Program::Works(qemu) => qemu,
     };
     let name = named(&qemu.program, qemu.version.as_deref());
-    if let Some(problem) = qemu.version.as_deref().and_then(too_old) {
+    if let Some(problem) =
+        qemu.version.as_deref().and_then(|version| too_old(facts.architecture, version))
+    {
         return (Status::Missing, format!("{name}: {problem}: {install}"));
     }
     let features = [
@@ -60,6 +62,11 @@ fn qemu(qemu: &Program<Qemu>, install: &str) -> (Status, String) {
 
 /// Judges virtiofsd; `install` is the command that installs it.
 fn daemon(facts: &Facts, install: &str) -> (Status, String) {
+    if let Some(why) = facts.architecture.no_shares() {
+        let arch = facts.architecture.arch;
+        let text = format!("not used: guests of {arch} have no directories of this host: {why}");
+        return (Status::Note, text);
+    }
     let daemon = match &facts.virtiofsd {
         Program::Missing => {
             let places = "not found in /usr/libexec, /usr/lib, /usr/lib/qemu or PATH";
@@ -190,7 +197,7 @@ fn named(program: &Path, version: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::doctor::facts::tests::{daemon, healthy, processor, working_ids, working_qemu};
-    use crate::doctor::facts::{Kvm, Processor};
+    use crate::doctor::facts::{Kvm, Processor, Qemu};
     use crate::doctor::packages::Distribution;
 
     fn me() -> User {

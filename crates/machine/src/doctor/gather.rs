@@ -16,7 +16,7 @@ use super::facts::{Daemon, Facts, Ids, Kvm, Processor, Program, Qemu, User};
 use super::kernel_facts::{GivenKernel, given_kernel, host_kernel, root_kernels};
 use super::packages::{Distribution, Tool};
 use crate::host;
-use crate::plan::architecture::Architecture;
+use crate::plan::architecture::{Architecture, HOST};
 use crate::plan::shares::{Access, MountPoint, Share};
 use crate::process::qemu::version;
 use crate::process::{qemu, virtiofsd};
@@ -52,10 +52,10 @@ pub fn gather(
     architecture: &'static Architecture,
 ) -> Result<Facts> {
     let user = user();
-    let given = given_kernel(rootfs, given, architecture.transport)?;
-    let mut kernels = vec![root_kernels(Path::new("/"), false, architecture.transport)?];
+    let given = given_kernel(rootfs, given, architecture)?;
+    let mut kernels = vec![root_kernels(Path::new("/"), false, architecture)?];
     if let Some(rootfs) = rootfs {
-        let rootfs = root_kernels(rootfs, true, architecture.transport)?;
+        let rootfs = root_kernels(rootfs, true, architecture)?;
         kernels.retain(|host| host.path != rootfs.path);
         kernels.push(rootfs);
     }
@@ -181,11 +181,15 @@ fn kvm(architecture: &Architecture) -> Kvm {
         problem: host::kvm_problem(architecture.arch),
         device: device.err().map(|error| error.kind()),
         group: group.map(|group| group.name),
-        processor: processor(&host::cpuinfo()),
+        processor: match HOST {
+            "x86_64" => processor(&host::cpuinfo()),
+            "ppc64le" => Processor { module: Some("kvm_hv"), is_guest: false },
+            _ => Processor { module: Some("kvm"), is_guest: false },
+        },
     }
 }
 
-/// Parses the flags in /proc/cpuinfo (kernel: arch/x86/include/asm/cpufeatures.h).
+/// Parses the flags of x86 in /proc/cpuinfo (kernel: arch/x86/include/asm/cpufeatures.h).
 fn processor(cpuinfo: &str) -> Processor {
     let has = |flag: &str| cpuinfo.split_whitespace().any(|word| word == flag);
     let modules = [("vmx", "kvm_intel"), ("svm", "kvm_amd")];

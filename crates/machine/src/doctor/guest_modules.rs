@@ -1,6 +1,7 @@
 //! Kernel modules that guests use.
 
 use crate::kernel::modules::resolve::Need;
+use crate::plan::architecture::Architecture;
 use crate::plan::transport::Transport;
 
 /// A module that guests use.
@@ -12,7 +13,7 @@ pub struct GuestModule {
     pub purpose: &'static str,
     /// [`Need::Must`] if no guest boots without it.
     pub need: Need,
-    /// Bus of the machines whose guests use it; `None` if those of each do.
+    /// Bus of the machines whose guests use it; `None`: guests on every bus do.
     pub transport: Option<Transport>,
 }
 
@@ -27,15 +28,22 @@ pub enum Support {
     Missing(String),
 }
 
-/// The modules that guests of a machine with this bus use, the most important first.
-pub fn of(transport: Transport) -> impl Iterator<Item = &'static GuestModule> {
-    let is_used = move |module: &&GuestModule| module.transport.is_none_or(|one| one == transport);
-    GUEST_MODULES.iter().filter(is_used)
+/// The modules that guests of this `architecture` use on this host, the most important first.
+pub fn of(architecture: &Architecture) -> impl Iterator<Item = &'static GuestModule> {
+    let transport = architecture.transport;
+    let has_shares = architecture.no_shares().is_none();
+    GUEST_MODULES.iter().filter(move |module| {
+        let is_of_bus = module.transport.is_none_or(|one| one == transport);
+        is_of_bus && (has_shares || module.name != SHARES)
+    })
 }
+
+/// Name of the module for directories of the host.
+const SHARES: &str = "virtiofs";
 
 #[rustfmt::skip]
 const GUEST_MODULES: &[GuestModule] = &[
-    GuestModule { name: "virtiofs",       purpose: "the root file system", need: Need::Must, transport: None },
+    GuestModule { name: SHARES,           purpose: "the root file system", need: Need::Must, transport: None },
     GuestModule { name: "virtio_pci",     purpose: "QEMU's devices",       need: Need::Must, transport: Some(Transport::Pci) },
     GuestModule { name: "virtio_console", purpose: "ports to the host",    need: Need::May,  transport: None },
     GuestModule { name: "overlay",        purpose: "a writable root",      need: Need::May,  transport: None },

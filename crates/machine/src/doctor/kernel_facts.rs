@@ -16,7 +16,6 @@ use crate::kernel::modules::resolve::{ModuleRequest, load_order};
 use crate::kernel::of_host;
 use crate::kernel::vmlinux::form;
 use crate::plan::architecture::Architecture;
-use crate::plan::transport::Transport;
 use crate::root::kinds::Root;
 
 /// Values of `--kernel` and `--modules`.
@@ -28,8 +27,8 @@ pub struct GivenKernel<'a> {
     pub modules: Option<&'a Path>,
 }
 
-/// The image of the host for machines of this `architecture` that boots a `rootfs` without a kernel, or
-/// the reason why none does.
+/// The image of the host for machines of this `architecture` that boots a `rootfs` without a
+/// kernel, or the reason why none does.
 pub(super) fn host_kernel(
     rootfs: Option<&Path>,
     architecture: &Architecture,
@@ -40,12 +39,12 @@ pub(super) fn host_kernel(
     Ok(found.map(|kernel| kernel.image.host_path()).map_err(|error| format!("{error:#}")))
 }
 
-/// Gathers the facts about the kernels of the root file system at `path`, for machines with the bus
-/// `transport`.
+/// Gathers the facts about the kernels of the root file system at `path`, for machines of this
+/// `architecture`.
 pub(super) fn root_kernels(
     path: &Path,
     is_rootfs: bool,
-    transport: Transport,
+    architecture: &Architecture,
 ) -> Result<RootKernels> {
     let root = Root::open(path)?;
     let path = root.path().to_path_buf();
@@ -62,7 +61,7 @@ pub(super) fn root_kernels(
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
     let kernels =
-        installed.into_iter().map(|found| kernel_facts(&*root, found, transport)).collect();
+        installed.into_iter().map(|found| kernel_facts(&*root, found, architecture)).collect();
     Ok(RootKernels { path, is_rootfs, problem, kernels })
 }
 
@@ -71,7 +70,7 @@ pub(super) fn root_kernels(
 pub(super) fn given_kernel(
     rootfs: Option<&Path>,
     given: GivenKernel<'_>,
-    transport: Transport,
+    architecture: &Architecture,
 ) -> Result<Option<KernelFacts>> {
     if given.image.is_none() && given.modules.is_none() {
         return Ok(None);
@@ -97,7 +96,7 @@ pub(super) fn given_kernel(
         Some(dir) => match refused {
             Some(problem) => Err(problem),
             None => {
-                supports(&*dir.root, &dir.path, transport).map_err(|error| format!("{error:#}"))
+                supports(&*dir.root, &dir.path, architecture).map_err(|error| format!("{error:#}"))
             }
         },
     };
@@ -113,26 +112,30 @@ pub(super) fn given_kernel(
 }
 
 /// Gathers the facts about one kernel of `root`.
-fn kernel_facts(root: &dyn Files, found: InstalledKernel, transport: Transport) -> KernelFacts {
+fn kernel_facts(
+    root: &dyn Files,
+    found: InstalledKernel,
+    architecture: &Architecture,
+) -> KernelFacts {
     let file = found.image.as_ref().map(|image| root.file(image));
     let form = file.as_ref().and_then(|file| file.as_ref().ok()).map(form::of_file);
     KernelFacts {
         unreadable: file.and_then(Result::err).map(|error| error.to_string()),
         no_kernel: form.and_then(Result::err).map(|error| format!("{error:#}")),
         image: found.image.map(|image| root.host_path(&image)),
-        modules: supports(root, &found.modules, transport).map_err(|error| format!("{error:#}")),
+        modules: supports(root, &found.modules, architecture).map_err(|error| format!("{error:#}")),
         modules_dir: root.host_path(&found.modules),
         mismatch: None,
         version: found.version,
     }
 }
 
-/// Tells how the kernel with this modules directory has each of the modules that guests use on the bus
-/// `transport`.
+/// Tells how the kernel with this modules directory has each of the modules that guests of this
+/// `architecture` use.
 fn supports(
     root: &dyn Files,
     path: &Path,
-    transport: Transport,
+    architecture: &Architecture,
 ) -> Result<Vec<(&'static GuestModule, Support)>> {
     let dir = ModulesDir::open(root, path)?;
     let support = |name| match load_order(&dir, &[ModuleRequest::must(name)]) {
@@ -140,7 +143,7 @@ fn supports(
         Ok(_) => Support::BuiltIn,
         Err(error) => Support::Missing(format!("{error:#}")),
     };
-    Ok(guest_modules::of(transport).map(|module| (module, support(module.name))).collect())
+    Ok(guest_modules::of(architecture).map(|module| (module, support(module.name))).collect())
 }
 
 #[cfg(test)]
@@ -148,6 +151,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::plan::architecture;
 
     #[test]
     fn facts_about_kernels_are_gathered() {
@@ -169,7 +173,8 @@ mod tests {
         }
         write("lib/modules/6.8.1/nothing", "");
 
-        let found = root_kernels(dir.path(), true, Transport::Pci).unwrap();
+        let x86 = architecture::named("x86_64").unwrap();
+        let found = root_kernels(dir.path(), true, x86).unwrap();
         let [newer, older] = &found.kernels[..] else { panic!("{found:?}") };
         let of = |name: &str| {
             let mut rows = newer.modules.as_ref().unwrap().iter();

@@ -155,7 +155,7 @@ mod tests {
     use crate::doctor::facts::RootKernels;
     use crate::doctor::facts::tests::healthy;
     use crate::doctor::guest_modules::{self, GuestModule};
-    use crate::plan::transport::Transport;
+    use crate::plan::architecture;
 
     /// A kernel that lacks these modules.
     fn kernel(lacks: &[&str]) -> KernelFacts {
@@ -174,7 +174,9 @@ mod tests {
             no_kernel: None,
             modules_dir: "/lib/modules/6.1".into(),
             mismatch: None,
-            modules: Ok(guest_modules::of(Transport::Pci).map(support).collect()),
+            modules: Ok(guest_modules::of(architecture::named("x86_64").unwrap())
+                .map(support)
+                .collect()),
         }
     }
 

@@ -70,8 +70,8 @@ struct Family {
 
 #[rustfmt::skip]
 const FAMILIES: &[Family] = &[
-    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  qemu_power: "qemu-system-ppc",      qemu_s390: "qemu-system-misc",       virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
-    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-misc opensbi",  qemu_power: "qemu-system-ppc",      qemu_s390: "qemu-system-misc",       virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "debian", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-riscv64 opensbi", qemu_power: "qemu-system-ppc",    qemu_s390: "qemu-system-s390x",      virtiofsd: "virtiofsd", kernel: "linux-image-cloud-amd64", id_map: "uidmap",        musl: "musl-tools" },
+    Family { id: "ubuntu", install: "apt-get install", qemu: "qemu-system-x86",      qemu_arm: "qemu-system-arm",           qemu_riscv: "qemu-system-riscv64 opensbi", qemu_power: "qemu-system-ppc",    qemu_s390: "qemu-system-s390x",      virtiofsd: "virtiofsd", kernel: "linux-image-generic",     id_map: "uidmap",        musl: "musl-tools" },
     Family { id: "fedora", install: "dnf install",     qemu: "qemu-system-x86-core", qemu_arm: "qemu-system-aarch64-core",  qemu_riscv: "qemu-system-riscv-core",    qemu_power: "qemu-system-ppc-core", qemu_s390: "qemu-system-s390x-core", virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
     Family { id: "rhel",   install: "dnf install",     qemu: "qemu-kvm",             qemu_arm: "qemu-kvm",                  qemu_riscv: "qemu-kvm",                  qemu_power: "qemu-kvm",             qemu_s390: "qemu-kvm",               virtiofsd: "virtiofsd", kernel: "kernel",                  id_map: "shadow-utils",  musl: "musl-gcc" },
     Family { id: "arch",   install: "pacman -S",       qemu: "qemu-system-x86",      qemu_arm: "qemu-system-aarch64",       qemu_riscv: "qemu-system-riscv",         qemu_power: "qemu-system-ppc",      qemu_s390: "qemu-system-s390x",      virtiofsd: "virtiofsd", kernel: "linux",                   id_map: "shadow",        musl: "musl" },
@@ -193,7 +193,7 @@ mod tests {
             ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\n", Tool::Virtiofsd, "apt-get install virtiofsd"),
             ("NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=42\n", Tool::Qemu, "dnf install qemu-system-x86-core"),
             ("ID=debian\n", Tool::qemu_for("aarch64"), "apt-get install qemu-system-arm"),
-            ("ID=debian\n", Tool::qemu_for("riscv64"), "apt-get install qemu-system-misc opensbi"),
+            ("ID=debian\n", Tool::qemu_for("riscv64"), "apt-get install qemu-system-riscv64 opensbi"),
             ("ID=fedora\n", Tool::qemu_for("ppc64le"), "dnf install qemu-system-ppc-core"),
             ("ID=arch\n", Tool::qemu_for("s390x"), "pacman -S qemu-system-s390x"),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", Tool::Qemu, "dnf install qemu-kvm"),

@@ -1,8 +1,7 @@
 //! The kernel file that QEMU loads: the image as it is, or the kernel unpacked from it.
 //!
-//! QEMU loads a bzImage, a vmlinux that has a PVH entry, or an Image of arm64 or RISC-V. A kernel
-//! in another form (compressed, in a UKI or in an EFI zboot image) is unpacked first; see
-//! [`vmlinux`](super::vmlinux).
+//! QEMU loads the forms that have an architecture ([`form`]). A kernel in another form (compressed,
+//! in a UKI or in an EFI zboot image) is unpacked first; see [`vmlinux`](super::vmlinux).
 //!
 //! Invariant: a [`KernelImage`] is opened once, whoever asks for its architecture, its version or
 //! the kernel. Without a cache, opening unpacks it.

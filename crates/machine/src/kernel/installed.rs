@@ -14,8 +14,8 @@ use files::lookup::Files;
 /// Parents of modules directories: with a merged /usr, and without.
 const MODULES_ROOTS: &[&str] = &["usr/lib/modules", "lib/modules"];
 
-/// Paths of the image of version `{version}`: in Fedora and Arch, in Debian, in Debian for
-/// riscv64, where it is not compressed, and in Alpine. In Alpine the image has the name of the
+/// Paths of the image of version `{version}`: in Fedora and Arch, in Debian, in Debian for riscv64
+/// and ppc64le, where it is not compressed, and in Alpine. In Alpine the image has the name of the
 /// kernel's flavour, the last part of the version.
 const IMAGES: &[&str] = &[
     "{modules}/{version}/vmlinuz",

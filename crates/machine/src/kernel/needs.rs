@@ -55,7 +55,7 @@ const GROUPS: &[Group] = &[
     Group { purpose: "QEMU's machine and the console", needed_by: NeededBy::Machines, on: On::Only("PPC64"),
             menus: &["PPC_BOOK3S_64"], options: &["CPU_LITTLE_ENDIAN", "PPC_PSERIES", "HVC_CONSOLE"] },
     Group { purpose: "the console", needed_by: NeededBy::Machines, on: On::Only("S390"),
-            menus: &[], options: &["SCLP_TTY", "SCLP_CONSOLE"] },
+            menus: &[], options: &["SCLP_VT220_TTY", "SCLP_VT220_CONSOLE"] },
     Group { purpose: "interrupts of PCI devices, and power off", needed_by: NeededBy::Machines, on: On::Only("X86"),
             menus: &[], options: &["ACPI"] },
     Group { purpose: "QEMU's bus", needed_by: NeededBy::Machines, on: On::Only("ARM64"),
@@ -242,7 +242,12 @@ mod tests {
         let arm = fragment(Some("CONFIG_ARM64=y\n"));
         assert!(arm.contains("PL011") && !arm.contains("8250") && !arm.contains("64BIT"), "{arm}");
         let s390 = fragment(Some("CONFIG_S390=y\n"));
-        assert!(s390.contains("S390_GUEST") && !s390.contains("VIRTIO_PCI"), "{s390}");
+        assert!(
+            s390.contains("S390_GUEST")
+                && s390.contains("SCLP_VT220_CONSOLE")
+                && !s390.contains("VIRTIO_PCI"),
+            "{s390}"
+        );
         let riscv = fragment(Some("CONFIG_RISCV=y\n"));
         assert!(riscv.contains("SERIAL_OF_PLATFORM") && !riscv.contains("PL011"), "{riscv}");
     }

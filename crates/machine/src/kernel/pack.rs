@@ -55,9 +55,9 @@ impl ModuleSelection {
         modules.chain(transports).chain(strip).chain(no_virtiofs).collect()
     }
 
-    /// The requested modules. The transport comes first, because virtiofs finds its device only after
-    /// the transport's driver is loaded, and does not depend on it. The driver may be missing: a kernel
-    /// has only the drivers of its architecture.
+    /// The requested modules. The transport comes first, because virtiofs finds its device only
+    /// after the transport's driver is loaded, and does not depend on it. The driver may be
+    /// missing: a kernel has only the drivers of its architecture.
     fn requests(&self) -> Vec<ModuleRequest<'_>> {
         let transports = match &self.transports[..] {
             [] => Transport::all().collect(),

@@ -16,13 +16,20 @@ pub struct Architecture {
     pub qemu: &'static str,
     /// Value of `-machine`.
     pub machine: &'static str,
+    /// Further properties of `machine` for an emulated processor, with a comma before each.
+    pub emulated_properties: &'static str,
+    /// Oldest version of QEMU (major, minor) that knows `machine`; `None` if every supported one
+    /// does.
+    pub oldest_qemu: Option<(u32, u32)>,
+    /// Sizes of the memory are multiples of this, in MiB.
+    pub memory_step: u64,
     /// Bus of the virtio devices.
     pub transport: Transport,
     /// True if the machine has root ports of PCI Express, into which devices are plugged while it
     /// runs.
     pub has_root_ports: bool,
-    /// Reason for which a host of this architecture shares no directories with a guest of another one,
-    /// and the other way round; `None` if it does.
+    /// Reason for which a host of this architecture shares no directories with a guest of another
+    /// one, and the other way round; `None` if it does.
     pub no_foreign_shares: Option<&'static str>,
     /// File name of a firmware that starts faster than QEMU's default; `None` if QEMU has
     /// none.
@@ -39,7 +46,8 @@ pub struct Architecture {
     pub clock: Clock,
     /// Longest kernel command line in bytes, including its NUL (`COMMAND_LINE_SIZE`).
     pub command_line_max: usize,
-    /// Set while the guest reads its console; `None` if no register tells. Input then waits in QEMU.
+    /// Set while the guest reads its console; `None` if no register tells. Input then waits in
+    /// QEMU.
     pub console_reads: Option<RegisterBit>,
     /// Set while the guest listens to its power button; `None` if the machine has no button.
     pub power_button_works: Option<RegisterBit>,
@@ -124,14 +132,18 @@ const RISCV_CONSOLE: RegisterBit =
     RegisterBit { at: Register::Memory(0x1000_0001), width: Width::Byte, mask: 1 };
 
 /// Kernel parameters (kernel doc: admin-guide/kernel-parameters.rst). With page tables of five
-/// levels, one boot in thirty of Linux 6.12 on two processors hung in QEMU 7.2: the kernel faulted on
-/// its own stack. Tables of three levels are shorter to walk, too.
+/// levels, one boot in thirty of Linux 6.12 on two processors hung in QEMU 7.2: the kernel faulted
+/// on its own stack. Tables of three levels are shorter to walk, too.
 const RISCV_PARAMETERS: &str = "no4lvl cryptomgr.notests";
 
-/// QEMU's pseries machine with the firmware that is a part of QEMU (since 6.2). The default firmware,
-/// SLOF, takes five seconds in the emulator, writes a page of text on the console, and reads what is
-/// typed for the guest.
+/// QEMU's pseries machine with the firmware that is a part of QEMU (since 6.2). The default
+/// firmware, SLOF, takes five seconds in the emulator, writes a page of text on the console, and
+/// reads what is typed for the guest.
 const PSERIES: &str = "pseries,x-vof=on";
+
+/// The emulator has none of these mitigations of processor bugs, and warns about each that is not
+/// switched off.
+const PSERIES_EMULATED: &str = ",cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off";
 
 /// The rows. A new one needs a column of packages in `doctor/packages.rs`, and the form of its
 /// kernel in `kernel/vmlinux/form.rs`, too.
@@ -141,6 +153,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "amd64",
         qemu: "qemu-system-x86_64",
         machine: Q35,
+        emulated_properties: "",
+        oldest_qemu: None,
+        memory_step: 1,
         transport: Transport::Pci,
         has_root_ports: true,
         no_foreign_shares: None,
@@ -160,6 +175,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "arm64",
         qemu: "qemu-system-aarch64",
         machine: VIRT,
+        emulated_properties: "",
+        oldest_qemu: None,
+        memory_step: 1,
         transport: Transport::Pci,
         has_root_ports: true,
         no_foreign_shares: None,
@@ -180,6 +198,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "riscv64",
         qemu: "qemu-system-riscv64",
         machine: "virt",
+        emulated_properties: "",
+        oldest_qemu: None,
+        memory_step: 1,
         transport: Transport::Pci,
         has_root_ports: true,
         no_foreign_shares: None,
@@ -202,6 +223,10 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "ppc64le",
         qemu: "qemu-system-ppc64",
         machine: PSERIES,
+        emulated_properties: PSERIES_EMULATED,
+        oldest_qemu: Some((6, 2)),
+        // QEMU ends with another size (hw/ppc/spapr.c, SPAPR_MEMORY_BLOCK_SIZE).
+        memory_step: 256,
         transport: Transport::Pci,
         has_root_ports: false,
         no_foreign_shares: Some("FUSE passes the flags of open(2) as the guest numbers them"),
@@ -222,6 +247,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
         platform: "s390x",
         qemu: "qemu-system-s390x",
         machine: "s390-ccw-virtio",
+        emulated_properties: "",
+        oldest_qemu: None,
+        memory_step: 1,
         transport: Transport::Ccw,
         has_root_ports: false,
         no_foreign_shares: Some("FUSE passes numbers in the order of bytes of the guest"),
@@ -232,7 +260,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
         console: "ttysclp0",
         parameters: "cryptomgr.notests",
         clock: Clock::Known,
-        // Kernels before 5.15 take no more (arch/s390/include/asm/setup.h).
+        // Kernels before 5.16 take no more (arch/s390/include/asm/setup.h).
         command_line_max: 896,
         console_reads: None,
         power_button_works: None,

@@ -12,6 +12,8 @@
 //! An overlay takes memory only for what the guest writes. An overlay of half the memory or
 //! another percentage always fits, so it is no reason for more.
 
+use anyhow::{Result, ensure};
+
 /// Default memory in MiB.
 pub const USUAL: u64 = 1024;
 
@@ -46,16 +48,27 @@ pub struct Memory {
 }
 
 /// Chooses the memory of a machine that keeps `used` in it. `given` is the user's size in MiB,
-/// `meminfo` the text of the host's /proc/meminfo.
-#[must_use]
-pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
-    let usual = spare(meminfo).unwrap_or(USUAL).clamp(LEAST, USUAL);
-    let wanted = used.size().saturating_add(GUEST);
+/// `meminfo` the text of the host's /proc/meminfo. The machine has multiples of `step` MiB.
+///
+/// # Errors
+/// `given` is no multiple of `step`.
+pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str, step: u64) -> Result<Memory> {
+    let up = |size: u64| size.checked_next_multiple_of(step).unwrap_or(size);
+    let spare = spare(meminfo, step.max(STEP));
+    let usual = spare.unwrap_or(USUAL).clamp(up(LEAST), USUAL);
+    let wanted = up(used.size().saturating_add(GUEST));
     let size = match given {
         Some(given) => given,
         None if wanted <= usual => usual,
-        None => wanted.min(spare(meminfo).unwrap_or(wanted)).max(usual),
+        None => wanted.min(spare.unwrap_or(wanted)).max(usual),
     };
+    ensure!(
+        size.is_multiple_of(step),
+        "--memory {}: such a machine has multiples of {}: give {}",
+        option(size),
+        option(step),
+        option(up(size))
+    );
     let total = field(meminfo, "MemTotal:").map(|kib| kib / 1024);
     if let Some(total) = total.filter(|total| *total < size) {
         let warning = format!(
@@ -64,7 +77,7 @@ pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
             option(size),
             option(total)
         );
-        return Memory { size, warning: Some(warning) };
+        return Ok(Memory { size, warning: Some(warning) });
     }
     let is_tight = used != MemoryUse::default() && used.size().saturating_add(LEAST) > size;
     let warning = is_tight.then(|| {
@@ -78,7 +91,7 @@ pub fn choose(given: Option<u64>, used: MemoryUse, meminfo: &str) -> Memory {
         let (what, memory) = (used.describe(), option(size));
         format!("{what} may take more than the guest's memory of {memory} has room for: {remedy}")
     });
-    Memory { size, warning }
+    Ok(Memory { size, warning })
 }
 
 /// The value of `--memory` for `size` MiB.
@@ -109,10 +122,10 @@ impl MemoryUse {
     }
 }
 
-/// Memory in MiB that the host can spare: three quarters of the available memory; `None` if
-/// `meminfo` does not tell.
-fn spare(meminfo: &str) -> Option<u64> {
-    available(meminfo).map(|mib| mib * 3 / 4 / STEP * STEP)
+/// Memory in MiB that the host can spare: three quarters of the available memory, in steps of
+/// `step`; `None` if `meminfo` does not tell.
+fn spare(meminfo: &str, step: u64) -> Option<u64> {
+    available(meminfo).map(|mib| mib * 3 / 4 / step * step)
 }
 
 /// Memory in MiB that new programs can have without swapping (proc_meminfo(5), `MemAvailable`);
@@ -145,9 +158,9 @@ mod tests {
     #[test]
     fn a_small_host_gives_three_quarters_of_its_memory() {
         for (host, size) in [(8192, 1024), (976, 704), (990, 704), (1, 128)] {
-            assert_eq!(choose(None, MemoryUse::default(), &meminfo(host)).size, size);
+            assert_eq!(choose(None, MemoryUse::default(), &meminfo(host), 1).unwrap().size, size);
         }
-        assert_eq!(choose(None, MemoryUse::default(), "").size, 1024);
+        assert_eq!(choose(None, MemoryUse::default(), "", 1).unwrap().size, 1024);
     }
 
     #[test]
@@ -173,11 +186,37 @@ mod tests {
             ("an absurd size",          None,       overlay(u64::MAX), 8192, 6144, "the overlay ("),
         ];
         for (name, given, used, host, size, words) in rows {
-            let memory = choose(given, used, &meminfo(host));
+            let memory = choose(given, used, &meminfo(host), 1).unwrap();
             assert_eq!(memory.size, size, "{name}");
             let warning = memory.warning.unwrap_or_default();
             assert_eq!(warning.is_empty(), words.is_empty(), "{name}: {warning}");
             assert!(warning.starts_with(words), "{name}: {warning}");
+        }
+    }
+
+    #[test]
+    fn a_machine_of_power_has_multiples_of_256_mib() {
+        for (given, used, host, expected) in [
+            (None, overlay(0), 8192, Ok(1024)),
+            (None, overlay(700 << 20), 8192, Ok(1280)),
+            (None, overlay(8 * GIB), 5000, Ok(3584)),
+            (None, overlay(0), 976, Ok(512)),
+            (None, overlay(0), 100, Ok(256)),
+            (None, overlay(u64::MAX), 8192, Ok(6144)),
+            (Some(768), overlay(0), 8192, Ok(768)),
+            (
+                Some(700),
+                overlay(0),
+                8192,
+                Err("--memory 700M: such a machine has multiples of 256M: give 768M"),
+            ),
+        ] {
+            let found = choose(given, used, &meminfo(host), 256);
+            let found = found.map(|memory| memory.size).map_err(|error| error.to_string());
+            assert_eq!(
+                found.as_ref().map_err(String::as_str),
+                expected.as_ref().map_err(|text| *text)
+            );
         }
     }
 }

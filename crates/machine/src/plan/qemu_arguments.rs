@@ -95,7 +95,13 @@ impl MachinePlan {
             Accelerator::Kvm => "host",
             Accelerator::Tcg => architecture.emulated_cpu,
         };
-        let machine = self.machine_type.as_deref().unwrap_or(architecture.machine);
+        let machine = match (&self.machine_type, self.accelerator) {
+            (Some(given), _) => given.clone(),
+            (None, Accelerator::Kvm) => architecture.machine.to_owned(),
+            (None, Accelerator::Tcg) => {
+                [architecture.machine, architecture.emulated_properties].concat()
+            }
+        };
         let cpu = self.cpu.as_deref().unwrap_or(cpu);
         let mut list = Arguments::default();
         list.flags(["-no-user-config", "-nodefaults", "-no-reboot"]);
@@ -248,7 +254,7 @@ mod tests {
         };
         MachinePlan {
             qemu: "qemu".into(),
-            architecture: architecture::of_host().unwrap(),
+            architecture: architecture::named("x86_64").unwrap(),
             accelerator: Accelerator::Tcg,
             machine_type: None,
             firmware: Some("/f".into()),
@@ -337,6 +343,34 @@ mod tests {
             assert!(line.contains(part), "{part} in {line}");
         }
         assert!(line.ends_with(" -name x"), "{line}");
+    }
+
+    #[test]
+    fn devices_are_on_the_bus_of_the_machine() {
+        let mut plan = plan(RunMode::Command { terminal: false });
+        plan.architecture = architecture::named("s390x").unwrap();
+        plan.network = Network::User(Vec::new());
+        let line = line_of(&plan, None);
+        for part in [
+            "-device virtio-serial-ccw,id=serial ",
+            "-device virtio-blk-ccw,drive=disk0 ",
+            "-device virtio-net-ccw,netdev=net ",
+            "-device vhost-user-fs-ccw,queue-size=1024,",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(!line.contains("-pci"), "{line}");
+    }
+
+    #[test]
+    fn mitigations_of_power_are_switched_off_for_an_emulator_only() {
+        let mut plan = plan(CONSOLE);
+        plan.architecture = architecture::named("ppc64le").unwrap();
+        for (accelerator, is_off) in [(Accelerator::Tcg, true), (Accelerator::Kvm, false)] {
+            plan.accelerator = accelerator;
+            let line = line_of(&plan, None);
+            assert_eq!(line.contains("pseries,x-vof=on,cap-cfpc=broken,"), is_off, "{line}");
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ impl Named for Transport {
 }
 
 impl Transport {
-    /// Name of the kernel module that drives this bus; `None` if the driver is never a module (kernel:
-    /// `CONFIG_S390_GUEST`).
+    /// Name of the kernel module that drives this bus; `None` if the driver is never a module
+    /// (kernel: `CONFIG_S390_GUEST`).
     #[must_use]
     pub fn module(self) -> Option<&'static str> {
         match self {

@@ -85,8 +85,8 @@ pub fn firmware(architecture: &Architecture, qemu: &Path) -> Option<PathBuf> {
     Some(prefix.join("share/qemu").join(architecture.firmware?)).filter(|file| file.is_file())
 }
 
-/// Oldest supported version of QEMU (major, minor). It must know every argument of
-/// [`crate::plan::qemu_arguments`]: `hpet=off` of q35 came with 5.2, `-machine
+/// Oldest supported version of QEMU (major, minor) for most architectures. It must know every
+/// argument of [`crate::plan::qemu_arguments`]: `hpet=off` of q35 came with 5.2, `-machine
 /// memory-backend=` with 5.0, vhost-user-fs-pci with 4.2, booting by PVH with 4.0,
 /// memory-backend-memfd and `fd=` of a socket with 2.12, and the switches of `-sandbox` with
 /// 2.11. The QMP command `set-action` (6.0) is optional.
@@ -99,32 +99,35 @@ pub fn version(text: &str) -> Option<String> {
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
 
-/// Error text if `version` of QEMU is too old; `None` if it is new enough or unknown.
+/// Error text if `version` of QEMU is too old for machines of `architecture`; `None` if it is new
+/// enough or unknown.
 #[must_use]
-pub fn too_old(version: &str) -> Option<String> {
+pub fn too_old(architecture: &Architecture, version: &str) -> Option<String> {
     let mut numbers = version.split('.').map(|part| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..end].parse::<u32>().ok()
     });
     let found = (numbers.next()??, numbers.next().flatten().unwrap_or(0));
-    let (major, minor) = OLDEST;
-    (found < OLDEST).then(|| format!("QEMU {major}.{minor} or newer is needed"))
+    let (major, minor) = architecture.oldest_qemu.unwrap_or(OLDEST);
+    (found < (major, minor)).then(|| format!("QEMU {major}.{minor} or newer is needed"))
 }
 
 /// A QEMU that runs in the background to print its version, with `-sandbox`. A QEMU that was
 /// built without `-sandbox` fails.
 #[derive(Debug)]
 pub struct QemuProbe {
+    architecture: &'static Architecture,
     program: PathBuf,
     question: Question,
 }
 
 impl QemuProbe {
-    /// Asks `qemu`, which takes a few milliseconds the first time; meanwhile the caller can go on.
+    /// Asks `qemu`, the one for `architecture`, which takes a few milliseconds the first time;
+    /// meanwhile the caller can go on.
     #[must_use]
-    pub fn start(qemu: &Path) -> Self {
+    pub fn start(architecture: &'static Architecture, qemu: &Path) -> Self {
         let question = Question::ask(qemu, &["-sandbox", SANDBOX, "-version"]);
-        Self { program: qemu.to_path_buf(), question }
+        Self { architecture, program: qemu.to_path_buf(), question }
     }
 
     /// Waits for the answer, and returns whether QEMU has `-sandbox`; false if QEMU fails.
@@ -133,16 +136,16 @@ impl QemuProbe {
     /// The version is too old.
     pub fn finish(self) -> Result<bool> {
         let answer = self.question.answer().ok().filter(|answer| answer.is_success);
-        judge(&self.program, answer.as_ref().map(|answer| &*answer.text))
+        judge(self.architecture, &self.program, answer.as_ref().map(|answer| &*answer.text))
     }
 }
 
-/// Whether `program` has `-sandbox`. Its `answer` is the text with its version, or `None` if
-/// it failed.
-fn judge(program: &Path, answer: Option<&str>) -> Result<bool> {
+/// Whether `program`, the QEMU for `architecture`, has `-sandbox`. Its `answer` is the text with
+/// its version, or `None` if it failed.
+fn judge(architecture: &Architecture, program: &Path, answer: Option<&str>) -> Result<bool> {
     let Some(answer) = answer else { return Ok(false) };
     let version = version(answer).unwrap_or_default();
-    match too_old(&version) {
+    match too_old(architecture, &version) {
         Some(problem) => bail!("{} is version {version}: {problem}", program.display()),
         None => Ok(true),
     }
@@ -176,6 +179,9 @@ mod tests {
 
     #[test]
     fn a_qemu_before_hpet_off_is_too_old() {
+        let x86 = architecture::named("x86_64").unwrap();
+        let power = architecture::named("ppc64le").unwrap();
+        assert!(too_old(power, "6.1.1").is_some() && too_old(power, "6.2").is_none());
         for (version, is_old) in [
             ("2.12.1", true),
             ("4.2.1", true),
@@ -192,7 +198,7 @@ mod tests {
             ("", false),
             ("unknown", false),
         ] {
-            assert_eq!(too_old(version).is_some(), is_old, "{version}");
+            assert_eq!(too_old(x86, version).is_some(), is_old, "{version}");
         }
     }
 
@@ -209,7 +215,7 @@ mod tests {
                 Err("/q is version 5.1.0: QEMU 5.2"),
             ),
         ] {
-            match (judge(program, answer), expected) {
+            match (judge(architecture::named("x86_64").unwrap(), program, answer), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{name}"),
                 (Err(error), Err(part)) => {
                     assert!(error.to_string().contains(part), "{name}: {error}");

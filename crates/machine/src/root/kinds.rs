@@ -232,8 +232,8 @@ impl Root {
         kind.into_iter().chain(overlay).collect()
     }
 
-    /// Kernel modules without which no machine with its devices on the bus `transport` boots from this
-    /// root; `overlay` as in [`Root::parameters`].
+    /// Kernel modules without which no machine with its devices on the bus `transport` boots from
+    /// this root; `overlay` as in [`Root::parameters`].
     #[must_use]
     pub fn needed_modules(&self, transport: Transport, overlay: Option<&str>) -> Vec<&'static str> {
         let device = match self.kind {
@@ -319,6 +319,8 @@ mod tests {
             assert_eq!(root.modules(overlay), modules, "{kind:?}");
             let needed = root.needed_modules(Transport::Pci, overlay);
             assert!(needed.ends_with(modules) && needed.starts_with(&["virtio_pci"]), "{kind:?}");
+            let on_ccw = root.needed_modules(Transport::Ccw, overlay);
+            assert_eq!(on_ccw, needed.get(1..).unwrap_or_default(), "{kind:?}");
             assert_eq!(needed.contains(&"virtiofs"), kind == RootKind::Directory, "{kind:?}");
         }
     }

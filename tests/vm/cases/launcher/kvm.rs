@@ -51,9 +51,9 @@ const DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// does not boot within the limit.
 const EMULATED: [&str; 2] = ["command::success_is_silent", "command::emulated_processor"];
 
-/// Runs a command whose machine gets an interrupt every few seconds, that of its input. QEMU 7.2 has lost
-/// the interrupt of the timer while a machine in the machine ran: then all stood still until another
-/// interrupt came.
+/// Runs a command whose machine gets an interrupt every few seconds, that of its input. QEMU 7.2
+/// has lost the interrupt of the timer while a machine in the machine ran: then all stood still
+/// until another interrupt came.
 const NUDGED: &str = "while sleep 5 && echo; do :; done 2>/dev/null | \"$@\"";
 
 /// The tests of `group` pass in a machine with KVM.

@@ -123,7 +123,7 @@ fn of_kernel(image: &KernelImage) -> Option<&'static Architecture> {
 
 /// The name of an architecture with its article.
 fn with_article(arch: &str) -> String {
-    let article = if arch.starts_with(['a', 'x']) { "an" } else { "a" };
+    let article = if arch.starts_with(['a', 's', 'x']) { "an" } else { "a" };
     format!("{article} {arch}")
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use machine::plan::shares::{Access, MountPoint, ROOT_TAG};
 
     #[test]
-    fn a_foreign_host_shares_directories_only_if_both_number_alike() {
+    fn directories_are_refused_for_foreign_ppc64le_and_s390x() {
         let share = Share {
             tag: ROOT_TAG.into(),
             source: "/r".into(),

@@ -128,8 +128,8 @@ impl Host {
 }
 
 impl Findings {
-    /// Looks up what `arguments` need on this `host` and in `root`; `kernel` is the one that the user
-    /// gave.
+    /// Looks up what `arguments` need on this `host` and in `root`; `kernel` is the one that the
+    /// user gave.
     pub(in crate::run) fn gather(
         arguments: &RunArguments,
         host: Host,
@@ -138,11 +138,11 @@ impl Findings {
     ) -> Result<Self> {
         let options = &arguments.machine;
         let arch = &host.architecture;
+        let attachments = arguments.directories.attachments(root)?;
+        arch.check_shares(&attachments.shares)?;
         let kernel = GuestKernel::find(arguments, root, arch, kernel)?;
         let name_server = name_server(arguments, root, &kernel)?;
         let needed_modules = needed_modules(arguments, root, &kernel);
-        let attachments = arguments.directories.attachments(root)?;
-        arch.check_shares(&attachments.shares)?;
         let append = options.appended();
         let overlay = arguments.directories.overlay().map(|size| size.to_string());
         let root_options = RootOptions {

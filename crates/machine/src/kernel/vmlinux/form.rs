@@ -3,11 +3,11 @@
 //! QEMU says "linux kernel too old to load a ram disk", or nothing, about most files that
 //! are not a kernel. So the errors here name the kind of file before QEMU runs.
 //!
-//! Interfaces: the setup header of x86 (kernel doc: arch/x86/boot.rst); the headers of arm64
-//! and RISC-V images (kernel docs: arch/arm64/booting.rst, arch/riscv/boot-image-header.rst);
-//! the mark of a bzImage of s390 (kernel: arch/s390/boot/head.S); PE, whose header lies at the offset that is stored at 0x3c and has the magic `PE\0\0` and
-//! the machine (2 bytes); EFI zboot (kernel: drivers/firmware/efi/libstub/zboot-header.S);
-//! elf(5).
+//! Interfaces: the setup header of x86 (kernel doc: arch/x86/boot.rst); the headers of arm64 and
+//! RISC-V images (kernel docs: arch/arm64/booting.rst, arch/riscv/boot-image-header.rst); the mark
+//! of a bzImage of s390 (kernel: arch/s390/boot/head.S); PE, whose header lies at the offset that
+//! is stored at 0x3c and has the magic `PE\0\0` and the machine (2 bytes); EFI zboot (kernel:
+//! drivers/firmware/efi/libstub/zboot-header.S); elf(5).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -26,7 +26,8 @@ use crate::plan::architecture::{self, ARCHITECTURES, Architecture};
 pub enum Form {
     /// A kernel of this architecture, x86 or s390, that unpacks itself (bzImage).
     BzImage(&'static str),
-    /// An uncompressed kernel in ELF (vmlinux) of this architecture: x86 with a PVH entry, or POWER.
+    /// An uncompressed kernel in ELF (vmlinux) of this architecture: x86 with a PVH entry, or
+    /// POWER.
     Vmlinux(&'static str),
     /// An uncompressed kernel of this architecture, arm64 or RISC-V (Image).
     Image(&'static str),

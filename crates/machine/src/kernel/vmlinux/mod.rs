@@ -1,8 +1,8 @@
 //! Kernel images: recognition, unpacking, and the cache of unpacked kernels.
 //!
-//! QEMU loads three forms of a kernel: a bzImage, which unpacks itself in the guest, a vmlinux
-//! with a PVH entry, which starts at once, and an Image of arm64 or RISC-V. All other forms
-//! are unpacked here.
+//! QEMU loads three forms of a kernel: a bzImage of x86 or s390, which unpacks itself in the guest,
+//! a vmlinux of x86 with a PVH entry, which starts at once, or of POWER, and an Image of arm64 or
+//! RISC-V. All other forms are unpacked here.
 //!
 //! | Module | What it does |
 //! |---|---|

@@ -68,8 +68,8 @@ enum PowerOff {
 }
 
 impl WatchedInit {
-    /// INIT on `relay`, in a machine of `architecture`. If standard input is a terminal, it becomes raw, so that every key goes
-    /// to QEMU and the guest.
+    /// INIT on `relay`, in a machine of `architecture`. If standard input is a terminal, it becomes
+    /// raw, so that every key goes to QEMU and the guest.
     ///
     /// # Errors
     /// The terminal cannot be made raw.
@@ -142,8 +142,8 @@ impl WatchedInit {
             },
         };
         self.look = Look::Due(now + OPEN_TICK);
-        // Without an answer, no register tells, or QEMU is about to end, or has no such command; then
-        // input arrives as soon as possible.
+        // Without an answer, no register tells, or QEMU is about to end, or has no such command;
+        // then input arrives as soon as possible.
         if is_open.unwrap_or(true) {
             self.since = Some(now);
             self.relay.opened();
