@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use files::tell;
 
 /// Result of a check.
@@ -32,18 +32,21 @@ pub(crate) struct Table {
 /// The rows whose names contain one of `names`; all rows without names. `subject` is for the error.
 ///
 /// # Errors
-/// No row has such a name.
+/// One of `names` is in the name of no row.
 pub(crate) fn select<'a, Row>(
     subject: &str,
     rows: &'a [Row],
     name: fn(&Row) -> &str,
     names: &[String],
 ) -> Result<Vec<&'a Row>> {
-    let is_wanted =
-        |row: &&Row| names.is_empty() || names.iter().any(|part| name(row).contains(&**part));
-    let wanted: Vec<_> = rows.iter().filter(is_wanted).collect();
-    ensure!(!wanted.is_empty(), "no {subject} has a name with {}", names.join(" or "));
-    Ok(wanted)
+    let is_in = |part: &String, row: &Row| name(row).contains(&**part);
+    let useless = names.iter().find(|part| !rows.iter().any(|row| is_in(part, row)));
+    if let Some(part) = useless {
+        let known: Vec<_> = rows.iter().map(name).collect();
+        bail!("no {subject} has a name with {part}; there are: {}", known.join("; "));
+    }
+    let is_wanted = |row: &&Row| names.is_empty() || names.iter().any(|part| is_in(part, row));
+    Ok(rows.iter().filter(is_wanted).collect())
 }
 
 /// The last line of the first of `texts` that is not empty: why a program failed.
@@ -111,8 +114,10 @@ mod tests {
             select("row", &["ab", "bc"], |row| row, &names).map_err(|error| error.to_string())
         };
         assert_eq!(select(&[]).unwrap(), [&"ab", &"bc"]);
-        assert_eq!(select(&["c", "x"]).unwrap(), [&"bc"]);
-        assert_eq!(select(&["x", "y"]).unwrap_err(), "no row has a name with x or y");
+        assert_eq!(select(&["c"]).unwrap(), [&"bc"]);
+        assert_eq!(select(&["c", "a"]).unwrap(), [&"ab", &"bc"]);
+        let error = select(&["c", "x"]).unwrap_err();
+        assert_eq!(error, "no row has a name with x; there are: ab; bc");
     }
 
     #[test]

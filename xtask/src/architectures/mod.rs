@@ -9,13 +9,13 @@ mod by_hand;
 
 use std::ffi::OsString;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use machine::plan::architecture::{ARCHITECTURES, Architecture, HOST};
 
 use self::by_hand::HandRoot;
 use crate::kernels::checks::{CHECKS, Check, CheckRoot};
 use crate::kernels::trial::Site;
-use crate::outcomes::{Outcome, Table};
+use crate::outcomes::{Outcome, Table, select};
 use crate::route::Route;
 use crate::testbed::{self, ForeignParts};
 use crate::{guest, programs, workspace};
@@ -23,7 +23,7 @@ use crate::{guest, programs, workspace};
 /// Build /init for each architecture, boot it, and print a table of what works on each
 #[derive(Debug, clap::Args)]
 pub struct Architectures {
-    /// Names of architectures [default: all]
+    /// Names of architectures, or parts of them [default: all]
     names: Vec<String>,
 }
 
@@ -40,15 +40,7 @@ impl Architectures {
     /// # Errors
     /// chrootvm cannot be built, there is no such architecture, or a check has failed.
     pub fn run(self) -> Result<()> {
-        let is_wanted = |row: &&Architecture| {
-            self.names.is_empty() || self.names.iter().any(|name| name == row.arch)
-        };
-        let wanted: Vec<_> = ARCHITECTURES.iter().filter(is_wanted).collect();
-        let known: Vec<_> = ARCHITECTURES.iter().map(|row| row.arch).collect();
-        let unknown = self.names.iter().find(|name| !known.contains(&name.as_str()));
-        if let Some(name) = unknown {
-            bail!("there is no architecture {name}; there are {}", known.join(", "));
-        }
+        let wanted = select("architecture", ARCHITECTURES, |row| row.arch, &self.names)?;
         programs::build()?;
         let by_hand = HandRoot::ALL.iter().map(|root| root.title());
         let with_chrootvm = CHECKS.iter().map(|check| check.name);
