@@ -220,10 +220,15 @@ fn no_mount_is_left_over(bed: &Bed) -> Result<()> {
 
 /// Signals and umask are the kernel's defaults, and no thread is left. The payload is no
 /// shell, for shells change signals. It exits, so the kernel panics.
+/// The payload waits until the console has its output (`stty` does): the kernel would write the panic
+/// about its end between the letters.
 fn payload_gets_a_clean_process(bed: &Bed) -> Result<()> {
     let mut machine = bed.machine("")?;
     machine.payload("/bin/busybox");
-    machine.append("-- grep -E \"Sig[BIC]|Threads|Umask\" /proc/1/status");
+    machine.append(
+        "-- awk -v \"end=stty -echo; poweroff -f\" \
+         \"/Sig[BIC]|Threads|Umask/; END { system(end) }\" /proc/1/status",
+    );
     let boot = machine.boot()?.ends_with(
         0,
         &[
