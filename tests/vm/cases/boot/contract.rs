@@ -219,9 +219,8 @@ fn no_mount_is_left_over(bed: &Bed) -> Result<()> {
 }
 
 /// Signals and umask are the kernel's defaults, and no thread is left. The payload is no
-/// shell, for shells change signals. It exits, so the kernel panics.
-/// The payload waits until the console has its output (`stty` does): the kernel would write the panic
-/// about its end between the letters.
+/// shell, for shells change signals. At its end it waits until the console has its output (`stty`
+/// does), and powers off: had it just ended, the kernel would write about a panic between the letters.
 fn payload_gets_a_clean_process(bed: &Bed) -> Result<()> {
     let mut machine = bed.machine("")?;
     machine.payload("/bin/busybox");
